@@ -1,1 +1,1 @@
-"""The HTTP server: Starlette on uvicorn, routes as records; one server for the clients of many."""
+"""The HTTP server: Starlette on uvicorn, with the APIs of OpenAI, vLLM, Cohere, Jina, Infinity and TEI."""

@@ -9,11 +9,11 @@ from millpond_server.apis.catalogue import routes
 
 @hookimpl
 def register_commands() -> Iterator[CommandSpec]:
-    """Serve models over HTTP."""
+    """Register ``millpond serve``."""
     yield CommandSpec(name="serve", target="millpond_server.command.serve:app", summary="Serve models over HTTP.")
 
 
 @hookimpl
 def register_routes() -> Iterator[RouteSpec]:
-    """The routes of many APIs, on one set of models."""
+    """Register the routes of all APIs."""
     yield from routes()

@@ -1,4 +1,4 @@
-"""A server for tests of routes and IO processors: all of ``millpond serve``, in a thread of the test's process."""
+"""A server for tests of routes and IO processors: the server of ``millpond serve`` in a thread of the test process."""
 
 import asyncio
 import json as json_module
@@ -18,17 +18,17 @@ from millpond_server.runtime.server import Server, build_server
 from millpond_server.runtime.settings import Settings
 from millpond_server.runtime.sockets import Sockets, bind
 
-START_SECONDS = 60.0
-ANSWER_SECONDS = 60.0
+START_TIMEOUT_S = 60.0
+RESPONSE_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True)
 class HttpAnswer:
-    """An answer to a request.
+    """An HTTP response.
 
     Attributes:
         status: The HTTP status.
-        headers: The headers; names are compared without case.
+        headers: The headers; names are case-insensitive.
         content: The body.
     """
 
@@ -38,23 +38,23 @@ class HttpAnswer:
 
     @property
     def text(self) -> str:
-        """The body as text."""
+        """Return the body as text."""
         return self.content.decode()
 
     def json(self) -> Any:
-        """The body as a JSON value."""
+        """Return the body as a JSON value."""
         return json_module.loads(self.content)
 
 
 @dataclass(frozen=True)
 class RunningServer:
-    """A server that runs.
+    """A running server.
 
     Attributes:
-        url: The address, such as ``http://127.0.0.1:40123``; any HTTP client may use it.
-        server: Its parts, such as the state.
-        thread: The thread that serves it.
-        metrics_url: The address of its port for metrics, if it has one.
+        url: The URL, such as ``http://127.0.0.1:40123``, for any HTTP client.
+        server: The server and its state.
+        thread: The thread that runs it.
+        metrics_url: The URL of the port for metrics, if there is one.
     """
 
     url: str
@@ -71,25 +71,25 @@ class RunningServer:
         content: bytes | Iterator[bytes] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> HttpAnswer:
-        """Send a request on a connection of its own, and return the answer.
+        """Send a request on a new connection and return the response.
 
         Args:
-            method: Such as ``"POST"``.
-            path: The path, with the query if there is one.
+            method: The HTTP method, such as ``"POST"``.
+            path: The path, with the query string if there is one.
             json: The body as a JSON value.
-            content: The body as bytes, or as chunks of them.
-            headers: Further headers.
+            content: The body as bytes, or as an iterator of chunks.
+            headers: Additional headers.
         """
         body: Any = content
-        sent = dict(headers or {})
+        all_headers = dict(headers or {})
         if json is not None:
             body = json_module.dumps(json).encode()
-            sent = {"content-type": "application/json", **sent}
-        connection = HTTPConnection(self.url.removeprefix("http://"), timeout=ANSWER_SECONDS)
+            all_headers = {"content-type": "application/json", **all_headers}
+        connection = HTTPConnection(self.url.removeprefix("http://"), timeout=RESPONSE_TIMEOUT_S)
         try:
-            connection.request(method, path, body=body, headers=sent)
-            answer = connection.getresponse()
-            return HttpAnswer(answer.status, answer.headers, answer.read())
+            connection.request(method, path, body=body, headers=all_headers)
+            response = connection.getresponse()
+            return HttpAnswer(response.status, response.headers, response.read())
         finally:
             connection.close()
 
@@ -106,32 +106,33 @@ def running_server(
     """Serve models on a free port of 127.0.0.1 until the block ends.
 
     Args:
-        *models: The models, by their folders or names; requests call each by the last part of its folder.
-        plugins: The plugins to use; by default those of this process.
-        routes: The installed plugins whose routes are mounted, as ``--routes`` names them.
-        api_keys: The keys that clients need; none for an open server.
-        arguments: The arguments of each model, as ``LLM`` takes them.
-        settings: Further options of the server, such as ``{"limits": {"body_bytes": 1024}}``.
+        *models: Folders or names of the models; the name in requests is the last part of the path.
+        plugins: The plugins to use (default: those of this process).
+        routes: The installed plugins whose routes are mounted, like ``--routes``.
+        api_keys: The API keys required from clients (default: none are required).
+        arguments: Arguments of ``AsyncLLM`` for each model.
+        settings: Other settings of the server, such as ``{"limits": {"body_bytes": 1024}}``.
     """
     manager = plugins or get_plugin_manager()
-    chosen = Settings.model_validate(
+    server_settings = Settings.model_validate(
         {"port": 0, "log_format": "off", "routes": tuple(routes), "api_keys": tuple(api_keys), **(settings or {})}
     )
-    table = Models(
+    model_arguments = {"num_workers": 1, **(arguments or {})}
+    served_models = Models(
         [
-            ServedModel(names=(Path(model).name,), llm=AsyncLLM(str(model), plugins=manager, **given))
+            ServedModel(names=(Path(model).name,), llm=AsyncLLM(str(model), plugins=manager, **model_arguments))
             for model in models
-            for given in [{"num_workers": 1, **(arguments or {})}]
         ]
     )
     try:
-        server, sockets = build_server(chosen, table, registry=manager.registry), bind(chosen)
+        server = build_server(server_settings, served_models, registry=manager.registry)
+        sockets = bind(server_settings)
     except BaseException:
-        for model in table.served:
+        for model in served_models.served:
             model.llm.engine.close()
         raise
-    with running(server, sockets) as served:
-        yield served
+    with running(server, sockets) as running_server:
+        yield running_server
 
 
 @contextmanager
@@ -139,19 +140,19 @@ def running(server: Server, sockets: Sockets) -> Iterator[RunningServer]:
     """Run a server in a thread until the block ends.
 
     Args:
-        server: The server, as ``build_server`` assembles it.
-        sockets: Its sockets, as ``bind`` returns them.
+        server: A server from ``build_server``.
+        sockets: Its sockets from ``bind``.
     """
-    listens = threading.Event()
-    work = server.serve(sockets, listens.set)
-    thread = threading.Thread(target=asyncio.run, args=(work,), name="millpond-server", daemon=True)
+    is_listening = threading.Event()
+    serving = server.serve(sockets, is_listening.set)
+    thread = threading.Thread(target=asyncio.run, args=(serving,), name="millpond-server", daemon=True)
     thread.start()
     try:
-        if not listens.wait(START_SECONDS):
-            message = f"the server did not start within {START_SECONDS:g} seconds"
+        if not is_listening.wait(START_TIMEOUT_S):
+            message = f"the server did not start within {START_TIMEOUT_S:g} seconds"
             raise TimeoutError(message)
         yield RunningServer(sockets.url, server, thread, sockets.metrics_url)
     finally:
         server.state.end(0)
-        thread.join(ANSWER_SECONDS)
+        thread.join(RESPONSE_TIMEOUT_S)
         server.state.log.close()

@@ -1,6 +1,6 @@
-"""All routes of the server: those of each API, at the root and below a prefix.
+"""All built-in routes: those of each API, at the root and under a prefix.
 
-Where one body cannot serve two clients, each finds its own API below its prefix.
+APIs that define the same path differently are available under their prefixes.
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ APIS = {
 
 
 def routes() -> Iterator[RouteSpec]:
-    """Yield the record of every route."""
+    """Yield the specs of all routes."""
     for prefix, api in APIS.items():
         yield from api.ROUTES
         for spec in api.PREFIXED:

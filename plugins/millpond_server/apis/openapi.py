@@ -1,4 +1,4 @@
-"""The server's description in OpenAPI 3.1, built from the records of its routes and their pydantic models."""
+"""The OpenAPI 3.1 description of a server, built from the specs of its routes and their pydantic models."""
 
 import inspect
 import re
@@ -14,8 +14,8 @@ from millpond.plugin.registry import Entry
 from millpond.plugin.specs import RouteSpec
 from millpond_server.apis.common.schemas import VectorOptions
 
-VARIABLE = re.compile(r"\{(\w+)(?::\w+)?\}")
-REFERENCE = "#/components/schemas/{model}"
+PATH_PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
+SCHEMA_REFERENCE = "#/components/schemas/{model}"
 JSON, BYTES = "application/json", "application/octet-stream"
 ERROR: dict[str, Any] = {
     "type": "object",
@@ -51,128 +51,134 @@ TEI_OPENAI_ERROR: dict[str, Any] = {
     },
 }
 ERRORS = {"Error": ERROR, "TeiError": TEI_ERROR, "TeiOpenAIError": TEI_OPENAI_ERROR, "InfinityError": ERROR}
-# What routes answer beside 200: all of them, and those that read a body.
-OF_TEI, OF_TEI_BODIES = (404, 424, 503), (400, 408, 413, 422, 504)
-OF_ALL: Mapping[str, tuple[int, ...]] = {
+# Error statuses by error schema: those of all routes, and those of routes with a body.
+TEI_STATUSES, TEI_BODY_STATUSES = (404, 424, 503), (400, 408, 413, 422, 504)
+STATUSES: Mapping[str, tuple[int, ...]] = {
     "Error": (404, 500, 503),
     "InfinityError": (500, 503),
-    "TeiError": OF_TEI,
-    "TeiOpenAIError": OF_TEI,
+    "TeiError": TEI_STATUSES,
+    "TeiOpenAIError": TEI_STATUSES,
 }
-OF_BODIES: Mapping[str, tuple[int, ...]] = {
+BODY_STATUSES: Mapping[str, tuple[int, ...]] = {
     "Error": (400, 408, 413, 504),
     "InfinityError": (400, 408, 413, 422, 504),
-    "TeiError": OF_TEI_BODIES,
-    "TeiOpenAIError": OF_TEI_BODIES,
+    "TeiError": TEI_BODY_STATUSES,
+    "TeiOpenAIError": TEI_BODY_STATUSES,
 }
 
 
-def describe(entries: Sequence[Entry[RouteSpec]], *, guarded: bool, overload_status: int = 503) -> dict[str, Any]:
-    """The description of the routes that are mounted.
+def describe(entries: Sequence[Entry[RouteSpec]], *, needs_keys: bool, overload_status: int = 503) -> dict[str, Any]:
+    """Return the OpenAPI description of the mounted routes.
 
     Args:
-        entries: Their records.
-        guarded: Whether they ask for a key.
-        overload_status: The status of a request that comes when there are too many.
+        entries: The registry entries of the routes.
+        needs_keys: True if the server requires API keys.
+        overload_status: The status of requests refused for overload.
     """
-    further = (overload_status, *((401,) if guarded else ()))
+    extra_statuses = (overload_status, *((401,) if needs_keys else ()))
     requests = {e.spec.name: e.load("request") for e in entries if e.spec.request is not None}
-    answers = {e.spec.name: e.load("response") for e in entries if e.spec.response is not None}
-    wanted: list[tuple[type[BaseModel], Any]] = [(model, "validation") for model in _distinct(requests.values())]
-    wanted += [(model, "serialization") for model in _distinct(answers.values())]
-    schemas, definitions = models_json_schema(wanted, ref_template=REFERENCE)
+    responses = {e.spec.name: e.load("response") for e in entries if e.spec.response is not None}
+    models: list[tuple[type[BaseModel], Any]] = [(model, "validation") for model in _distinct(requests.values())]
+    models += [(model, "serialization") for model in _distinct(responses.values())]
+    schemas, definitions = models_json_schema(models, ref_template=SCHEMA_REFERENCE)
     paths: dict[str, dict[str, Any]] = {}
     for entry in entries:
         method, _, path = entry.spec.name.partition(" ")
-        asked, given = requests.get(entry.spec.name), answers.get(entry.spec.name)
+        request, response = requests.get(entry.spec.name), responses.get(entry.spec.name)
         operation = _operation(
             entry,
-            further=further,
-            asked=None if asked is None else schemas[asked, "validation"],
-            given=None if given is None else schemas[given, "serialization"],
-            gives_bytes=asked is not None and issubclass(asked, VectorOptions),
-            guarded=guarded,
+            extra_statuses=extra_statuses,
+            request=None if request is None else schemas[request, "validation"],
+            response=None if response is None else schemas[response, "serialization"],
+            can_return_bytes=request is not None and issubclass(request, VectorOptions),
+            needs_keys=needs_keys,
         )
-        paths.setdefault(VARIABLE.sub(r"{\1}", path), {})[method.lower()] = operation
-    described: dict[str, Any] = {
+        paths.setdefault(PATH_PARAMETER.sub(r"{\1}", path), {})[method.lower()] = operation
+    description: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {"title": "Millpond", "version": millpond.__version__, "summary": "Pooling models over HTTP"},
         "paths": paths,
         "components": {"schemas": {**definitions.get("$defs", {}), **ERRORS}},
     }
-    if guarded:
+    if needs_keys:
         schemes: dict[str, Any] = {"key": {"type": "http", "scheme": "bearer"}}
         for entry in entries:
-            schemes |= dict(_key_places(entry.spec))
-        described["components"]["securitySchemes"] = schemes
-        described["security"] = [{"key": []}]
-    return described
+            schemes |= dict(_security_schemes(entry.spec))
+        description["components"]["securitySchemes"] = schemes
+        description["security"] = [{"key": []}]
+    return description
 
 
-def _key_places(spec: RouteSpec) -> list[tuple[str, dict[str, Any]]]:
-    """The further places where a route takes a key, as security schemes with their names."""
-    places = [("header", name) for name in spec.key_headers] + [("query", name) for name in spec.key_query]
-    return [(f"{place}_{name}", {"type": "apiKey", "in": place, "name": name}) for place, name in places]
+def _security_schemes(spec: RouteSpec) -> list[tuple[str, dict[str, Any]]]:
+    """Return the security schemes of the headers and query fields in which a route accepts keys, with their names."""
+    locations = [("header", name) for name in spec.key_headers] + [("query", name) for name in spec.key_query]
+    return [(f"{location}_{name}", {"type": "apiKey", "in": location, "name": name}) for location, name in locations]
 
 
 def _operation(
-    entry: Entry[RouteSpec], *, further: Sequence[int], asked: Any, given: Any, gives_bytes: bool, guarded: bool
+    entry: Entry[RouteSpec],
+    *,
+    extra_statuses: Sequence[int],
+    request: Any,
+    response: Any,
+    can_return_bytes: bool,
+    needs_keys: bool,
 ) -> dict[str, Any]:
     spec = entry.spec
     method, _, path = spec.name.partition(" ")
-    plain = VARIABLE.sub(r"_\1", path)
+    path_id = PATH_PARAMETER.sub(r"_\1", path)
     operation: dict[str, Any] = {
-        "operationId": re.sub(r"\W+", "_", f"{method.lower()}{plain}").strip("_"),
+        "operationId": re.sub(r"\W+", "_", f"{method.lower()}{path_id}").strip("_"),
         "summary": spec.summary,
         "description": inspect.getdoc(entry.load()) or spec.summary,
         "tags": [entry.origin.plugin, *spec.tasks],
         "responses": {
-            "200": {"description": "The answer", **_content(given, gives_bytes=gives_bytes)},
-            **_errors(entry, further),
+            "200": {"description": "The response", **_content(response, can_return_bytes=can_return_bytes)},
+            **_errors(entry, extra_statuses),
         },
     }
-    names = VARIABLE.findall(path)
+    names = PATH_PARAMETER.findall(path)
     if names:
         operation["parameters"] = [
             {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names
         ]
-    if asked is not None:
-        operation["requestBody"] = {"required": True, "content": {JSON: {"schema": asked}}}
+    if request is not None:
+        operation["requestBody"] = {"required": True, "content": {JSON: {"schema": request}}}
     elif spec.body != "json":
         operation["requestBody"] = {"content": {"*/*": {}}}
-    if guarded and spec.public:
+    if needs_keys and spec.public:
         operation["security"] = []
-    elif guarded and (places := _key_places(spec)):
-        operation["security"] = [{"key": []}, *({name: []} for name, _ in places)]
+    elif needs_keys and (schemes := _security_schemes(spec)):
+        operation["security"] = [{"key": []}, *({name: []} for name, _ in schemes)]
     return operation
 
 
-def _content(schema: Any, *, gives_bytes: bool) -> dict[str, Any]:
+def _content(schema: Any, *, can_return_bytes: bool) -> dict[str, Any]:
     if schema is None:
         return {}
-    return {"content": {JSON: {"schema": schema}, **({BYTES: {}} if gives_bytes else {})}}
+    return {"content": {JSON: {"schema": schema}, **({BYTES: {}} if can_return_bytes else {})}}
 
 
-def _errors(entry: Entry[RouteSpec], further: Sequence[int]) -> dict[str, Any]:
-    """The statuses of errors, each with the bodies that it may have; of others' routes it is not known which."""
+def _errors(entry: Entry[RouteSpec], extra_statuses: Sequence[int]) -> dict[str, Any]:
+    """Return the error responses of a route by status; other errors of third-party plugins are `default`."""
     names: tuple[str, ...] = getattr(inspect.getmodule(entry.load()), "ERRORS", ("Error",))
-    bodies: dict[int, list[str]] = {}
+    schemas: dict[int, list[str]] = {}
     for name in names:
-        of_bodies = OF_BODIES[name] if entry.spec.name.startswith("POST") else ()
-        for status in {*OF_ALL[name], *of_bodies, *further}:
-            bodies.setdefault(status, []).append(name)
-    said: dict[str, Any] = {
-        str(status): {"description": HTTPStatus(status).phrase, "content": {JSON: {"schema": _one_of(models)}}}
-        for status, models in sorted(bodies.items())
+        body_statuses = BODY_STATUSES[name] if entry.spec.name.startswith("POST") else ()
+        for status in {*STATUSES[name], *body_statuses, *extra_statuses}:
+            schemas.setdefault(status, []).append(name)
+    responses: dict[str, Any] = {
+        str(status): {"description": HTTPStatus(status).phrase, "content": {JSON: {"schema": _any_of(models)}}}
+        for status, models in sorted(schemas.items())
         if models
     }
     if entry.origin.rank == "installed":
-        said["default"] = {"description": "What the plugin answers"}
-    return said
+        responses["default"] = {"description": "A response of the plugin"}
+    return responses
 
 
-def _one_of(models: Sequence[str]) -> dict[str, Any]:
-    references = [{"$ref": REFERENCE.format(model=model)} for model in models]
+def _any_of(models: Sequence[str]) -> dict[str, Any]:
+    references = [{"$ref": SCHEMA_REFERENCE.format(model=model)} for model in models]
     return references[0] if len(references) == 1 else {"anyOf": references}
 
 

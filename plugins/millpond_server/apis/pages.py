@@ -1,4 +1,4 @@
-"""The pages of a server: links, its description, and a page that draws it; nothing of them comes from elsewhere."""
+"""Web pages of a server: an index, the OpenAPI description, and its documentation, without external resources."""
 
 from html import escape
 from importlib.resources import files
@@ -12,7 +12,9 @@ from starlette.routing import Route
 import millpond
 from millpond_server.runtime.models import Models
 
-POLICY = "default-src 'none'; connect-src 'self'; script-src 'self'; style-src 'unsafe-inline'; frame-ancestors 'none'"
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; connect-src 'self'; script-src 'self'; style-src 'unsafe-inline'; frame-ancestors 'none'"
+)
 STATIC = files("millpond_server").joinpath("static")
 METRICS_LINK = '\n<li><a href="metrics">metrics</a>: counters for Prometheus</li>'
 MEDIA_TYPES = {
@@ -23,17 +25,17 @@ MEDIA_TYPES = {
 
 
 def page_routes(description: dict[str, Any], models: Models, *, has_metrics: bool = True) -> list[Route]:
-    """The routes of the pages.
+    """Return the routes of the pages.
 
     Args:
-        description: The description of all routes, as OpenAPI writes it.
-        models: The models that the first page lists.
+        description: The OpenAPI description of all routes.
+        models: The models to list on the index page.
         has_metrics: True if the metrics are on this port.
     """
-    described = orjson.dumps(description)
+    openapi_json = orjson.dumps(description)
 
     async def openapi(_: Request) -> Response:
-        return Response(described, media_type="application/json")
+        return Response(openapi_json, media_type="application/json")
 
     return [
         Route("/", _page("index.html", _index(models, has_metrics=has_metrics)), methods=["GET"]),
@@ -45,7 +47,7 @@ def page_routes(description: dict[str, Any], models: Models, *, has_metrics: boo
 
 def _page(name: str, content: bytes | None = None) -> Any:
     body = STATIC.joinpath(name).read_bytes() if content is None else content
-    headers = {"content-security-policy": POLICY, "x-content-type-options": "nosniff"}
+    headers = {"content-security-policy": CONTENT_SECURITY_POLICY, "x-content-type-options": "nosniff"}
 
     async def page(_: Request) -> Response:
         return Response(body, media_type=MEDIA_TYPES[name], headers=headers)
@@ -54,13 +56,13 @@ def _page(name: str, content: bytes | None = None) -> Any:
 
 
 def _index(models: Models, *, has_metrics: bool) -> bytes:
-    """The first page, with the names of the models and their tasks; its links are relative, for ``--root-path``."""
+    """Return the index page with the names and tasks of the models. Its links are relative, for ``--root-path``."""
     rows = [
         f"<tr><td><code>{escape(', '.join(model.names))}</code></td>"
         f"<td>{escape(', '.join(model.llm.supported_tasks))}</td></tr>"
         for model in models.served
     ]
-    # The models come last: a name that contains a placeholder is shown as it is.
+    # The models are inserted last, so that placeholders in their names are not replaced.
     values = {"version": millpond.__version__, "metrics": METRICS_LINK if has_metrics else "", "models": "".join(rows)}
     page = STATIC.joinpath("index.html").read_text("utf-8")
     for name, value in values.items():

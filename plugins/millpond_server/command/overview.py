@@ -1,4 +1,4 @@
-"""What a server says of itself when it starts: a table of its models, its limits, and where to find what."""
+"""The overview that a server prints when it starts: its models, limits, API keys and URLs."""
 
 from collections.abc import Sequence
 
@@ -7,28 +7,28 @@ from millpond.types.errors import MillpondError
 from millpond_server.runtime.models import Models, ServedModel
 from millpond_server.runtime.settings import Limits, Settings
 
-HEAD = ("model", "tasks", "device", "dtype", "kernels", "tokens a text", "tokens a second")
+COLUMNS = ("model", "tasks", "device", "dtype", "kernels", "max tokens", "tokens/s")
 
 
 def overview(models: Models, settings: Settings, address: str, metrics: str | None = None) -> str:
-    """The table, its lines in one text.
+    """Return the overview as text.
 
     Args:
-        models: The models.
-        settings: How they are served.
-        address: Where.
-        metrics: Where its metrics are, if not there.
+        models: The served models.
+        settings: The settings of the server.
+        address: The URL of the server.
+        metrics: The URL of the port for metrics, if there is one.
     """
     rows = [_row(model) for model in models.served]
-    keys = "needed" if settings.api_keys or settings.api_key_file else "none: whoever reaches it may use it"
+    keys = "required" if settings.api_keys or settings.api_key_file else "none: any client that can connect is served"
     url = f"{address}{settings.root_path}"
     urls = [f"{url}{path}" for path in ("/v1/embeddings", "/docs", "/health")]
-    told = [
+    summary = [
         ("limits", _limits(settings.limits)),
         ("API key", keys),
         ("URLs", ", ".join([*urls, f"{url if metrics is None else metrics}/metrics"])),
     ]
-    return "\n".join(["", *_table([HEAD, *rows]), "", *(f"  {name:<8} {text}" for name, text in told), ""])
+    return "\n".join(["", *_table([COLUMNS, *rows]), "", *(f"  {name:<8} {text}" for name, text in summary), ""])
 
 
 def _row(model: ServedModel) -> tuple[str, ...]:
@@ -47,19 +47,19 @@ def _row(model: ServedModel) -> tuple[str, ...]:
 
 def _kernels(model: ServedModel) -> str:
     ctx = model.llm.pipeline.ctx
-    chosen: list[str] = []
+    kernels: list[str] = []
     for op, setting in sorted(ctx.ops.items()):
         try:
-            chosen.append(choose_kernel(ctx.registry, op, setting).entry.spec.name)
-        except MillpondError:  # it has an implementation of its own
+            kernels.append(choose_kernel(ctx.registry, op, setting).entry.spec.name)
+        except MillpondError:  # the model implements this op itself
             continue
-    return ", ".join(chosen) or "torch"
+    return ", ".join(kernels) or "torch"
 
 
 def _limits(limits: Limits) -> str:
     return (
-        f"{limits.inputs:,} inputs, {limits.tokens:,} tokens and {limits.body_bytes:,} bytes a request; "
-        f"{limits.queue_wait:g} s of waiting; {limits.connections:,} connections"
+        f"{limits.inputs:,} inputs, {limits.tokens:,} tokens and {limits.body_bytes:,} bytes per request; "
+        f"{limits.queue_wait:g} s queue wait; {limits.connections:,} connections"
     )
 
 

@@ -1,4 +1,4 @@
-"""``millpond serve``: loads models and serves them over HTTP until it is told to stop."""
+"""``millpond serve``: loads models and serves them over HTTP until it receives a signal."""
 
 import contextlib
 import os
@@ -9,9 +9,9 @@ import typer
 from millpond_command import declare
 from millpond_command.cli import USAGE, CommandError, echo, echo_stderr
 from millpond_command.model_arguments import arguments_of
-from millpond_server.command.options import AccessOptions, AddressOptions, LimitOptions, ModelOptions
+from millpond_server.command.options import LimitOptions, ModelOptions, ServerOptions
 from millpond_server.command.settings import check_extra, names_of, settings_of
-from millpond_server.command.vllm_options import RespelledCommand
+from millpond_server.command.vllm_options import VllmCompatibleCommand
 
 EXAMPLES = (
     "millpond serve BAAI/bge-small-en-v1.5",
@@ -19,60 +19,62 @@ EXAMPLES = (
     "millpond serve MODEL --host 0.0.0.0 --api-key-file keys.txt --log-format json",
     "millpond serve MODEL --pooler-config.pooling_type CLS --pooler-config.dimensions 256",
 )
-RESTART_NOTE = (
+ENGINE_RESTART_WARNING = (
     "warning: --engine-restart is deprecated and has no effect: when an engine crashes, the process exits with code "
     "70; have systemd, Docker or Kubernetes restart it"
 )
 app = declare.new_app()
 
 
-@declare.command(app, examples=EXAMPLES, kind=RespelledCommand)
+@declare.command(app, examples=EXAMPLES, kind=VllmCompatibleCommand)
 def serve(
     models: Annotated[list[str], typer.Argument(metavar="MODEL", help="Folders, hub ids, or scheme:name.")],
-    address: AddressOptions,
+    server: ServerOptions,
     model: ModelOptions,
-    access: AccessOptions,
     limits: LimitOptions,
 ) -> None:
-    """Serve models over HTTP, as OpenAI, Cohere, Jina, vLLM and text-embeddings-inference do.
+    """Serve models over HTTP with the APIs of OpenAI, Cohere, Jina, vLLM and text-embeddings-inference.
 
-    The options of vLLM are understood; those that mean nothing here are accepted, and told of. JSON objects may be
-    given part by part, as in the last example. SIGTERM ends the server once what runs is finished. One line a request
-    goes to stderr.
+    vLLM's options are accepted; those without effect here are listed in a note. JSON objects can be passed part by
+    part, as in the last example. On SIGTERM, the server finishes running requests and exits. The access log goes to
+    stderr, one line per request.
     """
-    names = names_of(models, address.served_model_name or ())
+    names = names_of(models, server.served_model_name or ())
     arguments = arguments_of(model)
     check_extra()
-    settings = settings_of(address, access, limits)
+    settings = settings_of(server, limits)
 
-    if address.engine_restart:
-        echo_stderr(RESTART_NOTE)
+    if server.engine_restart:
+        echo_stderr(ENGINE_RESTART_WARNING)
 
-    from millpond import AsyncLLM  # noqa: PLC0415  needs torch; --help does not
+    from millpond import AsyncLLM  # noqa: PLC0415  imports torch, which --help does not need
     from millpond_server.command.overview import overview  # noqa: PLC0415
-    from millpond_server.http.keys import Keys  # noqa: PLC0415
-    from millpond_server.observability.traces import tracing_of  # noqa: PLC0415
+    from millpond_server.http.keys import ApiKeys  # noqa: PLC0415
+    from millpond_server.observability.tracing_config import tracing_of  # noqa: PLC0415
     from millpond_server.runtime.models import Models, ServedModel  # noqa: PLC0415
     from millpond_server.runtime.server import build_server  # noqa: PLC0415
     from millpond_server.runtime.sockets import bind  # noqa: PLC0415
 
     try:
-        # Before the models are loaded: a file without keys and an address in use are reported at once.
-        Keys(settings.api_keys, settings.api_key_file)
+        # Checked before the models are loaded, so that an invalid key file or an address in use is reported at once.
+        ApiKeys(settings.api_keys, settings.api_key_file)
         sockets = bind(settings)
-        table = Models(
-            [ServedModel(names=own, llm=AsyncLLM(one, **arguments)) for own, one in zip(names, models, strict=True)]
+        served = Models(
+            [
+                ServedModel(names=model_names, llm=AsyncLLM(path, **arguments))
+                for model_names, path in zip(names, models, strict=True)
+            ]
         )
-        server = build_server(settings, table, traces=tracing_of(os.environ))
+        http_server = build_server(settings, served, tracing=tracing_of(os.environ))
     except ValueError as error:
         if type(error) is not ValueError:
             raise
         raise CommandError(str(error), exit_code=USAGE) from error
 
-    def tell() -> None:
-        echo_stderr(overview(table, settings, sockets.url, sockets.metrics_url))
-        with contextlib.suppress(OSError):  # a full disk, or a closed pipe, is no reason not to serve
+    def print_overview() -> None:
+        echo_stderr(overview(served, settings, sockets.url, sockets.metrics_url))
+        with contextlib.suppress(OSError):  # a full disk or a closed pipe must not stop the server
             echo(f"Millpond listens on {sockets.url}")
 
-    if exit_code := server.run(sockets, tell):
+    if exit_code := http_server.run(sockets, print_overview):
         raise typer.Exit(exit_code)

@@ -1,126 +1,112 @@
-"""What was typed for ``millpond serve``, checked, as names of the models and settings of the server."""
+"""Model names and server settings from the options of ``millpond serve``."""
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from millpond.types.extras import install_command
 from millpond_command.cli import USAGE, CommandError
-from millpond_server.command.options import AccessOptions, AddressOptions, LimitOptions
 
 if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+    from millpond_server.command.options import LimitOptions, ServerOptions
     from millpond_server.runtime.settings import Settings
 
-NEEDED = ("starlette", "uvicorn", "orjson", "prometheus_client")
-OPENS_KEY = "MILLPOND_SSL_KEYFILE_PASSWORD"
-KEYS = ("MILLPOND_API_KEY", "VLLM_API_KEY")
-TEMPLATE_SECONDS = 1.0  # of a CPU, for all templates of a request
-OF_LIMITS = {
-    "max_body_bytes": "body_bytes",
-    "max_inputs": "inputs",
-    "max_tokens": "tokens",
-    "max_documents": "documents",
-    "max_images": "images",
-    "max_queue_wait": "queue_wait",
-    "max_connections": "connections",
-    "request_timeout": "request_seconds",
-    "hang_timeout": "hang_seconds",
-    "quarantine": "quarantine_seconds",
-    "drain_delay": "drain_delay",
-    "drain_timeout": "drain_seconds",
-}
+REQUIRED_MODULES = ("starlette", "uvicorn", "orjson", "prometheus_client")
+KEYFILE_VARIABLE = "MILLPOND_SSL_KEYFILE_PASSWORD"
+API_KEY_VARIABLES = ("MILLPOND_API_KEY", "VLLM_API_KEY")
+TEMPLATE_CPU_SECONDS = 1.0  # for all templates of a request
 
 
 def check_extra() -> None:
-    """See that what the server stands on is installed.
+    """Check that the dependencies of the server are installed.
 
     Raises:
-        CommandError: It is not.
+        CommandError: If one is missing.
     """
-    missing = [name for name in NEEDED if find_spec(name) is None]
+    missing = [name for name in REQUIRED_MODULES if find_spec(name) is None]
     if missing:
-        message = f"`millpond serve` needs {', '.join(missing)}, of the extra 'serve'"
+        message = f"`millpond serve` needs {', '.join(missing)}, which the extra 'serve' installs"
         raise CommandError(message, hint=install_command("serve"), exit_code=USAGE)
 
 
-def names_of(models: Sequence[str], given: Sequence[str]) -> list[tuple[str, ...]]:
-    """What requests call each model: several names where there is one model, one a model where there are several.
+def names_of(models: Sequence[str], names: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return the names of each model in requests: all names for a single model, else one name per model.
 
     Raises:
-        CommandError: There are not as many names as models.
+        CommandError: If the number of names differs from the number of models.
     """
-    if not given:
+    if not names:
         return [(model,) for model in models]
     if len(models) == 1:
-        return [tuple(dict.fromkeys(given))]
-    if len(given) != len(models):
-        message = f"--served-model-name gives {len(given)} names to {len(models)} models: give one to each"
+        return [tuple(dict.fromkeys(names))]
+    if len(names) != len(models):
+        message = f"--served-model-name: {len(names)} names for {len(models)} models; pass one name per model"
         raise CommandError(message, exit_code=USAGE)
-    return [(name,) for name in given]
+    return [(name,) for name in names]
 
 
 def settings_of(
-    address: AddressOptions, access: AccessOptions, limits: LimitOptions, environment: Mapping[str, str] = os.environ
+    server: "ServerOptions", limits: "LimitOptions", environment: Mapping[str, str] = os.environ
 ) -> "Settings":
-    """The settings of the server.
+    """Return the settings of the server. Options that are not passed keep the defaults of ``Settings``.
 
     Raises:
-        CommandError: One of them is out of bounds.
+        CommandError: If a value is invalid.
     """
-    from pydantic import ValidationError  # noqa: PLC0415  --help does without
+    from pydantic import ValidationError  # noqa: PLC0415  not needed where the extra is missing
 
+    from millpond_server.runtime.settings import Settings  # noqa: PLC0415
+
+    values = _passed(server, Settings.model_fields) | _from_environment(server, environment)
+    values["limits"] = _passed(limits, vars(limits))
+    if server.trust_request_chat_template:
+        values["limits"]["template_seconds"] = TEMPLATE_CPU_SECONDS
+    if "cors_origins" in values:
+        values["cors_origins"] = tuple(_origins(values["cors_origins"]))
+    if "root_path" in values:
+        values["root_path"] = values["root_path"].rstrip("/")
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        raise _command_error(error) from error
+
+
+def _passed(options: object, names: Collection[str]) -> dict[str, Any]:
+    """Return the named options that have a value."""
+    values = {name: value for name, value in vars(options).items() if name in names and value is not None}
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+
+
+def _from_environment(server: "ServerOptions", environment: Mapping[str, str]) -> dict[str, Any]:
+    """Return the secrets that are in environment variables and not on the command line."""
+    options, values = vars(server), dict[str, Any]()
+    keys = [environment[name] for name in API_KEY_VARIABLES if environment.get(name)]
+    if keys and not options["api_keys"]:
+        values["api_keys"] = tuple(keys[:1])
+    if options["ssl_certfile"] is not None and options["ssl_keyfile_password"] is None:
+        values["ssl_keyfile_password"] = environment.get(KEYFILE_VARIABLE)
+    return values
+
+
+def _command_error(error: "ValidationError") -> CommandError:
+    """Return the first validation error with the name of the option, and without secrets."""
+    from millpond_server.command.options import declared_options, option_name  # noqa: PLC0415
     from millpond_server.runtime.settings import Limits, Settings  # noqa: PLC0415
 
-    chosen = {OF_LIMITS[name]: value for name, value in vars(limits).items() if name in OF_LIMITS and value is not None}
-    if access.trust_request_chat_template:
-        chosen["template_seconds"] = TEMPLATE_SECONDS
-    from_environment = next((environment[name] for name in KEYS if environment.get(name)), None)
-    keys = access.api_key or ([] if from_environment is None else [from_environment])
-    given = {
-        **vars(address),
-        **vars(access),
-        "overload_status": limits.overload_status,
-        "ssl_keyfile_password": _password(address, environment),
-        "root_path": address.root_path.rstrip("/"),
-        "api_keys": tuple(keys),
-        "allowed_hosts": tuple(access.allowed_host or ()),
-        "cors_origins": tuple(_origins(access.cors_origin or ())),
-        "routes": tuple(address.routes or ()),
-    }
-    try:
-        return Settings(
-            **{name: value for name, value in given.items() if name in Settings.model_fields},
-            limits=Limits(**chosen),
-        )
-    except ValidationError as error:
-        fault = error.errors(include_url=False)[0]
-        name = _option_of(str(fault["loc"][-1] if isinstance(fault["loc"][-1], str) else fault["loc"][0]))
-        shown = "" if "key" in name or "password" in name else f" {fault['input']!r}"
-        message = f"{name}{shown}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
-        raise CommandError(message, exit_code=USAGE) from error
+    first = error.errors(include_url=False)[0]
+    *_, field = (part for part in first["loc"] if isinstance(part, str))
+    option = option_name((declared_options(Settings) | declared_options(Limits))[field])
+    value = "" if "key" in option else f" {first['input']!r}"
+    return CommandError(f"{option}{value}: {first['msg'][0].lower()}{first['msg'][1:]}", exit_code=USAGE)
 
 
-def _password(address: AddressOptions, environment: Mapping[str, str]) -> str | None:
-    """What opens the key of the certificate; what the environment says is for servers that have one."""
-    if address.ssl_keyfile_password is not None or address.ssl_certfile is None:
-        return address.ssl_keyfile_password
-    return environment.get(OPENS_KEY)
-
-
-def _option_of(field: str) -> str:
-    names = {own: name for name, own in OF_LIMITS.items()} | {
-        "api_keys": "api_key",
-        "cors_origins": "cors_origin",
-        "allowed_hosts": "allowed_host",
-    }
-    return f"--{names.get(field, field).replace('_', '-')}"
-
-
-def _origins(given: Sequence[str]) -> list[str]:
-    """The origins; vLLM has them as a JSON list."""
-    found: list[str] = []
-    for origin in given:
-        found += json.loads(origin) if origin.startswith("[") else [origin]
-    return found
+def _origins(values: Sequence[str]) -> list[str]:
+    """Return the origins; a value may be a JSON list, like vLLM's."""
+    origins: list[str] = []
+    for value in values:
+        origins += json.loads(value) if value.startswith("[") else [value]
+    return origins

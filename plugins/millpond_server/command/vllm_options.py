@@ -1,6 +1,6 @@
-"""Command lines as people write them for vLLM, respelled as ``millpond serve`` declares its options.
+"""Translation of command lines written for vLLM to the options that ``millpond serve`` declares.
 
-Knows nothing of models, and imports nothing that takes time.
+Independent of models, and quick to import.
 """
 
 import json
@@ -19,10 +19,10 @@ from millpond_command.cli import USAGE, CommandError, echo_stderr
 from millpond_command.declare import GroupedCommand
 from millpond_command.model_arguments import OBJECTS, option_of
 
-# --pooler-config.task embed, --hf-overrides.rope.theta 1e6: parts of a JSON object.
-DOTTED = frozenset(map(option_of, OBJECTS))
-# Options that take all the words up to the next option.
-MANY = frozenset(
+# Options whose value is a JSON object that can be passed in parts: --pooler-config.task embed
+JSON_OPTIONS = frozenset(map(option_of, OBJECTS))
+# Options that take all words up to the next option.
+LIST_OPTIONS = frozenset(
     {
         "--served-model-name",
         "--api-key",
@@ -33,28 +33,28 @@ MANY = frozenset(
         "--allowed-media-domains",
     }
 )
-MODEL = "--model"  # the model itself, as older command lines name it
+MODEL_OPTION = "--model"  # the model, in older command lines
 RENAMED = {
     "--override-pooler-config": "--pooler-config",
     "--kernels": "--kernel",
     "--allowed-origins": "--cors-origin",
     "--shutdown-timeout": "--drain-timeout",
     **vllm.SHORT,
-    **{option_of(name): option_of(own) for name, own in vllm.RENAMED.items()},
+    **{option_of(old): option_of(new) for old, new in vllm.RENAMED.items()},
 }
-# Options without a value that vLLM can negate: the default is what the negation asks for.
-NEGATED = frozenset({"--no-skip-tokenizer-init", "--no-trust-remote-code", "--no-trust-request-chat-template"})
-LEVEL = re.compile(r"-O\.?(\d)")  # -O3, the short form of --optimization-level 3
+# Negated flags of vLLM that request the default.
+NEGATED_FLAGS = frozenset({"--no-skip-tokenizer-init", "--no-trust-remote-code", "--no-trust-request-chat-template"})
+OPTIMIZATION_LEVEL = re.compile(r"-O\.?(\d)")  # -O3, the short form of --optimization-level 3
 
 
 @dataclass
-class Respelled:
-    """A command line, respelled.
+class TranslatedCommandLine:
+    """A command line in the options of ``millpond serve``.
 
     Attributes:
         words: Its words.
-        without_effect: The options that were taken out of it because they mean nothing here.
-        revision: The revision of the model that it names, if any.
+        without_effect: The options that were removed because they have no effect here.
+        revision: The model revision that it specifies, if any.
     """
 
     words: list[str] = field(default_factory=list)
@@ -62,71 +62,71 @@ class Respelled:
     revision: str | None = None
 
 
-def respell(words: Sequence[str]) -> Respelled:
-    """Bring a command line into the spelling of the options that are declared.
+def translate(words: Sequence[str]) -> TranslatedCommandLine:
+    """Translate a command line to the declared options.
 
-    Long options may have underscores for dashes and dots for parts of an object; some take several words.
+    Long options may contain underscores instead of dashes, and dots for parts of an object; some take several words.
 
     Raises:
-        CommandError: An option lacks its value, or asks for what there is not.
+        CommandError: If an option lacks its value, or requests an unsupported feature.
     """
-    made = Respelled(revision=_revision(words))
+    result = TranslatedCommandLine(revision=_revision(words))
     objects: dict[str, dict[str, Any]] = {}
-    for name, value in _options(deque(words), made):
+    for name, value in _options(deque(words), result):
         option, _, part = name.partition(".")
         if part:
             _put(objects.setdefault(option, {}), part, value)
         else:
-            made.words.append(f"{name}={value}")
+            result.words.append(f"{name}={value}")
     for option, parts in objects.items():
-        if any(word.startswith(f"{option}=") for word in made.words):
-            message = f"{option} is given both as a whole and in parts"
+        if any(word.startswith(f"{option}=") for word in result.words):
+            message = f"{option} is passed both as a whole and in parts"
             raise CommandError(message, exit_code=USAGE)
-        made.words.append(f"{option}={json.dumps(parts)}")
-    return made
+        result.words.append(f"{option}={json.dumps(parts)}")
+    return result
 
 
-def _options(left: deque[str], made: Respelled) -> Iterator[tuple[str, str]]:
-    """The options that are to be declared once a value; all else goes into the result."""
-    while left:
-        word = left.popleft()
-        name, sign, stated = _named(word)
+def _options(remaining: deque[str], result: TranslatedCommandLine) -> Iterator[tuple[str, str]]:
+    """Yield list options and JSON options, one per value; add all other words to the result."""
+    while remaining:
+        word = remaining.popleft()
+        name, sign, value = _split(word)
         argument = vllm.option(name.partition(".")[0])
         if argument is not None:
-            _take(*argument, name=name, stated=stated if sign else None, left=left, made=made)
-        elif name in NEGATED:
+            _consume(*argument, name=name, value=value if sign else None, remaining=remaining, result=result)
+        elif name in NEGATED_FLAGS:
             continue
-        elif name in MANY or name.partition(".")[0] in DOTTED:
-            yield name, stated if sign else _next(left, word)
-            while name in MANY and not sign and left and not left[0].startswith("-"):
-                yield name, left.popleft()
-        elif name == MODEL:
-            made.words.append(stated if sign else _next(left, word))
+        elif name in LIST_OPTIONS or name.partition(".")[0] in JSON_OPTIONS:
+            yield name, value if sign else _next(remaining, word)
+            while name in LIST_OPTIONS and not sign and remaining and not remaining[0].startswith("-"):
+                yield name, remaining.popleft()
+        elif name == MODEL_OPTION:
+            result.words.append(value if sign else _next(remaining, word))
         else:
-            made.words.append(f"{name}{sign}{stated}")
+            result.words.append(f"{name}{sign}{value}")
 
 
 def _revision(words: Sequence[str]) -> str | None:
-    """The revision that a command line names: that of the tokenizer may be the same."""
-    for place, word in enumerate(words):
+    """Return the model revision in a command line; --tokenizer-revision is accepted if it is the same."""
+    for index, word in enumerate(words):
         name, sign, value = word.partition("=")
         if name == "--revision":
-            return value if sign else next(iter(words[place + 1 :]), None)
+            return value if sign else next(iter(words[index + 1 :]), None)
     return None
 
 
-def _next(left: deque[str], word: str) -> str:
-    if not left:
+def _next(remaining: deque[str], word: str) -> str:
+    if not remaining:
         message = f"{word} needs a value"
         raise CommandError(message, exit_code=USAGE)
-    return left.popleft()
+    return remaining.popleft()
 
 
-def _named(word: str) -> tuple[str, str, str]:
-    """The name of an option as it is declared, the sign behind it if there is one, and the value behind that."""
+def _split(word: str) -> tuple[str, str, str]:
+    """Split a word into the declared name of the option, the equals sign if it has one, and the value after it."""
     if not word.startswith("-"):
         return word, "", ""
-    if level := LEVEL.fullmatch(word):
+    if level := OPTIMIZATION_LEVEL.fullmatch(word):
         return RENAMED["-O"], "=", level[1]
     name, sign, value = word.partition("=")
     if name.startswith("--"):
@@ -136,34 +136,40 @@ def _named(word: str) -> tuple[str, str, str]:
     return f"{RENAMED.get(option, option)}{dot}{part}", sign, value
 
 
-def _take(
-    argument: Argument, positive: bool, *, name: str, stated: str | None, left: deque[str], made: Respelled
+def _consume(
+    argument: Argument,
+    positive: bool,
+    *,
+    name: str,
+    value: str | None,
+    remaining: deque[str],
+    result: TranslatedCommandLine,
 ) -> None:
-    """Take an option of vLLM and its values out of a command line.
+    """Remove an option that only vLLM has, with its values, from a command line.
 
     Raises:
-        CommandError: It lacks its value, or asks for what Millpond does not do.
+        CommandError: If it lacks its value, or requests an unsupported feature.
     """
-    texts = [] if stated is None else [stated]
-    if stated is None and argument.form != "flag":
-        texts.append(_next(left, name))
-        while argument.form == "list" and left and not left[0].startswith("-"):
-            texts.append(left.popleft())
+    texts = [] if value is None else [value]
+    if value is None and argument.form != "flag":
+        texts.append(_next(remaining, name))
+        while argument.form == "list" and remaining and not remaining[0].startswith("-"):
+            texts.append(remaining.popleft())
     shown = " ".join([name, *texts])
-    if "." in name:  # a part of an object, of which the rest has its defaults
-        value: object = {name.partition(".")[2]: vllm.value_of(texts[0])}
+    if "." in name:  # a part of an object; its other parts have their defaults
+        parsed: object = {name.partition(".")[2]: vllm.value_of(texts[0])}
     elif argument.form == "flag":
-        value = positive if not texts else vllm.value_of(texts[0])
+        parsed = positive if not texts else vllm.value_of(texts[0])
     else:
-        value = vllm.value_of(texts[0]) if len(texts) == 1 else texts
-    if argument.asks(value, {"revision": made.revision}):
+        parsed = vllm.value_of(texts[0]) if len(texts) == 1 else texts
+    if argument.asks(parsed, {"revision": result.revision}):
         raise CommandError(argument.refusal(shown), exit_code=USAGE)
-    if not argument.is_quiet(value):
-        made.without_effect.append(shown)
+    if not argument.is_quiet(parsed):
+        result.without_effect.append(shown)
 
 
 def _put(target: dict[str, Any], path: str, text: str) -> None:
-    """Set a part of an object; what is JSON is taken as such, all else as text."""
+    """Set a part of an object to a value in JSON, or to the text itself if it is not JSON."""
     *outer, last = path.split(".")
     for name in outer:
         target = target.setdefault(name, {})
@@ -173,16 +179,16 @@ def _put(target: dict[str, Any], path: str, text: str) -> None:
         target[last] = text
 
 
-class RespelledCommand(GroupedCommand):
-    """A command that understands command lines as people write them for vLLM."""
+class VllmCompatibleCommand(GroupedCommand):
+    """A command that accepts command lines written for vLLM."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Respell what was typed, tell of what means nothing here, and parse it."""
-        made = respell(args)
-        if made.without_effect and not ctx.resilient_parsing:
-            echo_stderr(f"note: without effect here: {', '.join(made.without_effect)}")
+        """Translate and parse a command line; options without effect are listed in a note."""
+        translated = translate(args)
+        if translated.without_effect and not ctx.resilient_parsing:
+            echo_stderr(f"note: without effect here: {', '.join(translated.without_effect)}")
         try:
-            return super().parse_args(ctx, made.words)
+            return super().parse_args(ctx, translated.words)
         except TyperException as error:
             unknown = getattr(error, "option_name", None)
             if unknown is not None and not getattr(error, "possibilities", True):

@@ -1,1 +1,1 @@
-"""HTTP: connections, bodies, limits, keys and errors, for any route."""
+"""HTTP for all routes: connections, bodies, limits, API keys and errors."""

@@ -1,4 +1,4 @@
-"""From the bytes of a request to its validated body: size, media type, JSON, fields, each with its own error."""
+"""Request bodies: read within limits of size, time and memory, parsed as JSON, and validated."""
 
 import asyncio
 import re
@@ -9,103 +9,100 @@ import orjson
 from pydantic import BaseModel, RootModel, ValidationError
 from starlette.types import Message, Receive, Scope
 
-from millpond_server.http.errors import ApiError, shortened, shown
+from millpond_server.http.errors import ApiError, short_repr, shortened
 from millpond_server.runtime.settings import Limits
 
-PLAIN = re.compile(r"[A-Za-z0-9_.-]{1,40}")  # names of fields that a header can tell of
-MOST_TOLD = 16
-MOST_FIELDS = 1000
-MOST_FAULTS = 20  # validation errors that an answer lists
-LONGEST_PLACE = 200  # characters of the path to a field
-DEEPEST = 64  # levels of lists and objects in a body
-NESTED = frozenset({list, dict})
-OPENS = (b"[", b"{")
-AT_ONCE = 8  # times the largest body: all that may be read and served at a time
-SMALL = 2**16  # bytes of a body that is not counted while it is served: so many clients there are not
-HELD = "millpond.held"
-# In text they count too, and rightly so: each of them is a token.
-STRUCTURE = (b"[", b"{", b":")
+HEADER_SAFE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,40}")  # names of fields that can be listed in a header
+MAX_IGNORED_NAMES = 16  # listed in a header
+MAX_FIELDS = 1000
+MAX_REPORTED_ERRORS = 20
+MAX_PATH_CHARS = 200  # for the path of a field
+MAX_DEPTH = 64  # levels of lists and objects in a body
+CONTAINERS = frozenset({list, dict})
+OPENING_BRACKETS = (b"[", b"{")
+STRUCTURE = (b"[", b"{", b":")  # also counted inside texts, where each of them is a token
+BUDGET_FACTOR = 8  # times the maximum size of a body: the memory for all bodies together
+MIN_HELD_BYTES = 2**16  # smaller bodies are not counted while their requests are served
+HELD_BYTES = "millpond.held"  # the key of the scope
 
 
 class ClientGoneError(Exception):
-    """The client has closed the connection before its request was whole."""
+    """The client closed the connection before its request was complete."""
 
 
-class Intake:
-    """The bodies that are being read, and the large ones that are being served.
+class BodyMemoryBudget:
+    """Limits the memory of all bodies that are being read or served.
+
+    Without it, a thousand clients that each send a large body, slowly or all at once, could fill the memory.
+
+    Args:
+        limits: The limits of the server.
 
     Attributes:
-        held: Their bytes: a thousand clients that each send a large body, slowly or all at once, must not fill the
-            memory.
+        held: The memory in use, in bytes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits) -> None:
         self.held = 0
+        self._max_bytes = BUDGET_FACTOR * limits.body_bytes
 
-    def take(self, size: int, limits: Limits) -> None:
-        """Count bytes that have come.
+    def add(self, size: int) -> None:
+        """Count received bytes.
 
         Raises:
-            ApiError: 503 if there are too many of them.
+            ApiError: 503 if the budget is exceeded.
         """
         self.held += size
-        if self.held > AT_ONCE * limits.body_bytes:
+        if self.held > self._max_bytes:
             raise ApiError(503, "too much is being sent at present", retry_after=1.0, reason="intake")
 
-    def keep(self, scope: Scope, size: int, limits: Limits) -> None:
-        """Count a body that was read, until ``let_go``: what it holds stays in memory while its request waits.
+    def hold(self, scope: Scope, size: int) -> None:
+        """Count bytes until the request ends, because its handler may keep them.
 
         Raises:
-            ApiError: As ``take``.
+            ApiError: 503 if the budget is exceeded.
         """
-        if size > SMALL:
-            scope[HELD] = size
-            self.take(size, limits)
+        scope[HELD_BYTES] = scope.get(HELD_BYTES, 0) + size
+        self.add(size)
 
-    def keep_more(self, scope: Scope, size: int, limits: Limits) -> None:
-        """Count a part of a body that its handler reads, until ``let_go``.
-
-        Raises:
-            ApiError: As ``take``.
-        """
-        scope[HELD] = scope.get(HELD, 0) + size
-        self.take(size, limits)
-
-    def let_go(self, scope: Scope) -> None:
-        """Forget the body of a request that has ended."""
-        self.held -= scope.pop(HELD, 0)
+    def release(self, scope: Scope) -> None:
+        """Release the memory of a request that has ended."""
+        self.held -= scope.pop(HELD_BYTES, 0)
 
 
-async def read_body(scope: Scope, receive: Receive, limits: Limits, intake: Intake) -> bytes | bytearray:
-    """The body of a request.
+async def read_body(scope: Scope, receive: Receive, limits: Limits, memory: BodyMemoryBudget) -> bytes | bytearray:
+    """Read the body of a request. A large one counts as memory until the request ends.
 
     Raises:
-        ApiError: 413 if it is too large, 408 if it does not arrive in time, 503 if too much is being sent.
-        ClientGoneError: If the client goes away.
+        ApiError: 413 if it is too large, 408 if it does not arrive in time, 503 if the memory budget is exceeded.
+        ClientGoneError: If the client disconnects.
     """
-    refuse_stated_length(scope, limits)
+    check_content_length(scope, limits)
     try:
         async with asyncio.timeout(limits.body_seconds):
-            return await _collect(receive, limits, intake)
+            body = await _collect(receive, limits, memory)
     except TimeoutError:
         message = f"the body did not arrive within {limits.body_seconds:g} seconds"
         raise ApiError(408, message, reason="slow_body") from None
+    if len(body) > MIN_HELD_BYTES:
+        memory.hold(scope, len(body))
+    return body
 
 
-def refuse_stated_length(scope: Scope, limits: Limits) -> None:
-    """Refuse a body by the length that its head states.
+def check_content_length(scope: Scope, limits: Limits) -> None:
+    """Refuse a body by its Content-Length header.
 
     Raises:
         ApiError: 413 if it is too large.
     """
-    for name, stated in scope["headers"]:
-        if name == b"content-length" and stated.isdigit() and _exceeds(stated, limits.body_bytes):
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit() and _exceeds(value, limits.body_bytes):
             raise too_large(limits)
 
 
-async def _collect(receive: Receive, limits: Limits, intake: Intake) -> bytes | bytearray:
+async def _collect(receive: Receive, limits: Limits, memory: BodyMemoryBudget) -> bytes | bytearray:
     body = bytearray()
-    taken = 0
+    counted = 0
     try:
         while True:
             message = await receive()
@@ -116,31 +113,31 @@ async def _collect(receive: Receive, limits: Limits, intake: Intake) -> bytes | 
                 raise too_large(limits)
             if not message.get("more_body", False) and not body:
                 return chunk
-            taken += len(chunk)
-            intake.take(len(chunk), limits)
+            counted += len(chunk)
+            memory.add(len(chunk))
             body += chunk
             if not message.get("more_body", False):
                 return body
     finally:
-        intake.held -= taken
+        memory.held -= counted
 
 
-def _exceeds(digits: bytes, most: int) -> bool:
-    """Compare a number of any length; Python refuses to read one of thousands of digits."""
+def _exceeds(digits: bytes, maximum: int) -> bool:
+    """Compare a number of any length. Python refuses to parse numbers with thousands of digits."""
     significant = digits.lstrip(b"0")
-    return len(significant) > len(str(most)) or int(significant or b"0") > most
+    return len(significant) > len(str(maximum)) or int(significant or b"0") > maximum
 
 
 def too_large(limits: Limits) -> ApiError:
-    """Return the error of a body over the limit."""
+    """Return the error for a body over the limit."""
     return ApiError(413, f"the body is over the limit of {limits.body_bytes} bytes", reason="body")
 
 
 def check_media_type(headers: Mapping[str, str]) -> None:
-    """Refuse a body that does not say that it is JSON.
+    """Refuse a body whose Content-Type is not JSON.
 
     Raises:
-        ApiError: 400, as vLLM does.
+        ApiError: 400, like vLLM.
     """
     media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
@@ -148,12 +145,12 @@ def check_media_type(headers: Mapping[str, str]) -> None:
 
 
 def parse_json(body: bytes | bytearray, limits: Limits) -> Any:
-    """The JSON value of a body.
+    """Return the JSON value of a body.
 
     Raises:
-        ApiError: 400 if it is not JSON, holds surrogates or numbers beyond 64 bits, or nests too deep. 413 if it holds
-            more lists, objects and fields than a request may hold tokens: parsing millions of them would block the
-            event loop for seconds.
+        ApiError: 400 if it is not JSON, contains surrogates or numbers beyond 64 bits, or is nested too deeply. 413 if
+            it contains more lists, objects and fields than the maximum number of tokens: parsing millions of them would
+            block the event loop for seconds.
     """
     if len(body) > limits.tokens and sum(map(body.count, STRUCTURE)) > limits.tokens:
         message = f"the body holds more lists, objects and fields than the {limits.tokens} tokens of a request"
@@ -162,47 +159,54 @@ def parse_json(body: bytes | bytearray, limits: Limits) -> Any:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise ApiError(400, f"the body is not valid JSON: {error.msg} at byte {error.pos}", parameter="body") from None
-    if isinstance(value, dict) and len(value) > MOST_FIELDS:
-        message = f"the body has {len(value)} fields; a request has {MOST_FIELDS} at most"
+    if isinstance(value, dict) and len(value) > MAX_FIELDS:
+        message = f"the body has {len(value)} fields; the maximum is {MAX_FIELDS}"
         raise ApiError(400, message, parameter="body", reason="structure")
-    if sum(map(body.count, OPENS)) > DEEPEST and _is_deep(value):
-        message = f"the body nests lists and objects more than {DEEPEST} levels deep"
+    if sum(map(body.count, OPENING_BRACKETS)) > MAX_DEPTH and _is_too_deep(value):
+        message = f"the body nests lists and objects more than {MAX_DEPTH} levels deep"
         raise ApiError(400, message, parameter="body", reason="structure")
     return value
 
 
-def _is_deep(value: Any) -> bool:
-    """Walk the lists and objects of a value level by level: what is too deep cannot be walked by recursion."""
-    level = [value] if type(value) in NESTED else []
-    for _ in range(DEEPEST):
-        items = [each.values() if isinstance(each, dict) else each for each in level]
-        level = [one for each in items if not NESTED.isdisjoint(map(type, each)) for one in each if type(one) in NESTED]
+def _is_too_deep(value: Any) -> bool:
+    """Check the depth of a value level by level: recursion would fail on what it is to find."""
+    level = [value] if type(value) in CONTAINERS else []
+    for _ in range(MAX_DEPTH):
+        groups = [parent.values() if isinstance(parent, dict) else parent for parent in level]
+        level = [
+            item
+            for group in groups
+            if not CONTAINERS.isdisjoint(map(type, group))
+            for item in group
+            if type(item) in CONTAINERS
+        ]
         if not level:
             return False
     return True
 
 
 def validate(model: type[BaseModel], value: Any) -> BaseModel:
-    """The body as a model; a null is taken as not given.
+    """Return a JSON value as a model; fields with the value null count as missing.
 
     Raises:
-        ApiError: 400, with all that does not fit.
+        ApiError: 400, with the validation errors.
     """
     if isinstance(value, dict) and None in value.values():
         value = {name: item for name, item in value.items() if item is not None}
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        count, faults = error.error_count(), error.errors(include_url=False, include_context=False)[:MOST_FAULTS]
-        lines = [f"{count} validation error{'s' if count > 1 else ''}:", *map(_line, faults)]
-        if count > len(faults):
-            lines.append(f"  and {count - len(faults)} more")
-        place = shortened(".".join(["body", *map(str, faults[0]["loc"])]), LONGEST_PLACE)
-        raise ApiError(400, "\n".join(lines), kind="Bad Request", parameter=place, reason="schema") from None
+        count = error.error_count()
+        errors = error.errors(include_url=False, include_context=False)[:MAX_REPORTED_ERRORS]
+        lines = [f"{count} validation error{'s' if count > 1 else ''}:", *map(_line, errors)]
+        if count > len(errors):
+            lines.append(f"  and {count - len(errors)} more")
+        path = shortened(".".join(["body", *map(str, errors[0]["loc"])]), MAX_PATH_CHARS)
+        raise ApiError(400, "\n".join(lines), kind="Bad Request", parameter=path, reason="schema") from None
 
 
-def unread(request: Any, value: Any) -> tuple[str, ...]:
-    """The fields of a body that have no effect, most of them unknown, as far as a header can tell of them."""
+def ignored_fields(request: Any, value: Any) -> tuple[str, ...]:
+    """Return the names of a body's fields without effect, most of them unknown, that a header can contain."""
     body = request.root if isinstance(request, RootModel) else request
     if not isinstance(body, BaseModel) or not isinstance(value, dict):
         return ()
@@ -214,64 +218,65 @@ def unread(request: Any, value: Any) -> tuple[str, ...]:
         is_read = name == "model" or name in fields
         if is_read and not (name in idle and getattr(body, name) == fields[name].default):
             continue
-        if PLAIN.fullmatch(name):
+        if HEADER_SAFE_NAME.fullmatch(name):
             names.append(name)
-    return tuple(names[:MOST_TOLD])
+    return tuple(names[:MAX_IGNORED_NAMES])
 
 
-def _line(fault: Mapping[str, Any]) -> str:
-    place = shortened(".".join(map(str, fault["loc"])), LONGEST_PLACE) or "body"
-    return f"  {place}: {fault['msg']} (type={fault['type']}, input={shown(fault['input'])})"
+def _line(error: Mapping[str, Any]) -> str:
+    path = shortened(".".join(map(str, error["loc"])), MAX_PATH_CHARS) or "body"
+    return f"  {path}: {error['msg']} (type={error['type']}, input={short_repr(error['input'])})"
 
 
 class BodyReader:
-    """Passes the messages of a request on to its handler, and holds them to size and time.
+    """Passes the messages of a request to its handler, within the limits of size, time and memory.
 
-    Its bytes count as held until the request ends: a handler may keep them.
+    The bytes count as memory until the request ends, because the handler may keep them.
     """
 
-    def __init__(self, scope: Scope, receive: Receive, limits: Limits, intake: Intake) -> None:
-        refuse_stated_length(scope, limits)
+    def __init__(self, scope: Scope, receive: Receive, limits: Limits, memory: BodyMemoryBudget) -> None:
+        check_content_length(scope, limits)
         self._scope = scope
         self._receive = receive
         self._limits = limits
-        self._intake = intake
+        self._memory = memory
         self._size = 0
-        self._until: float | None = None
+        self._deadline: float | None = None
         self._has_ended = asyncio.Event()
 
     async def receive(self) -> Message:
-        """Return the next message; what the handler's ``Request`` reads.
+        """Return the next message, for the handler's ``Request``.
 
         Raises:
-            ApiError: 413 if the body is too large, 408 if it does not arrive in time, 503 if too much is being sent.
-            ClientGoneError: If the client goes away before its body is whole.
+            ApiError: 413 if the body is too large, 408 if it does not arrive in time, 503 if the memory budget is
+                exceeded.
+            ClientGoneError: If the client disconnects before its body is complete.
         """
         if self._has_ended.is_set():
             return await self._receive()
         loop = asyncio.get_running_loop()
-        if self._until is None:
-            self._until = loop.time() + self._limits.body_seconds
+        if self._deadline is None:
+            self._deadline = loop.time() + self._limits.body_seconds
         try:
-            async with asyncio.timeout_at(self._until):
+            async with asyncio.timeout_at(self._deadline):
                 message = await self._receive()
         except TimeoutError:
             text = f"the body did not arrive within {self._limits.body_seconds:g} seconds"
             raise ApiError(408, text, reason="slow_body") from None
         if message["type"] == "http.disconnect":
             raise ClientGoneError
-        self._take(len(message.get("body", b"")))
+        self._count(len(message.get("body", b"")))
         if not message.get("more_body", False):
             self._has_ended.set()
         return message
 
     async def after_body(self) -> Message:
-        """Return the next message once the handler has read the body; what tells that the client has gone."""
+        """Return the next message after the handler has read the body: a disconnect of the client."""
         await self._has_ended.wait()
         return await self._receive()
 
-    def _take(self, size: int) -> None:
+    def _count(self, size: int) -> None:
         self._size += size
         if self._size > self._limits.body_bytes:
             raise too_large(self._limits)
-        self._intake.keep_more(self._scope, size, self._limits)
+        self._memory.hold(self._scope, size)

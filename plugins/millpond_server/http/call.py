@@ -1,4 +1,4 @@
-"""Call: one request on its way through a route, and what the route may ask of the server."""
+"""Call: one request, with the models and settings that its handler can use."""
 
 import random
 import re
@@ -15,29 +15,28 @@ from millpond_server.runtime.settings import Settings
 if TYPE_CHECKING:
     from millpond_server.runtime.state import State
 
-MOST_FIELDS = 1000  # of a query string
-
-
-PLAIN = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-HEADER = b"x-request-id"
+MAX_QUERY_FIELDS = 1000
+VALID_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+REQUEST_ID_HEADER = b"x-request-id"
 
 
 @dataclass(kw_only=True)
 class Call:
-    """One request on its way through a route.
+    """One request.
 
     Attributes:
-        request_id: Its id, from its header or made here.
+        request_id: Its id, from the header or generated.
         headers: Its headers, by lower-case names.
-        path_values: What the path holds, such as the id of a model.
+        path_values: The parameters of the path, such as the id of a model.
         models: The models of the server.
-        served: The model that the request named.
-        settings: How the server is run.
-        state: The parts of the server.
-        ignored: The fields of the body that nothing reads.
-        bulk: Whether it lets others pass.
-        query_string: What follows the path, as it was sent.
-        on_model: Called when the handler chooses a model.
+        served: The model of the request.
+        settings: The settings of the server.
+        state: The state of the server.
+        ignored: The names of the body's fields without effect.
+        is_batch: True for the priority class `batch`, False for `interactive`.
+        query_string: The query string, unparsed.
+        on_model: Called when the handler selects a model.
+        created: The time of the request, as a Unix timestamp.
     """
 
     request_id: str
@@ -48,41 +47,41 @@ class Call:
     settings: Settings
     state: "State"
     ignored: tuple[str, ...] = ()
-    bulk: bool = False
+    is_batch: bool = False
     query_string: bytes = b""
     on_model: "Callable[[Call], None]" = lambda _: None
     created: int = field(default_factory=lambda: int(time.time()))
 
     def id(self, prefix: str) -> str:
-        """The id of an answer."""
+        """Return the id of a response."""
         return f"{prefix}-{self.request_id}"
 
     def take_id(self, request: Any) -> None:
-        """Take the id of the request's header, else the ``request_id`` of its body, where there is one."""
-        brought = self.headers.get("x-request-id")
-        if brought is not None and is_plain(brought.encode("latin-1")):
-            self.request_id = brought
-        elif isinstance(named := getattr(request, "request_id", None), str):
-            self.request_id = named
+        """Use the id in the request's header, else the ``request_id`` of its body, if there is one."""
+        header = self.headers.get("x-request-id")
+        if header is not None and is_valid_id(header.encode("latin-1")):
+            self.request_id = header
+        elif isinstance(field := getattr(request, "request_id", None), str):
+            self.request_id = field
 
     @property
     def query(self) -> Mapping[str, str]:
-        """The fields of the query; of several with one name, the last.
+        """The fields of the query string; the last value of a repeated field.
 
         Raises:
             ApiError: 400 if there are too many.
         """
         text = self.query_string.decode("latin-1")
         try:
-            return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=MOST_FIELDS))
+            return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_QUERY_FIELDS))
         except ValueError as error:
             raise ApiError(400, f"the query cannot be read: {error}", parameter="query", reason="invalid") from None
 
     def use_model(self, name: object) -> ServedModel:
-        """Choose the model of this request, where its body does not name it; None is the default model.
+        """Select the model of the request, for routes without a model field; None is the default model.
 
         Raises:
-            ApiError: 404 if there is no model of that name, 503 if it takes no requests at present.
+            ApiError: 404 if no model has that name, 503 if it accepts no requests at present.
         """
         self.served = self.models.get(name)
         self.on_model(self)
@@ -90,23 +89,23 @@ class Call:
 
     @property
     def priority(self) -> int:
-        """The lane of the request: work in bulk waits behind what somebody waits for."""
-        return 1 if self.bulk else 0
+        """The priority for the engine: 0 for interactive requests, 1 for batch requests."""
+        return 1 if self.is_batch else 0
 
 
 def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
-    """The id of a request with these headers."""
+    """Return the request id in the headers, or a new one."""
     for name, value in headers:
-        if name == HEADER:
-            return value.decode("ascii") if is_plain(value) else new_id()
+        if name == REQUEST_ID_HEADER:
+            return value.decode("ascii") if is_valid_id(value) else new_id()
     return new_id()
 
 
-def is_plain(brought: bytes) -> bool:
-    """Return True if the value of the header is taken as an id."""
-    return PLAIN.fullmatch(brought) is not None
+def is_valid_id(value: bytes) -> bool:
+    """Return True if a header value is usable as a request id."""
+    return VALID_REQUEST_ID.fullmatch(value) is not None
 
 
 def new_id() -> str:
-    """Return an id for a request that brings none."""
+    """Return a random request id."""
     return f"{random.getrandbits(128):032x}"

@@ -1,4 +1,4 @@
-"""Endpoint: a route's record as an ASGI application: body in, handler, answer out; errors become answers."""
+"""Endpoint: serves a route as an ASGI application, from the request's body to the response or error."""
 
 import asyncio
 import inspect
@@ -21,123 +21,123 @@ from millpond_server.http.body import (
     BodyReader,
     ClientGoneError,
     check_media_type,
+    ignored_fields,
     parse_json,
     read_body,
-    unread,
     validate,
 )
 from millpond_server.http.call import Call, new_id
-from millpond_server.http.errors import ApiError, as_api_error, given, shown
+from millpond_server.http.errors import ApiError, as_api_error, field_names, short_repr
 from millpond_server.http.json_stream import json_response
-from millpond_server.runtime.admission import admit, is_bulk
+from millpond_server.runtime.admission import admit, is_batch_request
 from millpond_server.runtime.state import State
 
 logger = logging.getLogger(__name__)
-SERVER_FAULT = 500
-HAVE_BODIES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
-BODIES = ("json", "bytes", "request")
-IGNORED = "x-millpond-ignored"  # tells of the fields of a body that nobody reads
-CLOSES = frozenset({"body", "slow_body", "intake"})  # reasons to refuse a body before it has arrived
-MOST_DIGITS = 10  # of a number of milliseconds: some months
-MILLISECONDS = re.compile(rf"[0-9]{{1,{MOST_DIGITS}}}")
-WITH_CALL = 3  # parameters of a handler that wants to know of the call beside the body and the model
+INTERNAL_ERROR = 500
+METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+BODY_TYPES = ("json", "bytes", "request")
+IGNORED_HEADER = "x-millpond-ignored"  # lists the fields of the body without effect
+UNREAD_BODY_REASONS = frozenset({"body", "slow_body", "intake"})  # errors before the body has arrived completely
+MAX_TIMEOUT_DIGITS = 10  # of a number of milliseconds: some months
+MILLISECONDS = re.compile(rf"[0-9]{{1,{MAX_TIMEOUT_DIGITS}}}")
+NUM_PARAMETERS_WITH_CALL = 3  # a handler with this many parameters takes the body, the model and the call
 
 
 class Endpoint:
-    """One route: reads and validates the body, finds the model, runs the handler, writes what it returns.
+    """One route: reads and validates the body, finds the model, runs the handler, and sends its result.
 
-    A handler returns a Starlette response, a pydantic model, or what orjson can write, arrays included. It is
-    cancelled when its client goes away, or its deadline passes.
+    A handler returns a Starlette response, a pydantic model, or a value that orjson can serialize, arrays included. It
+    is cancelled when its client disconnects or its timeout is over.
     """
 
     def __init__(self, entry: Entry[RouteSpec], state: State) -> None:
         self.entry = entry
-        self.method, _, self.path = entry.spec.name.partition(" ")
-        if entry.spec.body not in BODIES:
-            message = f"the route {entry.qualified}: body={entry.spec.body!r}: expected one of {', '.join(BODIES)}"
+        self.spec = entry.spec
+        self.method, _, self.path = self.spec.name.partition(" ")
+        if self.spec.body not in BODY_TYPES:
+            message = f"the route {entry.qualified}: body={self.spec.body!r}: expected one of {', '.join(BODY_TYPES)}"
             raise ValueError(message)
         self.handler: Callable[..., Awaitable[Any]] = entry.load()
-        if is_foreign(entry) and not _is_async(self.handler):
+        self.is_foreign = is_foreign(entry)
+        if self.is_foreign and not _is_async(self.handler):
             logger.warning("%s: its target is not an async function", entry.label)
-        self.wants_call = len(inspect.signature(self.handler).parameters) >= WITH_CALL
-        self.request = None if entry.spec.request is None else entry.load("request")
+        self.takes_call = len(inspect.signature(self.handler).parameters) >= NUM_PARAMETERS_WITH_CALL
+        self.request_model: type[BaseModel] | None = None if self.spec.request is None else entry.load("request")
         self.render: Callable[[ApiError], Response] = getattr(
-            inspect.getmodule(self.handler), "render_error", errors.answer
+            inspect.getmodule(self.handler), "render_error", errors.error_response
         )
         self.state = state
         self.models = state.models
         self.settings = state.settings
-        self.intake = state.intake
 
     @property
     def name(self) -> str:
-        """The route in messages; of a plugin that is not built in with its plugin."""
-        name = self.entry.spec.name
-        return f"route {name!r} of plugin {self.entry.origin.plugin}" if is_foreign(self.entry) else name
+        """The name of the route in messages, with the plugin if it is a third-party plugin."""
+        return f"route {self.spec.name!r} of plugin {self.entry.origin.plugin}" if self.is_foreign else self.spec.name
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request; see the class."""
+        """Serve one request."""
         scope["millpond.route"] = self.path
         try:
-            response = await self._answer(scope, receive)
+            response = await self._respond(scope, receive)
         except ClientGoneError:
             scope["millpond.reason"] = "gone"
             return
-        except Exception as error:  # noqa: BLE001  the client gets an answer and the server goes on
-            response = self._failed(scope, error)
+        except Exception as error:  # noqa: BLE001  the client gets an error response, and the server goes on
+            response = self._error_response(scope, error)
         finally:
-            self.intake.let_go(scope)
-        body = scope.pop("millpond.body", None)  # it may be large, and the answer be read slowly
+            self.state.body_memory.release(scope)
+        body = scope.pop("millpond.body", None)  # released here, because sending a response may take long
         if type(response) is Response:
             await response(scope, receive, send)
             return
-        scope["millpond.fields"] = given(body)
-        failed = partial(self._failed, scope)
-        await send_stream(response, scope, receive, send, name=self.name, failed=failed)
+        scope["millpond.fields"] = field_names(body)
+        error_response = partial(self._error_response, scope)
+        await send_stream(response, scope, receive, send, name=self.name, error_response=error_response)
 
-    def _failed(self, scope: Scope, error: Exception) -> Response:
-        """The answer to an error, which is logged where it is the server's fault."""
+    def _error_response(self, scope: Scope, error: Exception) -> Response:
+        """Return the response for an error; log errors of the server."""
         call = scope.get("millpond.call")
         served = None if call is None else call.served
-        failure = as_api_error(
+        api_error = as_api_error(
             error,
             overload_status=self.settings.overload_status,
             served=served,
-            fields=scope.get("millpond.fields") or given(scope.get("millpond.body")),
+            fields=scope.get("millpond.fields") or field_names(scope.get("millpond.body")),
         )
-        if failure.reason == "internal" and is_foreign(self.entry):
-            failure.message = f"{self.name} failed on this request"
-        # Others, such as overload, are no surprise, and come in crowds.
-        if failure.status == SERVER_FAULT and failure.reason != "blocked":
+        if api_error.reason == "internal" and self.is_foreign:
+            api_error.message = f"{self.name} failed on this request"
+        # Other statuses, such as overload, are expected and frequent.
+        if api_error.status == INTERNAL_ERROR and api_error.reason != "blocked":
             logger.error("%s failed", self.name, exc_info=error)
-        scope["millpond.reason"] = failure.reason
-        response = (failure.render or self.render)(failure)
-        if failure.reason in CLOSES:
+        scope["millpond.reason"] = api_error.reason
+        response = (api_error.render or self.render)(api_error)
+        if api_error.reason in UNREAD_BODY_REASONS:
             response.headers["connection"] = "close"
         return response
 
-    async def _answer(self, scope: Scope, receive: Receive) -> Response:
+    async def _respond(self, scope: Scope, receive: Receive) -> Response:
+        limits = self.settings.limits
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         request: Any = None
-        named: object = None
+        model_name: object = None
         ignored: tuple[str, ...] = ()
         value: Any = None
         size = 0
-        watching = receive
-        if self.entry.spec.body == "request":
-            reader = BodyReader(scope, receive, self.settings.limits, self.intake)
-            request, watching = Request(scope, reader.receive), reader.after_body
-        elif self.method in HAVE_BODIES:
-            body = await read_body(scope, receive, self.settings.limits, self.intake)
+        receive_after_body = receive
+        if self.spec.body == "request":
+            reader = BodyReader(scope, receive, limits, self.state.body_memory)
+            request, receive_after_body = Request(scope, reader.receive), reader.after_body
+        elif self.method in METHODS_WITH_BODY:
+            body = await read_body(scope, receive, limits, self.state.body_memory)
             size = len(body)
-            self.intake.keep(scope, size, self.settings.limits)
-            if self.entry.spec.body == "bytes":
+            if self.spec.body == "bytes":
                 request = bytes(body)
             else:
-                value, request, named, ignored = self._validated(scope, headers, body)
+                value, request, model_name, ignored = self._parse(scope, headers, body)
                 scope["millpond.body"] = value
             del body  # it may be large, and the request may wait
-        served = self.models.get(named)
+        served = self.models.get(model_name)
         call = Call(
             request_id=scope.get("millpond.request_id") or new_id(),
             headers=headers,
@@ -147,53 +147,56 @@ class Endpoint:
             settings=self.settings,
             state=self.state,
             ignored=ignored,
-            bulk=is_bulk(headers, value, size, served, self.entry.spec.tasks),
+            is_batch=is_batch_request(headers, value, size, served, self.spec.tasks),
             query_string=scope["query_string"],
         )
         call.take_id(request)
         scope["millpond.call"] = call
-        seconds = self._deadline(headers)
-        call.on_model = partial(self._admit, scope, seconds)
-        if self.entry.spec.model_field is not None:
-            self._admit(scope, seconds, call)
-        made = self.handler(request, served.llm, call) if self.wants_call else self.handler(request, served.llm)
-        if not inspect.isawaitable(made):
+        timeout = self._timeout(headers)
+        call.on_model = partial(self._admit, scope, timeout)
+        if self.spec.model_field is not None:
+            self._admit(scope, timeout, call)
+        arguments = (request, served.llm, call) if self.takes_call else (request, served.llm)
+        running = self.handler(*arguments)
+        if not inspect.isawaitable(running):
             raise ApiError(500, f"{self.name} broke its contract: its target must be an async function")
-        response = await as_response(await watched(made, watching, seconds=seconds))
+        response = await as_response(await run_until_disconnect(running, receive_after_body, timeout=timeout))
         if ignored:
-            response.headers[IGNORED] = ", ".join(ignored)
+            response.headers[IGNORED_HEADER] = ", ".join(ignored)
         return response
 
-    def _admit(self, scope: Scope, seconds: float | None, call: Call) -> None:
-        """Note which model a request is for, and refuse it where that takes nothing at present."""
+    def _admit(self, scope: Scope, timeout: float | None, call: Call) -> None:
+        """Record the model of a request, and refuse the request if the model cannot accept it at present."""
         scope["millpond.model"] = call.served.name
-        if self.entry.spec.tasks:
-            admit(call, seconds=seconds)
+        if self.spec.tasks:
+            admit(call, timeout=timeout)
 
-    def _validated(
+    def _parse(
         self, scope: Scope, headers: dict[str, str], body: bytes | bytearray
     ) -> tuple[Any, Any, object, tuple[str, ...]]:
-        """The body, the request that it is, the model that it names, and the fields that nobody reads."""
-        if self.request is None and not body:
+        """Return the JSON value of a body, the validated request, the model's name, and the ignored fields."""
+        if self.request_model is None and not body:
             return None, None, None, ()
         check_media_type(headers)
         value = parse_json(body, self.settings.limits)
         self.state.token_ids.check(value, scope)
-        request = value if self.request is None else validate(self.request, value)
-        field = self.entry.spec.model_field
-        named = value.get(field) if isinstance(value, dict) and field is not None else None
-        return value, request, named, unread(request, value)
+        request = value if self.request_model is None else validate(self.request_model, value)
+        field = self.spec.model_field
+        model_name = value.get(field) if isinstance(value, dict) and field is not None else None
+        return value, request, model_name, ignored_fields(request, value)
 
-    def _deadline(self, headers: dict[str, str]) -> float | None:
-        stated = headers.get("x-request-timeout-ms")
-        if stated is None:
+    def _timeout(self, headers: dict[str, str]) -> float | None:
+        """Return the maximum duration of a request in seconds; None for no limit."""
+        value = headers.get("x-request-timeout-ms")
+        if value is None:
             return self.settings.limits.request_seconds
-        if MILLISECONDS.fullmatch(stated) is None or int(stated) < 1:
+        if MILLISECONDS.fullmatch(value) is None or int(value) < 1:
             message = (
-                f"x-request-timeout-ms: {shown(stated)} is not a number of milliseconds of at most {MOST_DIGITS} digits"
+                f"x-request-timeout-ms: {short_repr(value)} is not a number of milliseconds of at most "
+                f"{MAX_TIMEOUT_DIGITS} digits"
             )
             raise ApiError(400, message, parameter="headers", reason="invalid")
-        return int(stated) / 1000
+        return int(value) / 1000
 
 
 def _is_async(handler: object) -> bool:
@@ -201,7 +204,7 @@ def _is_async(handler: object) -> bool:
 
 
 async def as_response(result: Any) -> Response:
-    """What a handler returned as an answer."""
+    """Return the result of a handler as a response."""
     if isinstance(result, Response):
         return result
     if isinstance(result, BaseModel):
@@ -209,33 +212,33 @@ async def as_response(result: Any) -> Response:
     return await json_response(result)
 
 
-async def watched(made: Awaitable[Any], receive: Receive, *, seconds: float | None) -> Any:
-    """The result of a handler, which is cancelled when its client goes away or its time is over.
+async def run_until_disconnect(running: Awaitable[Any], receive: Receive, *, timeout: float | None) -> Any:  # noqa: ASYNC109
+    """Return the result of a handler; cancel it if the client disconnects or the timeout is over.
 
     Raises:
-        ClientGoneError: If the client goes away.
-        TimeoutError: If its time is over.
+        ClientGoneError: If the client disconnects.
+        TimeoutError: If the timeout is over.
     """
-    task, left = asyncio.current_task(), False
+    task, is_gone = asyncio.current_task(), False
 
-    async def leave() -> None:
-        nonlocal left
+    async def cancel_on_disconnect() -> None:
+        nonlocal is_gone
         while (await receive())["type"] != "http.disconnect":
             pass
-        left = True
+        is_gone = True
         if task is not None:
             task.cancel()
 
-    leaving = asyncio.ensure_future(leave())
+    watching = asyncio.ensure_future(cancel_on_disconnect())
     try:
-        async with asyncio.timeout(seconds):
-            return await made
+        async with asyncio.timeout(timeout):
+            return await running
     except asyncio.CancelledError:
-        if task is None or not left or task.uncancel():
-            raise  # the server wants it to end
+        if task is None or not is_gone or task.uncancel():
+            raise  # cancelled by the server
         raise ClientGoneError from None
     finally:
-        leaving.cancel()
+        watching.cancel()
 
 
 async def send_stream(
@@ -245,32 +248,32 @@ async def send_stream(
     send: Send,
     *,
     name: str,
-    failed: Callable[[Exception], Response],
+    error_response: Callable[[Exception], Response],
 ) -> None:
-    """Send an answer that is a stream or a file.
+    """Send a response that is a stream or a file.
 
     Args:
-        response: The answer.
-        scope: The request.
-        receive: As ASGI has it.
-        send: As ASGI has it.
-        name: The route in messages.
-        failed: Makes the answer to an error that comes before anything was sent.
+        response: The response.
+        scope: The ASGI scope of the request.
+        receive: The ASGI receive callable.
+        send: The ASGI send callable.
+        name: The name of the route in messages.
+        error_response: Returns the response for an error that occurs before anything is sent.
     """
-    has_begun = False
+    has_started = False
 
-    async def sending(message: Message) -> None:
-        nonlocal has_begun
-        has_begun = True
+    async def send_and_note_start(message: Message) -> None:
+        nonlocal has_started
+        has_started = True
         await send(message)
 
     try:
-        await response(scope, receive, sending)
+        await response(scope, receive, send_and_note_start)
     except ClientDisconnect:
         scope["millpond.reason"] = "gone"
     except Exception as error:
-        if not has_begun:
-            await failed(error)(scope, receive, send)
+        if not has_started:
+            await error_response(error)(scope, receive, send)
             return
         scope["millpond.reason"] = "stream"
-        logger.exception("%s failed after its answer had begun: the connection is cut", name)
+        logger.exception("%s failed after the start of its response: the connection is closed", name)

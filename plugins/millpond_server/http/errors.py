@@ -1,7 +1,8 @@
-"""Errors as answers: status, type, and one body that the clients of several APIs can read; values shown in them."""
+"""Error responses: status, type and a body that clients of several APIs can read; short forms of values in messages."""
 
 import os
 from collections.abc import Callable, Collection, Mapping
+from reprlib import Repr
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -22,26 +23,26 @@ from millpond.types.errors import (
 
 if TYPE_CHECKING:
     from millpond_server.runtime.models import ServedModel
-from reprlib import Repr
 
-LONGEST_VALUE = 120  # characters
-LONGEST_MESSAGE = 4000  # characters
-DEEPEST = 4  # levels of lists and objects
-ITEMS = 8  # of a list or an object
+MAX_VALUE_CHARS = 120
+MAX_MESSAGE_CHARS = 4000
+MAX_VALUE_DEPTH = 4  # levels of lists and objects
+MAX_VALUE_ITEMS = 8  # of a list or an object
 _short = Repr()
-_short.maxlevel = DEEPEST
-_short.maxlist = _short.maxdict = _short.maxtuple = ITEMS
-_short.maxstring = _short.maxlong = _short.maxother = LONGEST_VALUE
-INPUTS = ("input", "inputs", "texts", "images", "messages", "prompt")
-FIELDS: Mapping[str | None, tuple[str, ...]] = {
-    "prompts": INPUTS,
-    "prompt_token_ids": INPUTS,
-    "multi_modal_data": INPUTS,
+_short.maxlevel = MAX_VALUE_DEPTH
+_short.maxlist = _short.maxdict = _short.maxtuple = MAX_VALUE_ITEMS
+_short.maxstring = _short.maxlong = _short.maxother = MAX_VALUE_CHARS
+INPUT_FIELDS = ("input", "inputs", "texts", "images", "messages", "prompt")
+# The fields of bodies that become an argument of `AsyncLLM`.
+FIELDS_OF_ARGUMENT: Mapping[str | None, tuple[str, ...]] = {
+    "prompts": INPUT_FIELDS,
+    "prompt_token_ids": INPUT_FIELDS,
+    "multi_modal_data": INPUT_FIELDS,
     "data_1": ("query", "queries", "text_1"),
     "data_2": ("documents", "items", "text_2", "texts"),
     "pooling_task": ("task",),
 }
-TYPES: Mapping[int, str] = {
+ERROR_TYPES: Mapping[int, str] = {
     400: "BadRequestError",
     401: "AuthenticationError",
     404: "NotFoundError",
@@ -62,18 +63,18 @@ TYPES: Mapping[int, str] = {
 
 
 class ApiError(Exception):
-    """A request that is answered by an error.
+    """An error response.
 
     Attributes:
         status: The HTTP status.
-        message: What is wrong, for whoever wrote the request.
-        kind: The type in the body; by default the status's.
-        parameter: The field at fault.
-        retry_after: In how many seconds it may be tried again.
-        reason: Why it was refused, from a fixed set, for metrics.
-        render: How it is written, where not as the route's other errors are.
-        detail: The field ``detail`` of the answer, where it is not the message.
-        further_headers: Headers of the answer beside those of ``retry_after``.
+        message: The message for the client.
+        kind: The error type in the body (default: that of the status).
+        parameter: The name of the invalid field.
+        retry_after: The number of seconds after which the client may retry.
+        reason: The reason for metrics and the access log, from a fixed set.
+        render: Writes the response, if it differs from the route's other errors.
+        detail: The field ``detail`` of the response, if it differs from the message.
+        extra_headers: Headers of the response, in addition to those of ``retry_after``.
     """
 
     def __init__(
@@ -89,31 +90,31 @@ class ApiError(Exception):
         super().__init__(message)
         self.status = status
         self.message = shortened(message)
-        self.kind = kind or TYPES.get(status, "InternalServerError")
+        self.kind = kind or ERROR_TYPES.get(status, "InternalServerError")
         self.parameter = parameter
         self.retry_after = retry_after
         self.reason = reason or self.kind
         self.render: Callable[[ApiError], Response] | None = None
         self.detail: str | None = None
-        self.further_headers: Mapping[str, str] = {}
+        self.extra_headers: Mapping[str, str] = {}
 
     @property
     def headers(self) -> dict[str, str]:
-        """The headers of the answer, such as when to come again."""
+        """The headers of the response, such as ``retry-after``."""
         if self.retry_after is None:
-            return dict(self.further_headers)
+            return dict(self.extra_headers)
         seconds = max(self.retry_after, 0.001)
-        again = {"retry-after": str(max(round(seconds + 0.5), 1)), "retry-after-ms": str(max(round(seconds * 1000), 1))}
-        return {**self.further_headers, **again}
+        retry = {"retry-after": str(max(round(seconds + 0.5), 1)), "retry-after-ms": str(max(round(seconds * 1000), 1))}
+        return {**self.extra_headers, **retry}
 
 
-# What each error of Millpond means to a client, the first that fits; what else fails is the server's fault.
-MEANINGS: tuple[tuple[type[BaseException], dict[str, Any]], ...] = (
+# The arguments of `ApiError` for exceptions of Millpond; the first match is used.
+API_ERRORS: tuple[tuple[type[BaseException], dict[str, Any]], ...] = (
     (
         EngineClosedError,
         {
             "status": 503,
-            "message": "the model takes no requests: the server is shutting down, or its engine has died",
+            "message": "the model accepts no requests: the server is shutting down, or its engine crashed",
             "retry_after": 1.0,
             "reason": "closed",
         },
@@ -127,7 +128,7 @@ MEANINGS: tuple[tuple[type[BaseException], dict[str, Any]], ...] = (
         InsufficientMemoryError,
         {
             "status": 503,
-            "message": "there is not enough memory for an input, though it was computed alone",
+            "message": "there is not enough memory for an input, even though it was computed alone",
             "kind": "insufficient_memory",
             "retry_after": 10.0,
             "reason": "memory",
@@ -137,7 +138,7 @@ MEANINGS: tuple[tuple[type[BaseException], dict[str, Any]], ...] = (
         BlockedInputError,
         {
             "status": 500,
-            "message": "the model has just failed on an input, which for a while is not tried again",
+            "message": "the model has just failed on an input; it is refused for a while",
             "reason": "blocked",
         },
     ),
@@ -154,14 +155,15 @@ def as_api_error(
     served: "ServedModel | None" = None,
     fields: Collection[str] = (),
 ) -> ApiError:
-    """What the errors of Millpond mean to a client; of others only that the server failed.
+    """Return the error response for an exception; unknown exceptions become a general error of the server.
 
-    Of a component that failed the client learns the plugin, the kind and the name, not the text of what it raised.
+    For a failing component of a plugin, the message contains the plugin, the kind and the name of the component, and
+    not the text of the exception.
 
     Args:
-        error: What was raised.
-        overload_status: The status of what is refused because too much waits.
-        served: The model that was asked; it is told of by the name that clients know, not by the folder that it is in.
+        error: The exception.
+        overload_status: The status of requests refused for overload.
+        served: The model of the request; messages contain its served name instead of its folder.
         fields: The names of the body's fields.
     """
     if isinstance(error, ApiError):
@@ -170,30 +172,30 @@ def as_api_error(
     if isinstance(error, InvalidInputError):
         return ApiError(400, _public(str(error), served), parameter=field_of(error.parameter, fields), reason="invalid")
     if isinstance(error, HTTPException):
-        return _of_handler(error)
+        return _from_http_exception(error)
     if isinstance(error, EngineOverloadedError):
         wait = 1.0 if error.retry_after is None else error.retry_after
         return ApiError(overload_status, str(error), retry_after=wait, reason="queue")
     if isinstance(error, ComponentError):
         return ApiError(500, error.public, reason="engine")
-    return ApiError(**next(said for kind, said in MEANINGS if isinstance(error, kind)))
+    return ApiError(**next(arguments for error_type, arguments in API_ERRORS if isinstance(error, error_type)))
 
 
-def _of_handler(error: HTTPException) -> ApiError:
-    """The error that a handler raised as Starlette's own."""
-    kind = TYPES.get(error.status_code) or type(error).__name__
-    failure = ApiError(error.status_code, str(error.detail), kind=kind, reason="route")
-    failure.further_headers = dict(error.headers or {})
-    return failure
+def _from_http_exception(error: HTTPException) -> ApiError:
+    kind = ERROR_TYPES.get(error.status_code) or type(error).__name__
+    api_error = ApiError(error.status_code, str(error.detail), kind=kind, reason="route")
+    api_error.extra_headers = dict(error.headers or {})
+    return api_error
 
 
 def _public(message: str, served: "ServedModel | None") -> str:
-    loaded = "" if served is None else served.llm.model_config.model
-    return message if served is None or os.sep not in loaded else message.replace(loaded, served.name)
+    """Return a message with the served name of the model instead of its folder."""
+    model = "" if served is None else served.llm.model_config.model
+    return message if served is None or os.sep not in model else message.replace(model, served.name)
 
 
-def answer(error: ApiError) -> Response:
-    """The answer that clients of OpenAI, Cohere, Jina and their like can read."""
+def error_response(error: ApiError) -> Response:
+    """Return an error response that clients of OpenAI, Cohere and Jina can read."""
     body: dict[str, Any] = {
         "error": {"message": error.message, "type": error.kind, "param": error.parameter, "code": error.status},
         "detail": error.detail or error.message,
@@ -207,23 +209,23 @@ def answer(error: ApiError) -> Response:
     )
 
 
-def shown(value: object) -> str:
+def short_repr(value: object) -> str:
     """Return a short ``repr`` of a value."""
-    return shortened(_short.repr(value), LONGEST_VALUE)
+    return shortened(_short.repr(value), MAX_VALUE_CHARS)
 
 
-def shortened(text: str, most: int = LONGEST_MESSAGE) -> str:
-    """Return the beginning of a text, with dots where something was left out."""
-    return text if len(text) <= most else f"{text[:most]}..."
+def shortened(text: str, max_chars: int = MAX_MESSAGE_CHARS) -> str:
+    """Return the beginning of a text, with dots if it was shortened."""
+    return text if len(text) <= max_chars else f"{text[:max_chars]}..."
 
 
-def given(body: object) -> frozenset[str]:
-    """The names of a body's fields, without those that are null."""
-    return (
-        frozenset(name for name, value in body.items() if value is not None) if isinstance(body, dict) else frozenset()
-    )
+def field_names(body: object) -> frozenset[str]:
+    """Return the names of a body's fields, without those that are null."""
+    if not isinstance(body, dict):
+        return frozenset()
+    return frozenset(name for name, value in body.items() if value is not None)
 
 
 def field_of(parameter: str | None, fields: Collection[str]) -> str | None:
-    """The field that an argument came from; the argument's own name where the body has none of those."""
-    return next((name for name in FIELDS.get(parameter, ()) if name in fields), parameter)
+    """Return the field that an argument of `AsyncLLM` came from; the argument's name if the body has no such field."""
+    return next((name for name in FIELDS_OF_ARGUMENT.get(parameter, ()) if name in fields), parameter)

@@ -1,7 +1,7 @@
-"""Hosts: an ASGI middleware that answers only requests for this server's own names.
+"""HostsMiddleware: refuses requests for host names that are not the server's.
 
-A page of another site can have its own name lead to 127.0.0.1 (DNS rebinding); the browser then takes a server there
-for that site, and lets the page read what it answers. The name is in the Host header, which pages cannot change.
+The DNS name of another site can be resolved to 127.0.0.1 (DNS rebinding): a browser then treats a server on this
+machine as that site, and its pages can read the responses. The name is in the Host header, which pages cannot change.
 """
 
 import re
@@ -11,30 +11,30 @@ from ipaddress import ip_address
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from millpond_server.http.auth import LIVENESS
-from millpond_server.http.errors import ApiError, answer, shown
+from millpond_server.http.auth import HEALTH_PATHS
+from millpond_server.http.errors import ApiError, error_response, short_repr
 from millpond_server.runtime.settings import Settings
 
 HOST = re.compile(r"(?P<host>[^:\[\]]*|\[[0-9a-fA-F:.]+\])(?::\d*)?")
-LOCAL = "localhost"
-REMEMBERED = 256  # Host headers
+LOCALHOST = "localhost"
+MAX_CACHED_HOSTS = 256
 
 
-class Hosts:
-    """Lets requests pass whose Host header names the server.
+class HostsMiddleware:
+    """Passes requests on whose Host header contains a name of the server.
 
-    IP addresses pass, for no name leads elsewhere by them; so do requests without a Host header, which browsers always
-    send, and the routes that tell whether the server lives, which probes ask by any name.
+    IP addresses are always allowed, because DNS rebinding needs a name. So are requests without a Host header, which
+    browsers always send, and the health routes, which probes request by any name.
     """
 
     def __init__(self, app: ASGIApp, names: Iterable[str]) -> None:
         self.app = app
         self.names = tuple(names)
-        self._is_allowed = lru_cache(REMEMBERED)(partial(is_allowed, names=self.names))
+        self._is_allowed = lru_cache(MAX_CACHED_HOSTS)(partial(is_allowed, names=self.names))
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Let a request pass, or answer 421."""
-        if scope["path"] not in LIVENESS:
+        """Pass the request on, or respond with 421."""
+        if scope["path"] not in HEALTH_PATHS:
             for name, value in scope["headers"]:
                 if name == b"host" and not self._is_allowed(value.decode("latin-1")):
                     return self._refuse(scope, receive, send)
@@ -43,17 +43,17 @@ class Hosts:
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["millpond.reason"] = "host"
         hosts = [value for name, value in scope["headers"] if name == b"host"]
-        stated = ", ".join(shown(host.decode("latin-1")) for host in hosts[:2])
+        values = ", ".join(short_repr(host.decode("latin-1")) for host in hosts[:2])
         message = (
-            f"the host {stated} is not one of this server's names ({', '.join(self.names)}, and IP addresses): send "
+            f"the host {values} is not one of this server's names ({', '.join(self.names)}, and IP addresses): send "
             "the request to one of these, or start the server with --allowed-host NAME"
         )
-        await answer(ApiError(421, message, reason="host"))(scope, receive, send)
+        await error_response(ApiError(421, message, reason="host"))(scope, receive, send)
 
 
-def is_allowed(stated: str, names: Iterable[str]) -> bool:
-    """True if a Host header is empty, an IP address, or one of some names; ``*.NAME`` stands for all below it."""
-    match = HOST.fullmatch(stated.strip())
+def is_allowed(header: str, names: Iterable[str]) -> bool:
+    """Return True if a Host header is empty, an IP address, or matches a name; ``*.NAME`` matches all subdomains."""
+    match = HOST.fullmatch(header.strip())
     if match is None:
         return False
     host = match["host"].lower().rstrip(".")
@@ -63,25 +63,25 @@ def is_allowed(stated: str, names: Iterable[str]) -> bool:
 
 
 def hosts_of(settings: Settings, address: str | None = None) -> tuple[str, ...] | None:
-    """Return the names of a server; None for any: it is not on a loopback address, and was told of no names.
+    """Return the names of a server; None for any name, if it has no names and no loopback address.
 
     Args:
-        settings: How it is run.
-        address: The address that it listens on, where that is not the settings' host.
+        settings: The settings of the server.
+        address: The address that it listens on (default: the host of the settings).
     """
-    bound = (address or settings.host).lower().rstrip(".")
+    host = (address or settings.host).lower().rstrip(".")
     names = [name.lower().rstrip(".") for name in settings.allowed_hosts]
-    if settings.uds is None and _is_loopback(bound):
-        names += [LOCAL, f"*.{LOCAL}"]  # RFC 6761: both lead to the machine itself
+    if settings.uds is None and _is_loopback(host):
+        names += [LOCALHOST, f"*.{LOCALHOST}"]  # RFC 6761: both resolve to a loopback address
     elif not names:
         return None
-    if settings.uds is None and not _is_address(bound):
-        names.append(bound)
+    if settings.uds is None and not _is_address(host):
+        names.append(host)
     return tuple(dict.fromkeys(names))
 
 
 def _is_loopback(host: str) -> bool:
-    return host == LOCAL or (_is_address(host) and ip_address(host).is_loopback)
+    return host == LOCALHOST or (_is_address(host) and ip_address(host).is_loopback)
 
 
 def _is_address(host: str) -> bool:

@@ -1,4 +1,4 @@
-"""Results of handlers as JSON: a slice at a time, so that others are served between them; large answers in parts."""
+"""JSON responses: serialized in slices, so that other requests are served in between; large ones are streamed."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -12,107 +12,112 @@ from starlette.types import Receive, Scope, Send
 from millpond_server.http.array_encoding import Base64
 
 JSON_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
-SLICE = 64  # items
-SLICE_VALUES = 2**16  # numbers, fields and items; so many take some 2 ms
+SLICE_ITEMS = 64
+SLICE_VALUES = 2**16  # numbers, fields and items; serializing them takes about 2 ms
 CONTAINERS = (list, dict, np.ndarray, Base64)
-COUNTED = 4096  # items of a list that are counted one by one; of longer ones, the first stands for all
-STREAMED_BYTES = 2**23  # of an answer; a larger one is sent while it is written, lest all of it is in memory
+MAX_WEIGHED_ITEMS = 4096  # the weight of a longer list is estimated from its first item
+STREAM_ABOVE_BYTES = 2**23  # larger responses are sent while they are serialized, to bound the memory
 
 
 async def as_json(value: Any) -> bytes:
-    """A value as JSON, arrays included.
+    """Return a value as JSON, arrays included.
 
     Args:
-        value: What orjson can write; long lists may stand in objects, and these in others.
+        value: A value that orjson can serialize; long lists may be nested in objects.
     """
     return b"".join([part async for part in slices(value)])
 
 
 async def json_response(value: Any) -> Response:
-    """A value as an answer: at once with its length, or in parts if it is large."""
+    """Return a value as a response with a length, or as a stream if it is large."""
     if not _is_long(value):
         return Response(_dumps(value), media_type="application/json")
     parts: list[bytes] = []
     size = 0
-    rest = slices(value)
-    async for part in rest:
+    remaining = slices(value)
+    async for part in remaining:
         parts.append(part)
         size += len(part)
-        if size > STREAMED_BYTES:
-            return JsonStream(parts, rest)
+        if size > STREAM_ABOVE_BYTES:
+            return JsonStream(parts, remaining)
     return Response(b"".join(parts), media_type="application/json")
 
 
 class JsonStream(Response):
-    """An answer whose JSON is written while it is sent: no faster than its client reads."""
+    """A response that is serialized while it is sent, no faster than its client reads.
+
+    Args:
+        parts: The first parts of the JSON text.
+        remaining: The other parts.
+    """
 
     media_type = "application/json"
 
-    def __init__(self, parts: Sequence[bytes], rest: AsyncIterator[bytes]) -> None:
+    def __init__(self, parts: Sequence[bytes], remaining: AsyncIterator[bytes]) -> None:
         super().__init__()
-        del self.headers["content-length"]  # which nobody knows yet
+        del self.headers["content-length"]  # not known yet
         self._parts = parts
-        self._rest = rest
+        self._remaining = remaining
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  as ASGI has it
-        """Send it, until the client goes away."""
-        leaving = asyncio.ensure_future(_gone(receive))
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  ASGI's signature
+        """Send the response until the client disconnects."""
+        disconnect = asyncio.ensure_future(_wait_for_disconnect(receive))
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             await send({"type": "http.response.body", "body": b"".join(self._parts), "more_body": True})
             self._parts = ()
-            async for part in self._rest:
-                if leaving.done():
+            async for part in self._remaining:
+                if disconnect.done():
                     return
                 await send({"type": "http.response.body", "body": part, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
-            leaving.cancel()
+            disconnect.cancel()
 
 
-async def _gone(receive: Receive) -> None:
+async def _wait_for_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
 async def slices(value: Any) -> AsyncIterator[bytes]:
-    """Yield a value as JSON in slices, between which others are served."""
+    """Yield a value as JSON in slices; the event loop can serve other requests in between."""
     if not _is_long(value):
         yield _dumps(value)
     elif isinstance(value, dict):
-        before = b"{"
+        separator = b"{"
         for name, item in value.items():
-            yield before + as_text(name) + b":"
+            yield separator + field_name(name) + b":"
             async for part in slices(item):
                 yield part
-            before = b","
+            separator = b","
         yield b"}"
     else:
-        async for part in _list(value):
+        async for part in _list_slices(value):
             yield part
 
 
-def as_text(name: object) -> bytes:
-    """The name of a field; those that are no text are written as orjson writes them."""
+def field_name(name: object) -> bytes:
+    """Return the name of a field as JSON; names that are not texts are converted like orjson does."""
     if isinstance(name, str):
         return orjson.dumps(name)
     return orjson.dumps({name: None}, option=JSON_OPTIONS).removeprefix(b"{").removesuffix(b":null}")
 
 
 def _is_long(value: Any) -> bool:
-    """True if a list, or one in an object, is to be written in slices."""
+    """Return True if a list, or a list in an object, is to be serialized in slices."""
     if isinstance(value, dict):
-        for item in value.values():  # noqa: SIM110  no generators here and below: this runs for each answer
+        for item in value.values():  # noqa: SIM110  no generators here and below: this runs for each response
             if isinstance(item, CONTAINERS) and _is_long(item):
                 return True
         return False
     if isinstance(value, list):
-        return len(value) > SLICE or _weight(value) > SLICE_VALUES
+        return len(value) > SLICE_ITEMS or _weight(value) > SLICE_VALUES
     return isinstance(value, np.ndarray) and value.ndim > 1 and value.size > SLICE_VALUES
 
 
 def _weight(value: Any) -> int:
-    """About how many numbers, fields and items a value holds."""
+    """Return the approximate number of numbers, fields and items in a value."""
     if isinstance(value, np.ndarray):
         return int(value.size)
     if isinstance(value, Base64):
@@ -127,40 +132,40 @@ def _weight(value: Any) -> int:
         return 0
     if not isinstance(value[0], CONTAINERS):
         return len(value)
-    return sum(map(_weight, value)) if len(value) <= COUNTED else len(value) * _weight(value[0])
+    return sum(map(_weight, value)) if len(value) <= MAX_WEIGHED_ITEMS else len(value) * _weight(value[0])
 
 
 def _dumps(value: Any) -> bytes:
-    return orjson.dumps(value, default=_encoded, option=JSON_OPTIONS)
+    return orjson.dumps(value, default=_default, option=JSON_OPTIONS)
 
 
-def _encoded(value: Any) -> Any:
-    """What orjson cannot write by itself."""
+def _default(value: Any) -> Any:
+    """Convert a value that orjson cannot serialize."""
     if isinstance(value, Base64):
         return str(value)
     raise TypeError
 
 
-async def _list(items: Any) -> AsyncIterator[bytes]:
+async def _list_slices(items: Any) -> AsyncIterator[bytes]:
     """Yield the items of a list, or the rows of an array, in groups that take about the same time."""
-    before, weight = b"[", 0
+    separator, group_weight = b"[", 0
     group: list[Any] = []
     for item in items:
-        own = _weight(item)
-        if group and (len(group) == SLICE or weight + own > SLICE_VALUES):
-            yield before + _dumps(group)[1:-1]
+        weight = _weight(item)
+        if group and (len(group) == SLICE_ITEMS or group_weight + weight > SLICE_VALUES):
+            yield separator + _dumps(group)[1:-1]
             await asyncio.sleep(0)
-            before, group, weight = b",", [], 0
-        if own > SLICE_VALUES:
-            yield before
+            separator, group, group_weight = b",", [], 0
+        if weight > SLICE_VALUES:
+            yield separator
             async for part in slices(item):
                 yield part
             await asyncio.sleep(0)
-            before = b","
+            separator = b","
             continue
         group.append(item)
-        weight += own
+        group_weight += weight
     if group:
-        yield before + _dumps(group)[1:-1] + b"]"
+        yield separator + _dumps(group)[1:-1] + b"]"
     else:
-        yield b"[]" if before == b"[" else b"]"
+        yield b"[]" if separator == b"[" else b"]"

@@ -1,4 +1,4 @@
-"""HTTPS: uvicorn's options for it, checked before the models are loaded; errors name the option of the command."""
+"""TLS options for uvicorn, checked before the models are loaded."""
 
 import ssl
 from pathlib import Path
@@ -6,32 +6,32 @@ from typing import Any
 
 from millpond_server.runtime.settings import Settings
 
-HANDSHAKE_SECONDS = 5.0  # for a connection to agree on its encryption
-OPTIONS = ("ssl_certfile", "ssl_keyfile", "ssl_keyfile_password", "ssl_ca_certs", "ssl_cert_reqs")
+HANDSHAKE_TIMEOUT_S = 5.0
+TLS_SETTINGS = ("ssl_certfile", "ssl_keyfile", "ssl_keyfile_password", "ssl_ca_certs", "ssl_cert_reqs")
 
 
 def tls_options(settings: Settings) -> dict[str, Any]:
-    """Return uvicorn's options for HTTPS; none for a server without encryption."""
-    return {name: value for name in OPTIONS if (value := getattr(settings, name))}
+    """Return uvicorn's TLS options; an empty dictionary for a server without TLS."""
+    return {name: value for name in TLS_SETTINGS if (value := getattr(settings, name))}
 
 
 def check_tls(settings: Settings) -> None:
-    """Refuse options that mean nothing together, and files that are missing, damaged, or do not match.
+    """Check that the TLS options are consistent, and that their files are readable, valid, and match.
 
     Raises:
-        ValueError: With the option and the reason.
+        ValueError: With the command-line option and the reason.
     """
     options = tls_options(settings)
     certificate = settings.ssl_certfile
     if certificate is None:
         if options:
-            message = f"{_option(next(iter(options)))} needs --ssl-certfile, the certificate that the server shows"
+            message = f"{_option(next(iter(options)))} needs --ssl-certfile, the certificate of the server"
             raise ValueError(message)
         return
     if settings.ssl_cert_reqs and settings.ssl_ca_certs is None:
         message = (
-            f"--ssl-cert-reqs {settings.ssl_cert_reqs} asks clients for certificates, and --ssl-ca-certs does not say "
-            f"whose: name a file with the certificates of those who sign them"
+            f"--ssl-cert-reqs {settings.ssl_cert_reqs} requests client certificates and needs --ssl-ca-certs, a file "
+            "with the CA certificates to verify them with"
         )
         raise ValueError(message)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -41,7 +41,7 @@ def check_tls(settings: Settings) -> None:
         try:
             context.load_verify_locations(settings.ssl_ca_certs)
         except ssl.SSLError as error:
-            message = f"--ssl-ca-certs {settings.ssl_ca_certs!r} holds no certificates in PEM: {_reason(error)}"
+            message = f"--ssl-ca-certs {settings.ssl_ca_certs!r} contains no PEM certificates: {_reason(error)}"
             raise ValueError(message) from error
 
 
@@ -50,17 +50,19 @@ def _check_certificate(context: ssl.SSLContext, settings: Settings, certificate:
     _read("ssl_certfile", certificate)
     content = _read("ssl_keyfile", key)
     try:
-        # Without a password OpenSSL would ask the terminal for one.
+        # Without a password, OpenSSL would prompt for one on the terminal.
         context.load_cert_chain(certificate, key, password=lambda: settings.ssl_keyfile_password or "")
     except (ssl.SSLError, ValueError) as error:
         reason = _reason(error)
         if "KEY_VALUES_MISMATCH" in reason:
             message = f"the key in {key!r} does not belong to the certificate in {certificate!r}"
         elif b"ENCRYPTED" in content:
-            how = "does not open" if settings.ssl_keyfile_password else "is needed for"
-            message = f"--ssl-keyfile-password, or MILLPOND_SSL_KEYFILE_PASSWORD, {how} the key in {key!r}: {reason}"
+            problem = "is wrong for" if settings.ssl_keyfile_password else "is needed for"
+            message = (
+                f"--ssl-keyfile-password, or MILLPOND_SSL_KEYFILE_PASSWORD, {problem} the key in {key!r}: {reason}"
+            )
         elif b"PRIVATE KEY-----" not in content:
-            message = f"there is no private key in PEM in {key!r}: --ssl-keyfile names the file that holds it"
+            message = f"{key!r} contains no PEM private key: pass its file with --ssl-keyfile"
         else:
             message = f"--ssl-certfile {certificate!r} and --ssl-keyfile {key!r} cannot be used: {reason}"
         raise ValueError(message) from error

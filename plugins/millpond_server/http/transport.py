@@ -1,4 +1,4 @@
-"""Reading and writing of a connection: bounded flow control, and closing that lets clients see the answer."""
+"""Transport of a connection: bounded flow control, and closing that does not lose the last response."""
 
 import asyncio
 from collections.abc import Callable
@@ -6,99 +6,99 @@ from typing import Any
 
 from uvicorn.protocols.http.flow_control import FlowControl
 
-LINGER = 2.0  # seconds for which a closed connection is still read: else its client may never see the answer
+LINGER_S = 2.0  # a closed connection is read for this time, or its client might lose the response to a TCP reset
 
 
-class Lingering:
-    """A transport that closes in two steps while its client still sends: what it then sends is read, and dropped.
+class LingeringTransport:
+    """A transport that reads and drops what its client is still sending before it closes.
 
     Args:
         transport: The transport of the event loop.
-        is_fed: True while the client may still be sending.
-        flush_seconds: How long a client may take to read what is left when the connection is closed.
+        may_receive: Returns True while the client may still be sending.
+        flush_seconds: The time for the client to read the remaining bytes when the connection is closed.
     """
 
-    def __init__(self, transport: asyncio.Transport, is_fed: Callable[[], bool], flush_seconds: float) -> None:
+    def __init__(self, transport: asyncio.Transport, may_receive: Callable[[], bool], flush_seconds: float) -> None:
         self._transport = transport
-        self._is_fed = is_fed
+        self._may_receive = may_receive
         self._flush_seconds = flush_seconds
-        self._closing = False
+        self._is_closing = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
 
     def is_closing(self) -> bool:
-        """Whether it is closed, or about to be."""
-        return self._closing or self._transport.is_closing()
+        """Return True if the transport is closed or closing."""
+        return self._is_closing or self._transport.is_closing()
 
     def write(self, data: bytes) -> None:
-        """Send, unless it is closed."""
+        """Send bytes, unless the transport is closing."""
         if not self.is_closing():
             self._transport.write(data)
 
     def close(self) -> None:
-        """Send what is left, and close; a client that does not read it is cut off."""
+        """Send the remaining bytes and close; the connection is aborted if the client does not read them."""
         if self.is_closing():
             return
-        self._closing = True
+        self._is_closing = True
         loop = asyncio.get_running_loop()
         if self._transport.get_write_buffer_size():
             loop.call_later(self._flush_seconds, self._transport.abort)
-        if not self._is_fed():
+        if not self._may_receive():
             self._transport.close()
             return
         if self._transport.can_write_eof():
             self._transport.write_eof()
         self._transport.resume_reading()
-        loop.call_later(LINGER, self._transport.close)
+        loop.call_later(LINGER_S, self._transport.close)
 
 
-class Flow(FlowControl):
-    """uvicorn's flow control, which reads on only where the connection allows it.
+class BoundedFlowControl(FlowControl):
+    """uvicorn's flow control, which resumes reading only if the connection permits it.
 
     Args:
         transport: The transport.
-        may_read: False while the connection holds as much as it may.
+        can_read: Returns False while the connection's buffers are full.
     """
 
-    def __init__(self, transport: asyncio.Transport, may_read: Callable[[], bool]) -> None:
+    def __init__(self, transport: asyncio.Transport, can_read: Callable[[], bool]) -> None:
         super().__init__(transport)
-        self._may_read = may_read
+        self._can_read = can_read
 
     def resume_reading(self) -> None:
-        """Read on, if the connection allows it; it calls again when it does."""
-        if self._may_read():
+        """Resume reading if the connection permits it; the connection calls this again when its buffers are free."""
+        if self._can_read():
             super().resume_reading()
 
 
-class Stall:
-    """Cuts a connection off whose client does not read its answer.
+class UnreadTimeout:
+    """Aborts a connection whose client does not read its response.
 
     Args:
         transport: The transport.
-        seconds: How long nothing of the answer may be read.
+        seconds: The maximum time in which the client reads nothing.
     """
 
     def __init__(self, transport: asyncio.Transport, seconds: float) -> None:
         self._transport = transport
         self._seconds = seconds
         self._timer: asyncio.TimerHandle | None = None
-        self._left = 0
+        self._unread_bytes = 0
 
-    def watch(self) -> None:
-        """Begin: there is more to send than the client reads."""
+    def start(self) -> None:
+        """Start the timer."""
         self.stop()
-        self._left = self._transport.get_write_buffer_size()
-        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._look)
+        self._unread_bytes = self._transport.get_write_buffer_size()
+        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._check)
 
     def stop(self) -> None:
-        """End: the client has read most of it, or is gone."""
+        """Stop the timer."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _look(self) -> None:
-        if self._transport.get_write_buffer_size() >= self._left:
+    def _check(self) -> None:
+        if self._transport.get_write_buffer_size() >= self._unread_bytes:
             self._transport.abort()
         else:
-            self.watch()
+            self.start()

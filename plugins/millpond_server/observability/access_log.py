@@ -1,4 +1,4 @@
-"""AccessLog: one line a request on stderr, as text or as JSON; no text of inputs, and no line can be forged."""
+"""AccessLog: one line per request on stderr, as text or JSON, without input texts. Clients cannot forge lines."""
 
 import json
 import logging
@@ -10,75 +10,75 @@ from typing import Any, Literal
 from millpond_command.cli import printable
 from millpond_server.observability.log_queue import LogQueue
 
-NAME = "millpond_server.access"
-PLAIN = re.compile(r"[\w./:-]+", re.ASCII)  # stays as it is
+LOGGER_NAME = "millpond_server.access"
+UNQUOTED = re.compile(r"[\w./:-]+", re.ASCII)  # values that are written without escapes
 Format = Literal["text", "json", "off"]
 
 
 class AccessLog:
-    """Writes lines in a thread: a slow reader of stderr delays no answer.
+    """Writes lines in a thread, so that a slow reader of stderr does not delay responses.
 
     Args:
-        how: How requests are written; "off" for not at all.
+        log_format: The format of a line; "off" to log no requests.
 
     Attributes:
-        is_on: False if requests are not written.
-        queue: Writes the lines, and what else is logged where ``in_background`` gives it that.
+        is_on: False if requests are not logged.
+        queue: The queue of lines; ``in_background`` adds all other log records to it.
     """
 
-    def __init__(self, how: Format) -> None:
-        self.is_on = how != "off"
-        self.queue = LogQueue(LineFormatter(how))
+    def __init__(self, log_format: Format) -> None:
+        self.is_on = log_format != "off"
+        self.queue = LogQueue(LineFormatter(log_format))
         self.close = self.queue.close
         if self.is_on:
             self.queue.start()
 
     def write(self, fields: Mapping[str, Any]) -> None:
-        """Write a line, some time soon."""
+        """Queue the line of a request."""
         if self.is_on:
-            record = logging.LogRecord(NAME, logging.INFO, "", 0, "", None, None)
+            record = logging.LogRecord(LOGGER_NAME, logging.INFO, "", 0, "", None, None)
             record.fields = fields
             self.queue.handler.enqueue(record)
 
     @property
     def lost(self) -> int:
-        """The number of lines that were dropped because too many waited, or could not be written."""
+        """The number of lines that were dropped because the queue was full, or that could not be written."""
         return self.queue.lost
 
 
 class LineFormatter(logging.Formatter):
-    """Makes lines of requests, and of other records ``warning: message``, as the command line shows them."""
+    """Formats requests in the format of the access log, and other records as ``warning: message``."""
 
-    def __init__(self, how: Format) -> None:
+    def __init__(self, log_format: Format) -> None:
         super().__init__()
-        self._of_request = as_json if how == "json" else as_text
+        self._format_request = as_json if log_format == "json" else as_text
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line."""
+        """Return the line of a record."""
         fields = getattr(record, "fields", None)
         if fields is not None:
-            return self._of_request(fields, record.created)
+            return self._format_request(fields, record.created)
         return printable(f"{record.levelname.lower()}: {super().format(record)}")
 
 
-def as_json(fields: Mapping[str, Any], when: float) -> str:
-    """A line of ASCII: whatever is not is escaped, line ends of any kind as well."""
-    return json.dumps({"time": _written(when), "event": "request", **fields}, separators=(",", ":"))
+def as_json(fields: Mapping[str, Any], timestamp: float) -> str:
+    """Return a line of JSON in ASCII; other characters and line breaks are escaped."""
+    return json.dumps({"time": _time(timestamp), "event": "request", **fields}, separators=(",", ":"))
 
 
-def as_text(fields: Mapping[str, Any], when: float) -> str:
-    """``time method path status name=value ...``, each value without blanks."""
-    told = dict(fields)
-    head = [_written(when), *(_plain(told.pop(name, "-")) for name in ("method", "path", "status"))]
-    return " ".join([*head, *(f"{name}={_plain(value)}" for name, value in told.items())])
+def as_text(fields: Mapping[str, Any], timestamp: float) -> str:
+    """Return the line ``time method path status name=value ...``; spaces in values are escaped."""
+    others = dict(fields)
+    head = [_time(timestamp), *(_escaped(others.pop(name, "-")) for name in ("method", "path", "status"))]
+    return " ".join([*head, *(f"{name}={_escaped(value)}" for name, value in others.items())])
 
 
-def _plain(value: Any) -> str:
+def _escaped(value: Any) -> str:
     text = str(value)
-    if PLAIN.fullmatch(text):
+    if UNQUOTED.fullmatch(text):
         return text
     return printable(text).replace("\\", "\\\\").replace("\n", "\\n").replace(" ", "\\x20") or "-"
 
 
-def _written(when: float) -> str:
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(when))}.{int(when * 1000) % 1000:03d}Z"
+def _time(timestamp: float) -> str:
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(timestamp))}.{int(timestamp * 1000) % 1000:03d}Z"

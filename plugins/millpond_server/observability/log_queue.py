@@ -1,7 +1,7 @@
-"""LogQueue: log lines are written to stderr by a thread: no reader of stderr can hold the server up.
+"""LogQueue: writes log lines to stderr in a thread, so that no reader of stderr can block the server.
 
-Records wait in a bounded queue; where it is full they are dropped and counted. Lines are written to the descriptor,
-past ``sys.stderr`` and its lock: a write that blocks would hold the lock, and with it the end of the process.
+Records wait in a bounded queue; if it is full, they are dropped and counted. Lines are written to the file descriptor
+without ``sys.stderr`` and its lock: a blocked write would hold the lock and prevent the exit of the process.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 MAX_WAITING_LINES = 10_000
-GATHER_SECONDS = 0.02  # lines of that time are written at once: each write wakes a thread that computes nothing
+GATHER_S = 0.02  # lines of this time are written together, because each write wakes the thread
 MAX_LINE_CHARS = 100_000
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class BoundedHandler(QueueHandler):
         self.dropped = 0
 
     def enqueue(self, record: logging.LogRecord) -> None:
-        """Put a record into the queue, if there is room."""
+        """Put a record into the queue, unless it is full."""
         if self._records.qsize() < MAX_WAITING_LINES:
             self._records.put_nowait(record)
         else:
@@ -42,7 +42,7 @@ class BoundedHandler(QueueHandler):
 
 
 class LogQueue(QueueListener):
-    """Writes log records in a thread, those of a moment together.
+    """Writes log records in a thread, several at a time.
 
     Args:
         formatter: Formats the records as lines.
@@ -60,7 +60,7 @@ class LogQueue(QueueListener):
         self._failed = 0  # lines that could not be written
         self._reported = 0  # lost lines that a line has reported
         self._is_running = False
-        self._ends = False
+        self._is_closing = False
 
     @property
     def lost(self) -> int:
@@ -68,35 +68,35 @@ class LogQueue(QueueListener):
         return self.handler.dropped + self._failed
 
     def start(self) -> None:
-        """Start the thread, unless it runs."""
+        """Start the thread, unless it is running."""
         if not self._is_running:
             self._is_running = True
             super().start()
 
-    def close(self, patience: float = 1.0) -> None:
-        """Write what waits, and end the thread; one that is blocked is left behind after some seconds."""
+    def close(self, timeout: float = 1.0) -> None:
+        """Write the waiting records and end the thread; a blocked thread is abandoned after a timeout in seconds."""
         if not self._is_running:
             return
-        self._is_running, self._ends = False, True
+        self._is_running, self._is_closing = False, True
         thread: threading.Thread | None = self._thread
         self.enqueue_sentinel()
         if thread is not None:
-            thread.join(patience)
+            thread.join(timeout)
 
     def dequeue(self, block: bool) -> Any:
-        """Return the next record; gathered lines are written before the thread waits for another, and at the end."""
+        """Return the next record. Gathered lines are written before the thread waits, and at the end."""
         try:
             record = self._records.get_nowait()
         except Empty:
             self._write()
             record = self._records.get(block)
-            time.sleep(0.0 if self._ends else GATHER_SECONDS)
-        if record is None:  # the last
+            time.sleep(0.0 if self._is_closing else GATHER_S)
+        if record is None:  # the sentinel
             self._write()
         return record
 
     def handle(self, record: logging.LogRecord) -> None:
-        """Gather the line of a record."""
+        """Format a record as a line, to be written later."""
         try:
             line = self._formatter.format(record)
         except Exception as error:  # noqa: BLE001  a record that cannot be formatted must not end the thread
@@ -106,18 +106,18 @@ class LogQueue(QueueListener):
             self._write()
 
     def _write(self) -> None:
-        """Write the gathered lines, and how many were lost before."""
+        """Write the gathered lines, and the number of lost lines."""
         lines, self._lines = self._lines, []
         lost = self.lost
         if not lines:
             return
         if lost > self._reported:
-            report = f"warning: {lost - self._reported} lines of the log were lost: they could not be written in time"
-            lines.append(report)
+            num_lost = lost - self._reported
+            lines.append(f"warning: {num_lost} lines of the log were lost: they could not be written in time")
         try:
             _write_stderr("".join(f"{line}\n" for line in lines))
             self._reported = lost
-        except (OSError, ValueError):  # the disk is full, or the pipe closed
+        except (OSError, ValueError):  # a full disk or a closed pipe
             self._failed += len(lines) - (lost > self._reported)
 
 
@@ -125,24 +125,24 @@ def _write_stderr(text: str) -> None:
     stream = sys.stderr
     try:
         descriptor = stream.fileno()
-    except (AttributeError, OSError, ValueError):  # it is replaced by an object, or closed
+    except (AttributeError, OSError, ValueError):  # stderr is closed, or replaced by an object without a descriptor
         stream.write(text)
         stream.flush()
         return
-    left = memoryview(text.encode("utf-8", "backslashreplace"))
-    while left:
-        left = left[os.write(descriptor, left) :]
+    remaining = memoryview(text.encode("utf-8", "backslashreplace"))
+    while remaining:
+        remaining = remaining[os.write(descriptor, remaining) :]
 
 
 @contextlib.contextmanager
 def in_background(log: LogQueue) -> Iterator[None]:
-    """Write all that the process logs or warns of, tracebacks of threads included, by a thread."""
+    """Write all log records, warnings and tracebacks of threads with a log queue while the block runs."""
     root = logging.getLogger()
     replaced = [handler for handler in root.handlers if type(handler) is logging.StreamHandler]
     for handler in replaced:
         root.removeHandler(handler)
-        for each in handler.filters:
-            log.handler.addFilter(each)
+        for log_filter in handler.filters:
+            log.handler.addFilter(log_filter)
     root.addHandler(log.handler)
     hook, threading.excepthook = threading.excepthook, _log_exception_of_thread
     logging.captureWarnings(True)

@@ -1,4 +1,4 @@
-"""Tracing: a span of OpenTelemetry for each request, with the stages of its work below it; no text of inputs."""
+"""Tracing: an OpenTelemetry span for each request with child spans for its stages, without input texts."""
 
 import threading
 import time
@@ -14,72 +14,73 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import millpond
 from millpond.pipeline.call_stats import CallStats
-from millpond_server.http.auth import LIVENESS, METRICS
+from millpond_server.http.auth import HEALTH_PATHS, METRICS_PATHS
 from millpond_server.observability.metrics import METHODS
 
-GROUP = "opentelemetry_traces_exporter"
-SERVER_FAULT = 500  # from this status on
-SHOWN = 200  # characters of a path or of the name of a client's program
-LAST_SPANS = 2.0  # seconds for them to leave when the server ends
-NANO = 10**9
+EXPORTER_GROUP = "opentelemetry_traces_exporter"
+FIRST_ERROR_STATUS = 500
+MAX_ATTRIBUTE_CHARS = 200
+FLUSH_TIMEOUT_S = 2.0
+NANOSECONDS_PER_SECOND = 10**9
 
 
 def provider_of(exporters: Sequence[str], environment: Mapping[str, str]) -> trace.TracerProvider:
-    """What makes spans and hands them to exporters; the one that a program around this one has set, if it has.
+    """Return the tracer provider of the process if one is set, else a new one with exporters.
 
     Args:
-        exporters: The names of their entry points.
-        environment: Where the service's name may stand; what else it says, OpenTelemetry reads by itself.
+        exporters: The entry point names of the exporters.
+        environment: The environment, which may contain the name of the service. OpenTelemetry reads its other
+            variables itself.
 
     Raises:
-        ValueError: If an exporter is not installed, or cannot be set up.
+        ValueError: If an exporter is not installed.
     """
-    found = trace.get_tracer_provider()
-    if not isinstance(found, trace.ProxyTracerProvider):
-        return found
-    said = environment.get("OTEL_RESOURCE_ATTRIBUTES", "")
-    named = bool(environment.get("OTEL_SERVICE_NAME")) or f"{SERVICE_NAME}=" in said
-    own = {"service.version": millpond.__version__}
-    resource = Resource.create(own if named else {**own, SERVICE_NAME: "millpond"})
-    made = TracerProvider(resource=resource, shutdown_on_exit=False)
+    current = trace.get_tracer_provider()
+    if not isinstance(current, trace.ProxyTracerProvider):
+        return current
+    attributes = environment.get("OTEL_RESOURCE_ATTRIBUTES", "")
+    has_service_name = bool(environment.get("OTEL_SERVICE_NAME")) or f"{SERVICE_NAME}=" in attributes
+    service = {"service.version": millpond.__version__}
+    resource = Resource.create(service if has_service_name else {**service, SERVICE_NAME: "millpond"})
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     for name in exporters:
-        entries = entry_points(group=GROUP, name=name)
+        entries = entry_points(group=EXPORTER_GROUP, name=name)
         if not entries:
-            installed = ", ".join(sorted(entry.name for entry in entry_points(group=GROUP)))
-            message = f"the exporter {name!r} is not installed; there are: {installed}"
+            installed = ", ".join(sorted(entry.name for entry in entry_points(group=EXPORTER_GROUP)))
+            message = f"the exporter {name!r} is not installed. Available: {installed}"
             raise ValueError(message)
-        made.add_span_processor(BatchSpanProcessor(next(iter(entries)).load()()))
-    trace.set_tracer_provider(made)
-    return made
+        provider.add_span_processor(BatchSpanProcessor(next(iter(entries)).load()()))
+    trace.set_tracer_provider(provider)
+    return provider
 
 
 class Tracing:
-    """Makes the spans of a server.
+    """Creates the spans of a server.
 
     Args:
-        provider: What makes and exports them.
+        provider: The tracer provider, which exports the spans.
     """
 
     def __init__(self, provider: trace.TracerProvider) -> None:
         self._provider = provider
         self._tracer = provider.get_tracer("millpond_server", millpond.__version__)
 
-    def around(self, app: ASGIApp) -> ASGIApp:
-        """The application, traced."""
-        return Traced(app, self._tracer)
+    def middleware(self, app: ASGIApp) -> ASGIApp:
+        """Return the application with tracing."""
+        return TracingMiddleware(app, self._tracer)
 
-    def close(self, patience: float = LAST_SPANS) -> None:
-        """Send what spans are left, if that goes quickly: a collector that is down does not hold up the end."""
+    def close(self, timeout: float = FLUSH_TIMEOUT_S) -> None:
+        """Export the remaining spans, for at most some seconds: an unreachable collector must not delay the exit."""
         shutdown = getattr(self._provider, "shutdown", None)
         if shutdown is None:
             return
-        last = threading.Thread(target=shutdown, name="millpond-traces", daemon=True)
-        last.start()
-        last.join(patience)
+        thread = threading.Thread(target=shutdown, name="millpond-traces", daemon=True)
+        thread.start()
+        thread.join(timeout)
 
 
-class Traced:
-    """Traces each request but those of probes, continuing the trace that its headers name."""
+class TracingMiddleware:
+    """Traces all requests except health checks and metrics, as part of the trace in their headers."""
 
     def __init__(self, app: ASGIApp, tracer: Tracer) -> None:
         self._app = app
@@ -87,62 +88,68 @@ class Traced:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve and trace one request."""
-        if scope["type"] != "http" or scope["path"] in LIVENESS | METRICS:
+        if scope["type"] != "http" or scope["path"] in HEALTH_PATHS | METRICS_PATHS:
             await self._app(scope, receive, send)
             return
-        clock = time.time_ns() - int(time.perf_counter() * NANO)  # from the one to the other
+        # The offset from the performance counter to the time of day.
+        clock_offset = time.time_ns() - int(time.perf_counter() * NANOSECONDS_PER_SECOND)
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        around = propagate.extract(headers)
+        parent = propagate.extract(headers)
         span = self._tracer.start_span(
-            _method(scope), context=around, kind=SpanKind.SERVER, attributes=_known_before(scope, headers)
+            _method(scope), context=parent, kind=SpanKind.SERVER, attributes=_request_attributes(scope, headers)
         )
-        own = trace.set_span_in_context(span, around)
-        answered: list[tuple[int, float]] = []
+        span_context = trace.set_span_in_context(span, parent)
+        responses: list[tuple[int, float]] = []  # status and time of the response's start; empty before
 
-        async def sending(message: Message) -> None:
+        async def send_and_note_start(message: Message) -> None:
             if message["type"] == "http.response.start":
-                answered.append((message["status"], time.perf_counter()))
+                responses.append((message["status"], time.perf_counter()))
             await send(message)
 
         if span.get_span_context().is_valid:
             scope["millpond.trace"] = trace.format_trace_id(span.get_span_context().trace_id)
-        token = context.attach(own)
+        token = context.attach(span_context)
         try:
-            await self._app(scope, receive, sending)
+            await self._app(scope, receive, send_and_note_start)
         finally:
             context.detach(token)
             if span.is_recording():
-                self._describe(span, scope, answered)
-                self._add_stages(own, scope.get("millpond.stats"), answered, clock)
+                self._set_response_attributes(span, scope, responses)
+                self._add_stages(span_context, scope.get("millpond.stats"), responses, clock_offset)
             span.end()
 
-    def _describe(self, span: Span, scope: Scope, answered: Sequence[tuple[int, float]]) -> None:
-        """What is known of a request once it was served; names as in OpenTelemetry's conventions for HTTP."""
+    def _set_response_attributes(self, span: Span, scope: Scope, responses: Sequence[tuple[int, float]]) -> None:
+        """Set the attributes that are known after a request, named by OpenTelemetry's conventions for HTTP."""
         if (route := scope.get("millpond.route")) is not None:
             span.update_name(f"{_method(scope)} {route}")
             span.set_attribute("http.route", route)
-        if answered:
-            status, _ = answered[0]
+        if responses:
+            status, _ = responses[0]
             span.set_attribute("http.response.status_code", status)
-            if status >= SERVER_FAULT:
+            if status >= FIRST_ERROR_STATUS:
                 span.set_attribute("error.type", str(status))
                 span.set_status(Status(StatusCode.ERROR))
-        told = {name: scope.get(f"millpond.{name}") for name in ("request_id", "model", "reason")}
+        attributes = {name: scope.get(f"millpond.{name}") for name in ("request_id", "model", "reason")}
         stats: CallStats | None = scope.get("millpond.stats")
         if stats is not None and stats.prompts:
-            told |= {name: getattr(stats, name) for name in ("prompts", "tokens", "truncated", "duplicates")}
-        span.set_attributes({f"millpond.{name}": value for name, value in told.items() if value is not None})
+            attributes |= {name: getattr(stats, name) for name in ("prompts", "tokens", "truncated", "duplicates")}
+        span.set_attributes({f"millpond.{name}": value for name, value in attributes.items() if value is not None})
 
     def _add_stages(
-        self, own: context.Context, stats: CallStats | None, answered: Sequence[tuple[int, float]], clock: int
+        self,
+        span_context: context.Context,
+        stats: CallStats | None,
+        responses: Sequence[tuple[int, float]],
+        clock_offset: int,
     ) -> None:
-        """A span for each stage of the work; the last, encode, is from the results to the head of the answer."""
+        """Add a child span for each stage; the last one, encode, is from the results to the start of the response."""
         stages: list[tuple[str, float, float]] = [] if stats is None else list(stats.stages)
-        if stages and answered:
-            stages.append(("encode", stages[-1][2], answered[0][1]))
-        for name, began, ended in stages:
-            stage = self._tracer.start_span(name, context=own, start_time=clock + int(began * NANO))
-            stage.end(clock + int(ended * NANO))
+        if stages and responses:
+            stages.append(("encode", stages[-1][2], responses[0][1]))
+        for name, start, end in stages:
+            start_time = clock_offset + int(start * NANOSECONDS_PER_SECOND)
+            stage = self._tracer.start_span(name, context=span_context, start_time=start_time)
+            stage.end(clock_offset + int(end * NANOSECONDS_PER_SECOND))
 
 
 def _method(scope: Scope) -> str:
@@ -150,12 +157,12 @@ def _method(scope: Scope) -> str:
     return method if method in METHODS else "_OTHER"
 
 
-def _known_before(scope: Scope, headers: Mapping[str, str]) -> dict[str, str]:
+def _request_attributes(scope: Scope, headers: Mapping[str, str]) -> dict[str, str]:
     return {
         "http.request.method": _method(scope),
-        "url.path": scope["path"][:SHOWN],
+        "url.path": scope["path"][:MAX_ATTRIBUTE_CHARS],
         "url.scheme": scope["scheme"],
         "network.protocol.version": scope["http_version"],
         "client.address": (scope.get("client") or ("-",))[0],
-        "user_agent.original": headers.get("user-agent", "")[:SHOWN],
+        "user_agent.original": headers.get("user-agent", "")[:MAX_ATTRIBUTE_CHARS],
     }

@@ -1,4 +1,4 @@
-"""Admission: refuse a request before any work is done for it, and find its priority class."""
+"""Admission control: refuse requests that cannot be served in time, and find the priority class of a request."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -7,86 +7,92 @@ from millpond_server.http.call import Call
 from millpond_server.http.errors import ApiError
 from millpond_server.runtime.models import ServedModel
 
-HEADER = "x-millpond-lane"
-LANES = ("interactive", "bulk")
-PER_TOKEN = 4  # characters of a token, in text of the Latin alphabet
-PER_FOREIGN_TOKEN = 1.5  # and in other text
-IMAGE = 256  # tokens
-RANKING = frozenset({"score"})  # tasks that somebody waits for, however many documents there are
+PRIORITY_HEADER = "x-millpond-lane"
+PRIORITY_CLASSES = ("interactive", "batch")
+BATCH_NAMES = frozenset({"batch", "bulk"})  # "bulk" is the old name
+ASCII_CHARS_PER_TOKEN = 4
+OTHER_CHARS_PER_TOKEN = 1.5
+TOKENS_PER_IMAGE = 256
+INTERACTIVE_TASKS = frozenset({"score"})  # a search waits for its ranking, even of many documents
 
 
-def admit(call: Call, *, seconds: float | None) -> None:
-    """Refuse a request whose model takes nothing, or that would wait too long.
+def admit(call: Call, *, timeout: float | None) -> None:
+    """Refuse a request if its model takes no requests, or if it would wait too long.
 
     Args:
         call: The request.
-        seconds: How long it may take; None for ever.
+        timeout: The maximum duration of the request in seconds; None for no limit.
 
     Raises:
-        ApiError: 503, or what the settings say, with when to come again.
+        ApiError: 503 or ``overload_status``, with the time after which to retry.
     """
     name, engine = call.served.name, call.served.llm.engine
     if name in call.state.refusing:
-        raise ApiError(503, f"the model {name} does not work at present", retry_after=1.0, reason="dead")
+        raise ApiError(503, f"the model {name} is not available at present", retry_after=1.0, reason="dead")
     wait = engine.expected_wait(call.priority)
-    most = call.settings.limits.queue_wait
-    if wait > most:
+    max_wait = call.settings.limits.queue_wait
+    if wait > max_wait:
         message = f"the model is busy: a request would wait for {wait:.1f} seconds"
-        raise ApiError(call.settings.overload_status, message, retry_after=wait - most, reason="queue")
-    if seconds is not None and wait > seconds:
-        message = f"the model is busy: a request would wait for {wait:.1f} seconds, and may take {seconds:g}"
-        raise ApiError(call.settings.overload_status, message, retry_after=wait - seconds, reason="hopeless")
+        raise ApiError(call.settings.overload_status, message, retry_after=wait - max_wait, reason="queue")
+    if timeout is not None and wait > timeout:
+        message = f"the model is busy: a request would wait for {wait:.1f} seconds, and may take {timeout:g}"
+        raise ApiError(call.settings.overload_status, message, retry_after=wait - timeout, reason="hopeless")
 
 
-def is_bulk(headers: Mapping[str, str], body: Any, size: int, served: ServedModel, tasks: Collection[str] = ()) -> bool:
-    """Whether a request lets the others pass: as its header says, else if it is more than one batch.
+def is_batch_request(
+    headers: Mapping[str, str], body: Any, size: int, served: ServedModel, tasks: Collection[str] = ()
+) -> bool:
+    """Return True for the priority class `batch`: as the header states, else for requests larger than one batch.
 
-    Requests that rank are what a search waits for, and never in bulk unless they say so.
+    Ranking requests are interactive unless the header states otherwise.
 
     Args:
-        headers: Its headers.
-        body: Its body, as JSON gives it.
-        size: The bytes of that.
-        served: The model that it names.
-        tasks: The tasks of its route.
+        headers: The headers, by lower-case names.
+        body: The parsed JSON body.
+        size: The size of the body in bytes.
+        served: The model of the request.
+        tasks: The tasks of the route.
 
     Raises:
-        ApiError: 400 if the header names no lane.
+        ApiError: 400 if the header contains an unknown priority class.
     """
-    stated = headers.get(HEADER)
-    if stated is not None:
-        if stated not in LANES:
-            message = f"{HEADER}: {stated[:100]!r} is no lane; there are: {', '.join(LANES)}"
+    name = headers.get(PRIORITY_HEADER)
+    if name is not None:
+        if name not in BATCH_NAMES and name not in PRIORITY_CLASSES:
+            message = (
+                f"{PRIORITY_HEADER}: unknown priority class {name[:100]!r}. Available: {', '.join(PRIORITY_CLASSES)}"
+            )
             raise ApiError(400, message, parameter="headers", reason="invalid")
-        return stated == "bulk"
-    if RANKING.issuperset(tasks) and tasks:
+        return name in BATCH_NAMES
+    if tasks and INTERACTIVE_TASKS.issuperset(tasks):
         return False
-    batch = served.llm.engine.engine.scheduler.max_num_batched_tokens
-    if size <= batch or (isinstance(body, dict) and "query" in body):  # a token has at least a byte
+    batch_tokens = served.llm.engine.engine.scheduler.max_num_batched_tokens
+    if size <= batch_tokens or (isinstance(body, dict) and "query" in body):  # a token has at least one byte
         return False
-    return has_more_tokens(body, batch, longest=served.llm.model_config.max_model_len)
+    return exceeds_tokens(body, batch_tokens, max_text_tokens=served.llm.model_config.max_model_len)
 
 
-def has_more_tokens(body: Any, most: int, *, longest: int) -> bool:
-    """Whether a body holds more than so many tokens, by its characters: before it is tokenised, it is a guess.
+def exceeds_tokens(body: Any, max_tokens: int, *, max_text_tokens: int) -> bool:
+    """Estimate from its characters, before tokenization, whether a body contains more tokens than a limit.
 
     Args:
-        body: What JSON gave.
-        most: The tokens.
-        longest: The most tokens of a text; what is over it is cut or refused.
+        body: The parsed JSON body.
+        max_tokens: The limit.
+        max_text_tokens: The maximum length of a text; longer texts are truncated or refused.
     """
     tokens = 0.0
-    left = [body]
-    while left and tokens <= most:
-        value = left.pop()
+    remaining = [body]
+    while remaining and tokens <= max_tokens:
+        value = remaining.pop()
         if isinstance(value, str):
-            per_token = PER_TOKEN if value.isascii() else PER_FOREIGN_TOKEN
-            tokens += IMAGE if value.startswith("data:") else min(len(value) / per_token, longest) + 1
+            chars_per_token = ASCII_CHARS_PER_TOKEN if value.isascii() else OTHER_CHARS_PER_TOKEN
+            is_image = value.startswith("data:")
+            tokens += TOKENS_PER_IMAGE if is_image else min(len(value) / chars_per_token, max_text_tokens) + 1
         elif isinstance(value, list):
             if value and isinstance(value[0], int | float):
                 tokens += len(value)
             else:
-                left += value
+                remaining += value
         elif isinstance(value, dict):
-            left += value.values()
-    return tokens > most
+            remaining += value.values()
+    return tokens > max_tokens

@@ -1,4 +1,4 @@
-"""The ASGI application of a server: the routes that its models can serve, mounted by their records."""
+"""The ASGI application of a server, with the routes that its models can serve."""
 
 import logging
 import re
@@ -18,90 +18,92 @@ from millpond_server.apis.openapi import describe
 from millpond_server.apis.pages import page_routes
 from millpond_server.http.auth import RouteAccess
 from millpond_server.http.endpoint import Endpoint
-from millpond_server.http.errors import ApiError, answer
+from millpond_server.http.errors import ApiError, error_response
 from millpond_server.runtime.models import Models
 from millpond_server.runtime.settings import Settings
 from millpond_server.runtime.state import State
 
 logger = logging.getLogger(__name__)
-SHOWN = 200  # characters of a path that leads nowhere
-METRICS = "/metrics"
-WATCHED = frozenset({METRICS, "/live", "/health", "/ready", "/ping"})  # what there is on a port for metrics
-NAME = re.compile(r"(GET|POST|PUT|PATCH|DELETE|HEAD) (/\S*)")
+MAX_SHOWN_PATH_CHARS = 200
+METRICS_PATH = "/metrics"
+METRICS_PORT_PATHS = frozenset({METRICS_PATH, "/live", "/health", "/ready", "/ping"})
+ROUTE_NAME = re.compile(r"(GET|POST|PUT|PATCH|DELETE|HEAD) (/\S*)")
 
 
 class Application(Starlette):
-    """Starlette's application, and a table of the plain paths beside it: most requests need no search."""
+    """Starlette's application, with a lookup table for paths without parameters.
+
+    Args:
+        endpoints: The endpoints of the API.
+        pages: Other routes, such as the documentation.
+        unserved: The reason why a known route is not mounted, by method and path.
+    """
 
     def __init__(
-        self, endpoints: Iterable[Endpoint], further: Iterable[Route] = (), unserved: Mapping[str, str] | None = None
+        self, endpoints: Iterable[Endpoint], pages: Iterable[Route] = (), unserved: Mapping[str, str] | None = None
     ) -> None:
         endpoints = list(endpoints)
-        super().__init__(
-            routes=[*(Route(each.path, each, methods=[each.method]) for each in endpoints), *further],
-            exception_handlers={404: _not_found, 405: _not_allowed},
-        )
-        self.router.redirect_slashes = False  # Starlette redirects to the host that the client names: see _redirected
+        routes = [Route(endpoint.path, endpoint, methods=[endpoint.method]) for endpoint in endpoints]
+        super().__init__(routes=[*routes, *pages], exception_handlers={404: _not_found, 405: _not_allowed})
+        self.router.redirect_slashes = False  # Starlette redirects to the Host of the request: see _redirect_target
         self.access = RouteAccess(endpoints)
-        self.unserved = dict(unserved or {})  # why known routes are not mounted, by method and path
-        self._plain = {(each.method, each.path): each for each in endpoints if "{" not in each.path}
+        self.unserved = dict(unserved or {})
+        self._endpoints = {
+            (endpoint.method, endpoint.path): endpoint for endpoint in endpoints if "{" not in endpoint.path
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         endpoint = None
         if scope["type"] == "http" and not scope.get("root_path"):
-            endpoint = self._plain.get((scope["method"], scope["path"]))
+            endpoint = self._endpoints.get((scope["method"], scope["path"]))
         await (super().__call__ if endpoint is None else endpoint)(scope, receive, send)
 
 
 def build_application(registry: Registry, state: State) -> Application:
-    """Return every route of the built-in plugins, and of those that the settings name, that a model can serve.
+    """Return an application with the routes of the built-in and selected plugins that a model can serve.
 
     Raises:
-        ValueError: If a record's name is no method and path, or a plugin that was named brings no route.
+        ValueError: If the name of a route is not a method and a path, or a selected plugin provides no routes.
     """
     settings, models = state.settings, state.models
     entries = [
         entry
         for entry in mounted(registry, models, settings)
-        if settings.metrics_port is None or _path(entry) != METRICS
+        if settings.metrics_port is None or _path(entry) != METRICS_PATH
     ]
     needs_keys = bool(settings.api_keys or settings.api_key_file)
     if needs_keys:
-        _tell_of_public(entries)
-    described = describe(
-        entries,
-        guarded=needs_keys,
-        overload_status=settings.overload_status,
-    )
-    pages = page_routes(described, models, has_metrics=settings.metrics_port is None)
+        _warn_of_public_routes(entries)
+    description = describe(entries, needs_keys=needs_keys, overload_status=settings.overload_status)
+    pages = page_routes(description, models, has_metrics=settings.metrics_port is None)
     endpoints = [Endpoint(entry, state) for entry in entries]
     return Application(endpoints, pages, unserved(registry, models))
 
 
 def unserved(registry: Registry, models: Models) -> dict[str, str]:
-    """Return why routes are not mounted that no model can serve, by their names."""
-    served = ", ".join(sorted(models.tasks))
+    """Return the reason for each route that is not mounted because no model can serve it, by its name."""
+    tasks = ", ".join(sorted(models.tasks))
     hint = ' POST /pooling takes {"data": ...}, which their IO processor reads.' if models.tasks == {PLUGIN} else ""
     specs = [registry.routes.get(name).spec for name in registry.routes.names()]
     return {
-        spec.name: f"{spec.name} needs a model that serves {' or '.join(spec.tasks)}; those here serve {served}.{hint}"
+        spec.name: f"{spec.name} needs a model that serves {' or '.join(spec.tasks)}; those here serve {tasks}.{hint}"
         for spec in specs
         if spec.tasks and not models.tasks & set(spec.tasks)
     }
 
 
-def _tell_of_public(entries: Iterable[Entry[RouteSpec]]) -> None:
-    """Log the routes of third parties that need no key."""
+def _warn_of_public_routes(entries: Iterable[Entry[RouteSpec]]) -> None:
+    """Log a warning for each route of a third-party plugin that needs no API key."""
     for entry in entries:
         if entry.spec.public and entry.origin.rank != "builtin":
             logger.warning("the route %s of the plugin %s needs no API key", entry.spec.name, entry.origin.plugin)
 
 
 def build_metrics_application(registry: Registry, state: State) -> Application:
-    """Return the application of a port for metrics: these, and the routes of liveness."""
-    entries = [entry for entry in mounted(registry, state.models, state.settings) if _path(entry) in WATCHED]
-    return Application(Endpoint(entry, state) for entry in entries)
+    """Return the application of the metrics port: the metrics and health routes."""
+    entries = mounted(registry, state.models, state.settings)
+    return Application(Endpoint(entry, state) for entry in entries if _path(entry) in METRICS_PORT_PATHS)
 
 
 def _path(entry: Entry[RouteSpec]) -> str:
@@ -109,54 +111,58 @@ def _path(entry: Entry[RouteSpec]) -> str:
 
 
 def mounted(registry: Registry, models: Models, settings: Settings) -> Iterator[Entry[RouteSpec]]:
-    """The records of the routes that are mounted."""
-    brings = {entry.origin.plugin for entry in registry.routes.entries()}
+    """Yield the registry entries of the routes that are mounted."""
+    plugins = {entry.origin.plugin for entry in registry.routes.entries()}
     for plugin in settings.routes:
-        if plugin not in brings:
-            message = f"--routes {plugin}: that plugin brings no routes; these do: {', '.join(sorted(brings))}"
+        if plugin not in plugins:
+            message = (
+                f"--routes {plugin}: unknown plugin, or it provides no routes. Available: {', '.join(sorted(plugins))}"
+            )
             raise ValueError(message)
     for name in registry.routes.names():
         entry = registry.routes.get(name)
         if entry.origin.rank == "installed" and entry.origin.plugin not in settings.routes:
             continue
-        if NAME.fullmatch(entry.spec.name) is None:
-            message = f"the route {entry.spec.name!r} of {entry.origin} is no method and path such as 'POST /v1/hello'"
+        if ROUTE_NAME.fullmatch(entry.spec.name) is None:
+            message = (
+                f"invalid route name {entry.spec.name!r} of {entry.origin}: expected a method and a path, such as "
+                "'POST /v1/hello'"
+            )
             raise ValueError(message)
         if entry.spec.always or not entry.spec.tasks or models.tasks & set(entry.spec.tasks):
             yield entry
 
 
 async def _not_found(request: Request, _: Exception) -> Response:
-    target = _redirected(request)
+    target = _redirect_target(request)
     if target is not None:
         return Response(status_code=307, headers={"location": target})
-    path = request.scope["path"][:SHOWN]  # not request.url, which is made of the client's Host header
+    path = request.scope["path"][:MAX_SHOWN_PATH_CHARS]  # request.url would contain the client's Host header
     reason = request.app.unserved.get(f"{request.method} {request.scope['path']}")
     message = "Not Found" if reason is None else f"Not Found: {reason}"
     error = ApiError(404, message, reason="not_found", kind="NotFoundError", parameter=path)
-    error.detail = "Not Found"  # to the letter what vLLM's web framework answers
-    return answer(error)
+    error.detail = "Not Found"  # the exact text of vLLM's web framework
+    return error_response(error)
 
 
-def _redirected(request: Request) -> str | None:
-    """Return where the path leads with or without its last slash, relative to it; None where there is no such route.
+def _redirect_target(request: Request) -> str | None:
+    """Return the relative URL of the path with or without its trailing slash; None if that route does not exist.
 
-    A relative reference holds below any prefix of a proxy, and names no host.
+    A relative URL works below any path prefix of a proxy, and contains no host name.
     """
     path: str = request.scope["path"]
-    bare = path.rstrip("/")
-    other = bare if path.endswith("/") else f"{path}/"
-    scope = {**request.scope, "path": other}
-    if not other or all(route.matches(scope)[0] is Match.NONE for route in request.app.routes):
+    without_slash = path.rstrip("/")
+    other_path = without_slash if path.endswith("/") else f"{path}/"
+    scope = {**request.scope, "path": other_path}
+    if not other_path or all(route.matches(scope)[0] is Match.NONE for route in request.app.routes):
         return None
-    last = quote(bare.rpartition("/")[2], safe="")
-    target = "../" * (len(path) - len(bare)) + last if path.endswith("/") else f"./{last}/"
+    last_part = quote(without_slash.rpartition("/")[2], safe="")
+    target = "../" * (len(path) - len(without_slash)) + last_part if path.endswith("/") else f"./{last_part}/"
     query = quote(request.scope["query_string"], safe="=&%+/:@!$'()*,;?-._~")
     return f"{target}?{query}" if query else target
 
 
 async def _not_allowed(request: Request, error: Exception) -> Response:
-    response = answer(ApiError(405, f"{request.method} is not allowed here", reason="method"))
-    allowed = getattr(error, "headers", None) or {}
-    response.headers.update(allowed)
+    response = error_response(ApiError(405, f"{request.method} is not allowed here", reason="method"))
+    response.headers.update(getattr(error, "headers", None) or {})
     return response

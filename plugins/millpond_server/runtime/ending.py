@@ -1,4 +1,4 @@
-"""The end of the process: threads that hang are logged with the place where they hang, and not waited for."""
+"""Exit of the process without waiting for threads that hang; where they hang is logged."""
 
 import contextlib
 import logging
@@ -11,55 +11,55 @@ from millpond.pipeline.thread_activity import busy_threads, stack_of
 from millpond.plugin.output import results
 
 logger = logging.getLogger(__name__)
-STEP = 0.05  # seconds
-SLACK = 8.0  # seconds that an orderly end may take beside the time for what runs
-LAST_LINES = 1.0  # seconds for the log to be written
+POLL_INTERVAL_S = 0.05
+SHUTDOWN_SLACK_S = 8.0  # for an orderly shutdown, in addition to the time for running requests
+LOG_FLUSH_S = 1.0
 
 
-def tell_of_hanging(patience: float) -> bool:
-    """Log the threads that would keep the process from ending, and where they are; returns whether there are any.
+def log_hanging_threads(timeout: float) -> bool:
+    """Log the threads that would keep the process from exiting, and where they are; return True if there are any.
 
     Args:
-        patience: How many seconds they may take to end.
+        timeout: The number of seconds that they may take to end.
     """
-    end = time.monotonic() + patience
-    while (hanging := busy_threads()) and time.monotonic() < end:
-        time.sleep(STEP)
+    deadline = time.monotonic() + timeout
+    while (hanging := busy_threads()) and time.monotonic() < deadline:
+        time.sleep(POLL_INTERVAL_S)
     for thread in hanging:
-        logger.error("the thread %s hangs and is left behind: it is in %s", thread.name, stack_of(thread))
+        logger.error("the thread %s hangs and is abandoned: it is in %s", thread.name, stack_of(thread))
     return bool(hanging)
 
 
 def exit_now(exit_code: int) -> NoReturn:
-    """End the process without waiting for threads: some would never end."""
-    with contextlib.suppress(OSError, ValueError):  # nobody reads it, or the disk is full: the exit code is what counts
+    """Exit without waiting for threads: some might never end."""
+    with contextlib.suppress(OSError, ValueError):  # a closed pipe or a full disk must not change the exit code
         if (stdout := results()) is not None:
             stdout.flush()
     os._exit(exit_code)
 
 
 class Deadline:
-    """Ends the process at some time, unless it is lifted: where the event loop hangs, nothing else would."""
+    """Exits the process after a time limit, even if the event loop hangs."""
 
     def __init__(self) -> None:
         self._timer: threading.Timer | None = None
 
     def set(self, seconds: float, exit_code: int) -> None:
-        """End the process in some seconds; an earlier call is forgotten."""
-        self.lift()
-        self._timer = threading.Timer(seconds, _give_up, (exit_code,))
+        """Exit the process in some seconds. Replaces an earlier deadline."""
+        self.cancel()
+        self._timer = threading.Timer(seconds, _exit_at_deadline, (exit_code,))
         self._timer.daemon = True
         self._timer.start()
 
-    def lift(self) -> None:
-        """Do not end it after all."""
+    def cancel(self) -> None:
+        """Cancel the deadline."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
 
-def _give_up(exit_code: int) -> None:
-    place = stack_of(threading.main_thread())
-    logger.error("the server did not end in time: its event loop hangs, and is in %s", place)
-    time.sleep(LAST_LINES)
+def _exit_at_deadline(exit_code: int) -> None:
+    location = stack_of(threading.main_thread())
+    logger.error("the server did not exit in time: its event loop hangs, and is in %s", location)
+    time.sleep(LOG_FLUSH_S)
     exit_now(exit_code)

@@ -1,8 +1,9 @@
-"""EngineMonitor: finds engines that have died or hang, reports them, and fails the requests that wait for them."""
+"""EngineMonitor: detects engines that crashed or hang, reports them, and fails the requests that wait for them."""
 
 import asyncio
 import logging
 import time
+from collections.abc import Iterable
 
 from millpond.engine.health import MAX_HOOKED_LAYERS
 from millpond.engine.request import PoolingRequest
@@ -12,155 +13,165 @@ from millpond_server.runtime.models import ServedModel
 from millpond_server.runtime.state import State
 
 logger = logging.getLogger(__name__)
-EVERY = 0.1  # seconds
-QUIET = 0.7  # seconds without progress, at the least, that health tells of: with a look before and after, within one
-AS_LONG = 20  # times as long as a batch is expected to take are too long without progress
-AS_LONG_FOR_A_PART = 4  # times as long, where layers tell of progress: what lies between two is a part of a batch
-GRACE = 1.0  # seconds between an engine's death and the end of the process, for the answers that tell of it
-CRASHED = 70  # the exit code of a process whose engine has died
+CHECK_INTERVAL_S = 0.1
+UNHEALTHY_AFTER_MIN_S = 0.7  # without progress; with the checks before and after, health reports it within a second
+HANG_FACTOR = 20  # a batch hangs if it makes no progress for this many times its expected duration
+UNHEALTHY_FACTOR_WITH_HOOKS = 4  # smaller, because layers report progress several times in a batch
+CRASH_EXIT_DELAY_S = 1.0  # between an engine's crash and the exit of the process, for the error responses
+CRASH_EXIT_CODE = 70
 
 Batch = list[PoolingRequest]
-Key = tuple[object, ...]  # what a batch, and how far it has come, is known by again
+Key = tuple[object, ...]  # identifies a batch and its progress
 
 
 class EngineMonitor:
-    """Watches the engines of a server.
+    """Monitors the engines of a server.
 
     Args:
-        state: The server; what is wrong with its engines is noted there.
+        state: The state of the server, which lists its unhealthy models.
     """
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self._ages: dict[Key, float] = {}  # of what makes no progress: seconds in which we looked
-        self._thread_ages: dict[Key, float] = {}  # of what threads of IO processors do
+        self._batch_ages: dict[Key, float] = {}  # seconds without progress
+        self._thread_ages: dict[Key, float] = {}  # seconds that threads of IO processors have spent on one task
         self._crashed: set[str] = set()
 
     async def run(self) -> None:
-        """Look after the engines until cancelled."""
+        """Check the engines periodically until cancelled."""
         for model in self._state.models.served:
             self.attach(model)
-        before = time.monotonic()
+        previous = time.monotonic()
         while True:
-            await asyncio.sleep(EVERY)
+            await asyncio.sleep(CHECK_INTERVAL_S)
             now = time.monotonic()
-            # A process that was stopped meanwhile has not computed: what hangs is counted in looks, not by the clock.
-            elapsed, before = min(now - before, 2 * EVERY), now
+            # While the process is suspended, engines do not compute: that time does not count.
+            elapsed, previous = min(now - previous, 2 * CHECK_INTERVAL_S), now
             for model in self._state.models.served:
                 try:
-                    self.look_at(model, elapsed)
+                    self.check(model, elapsed)
                 except Exception:
-                    logger.exception("looking after %s failed; the others are looked after", model.name)
+                    logger.exception("checking the engine of %s failed", model.name)
 
     def attach(self, model: ServedModel) -> None:
         """Set the limits of a model's engine, and measure its batches."""
         model.llm.engine.max_wait_s = self._state.settings.limits.queue_wait
         model.llm.engine.failing_inputs.seconds = self._state.settings.limits.quarantine_seconds
-        model.llm.engine.engine.on_batch = self._state.metrics.of_batches(model.name)
+        model.llm.engine.engine.on_batch = self._state.metrics.batch_recorder(model.name)
 
-    def look_at(self, model: ServedModel, elapsed: float) -> None:
-        """Find out how a model's engine is."""
-        if died := model.llm.engine.crash_reason:
-            self._handle_crash(model, died)
+    def check(self, model: ServedModel, elapsed: float) -> None:
+        """Update the health of a model.
+
+        Args:
+            model: The model.
+            elapsed: The time since the previous check, in seconds.
+        """
+        if crash := model.llm.engine.crash_reason:
+            self._handle_crash(model, crash)
             return
-        ages = self._without_progress(model, elapsed)
-        stuck = [batch for batch, age in ages if batch and age > self._patience(model, batch)]
+        ages = self._ages_of_batches(model, elapsed)
+        stuck = [batch for batch, age in ages if batch and age > self._hang_timeout(model, batch)]
         if stuck:
-            self._give_up(model, stuck)
-        elif any(age > self._calm(model, batch) for batch, age in ages):
-            self._suspect(model)
-        elif hanging := self._hanging(model, elapsed):
-            self._tell_of_threads(model, hanging)
+            self._fail_batches(model, stuck)
+        elif any(age > self._unhealthy_after(model, batch) for batch, age in ages):
+            self._report_no_progress(model)
+        elif hanging := self._hanging_threads(model, elapsed):
+            self._report_hanging_threads(model, hanging)
         elif self._state.unhealthy.pop(model.name, None):
             self._state.refusing.discard(model.name)
-            logger.warning("the engine of %s is well again", model.name)
+            logger.warning("the engine of %s has recovered", model.name)
 
-    def _without_progress(self, model: ServedModel, elapsed: float) -> list[tuple[Batch, float]]:
-        """The batches that run, and for how long each has made no progress.
+    def _ages_of_batches(self, model: ServedModel, elapsed: float) -> list[tuple[Batch, float]]:
+        """Return the running batches and the time for which each has made no progress, in seconds.
 
-        Where requests wait and nothing runs, and nothing ends either, the loop itself does not turn: an empty batch
-        stands for it.
+        If requests are waiting and no batch runs or ends, the engine's loop itself hangs: this is returned as an empty
+        batch.
         """
         thread, engine = model.llm.engine, model.llm.engine.engine
-        found: dict[Key, Batch] = {
+        batches: dict[Key, Batch] = {
             (model.name, id(batch), batch[0].state.advanced): batch for batch in engine.running if batch
         }
-        if not found and thread.pending:
-            found[model.name, engine.stats.batches, engine.stats.requests] = []
-        others = {key: age for key, age in self._ages.items() if key[0] != model.name}
-        own = {key: self._ages.get(key, -elapsed) + elapsed for key in found}
-        self._ages = others | own
-        return [(batch, own[key]) for key, batch in found.items()]
+        if not batches and thread.pending:
+            batches[model.name, engine.stats.batches, engine.stats.requests] = []
+        ages = _advance(self._batch_ages, batches, model.name, elapsed)
+        return [(batch, ages[key]) for key, batch in batches.items()]
 
-    def _hanging(self, model: ServedModel, elapsed: float) -> list[RunningWork]:
-        """The threads of IO processors that have been at one piece of work for too long."""
-        found: dict[Key, RunningWork] = {
+    def _hanging_threads(self, model: ServedModel, elapsed: float) -> list[RunningWork]:
+        """Return the work of IO processor threads that has taken too long."""
+        running: dict[Key, RunningWork] = {
             (model.name, work.thread.ident, work.began): work for work in model.llm.preparing
         }
-        others = {key: age for key, age in self._thread_ages.items() if key[0] != model.name}
-        own = {key: self._thread_ages.get(key, -elapsed) + elapsed for key in found}
-        self._thread_ages = others | own
-        return [work for key, work in found.items() if own[key] > self._state.settings.limits.hang_seconds]
+        ages = _advance(self._thread_ages, running, model.name, elapsed)
+        return [work for key, work in running.items() if ages[key] > self._state.settings.limits.hang_seconds]
 
-    def _tell_of_threads(self, model: ServedModel, hanging: list[RunningWork]) -> None:
-        """Tell that threads of IO processors hang; the others go on."""
-        what = f"{len(hanging)} thread{'s' if len(hanging) > 1 else ''} of its IO processors do not end"
-        if self._state.unhealthy.get(model.name) != what:
-            places = "; ".join(f"{work.thread.name} is in {work.stack}" for work in hanging)
-            logger.error("an IO processor of %s hangs: %s", model.name, places)
-        self._state.unhealthy[model.name] = what
+    def _report_hanging_threads(self, model: ServedModel, hanging: list[RunningWork]) -> None:
+        """Report hanging threads of IO processors; refuse requests if no thread is left."""
+        reason = f"{len(hanging)} thread{'s' if len(hanging) > 1 else ''} of its IO processors do not end"
+        if self._state.unhealthy.get(model.name) != reason:
+            locations = "; ".join(f"{work.thread.name} is in {work.stack}" for work in hanging)
+            logger.error("an IO processor of %s hangs: %s", model.name, locations)
+        self._state.unhealthy[model.name] = reason
         if sum(work.thread.name.startswith(THREAD_NAME_PREFIX) for work in hanging) >= NUM_THREADS:
             self._state.refusing.add(model.name)
         else:
             self._state.refusing.discard(model.name)
 
-    def _patience(self, model: ServedModel, batch: Batch) -> float:
-        """How long a batch may make no progress before it is given up."""
-        return max(self._state.settings.limits.hang_seconds, AS_LONG * self._expected(model, batch))
+    def _hang_timeout(self, model: ServedModel, batch: Batch) -> float:
+        """Return the time without progress, in seconds, after which a batch is failed."""
+        return max(self._state.settings.limits.hang_seconds, HANG_FACTOR * self._expected_seconds(model, batch))
 
-    def _calm(self, model: ServedModel, batch: Batch) -> float:
-        """How long a batch may make no progress before health tells of it."""
+    def _unhealthy_after(self, model: ServedModel, batch: Batch) -> float:
+        """Return the time without progress, in seconds, after which the model is reported as unhealthy."""
         engine = model.llm.engine.engine
         if not engine.throughput.rate:
-            return self._state.settings.limits.hang_seconds  # nothing is known of how long a batch takes
-        times = AS_LONG_FOR_A_PART if engine.runner.progress.num_hooks >= MAX_HOOKED_LAYERS else AS_LONG
-        return max(QUIET, times * self._expected(model, batch))
+            return self._state.settings.limits.hang_seconds  # the speed is not measured yet
+        factor = UNHEALTHY_FACTOR_WITH_HOOKS if engine.runner.progress.num_hooks >= MAX_HOOKED_LAYERS else HANG_FACTOR
+        return max(UNHEALTHY_AFTER_MIN_S, factor * self._expected_seconds(model, batch))
 
-    def _expected(self, model: ServedModel, batch: Batch) -> float:
-        """How long a batch takes by the measured speed, if all workers have one."""
+    def _expected_seconds(self, model: ServedModel, batch: Batch) -> float:
+        """Return the expected duration of a batch while all workers are busy."""
         engine = model.llm.engine.engine
         tokens = sum(request.num_tokens for request in batch)
         return engine.throughput.seconds_for(tokens) * engine.runner.num_workers
 
-    def _suspect(self, model: ServedModel) -> None:
-        """Tell that nothing goes on; its requests are left to wait."""
-        what = "a batch makes no progress"
-        if self._state.unhealthy.get(model.name) != what:
-            logger.warning("the engine of %s may hang: %s", model.name, what)
-        self._state.unhealthy[model.name] = what
+    def _report_no_progress(self, model: ServedModel) -> None:
+        """Report a model as unhealthy; its requests continue to wait."""
+        reason = "a batch makes no progress"
+        if self._state.unhealthy.get(model.name) != reason:
+            logger.warning("the engine of %s may hang: %s", model.name, reason)
+        self._state.unhealthy[model.name] = reason
         self._state.refusing.discard(model.name)
 
-    def _give_up(self, model: ServedModel, stuck: list[Batch]) -> None:
-        """End the requests of batches that hang; where no worker is left, those that wait behind them too."""
+    def _fail_batches(self, model: ServedModel, stuck: list[Batch]) -> None:
+        """Fail the requests of hanging batches; if no worker is left, the waiting requests too."""
         engine = model.llm.engine
-        what = "a batch does not end" if len(stuck) == 1 else f"{len(stuck)} batches do not end"
-        if self._state.unhealthy.get(model.name) != what:
-            logger.error("the engine of %s hangs: %s", model.name, what)
-        self._state.unhealthy[model.name] = what
+        reason = "a batch does not end" if len(stuck) == 1 else f"{len(stuck)} batches do not end"
+        if self._state.unhealthy.get(model.name) != reason:
+            logger.error("the engine of %s hangs: %s", model.name, reason)
+        self._state.unhealthy[model.name] = reason
         for batch in stuck:
-            engine.abandon(batch, f"the model hangs: {what}", may_be_cause=True)
+            engine.abandon(batch, f"the model hangs: {reason}", may_be_cause=True)
         if len(stuck) >= engine.engine.runner.num_workers or engine.engine.is_blocked:
             self._state.refusing.add(model.name)
-            engine.abandon(engine.waiting(), f"the model hangs: {what}")
+            engine.abandon(engine.waiting(), f"the model hangs: {reason}")
         else:
             self._state.refusing.discard(model.name)
 
-    def _handle_crash(self, model: ServedModel, died: str) -> None:
-        """End the process: its platform starts a new one, with new engines."""
+    def _handle_crash(self, model: ServedModel, crash: str) -> None:
+        """Exit the process: its process manager starts a new one, with new engines."""
         if model.name in self._crashed:
-            return  # the end is on its way
+            return  # the exit is scheduled
         self._crashed.add(model.name)
-        logger.error("the engine of %s has died of %s; the process exits with %d", model.name, died, CRASHED)
-        self._state.unhealthy[model.name] = "it has died"
+        logger.error("the engine of %s crashed with %s; the process exits with %d", model.name, crash, CRASH_EXIT_CODE)
+        self._state.unhealthy[model.name] = "its engine crashed"
         self._state.refusing.add(model.name)
-        asyncio.get_running_loop().call_later(GRACE, self._state.end, CRASHED)
+        asyncio.get_running_loop().call_later(CRASH_EXIT_DELAY_S, self._state.end, CRASH_EXIT_CODE)
+
+
+def _advance(ages: dict[Key, float], keys: Iterable[Key], model: str, elapsed: float) -> dict[Key, float]:
+    """Increase the ages of a model's keys that are still present, add new keys with age 0, and remove the others."""
+    advanced = {key: ages.get(key, -elapsed) + elapsed for key in keys}
+    for key in [key for key in ages if key[0] == model]:
+        del ages[key]
+    ages.update(advanced)
+    return advanced

@@ -1,4 +1,4 @@
-"""HttpServer: uvicorn's server, which ends without losing a request that it has accepted."""
+"""HttpServer: uvicorn's server with a graceful shutdown that loses no accepted request."""
 
 import asyncio
 import contextlib
@@ -15,29 +15,28 @@ from typing import Any
 import uvicorn
 from uvicorn.server import ServerState
 
-from millpond_server.http.tls import HANDSHAKE_SECONDS
-from millpond_server.runtime.ending import SLACK, Deadline
+from millpond_server.http.tls import HANDSHAKE_TIMEOUT_S
+from millpond_server.runtime.ending import POLL_INTERVAL_S, SHUTDOWN_SLACK_S, Deadline
 from millpond_server.runtime.settings import Limits
-from millpond_server.runtime.sockets import Sockets, accepted, admit_no_more
+from millpond_server.runtime.sockets import Sockets, accept_pending, drop_new_connections
 from millpond_server.runtime.state import State
 
 logger = logging.getLogger(__name__)
-SIGNALLED = 128  # plus the signal's number: the exit code of a program that a signal has ended
-LAST_BYTES = 1.0  # seconds for answers to reach their clients
-STEP = 0.05  # seconds
-HANDSHAKES = 0.25  # seconds
-FIRST_REQUEST = 2.0  # seconds for a request on a connection that was made just before the end
+SIGNAL_EXIT_CODE = 128  # plus the number of the signal: the exit code of a program that a signal ended
+FLUSH_TIMEOUT_S = 1.0  # for responses to reach their clients
+PENDING_HANDSHAKES_S = 0.25
+FIRST_REQUEST_TIMEOUT_S = 2.0  # for a request on a connection that was opened just before the shutdown
 
 
 class HttpServer(uvicorn.Server):
-    """uvicorn's server on one or two sockets: one for the API, and one for metrics alone.
+    """uvicorn's server on one or two sockets: one for the API, and one for metrics.
 
-    The first signal ends it once running requests are finished; a second one ends it at once.
+    The first signal starts a graceful shutdown; a second one ends the server at once.
 
     Attributes:
         exit_code: The exit code of the process.
-        deadline: Ends the process where the event loop itself hangs.
-        has_left: True if something still ran when it ended.
+        deadline: Exits the process if the event loop itself hangs.
+        has_unfinished: True if requests or engines were still running when the server ended.
     """
 
     def __init__(
@@ -48,24 +47,23 @@ class HttpServer(uvicorn.Server):
         limits: Limits,
         on_start: Callable[[], None],
     ) -> None:
-        """Take what is served.
+        """Create the server.
 
         Args:
-            config: The API, as uvicorn serves it.
-            metrics: The application of the socket for metrics.
-            state: What the server's parts know of one another.
-            limits: How long the end may take.
-            on_start: Called once it listens.
+            config: The uvicorn configuration of the API.
+            metrics: The uvicorn configuration of the metrics port.
+            state: The state of the server.
+            limits: The limits, which include the duration of the shutdown.
+            on_start: Called once the server is listening.
         """
         super().__init__(config)
-        # What the event loop needs for each connection.
-        self._encryption: dict[str, Any] = {}
+        self._tls: dict[str, Any] = {}  # arguments of the event loop for each connection
         if config.ssl is not None:
             config.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
-            self._encryption = {"ssl": config.ssl, "ssl_handshake_timeout": HANDSHAKE_SECONDS}
+            self._tls = {"ssl": config.ssl, "ssl_handshake_timeout": HANDSHAKE_TIMEOUT_S}
         self.exit_code = 0
         self.deadline = Deadline()
-        self.has_left = False
+        self.has_unfinished = False
         self._metrics_config = metrics
         self._metrics_state = ServerState()
         self._metrics_server: asyncio.Server | None = None
@@ -73,10 +71,10 @@ class HttpServer(uvicorn.Server):
         self._state = state
         self._limits = limits
         self._on_start = on_start
-        self._end_at = float("inf")
+        self._shutdown_at = float("inf")
 
     async def serve_sockets(self, sockets: Sockets) -> None:
-        """Serve until a signal asks for the end; metrics until the last request is answered."""
+        """Serve the API until a signal, and metrics until the last request is finished."""
         self._sockets = [sockets.api]
         if sockets.metrics is not None:
             protocol = partial(self._protocol, self._metrics_config, self._metrics_state)
@@ -90,11 +88,11 @@ class HttpServer(uvicorn.Server):
                     connection.shutdown()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen."""
+        """Start listening."""
         loop = asyncio.get_running_loop()
         self.servers = [
-            await loop.create_server(self._connection, sock=listening, backlog=self.config.backlog, **self._encryption)
-            for listening in sockets or []
+            await loop.create_server(self._connection, sock=listener, backlog=self.config.backlog, **self._tls)
+            for listener in sockets or []
         ]
         self.started = True
         self._on_start()
@@ -102,69 +100,71 @@ class HttpServer(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  the signature is uvicorn's
         """Handle a signal."""
         if self._state.draining:
-            self.end(SIGNALLED + sig)
-            self.deadline.set(SLACK, self.exit_code)
+            self.end(SIGNAL_EXIT_CODE + sig)
+            self.deadline.set(SHUTDOWN_SLACK_S, self.exit_code)
             return
         self._state.draining = True
-        self._end_at = time.monotonic() + self._limits.drain_delay
-        self.exit_code = SIGNALLED + sig if sig == signal.SIGINT else 0
-        self.deadline.set(self._limits.drain_delay + self._limits.drain_seconds + SLACK, self.exit_code)
+        self._shutdown_at = time.monotonic() + self._limits.drain_delay
+        self.exit_code = SIGNAL_EXIT_CODE + sig if sig == signal.SIGINT else 0
+        self.deadline.set(self._limits.drain_delay + self._limits.drain_seconds + SHUTDOWN_SLACK_S, self.exit_code)
 
     def end(self, exit_code: int) -> None:
-        """End at once: running requests are answered 503."""
+        """End at once: running requests are answered with 503."""
         self._state.draining = self.should_exit = self.force_exit = True
         self.exit_code = exit_code
 
     async def on_tick(self, counter: int) -> bool:
-        """Return True if it is time to end."""
-        self.should_exit |= time.monotonic() >= self._end_at
-        ends = await super().on_tick(counter)
+        """Return True if it is time to shut down."""
+        self.should_exit |= time.monotonic() >= self._shutdown_at
+        should_end = await super().on_tick(counter)
         self._metrics_state.default_headers = self.server_state.default_headers
-        return ends
+        return should_end
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Take no more, finish running requests, and answer 503 to what is left."""
+        """Stop listening, finish running requests, and answer 503 to the unfinished ones."""
         await self._stop_listening(sockets or [])
-        await self._until(lambda: not self.server_state.connections, 10 * STEP)  # some have just sent a request
-        await self._until(lambda: all(map(_has_asked, self.server_state.connections)), FIRST_REQUEST)
+        # Requests that have just been sent are served.
+        await self._wait_until(lambda: not self.server_state.connections, 10 * POLL_INTERVAL_S)
+        await self._wait_until(lambda: all(map(_has_request, self.server_state.connections)), FIRST_REQUEST_TIMEOUT_S)
         for connection in list(self.server_state.connections):
             connection.shutdown()
-        end = time.monotonic() + self._limits.drain_seconds
-        await self._until(lambda: not self.server_state.tasks, self._limits.drain_seconds)
-        left = len(self.server_state.tasks)
+        drain_end = time.monotonic() + self._limits.drain_seconds
+        await self._wait_until(lambda: not self.server_state.tasks, self._limits.drain_seconds)
+        unfinished = len(self.server_state.tasks)
         closing = asyncio.gather(*(_close(model.llm.engine) for model in self._state.models.served))
-        rest = max(end - time.monotonic(), LAST_BYTES)
+        remaining = max(drain_end - time.monotonic(), FLUSH_TIMEOUT_S)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(closing), LAST_BYTES if left or self.force_exit else rest)
-        self.has_left = left > 0 or not closing.done()
-        self.force_exit = False  # these have their answers, which are still to be sent
-        await self._until(lambda: not self.server_state.tasks, LAST_BYTES)
+            timeout = FLUSH_TIMEOUT_S if unfinished or self.force_exit else remaining
+            await asyncio.wait_for(asyncio.shield(closing), timeout)
+        self.has_unfinished = unfinished > 0 or not closing.done()
+        self.force_exit = False  # the error responses of the unfinished requests are still to be sent
+        await self._wait_until(lambda: not self.server_state.tasks, FLUSH_TIMEOUT_S)
         for task in self.server_state.tasks:
             task.cancel()
-        await self._until(lambda: not self.server_state.connections, LAST_BYTES)
-        if left:
-            logger.warning("%d requests were not finished in time", left)
+        await self._wait_until(lambda: not self.server_state.connections, FLUSH_TIMEOUT_S)
+        if unfinished:
+            logger.warning("%d requests were not finished in time", unfinished)
 
     async def _stop_listening(self, sockets: list[socket.socket]) -> None:
-        """Stop listening, but serve connections that are waiting: closing the socket would cut them off."""
-        own = [listening.dup() for listening in sockets]
-        for listening in own:
-            admit_no_more(listening)
+        """Stop listening, but serve pending connections: closing the socket would reset them."""
+        listeners = [listener.dup() for listener in sockets]
+        for listener in listeners:
+            drop_new_connections(listener)
         for server in self.servers:
             server.close()
-        for listening in sockets:
-            listening.close()
-        # Until connections that were accepted before are known here; encrypted ones are so a little later.
-        await asyncio.sleep(HANDSHAKES if self._encryption else STEP)
-        waiting = [connected for listening in own for connected in accepted(listening)]
-        await asyncio.gather(*map(self._take, waiting))
+        for listener in sockets:
+            listener.close()
+        # Wait until uvicorn has registered accepted connections; TLS connections need a handshake first.
+        await asyncio.sleep(PENDING_HANDSHAKES_S if self._tls else POLL_INTERVAL_S)
+        pending = [connection for listener in listeners for connection in accept_pending(listener)]
+        await asyncio.gather(*map(self._serve_connection, pending))
 
-    async def _take(self, connected: socket.socket) -> None:
-        """Serve a connection; one that does not agree on its encryption is dropped."""
+    async def _serve_connection(self, connection: socket.socket) -> None:
+        """Serve an accepted connection; it is dropped if its TLS handshake fails."""
         loop = asyncio.get_running_loop()
         with contextlib.suppress(OSError):
             await asyncio.wait_for(
-                loop.connect_accepted_socket(self._connection, connected, **self._encryption), FIRST_REQUEST
+                loop.connect_accepted_socket(self._connection, connection, **self._tls), FIRST_REQUEST_TIMEOUT_S
             )
 
     def _connection(self) -> asyncio.Protocol:
@@ -172,24 +172,25 @@ class HttpServer(uvicorn.Server):
         return self._protocol(self.config, self.server_state)
 
     def _protocol(self, config: uvicorn.Config, server_state: ServerState) -> asyncio.Protocol:
-        protocol: Any = config.http_protocol_class
-        made: asyncio.Protocol = protocol(
+        protocol_class: Any = config.http_protocol_class
+        protocol: asyncio.Protocol = protocol_class(
             config=config,
             server_state=server_state,
             app_state=self.lifespan.state,
             _loop=asyncio.get_running_loop(),
         )
-        return made
+        return protocol
 
-    async def _until(self, done: Callable[[], bool], seconds: float) -> None:
-        """Wait for a condition, at most for some seconds, and not at all after a second signal."""
-        end = time.monotonic() + seconds
-        while not done() and not self.force_exit and time.monotonic() < end:  # noqa: ASYNC110  uvicorn tells nobody
-            await asyncio.sleep(STEP)
+    async def _wait_until(self, condition: Callable[[], bool], timeout: float) -> None:  # noqa: ASYNC109
+        """Wait for a condition, at most `timeout` seconds, and not at all after a second signal."""
+        deadline = time.monotonic() + timeout
+        # Polling, because uvicorn has no event for these conditions.
+        while not condition() and not self.force_exit and time.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(POLL_INTERVAL_S)
 
 
-def _has_asked(connection: Any) -> bool:
-    """Return True if a request has come on a connection."""
+def _has_request(connection: Any) -> bool:
+    """Return True if the connection has received a request."""
     return getattr(connection, "cycle", None) is not None
 
 

@@ -1,4 +1,4 @@
-"""The models of a server by the names that requests call them."""
+"""The models of a server, by their names in requests."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from millpond import AsyncLLM
-from millpond_server.http.errors import ApiError, shortened, shown
+from millpond_server.http.errors import ApiError, short_repr, shortened
 
-LONGEST_NAME = 200  # of an unknown model, in the error that tells of it
-UNNAMED = ("", "default/not-specified")  # the latter is what Infinity's client sends where none is named
+MAX_SHOWN_NAME_CHARS = 200
+DEFAULT_MODEL_NAMES = ("", "default/not-specified")  # the second is sent by Infinity's client
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,10 +17,10 @@ class ServedModel:
     """A loaded model and its names.
 
     Attributes:
-        names: What requests may call it; the first is its own.
+        names: Its names in requests.
         llm: The model.
-        created: When it was loaded, in seconds of the Unix clock.
-        name: The name that answers give it.
+        created: The time when it was loaded, as a Unix timestamp.
+        name: Its name in responses, the first of `names`.
     """
 
     names: tuple[str, ...]
@@ -33,38 +33,38 @@ class ServedModel:
 
 
 class Models:
-    """All models of a server; the first serves requests that name none."""
+    """All models of a server; the first is the default model."""
 
     def __init__(self, served: Sequence[ServedModel]) -> None:
         if not served:
-            message = "a server needs a model"
+            message = "a server needs at least one model"
             raise ValueError(message)
         self.served = tuple(served)
         names: dict[str, ServedModel] = {}
         for model in served:
             for name in model.names:
                 if name in names:
-                    message = f"two models are served as {name!r}: --served-model-name tells them apart"
+                    message = f"two models have the name {name!r}: pass different names with --served-model-name"
                     raise ValueError(message)
                 names[name] = model
         self.by_name: Mapping[str, ServedModel] = MappingProxyType(names)
 
     @property
     def tasks(self) -> frozenset[str]:
-        """The tasks that one of them serves."""
+        """The tasks that at least one model supports."""
         return frozenset(task for model in self.served for task in model.llm.supported_tasks)
 
     def get(self, name: object) -> ServedModel:
-        """The model that a request names; the first if it names none.
+        """Return the model with a name; the default model for None.
 
         Raises:
-            ApiError: If there is none of that name.
+            ApiError: 404 if no model has that name.
         """
-        if name is None or name in UNNAMED:
+        if name is None or name in DEFAULT_MODEL_NAMES:
             return self.served[0]
         model = self.by_name.get(name) if isinstance(name, str) else None
         if model is None:
-            asked = shortened(name, LONGEST_NAME) if isinstance(name, str) else shown(name)
-            message = f"The model `{asked}` does not exist. This server has: {', '.join(self.by_name)}"
+            text = shortened(name, MAX_SHOWN_NAME_CHARS) if isinstance(name, str) else short_repr(name)
+            message = f"The model `{text}` does not exist. This server has: {', '.join(self.by_name)}"
             raise ApiError(404, message, parameter="model", reason="unknown_model")
         return model

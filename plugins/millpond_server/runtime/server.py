@@ -1,4 +1,4 @@
-"""build_server: the one assembly of a server, for the command, for tests and for programs that embed it."""
+"""build_server: assembles a server for the command, for tests, and for programs that embed it."""
 
 import asyncio
 import contextlib
@@ -15,14 +15,14 @@ from starlette.types import ASGIApp
 from millpond.plugin.manager import get_plugin_manager
 from millpond.plugin.registry import Registry
 from millpond_server.http.errors import ApiError
-from millpond_server.http.keys import Keys
+from millpond_server.http.keys import ApiKeys
 from millpond_server.http.middleware import api_middleware, metrics_middleware, wrapped
 from millpond_server.http.tls import tls_options
 from millpond_server.observability.log_queue import in_background
 from millpond_server.runtime.application import build_application, build_metrics_application
-from millpond_server.runtime.ending import exit_now, tell_of_hanging
+from millpond_server.runtime.ending import exit_now, log_hanging_threads
 from millpond_server.runtime.engine_monitor import EngineMonitor
-from millpond_server.runtime.http_server import LAST_BYTES, HttpServer
+from millpond_server.runtime.http_server import FLUSH_TIMEOUT_S, HttpServer
 from millpond_server.runtime.models import Models
 from millpond_server.runtime.settings import Settings
 from millpond_server.runtime.sockets import Sockets
@@ -33,27 +33,27 @@ if TYPE_CHECKING:
     from millpond_server.observability.tracing import Tracing
 
 BACKLOG = 2048
-FILES = 512  # descriptors beside those of connections
+RESERVED_FILES = 512  # open files in addition to the connections
 
 
 def build_server(
-    settings: Settings, models: Models, *, registry: Registry | None = None, traces: "Tracing | None" = None
+    settings: Settings, models: Models, *, registry: Registry | None = None, tracing: "Tracing | None" = None
 ) -> "Server":
-    """Assemble a server: its state, its routes, and the middleware around them.
+    """Assemble a server: its state, routes and middleware.
 
     Args:
-        settings: How it is run.
-        models: The models that it serves.
-        registry: The plugins whose routes it may mount; by default those of this process.
-        traces: Traces requests.
+        settings: The settings of the server.
+        models: The models to serve.
+        registry: The registry of the plugins whose routes can be mounted (default: that of this process).
+        tracing: The tracing of requests, if it is enabled.
 
     Raises:
-        ValueError: If a route's record is invalid, a plugin of ``settings.routes`` provides none, or the file with the
-            API keys holds none.
+        ValueError: If a route is invalid, a plugin of ``settings.routes`` provides no routes, or the file with the API
+            keys contains no key.
     """
     registry = registry or get_plugin_manager().registry
-    keys = Keys(settings.api_keys, settings.api_key_file)
-    state = State(settings, models, traces)
+    keys = ApiKeys(settings.api_keys, settings.api_key_file)
+    state = State(settings, models, tracing)
     application = build_application(registry, state)
     return Server(
         state,
@@ -63,12 +63,12 @@ def build_server(
 
 
 class Server:
-    """A server that is assembled, and does not listen yet.
+    """An assembled server that is not listening yet.
 
     Attributes:
-        state: Its parts.
-        app: The ASGI application, with its middleware.
-        metrics_app: The application of the port for metrics.
+        state: The state of the server.
+        app: The ASGI application of the API, with its middleware.
+        metrics_app: The ASGI application of the metrics port, with its middleware.
     """
 
     def __init__(self, state: State, app: ASGIApp, metrics_app: ASGIApp) -> None:
@@ -77,66 +77,66 @@ class Server:
         self.metrics_app = metrics_app
 
     def run(self, sockets: Sockets, on_start: Callable[[], None]) -> int:
-        """Serve on sockets until a signal asks for the end.
+        """Serve until a signal.
 
         Args:
             sockets: The sockets; the file of a Unix socket is removed at the end.
-            on_start: Called once it listens.
+            on_start: Called once the server is listening.
 
         Returns:
-            The exit code. Where threads are still at work, or hang, the process is ended instead.
+            The exit code. If threads hang or are still running, the process exits instead.
         """
         state = self.state
-        _allow_files(state.settings.limits.connections)
+        _raise_file_limit(state.settings.limits.connections)
         state.metrics.watch_log(lambda: state.log.lost)
 
-        def settled() -> None:
+        def freeze_and_start() -> None:
             gc.collect()
-            gc.freeze()  # what is loaded stays: looking through it anew took a fifth of the event loop's time
+            gc.freeze()  # scanning loaded modules and models again took a fifth of the event loop's time
             on_start()
 
-        loops = self._configured(self.app).get_loop_factory()
-        with in_background(state.log.queue), asyncio.Runner(loop_factory=loops) as runner:
-            served = runner.run(self.serve(sockets, settled))
+        loop_factory = self._uvicorn_config(self.app).get_loop_factory()
+        with in_background(state.log.queue), asyncio.Runner(loop_factory=loop_factory) as runner:
+            http_server = runner.run(self.serve(sockets, freeze_and_start))
             if state.settings.uds is not None:
                 Path(state.settings.uds).unlink(missing_ok=True)
-            if state.traces is not None:
-                state.traces.close()
-            if tell_of_hanging(LAST_BYTES) or served.has_left or state.unhealthy:
+            if state.tracing is not None:
+                state.tracing.close()
+            if log_hanging_threads(FLUSH_TIMEOUT_S) or http_server.has_unfinished or state.unhealthy:
                 state.log.close()
-                exit_now(served.exit_code)
-        return served.exit_code
+                exit_now(http_server.exit_code)
+        return http_server.exit_code
 
     async def serve(self, sockets: Sockets, on_start: Callable[[], None]) -> HttpServer:
-        """Serve on the running event loop, and return uvicorn's server, which has ended.
+        """Serve on the running event loop until a signal, and return the HTTP server.
 
-        The models are warmed up first, and closed at the end.
+        The models are warmed up first and closed at the end.
         """
         state = self.state
         for model in state.models.served:
             await warm_up(model.llm)
         server = HttpServer(
-            self._configured(self.app, **tls_options(state.settings)),
-            self._configured(self.metrics_app),
+            self._uvicorn_config(self.app, **tls_options(state.settings)),
+            self._uvicorn_config(self.metrics_app),
             state,
             state.settings.limits,
             on_start,
         )
         state.end = server.end
-        watch = asyncio.ensure_future(EngineMonitor(state).run())
+        monitoring = asyncio.ensure_future(EngineMonitor(state).run())
         try:
             await server.serve_sockets(sockets)
         finally:
-            server.deadline.lift()
-            watch.cancel()
-            await asyncio.gather(watch, return_exceptions=True)
-        if not (server.has_left or state.unhealthy):
+            server.deadline.cancel()
+            monitoring.cancel()
+            await asyncio.gather(monitoring, return_exceptions=True)
+        if not (server.has_unfinished or state.unhealthy):
             for model in state.models.served:
                 await model.llm.close(finish=False)
         return server
 
-    def _configured(self, app: ASGIApp, **further: Any) -> uvicorn.Config:
-        """Return the settings of uvicorn, with a protocol that has limits where httptools is installed."""
+    def _uvicorn_config(self, app: ASGIApp, **tls: Any) -> uvicorn.Config:
+        """Return uvicorn's configuration; its protocol enforces the limits if httptools is installed."""
         limits = self.state.settings.limits
         config = uvicorn.Config(
             app,
@@ -149,30 +149,31 @@ class Server:
             server_header=False,
             timeout_keep_alive=limits.idle_seconds,
             h11_max_incomplete_event_size=limits.header_bytes,
-            **further,
+            **tls,
         )
-        logging.getLogger("uvicorn").setLevel(logging.ERROR)  # invalid requests of clients are no events of the server
+        logging.getLogger("uvicorn").setLevel(logging.ERROR)  # invalid requests are not errors of the server
         config.load()
         with contextlib.suppress(ImportError):
-            from millpond_server.http.connection import Connection  # noqa: PLC0415  httptools is not everywhere
+            from millpond_server.http.connection import Connection  # noqa: PLC0415  httptools is not available on Windows
 
-            protocol: Any = partial(Connection, limits=limits, on_refused=self._note_refused)
+            protocol: Any = partial(Connection, limits=limits, on_refused=self._record_refused)
             config.http_protocol_class = protocol
         return config
 
-    def _note_refused(self, error: ApiError, client: str) -> None:
-        self.state.metrics.refused(error.reason)
-        line = {"method": "-", "path": "-", "status": error.status, "client": client, "reason": error.reason}
-        self.state.log.write(line)
+    def _record_refused(self, error: ApiError, client: str) -> None:
+        self.state.metrics.record_refused(error.reason)
+        fields = {"method": "-", "path": "-", "status": error.status, "client": client, "reason": error.reason}
+        self.state.log.write(fields)
 
 
-def _allow_files(connections: int) -> None:
-    """Raise the number of files that may be open to what the connections need, as far as the system allows it."""
+def _raise_file_limit(connections: int) -> None:
+    """Raise the limit of open files to what the connections need, as far as the system permits."""
     try:
         import resource  # noqa: PLC0415  not on Windows
     except ImportError:
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = connections + FILES if hard == resource.RLIM_INFINITY else min(connections + FILES, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    needed = connections + RESERVED_FILES
+    limit = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    if soft != resource.RLIM_INFINITY and soft < limit:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))

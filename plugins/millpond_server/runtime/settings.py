@@ -1,113 +1,251 @@
-"""How a server is run: addresses, keys, limits. Knows nothing of models."""
+"""Settings of a server: addresses, keys and limits, with the command-line option of each. Independent of models."""
 
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from millpond_command.declare import option
+
 KIBIBYTE, MEBIBYTE = 2**10, 2**20
-Count = Annotated[int, Field(ge=1)]
-Seconds = Annotated[float, Field(gt=0)]
+SERVER, ACCESS, LIMITS = "Server", "Access", "Limits"  # the headings of options in the help of `millpond serve`
+HOST_NAME = r"^(\*|(\*\.)?[A-Za-z0-9_-][A-Za-z0-9._-]*)$"
 
 
 class Limits(BaseModel):
-    """What one request may ask for, and how much may wait.
+    """Limits on requests, connections and waiting. The attributes listed here have no command-line option.
 
     Attributes:
-        body_bytes: The largest body.
-        inputs: The most texts of a request.
-        tokens: The most tokens of a request.
-        documents: The most documents of a request that ranks.
-        images: The most images of a request.
-        queue_wait: The longest wait that is predicted for a request, in seconds, before it is refused.
-        header_bytes: The largest head of a request: its line and its headers.
-        headers: The most headers of a request.
-        header_seconds: How long a head may take to arrive, from its first byte.
-        body_seconds: How long a body may take to arrive.
-        unread_seconds: How long a client may read nothing of its answer.
-        idle_seconds: How long a connection may stay open between requests.
-        connections: The most connections at a time.
-        drain_delay: How long requests are still taken after the server was told to stop.
-        drain_seconds: How long requests that run may take from then on.
-        template_seconds: How much CPU time the chat templates of a request's own may take; 0 to refuse them.
-        request_seconds: How long a request may take, where its header does not say; None for ever.
-        hang_seconds: How long a batch may make no progress, at the least, before it is given up.
-        quarantine_seconds: For how long an input is not tried again that the model has failed on; 0 to try it at once.
+        header_bytes: Maximum size of a request's head, its request line and headers.
+        headers: Maximum number of headers of a request.
+        header_seconds: Maximum time for a head to arrive, from its first byte.
+        body_seconds: Maximum time for a body to arrive.
+        unread_seconds: Maximum time that a client may read nothing of its response.
+        idle_seconds: Maximum time that a connection may stay open between requests.
+        template_seconds: Maximum CPU time of the chat templates that a request contains; 0 refuses them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    body_bytes: Count = 32 * MEBIBYTE
-    inputs: Count = 2048
-    tokens: Count = 300_000
-    documents: Count = 1024
-    images: Count = 8
-    queue_wait: Seconds = 10.0
-    header_bytes: Count = 32 * KIBIBYTE
-    headers: Count = 100
-    header_seconds: Seconds = 5.0
-    body_seconds: Seconds = 30.0
-    unread_seconds: Seconds = 30.0
+    body_bytes: Annotated[
+        int,
+        Field(ge=1),
+        option(LIMITS, "--max-body-bytes", metavar="N", help="Maximum size of a request body in bytes."),
+    ] = 32 * MEBIBYTE
+    inputs: Annotated[
+        int, Field(ge=1), option(LIMITS, "--max-inputs", metavar="N", help="Maximum number of inputs in a request.")
+    ] = 2048
+    tokens: Annotated[
+        int, Field(ge=1), option(LIMITS, "--max-tokens", metavar="N", help="Maximum number of tokens in a request.")
+    ] = 300_000
+    documents: Annotated[
+        int,
+        Field(ge=1),
+        option(LIMITS, "--max-documents", metavar="N", help="Maximum number of documents in a rerank request."),
+    ] = 1024
+    images: Annotated[
+        int, Field(ge=1), option(LIMITS, "--max-images", metavar="N", help="Maximum number of images in a request.")
+    ] = 8
+    queue_wait: Annotated[
+        float,
+        Field(gt=0),
+        option(
+            LIMITS,
+            "--max-queue-wait",
+            metavar="SECONDS",
+            help="Refuse requests whose predicted wait is longer than this.",
+        ),
+    ] = 10.0
+    header_bytes: Annotated[int, Field(ge=1)] = 32 * KIBIBYTE
+    headers: Annotated[int, Field(ge=1)] = 100
+    header_seconds: Annotated[float, Field(gt=0)] = 5.0
+    body_seconds: Annotated[float, Field(gt=0)] = 30.0
+    unread_seconds: Annotated[float, Field(gt=0)] = 30.0
     idle_seconds: Annotated[int, Field(ge=1)] = 65
-    connections: Count = 1024
-    drain_delay: Annotated[float, Field(ge=0)] = 0.0
-    drain_seconds: Annotated[float, Field(ge=0)] = 30.0
+    connections: Annotated[
+        int,
+        Field(ge=1),
+        option(LIMITS, "--max-connections", metavar="N", help="Maximum number of open connections."),
+    ] = 1024
+    drain_delay: Annotated[
+        float,
+        Field(ge=0),
+        option(
+            LIMITS,
+            "--drain-delay",
+            metavar="SECONDS",
+            help="Time after SIGTERM in which new requests are still accepted, while /ready returns 503.",
+        ),
+    ] = 0.0
+    drain_seconds: Annotated[
+        float,
+        Field(ge=0),
+        option(
+            LIMITS,
+            "--drain-timeout",
+            metavar="SECONDS",
+            help="Time that running requests may take after that before they are cancelled.",
+        ),
+    ] = 30.0
     template_seconds: Annotated[float, Field(ge=0)] = 0.0
-    request_seconds: Seconds | None = None
-    hang_seconds: Seconds = 10.0
-    quarantine_seconds: Annotated[float, Field(ge=0)] = 60.0
+    request_seconds: Annotated[
+        float | None,
+        Field(gt=0),
+        option(
+            LIMITS,
+            "--request-timeout",
+            metavar="SECONDS",
+            help="Maximum time of a request without the header x-request-timeout-ms (default: no limit).",
+        ),
+    ] = None
+    hang_seconds: Annotated[
+        float,
+        Field(gt=0),
+        option(
+            LIMITS,
+            "--hang-timeout",
+            metavar="SECONDS",
+            help="Fail a batch that makes no progress for this long, and for 20 times its expected duration.",
+        ),
+    ] = 10.0
+    quarantine_seconds: Annotated[
+        float,
+        Field(ge=0),
+        option(
+            LIMITS,
+            "--quarantine",
+            metavar="SECONDS",
+            help="Time for which an input that made the model fail is refused; 0 to try it again at once.",
+        ),
+    ] = 60.0
 
 
 class Settings(BaseModel):
-    """How a server is run.
-
-    Attributes:
-        host: The address that is listened on.
-        port: The port; 0 for any that is free.
-        uds: The path of a Unix socket, instead of both.
-        ssl_certfile: The file with the certificate; None for no encryption.
-        ssl_keyfile: The file with its key; None where the certificate's file holds it.
-        ssl_keyfile_password: What opens the key.
-        ssl_ca_certs: The file with the certificates of those who sign clients' certificates.
-        ssl_cert_reqs: Whether clients must show a certificate: 0 no, 1 they may, 2 they must.
-        metrics_port: The port that metrics are served on, and nothing else but liveness; 0 for any that is free, None
-            to serve them with the rest.
-        metrics_host: The address of that port; None for ``host``.
-        root_path: What stands before each path, where a proxy serves it below one.
-        api_keys: The keys that may be used; none, here and in the file, for an open server.
-        api_key_file: A file with a key a line, which is read anew when it changes.
-        public_models: Whether the list of models may be read without a key.
-        public_metrics: Whether the metrics may be read without a key.
-        reject_token_ids: Whether token ids are refused where texts may be sent.
-        allowed_hosts: The names that requests may have in their Host header, beside those of a loopback address where
-            that is listened on; none there for any.
-        cors_origins: The origins whose pages may call the server from a browser; "*" for all.
-        routes: The installed plugins whose routes are mounted.
-        overload_status: The status of an answer to what does not fit into the queue.
-        log_format: How a line of the access log is written; "off" for none.
-        limits: What one request may ask for.
-    """
+    """Settings of a server."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] = 8000
-    uds: str | None = None
-    ssl_certfile: str | None = None
-    ssl_keyfile: str | None = None
-    ssl_keyfile_password: str | None = Field(default=None, repr=False)
-    ssl_ca_certs: str | None = None
-    ssl_cert_reqs: Annotated[int, Field(ge=0, le=2)] = 0
-    metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = None
-    metrics_host: str | None = None
-    root_path: Annotated[str, Field(pattern=r"^(/[^/?#\s]+)*$")] = ""
-    api_keys: tuple[Annotated[str, Field(min_length=1)], ...] = Field(default=(), repr=False)
-    api_key_file: str | None = None
-    public_models: bool = False
-    public_metrics: bool = False
-    reject_token_ids: bool = False
-    allowed_hosts: tuple[Annotated[str, Field(pattern=r"^(\*|(\*\.)?[A-Za-z0-9_-][A-Za-z0-9._-]*)$")], ...] = ()
-    cors_origins: tuple[str, ...] = ()
-    routes: tuple[str, ...] = ()
-    overload_status: Literal[429, 503] = 503
-    log_format: Literal["text", "json", "off"] = "text"
+    host: Annotated[
+        str, option(SERVER, "--host", metavar="ADDRESS", help="Address to listen on; 0.0.0.0 for all interfaces.")
+    ] = "127.0.0.1"
+    port: Annotated[
+        int,
+        Field(ge=0, le=65535),
+        option(SERVER, "--port", metavar="PORT", help="Port to listen on; 0 for a free one."),
+    ] = 8000
+    uds: Annotated[
+        str | None, option(SERVER, "--uds", metavar="FILE", help="Unix socket to listen on, instead of host and port.")
+    ] = None
+    ssl_certfile: Annotated[
+        str | None,
+        option(SERVER, "--ssl-certfile", metavar="FILE", help="PEM file with the certificate; enables HTTPS."),
+    ] = None
+    ssl_keyfile: Annotated[
+        str | None,
+        option(
+            SERVER, "--ssl-keyfile", metavar="FILE", help="PEM file with the private key (default: --ssl-certfile)."
+        ),
+    ] = None
+    ssl_keyfile_password: Annotated[
+        str | None,
+        Field(repr=False),
+        option(SERVER, "--ssl-keyfile-password", metavar="PASSWORD", help="Password of an encrypted private key."),
+    ] = None
+    ssl_ca_certs: Annotated[
+        str | None,
+        option(
+            SERVER,
+            "--ssl-ca-certs",
+            metavar="FILE",
+            help="PEM file with the CA certificates that client certificates are verified against.",
+        ),
+    ] = None
+    ssl_cert_reqs: Annotated[
+        int,
+        Field(ge=0, le=2),
+        option(
+            SERVER,
+            "--ssl-cert-reqs",
+            metavar="N",
+            help="Client certificates: 0 for none, 1 for optional, 2 for required.",
+        ),
+    ] = 0
+    metrics_port: Annotated[
+        int | None,
+        Field(ge=0, le=65535),
+        option(
+            SERVER,
+            "--metrics-port",
+            metavar="PORT",
+            help="Serve /metrics and the health routes on this port, without keys or TLS (default: on --port).",
+        ),
+    ] = None
+    metrics_host: Annotated[
+        str | None,
+        option(SERVER, "--metrics-host", metavar="ADDRESS", help="Address for --metrics-port (default: --host)."),
+    ] = None
+    root_path: Annotated[
+        str,
+        Field(pattern=r"^(/[^/?#\s]+)*$"),
+        option(SERVER, "--root-path", metavar="PATH", help="Path prefix under which a proxy serves this server."),
+    ] = ""
+    routes: Annotated[
+        tuple[str, ...],
+        option(SERVER, "--routes", metavar="PLUGIN", help="Mount the routes of this installed plugin. Repeatable."),
+    ] = ()
+    log_format: Annotated[
+        Literal["text", "json", "off"],
+        option(SERVER, "--log-format", metavar="FORMAT", help="Format of the access log on stderr: text, json or off."),
+    ] = "text"
+    api_keys: Annotated[
+        tuple[Annotated[str, Field(min_length=1)], ...],
+        Field(repr=False),
+        option(ACCESS, "--api-key", metavar="KEY", help="API key required from clients. Repeatable."),
+    ] = ()
+    api_key_file: Annotated[
+        str | None,
+        option(
+            ACCESS,
+            "--api-key-file",
+            metavar="FILE",
+            help="File with one API key per line; it is read again when it changes.",
+        ),
+    ] = None
+    public_models: Annotated[
+        bool, option(ACCESS, "--public-models", help="Allow listing the models without a key.")
+    ] = False
+    public_metrics: Annotated[
+        bool, option(ACCESS, "--public-metrics", help="Allow reading /metrics without a key.")
+    ] = False
+    reject_token_ids: Annotated[
+        bool,
+        option(
+            ACCESS,
+            "--reject-token-ids",
+            help="Refuse token ids as input: clients often send those of another tokenizer.",
+        ),
+    ] = False
+    allowed_hosts: Annotated[
+        tuple[Annotated[str, Field(pattern=HOST_NAME)], ...],
+        option(
+            ACCESS,
+            "--allowed-host",
+            metavar="NAME",
+            help="Host name that requests may use; *.NAME for all its subdomains. Repeatable.",
+        ),
+    ] = ()
+    cors_origins: Annotated[
+        tuple[str, ...],
+        option(
+            ACCESS,
+            "--cors-origin",
+            metavar="ORIGIN",
+            help='Origin whose pages may call the server from a browser; "*" for all. Repeatable.',
+        ),
+    ] = ()
+    overload_status: Annotated[
+        Literal[503, 429],
+        option(
+            LIMITS, "--overload-status", metavar="STATUS", help="Status of requests refused for overload: 503 or 429."
+        ),
+    ] = 503
     limits: Limits = Limits()

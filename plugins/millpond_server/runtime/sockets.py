@@ -1,4 +1,4 @@
-"""The sockets that a server listens on: bound before its models are loaded, and closed without losing a connection."""
+"""Sockets of a server: bound before its models are loaded, and closed without losing a connection."""
 
 import contextlib
 import ctypes
@@ -14,24 +14,24 @@ from millpond.types.errors import MillpondError
 from millpond_server.http.tls import check_tls
 from millpond_server.runtime.settings import Settings
 
-SO_ATTACH_FILTER = 26  # <asm-generic/socket.h>; Python does not name it
-FLAGS = 13  # the byte of a TCP header with the flags (RFC 9293, section 3.1)
+SO_ATTACH_FILTER = 26  # <asm-generic/socket.h>; missing from Python's socket module
+FLAGS_OFFSET = 13  # the byte of the TCP header that contains the flags (RFC 9293, section 3.1)
 SYN, ACK = 0x02, 0x10
 LOAD_BYTE, AND, JUMP_IF_EQUAL, RETURN = 0x30, 0x54, 0x15, 0x06  # <linux/bpf_common.h>
-WHOLE, NOTHING = 0xFFFFFFFF, 0  # how many bytes of the packet are let through
+ACCEPT_PACKET, DROP_PACKET = 0xFFFFFFFF, 0  # the number of bytes of the packet to keep
 DROP_NEW_CONNECTIONS = (  # (operation, jump if true, jump if false, operand)
-    (LOAD_BYTE, 0, 0, FLAGS),
+    (LOAD_BYTE, 0, 0, FLAGS_OFFSET),
     (AND, 0, 0, SYN | ACK),
     (JUMP_IF_EQUAL, 1, 0, SYN),
-    (RETURN, 0, 0, WHOLE),
-    (RETURN, 0, 0, NOTHING),
+    (RETURN, 0, 0, ACCEPT_PACKET),
+    (RETURN, 0, 0, DROP_PACKET),
 )
 
 
 class AddressInUseError(MillpondError):
     """Another program listens on the requested address."""
 
-    hint = "--port N takes another port, --port 0 one that is free"
+    hint = "pass --port N for another port, or --port 0 for a free one"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +40,9 @@ class Sockets:
 
     Attributes:
         api: The socket for requests.
-        url: Its address, as clients write it.
-        metrics: The socket for metrics; None if they are on the same.
-        metrics_url: Its address.
+        url: The URL of the API.
+        metrics: The socket for metrics; None if they are served with the API.
+        metrics_url: The URL of the metrics port.
     """
 
     api: socket.socket
@@ -52,15 +52,16 @@ class Sockets:
 
 
 def bind(settings: Settings) -> Sockets:
-    """Bind the sockets that the settings name.
+    """Bind the sockets for a server's settings.
 
     Raises:
-        ValueError: If the port for metrics is the server's own, or the options for HTTPS are invalid.
-        OSError: If an address is taken, or does not exist.
+        ValueError: If both ports are the same, or the TLS options are invalid.
+        AddressInUseError: If another program listens on an address.
+        OSError: If an address does not exist.
     """
     check_tls(settings)
     if settings.uds is None and settings.metrics_port == settings.port != 0 and settings.metrics_host is None:
-        message = f"--metrics-port {settings.metrics_port} is the port of the server itself: metrics need another"
+        message = f"--metrics-port {settings.metrics_port} is the port of the API: pass a different port"
         raise ValueError(message)
     if settings.uds is None:
         api, address = _bind_port(settings.host, settings.port)
@@ -74,64 +75,63 @@ def bind(settings: Settings) -> Sockets:
 
 
 def _bind_port(host: str, port: int) -> tuple[socket.socket, str]:
-    """Return a TCP socket, and its host and port as URLs have them."""
+    """Return a TCP socket, and its host and port in the format of URLs."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listening.bind((host, port))
+        listener.bind((host, port))
     except OSError as error:
-        listening.close()
+        listener.close()
         if error.errno != errno.EADDRINUSE:
             raise
         message = f"port {port} of {host} is in use: another program listens on it"
         raise AddressInUseError(message) from error
-    shown = f"[{host}]" if family == socket.AF_INET6 else host
-    return listening, f"{shown}:{listening.getsockname()[1]}"
+    url_host = f"[{host}]" if family == socket.AF_INET6 else host
+    return listener, f"{url_host}:{listener.getsockname()[1]}"
 
 
 def _bind_path(path: Path) -> socket.socket:
-    """Return a Unix socket; the file of a server that has ended is replaced."""
-    listening = socket.socket(socket.AF_UNIX)
-    if path.exists() and stat.S_ISSOCK(path.stat().st_mode) and not _is_listened_on(path):
+    """Return a Unix socket; the file left by an earlier server is replaced."""
+    listener = socket.socket(socket.AF_UNIX)
+    if path.exists() and stat.S_ISSOCK(path.stat().st_mode) and not _is_in_use(path):
         path.unlink()
-    listening.bind(str(path))
-    return listening
+    listener.bind(str(path))
+    return listener
 
 
-def _is_listened_on(path: Path) -> bool:
+def _is_in_use(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX) as probe:
         return probe.connect_ex(str(path)) == 0
 
 
-class _Program(ctypes.Structure):
-    """struct sock_fprog: the number of instructions, and their address."""
+class _FilterProgram(ctypes.Structure):
+    """struct sock_fprog: the number of instructions and their address."""
 
     _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
 
 
-def admit_no_more(listening: socket.socket) -> None:
-    """Let no new connection in; those under way, and those that wait to be accepted, stay.
+def drop_new_connections(listener: socket.socket) -> None:
+    """Drop new connection requests; open connections and those waiting to be accepted are kept.
 
-    A listening socket that is closed resets connections that wait to be accepted, and between the last ``accept`` and
-    ``close`` there is always time for one more. Linux lets a socket drop packets by a small program of the classic
-    Berkeley Packet Filter (socket(7), SO_ATTACH_FILTER): with the requests for connections dropped, clients try again
-    in a second, and are then refused. Does nothing where the system has no such filter, or forbids it, and for sockets
-    other than TCP's.
+    Closing a listening socket resets the connections that wait to be accepted, and one more can always arrive between
+    the last ``accept`` and ``close``. On Linux, a program of the classic Berkeley Packet Filter (socket(7),
+    SO_ATTACH_FILTER) can drop the SYN packets: clients retry after a second and are then refused. Does nothing on other
+    systems, if the filter is not permitted, and for sockets other than TCP.
     """
-    if sys.platform != "linux" or listening.family not in (socket.AF_INET, socket.AF_INET6):
+    if sys.platform != "linux" or listener.family not in (socket.AF_INET, socket.AF_INET6):
         return
     code = b"".join(struct.pack("=HBBI", *instruction) for instruction in DROP_NEW_CONNECTIONS)
-    program = _Program(len(DROP_NEW_CONNECTIONS), code)
+    program = _FilterProgram(len(DROP_NEW_CONNECTIONS), code)
     with contextlib.suppress(OSError):
-        listening.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, bytes(program))
+        listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, bytes(program))
 
 
-def accepted(listening: socket.socket) -> list[socket.socket]:
-    """Return the connections that were not accepted yet; the socket is closed at once after the last of them."""
-    waiting: list[socket.socket] = []
-    with listening, contextlib.suppress(BlockingIOError):
-        listening.setblocking(False)
+def accept_pending(listener: socket.socket) -> list[socket.socket]:
+    """Return the connections that wait to be accepted, and close the listener right after the last one."""
+    connections: list[socket.socket] = []
+    with listener, contextlib.suppress(BlockingIOError):
+        listener.setblocking(False)
         while True:
-            waiting.append(listening.accept()[0])
-    return waiting
+            connections.append(listener.accept()[0])
+    return connections

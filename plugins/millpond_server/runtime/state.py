@@ -1,11 +1,11 @@
-"""State: the parts of a running server, and what they know of one another."""
+"""State: the shared state of a running server."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from millpond_server.http.body import Intake
-from millpond_server.http.token_ids import TokenIds
+from millpond_server.http.body import BodyMemoryBudget
+from millpond_server.http.token_ids import TokenIdCheck
 from millpond_server.observability.access_log import AccessLog
 from millpond_server.observability.metrics import Metrics
 from millpond_server.runtime.models import Models
@@ -17,30 +17,30 @@ if TYPE_CHECKING:
 
 @dataclass
 class State:
-    """The parts of a running server, and what they know of one another.
+    """The shared state of a running server.
 
     Attributes:
-        settings: How it is run.
-        models: Its models.
-        traces: Traces requests; None without tracing.
-        metrics: What it measures.
+        settings: The settings of the server.
+        models: The served models.
+        tracing: The tracing of requests; None if it is disabled.
+        metrics: The metrics.
         log: The access log.
-        token_ids: Finds token ids in bodies.
-        intake: The bodies that are being read, and the large ones that are being served.
-        unhealthy: The models that do not work, and why.
-        refusing: The models that take no requests at present.
-        draining: True once it was told to stop.
-        running: The number of requests that are being served.
-        end: Ends the server at once, with an exit code; any thread may call it.
+        token_ids: The check for token ids in bodies.
+        body_memory: The memory of request bodies.
+        unhealthy: The names of the models that do not work, with the reason.
+        refusing: The names of the models that accept no requests at present.
+        draining: True once the server was asked to stop.
+        running: The number of running requests.
+        end: Ends the server at once with an exit code. Thread-safe.
     """
 
     settings: Settings
     models: Models
-    traces: "Tracing | None" = None
+    tracing: "Tracing | None" = None
     metrics: Metrics = field(init=False)
     log: AccessLog = field(init=False)
-    token_ids: TokenIds = field(init=False)
-    intake: Intake = field(default_factory=Intake)
+    token_ids: TokenIdCheck = field(init=False)
+    body_memory: BodyMemoryBudget = field(init=False)
     unhealthy: dict[str, str] = field(default_factory=dict)
     refusing: set[str] = field(default_factory=set)
     draining: bool = False
@@ -50,4 +50,5 @@ class State:
     def __post_init__(self) -> None:
         self.metrics = Metrics(self.models)
         self.log = AccessLog(self.settings.log_format)
-        self.token_ids = TokenIds(rejected=self.settings.reject_token_ids)
+        self.token_ids = TokenIdCheck(is_rejected=self.settings.reject_token_ids)
+        self.body_memory = BodyMemoryBudget(self.settings.limits)

@@ -1,4 +1,4 @@
-"""Warming up: a model computes a little before it is served, so that the first request is no slower than the others."""
+"""Warm-up: a model computes a few batches before it is served, so that the first request is not slower."""
 
 import logging
 from time import perf_counter
@@ -9,24 +9,25 @@ from millpond.types.errors import MillpondError
 from millpond_command.cli import echo_stderr
 
 logger = logging.getLogger(__name__)
-LENGTHS = (8, 128, 64, 128)  # tokens of the prompts; all differ, for equal ones are computed once
+PROMPT_LENGTHS = (8, 128, 64, 128)  # in tokens
 
 
 async def warm_up(llm: AsyncLLM) -> None:
-    """Have a model compute a few batches; its speed is known then. What fails is told, and no reason not to serve."""
+    """Compute a few batches, which also measures the model's speed. An error is logged, and the model is served."""
     tasks = (task for task in llm.supported_tasks if task in llm.model_config.tasks)
-    task = next((task for task in tasks if task != PLUGIN), None)  # only its IO processor knows what that one reads
+    task = next((task for task in tasks if task != PLUGIN), None)  # only its IO processor knows its inputs
     if task is None:
         return
     name = llm.model_config.model
     echo_stderr(f"warming up {name} ...")
     start = perf_counter()
-    vocabulary = int(llm.model_config.hf_config.get("vocab_size") or len(LENGTHS) + 1)
-    longest = llm.model_config.max_model_len
-    for turn in range(2):  # the first fills caches, the second is measured
+    vocab_size = int(llm.model_config.hf_config.get("vocab_size") or len(PROMPT_LENGTHS) + 1)
+    max_length = llm.model_config.max_model_len
+    for batch in range(2):  # the first fills caches, the second is measured
+        first_id = batch * len(PROMPT_LENGTHS) + 1  # the prompts differ, because equal prompts are computed once
         prompts = [
-            {"prompt_token_ids": [(turn * len(LENGTHS) + place + 1) % vocabulary] * min(length, longest)}
-            for place, length in enumerate(LENGTHS)
+            {"prompt_token_ids": [(first_id + index) % vocab_size] * min(length, max_length)}
+            for index, length in enumerate(PROMPT_LENGTHS)
         ]
         try:
             await llm.encode(prompts, pooling_task=task)

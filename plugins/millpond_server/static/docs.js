@@ -1,29 +1,29 @@
-// Draws the routes of openapi.json, each with its fields and a form to try it.
+// Renders the routes of openapi.json, each with its fields and a form to send a request.
 "use strict";
 
 const element = (name, text, attributes = {}) => {
-  const made = Object.assign(document.createElement(name), attributes);
-  if (text !== undefined) made.textContent = text;
-  return made;
+  const created = Object.assign(document.createElement(name), attributes);
+  if (text !== undefined) created.textContent = text;
+  return created;
 };
 
 const typeOf = (schema) => {
   if (schema.$ref) return schema.$ref.split("/").pop();
   if (schema.const !== undefined) return JSON.stringify(schema.const);
   if (schema.enum) return schema.enum.map((value) => JSON.stringify(value)).join(" | ");
-  const many = schema.anyOf || schema.oneOf;
-  if (many) return many.map(typeOf).filter((type) => type !== "null").join(" | ");
+  const alternatives = schema.anyOf || schema.oneOf;
+  if (alternatives) return alternatives.map(typeOf).filter((type) => type !== "null").join(" | ");
   if (schema.type === "array") return `list of ${schema.items ? typeOf(schema.items) : "anything"}`;
   return schema.type || "anything";
 };
 
 const fieldsOf = (schema, schemas) => {
-  const found = schema.$ref ? schemas[typeOf(schema)] : schema;
-  const required = new Set(found.required || []);
+  const resolved = schema.$ref ? schemas[typeOf(schema)] : schema;
+  const required = new Set(resolved.required || []);
   const table = element("table");
   const head = table.insertRow();
   for (const title of ["field", "type", "default"]) head.append(element("th", title));
-  for (const [name, field] of Object.entries(found.properties || {})) {
+  for (const [name, field] of Object.entries(resolved.properties || {})) {
     const row = table.insertRow();
     row.insertCell().append(element("code", name));
     row.insertCell().textContent = typeOf(field);
@@ -40,24 +40,24 @@ const headers = () => {
 const form = (path, method, hasBody) => {
   const box = element("div");
   const body = element("textarea", hasBody ? '{"input": "a cup of tea"}' : "", { ariaLabel: "body" });
-  const answer = element("pre", "", { hidden: true });
+  const response = element("pre", "", { hidden: true });
   const send = element("button", "Send");
   send.addEventListener("click", async () => {
-    answer.hidden = false;
-    answer.textContent = "...";
+    response.hidden = false;
+    response.textContent = "...";
     try {
       const reply = await fetch(`.${path}`, { method, headers: headers(), body: hasBody ? body.value : undefined });
-      answer.textContent = `${reply.status}\n${(await reply.text()).slice(0, 20000)}`;
+      response.textContent = `${reply.status}\n${(await reply.text()).slice(0, 20000)}`;
     } catch (error) {
-      answer.textContent = String(error);
+      response.textContent = String(error);
     }
   });
   if (hasBody) box.append(body);
-  box.append(send, answer);
+  box.append(send, response);
   return box;
 };
 
-const draw = (description) => {
+const render = (description) => {
   document.getElementById("version").textContent = description.info.version;
   const groups = new Map();
   for (const [path, methods] of Object.entries(description.paths)) {
@@ -90,5 +90,5 @@ const draw = (description) => {
 
 fetch("openapi.json", { headers: headers() })
   .then((reply) => (reply.ok ? reply.json() : Promise.reject(new Error(`openapi.json: ${reply.status}`))))
-  .then(draw)
+  .then(render)
   .catch((error) => document.getElementById("routes").append(element("p", String(error))));

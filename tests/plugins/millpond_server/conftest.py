@@ -289,7 +289,7 @@ def local(folder, plugin_manager):
 
     with ExitStack() as servers:
 
-        def start(names=("tiny",), *, workers=1, limits=None, model=folder, traces=None, **settings):
+        def start(names=("tiny",), *, workers=1, limits=None, model=folder, tracing=None, **settings):
             chosen = Settings(port=0, limits=Limits(**(limits or {})), **{"log_format": "off", **settings})
             sockets = bind(chosen)
             models = Models(
@@ -298,7 +298,7 @@ def local(folder, plugin_manager):
                     for name in names
                 ]
             )
-            server = build_server(chosen, models, registry=plugin_manager.registry, traces=traces)
+            server = build_server(chosen, models, registry=plugin_manager.registry, tracing=tracing)
             served = servers.enter_context(running(server, sockets))
             threads.append(served.thread)
             return Local(server.state, served.url, served.thread, served.metrics_url)

@@ -1,4 +1,4 @@
-"""The routes of Cohere's API, at the root and below /cohere."""
+"""Route specs of Cohere's API, at the root and under /cohere."""
 
 from millpond.plugin.specs import RouteSpec
 from millpond_server.apis.common.records import route, variant
@@ -6,7 +6,7 @@ from millpond_server.apis.common.records import route, variant
 COHERE_V2 = route(
     name="POST /v2/embed",
     target="cohere.routes:embed",
-    summary="vectors of several kinds, as Cohere has it",
+    summary="vectors of several types, like Cohere",
     tasks=("embed",),
     request="cohere.schemas:CohereEmbedRequest",
     response="cohere.schemas:CohereEmbedResponse",
@@ -15,7 +15,7 @@ COHERE_V1 = variant(COHERE_V2, name="POST /v1/embed", target="cohere.routes:embe
 COHERE_RERANK = route(
     name="POST /v2/rerank",
     target="cohere.routes:rerank",
-    summary="documents in the order of how well they fit a query, as Cohere has it: what is too long is cut",
+    summary="documents ranked by relevance to a query, like Cohere; long documents are truncated",
     tasks=("score",),
     request="vllm.schemas:RerankRequest",
     response="vllm.schemas:RerankResponse",

@@ -1,37 +1,37 @@
-"""``POST /v1/embed`` and ``POST /v2/embed``, as Cohere has them."""
+"""Schemas of Cohere's ``POST /v1/embed`` and ``POST /v2/embed``."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
-from millpond_server.apis.common.refused import Refused
 from millpond_server.apis.common.schemas import Body
-from millpond_server.apis.openai.schemas import Kind
+from millpond_server.apis.common.unsupported_fields import UnsupportedField
+from millpond_server.apis.openai.schemas import EmbeddingType
 
-ONE_OF_THREE = "Exactly one of texts, images, or inputs must be provided, and it must be non-empty"
+WRONG_NUMBER_OF_FIELDS = "Exactly one of texts, images, or inputs must be provided, and it must be non-empty"
 
 
 class CohereEmbedRequest(Body):
-    """Texts that become vectors.
+    """Texts or images to embed.
 
     Attributes:
-        model: The name of the model; the server's first where none is given.
-        input_type: What the texts are for: the model's prompt of that name, or of that meaning, is put before them.
+        model: The name of the model (default: the first model of the server).
+        input_type: The purpose of the texts; selects the model's prompt of that name or meaning.
         texts: The texts.
-        images: Images as URLs, most often data: URLs; models of text refuse them.
-        inputs: Texts and images as parts of contents.
-        output_dimension: Keep the first so many dimensions.
-        embedding_types: The kinds of vectors that are wanted.
-        truncate: The side that texts which are too long are cut from; NONE refuses them.
-        max_tokens: The most tokens of a text, where it is less than the model's.
-        priority: A lower one is served first.
-        mixed: What becomes of one of ``inputs`` with a text and an image: refused, or the mean of both vectors.
+        images: URLs of images, usually data: URLs; refused by models that read text only.
+        inputs: Contents with texts and images as parts.
+        output_dimension: Number of dimensions to keep.
+        embedding_types: The types of the vectors.
+        truncate: The side from which long texts are truncated; NONE refuses them.
+        max_tokens: Maximum number of tokens of a text (default: the model's maximum).
+        priority: Requests with lower values are served first.
+        mixed: For an item of ``inputs`` with a text and an image: "error", or "mean" for the mean of both vectors.
     """
 
-    refused: ClassVar[Mapping[str, Refused]] = {
-        "instruction": Refused(
-            "pass input_type, which names a prompt of the model; POST /v1/embeddings takes any text"
+    unsupported: ClassVar[Mapping[str, UnsupportedField]] = {
+        "instruction": UnsupportedField(
+            "pass input_type, which selects a prompt of the model; POST /v1/embeddings accepts any instruction"
         ),
     }
 
@@ -41,7 +41,7 @@ class CohereEmbedRequest(Body):
     images: list[str] | None = None
     inputs: list[dict[str, Any]] | None = None
     output_dimension: Annotated[int, Field(ge=1)] | None = None
-    embedding_types: list[Kind] | None = None
+    embedding_types: list[EmbeddingType] | None = None
     truncate: Literal["NONE", "START", "END"] = "END"
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     priority: Annotated[int, Field(ge=0, le=999)] = 0
@@ -54,14 +54,14 @@ class CohereEmbedRequest(Body):
 
     @model_validator(mode="after")
     def _one_of_three(self) -> Self:
-        given = [side for side in (self.texts, self.images, self.inputs) if side]
-        if len(given) != 1:
-            raise ValueError(ONE_OF_THREE)
+        values = [value for value in (self.texts, self.images, self.inputs) if value]
+        if len(values) != 1:
+            raise ValueError(WRONG_NUMBER_OF_FIELDS)
         return self
 
 
 class CohereEmbedResponse(BaseModel):
-    """Vectors by their kinds."""
+    """Vectors by their types, or a list of vectors."""
 
     id: str
     embeddings: dict[str, list[Any]] | list[list[float]]

@@ -1,1 +1,1 @@
-"""Request parts that several APIs share."""
+"""Parts of requests and responses that several APIs share."""

@@ -1,40 +1,41 @@
-"""What texts are for, as clients of Cohere and Jina say it: which of the model's prompts that is, and which adapter."""
+"""Input types of Cohere and Jina, such as `search_query`: the prompts and adapters of a model that they select."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from millpond import AsyncLLM
 
-# What Cohere calls the purposes of texts, and the names of prompts and adapters that mean the same.
-MEANINGS: Mapping[str, tuple[str, ...]] = {
+# The input types of Cohere, with the names of prompts and adapters that have the same meaning.
+SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "search_query": ("query", "retrieval.query", "web_search_query", "s2p_query", "retrieval_query"),
     "search_document": ("document", "passage", "retrieval.passage", "corpus", "retrieval_document"),
     "classification": ("Classification",),
     "clustering": ("Clustering", "separation"),
     "image": (),
 }
-INPUT_TYPES = {"search_query": "query", "search_document": "document"}
-MEANINGS_BACK = {other: name for name, others in MEANINGS.items() for other in others}
+COHERE_TYPES = {synonym: name for name, synonyms in SYNONYMS.items() for synonym in synonyms}
+ENCODER_INPUT_TYPES = {"search_query": "query", "search_document": "document"}
 
 
-def purpose(named: str | None, llm: AsyncLLM) -> dict[str, Any]:
-    """What a call says of a purpose: the adapter of that name or meaning, which brings its prompt, or the prompt alone.
+def input_type_options(input_type: str | None, llm: AsyncLLM) -> dict[str, Any]:
+    """Return the options of `AsyncLLM` for an input type: the adapter or the prompt that it selects.
 
-    A model whose queries and documents take routes of their own gets the input type as well. A purpose that the model
-    knows none of says nothing.
+    An adapter includes its prompt. For a model that encodes queries and documents with different modules, the options
+    also contain ``input_type``. An input type that the model does not know selects nothing.
     """
-    side = INPUT_TYPES.get(MEANINGS_BACK.get(named or "", named or ""))
-    found: dict[str, Any] = {"input_type": side} if side in llm.model_config.retrieval.routes else {}
-    adapters = llm.model_config.prompting.adapters
-    for names, argument in ((adapters, "adapter"), (llm.model_config.prompting.prompts, "prompt_name")):
-        name = _known(named, names)
+    cohere_type = COHERE_TYPES.get(input_type or "", input_type or "")
+    encoder_type = ENCODER_INPUT_TYPES.get(cohere_type)
+    config = llm.model_config
+    options: dict[str, Any] = {"input_type": encoder_type} if encoder_type in config.retrieval.routes else {}
+    for names, option in ((config.prompting.adapters, "adapter"), (config.prompting.prompts, "prompt_name")):
+        name = _matching_name(input_type, names)
         if name is not None:
-            return {**found, argument: name}
-    return found
+            return {**options, option: name}
+    return options
 
 
-def _known(named: str | None, names: Collection[str]) -> str | None:
-    if named is None or named in names:
-        return named
-    meant = MEANINGS_BACK.get(named, named)
-    return next((name for name in (meant, *MEANINGS.get(meant, ())) if name in names), None)
+def _matching_name(input_type: str | None, names: Collection[str]) -> str | None:
+    if input_type is None or input_type in names:
+        return input_type
+    cohere_type = COHERE_TYPES.get(input_type, input_type)
+    return next((name for name in (cohere_type, *SYNONYMS.get(cohere_type, ())) if name in names), None)

@@ -1,4 +1,4 @@
-"""The inputs of a body as prompts: how many there may be, and of which forms; what they hold the model checks."""
+"""Conversion of a body's inputs to prompts: checks their format and number; their content is checked by the model."""
 
 import re
 from typing import Any
@@ -10,115 +10,122 @@ from millpond_server.apis.common.schemas import Inputs
 from millpond_server.http.errors import ApiError
 from millpond_server.runtime.settings import Limits
 
-BASE64 = "data:image/unknown;base64,"  # what it is its first bytes say
-LONGEST_SCHEME = 16
-CHARACTERS_PER_TOKEN = 64  # more are not tokenised to be counted
-SCHEMA = "schema"  # why a body is refused that has not the form of its route
-# How an image begins that is given as text: as a URL, or as base64 alone.
-IMAGE = re.compile(r"https?://[^\s]+|file://[^\s]+|data:[^\s]*|[A-Za-z0-9+/_\-=\r\n]+")
-LONGEST_START = 1000
-PAIR, PAIRED = 2, "text_pair"  # how many texts a pair has, and the field of the second
-UNTRUSTED = (
+BASE64_URL_PREFIX = "data:image/unknown;base64,"  # the format is detected from the content
+MAX_SCHEME_CHARS = 16
+MAX_CHARS_PER_TOKEN = 64  # texts with more characters for the token limit are refused without tokenization
+SCHEMA_REASON = "schema"
+# The start of an image that is a URL, or base64 without a URL.
+IMAGE_START = re.compile(r"https?://[^\s]+|file://[^\s]+|data:[^\s]*|[A-Za-z0-9+/_\-=\r\n]+")
+MAX_IMAGE_START_CHARS = 1000
+TEXTS_PER_PAIR = 2
+PAIR_FIELD = "text_pair"  # the field of a pair's second text
+UNTRUSTED_TEMPLATE = (
     "Chat template is passed with request, but --trust-request-chat-template is not set. "
     "Refused request with untrusted chat template."
 )
 
 
 def prompts_of(request: Inputs, limits: Limits, llm: AsyncLLM, *, pairs: bool = False) -> list[Any]:
-    """The prompts of a body: its texts, token ids or conversations.
+    """Return the prompts of a body: its texts, token ids or conversations.
 
     Args:
         request: The body.
-        limits: How much a request may hold.
-        llm: The model that they are for.
-        pairs: Whether an input may be two texts, as a list of both or under ``text`` and ``text_pair``.
+        limits: The limits of the server.
+        llm: The model of the request.
+        pairs: True if an input may be two texts, as a list or with the fields ``text`` and ``text_pair``.
 
     Raises:
-        ApiError: 400 for another form, or a template of the request's own where none is taken; 413 for too many.
+        ApiError: 400 for an invalid format, or an untrusted chat template; 413 for too many inputs.
     """
-    template, prompts = request.own_template, _with_options(request, _prompts_of(request, limits, llm, pairs))
+    prompts = _read_prompts(request, limits, llm, pairs)
+    if request.mm_processor_kwargs:
+        prompts = _with_image_options(request.mm_processor_kwargs, prompts)
+    template = request.request_template
     if template is None:
         return prompts
     if limits.template_seconds <= 0:
-        raise ApiError(400, UNTRUSTED, parameter="chat_template", reason="invalid")
-    own = {"chat_template": template, "template_budget": TemplateBudget(limits.template_seconds)}
-    return [{**one, **own} if isinstance(one, dict) and "messages" in one else one for one in prompts]
+        raise ApiError(400, UNTRUSTED_TEMPLATE, parameter="chat_template", reason="invalid")
+    options = {"chat_template": template, "template_budget": TemplateBudget(limits.template_seconds)}
+    return [
+        {**prompt, **options} if isinstance(prompt, dict) and "messages" in prompt else prompt for prompt in prompts
+    ]
 
 
-def _with_options(request: Inputs, prompts: list[Any]) -> list[Any]:
-    """The prompts, and beside those with images how these are to be read: no larger than the model was loaded for."""
-    if not request.mm_processor_kwargs:
-        return prompts
-    own = {"mm_processor_kwargs": ImageOptions(request.mm_processor_kwargs, may_grow=False)}
-    return [{**one, **own} if is_image(one) else one for one in prompts]
+def _with_image_options(mm_processor_kwargs: dict[str, Any], prompts: list[Any]) -> list[Any]:
+    """Return the prompts with options for images, which must not exceed the size that the model was loaded with."""
+    options = {"mm_processor_kwargs": ImageOptions(mm_processor_kwargs, may_grow=False)}
+    return [{**prompt, **options} if is_image(prompt) else prompt for prompt in prompts]
 
 
-def _prompts_of(request: Inputs, limits: Limits, llm: AsyncLLM, pairs: bool) -> list[Any]:
+def _read_prompts(request: Inputs, limits: Limits, llm: AsyncLLM, pairs: bool) -> list[Any]:
     conversations = request.messages if request.messages is not None else _conversations(request.input)
     if conversations is None:
         prompts = read_inputs(request.input, limits, llm, pairs=pairs)
         if request.add_special_tokens is False:
             if any(map(is_pair, prompts)):
-                message = "add_special_tokens=false: the two texts of a pair are told apart by special tokens"
+                message = "add_special_tokens=false: pairs need special tokens to separate the two texts"
                 raise ApiError(400, message, parameter="add_special_tokens", reason="invalid")
             prompts = [{"prompt": p, "add_special_tokens": False} if isinstance(p, str) else p for p in prompts]
         return prompts
-    many = all(isinstance(one, list) for one in conversations)
-    each = conversations if many else [conversations]
-    if len(each) > limits.inputs:
-        message = f"messages hold {len(each)} conversations; the list length is limited to {limits.inputs}"
+    is_batch = all(isinstance(item, list) for item in conversations)
+    batch = conversations if is_batch else [conversations]
+    if len(batch) > limits.inputs:
+        message = f"messages hold {len(batch)} conversations; the list length is limited to {limits.inputs}"
         raise ApiError(413, message, parameter="messages", reason="inputs")
-    check_images(sum(map(_images_of, each)), limits, parameter="messages")
-    said = {name: value for name, value in request.of_conversations.items() if value is not None}
-    return [{"messages": one, **said} for one in each]
+    check_images(sum(map(_images_in_conversation, batch)), limits, parameter="messages")
+    options = {name: value for name, value in request.conversation_options.items() if value is not None}
+    return [{"messages": conversation, **options} for conversation in batch]
 
 
 def check_images(count: int, limits: Limits, *, parameter: str) -> None:
-    """Refuse more images than a request may have, before any is read."""
+    """Refuse too many images, before any is read.
+
+    Raises:
+        ApiError: 413 for more images than the maximum of a request.
+    """
     if count > limits.images:
         message = f"{parameter} holds {count} images; a request may hold {limits.images}"
         raise ApiError(413, message, parameter=parameter, reason="images")
 
 
-def _images_of(conversation: Any) -> int:
-    """How many parts of a conversation's messages are images."""
+def _images_in_conversation(conversation: Any) -> int:
     contents = [message.get("content") for message in conversation if isinstance(message, dict)]
-    return sum(images_among(content) for content in contents)
+    return sum(images_in_content(content) for content in contents)
 
 
-def images_among(content: Any) -> int:
-    """How many parts of a content are images."""
+def images_in_content(content: Any) -> int:
+    """Return the number of images in a message's content."""
     parts = content if isinstance(content, list) else []
     return sum(isinstance(part, dict) and str(part.get("type")).startswith("image") for part in parts)
 
 
-def _conversations(given: Any) -> list[Any] | None:
-    """Conversations that stand under ``input``; None if texts or ids do."""
-    if not isinstance(given, list) or not given:
+def _conversations(value: Any) -> list[Any] | None:
+    """Return the conversations in ``input``; None if it contains texts or token ids."""
+    if not isinstance(value, list) or not value:
         return None
-    first = given[0]
+    first = value[0]
     inner = first[0] if isinstance(first, list) and first else first
-    return given if isinstance(inner, dict) and "role" in inner else None
+    return value if isinstance(inner, dict) and "role" in inner else None
 
 
 def read_inputs(
-    given: Any, limits: Limits, llm: AsyncLLM, *, parameter: str = "input", pairs: bool = False
+    inputs: Any, limits: Limits, llm: AsyncLLM, *, parameter: str = "input", pairs: bool = False
 ) -> list[Any]:
-    """Texts and token ids as a list of prompts.
+    """Return texts and token ids as a list of prompts.
 
     Args:
-        given: A text, a list of texts, the token ids of one text, or a list of such lists; items may be objects that
-            hold a ``text`` or an ``image``, or both for a model that takes both.
-        limits: How much a request may hold.
-        llm: The model that they are for.
+        inputs: A text, a list of texts, the token ids of one text, or a list of lists of token ids. Items may be
+            objects with a ``text``, an ``image``, or both for a model that accepts both.
+        limits: The limits of the server.
+        llm: The model of the request.
         parameter: The name of the field.
-        pairs: Whether an item may be two texts, as a list of both or under ``text`` and ``text_pair``.
+        pairs: True if an item may be two texts, as a list or with the fields ``text`` and ``text_pair``.
 
     Raises:
-        ApiError: 400 for another form, 413 for too many.
+        ApiError: 400 for an invalid format, 413 for too many inputs.
     """
-    alone = isinstance(given, str) or (isinstance(given, list) and _is_ids(given)) or (pairs and is_pair(given))
-    items = [given] if alone else given
+    is_single = isinstance(inputs, str) or (isinstance(inputs, list) and _is_ids(inputs)) or (pairs and is_pair(inputs))
+    items = [inputs] if is_single else inputs
     if not isinstance(items, list):
         message = f"{parameter} must be a text, a list of texts, a list of token ids or a list of such lists"
         raise ApiError(400, message, parameter=parameter, reason="invalid")
@@ -127,37 +134,37 @@ def read_inputs(
     if len(items) > limits.inputs:
         message = f"{parameter} holds {len(items)} items; the list length is limited to {limits.inputs}"
         raise ApiError(413, message, parameter=parameter, reason="inputs")
-    if set(map(type, items)) == {str}:  # the usual case
+    if set(map(type, items)) == {str}:  # the most common case
         _check_size(len(items), sum(map(len, items)), limits, llm, parameter)
         return [*items]
     prompts = [
-        _pair(item) if pairs and _holds_pair(item) else _prompt(item, place, parameter)
-        for place, item in enumerate(items)
+        _pair(item) if pairs and _may_be_pair(item) else _prompt(item, index, parameter)
+        for index, item in enumerate(items)
     ]
     check_images(sum(is_image(prompt) for prompt in prompts), limits, parameter=parameter)
     _check_tokens([prompt for prompt in prompts if not is_image(prompt)], limits, llm, parameter)
     return prompts
 
 
-def image_prompt(given: str) -> dict[str, Any]:
-    """The prompt of an image, by its URL, or as base64 alone, as Jina's clients send it."""
-    return {"multi_modal_data": {"image": url_of(given)}}
+def image_prompt(image: str) -> dict[str, Any]:
+    """Return the prompt of an image, which is a URL or base64 without a URL, like Jina's clients send it."""
+    return {"multi_modal_data": {"image": image_url(image)}}
 
 
-def images_of(given: Any, limits: Limits, *, parameter: str = "input") -> list[Any]:
-    """One image, or a list of images, as prompts: URLs, data: URLs, or base64 alone.
+def image_prompts(images: Any, limits: Limits, *, parameter: str = "input") -> list[Any]:
+    """Return the prompts of an image or a list of images: URLs, data: URLs, or base64 without a URL.
 
     Raises:
-        ApiError: 400 if one is none of these, 413 if there are too many.
+        ApiError: 400 for another format, 413 for too many images.
     """
-    items = [given] if isinstance(given, str) else given
+    items = [images] if isinstance(images, str) else images
     if not isinstance(items, list) or not items:
-        message = f"{parameter} must be an image, or a list of images, and at least one"
-        raise ApiError(400, message, parameter=parameter, reason=SCHEMA)
-    for place, item in enumerate(items):
-        if not isinstance(item, str) or IMAGE.fullmatch(item[:LONGEST_START]) is None:
-            message = f"{parameter}[{place}] must be an image: an http(s) URL, a data: URL, or base64 alone"
-            raise ApiError(400, message, parameter=parameter, reason=SCHEMA)
+        message = f"{parameter} must be an image, or a non-empty list of images"
+        raise ApiError(400, message, parameter=parameter, reason=SCHEMA_REASON)
+    for index, item in enumerate(items):
+        if not isinstance(item, str) or IMAGE_START.fullmatch(item[:MAX_IMAGE_START_CHARS]) is None:
+            message = f"{parameter}[{index}] must be an image: an http(s) URL, a data: URL, or base64"
+            raise ApiError(400, message, parameter=parameter, reason=SCHEMA_REASON)
     if len(items) > limits.inputs:
         message = f"{parameter} holds {len(items)} items; the list length is limited to {limits.inputs}"
         raise ApiError(413, message, parameter=parameter, reason="inputs")
@@ -165,61 +172,63 @@ def images_of(given: Any, limits: Limits, *, parameter: str = "input") -> list[A
     return [image_prompt(item) for item in items]
 
 
-def url_of(given: str) -> str:
-    """The URL of an image that is given by its URL, or as base64 alone."""
-    return given if ":" in given[:LONGEST_SCHEME] else f"{BASE64}{given}"
+def image_url(image: str) -> str:
+    """Return the URL of an image, which is a URL or base64 without a URL."""
+    return image if ":" in image[:MAX_SCHEME_CHARS] else f"{BASE64_URL_PREFIX}{image}"
 
 
 def is_image(prompt: Any) -> bool:
-    """Whether a prompt holds an image."""
-    return isinstance(prompt, dict) and ("multi_modal_data" in prompt or _images_of(prompt.get("messages") or ()) > 0)
+    """Return True if a prompt contains an image."""
+    if not isinstance(prompt, dict):
+        return False
+    return "multi_modal_data" in prompt or _images_in_conversation(prompt.get("messages") or ()) > 0
 
 
 def is_pair(prompt: Any) -> bool:
-    """Whether a prompt is two texts that a model reads together."""
-    return isinstance(prompt, dict) and PAIRED in prompt
+    """Return True if a prompt is a pair of texts."""
+    return isinstance(prompt, dict) and PAIR_FIELD in prompt
 
 
-def _holds_pair(item: Any) -> bool:
-    """Whether an item has one of the forms of a pair; what it holds the model checks."""
+def _may_be_pair(item: Any) -> bool:
+    """Return True if an item has a format of pairs; its content is checked by the model."""
     return is_pair(item) or (isinstance(item, list) and any(isinstance(text, str) for text in item))
 
 
 def _pair(item: Any) -> Any:
-    return {"text": item[0], PAIRED: item[1]} if isinstance(item, list) and len(item) == PAIR else item
+    is_list = isinstance(item, list) and len(item) == TEXTS_PER_PAIR
+    return {"text": item[0], PAIR_FIELD: item[1]} if is_list else item
 
 
 def _is_ids(items: list[Any]) -> bool:
     return bool(items) and isinstance(items[0], int)
 
 
-def _prompt(item: Any, place: int, parameter: str) -> Any:
+def _prompt(item: Any, index: int, parameter: str) -> Any:
     if isinstance(item, dict):
         text, image = item.get("text"), item.get("image")
         if isinstance(image, str) and (text is None or isinstance(text, str)):
-            return image_prompt(image) | ({"prompt": text} if text else {})  # with both, the model says what it takes
+            return image_prompt(image) | ({"prompt": text} if text else {})  # the model checks whether it accepts both
         if isinstance(text, str) and image is None:
             return text
     if isinstance(item, str):
         return item
     if isinstance(item, list):
         return {"prompt_token_ids": item}
-    message = f"{parameter}[{place}] must be a text or a list of token ids; got {type(item).__name__}"
+    message = f"{parameter}[{index}] must be a text or a list of token ids; got {type(item).__name__}"
     raise ApiError(400, message, parameter=parameter, reason="invalid")
 
 
 def _check_tokens(prompts: list[Any], limits: Limits, llm: AsyncLLM, parameter: str) -> None:
-    """Refuse what is sure to be over the limit of tokens, before any of it is tokenised."""
-    # A token stands for at least a character's part; what a tokenizer makes of text is counted by the model.
-    least = sum(len(p.get("prompt_token_ids", ".")) if isinstance(p, dict) else 1 for p in prompts)
+    """Refuse inputs that are certain to exceed the token limit, before tokenization."""
+    min_tokens = sum(len(p.get("prompt_token_ids", ".")) if isinstance(p, dict) else 1 for p in prompts)
     texts = [text for p in prompts for text in (p.values() if is_pair(p) else (p,)) if isinstance(text, str)]
-    _check_size(least, sum(map(len, texts)), limits, llm, parameter)
+    _check_size(min_tokens, sum(map(len, texts)), limits, llm, parameter)
 
 
-def _check_size(least: int, characters: int, limits: Limits, llm: AsyncLLM, parameter: str) -> None:
-    if least > limits.tokens or characters > limits.tokens * CHARACTERS_PER_TOKEN:
+def _check_size(min_tokens: int, num_chars: int, limits: Limits, llm: AsyncLLM, parameter: str) -> None:
+    if min_tokens > limits.tokens or num_chars > limits.tokens * MAX_CHARS_PER_TOKEN:
         message = (
-            f"{parameter} holds {least} tokens or {characters} characters; a request may hold {limits.tokens} tokens "
-            f"for {llm.model_config.model}"
+            f"{parameter} holds {min_tokens} tokens or {num_chars} characters; a request may hold {limits.tokens} "
+            f"tokens for {llm.model_config.model}"
         )
         raise ApiError(413, message, parameter=parameter, reason="tokens")

@@ -1,4 +1,4 @@
-"""What the requests of several APIs share: fields, their limits, and the inputs that a body may hold."""
+"""Request fields that several APIs share: inputs, options of texts and vectors, and their validation."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -6,13 +6,13 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
 from millpond import AsyncLLM
-from millpond_server.apis.common.refused import Refused, check_refused
+from millpond_server.apis.common.unsupported_fields import UnsupportedField, check_unsupported
 from millpond_server.http.errors import ApiError
 
 Encoding = Literal["float", "base64", "bytes", "bytes_only"]
 TEMPLATE = "chat_template"
-REQUEST_ID = r"^[ -~]{1,256}$"  # printable ASCII, since ids go into headers too
-# Inputs are checked by hand, which is faster where they are large: this is for the description of the routes.
+REQUEST_ID_PATTERN = r"^[ -~]{1,256}$"  # printable ASCII, because the id is used in headers
+# These schemas are for the OpenAPI description. Inputs are validated in code, which is faster for large ones.
 IDS: dict[str, Any] = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
 TEXTS: dict[str, Any] = {"type": "array", "items": {"type": "string"}, "minItems": 1}
 OBJECTS: dict[str, Any] = {"type": "array", "items": {"type": "object"}, "minItems": 1}
@@ -21,35 +21,38 @@ TextsOrIds = Annotated[Any, WithJsonSchema({"anyOf": [{"type": "string"}, TEXTS,
 AnyInput = Annotated[Any, WithJsonSchema({"anyOf": [{"type": "string"}, TEXTS, IDS, LISTS_OF_IDS, OBJECTS]})]
 Query = Annotated[Any, WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "object"}]})]
 Documents = Annotated[Any, WithJsonSchema({"anyOf": [{"type": "string"}, TEXTS, OBJECTS, {"type": "object"}]})]
+INPUT_TYPES = {
+    "query": "query",
+    "search_query": "query",
+    "document": "document",
+    "search_document": "document",
+    "passage": "document",
+}
 
 
-SIDES = {"query": "query", "search_query": "query", "document": "document", "search_document": "document"}
-SIDES["passage"] = SIDES["document"]
-
-
-def same(request: BaseModel, *names: str) -> Any:
-    """The value of a field that clients call by several names; None where none is given.
+def merge_aliases(request: BaseModel, *names: str) -> Any:
+    """Return the value of a field that has several names; None if all are missing.
 
     Raises:
-        ValueError: If two of them disagree.
+        ValueError: If two names have different values.
     """
-    given: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for name in names:
         value = getattr(request, name)
         if value is not None:
-            given[name] = value
-    values = set(given.values())
-    if len(values) > 1:
-        message = f"{', '.join(f'{name}={value}' for name, value in given.items())} disagree: pass one of them"
+            values[name] = value
+    distinct = set(values.values())
+    if len(distinct) > 1:
+        message = f"{', '.join(f'{name}={value}' for name, value in values.items())} disagree: pass one of them"
         raise ValueError(message)
-    return values.pop() if values else None
+    return distinct.pop() if distinct else None
 
 
-def activation(use_activation: bool | None, *, raw_scores: bool) -> bool:
-    """Whether an activation is applied, where a body says whether scores are raw.
+def merge_raw_scores(use_activation: bool | None, *, raw_scores: bool) -> bool:
+    """Return ``use_activation`` for a request with ``raw_scores``.
 
     Raises:
-        ValueError: If it says both, and they disagree.
+        ValueError: If the request contains both fields, and they disagree.
     """
     if use_activation is raw_scores:
         message = f"use_activation={use_activation} and raw_scores={raw_scores} disagree: pass one of them"
@@ -57,19 +60,23 @@ def activation(use_activation: bool | None, *, raw_scores: bool) -> bool:
     return not raw_scores
 
 
-def one_of(*groups: tuple[str, ...]) -> dict[str, Any]:
-    """What a JSON schema says of fields one group of which must be given."""
+def require_any(*groups: tuple[str, ...]) -> dict[str, Any]:
+    """Return the JSON schema of a body that must contain all fields of at least one group."""
     return {"anyOf": [{"required": list(group)} for group in groups]}
 
 
 class Body(BaseModel):
-    """A request's body, or a part of one: unknown fields are ignored, and nulls are not given, as clients send both."""
+    """A request body or a part of one. Unknown fields are ignored and nulls count as missing: clients send both.
+
+    Attributes:
+        without_effect: Fields of other servers that do not change the result.
+        unsupported: Fields of other servers that would change the result, and are refused.
+        idle: Fields that have no effect if they have their default value; they are listed in a header then.
+    """
 
     model_config = ConfigDict(extra="ignore", protected_namespaces=())
-    # Fields that other servers know: those that change no result, and those that would and are refused.
     without_effect: ClassVar[frozenset[str]] = frozenset()
-    refused: ClassVar[Mapping[str, Refused]] = {}
-    # Fields of other servers that ask for nothing where they have their default value: a header tells of them then.
+    unsupported: ClassVar[Mapping[str, UnsupportedField]] = {}
     idle: ClassVar[frozenset[str]] = frozenset()
 
     @model_validator(mode="before")
@@ -77,27 +84,26 @@ class Body(BaseModel):
     def _without_nulls(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
-        given = value
         if None in value.values():
-            given = {name: item for name, item in value.items() if item is not None}
-        if not cls.refused.keys().isdisjoint(given):
-            check_refused(cls.refused, given)
-        return given
+            value = {name: item for name, item in value.items() if item is not None}
+        if not cls.unsupported.keys().isdisjoint(value):
+            check_unsupported(cls.unsupported, value)
+        return value
 
 
 class TextOptions(Body):
-    """What is asked of each text.
+    """Options of each text.
 
     Attributes:
-        model: The name of the model; the server's first where none is given.
+        model: The name of the model (default: the first model of the server).
         user: Ignored.
-        truncate_prompt_tokens: Keep at most so many tokens; -1 for the model's maximum.
-        truncation_side: The side tokens are cut from.
-        padding: Fill each text up to the model's maximum length with padding, or not.
-        request_id: The id of the request, which the id of the answer ends with where no header names one.
-        priority: A lower one is served first.
-        prompt_name: The name of the model's prompt that is put before each text.
-        prompt: The text that is put before each text.
+        truncate_prompt_tokens: Maximum number of tokens; -1 for the model's maximum.
+        truncation_side: The side from which tokens are removed.
+        padding: "max_length" to pad each text to the model's maximum length.
+        request_id: The suffix of the response's id (default: the id in the header, or a random one).
+        priority: Requests with lower values are served first.
+        prompt_name: The name of the model's prompt to prepend to each text.
+        prompt: The prompt to prepend to each text.
     """
 
     model: str | None = None
@@ -105,34 +111,34 @@ class TextOptions(Body):
     truncate_prompt_tokens: Annotated[int, Field(ge=-1, strict=True)] | None = None
     truncation_side: Literal["left", "right"] | None = None
     padding: Literal["max_length", "do_not_pad"] | None = None
-    request_id: Annotated[str, Field(pattern=REQUEST_ID)] | None = None
+    request_id: Annotated[str, Field(pattern=REQUEST_ID_PATTERN)] | None = None
     priority: Annotated[int, Field(ge=-(2**63), le=2**63 - 1)] = 0
     prompt_name: str | None = None
     prompt: str | None = None
 
     def options(self) -> dict[str, Any]:
-        """What of this a call of ``AsyncLLM`` takes."""
-        said: dict[str, Any] = {}
+        """Return the keyword arguments of ``AsyncLLM``."""
+        options: dict[str, Any] = {}
         for name in ("prompt_name", "prompt", "truncate_prompt_tokens"):
             value = getattr(self, name)
             if value is not None:
-                said[name] = value
+                options[name] = value
         for name in ("truncation_side", "padding"):
             value = getattr(self, name)
             if value is not None:
-                said.setdefault("tokenization_kwargs", {})[name] = value
-        return said
+                options.setdefault("tokenization_kwargs", {})[name] = value
+        return options
 
 
 class VectorOptions(TextOptions):
-    """What is asked of vectors.
+    """Options of vectors.
 
     Attributes:
-        encoding_format: As numbers, as base64, or as bytes, with or without a header that tells of them.
-        embed_dtype: The type of a value, for all but "float".
-        endianness: The order of a value's bytes, for all but "float".
-        use_activation: Whether vectors are normalised.
-        dimensions: Keep the first so many dimensions.
+        encoding_format: Numbers, base64, or raw bytes with ("bytes") or without ("bytes_only") a header of metadata.
+        embed_dtype: The type of the values, for all formats except "float".
+        endianness: The byte order of the values, for all formats except "float".
+        use_activation: True to normalize vectors.
+        dimensions: Number of dimensions to keep.
     """
 
     encoding_format: Encoding = "float"
@@ -143,7 +149,7 @@ class VectorOptions(TextOptions):
 
 
 class Usage(BaseModel):
-    """How many tokens were read."""
+    """Token usage."""
 
     prompt_tokens: int
     total_tokens: int
@@ -155,17 +161,17 @@ class Inputs(Body):
     """A body with texts, token ids or conversations.
 
     Attributes:
-        input: A text, a list of texts, the token ids of one text, or a list of such lists.
-        messages: Instead: a conversation, or a list of conversations.
-        add_special_tokens: Whether special tokens are added; by default to texts, and not to what a template writes.
-        add_generation_prompt: Whether the template of a conversation opens an answer.
-        continue_final_message: Whether the last message is left open.
-        chat_template: A template; refused, unless the server takes those of requests.
-        chat_template_kwargs: Further variables of the model's template.
-        mm_processor_kwargs: How much smaller images are read than the model was loaded to read them.
+        input: A text, a list of texts, the token ids of one text, or a list of lists of token ids.
+        messages: A conversation, or a list of conversations, instead of `input`.
+        add_special_tokens: True to add special tokens (default: true for texts, false for conversations).
+        add_generation_prompt: True if the chat template starts a response of the assistant.
+        continue_final_message: True if the last message is not closed.
+        chat_template: A chat template; needs `--trust-request-chat-template`.
+        chat_template_kwargs: Additional variables of the chat template.
+        mm_processor_kwargs: Options of images, such as a smaller maximum size.
     """
 
-    model_config = ConfigDict(json_schema_extra=one_of(("input",), ("messages",)))
+    model_config = ConfigDict(json_schema_extra=require_any(("input",), ("messages",)))
 
     input: AnyInput = None
     messages: list[Any] | None = None
@@ -190,17 +196,18 @@ class Inputs(Body):
         return self
 
     @property
-    def own_template(self) -> Any:
-        """The template that the request brings, as a field or among the variables; None if it brings none."""
+    def request_template(self) -> Any:
+        """The chat template in the request, as a field or among the variables; None if it has neither."""
         if self.chat_template is not None:
             return self.chat_template
         return (self.chat_template_kwargs or {}).get(TEMPLATE)
 
     @property
-    def of_conversations(self) -> dict[str, Any]:
-        """What is said of every conversation, but its template."""
-        given = self.chat_template_kwargs
-        variables = None if given is None else {name: value for name, value in given.items() if name != TEMPLATE}
+    def conversation_options(self) -> dict[str, Any]:
+        """The options of each conversation, without the chat template."""
+        variables = self.chat_template_kwargs
+        if variables is not None:
+            variables = {name: value for name, value in variables.items() if name != TEMPLATE}
         return {
             "add_generation_prompt": self.add_generation_prompt,
             "continue_final_message": self.continue_final_message,
@@ -209,41 +216,41 @@ class Inputs(Body):
         }
 
 
-class WithInstruction(TextOptions):
-    """A body whose instruction is the text that is put before each of its inputs.
+class InstructionOptions(TextOptions):
+    """Options with an instruction, which is the prompt to prepend to each text.
 
     Attributes:
-        instruction: The same as ``prompt``, as Mixedbread has it.
+        instruction: Mixedbread's name of ``prompt``.
     """
 
     instruction: str | None = None
 
     @model_validator(mode="after")
     def _instruction_is_the_prompt(self) -> Self:
-        self.prompt = same(self, "prompt", "instruction")
+        self.prompt = merge_aliases(self, "prompt", "instruction")
         return self
 
 
-class Sides(Body):
-    """What is said of a body's texts.
+class QueryDocumentOptions(Body):
+    """Options that mark texts as queries or documents.
 
     Attributes:
-        input_type: "query" or "document", and what other clients call them; others mean neither.
-        is_query: The same as true or false.
+        input_type: "query" or "document", or another client's name of them; other values are ignored.
+        is_query: True for queries, false for documents.
     """
 
     input_type: str | None = None
     is_query: bool | None = None
 
-    def side(self, llm: AsyncLLM) -> str | None:
-        """The side that is meant, of a model that reads the two in different ways; else None.
+    def encoder_input_type(self, llm: AsyncLLM) -> str | None:
+        """Return "query" or "document" for a model that encodes them differently, else None.
 
         Raises:
-            ApiError: 400, if both fields are given and disagree.
+            ApiError: 400 if both fields are given and disagree.
         """
-        named = SIDES.get(self.input_type or "")
-        told = {True: "query", False: "document", None: None}[self.is_query]
-        if None not in (named, told) and named != told:
+        from_type = INPUT_TYPES.get(self.input_type or "")
+        from_flag = {True: "query", False: "document", None: None}[self.is_query]
+        if None not in (from_type, from_flag) and from_type != from_flag:
             message = f"is_query={self.is_query} and input_type={self.input_type!r} disagree: pass one of them"
             raise ApiError(400, message, parameter="is_query", reason="invalid")
-        return (named or told) if llm.model_config.retrieval.has_input_types else None
+        return (from_type or from_flag) if llm.model_config.retrieval.has_input_types else None

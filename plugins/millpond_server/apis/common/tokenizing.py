@@ -1,4 +1,4 @@
-"""Tokenising for its own sake: on threads of its own, and of no more text than a request may hold."""
+"""Tokenization for routes that return tokens: in separate threads, and within the limits of a request."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
@@ -12,41 +12,41 @@ from millpond_server.http.errors import ApiError
 from millpond_server.runtime.settings import Limits
 
 T = TypeVar("T")
-PER_TOKEN = 8  # characters: few texts have so many a token, and a million takes a second
-THREADS = ThreadPoolExecutor(2, thread_name_prefix="millpond-tokenise")  # started when there is work
+MAX_CHARS_PER_TOKEN = 8  # few texts have more, and tokenizing a million characters takes a second
+THREADS = ThreadPoolExecutor(2, thread_name_prefix="millpond-tokenise")  # threads are started when needed
 
 
 def check_size(texts: Sequence[str], limits: Limits, parameter: str) -> None:
-    """Refuse texts that are sure to take long.
+    """Refuse texts that would take too long to tokenize.
 
     Raises:
-        ApiError: 413.
+        ApiError: 413 for too many characters or texts.
     """
-    characters = sum(map(len, texts))
-    if characters > PER_TOKEN * limits.tokens:
-        message = f"{parameter} holds {characters} characters; {PER_TOKEN * limits.tokens} are tokenised at a time"
+    num_chars, max_chars = sum(map(len, texts)), MAX_CHARS_PER_TOKEN * limits.tokens
+    if num_chars > max_chars:
+        message = f"{parameter} holds {num_chars} characters; the maximum for tokenization is {max_chars}"
         raise ApiError(413, message, parameter=parameter, reason="tokens")
     if len(texts) > limits.inputs:
         message = f"{parameter} holds {len(texts)} items; the list length is limited to {limits.inputs}"
         raise ApiError(413, message, parameter=parameter, reason="inputs")
 
 
-def check_count(tokens: int, limits: Limits, parameter: str) -> None:
-    """Refuse more tokens than a request may hold.
+def check_count(num_tokens: int, limits: Limits, parameter: str) -> None:
+    """Refuse more tokens than the maximum of a request.
 
     Raises:
-        ApiError: 413.
+        ApiError: 413 for too many tokens.
     """
-    if tokens > limits.tokens:
-        message = f"{parameter} holds {tokens} tokens; a request may hold {limits.tokens}"
+    if num_tokens > limits.tokens:
+        message = f"{parameter} holds {num_tokens} tokens; a request may hold {limits.tokens}"
         raise ApiError(413, message, parameter=parameter, reason="tokens")
 
 
 def check_vocabulary(ids: Iterable[int], tokenizer: Tokenizer, parameter: str | None = None) -> None:
-    """Refuse token ids that the vocabulary does not have.
+    """Refuse token ids that are not in the vocabulary.
 
     Raises:
-        ApiError: 400.
+        ApiError: 400 with the first unknown id.
     """
     size = tokenizer.backend.get_vocab_size(with_added_tokens=True)
     unknown = next((token for token in ids if not 0 <= token < size), None)
@@ -59,7 +59,7 @@ def tokenizer_of(llm: AsyncLLM, status: int) -> Tokenizer:
     """Return the tokenizer of a model.
 
     Raises:
-        ApiError: With the status, if the model has none.
+        ApiError: With the status, if the model has no tokenizer.
     """
     tokenizer = llm.pipeline.ctx.tokenizer
     if tokenizer is None:
@@ -67,6 +67,6 @@ def tokenizer_of(llm: AsyncLLM, status: int) -> Tokenizer:
     return tokenizer
 
 
-async def aside(function: Callable[..., T], *arguments: object, **named: object) -> T:
-    """What a function returns, called where it holds up nobody else."""
-    return await asyncio.get_running_loop().run_in_executor(THREADS, partial(function, *arguments, **named))
+async def run_in_thread(function: Callable[..., T], *args: object, **kwargs: object) -> T:
+    """Call a function in a thread and return its result."""
+    return await asyncio.get_running_loop().run_in_executor(THREADS, partial(function, *args, **kwargs))

@@ -1,4 +1,4 @@
-"""The routes of Infinity, at the root and below /infinity."""
+"""Route specs of Infinity's API, at the root and under /infinity."""
 
 from millpond.plugin.specs import RouteSpec
 from millpond_server.apis.common.records import route, variant
@@ -8,26 +8,26 @@ INFINITY_EMBEDDINGS = variant(
     EMBEDDINGS,
     name="POST /embeddings",
     target="infinity.root:embeddings",
-    summary="one vector an input, as OpenAI and Infinity have it",
+    summary="one vector per input, like OpenAI and Infinity",
     request="infinity.schemas:InfinityEmbeddingRequest",
 )
 INFINITY_IMAGES = variant(
     INFINITY_EMBEDDINGS,
     name="POST /embeddings_image",
     target="infinity.root:embeddings_image",
-    summary="one vector an image, as Infinity has it",
+    summary="one vector per image, like Infinity",
 )
 INFINITY_MODELS = variant(
     MODELS,
     name="GET /models",
     target="infinity.root:list_models",
-    summary="the models of this server, as Infinity has it",
+    summary="the models of this server, like Infinity",
     response="infinity.schemas:InfinityModelList",
 )
-INFINITY_OWN = variant(
+PREFIXED_EMBEDDINGS = variant(
     INFINITY_EMBEDDINGS,
     target="infinity.routes:embeddings",
-    summary="one vector an input, or one a token, as Infinity has it",
+    summary="one vector per input, or one per token, like Infinity",
     tasks=("embed", "token_embed"),
     always=True,
     request="infinity.schemas:InfinityTextsRequest",
@@ -42,7 +42,7 @@ PREFIXED: tuple[RouteSpec, ...] = (
     route(
         name="POST /rerank",
         target="infinity.routes:rerank",
-        summary="documents in the order of how well they fit a query, as Infinity has it",
+        summary="documents ranked by relevance to a query, like Infinity",
         tasks=("score",),
         always=True,
         request="infinity.schemas:InfinityRerankRequest",
@@ -50,28 +50,28 @@ PREFIXED: tuple[RouteSpec, ...] = (
     route(
         name="POST /classify",
         target="infinity.routes:classify",
-        summary="the classes of texts by their names, as Infinity has it",
+        summary="classes of texts with their labels, like Infinity",
         tasks=("classify",),
         always=True,
         request="infinity.schemas:InfinityClassifyRequest",
     ),
-    INFINITY_OWN,
+    PREFIXED_EMBEDDINGS,
     variant(
-        INFINITY_OWN,
+        PREFIXED_EMBEDDINGS,
         name="POST /embeddings_image",
         target="infinity.routes:embeddings_image",
-        summary="one vector an image, as Infinity has it",
+        summary="one vector per image, like Infinity",
     ),
     variant(
-        INFINITY_OWN,
+        PREFIXED_EMBEDDINGS,
         name="POST /embeddings_audio",
         target="infinity.routes:embeddings_audio",
-        summary="refused: no model here reads recordings",
+        summary="refused: no model supports audio",
     ),
     variant(INFINITY_MODELS, target="infinity.routes:list_models"),
     route(
         name="GET /health",
         target="infinity.routes:health",
-        summary="the time, if its engines turn",
+        summary="state of the engines, with the time",
     ),
 )

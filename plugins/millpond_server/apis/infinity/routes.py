@@ -1,4 +1,4 @@
-"""The routes of Infinity under its prefix: its answers, its statuses, and texts that are too long cut."""
+"""Handlers of Infinity's routes under /infinity, with its response formats and statuses; long texts are truncated."""
 
 import time
 from typing import Any, TypeVar
@@ -18,43 +18,51 @@ from millpond_server.apis.infinity.schemas import (
     usage,
 )
 from millpond_server.apis.millpond import health as liveness
-from millpond_server.apis.openai import routes as openai
-from millpond_server.apis.openai.routes import embedded, params_of, prompts_of_modality, told
-from millpond_server.apis.vllm.routes import check_whole, ranked
+from millpond_server.apis.openai.routes import (
+    embed,
+    embeddings_response,
+    modality_prompts,
+    model_card,
+    pooling_params,
+)
+from millpond_server.apis.vllm.routes import check_not_truncated, ranked
 from millpond_server.http.call import Call
 
-ERRORS = ("InfinityError",)  # the bodies of its errors, by their names in the description of the routes
+ERRORS = ("InfinityError",)  # the schemas of error bodies in the OpenAPI description
 render_error = render_infinity_error
 R = TypeVar("R", bound=TextOptions)
 
 
 async def embeddings(request: InfinityTextsRequest, llm: AsyncLLM, call: Call) -> Any:
-    """One vector an input; one a token of each, of a model that has those alone."""
+    """Return one vector per input, or one per token for a model that has only token vectors."""
     check_capability(llm, call, "embed" if request.modality == "text" else f"{request.modality}_embed")
-    request = cut(request)
-    outputs = await _of_tokens(request, llm, call) if is_late(llm) else await embedded(request, llm, call)
-    return told(outputs, request, call, prefix="infinity")
+    request = with_truncation(request)
+    has_only_tokens = has_only_token_vectors(llm)
+    outputs = await _embed_tokens(request, llm, call) if has_only_tokens else await embed(request, llm, call)
+    return embeddings_response(outputs, request, call, prefix="infinity")
 
 
 async def embeddings_image(request: InfinityTextsRequest, llm: AsyncLLM, call: Call) -> Any:
-    """One vector an image."""
+    """Return one vector per image."""
     return await embeddings(request.model_copy(update={"modality": "image"}), llm, call)
 
 
 async def embeddings_audio(request: InfinityTextsRequest, llm: AsyncLLM, call: Call) -> Any:
-    """Refuse recordings: no model here reads them."""
+    """Refuse audio: no model supports it."""
     return await embeddings(request.model_copy(update={"modality": "audio"}), llm, call)
 
 
-def is_late(llm: AsyncLLM) -> bool:
-    """Whether a model has vectors of tokens alone, as ColBERT has."""
+def has_only_token_vectors(llm: AsyncLLM) -> bool:
+    """Return True if a model has only token vectors, like ColBERT."""
     return "embed" not in llm.supported_tasks and "token_embed" in llm.supported_tasks
 
 
-async def _of_tokens(request: InfinityEmbeddingRequest, llm: AsyncLLM, call: Call) -> list[PoolingRequestOutput[Any]]:
+async def _embed_tokens(
+    request: InfinityEmbeddingRequest, llm: AsyncLLM, call: Call
+) -> list[PoolingRequestOutput[Any]]:
     return await llm.encode(
-        prompts_of_modality(request, llm, call),
-        params_of(request),
+        modality_prompts(request, llm, call),
+        pooling_params(request),
         pooling_task="token_embed",
         priority=request.priority + call.priority,
         **request.options(),
@@ -62,19 +70,19 @@ async def _of_tokens(request: InfinityEmbeddingRequest, llm: AsyncLLM, call: Cal
 
 
 async def rerank(request: InfinityRerankRequest, llm: AsyncLLM, call: Call) -> dict[str, Any]:
-    """The documents, those that fit the query best first, each as its text."""
-    check_capability(llm, call, "rerank", serves="score" in llm.supported_tasks)
+    """Return the documents, most relevant first."""
+    check_capability(llm, call, "rerank", is_supported="score" in llm.supported_tasks)
     use_activation = not request.raw_scores if request.use_activation is None else request.use_activation
     outputs = await llm.score(
         request.query,
         read_inputs(request.documents, call.settings.limits, llm, parameter="documents"),
         pooling_params=PoolingParams(use_activation=use_activation),
         priority=request.priority + call.priority,
-        **request.of_pairs(),
-        **cut(request).options(),
+        **request.score_options(),
+        **with_truncation(request).options(),
     )
-    check_whole(outputs, request)
-    places = ranked(outputs)[: request.top_n or len(outputs)]
+    check_not_truncated(outputs, request)
+    indices = ranked(outputs)[: request.top_n or len(outputs)]
     return {
         "id": call.id("infinity"),
         "object": "rerank",
@@ -82,24 +90,24 @@ async def rerank(request: InfinityRerankRequest, llm: AsyncLLM, call: Call) -> d
         "created": call.created,
         "results": [
             {
-                "index": place,
-                "relevance_score": outputs[place].outputs.score,
-                "document": request.documents[place] if request.return_documents else None,
+                "index": index,
+                "relevance_score": outputs[index].outputs.score,
+                "document": request.documents[index] if request.return_documents else None,
             }
-            for place in places
+            for index in indices
         ],
         "usage": usage(sum(output.num_prompt_tokens for output in outputs)),
     }
 
 
 async def classify(request: InfinityClassifyRequest, llm: AsyncLLM, call: Call) -> dict[str, Any]:
-    """The classes of each text by their names, most probable first."""
+    """Return the classes of each text with their labels, most probable first."""
     check_capability(llm, call, "classify")
     outputs = await llm.classify(
         prompts_of(request, call.settings.limits, llm, pairs=True),
         pooling_params=PoolingParams(use_activation=not request.raw_scores),
         priority=call.priority,
-        **cut(request).options(),
+        **with_truncation(request).options(),
     )
     labels = llm.model_config.labels
     data = []
@@ -117,11 +125,11 @@ async def classify(request: InfinityClassifyRequest, llm: AsyncLLM, call: Call) 
 
 
 async def list_models(_: Any, __: AsyncLLM, call: Call) -> InfinityModelList:
-    """The models of the server, owned as Infinity's client must have it, and what each serves by Infinity's names."""
+    """Return the models of the server with their capabilities, and the owner that Infinity's client expects."""
     return InfinityModelList(
         data=[
             InfinityModelCard(
-                **{**openai.card(model, name).model_dump(), "owned_by": "infinity"},
+                **{**model_card(model, name).model_dump(), "owned_by": "infinity"},
                 capabilities=capabilities_of(model.llm),
             )
             for model in call.models.served
@@ -131,12 +139,12 @@ async def list_models(_: Any, __: AsyncLLM, call: Call) -> InfinityModelList:
 
 
 async def health(_: Any, llm: AsyncLLM, call: Call) -> dict[str, float]:
-    """The time, if every engine turns."""
+    """Return the time if all engines are running; otherwise respond with 503."""
     await liveness.health(_, llm, call)
     return {"unix": time.time()}
 
 
-def cut(request: R) -> R:
-    """The request with texts cut to the model's maximum, unless it says otherwise."""
-    said = request.truncate_prompt_tokens is not None or getattr(request, "truncate", None) is not None
-    return request if said else request.model_copy(update={"truncate_prompt_tokens": -1})
+def with_truncation(request: R) -> R:
+    """Return the request with truncation to the model's maximum, unless it contains a truncation option."""
+    has_option = request.truncate_prompt_tokens is not None or getattr(request, "truncate", None) is not None
+    return request if has_option else request.model_copy(update={"truncate_prompt_tokens": -1})

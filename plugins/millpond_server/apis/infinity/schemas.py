@@ -1,34 +1,34 @@
-"""The routes of Infinity, where they are not those of others."""
+"""Schemas of Infinity's routes that differ from those of other APIs."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, Field, field_validator
 
-from millpond_server.apis.common.refused import OF_CLASSES, Refused
 from millpond_server.apis.common.schemas import Inputs, TextOptions
+from millpond_server.apis.common.unsupported_fields import CLASS_FIELDS, UnsupportedField
 from millpond_server.apis.openai.schemas import EmbeddingRequest, ModelCard
 from millpond_server.apis.vllm.schemas import ScoringOptions
 
-LONGEST = 122_880  # characters of a text, as Infinity has it
-Text = Annotated[str, Field(max_length=LONGEST)]
+MAX_TEXT_CHARS = 122_880  # Infinity's limit
+Text = Annotated[str, Field(max_length=MAX_TEXT_CHARS)]
 
 
 class InfinityEmbeddingRequest(EmbeddingRequest):
-    """Texts, token ids or images that become vectors; 0 dimensions are all, as Infinity's client says by default."""
+    """Texts, token ids or images to embed; 0 dimensions, the default of Infinity's client, means all."""
 
     @field_validator("dimensions", "output_dimension", mode="before")
     @classmethod
-    def _all(cls, value: Any) -> Any:
+    def _zero_is_all(cls, value: Any) -> Any:
         return None if value == 0 and isinstance(value, int) and not isinstance(value, bool) else value
 
 
 class InfinityInputs(Inputs):
-    """Inputs as Infinity has them, of which some are refused that are cut elsewhere."""
+    """Inputs with Infinity's validation."""
 
     @field_validator("input", mode="before")
     @classmethod
-    def _is_some(cls, value: Any) -> Any:
+    def _is_not_empty(cls, value: Any) -> Any:
         items = value if isinstance(value, list) else [value]
         if not items:
             message = "at least one item is needed"
@@ -40,20 +40,20 @@ class InfinityInputs(Inputs):
 
 
 class InfinityTextsRequest(InfinityEmbeddingRequest, InfinityInputs):
-    """Texts, token ids or images that become vectors; what is too long is cut, and what is far too long refused."""
+    """Texts, token ids or images to embed; long texts are truncated, and texts over Infinity's limit are refused."""
 
     @field_validator("input", mode="after")
     @classmethod
-    def _has_a_bound(cls, value: Any) -> Any:
+    def _is_within_limit(cls, value: Any) -> Any:
         items = value if isinstance(value, list) else [value]
-        if any(isinstance(item, str) and len(item) > LONGEST and not item.startswith("data:") for item in items):
-            message = f"a text has {LONGEST} characters at most"
+        if any(isinstance(item, str) and len(item) > MAX_TEXT_CHARS and not item.startswith("data:") for item in items):
+            message = f"a text may have at most {MAX_TEXT_CHARS} characters"
             raise ValueError(message)
         return value
 
 
 class InfinityRerankRequest(ScoringOptions):
-    """A query and the documents that it ranks."""
+    """A query and the documents to rank."""
 
     query: Text
     documents: Annotated[list[Text], Field(min_length=1)]
@@ -63,15 +63,15 @@ class InfinityRerankRequest(ScoringOptions):
 
 
 class InfinityClassifyRequest(TextOptions, InfinityInputs):
-    """Texts whose classes are wanted."""
+    """Texts to classify."""
 
-    refused: ClassVar[Mapping[str, Refused]] = OF_CLASSES
+    unsupported: ClassVar[Mapping[str, UnsupportedField]] = CLASS_FIELDS
 
     raw_scores: bool = False
 
 
 class InfinityModelCard(ModelCard):
-    """One model, and what it serves by Infinity's names."""
+    """A model and its capabilities."""
 
     owned_by: str = "infinity"
     backend: str = "torch"
@@ -86,5 +86,5 @@ class InfinityModelList(BaseModel):
 
 
 def usage(tokens: int) -> dict[str, Any]:
-    """The tokens that were read."""
+    """Return the token usage in Infinity's format."""
     return {"prompt_tokens": tokens, "total_tokens": tokens}

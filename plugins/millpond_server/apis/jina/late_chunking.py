@@ -1,20 +1,20 @@
-"""Late chunking as Jina has it: the inputs of a body are read as one text, of which each is a chunk."""
+"""Jina's late chunking: all inputs are read as one text, and each is a chunk of it."""
 
 from typing import Any
 
 from millpond import AsyncLLM, PoolingParams
 from millpond.types.outputs import EmbeddingOutput, EmbeddingRequestOutput, PoolingRequestOutput
-from millpond_server.apis.common.input_type import purpose
+from millpond_server.apis.common.input_type import input_type_options
 from millpond_server.apis.common.inputs import read_inputs
 from millpond_server.apis.openai.schemas import EmbeddingRequest
 from millpond_server.http.call import Call
 from millpond_server.http.errors import ApiError
 
-BETWEEN = " "  # inputs that become one text
+SEPARATOR = " "
 
 
-async def in_chunks(request: EmbeddingRequest, llm: AsyncLLM, call: Call) -> list[PoolingRequestOutput[Any]]:
-    """One vector an input, each of its tokens as the model reads them among those of all inputs.
+async def embed_chunks(request: EmbeddingRequest, llm: AsyncLLM, call: Call) -> list[PoolingRequestOutput[Any]]:
+    """Return one vector per input, pooled from the token vectors of the joined text.
 
     Raises:
         ApiError: 400 for inputs that are not texts.
@@ -24,32 +24,31 @@ async def in_chunks(request: EmbeddingRequest, llm: AsyncLLM, call: Call) -> lis
         message = "late_chunking=true reads all inputs as one text: they must be texts"
         raise ApiError(400, message, parameter="late_chunking", reason="invalid")
     options: dict[str, Any] = request.options()
-    options.pop("truncate_prompt_tokens", None)  # a text of any length is read, in windows
+    options.pop("truncate_prompt_tokens", None)  # texts of any length are read, in windows
     if not options.keys() & {"prompt", "prompt_name"}:
-        options |= purpose(request.task or request.input_type, llm)
+        options |= input_type_options(request.task or request.input_type, llm)
     (output,) = await llm.embed_chunks(
-        BETWEEN.join(texts),
+        SEPARATOR.join(texts),
         spans=spans_of(texts),
         pooling_params=PoolingParams(dimensions=request.dimensions, use_activation=request.use_activation),
         priority=request.priority + call.priority,
         **options,
     )
-    whole, none = output.prompt_token_ids, list[int]()
     return [
         EmbeddingRequestOutput(
             request_id=output.request_id,
             outputs=EmbeddingOutput(row),
-            prompt_token_ids=none if place else whole,  # of one text, which is counted once
+            prompt_token_ids=[] if index else output.prompt_token_ids,  # the joined text counts once for the usage
         )
-        for place, row in enumerate(output.outputs.array)
+        for index, row in enumerate(output.outputs.array)
     ]
 
 
 def spans_of(texts: list[str]) -> list[tuple[int, int]]:
-    """The characters of each text in all of them joined."""
+    """Return the start and end of each text in the joined text, in characters."""
     spans: list[tuple[int, int]] = []
     start = 0
     for text in texts:
         spans.append((start, start + len(text)))
-        start += len(text) + len(BETWEEN)
+        start += len(text) + len(SEPARATOR)
     return spans

@@ -1,4 +1,4 @@
-"""The routes of Jina's API, below /jina."""
+"""Route specs of Jina's API, under /jina."""
 
 from millpond.plugin.specs import RouteSpec
 from millpond_server.apis.common.records import variant
@@ -8,7 +8,7 @@ from millpond_server.apis.vllm.records import RERANK
 JINA = variant(
     EMBEDDINGS,
     target="jina.routes:embeddings",
-    summary="one vector an input, as Jina has it",
+    summary="one vector per input, like Jina",
     request="jina.schemas:JinaEmbeddingRequest",
 )
 

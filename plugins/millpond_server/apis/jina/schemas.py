@@ -1,7 +1,7 @@
-"""``POST /v1/embeddings`` as Jina has it: all that its clients say, other clients may say too."""
+"""Schema of Jina's ``POST /v1/embeddings``; all routes for embeddings accept Jina's fields."""
 
 from millpond_server.apis.openai.schemas import EmbeddingRequest
 
 
 class JinaEmbeddingRequest(EmbeddingRequest):
-    """Texts or images that become vectors."""
+    """Texts or images to embed."""

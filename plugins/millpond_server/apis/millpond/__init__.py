@@ -1,1 +1,1 @@
-"""Routes that only Millpond has, and its health."""
+"""Millpond's own API."""

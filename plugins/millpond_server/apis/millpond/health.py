@@ -1,4 +1,4 @@
-"""Health of the server: its process, its engines, its readiness and its load."""
+"""Handlers of health checks, readiness, load and metrics."""
 
 from typing import Any
 
@@ -11,31 +11,31 @@ from millpond_server.http.errors import ApiError
 
 
 async def live(_: Any, __: AsyncLLM) -> Response:
-    """The process answers."""
+    """Respond with 200 while the process is running."""
     return Response()
 
 
 async def health(_: Any, __: AsyncLLM, call: Call) -> Response:
-    """Every engine turns; else 503, which names those that do not."""
-    unhealthy = {model.name: "it has died" for model in call.models.served if not model.llm.engine.is_alive}
+    """Respond with 200 if all engines are running; otherwise with 503 and the unhealthy models."""
+    unhealthy = {model.name: "its engine crashed" for model in call.models.served if not model.llm.engine.is_alive}
     unhealthy |= call.state.unhealthy
     if unhealthy:
-        told = "; ".join(f"{name}: {why}" for name, why in unhealthy.items())
-        raise ApiError(503, f"not every engine works: {told}", kind="EngineDeadError", reason="dead")
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in unhealthy.items())
+        raise ApiError(503, f"some engines are unhealthy: {reasons}", kind="EngineDeadError", reason="dead")
     return Response()
 
 
 async def ready(_: Any, llm: AsyncLLM, call: Call) -> Response:
-    """Every engine turns, and the server was not told to stop; else 503."""
+    """Respond with 200 if all engines are running and the server is not shutting down; otherwise with 503."""
     if call.state.draining:
         raise ApiError(503, "the server is shutting down", retry_after=1.0, reason="draining")
     return await health(_, llm, call)
 
 
 async def load(_: Any, __: AsyncLLM, call: Call) -> dict[str, Any]:
-    """How many requests are served at present, and what waits for each model."""
+    """Return the number of running requests, and the queue of each model."""
     return {
-        "server_load": call.state.running - 1,  # this one is none
+        "server_load": call.state.running - 1,  # without this request
         "models": {
             model.name: {
                 "queue_tokens": model.llm.engine.waiting_tokens,
@@ -49,10 +49,10 @@ async def load(_: Any, __: AsyncLLM, call: Call) -> dict[str, Any]:
 
 
 async def metrics(_: Any, __: AsyncLLM, call: Call) -> Response:
-    """What is measured, as Prometheus reads it."""
+    """Return the metrics in Prometheus's text format."""
     return Response(call.state.metrics.text(), media_type="text/plain; version=0.0.4")
 
 
 async def version(_: Any, __: AsyncLLM) -> dict[str, str]:
-    """The version of Millpond."""
+    """Return the version of Millpond."""
     return {"version": millpond.__version__}

@@ -1,4 +1,4 @@
-"""``POST /v1/represent``: several results of each text from one forward pass; ``POST /entities``."""
+"""Handlers of ``POST /v1/represent`` and ``POST /entities``."""
 
 from dataclasses import asdict
 from functools import partial
@@ -6,86 +6,90 @@ from typing import Any
 
 from millpond import AsyncLLM, RepresentationsRequestOutput, SparseEmbeddingOutput
 from millpond.types.outputs import ArrayOutput
-from millpond_server.apis.common.answers import data_answer
-from millpond_server.apis.common.input_type import purpose
+from millpond_server.apis.common.input_type import input_type_options
 from millpond_server.apis.common.inputs import prompts_of
-from millpond_server.apis.common.tokenizing import aside
-from millpond_server.apis.common.vector_types import KINDS, check_bits
-from millpond_server.apis.millpond.schemas import EntitiesRequest, RepresentRequest, Wanted
+from millpond_server.apis.common.responses import data_response
+from millpond_server.apis.common.tokenizing import run_in_thread
+from millpond_server.apis.common.vector_types import CONVERTERS, check_binary_size
+from millpond_server.apis.millpond.schemas import EntitiesRequest, RepresentationOptions, RepresentRequest
 from millpond_server.http.call import Call
 
-FEW = 16  # texts whose results are put together at once
+MAX_OUTPUTS_IN_EVENT_LOOP = 16  # more outputs are converted in a thread
 
 
 async def represent(request: RepresentRequest, llm: AsyncLLM, call: Call) -> dict[str, Any]:
-    """All results of a body's inputs."""
+    """Return several results of each input from one forward pass."""
     outputs = await llm.represent(
         prompts_of(request, call.settings.limits, llm),
-        [wanted.fields() for wanted in request.representations],
+        [representation.as_task() for representation in request.representations],
         priority=request.priority + call.priority,
         **_options(request, llm),
     )
-    work = partial(_items, outputs, request, llm)
-    data = work() if len(outputs) <= FEW else await aside(work)  # kinds of numbers take their time
-    return data_answer(call, "represent", data, outputs)
+    convert = partial(_items, outputs, request, llm)
+    data = convert() if len(outputs) <= MAX_OUTPUTS_IN_EVENT_LOOP else await run_in_thread(convert)
+    return data_response(call, "represent", data, outputs)
 
 
 def _options(request: RepresentRequest, llm: AsyncLLM) -> dict[str, Any]:
-    """The options of a body, with what its texts are: a side, of a model that tells sides, else a purpose."""
-    said = request.options()
-    side = request.side(llm)
-    if side is not None:
-        return {**said, "input_type": side}
-    named = request.input_type or {True: "query", False: "document", None: None}[request.is_query]
-    return said if said.keys() & {"prompt", "prompt_name"} else {**said, **purpose(named, llm)}
+    """Return the keyword arguments of ``AsyncLLM`` for a body, with those of its input type."""
+    options = request.options()
+    encoder_input_type = request.encoder_input_type(llm)
+    if encoder_input_type is not None:
+        return {**options, "input_type": encoder_input_type}
+    if options.keys() & {"prompt", "prompt_name"}:
+        return options
+    input_type = request.input_type or {True: "query", False: "document", None: None}[request.is_query]
+    return {**options, **input_type_options(input_type, llm)}
 
 
 def _items(
     outputs: list[RepresentationsRequestOutput], request: RepresentRequest, llm: AsyncLLM
 ) -> list[dict[str, Any]]:
-    return [_item(place, output, request, llm) for place, output in enumerate(outputs)]
+    return [_item(index, output, request, llm) for index, output in enumerate(outputs)]
 
 
-def _item(place: int, output: RepresentationsRequestOutput, request: RepresentRequest, llm: AsyncLLM) -> dict[str, Any]:
+def _item(index: int, output: RepresentationsRequestOutput, request: RepresentRequest, llm: AsyncLLM) -> dict[str, Any]:
     pairs = zip(request.representations, output.outputs.results, strict=True)
     item: dict[str, Any] = {
-        "index": place,
-        "representations": [_represented(wanted, result, request, llm) for wanted, result in pairs],
+        "index": index,
+        "representations": [_representation(options, result, request, llm) for options, result in pairs],
         "num_tokens": output.num_prompt_tokens,
         "truncated": output.truncated,
         "num_dropped_tokens": output.num_dropped_tokens,
     }
     if request.return_tokens:
         item["token_ids"] = output.prompt_token_ids
-        item["tokens"] = tokens_of(output.prompt_token_ids, llm)
+        item["tokens"] = token_strings(output.prompt_token_ids, llm)
     return item
 
 
-def tokens_of(ids: list[int], llm: AsyncLLM) -> list[str]:
-    """The tokens of ids as the vocabulary spells them; numbers where there is no tokenizer."""
+def token_strings(ids: list[int], llm: AsyncLLM) -> list[str]:
+    """Return the tokens of ids in the vocabulary; the ids themselves for a model without a tokenizer."""
     tokenizer = llm.pipeline.ctx.tokenizer
     return [(tokenizer and tokenizer.backend.id_to_token(token)) or str(token) for token in ids]
 
 
-def names_of_terms(ids: list[int], llm: AsyncLLM) -> list[str]:
-    """What sparse vectors are weights of: the tokens of ids, or numbers where they have no names."""
-    return list(map(str, ids)) if llm.model_config.embedding.sparse == "features" else tokens_of(ids, llm)
+def term_names(ids: list[int], llm: AsyncLLM) -> list[str]:
+    """Return the names of a sparse vector's dimensions: tokens, or the ids for a sparse autoencoder's features."""
+    return list(map(str, ids)) if llm.model_config.embedding.sparse == "features" else token_strings(ids, llm)
 
 
-def _represented(wanted: Wanted, result: ArrayOutput, request: RepresentRequest, llm: AsyncLLM) -> dict[str, Any]:
+def _representation(
+    options: RepresentationOptions, result: ArrayOutput, request: RepresentRequest, llm: AsyncLLM
+) -> dict[str, Any]:
     if isinstance(result, SparseEmbeddingOutput):
         sparse: dict[str, Any] = {"indices": result.indices, "values": result.values}
         if request.return_tokens:
-            sparse["tokens"] = names_of_terms(result.indices.tolist(), llm)
-        return {"task": wanted.task, "shape": [result.size], "embeddings": {"sparse": sparse}}
+            sparse["tokens"] = term_names(result.indices.tolist(), llm)
+        return {"task": options.task, "shape": [result.size], "embeddings": {"sparse": sparse}}
     array = result.array
-    check_bits(array.shape[-1], wanted.embedding_types)
-    embeddings = {kind: KINDS[kind](array) for kind in dict.fromkeys(wanted.embedding_types)}
-    return {"task": wanted.task, "shape": list(array.shape), "embeddings": embeddings}
+    check_binary_size(array.shape[-1], options.embedding_types)
+    embeddings = {name: CONVERTERS[name](array) for name in dict.fromkeys(options.embedding_types)}
+    return {"task": options.task, "shape": list(array.shape), "embeddings": embeddings}
 
 
 async def entities(request: EntitiesRequest, llm: AsyncLLM, call: Call) -> dict[str, Any]:
-    """The entities of a body's inputs."""
+    """Return the entities of each input."""
     outputs = await llm.entities(
         prompts_of(request, call.settings.limits, llm),
         aggregation=request.aggregation,
@@ -93,6 +97,8 @@ async def entities(request: EntitiesRequest, llm: AsyncLLM, call: Call) -> dict[
         priority=request.priority + call.priority,
         **request.options(),
     )
-    found = ([asdict(entity) for entity in output.outputs] for output in outputs)
-    data = [{"index": place, "entities": own} for place, own in enumerate(found)]
-    return data_answer(call, "entities", data, outputs)
+    data = [
+        {"index": index, "entities": [asdict(entity) for entity in output.outputs]}
+        for index, output in enumerate(outputs)
+    ]
+    return data_response(call, "entities", data, outputs)

@@ -1,50 +1,57 @@
-"""The requests and answers of ``POST /v1/represent``, ``POST /explain`` and ``POST /entities``."""
+"""Schemas of ``POST /v1/represent``, ``POST /explain`` and ``POST /entities``."""
 
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from millpond_server.apis.common.schemas import Body, Inputs, Sides, TextOptions, Usage, WithInstruction
-from millpond_server.apis.openai.schemas import Kind
+from millpond_server.apis.common.schemas import (
+    Body,
+    Inputs,
+    InstructionOptions,
+    QueryDocumentOptions,
+    TextOptions,
+    Usage,
+)
+from millpond_server.apis.openai.schemas import EmbeddingType
 
 
-class Wanted(Body):
-    """One result that is wanted of each text.
+class RepresentationOptions(Body):
+    """Options of one of the results of each text.
 
     Attributes:
         task: The pooling task.
-        dimensions: Keep the first so many dimensions.
-        use_activation: Whether vectors are normalised, or probabilities given.
-        embedding_types: The kinds of numbers that are wanted; of sparse vectors there is one kind.
-        max_active_dims: Of sparse vectors, keep the heaviest so many.
+        dimensions: Number of dimensions to keep.
+        use_activation: True for normalized vectors or probabilities.
+        embedding_types: The types of the values; sparse vectors have one type.
+        max_active_dims: Number of weights of a sparse vector to keep, the largest ones.
     """
 
     task: str
     dimensions: Annotated[int, Field(ge=1, strict=True)] | None = None
     use_activation: bool | None = None
-    embedding_types: tuple[Kind, ...] = Field(default=("float",), min_length=1)
+    embedding_types: tuple[EmbeddingType, ...] = Field(default=("float",), min_length=1)
     max_active_dims: Annotated[int, Field(ge=1, strict=True)] | None = None
 
-    def fields(self) -> dict[str, Any]:
-        """What of this ``AsyncLLM.represent`` takes."""
+    def as_task(self) -> dict[str, Any]:
+        """Return the options in the format of ``AsyncLLM.represent``."""
         extra = None if self.max_active_dims is None else {"max_active_dims": self.max_active_dims}
         return {**self.model_dump(exclude={"embedding_types", "max_active_dims"}), "extra_kwargs": extra}
 
 
-class RepresentRequest(WithInstruction, Inputs, Sides):
-    """Texts of which several results are wanted, from one forward pass.
+class RepresentRequest(InstructionOptions, Inputs, QueryDocumentOptions):
+    """Texts to encode with several results from one forward pass.
 
     Attributes:
-        representations: What is wanted of each.
-        return_tokens: Whether the ids and the tokens that were read are told.
+        representations: The results for each text.
+        return_tokens: True to return the token ids and tokens.
     """
 
-    representations: Annotated[list[Wanted], Field(min_length=1, max_length=32)]
+    representations: Annotated[list[RepresentationOptions], Field(min_length=1, max_length=32)]
     return_tokens: bool = False
 
 
-class Represented(BaseModel):
-    """One result of one text; of a sparse vector, ``embeddings`` holds ``{"sparse": {"indices", "values"}}``."""
+class Representation(BaseModel):
+    """One result of a text. For a sparse vector, ``embeddings`` is ``{"sparse": {"indices", "values"}}``."""
 
     task: str
     shape: list[int]
@@ -52,10 +59,10 @@ class Represented(BaseModel):
 
 
 class RepresentItem(BaseModel):
-    """All results of one text."""
+    """All results of a text."""
 
     index: int
-    representations: list[Represented]
+    representations: list[Representation]
     num_tokens: int
     truncated: bool
     num_dropped_tokens: int
@@ -64,7 +71,7 @@ class RepresentItem(BaseModel):
 
 
 class RepresentResponse(BaseModel):
-    """The results of all texts, in their order."""
+    """The results of all texts, in the order of the request."""
 
     id: str
     object: Literal["list"] = "list"
@@ -75,7 +82,7 @@ class RepresentResponse(BaseModel):
 
 
 class ExplainRequest(Body):
-    """A query and the documents whose likeness to it is to be explained; ``top_terms`` of each are told."""
+    """A query and the documents whose scores are to be explained, with at most ``top_terms`` terms each."""
 
     model: str | None = None
     query: str
@@ -85,7 +92,7 @@ class ExplainRequest(Body):
 
 
 class Match(BaseModel):
-    """A token of the query, and the token of the document that it fits best; None where a vector is of several."""
+    """A token of the query and its best match in the document; None for a vector of several tokens."""
 
     query_index: int | None
     query_token: str | None
@@ -103,14 +110,14 @@ class Term(BaseModel):
 
 
 class Explanation(BaseModel):
-    """Why a document has its score.
+    """The explanation of a document's score.
 
     Attributes:
-        index: Its place in the request.
-        score: MaxSim; where the model has sparse vectors alone, the product of those of query and document.
-        matches: For each token of the query, the token of the document that it fits best.
-        terms: The heaviest of its terms.
-        shared: The terms that it has in common with the query, by what they add to the product of both.
+        index: The index of the document in the request.
+        score: MaxSim; for a model with only sparse vectors, their dot product.
+        matches: The best match of each token of the query.
+        terms: The terms of the document with the largest weights.
+        shared: The terms that query and document share, with their contributions to the dot product.
     """
 
     index: int
@@ -121,7 +128,7 @@ class Explanation(BaseModel):
 
 
 class ExplainResponse(BaseModel):
-    """The explanations of all documents, in their order."""
+    """The explanations of all documents, in the order of the request."""
 
     id: str
     object: Literal["list"] = "list"
@@ -132,19 +139,19 @@ class ExplainResponse(BaseModel):
 
 
 class EntitiesRequest(TextOptions, Inputs):
-    """Texts whose entities are wanted.
+    """Texts to find entities in.
 
     Attributes:
-        aggregation: How tokens become entities.
-        ignore_labels: The kinds that are left out.
+        aggregation: The strategy that combines tokens into entities, like that of transformers.
+        ignore_labels: Labels to omit.
     """
 
     aggregation: Literal["none", "simple", "first", "average", "max"] = "simple"
     ignore_labels: tuple[str, ...] = ("O",)
 
 
-class FoundEntity(BaseModel):
-    """A part of a text that is of one kind; ``token`` is the place of a token, where these are told one by one."""
+class EntityItem(BaseModel):
+    """An entity; ``token`` is the index of its token if tokens are not combined."""
 
     label: str
     score: float
@@ -156,14 +163,14 @@ class FoundEntity(BaseModel):
 
 
 class EntitiesItem(BaseModel):
-    """The entities of one text."""
+    """The entities of a text."""
 
     index: int
-    entities: list[FoundEntity]
+    entities: list[EntityItem]
 
 
 class EntitiesResponse(BaseModel):
-    """The entities of all texts, in their order."""
+    """The entities of all texts, in the order of the request."""
 
     id: str
     object: Literal["list"] = "list"

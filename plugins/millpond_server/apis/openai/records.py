@@ -1,4 +1,4 @@
-"""The routes of OpenAI's API."""
+"""Route specs of OpenAI's API."""
 
 from millpond.plugin.specs import RouteSpec
 from millpond_server.apis.common.records import route
@@ -6,7 +6,7 @@ from millpond_server.apis.common.records import route
 EMBEDDINGS = route(
     name="POST /v1/embeddings",
     target="openai.routes:embeddings",
-    summary="one vector an input, as OpenAI has it",
+    summary="one vector per input, like OpenAI",
     tasks=("embed",),
     request="openai.schemas:EmbeddingRequest",
     response="openai.schemas:EmbeddingResponse",

@@ -1,4 +1,4 @@
-"""``POST /v1/embeddings``: one vector per input; ``GET /v1/models``: the models of the server."""
+"""Handlers of ``POST /v1/embeddings`` and ``GET /v1/models``."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,163 +8,165 @@ from starlette.responses import Response
 
 from millpond import AsyncLLM, PoolingParams
 from millpond.types.outputs import PoolingRequestOutput
-from millpond_server.apis.common.answers import data_answer, num_tokens
-from millpond_server.apis.common.input_type import purpose
-from millpond_server.apis.common.inputs import images_of, prompts_of
+from millpond_server.apis.common.input_type import input_type_options
+from millpond_server.apis.common.inputs import image_prompts, prompts_of
+from millpond_server.apis.common.responses import data_response, num_tokens
 from millpond_server.apis.common.schemas import VectorOptions
-from millpond_server.apis.common.vector_types import by_type
-from millpond_server.apis.jina.late_chunking import in_chunks
+from millpond_server.apis.common.vector_types import convert_vectors
+from millpond_server.apis.jina.late_chunking import embed_chunks
 from millpond_server.apis.openai.schemas import EmbeddingRequest, ModelCard, ModelList
 from millpond_server.http.array_encoding import Base64, to_bytes
 from millpond_server.http.call import Call
 from millpond_server.http.errors import ApiError
 from millpond_server.runtime.models import ServedModel
 
-ITEMS_IN_A_HEADER = 512  # of up to 120 bytes each: Python's http.client reads lines of 64 KiB
+MAX_METADATA_ITEMS = 512  # of up to 120 bytes each: Python's http.client reads header lines of at most 64 KiB
 
 
 async def embeddings(request: EmbeddingRequest, llm: AsyncLLM, call: Call) -> Any:
-    """The vectors of a body's inputs; texts without characters are refused, as OpenAI's API refuses them."""
-    check_filled(request.input)
-    return told(await embedded(request, llm, call), request, call)
+    """Return one vector per input. Empty texts are refused, like OpenAI's API."""
+    check_no_empty_text(request.input)
+    return embeddings_response(await embed(request, llm, call), request, call)
 
 
-def check_filled(given: Any) -> None:
-    """Refuse a text without characters.
+def check_no_empty_text(inputs: Any) -> None:
+    """Refuse empty texts.
 
     Raises:
-        ApiError: 400, which tells of the path that embeds the special tokens of such a text.
+        ApiError: 400 with the path that embeds the special tokens of empty texts.
     """
-    texts = given if isinstance(given, list) else [given]
+    texts = inputs if isinstance(inputs, list) else [inputs]
     if "" in texts:
-        place = f"input[{texts.index('')}]" if isinstance(given, list) else "input"
+        field = f"input[{texts.index('')}]" if isinstance(inputs, list) else "input"
         message = (
-            f"{place} cannot be an empty string: leave it out, or send it to /vllm/v1/embeddings, which embeds "
-            "the special tokens of an empty text, as vLLM does"
+            f"{field} cannot be an empty string: leave it out, or send it to /vllm/v1/embeddings, which embeds "
+            "the special tokens of an empty text, like vLLM"
         )
         raise ApiError(400, message, parameter="input", reason="invalid")
 
 
-async def embeddings_of_all(request: EmbeddingRequest, llm: AsyncLLM, call: Call) -> Any:
-    """The vectors of a body's inputs, texts without characters among them, as vLLM has it."""
-    return told(await embedded(request, llm, call), request, call)
+async def embeddings_with_empty_texts(request: EmbeddingRequest, llm: AsyncLLM, call: Call) -> Any:
+    """Return one vector per input. Empty texts are allowed, like vLLM."""
+    return embeddings_response(await embed(request, llm, call), request, call)
 
 
-def told(
+def embeddings_response(
     outputs: Sequence[PoolingRequestOutput[Any]], request: EmbeddingRequest, call: Call, *, prefix: str = "embd"
 ) -> Any:
-    """The answer that tells of vectors, in the kind of numbers or the encoding that the body asks for."""
-    kind = request.kind
-    if kind is None:
-        return vectors(outputs, request, call, kind="embedding", field="embedding", prefix=prefix)
-    arrays = by_type([output.outputs.array for output in outputs], [kind])[kind]
-    data = [{"index": i, "object": "embedding", "embedding": array} for i, array in enumerate(arrays)]
-    return data_answer(call, prefix, data, outputs)
+    """Return a response body with vectors in the requested type or encoding."""
+    requested_type = request.requested_type
+    if requested_type is None:
+        return vectors_response(outputs, request, call, object_type="embedding", field="embedding", prefix=prefix)
+    values = convert_vectors([output.outputs.array for output in outputs], [requested_type])[requested_type]
+    data = [{"index": index, "object": "embedding", "embedding": value} for index, value in enumerate(values)]
+    return data_response(call, prefix, data, outputs)
 
 
-async def embedded(request: EmbeddingRequest, llm: AsyncLLM, call: Call) -> list[PoolingRequestOutput[Any]]:
-    """What the model makes of a body's inputs."""
+async def embed(request: EmbeddingRequest, llm: AsyncLLM, call: Call) -> list[PoolingRequestOutput[Any]]:
+    """Return the outputs of the model for a body's inputs."""
     if request.late_chunking:
-        return await in_chunks(request, llm, call)
+        return await embed_chunks(request, llm, call)
     outputs: list[PoolingRequestOutput[Any]] = []
     outputs += await llm.embed(
-        prompts_of_modality(request, llm, call),
-        pooling_params=params_of(request),
+        modality_prompts(request, llm, call),
+        pooling_params=pooling_params(request),
         priority=request.priority + call.priority,
-        **with_purpose(request, llm),
+        **embed_options(request, llm),
     )
     return outputs
 
 
-def prompts_of_modality(request: EmbeddingRequest, llm: AsyncLLM, call: Call) -> list[Any]:
-    """The inputs of a body as prompts: texts, or images where it says so.
+def modality_prompts(request: EmbeddingRequest, llm: AsyncLLM, call: Call) -> list[Any]:
+    """Return the inputs of a body as prompts of its modality.
 
     Raises:
-        ApiError: 400 for a modality that the model does not read.
+        ApiError: 400 for a modality that the model does not accept.
     """
     limits = call.settings.limits
     if request.modality == "text":
         prompts = prompts_of(request, limits, llm)
     elif request.modality not in llm.model_config.multimodal.modalities:
-        there = ", ".join(llm.model_config.multimodal.modalities)
-        message = f"modality={request.modality!r}: the model {call.served.name!r} reads {there}"
+        modalities = ", ".join(llm.model_config.multimodal.modalities)
+        message = f"modality={request.modality!r}: the model {call.served.name!r} reads {modalities}"
         raise ApiError(400, message, parameter="modality", reason="unsupported")
     else:
-        prompts = images_of(request.input, limits)
-    check_header(request, len(prompts))
+        prompts = image_prompts(request.input, limits)
+    check_metadata_size(request, len(prompts))
     return prompts
 
 
-def params_of(request: EmbeddingRequest) -> PoolingParams:
-    """What a body says of its vectors, as pooling parameters."""
+def pooling_params(request: EmbeddingRequest) -> PoolingParams:
+    """Return the pooling parameters of a body."""
     return PoolingParams(
-        dimensions=request.dimensions, use_activation=request.use_activation, extra_kwargs=mixed_modality(request.mixed)
+        dimensions=request.dimensions,
+        use_activation=request.use_activation,
+        extra_kwargs=mixed_modality_kwargs(request.mixed),
     )
 
 
-def check_header(request: VectorOptions, count: int) -> None:
-    """Refuse more inputs than a header can tell of, where one is asked for.
+def check_metadata_size(request: VectorOptions, count: int) -> None:
+    """Refuse too many inputs for an encoding format with metadata in a header.
 
     Raises:
-        ApiError: 400.
+        ApiError: 400 for more inputs than clients can read in a header.
     """
-    if request.encoding_format == "bytes" and count > ITEMS_IN_A_HEADER:
+    if request.encoding_format == "bytes" and count > MAX_METADATA_ITEMS:
         message = (
-            f"encoding_format 'bytes' tells of each result in one header, which clients read for up to "
-            f"{ITEMS_IN_A_HEADER} inputs; there are {count}. Send fewer, or ask for 'base64', or for 'bytes_only', "
+            f"encoding_format 'bytes' describes each result in a header, which clients can read for up to "
+            f"{MAX_METADATA_ITEMS} inputs; the request has {count}. Send fewer, or use 'base64', or 'bytes_only', "
             "which has no header"
         )
         raise ApiError(400, message, parameter="encoding_format", reason="inputs")
 
 
-def with_purpose(request: EmbeddingRequest, llm: AsyncLLM) -> dict[str, Any]:
-    """The options of a body, with what it says that its texts are for where it names no prompt."""
-    said, named = request.options(), request.task or request.input_type
-    if named is None or "prompt" in said or "prompt_name" in said:
-        return said
-    return {**said, **purpose(named, llm)}
+def embed_options(request: EmbeddingRequest, llm: AsyncLLM) -> dict[str, Any]:
+    """Return the keyword arguments of ``AsyncLLM`` for a body, with those of its input type if it has no prompt."""
+    options, input_type = request.options(), request.task or request.input_type
+    if input_type is None or "prompt" in options or "prompt_name" in options:
+        return options
+    return {**options, **input_type_options(input_type, llm)}
 
 
-def mixed_modality(way: str | None) -> dict[str, object] | None:
-    """What a text and an image in one input become, as pooling parameters have it."""
-    return None if way is None else {"mixed_modality": way}
+def mixed_modality_kwargs(mixed: str | None) -> dict[str, object] | None:
+    """Return the pooling parameter for inputs with a text and an image."""
+    return None if mixed is None else {"mixed_modality": mixed}
 
 
-def vectors(
+def vectors_response(
     outputs: Sequence[PoolingRequestOutput[Any]],
     request: VectorOptions,
     call: Call,
     *,
-    kind: str,
+    object_type: str,
     field: str,
     prefix: str,
 ) -> Any:
-    """Arrays in the encoding that the body asks for.
+    """Return a response with arrays in the requested encoding.
 
     Args:
-        outputs: What became of the inputs.
-        request: What it asks for.
+        outputs: The outputs of the model.
+        request: The body.
         call: The call.
-        kind: What an item calls itself.
-        field: The item's field that holds its values.
-        prefix: Of the answer's id.
+        object_type: The field ``object`` of an item.
+        field: The field of an item for its values.
+        prefix: The prefix of the response's id.
     """
     if request.encoding_format in ("bytes", "bytes_only"):
-        return _as_bytes(outputs, request, call, prefix)
+        return _bytes_response(outputs, request, call, prefix)
     data = [
         {
-            "index": place,
-            "object": kind,
+            "index": index,
+            "object": object_type,
             field: output.outputs.array
             if request.encoding_format == "float"
             else Base64(output.outputs.array, request.embed_dtype, request.endianness),
         }
-        for place, output in enumerate(outputs)
+        for index, output in enumerate(outputs)
     ]
-    return data_answer(call, prefix, data, outputs)
+    return data_response(call, prefix, data, outputs)
 
 
-def _as_bytes(
+def _bytes_response(
     outputs: Sequence[PoolingRequestOutput[Any]], request: VectorOptions, call: Call, prefix: str
 ) -> Response:
     parts = [to_bytes(output.outputs.array, request.embed_dtype, request.endianness) for output in outputs]
@@ -172,10 +174,10 @@ def _as_bytes(
     if request.encoding_format == "bytes":
         items: list[dict[str, Any]] = []
         start = 0
-        for place, (part, output) in enumerate(zip(parts, outputs, strict=True)):
+        for index, (part, output) in enumerate(zip(parts, outputs, strict=True)):
             items.append(
                 {
-                    "index": place,
+                    "index": index,
                     "embed_dtype": request.embed_dtype,
                     "endianness": request.endianness,
                     "start": start,
@@ -186,29 +188,29 @@ def _as_bytes(
             start += len(part)
         tokens = num_tokens(outputs)
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-        headers["metadata"] = orjson.dumps({**data_answer(call, prefix, items, ()), "usage": usage}).decode()
+        headers["metadata"] = orjson.dumps({**data_response(call, prefix, items, ()), "usage": usage}).decode()
     return Response(b"".join(parts), media_type="application/octet-stream", headers=headers)
 
 
 async def list_models(_: Any, __: AsyncLLM, call: Call) -> ModelList:
-    """Every model under each of its names, the default one first."""
-    return ModelList(data=[card(model, name) for model in call.models.served for name in model.names])
+    """Return all models, once for each of their names; the default model is the first."""
+    return ModelList(data=[model_card(model, name) for model in call.models.served for name in model.names])
 
 
 async def show_model(_: Any, __: AsyncLLM, call: Call) -> ModelCard:
-    """One model."""
+    """Return one model."""
     name = call.path_values["id"]
-    return card(call.models.get(name), name)
+    return model_card(call.models.get(name), name)
 
 
-def card(served: ServedModel, name: str) -> ModelCard:
-    """What is told of a model."""
+def model_card(served: ServedModel, name: str) -> ModelCard:
+    """Return the description of a model under one of its names."""
     config, engine = served.llm.model_config, served.llm.engine
     waiting = float(engine.waiting_tokens)
     return ModelCard(
         id=name,
         created=served.created,
-        root=served.name,  # not the folder that it is in, which is the operator's business
+        root=served.name,  # the folder of the model is private
         max_model_len=config.max_model_len,
         tasks=list(served.llm.supported_tasks),
         embedding_size=config.embedding_size,

@@ -1,4 +1,4 @@
-"""The headers in which text-embeddings-inference tells what a request took: times, characters and tokens."""
+"""Response headers of text-embeddings-inference with the times, characters and tokens of a request."""
 
 from collections.abc import Awaitable, Callable
 from functools import wraps
@@ -15,19 +15,19 @@ from millpond_server.http.json_stream import json_response
 Handler = Callable[[Any, AsyncLLM, Call], Awaitable[Any]]
 
 
-def with_compute_headers(characters: Callable[[Any], int]) -> Callable[[Handler], Handler]:
-    """Have the answers of a handler tell what they took, in whole milliseconds.
+def with_compute_headers(num_chars: Callable[[Any], int]) -> Callable[[Handler], Handler]:
+    """Add the headers to the responses of a handler; times are in whole milliseconds.
 
     Args:
-        characters: How many characters a request holds.
+        num_chars: Returns the number of characters of a request.
     """
 
     def decorate(handler: Handler) -> Handler:
         @wraps(handler)
-        async def answered(request: Any, llm: AsyncLLM, call: Call) -> Response:
-            began, stats = perf_counter(), current_stats.get()
+        async def handle(request: Any, llm: AsyncLLM, call: Call) -> Response:
+            start, stats = perf_counter(), current_stats.get()
             token = None
-            if stats is None:  # nobody else measures this request
+            if stats is None:  # without the access log's middleware
                 stats = CallStats()
                 token = current_stats.set(stats)
             try:
@@ -36,20 +36,20 @@ def with_compute_headers(characters: Callable[[Any], int]) -> Callable[[Handler]
                 if token is not None:
                     current_stats.reset(token)
             response = result if isinstance(result, Response) else await json_response(result)
-            response.headers.update(_headers(llm, stats, characters(request), perf_counter() - began))
+            response.headers.update(_headers(llm, stats, num_chars(request), perf_counter() - start))
             return response
 
-        return answered
+        return handle
 
     return decorate
 
 
-def _headers(llm: AsyncLLM, stats: CallStats, characters: int, seconds: float) -> dict[str, str]:
+def _headers(llm: AsyncLLM, stats: CallStats, num_chars: int, seconds: float) -> dict[str, str]:
     total = _milliseconds(seconds)
     return {
         "x-compute-type": llm.pipeline.ctx.device.type,
         "x-compute-time": total,
-        "x-compute-characters": str(characters),
+        "x-compute-characters": str(num_chars),
         "x-compute-tokens": str(stats.tokens),
         "x-total-time": total,
         "x-tokenization-time": _milliseconds(stats.tokenise_seconds),
@@ -62,8 +62,8 @@ def _milliseconds(seconds: float) -> str:
     return str(int(seconds * 1000))
 
 
-def characters_in(value: Any) -> int:
-    """How many characters texts hold, in lists or alone; a token id counts as one."""
+def count_chars(value: Any) -> int:
+    """Return the number of characters of a text or nested lists of texts; a token id counts as one."""
     if isinstance(value, str):
         return len(value)
-    return sum(map(characters_in, value)) if isinstance(value, list) else 1
+    return sum(map(count_chars, value)) if isinstance(value, list) else 1

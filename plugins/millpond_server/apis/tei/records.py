@@ -1,4 +1,4 @@
-"""The routes of text-embeddings-inference, at the root and below /tei."""
+"""Route specs of text-embeddings-inference's API, at the root and under /tei."""
 
 from millpond.plugin.specs import RouteSpec
 from millpond_server.apis.common.records import route, variant
@@ -10,7 +10,7 @@ ANY_RERANK = variant(
     name="POST /rerank",
     target="tei.root:rerank",
     always=True,
-    summary="documents in the order of how well they fit a query; with `texts`, as text-embeddings-inference has it",
+    summary="documents ranked by relevance to a query; with `texts`, like text-embeddings-inference",
     request="tei.schemas:AnyRerankRequest",
     response="tei.schemas:AnyRerankResponse",
 )
@@ -24,7 +24,7 @@ TOKENIZE = route(
 TEI_EMBED = route(
     name="POST /embed",
     target="tei.routes:embed",
-    summary="one vector a text, as text-embeddings-inference has it",
+    summary="one vector per text, like text-embeddings-inference",
     tasks=("embed",),
     always=True,
     request="tei.schemas:TeiEmbedRequest",
@@ -35,7 +35,7 @@ TEI = (
     route(
         name="POST /embed_all",
         target="tei.routes:embed_all",
-        summary="one vector a token",
+        summary="one vector per token",
         tasks=("token_embed",),
         always=True,
         request="tei.schemas:TeiEmbedAllRequest",
@@ -44,7 +44,7 @@ TEI = (
     route(
         name="POST /embed_sparse",
         target="tei.routes:embed_sparse",
-        summary="weights of tokens of the vocabulary",
+        summary="sparse vectors: weights of tokens of the vocabulary",
         tasks=("embed_sparse",),
         always=True,
         request="tei.schemas:TeiSparseRequest",
@@ -53,7 +53,7 @@ TEI = (
     route(
         name="POST /predict",
         target="tei.routes:predict",
-        summary="the classes of texts or of pairs",
+        summary="classes of texts or pairs",
         tasks=("classify",),
         always=True,
         request="tei.schemas:TeiPredictRequest",
@@ -62,11 +62,11 @@ TEI = (
     route(
         name="POST /similarity",
         target="tei.routes:similarity",
-        summary="how like a sentence others are",
+        summary="similarity of a sentence to other sentences",
         tasks=("score",),
         always=True,
         request="tei.schemas:TeiSimilarityRequest",
-        response="tei.schemas:Likenesses",
+        response="tei.schemas:Similarities",
     ),
     route(
         name="POST /decode",
@@ -75,13 +75,13 @@ TEI = (
         request="tei.schemas:TeiDecodeRequest",
         response="tei.schemas:Texts",
     ),
-    route(name="GET /info", target="tei.routes:info", summary="what the default model is"),
-    route(name="POST /", target="tei.routes:root", summary="what the default model is for"),
+    route(name="GET /info", target="tei.routes:info", summary="description of the default model"),
+    route(name="POST /", target="tei.routes:root", summary="the main task of the default model"),
 )
 TEI_RERANK = route(
     name="POST /rerank",
     target="tei.routes:rerank",
-    summary="texts in the order of how well they fit a query",
+    summary="texts ranked by relevance to a query",
     tasks=("score",),
     always=True,
     request="tei.schemas:TeiRerankRequest",
@@ -97,7 +97,7 @@ TEI_TOKENIZE = route(
 TEI_OPENAI = variant(
     EMBEDDINGS,
     target="tei.openai:embeddings",
-    summary="one vector an input, as OpenAI has it, with the errors of text-embeddings-inference",
+    summary="one vector per input, like OpenAI, with the errors of text-embeddings-inference",
     always=True,
     request="tei.schemas:TeiOpenAIRequest",
 )
@@ -108,11 +108,15 @@ ROUTES: tuple[RouteSpec, ...] = (
     *TEI,
 )
 PREFIXED: tuple[RouteSpec, ...] = (
-    variant(TEI_EMBED, target="tei.routes:embed_cut", summary="the same; `dimensions` cuts the vectors of any model"),
+    variant(
+        TEI_EMBED,
+        target="tei.routes:embed_truncated",
+        summary="one vector per text; `dimensions` truncates the vectors of any model",
+    ),
     *TEI[1:],
     TEI_RERANK,
     TEI_TOKENIZE,
     TEI_OPENAI,
     variant(TEI_OPENAI, name="POST /embeddings"),
-    route(name="GET /health", target="millpond.health:health", summary="whether its engines turn"),
+    route(name="GET /health", target="millpond.health:health", summary="state of the engines"),
 )

@@ -1,14 +1,19 @@
-"""The routes of text-embeddings-inference: bare lists in and out."""
+"""Schemas of text-embeddings-inference's routes, whose responses are lists."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, Discriminator, Field, RootModel, Tag, WithJsonSchema, field_validator
 
-from millpond_server.apis.common.refused import OF_CLASSES, OF_HIDDEN_STATES, OF_TEI_RANKS, Refused
-from millpond_server.apis.common.schemas import TEXTS, Body, Sides, TextsOrIds
+from millpond_server.apis.common.schemas import TEXTS, Body, QueryDocumentOptions, TextsOrIds
+from millpond_server.apis.common.unsupported_fields import (
+    CLASS_FIELDS,
+    HIDDEN_STATE_FIELDS,
+    TEI_RERANK_FIELDS,
+    UnsupportedField,
+)
 from millpond_server.apis.openai.schemas import EmbeddingRequest
-from millpond_server.apis.tei.errors import check_some
+from millpond_server.apis.tei.errors import check_not_empty_list
 from millpond_server.apis.vllm.schemas import RerankRequest, RerankResponse, TokenizeRequest, TokenizeResponse
 
 PAIR: dict[str, Any] = {**TEXTS, "maxItems": 2}
@@ -16,12 +21,12 @@ TextsOrPairs = Annotated[Any, WithJsonSchema({"anyOf": [{"type": "string"}, PAIR
 
 
 class TeiOptions(Body):
-    """What is asked of each text.
+    """Options of each text.
 
     Attributes:
-        truncate: Whether texts that are too long are cut.
-        truncation_direction: The side they are cut from.
-        prompt_name: The name of the model's prompt that is put before each text.
+        truncate: True to truncate texts that are too long.
+        truncation_direction: The side from which tokens are removed.
+        prompt_name: The name of the model's prompt to prepend to each text.
     """
 
     truncate: bool = True
@@ -29,33 +34,33 @@ class TeiOptions(Body):
     prompt_name: str | None = None
 
     def options(self) -> dict[str, Any]:
-        """What of this a call of ``AsyncLLM`` takes."""
-        said: dict[str, Any] = {}
+        """Return the keyword arguments of ``AsyncLLM``."""
+        options: dict[str, Any] = {}
         if self.prompt_name is not None:
-            said["prompt_name"] = self.prompt_name
+            options["prompt_name"] = self.prompt_name
         if self.truncate:
-            said["truncate_prompt_tokens"] = -1
-            said["tokenization_kwargs"] = {"truncation_side": self.truncation_direction.lower()}
-        return said
+            options["truncate_prompt_tokens"] = -1
+            options["tokenization_kwargs"] = {"truncation_side": self.truncation_direction.lower()}
+        return options
 
 
 class TeiVectorOptions(TeiOptions):
-    """What is asked of each text that becomes vectors.
+    """Options of each text to embed.
 
     Attributes:
-        instruction: The text that is put before each text, as Mixedbread has it.
+        instruction: Mixedbread's name of the prompt to prepend to each text.
     """
 
     instruction: str | None = None
 
     def options(self) -> dict[str, Any]:
-        """What of this a call of ``AsyncLLM`` takes."""
-        said = super().options()
-        return said if self.instruction is None else {**said, "prompt": self.instruction}
+        """Return the keyword arguments of ``AsyncLLM``."""
+        options = super().options()
+        return options if self.instruction is None else {**options, "prompt": self.instruction}
 
 
 class TeiEmbedRequest(TeiVectorOptions):
-    """Texts that become vectors."""
+    """Texts to embed."""
 
     inputs: TextsOrIds
     normalize: bool = True
@@ -63,29 +68,29 @@ class TeiEmbedRequest(TeiVectorOptions):
 
 
 class TeiOpenAIRequest(EmbeddingRequest):
-    """Texts that become vectors, as OpenAI has it, with the errors of text-embeddings-inference."""
+    """Texts to embed in OpenAI's format, with the errors of text-embeddings-inference."""
 
     @field_validator("input", mode="before")
     @classmethod
-    def _some(cls, value: Any) -> Any:
-        check_some(value, "inputs")
+    def _is_not_empty_list(cls, value: Any) -> Any:
+        check_not_empty_list(value, "inputs")
         return value
 
 
 class TeiEmbedAllRequest(TeiVectorOptions):
-    """Texts whose tokens become vectors."""
+    """Texts to embed with one vector per token."""
 
-    refused: ClassVar[Mapping[str, Refused]] = OF_HIDDEN_STATES
+    unsupported: ClassVar[Mapping[str, UnsupportedField]] = HIDDEN_STATE_FIELDS
 
     inputs: TextsOrIds
 
 
-class TeiSparseRequest(TeiVectorOptions, Sides):
-    """Texts that become weights of tokens of the vocabulary.
+class TeiSparseRequest(TeiVectorOptions, QueryDocumentOptions):
+    """Texts to embed with sparse vectors: weights of tokens of the vocabulary.
 
     Attributes:
         inputs: A text, a list of texts, or token ids.
-        max_active_dims: Keep the heaviest so many; all where it is not given.
+        max_active_dims: Number of weights to keep, the largest ones (default: all).
     """
 
     inputs: TextsOrIds
@@ -100,22 +105,22 @@ class SparseValue(BaseModel):
 
 
 class SparseVectors(RootModel[list[list[SparseValue]]]):
-    """The weights of each text, in the order of the texts."""
+    """The weights of each text, in the order of the request."""
 
 
 class TeiPredictRequest(TeiOptions):
-    """A text, a pair of texts, or a list of either, whose classes are wanted."""
+    """A text, a pair of texts, or a list of texts and pairs to classify."""
 
-    refused: ClassVar[Mapping[str, Refused]] = OF_CLASSES
+    unsupported: ClassVar[Mapping[str, UnsupportedField]] = CLASS_FIELDS
 
     inputs: TextsOrPairs
     raw_scores: bool = False
 
 
 class TeiRerankRequest(TeiOptions):
-    """A query and the texts that it ranks."""
+    """A query and the texts to rank."""
 
-    refused: ClassVar[Mapping[str, Refused]] = OF_TEI_RANKS
+    unsupported: ClassVar[Mapping[str, UnsupportedField]] = TEI_RERANK_FIELDS
 
     query: str
     texts: list[str]
@@ -124,21 +129,21 @@ class TeiRerankRequest(TeiOptions):
 
 
 class Similarity(Body):
-    """A sentence, and those that it is compared with."""
+    """A sentence, and the sentences to compare it with."""
 
     source_sentence: str
     sentences: list[str]
 
 
 class TeiSimilarityRequest(Body):
-    """Sentences whose likeness is wanted."""
+    """Sentences to compare."""
 
     inputs: Similarity
     parameters: TeiOptions = TeiOptions()
 
 
 class TeiTokenizeRequest(Body):
-    """Texts whose tokens are wanted."""
+    """Texts to tokenize."""
 
     inputs: str | list[str]
     add_special_tokens: bool = True
@@ -146,14 +151,14 @@ class TeiTokenizeRequest(Body):
 
 
 class TeiDecodeRequest(Body):
-    """Token ids whose text is wanted."""
+    """Token ids to convert to text."""
 
     ids: list[int] | list[list[int]]
     skip_special_tokens: bool = True
 
 
 class Rank(BaseModel):
-    """A text's place in the request, and its score."""
+    """The index of a text in the request, and its score."""
 
     index: int
     score: float
@@ -161,10 +166,10 @@ class Rank(BaseModel):
 
 
 class Ranks(RootModel[list[Rank]]):
-    """The texts, best first."""
+    """The texts, most relevant first."""
 
 
-def _rerank_dialect(value: Any) -> str:
+def _rerank_api(value: Any) -> str:
     texts = value.get("texts") if isinstance(value, dict) else getattr(value, "texts", None)
     return "texts" if texts is not None else "documents"
 
@@ -173,38 +178,38 @@ class AnyRerankRequest(
     RootModel[
         Annotated[
             Annotated[RerankRequest, Tag("documents")] | Annotated[TeiRerankRequest, Tag("texts")],
-            Discriminator(_rerank_dialect),
+            Discriminator(_rerank_api),
         ]
     ]
 ):
-    """A query and ``documents``, as Cohere, Jina and vLLM have it; or ``texts``, as text-embeddings-inference has."""
+    """A query with ``documents`` (Cohere, Jina and vLLM) or ``texts`` (text-embeddings-inference)."""
 
 
 class Vectors(RootModel[list[list[float]]]):
-    """One vector a text."""
+    """One vector per text."""
 
 
 class TokenVectors(RootModel[list[list[list[float]]]]):
-    """One vector a token of each text."""
+    """One vector per token, for each text."""
 
 
 class Class(BaseModel):
-    """A class and what the model gives it."""
+    """A class and its score."""
 
     score: float
     label: str
 
 
 class Classes(RootModel[list[Class] | list[list[Class]]]):
-    """The classes of a text, most probable first; or those of each of several."""
+    """The classes of a text, most probable first; or a list of classes per text."""
 
 
-class Likenesses(RootModel[list[float]]):
-    """How like each sentence is."""
+class Similarities(RootModel[list[float]]):
+    """The similarity of each sentence."""
 
 
 class Token(BaseModel):
-    """A token and its place in the text; special tokens have none."""
+    """A token and its position in the text; special tokens have no position."""
 
     id: int
     text: str
@@ -222,14 +227,14 @@ class Texts(RootModel[list[str]]):
 
 
 class AnyTokenizeResponse(RootModel[TokenizeResponse | list[list[Token]]]):
-    """What ``prompt`` or ``inputs`` became."""
+    """The response for ``prompt`` or ``inputs``."""
 
 
 class AnyRerankResponse(RootModel[RerankResponse | list[Rank]]):
-    """What ``documents`` or ``texts`` became."""
+    """The response for ``documents`` or ``texts``."""
 
 
-def _tokenize_dialect(value: Any) -> str:
+def _tokenize_api(value: Any) -> str:
     inputs = value.get("inputs") if isinstance(value, dict) else getattr(value, "inputs", None)
     return "inputs" if inputs is not None else "prompt"
 
@@ -238,8 +243,8 @@ class AnyTokenizeRequest(
     RootModel[
         Annotated[
             Annotated[TokenizeRequest, Tag("prompt")] | Annotated[TeiTokenizeRequest, Tag("inputs")],
-            Discriminator(_tokenize_dialect),
+            Discriminator(_tokenize_api),
         ]
     ]
 ):
-    """A text under ``prompt``, or texts under ``inputs``."""
+    """A text in ``prompt`` (vLLM), or texts in ``inputs`` (text-embeddings-inference)."""

@@ -1,4 +1,4 @@
-"""Answers with what an IO processor plugin returned: JSON with markers for bytes, or the bytes themselves."""
+"""Responses with the output of an IO processor plugin: JSON with tagged bytes and arrays, or raw bytes."""
 
 import asyncio
 import io
@@ -21,65 +21,65 @@ from millpond_server.http.json_stream import JSON_OPTIONS
 
 RAW, JSON = "application/octet-stream", "application/json"
 RAW_FORMATS = ("bytes", "bytes_only")
-ORJSON_MAX_BYTES = 8  # of a number; orjson does not write longer ones
+ORJSON_MAX_ITEM_BYTES = 8  # orjson cannot serialize longer numbers
 
 
-async def plugin_answer(output: object, request: PoolingRequest, call: Call, processor: IOProcessor[Any]) -> Response:
+async def plugin_response(output: object, request: PoolingRequest, call: Call, processor: IOProcessor[Any]) -> Response:
     """Return the output of an IO processor as JSON, or raw where the client asks for ``application/octet-stream``.
 
     Raises:
-        ApiError: 406 if the client accepts raw bytes alone, and the output is more than bytes or an array.
-        ComponentError: If JSON has no form for a part of the output; names the IO processor.
+        ApiError: 406 if the client accepts only raw bytes, and the output is not bytes or an array.
+        ComponentError: If a part of the output cannot be serialized as JSON.
     """
-    raw, json = accepted(call.headers.get("accept", ""))
+    raw_quality, json_quality = accept_qualities(call.headers.get("accept", ""))
     if request.encoding_format in RAW_FORMATS:
-        raw, json = 1.0, 0.0
-    if raw > json:
-        response = await asyncio.to_thread(_raw, output)
+        raw_quality, json_quality = 1.0, 0.0
+    if raw_quality > json_quality:
+        response = await asyncio.to_thread(_raw_response, output)
         if response is not None:
             return response
-        if json == 0:
+        if json_quality == 0:
             message = (
-                f"the IO processor returned {type(output).__name__}, and {RAW} can hold bytes or one array: ask for "
-                f"{JSON}, where bytes are base64"
+                f"the IO processor returned {type(output).__name__}, but {RAW} requires bytes or one array: request "
+                f"{JSON}, which contains bytes as base64"
             )
             raise ApiError(406, message, kind="NotAcceptableError", parameter="accept", reason="accept")
     head = {"request_id": call.id("pooling"), "created_at": call.created}
     tagged = request.encoding_format == "base64"
     try:
         body = await asyncio.to_thread(_json, head, output, tagged=tagged)  # base64 of an image takes a while
-    except TypeError as error:  # orjson.JSONEncodeError is one
+    except TypeError as error:  # includes orjson.JSONEncodeError
         raise unwritable(processor, error) from error
     return Response(body, media_type=JSON)
 
 
-async def values_answer(
+async def values_response(
     outputs: Sequence[PoolingRequestOutput[Any]], call: Call, processor: IOProcessor[Any]
 ) -> Response:
-    """Return the outputs of a task whose results are not arrays, each as JSON values.
+    """Return the outputs of a task whose results are not arrays, as JSON values.
 
     Raises:
-        ComponentError: If JSON has no form for a part of an output; names the IO processor.
+        ComponentError: If a part of an output cannot be serialized as JSON.
     """
     head = {"id": call.id("pooling"), "object": "list", "created": call.created, "model": call.served.name}
     head["usage"] = usage_of(sum(output.num_prompt_tokens for output in outputs))
-    items = [{"index": place, "object": "pooling", "data": output.outputs} for place, output in enumerate(outputs)]
+    items = [{"index": index, "object": "pooling", "data": output.outputs} for index, output in enumerate(outputs)]
     try:
         body = await asyncio.to_thread(_json, head, items, tagged=False)
-    except TypeError as error:  # orjson.JSONEncodeError is one
+    except TypeError as error:  # includes orjson.JSONEncodeError
         raise unwritable(processor, error) from error
     return Response(body, media_type=JSON)
 
 
-def accepted(header: str) -> tuple[float, float]:
-    """Return how much a client wants raw bytes and JSON: the quality values of its ``Accept`` header."""
+def accept_qualities(header: str) -> tuple[float, float]:
+    """Return the quality values of raw bytes and JSON in an ``Accept`` header."""
     qualities: dict[str, float] = {}
     for item in header.split(","):
         media_range, *parameters = (part.strip().lower() for part in item.split(";"))
         qualities[media_range] = next((_quality(part[2:]) for part in parameters if part.startswith("q=")), 1.0)
-    anything = qualities.get("*/*", 0.0 if header.strip() else 1.0)
-    of_applications = qualities.get("application/*", anything)
-    return qualities.get(RAW, of_applications), qualities.get(JSON, of_applications)
+    any_quality = qualities.get("*/*", 0.0 if header.strip() else 1.0)
+    application_quality = qualities.get("application/*", any_quality)
+    return qualities.get(RAW, application_quality), qualities.get(JSON, application_quality)
 
 
 def _quality(text: str) -> float:
@@ -89,8 +89,8 @@ def _quality(text: str) -> float:
         return 1.0
 
 
-def _raw(output: object) -> Response | None:
-    """The output as a body of its own: bytes as they are, an array as a file of NumPy; None for anything else."""
+def _raw_response(output: object) -> Response | None:
+    """Return bytes unchanged, or an array as a NumPy file; None for other outputs."""
     content = as_bytes(output)
     if content is None:
         array = as_array(output)
@@ -108,7 +108,7 @@ def _json(head: dict[str, Any], output: object, *, tagged: bool) -> bytes:
 
 
 def _array(array: Any) -> object:
-    """An array in a form that orjson writes by itself, where there is one."""
-    if array.ndim == 0 or array.dtype.itemsize > ORJSON_MAX_BYTES:
+    """Return an array in a form that orjson can serialize."""
+    if array.ndim == 0 or array.dtype.itemsize > ORJSON_MAX_ITEM_BYTES:
         return array.tolist()
     return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))

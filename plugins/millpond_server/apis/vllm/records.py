@@ -1,4 +1,4 @@
-"""The routes of vLLM, at the root and below /vllm."""
+"""Route specs of vLLM's API, at the root and under /vllm."""
 
 from millpond.plugin.specs import RouteSpec
 from millpond_server.apis.cohere.records import COHERE_V2
@@ -8,14 +8,14 @@ from millpond_server.apis.openai.records import EMBEDDINGS, MODELS
 POOLING = route(
     name="POST /pooling",
     target="vllm.routes:pooling",
-    summary="the bare result of any task, as vLLM has it",
+    summary="the result of any pooling task, like vLLM",
     request="vllm.schemas:PoolingRequest",
     response="vllm.schemas:PoolingResponse",
 )
 CLASSIFY = route(
     name="POST /classify",
     target="vllm.routes:classify",
-    summary="the classes of texts, as vLLM has it",
+    summary="classes of texts, like vLLM",
     tasks=("classify",),
     request="vllm.schemas:ClassificationRequest",
     response="vllm.schemas:ClassificationResponse",
@@ -23,7 +23,7 @@ CLASSIFY = route(
 SCORE = route(
     name="POST /score",
     target="vllm.routes:score",
-    summary="how well queries and documents go together, as vLLM has it",
+    summary="scores of queries and documents, like vLLM",
     tasks=("score",),
     request="vllm.schemas:ScoreRequest",
     response="vllm.schemas:ScoreResponse",
@@ -31,7 +31,7 @@ SCORE = route(
 RERANK = route(
     name="POST /v1/rerank",
     target="vllm.routes:rerank",
-    summary="documents in the order of how well they fit a query, as Cohere, Jina and vLLM have it",
+    summary="documents ranked by relevance to a query, like Cohere, Jina and vLLM",
     tasks=("score",),
     request="vllm.schemas:RerankRequest",
     response="vllm.schemas:RerankResponse",
@@ -39,7 +39,7 @@ RERANK = route(
 DETOKENIZE = route(
     name="POST /detokenize",
     target="vllm.routes:detokenize",
-    summary="the text of tokens",
+    summary="the text of token ids",
     request="vllm.schemas:DetokenizeRequest",
     response="vllm.schemas:DetokenizeResponse",
 )
@@ -51,10 +51,10 @@ ROUTES: tuple[RouteSpec, ...] = (
     variant(SCORE, name="POST /v1/score"),
     RERANK,
     DETOKENIZE,
-    route(name="POST /invocations", target="vllm.routes:invocations", summary="whatever route the body is for"),
+    route(name="POST /invocations", target="vllm.routes:invocations", summary="the route that the body matches"),
 )
 PREFIXED: tuple[RouteSpec, ...] = (
-    variant(EMBEDDINGS, target="openai.routes:embeddings_of_all", summary="one vector an input, as vLLM has it"),
+    variant(EMBEDDINGS, target="openai.routes:embeddings_with_empty_texts", summary="one vector per input, like vLLM"),
     COHERE_V2,
     POOLING,
     CLASSIFY,

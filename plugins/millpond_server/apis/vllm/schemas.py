@@ -1,4 +1,4 @@
-"""The requests and answers of vLLM's routes, in the words of vLLM, Cohere, Jina and Infinity."""
+"""Schemas of vLLM's routes, with the fields of Cohere, Jina and Infinity."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -6,27 +6,27 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from millpond.compat.removed import RemovedError, check_removed
-from millpond_server.apis.common.refused import OF_CLASSES, OF_SCORES, Refused
 from millpond_server.apis.common.schemas import (
     Body,
     Documents,
     Inputs,
+    InstructionOptions,
     Query,
-    Sides,
+    QueryDocumentOptions,
     TextOptions,
     Usage,
     VectorOptions,
-    WithInstruction,
-    activation,
-    one_of,
+    merge_raw_scores,
+    require_any,
 )
+from millpond_server.apis.common.unsupported_fields import CLASS_FIELDS, SCORE_FIELDS, UnsupportedField
 from millpond_server.http.errors import ApiError
 
-PAIRS = (("queries", "documents"), ("queries", "items"), ("data_1", "data_2"), ("text_1", "text_2"))
+SCORE_FIELD_PAIRS = (("queries", "documents"), ("queries", "items"), ("data_1", "data_2"), ("text_1", "text_2"))
 
 
-class WithoutRemoved(BaseModel):
-    """A body that may not have the fields and tasks that vLLM removed."""
+class RefuseRemovedFields(BaseModel):
+    """A body that refuses the fields and tasks that vLLM has removed."""
 
     @model_validator(mode="before")
     @classmethod
@@ -38,23 +38,23 @@ class WithoutRemoved(BaseModel):
         return value
 
 
-class ScoringOptions(WithoutRemoved, TextOptions):
-    """What is asked of pairs.
+class ScoringOptions(RefuseRemovedFields, TextOptions):
+    """Options of pairs.
 
     Attributes:
-        use_activation: Whether the activation of the model is applied to scores.
-        max_tokens_per_query: Cut queries to so many tokens; 0 for no limit.
-        max_tokens_per_doc: Cut documents to so many tokens; 0 for no limit.
-        max_chunks_per_doc: How many chunks of a document may be read, as Cohere had it: a document is read whole, as
-            one chunk, and none may be cut where this is given.
-        instruction: What a reranker that takes instructions is to judge by.
-        chat_template_kwargs: Further variables of the model's template.
-        mixed: What becomes of a text with an image, for models that read one or the other: refused, or the mean of
+        use_activation: True to apply the model's activation to scores.
+        max_tokens_per_query: Maximum number of tokens of a query; longer ones are truncated, 0 for no limit.
+        max_tokens_per_doc: Maximum number of tokens of a document; longer ones are truncated, 0 for no limit.
+        max_chunks_per_doc: An old field of Cohere. Documents are read as one chunk; with this field, a request whose
+            texts would be truncated is refused.
+        instruction: The instruction for a reranker that accepts instructions.
+        chat_template_kwargs: Additional variables of the chat template.
+        mixed: For a text with an image and a model that reads them separately: "error", or "mean" for the mean of
             both vectors.
     """
 
     without_effect: ClassVar[frozenset[str]] = frozenset({"cache_salt", "multi_modal_uuids"})
-    refused: ClassVar[Mapping[str, Refused]] = OF_SCORES
+    unsupported: ClassVar[Mapping[str, UnsupportedField]] = SCORE_FIELDS
 
     use_activation: bool | None = None
     max_tokens_per_query: Annotated[int, Field(strict=True)] = 0
@@ -64,8 +64,8 @@ class ScoringOptions(WithoutRemoved, TextOptions):
     chat_template_kwargs: dict[str, Any] | None = None
     mixed: Literal["error", "mean"] | None = None
 
-    def of_pairs(self) -> dict[str, Any]:
-        """What of this ``AsyncLLM.score`` takes beside the options of every call."""
+    def score_options(self) -> dict[str, Any]:
+        """Return the keyword arguments of ``AsyncLLM.score`` that other methods do not have."""
         return {
             "max_tokens_per_query": self.max_tokens_per_query or None,
             "max_tokens_per_doc": self.max_tokens_per_doc or None,
@@ -75,9 +75,9 @@ class ScoringOptions(WithoutRemoved, TextOptions):
 
 
 class ScoreRequest(ScoringOptions):
-    """Two sides under one of four pairs of names."""
+    """Queries and documents, in one of four pairs of fields."""
 
-    model_config = ConfigDict(json_schema_extra=one_of(*PAIRS))
+    model_config = ConfigDict(json_schema_extra=require_any(*SCORE_FIELD_PAIRS))
 
     queries: Documents = None
     documents: Documents = None
@@ -88,15 +88,15 @@ class ScoreRequest(ScoringOptions):
     text_2: Documents = None
 
     @property
-    def sides(self) -> tuple[Any, Any]:
-        """Queries and documents, by the first pair of names that is whole."""
-        left, right = next(pair for pair in PAIRS if self._has(*pair))
+    def queries_and_documents(self) -> tuple[Any, Any]:
+        """The queries and documents of the first complete pair of fields."""
+        left, right = next(pair for pair in SCORE_FIELD_PAIRS if self._has(*pair))
         return getattr(self, left), getattr(self, right)
 
     @model_validator(mode="after")
-    def _is_whole(self) -> Self:
-        if not any(self._has(*pair) for pair in PAIRS):
-            pairs = ", ".join(f"`{left}` and `{right}`" for left, right in PAIRS)
+    def _has_a_pair(self) -> Self:
+        if not any(self._has(*pair) for pair in SCORE_FIELD_PAIRS):
+            pairs = ", ".join(f"`{left}` and `{right}`" for left, right in SCORE_FIELD_PAIRS)
             message = f"one of these pairs of fields must be given: {pairs}"
             raise ValueError(message)
         return self
@@ -114,7 +114,7 @@ class ScoreItem(BaseModel):
 
 
 class ScoreResponse(BaseModel):
-    """The scores of all pairs, in their order."""
+    """The scores of all pairs, in the order of the request."""
 
     id: str
     object: Literal["list"] = "list"
@@ -125,15 +125,15 @@ class ScoreResponse(BaseModel):
 
 
 class RerankRequest(ScoringOptions):
-    """A query and the documents that it ranks.
+    """A query and the documents to rank.
 
     Attributes:
         query: The query.
-        documents: Texts, or objects that hold a text, an image, or a content of both.
-        top_n: Keep so many; all where it is 0 or not given.
-        return_documents: Whether documents are told with their scores.
-        rank_fields: The fields of a document that are read, of those that are objects.
-        raw_scores: The opposite of ``use_activation``, as Infinity has it.
+        documents: Texts, or objects with a text, an image, or a content of both.
+        top_n: Number of documents to return (default: 0, all).
+        return_documents: True to return the documents with their scores.
+        rank_fields: The fields to read of documents that are objects.
+        raw_scores: Infinity's opposite of ``use_activation``.
     """
 
     query: Query
@@ -144,21 +144,21 @@ class RerankRequest(ScoringOptions):
     raw_scores: bool | None = None
 
     @model_validator(mode="after")
-    def _in_one_voice(self) -> Self:
+    def _merge_aliases(self) -> Self:
         if self.raw_scores is not None:
-            self.use_activation = activation(self.use_activation, raw_scores=self.raw_scores)
+            self.use_activation = merge_raw_scores(self.use_activation, raw_scores=self.raw_scores)
         return self
 
 
 class Document(BaseModel):
-    """A document as it was given: its text, and its parts where it came as a content of such."""
+    """A document of the request: its text, and its parts if it has a content of parts."""
 
     text: str | None = None
     multi_modal: Any = None
 
 
 class RerankItem(BaseModel):
-    """A document's place in the request, and its score."""
+    """The index of a document in the request, and its score."""
 
     index: int
     relevance_score: float
@@ -166,7 +166,7 @@ class RerankItem(BaseModel):
 
 
 class RerankResponse(BaseModel):
-    """The documents, best first."""
+    """The documents, most relevant first."""
 
     id: str
     model: str
@@ -175,24 +175,24 @@ class RerankResponse(BaseModel):
     meta: dict[str, Any]
 
 
-class ClassificationRequest(WithoutRemoved, TextOptions, Inputs):
-    """Texts or token ids whose classes are wanted.
+class ClassificationRequest(RefuseRemovedFields, TextOptions, Inputs):
+    """Texts or token ids to classify.
 
     Attributes:
-        use_activation: Whether probabilities are given; else logits.
-        raw_scores: The opposite, as Infinity has it.
+        use_activation: True for probabilities, false for logits.
+        raw_scores: Infinity's opposite of ``use_activation``.
     """
 
     without_effect: ClassVar[frozenset[str]] = frozenset({"cache_salt", "multi_modal_uuids"})
-    refused: ClassVar[Mapping[str, Refused]] = OF_CLASSES
+    unsupported: ClassVar[Mapping[str, UnsupportedField]] = CLASS_FIELDS
 
     use_activation: bool | None = None
     raw_scores: bool | None = None
 
     @model_validator(mode="after")
-    def _in_one_voice(self) -> Self:
+    def _merge_aliases(self) -> Self:
         if self.raw_scores is not None:
-            self.use_activation = activation(self.use_activation, raw_scores=self.raw_scores)
+            self.use_activation = merge_raw_scores(self.use_activation, raw_scores=self.raw_scores)
         return self
 
 
@@ -206,7 +206,7 @@ class ClassificationItem(BaseModel):
 
 
 class ClassificationResponse(BaseModel):
-    """The classes of all texts, in their order."""
+    """The classes of all texts, in the order of the request."""
 
     id: str
     object: Literal["list"] = "list"
@@ -217,25 +217,25 @@ class ClassificationResponse(BaseModel):
 
 
 class LateChunking(BaseModel):
-    """The number of tokens of a chunk."""
+    """Parameters of late chunking: the number of tokens per chunk."""
 
     model_config = ConfigDict(extra="forbid")
 
     chunk_size: Annotated[int, Field(strict=True)]
 
 
-class PoolingRequest(WithoutRemoved, WithInstruction, VectorOptions, Sides, Inputs):
-    """Texts, token ids, conversations, or data of a plugin.
+class PoolingRequest(RefuseRemovedFields, InstructionOptions, VectorOptions, QueryDocumentOptions, Inputs):
+    """Texts, token ids, conversations, or the data of a plugin.
 
     Attributes:
-        data: What only the IO processor plugin of the model reads.
-        task: The pooling task; the model's own where none is given.
-        pool_factor: Of vectors of tokens, how many times fewer they become: those of tokens that mean alike become one.
-        late_chunking_params: Of ``token_embed``: one vector for each chunk of N tokens of a text.
-        extra_kwargs: Options of the task by name, such as those of a plugin's task.
+        data: The data of the model's IO processor plugin.
+        task: The pooling task (default: the model's task).
+        pool_factor: The factor by which the number of token vectors is reduced; similar vectors are merged.
+        late_chunking_params: For ``token_embed``: return one vector for each chunk of N tokens.
+        extra_kwargs: Additional options of the task, such as those of a plugin's task.
     """
 
-    model_config = ConfigDict(json_schema_extra=one_of(("input",), ("messages",), ("data",)))
+    model_config = ConfigDict(json_schema_extra=require_any(("input",), ("messages",), ("data",)))
 
     data: Any = None
     task: str | None = None
@@ -245,8 +245,8 @@ class PoolingRequest(WithoutRemoved, WithInstruction, VectorOptions, Sides, Inpu
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
-        given = [value for value in (self.input, self.messages, self.data) if value is not None]
-        if len(given) != 1:
+        values = [value for value in (self.input, self.messages, self.data) if value is not None]
+        if len(values) != 1:
             message = "exactly one of `input`, `messages` and `data` must be given"
             raise ValueError(message)
         return self
@@ -262,7 +262,7 @@ class PoolingItem(BaseModel):
 
 
 class PoolingResponse(BaseModel):
-    """All results, in the order of the inputs."""
+    """The results, in the order of the inputs."""
 
     id: str
     object: Literal["list"] = "list"
@@ -273,23 +273,23 @@ class PoolingResponse(BaseModel):
 
 
 class TokenizeRequest(Body):
-    """A text, or a conversation, whose tokens are wanted.
+    """A text or a conversation to tokenize.
 
     Attributes:
-        model: The name of the model; the server's first where none is given.
+        model: The name of the model (default: the first model of the server).
         prompt: The text.
-        messages: Instead: a conversation; of its images, the tokens whose places they take.
-        add_special_tokens: Whether special tokens are added; by default to a text, and not to what a template writes.
-        return_token_strs: Whether the tokens are told as text too.
-        add_generation_prompt: Whether the template of a conversation opens an answer; by default it does, unless its
-            last message is left open.
-        continue_final_message: Whether the last message is left open.
-        chat_template: A template; refused, unless the server takes those of requests.
-        chat_template_kwargs: Further variables of the model's template.
-        mm_processor_kwargs: How much smaller images are read than the model was loaded to read them.
+        messages: A conversation, instead of `prompt`; images are represented by placeholder tokens.
+        add_special_tokens: True to add special tokens (default: true for a text, false for a conversation).
+        return_token_strs: True to return the tokens as text too.
+        add_generation_prompt: True if the chat template starts a response of the assistant (default: the opposite of
+            `continue_final_message`).
+        continue_final_message: True if the last message is not closed.
+        chat_template: A chat template; needs `--trust-request-chat-template`.
+        chat_template_kwargs: Additional variables of the chat template.
+        mm_processor_kwargs: Options of images, such as a smaller maximum size.
     """
 
-    model_config = ConfigDict(json_schema_extra=one_of(("prompt",), ("messages",)))
+    model_config = ConfigDict(json_schema_extra=require_any(("prompt",), ("messages",)))
 
     model: str | None = None
     prompt: str | None = None
@@ -314,12 +314,14 @@ class TokenizeRequest(Body):
 
     @property
     def conversation(self) -> Inputs:
-        """The messages as other routes take them."""
-        opens = not self.continue_final_message if self.add_generation_prompt is None else self.add_generation_prompt
+        """The messages in the format of other routes."""
+        add_generation_prompt = self.add_generation_prompt
+        if add_generation_prompt is None:
+            add_generation_prompt = not self.continue_final_message
         return Inputs(
             messages=self.messages,
             add_special_tokens=self.add_special_tokens,
-            add_generation_prompt=opens,
+            add_generation_prompt=add_generation_prompt,
             continue_final_message=self.continue_final_message,
             chat_template=self.chat_template,
             chat_template_kwargs=self.chat_template_kwargs,
@@ -328,7 +330,7 @@ class TokenizeRequest(Body):
 
 
 class TokenizeResponse(BaseModel):
-    """Its tokens."""
+    """The token ids of a text or a conversation."""
 
     count: int
     max_model_len: int
@@ -337,13 +339,13 @@ class TokenizeResponse(BaseModel):
 
 
 class DetokenizeRequest(Body):
-    """Tokens whose text is wanted."""
+    """Token ids to convert to text."""
 
     model: str | None = None
     tokens: list[Annotated[int, Field(ge=0, lt=2**63, strict=True)]]
 
 
 class DetokenizeResponse(BaseModel):
-    """Their text."""
+    """The text of token ids."""
 
     prompt: str

@@ -13,7 +13,7 @@ from millpond_models.testing.bge_m3 import tiny_bge_m3
 
 QUERY, DOCUMENTS = "where is the mill?", ["the old mill.", "snow on the hill, and rain"]
 DIM = 12
-MATCHED = "_matched"  # compares all tokens of two texts
+MATCHED = "_matches"  # compares all tokens of two texts
 
 
 def colbert(folder):

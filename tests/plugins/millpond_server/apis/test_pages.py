@@ -68,7 +68,7 @@ def test_invocations_find_the_route_of_a_body(http):
     assert scores[0]["score"] == pytest.approx(1, abs=1e-5)
     refused = http.post("/invocations", json={"prompt": "tea"})
     assert refused.status_code == 400
-    assert "the body is that of no route" in refused.json()["detail"]
+    assert "the body matches no route" in refused.json()["detail"]
 
 
 def test_the_first_page_lists_models_and_links_that_work(minilm_server):

@@ -9,7 +9,12 @@ import pytest
 from millpond import LLM, PoolingParams
 from millpond.testing.checkpoints import tiny, write_sentence_transformers
 from millpond_server.apis.catalogue import routes as rows
-from millpond_server.apis.common.refused import OF_CLASSES, OF_HIDDEN_STATES, OF_SCORES, OF_VECTORS
+from millpond_server.apis.common.unsupported_fields import (
+    CLASS_FIELDS,
+    HIDDEN_STATE_FIELDS,
+    SCORE_FIELDS,
+    VECTOR_FIELDS,
+)
 
 TEXTS = ["the old mill", "snow on the hill", "a bird"]
 CHAT = "messages add_generation_prompt continue_final_message chat_template chat_template_kwargs media_io_kwargs"
@@ -75,7 +80,7 @@ ROWS = {row.name: row for row in rows()}
 def test_each_is_decided(route, field):
     module, _, name = ROWS[route].request.partition(":")
     model = getattr(import_module(module), name)
-    decided = [field in model.model_fields, field in model.without_effect, field in model.refused]
+    decided = [field in model.model_fields, field in model.without_effect, field in model.unsupported]
     assert decided.count(True) == 1, f"{route} {field}: read, without effect, refused: {decided}"
 
 
@@ -255,7 +260,7 @@ def test_chunks_of_a_document_are_bounded_where_it_is_read_whole(post, path, mod
     post(path, **long)
     refused = post(path, 400, **long, max_chunks_per_doc=1)
     assert refused["error"]["param"] == "max_chunks_per_doc"
-    assert "of pair 1 were cut off" in refused["message"]
+    assert "of pair 1 were removed" in refused["message"]
     assert (
         "max_chunks_per_doc" in post(path, 422 if "infinity" in path else 400, **short, max_chunks_per_doc=0)["message"]
     )
@@ -266,7 +271,7 @@ def test_documents_cut_by_max_tokens_per_doc_have_no_chunks(post):
     for path in ("/v1/rerank", "/infinity/rerank"):
         cut = post(path, **body)["results"][0]["relevance_score"]
         assert cut == pytest.approx(post(path, **{**body, "documents": ["the old"]})["results"][0]["relevance_score"])
-        assert "cut off" in post(path, 400, **body, max_chunks_per_doc=2)["message"]
+        assert "were removed" in post(path, 400, **body, max_chunks_per_doc=2)["message"]
 
 
 def test_the_id_of_a_request_is_that_of_its_answer(post):
@@ -275,4 +280,6 @@ def test_the_id_of_a_request_is_that_of_its_answer(post):
 
 def test_the_page_on_the_server_tells_of_each_that_is_refused():
     page = (Path(__file__).parents[4] / "docs" / "reference" / "server.md").read_text(encoding="utf-8")
-    assert [name for name in {*OF_VECTORS, *OF_SCORES, *OF_CLASSES, *OF_HIDDEN_STATES} if f"`{name}`" not in page] == []
+    assert [
+        name for name in {*VECTOR_FIELDS, *SCORE_FIELDS, *CLASS_FIELDS, *HIDDEN_STATE_FIELDS} if f"`{name}`" not in page
+    ] == []

@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from millpond_server.command.options import AccessOptions, AddressOptions, LimitOptions
+from millpond_server.command.options import LimitOptions, ServerOptions
 from millpond_server.command.settings import settings_of
 
 REFUSED = (
@@ -39,7 +39,7 @@ def trusting(local):
 
 def test_the_option_gives_them_a_second():
     def limits(trusted):
-        return settings_of(AddressOptions(), AccessOptions(trust_request_chat_template=trusted), LimitOptions()).limits
+        return settings_of(ServerOptions(trust_request_chat_template=trusted), LimitOptions()).limits
 
     assert limits(trusted=False).template_seconds == 0
     assert limits(trusted=True).template_seconds == 1

@@ -9,13 +9,13 @@ from typer.main import get_command
 from millpond.compat import vllm
 from millpond_command.cli import CommandError
 from millpond_command.model_arguments import arguments_of, option_of
-from millpond_server.command.options import AccessOptions, AddressOptions, LimitOptions, ModelOptions
+from millpond_server.command.options import LimitOptions, ModelOptions, ServerOptions
 from millpond_server.command.serve import app
 from millpond_server.command.settings import names_of, settings_of
-from millpond_server.command.vllm_options import respell
+from millpond_server.command.vllm_options import translate
 
 COMMAND = get_command(app)
-GROUPS = {group: group() for group in (AddressOptions, ModelOptions, AccessOptions, LimitOptions)}
+GROUPS = {group: group() for group in (ServerOptions, ModelOptions, LimitOptions)}
 
 
 def parsed(*words):
@@ -29,14 +29,14 @@ def parsed(*words):
 
 def arguments(*words):
     """Those of the model that differ from what they are by default."""
-    told = arguments_of(parsed("m", *words)[2])
-    default = arguments_of(ModelOptions())
-    return {name: value for name, value in told.items() if default.get(name) != value}
+    model_arguments = arguments_of(parsed("m", *words)[2])
+    defaults = arguments_of(ModelOptions())
+    return {name: value for name, value in model_arguments.items() if defaults.get(name) != value}
 
 
 def settings(*words, **environment):
-    _, address, _, access, limits = parsed("m", *words)
-    return settings_of(address, access, limits, environment)
+    _, server, _, limits = parsed("m", *words)
+    return settings_of(server, limits, environment)
 
 
 # --- the model --------------------------------------------------------------------------------------------------------
@@ -128,7 +128,7 @@ def test_what_means_nothing_here_is_accepted_with_one_line(capsys):
     ],
 )
 def test_options_of_vllm_are_taken_out_with_their_values(words, told):
-    made = respell(["m", *words.split(), "--port", "1"])
+    made = translate(["m", *words.split(), "--port", "1"])
     assert made.words == ["m", "--port", "1"]
     noted = [
         word for word in made.without_effect if word not in ("--load-format fastsafetensors", "--config-format hf")
@@ -143,12 +143,12 @@ def test_every_option_of_the_table_is_accepted_in_each_of_its_forms():
         words = [argument.option] if argument.form == "flag" else [argument.option, "None"]
         if argument.form == "flag" and argument.neutral is not None:
             words = [f"--no-{argument.option[2:]}"]
-        assert respell(["m", *words, "--port=1"]).words == ["m", "--port=1"], argument
+        assert translate(["m", *words, "--port=1"]).words == ["m", "--port=1"], argument
 
 
 def test_options_that_have_another_name_here_are_renamed():
     words = ["--max-num-queued-tokens", "5", "--shutdown-timeout=2", "m"]
-    assert respell(words).words == ["--max-waiting-tokens", "5", "--drain-timeout=2", "m"]
+    assert translate(words).words == ["--max-waiting-tokens", "5", "--drain-timeout=2", "m"]
 
 
 def test_a_tokenizer_may_be_of_the_revision_of_the_model():
@@ -212,12 +212,12 @@ def test_an_unknown_option_is_an_error():
     ],
 )
 def test_names(words, expected):
-    models, address, *_ = parsed(*words)
-    assert names_of(models, address.served_model_name or ()) == expected
+    models, server, *_ = parsed(*words)
+    assert names_of(models, server.served_model_name or ()) == expected
 
 
 def test_several_models_have_a_name_each():
-    with pytest.raises(CommandError, match="3 names to 2 models: give one to each"):
+    with pytest.raises(CommandError, match="3 names for 2 models; pass one name per model"):
         names_of(["m", "n"], ["a", "b", "c"])
 
 
@@ -292,14 +292,14 @@ def test_what_is_out_of_bounds_is_told_by_the_name_of_the_option(words, message)
 
 def test_a_missing_extra_is_told_with_the_way_out(monkeypatch):
     from millpond.types.extras import install_command
-    from millpond_server.command import settings as typed
+    from millpond_server.command import settings as command_settings
 
-    monkeypatch.setattr(typed, "NEEDED", ("starlette", "no_such_module_at_all"))
+    monkeypatch.setattr(command_settings, "REQUIRED_MODULES", ("starlette", "no_such_module_at_all"))
     with pytest.raises(CommandError, match="needs no_such_module_at_all") as raised:
-        typed.check_extra()
+        command_settings.check_extra()
     assert raised.value.hint == install_command("serve")
 
 
 def test_words_that_are_no_options_stay_where_they_are():
     words = ["a", "--api-key-file", "k", "b", "--host", "h", "--", "-x"]
-    assert respell(words).words == words
+    assert translate(words).words == words

@@ -193,7 +193,7 @@ def test_a_connection_too_many_is_503(local):
 
 def test_idle_connections_make_room_for_others(local, monkeypatch):
     """A client without a key that held as many as there may be kept probes out."""
-    monkeypatch.setattr(connection_module, "IDLE", 0.0)
+    monkeypatch.setattr(connection_module, "REPLACEABLE_AFTER_S", 0.0)
     server = local(limits={"connections": 3})
     held = [server.connect() for _ in range(3)]
     for connection in held:

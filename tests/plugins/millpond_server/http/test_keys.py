@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from millpond_server.http.keys import Keys
+from millpond_server.http.keys import ApiKeys
 
 PUBLIC = {"/live", "/health", "/ready", "/ping"}
 
@@ -87,32 +87,32 @@ def test_models_and_metrics_may_be_public(local):
 def test_a_file_of_keys_is_read_anew_when_it_changes(tmp_path, monkeypatch, caplog):
     from millpond_server.http import keys
 
-    monkeypatch.setattr(keys, "LOOK_EVERY", 0.0)
+    monkeypatch.setattr(keys, "FILE_CHECK_INTERVAL_S", 0.0)
     file = tmp_path / "keys.txt"
     file.write_text("# of the team\nfirst\n\n second \n", encoding="utf-8")
-    ring = keys.Keys(["given"], str(file))
-    assert [ring.take(key) for key in (b"given", b"first", b"second", b"# of the team", b"")] == [True] * 3 + [
+    ring = keys.ApiKeys(["given"], str(file))
+    assert [ring.is_valid(key) for key in (b"given", b"first", b"second", b"# of the team", b"")] == [True] * 3 + [
         False
     ] * 2
     file.write_text("third\n", encoding="utf-8")
     os.utime(file, ns=(time.time_ns(), time.time_ns() + 1_000_000))
-    assert [ring.take(key) for key in (b"given", b"first", b"third")] == [True, False, True]
+    assert [ring.is_valid(key) for key in (b"given", b"first", b"third")] == [True, False, True]
     file.write_text("", encoding="utf-8")
     os.utime(file, ns=(time.time_ns(), time.time_ns() + 2_000_000))
-    assert ring.take(b"third")
+    assert ring.is_valid(b"third")
     file.unlink()
-    assert ring.take(b"third")
-    assert "stay as they are" in caplog.text
+    assert ring.is_valid(b"third")
+    assert "are not changed" in caplog.text
     with pytest.raises(OSError, match=r"keys\.txt"):
-        keys.Keys([], str(file))
+        keys.ApiKeys([], str(file))
 
 
 def test_a_file_without_keys_is_no_open_server(tmp_path):
-    from millpond_server.http.keys import Keys
+    from millpond_server.http.keys import ApiKeys
 
     (tmp_path / "keys").write_text("# none yet\n", encoding="utf-8")
-    with pytest.raises(ValueError, match="holds no key"):
-        Keys([], str(tmp_path / "keys"))
+    with pytest.raises(ValueError, match="contains no API key"):
+        ApiKeys([], str(tmp_path / "keys"))
 
 
 def test_every_key_is_compared_whichever_is_right(monkeypatch):
@@ -120,10 +120,10 @@ def test_every_key_is_compared_whichever_is_right(monkeypatch):
 
     compared = []
     monkeypatch.setattr(keys, "compare_digest", lambda a, b: compared.append((a, b)) or a == b)
-    ring = keys.Keys(["a", "b", "c"])
+    ring = keys.ApiKeys(["a", "b", "c"])
     for key in (b"a", b"c", b"nope"):
         compared.clear()
-        ring.take(key)
+        ring.is_valid(key)
         assert len(compared) == 3
         assert {len(one) for pair in compared for one in pair} == {32}
 
@@ -171,14 +171,14 @@ def test_a_root_path_is_taken_away_wherever_the_proxy_leaves_it(local):
 def test_a_key_file_of_any_editor_holds_the_keys_that_one_sees(tmp_path, content):
     file = tmp_path / "keys.txt"
     file.write_bytes(content)
-    keys = Keys((), str(file))
-    assert keys.take(b"visible")
-    assert keys.take(b"other")
-    assert not keys.take(b"\xef\xbb\xbfvisible")
+    keys = ApiKeys((), str(file))
+    assert keys.is_valid(b"visible")
+    assert keys.is_valid(b"other")
+    assert not keys.is_valid(b"\xef\xbb\xbfvisible")
 
 
 def test_a_key_file_that_is_no_text_is_told(tmp_path):
     file = tmp_path / "keys.txt"
     file.write_bytes(b"key\xff\xfe")
-    with pytest.raises(ValueError, match=r"keys\.txt is not text in UTF-8: invalid start byte at byte 3"):
-        Keys((), str(file))
+    with pytest.raises(ValueError, match=r"keys\.txt is not UTF-8 text: invalid start byte at byte 3"):
+        ApiKeys((), str(file))

@@ -166,7 +166,7 @@ def test_answers_may_stream(server):
 def test_a_stream_that_fails_is_cut_and_one_line_names_its_route(server, caplog):
     with pytest.raises(http.client.IncompleteRead):
         server.request("GET", "/breaks?at=later")
-    (record,) = [record for record in caplog.records if "after its answer had begun" in record.message]
+    (record,) = [record for record in caplog.records if "after the start of its response" in record.message]
     assert "'GET /breaks' of plugin many" in record.message
     assert server.request("GET", "/lines").status == 200
 

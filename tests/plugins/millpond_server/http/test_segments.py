@@ -8,7 +8,7 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from millpond_server.http.connection import MOST_PIPELINED, Connection
+from millpond_server.http.connection import MAX_PIPELINED, Connection
 from millpond_server.runtime.settings import Limits
 
 OFFER = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAEAAEAAAAIAAAAB\r\n"
@@ -110,7 +110,7 @@ async def sent(rng, data, done):
             size = rng.choice([1, 7, 100, 4096, len(data)])
             connection.data_received(data[place : place + size])
             place += size
-            assert len(connection.pipeline) <= MOST_PIPELINED + 2
+            assert len(connection.pipeline) <= MAX_PIPELINED + 2
         if rng.random() < 0.7 or transport.is_paused or place >= len(data):
             await asyncio.sleep(0)
         if place >= len(data) and done(transport.written):

@@ -81,7 +81,7 @@ def test_https_serves_the_same_and_http_is_no_longer_spoken(local, files, trusti
 
 
 def test_a_connection_that_never_encrypts_is_closed(local, files, trusting, monkeypatch):
-    monkeypatch.setattr("millpond_server.runtime.http_server.HANDSHAKE_SECONDS", 0.5)
+    monkeypatch.setattr("millpond_server.runtime.http_server.HANDSHAKE_TIMEOUT_S", 0.5)
     server = local(ssl_certfile=files.both)
     began = time.monotonic()
     with server.connect() as silent:
@@ -113,14 +113,14 @@ def test_faults_of_certificates_are_told_clearly(files, authority, tmp_path):
         ({"ssl_certfile": "/nowhere.pem"}, r"--ssl-certfile '/nowhere.pem' cannot be read: No such file"),
         ({**both, "ssl_keyfile": "/nowhere.pem"}, r"--ssl-keyfile '/nowhere.pem' cannot be read"),
         ({**both, "ssl_keyfile": other.key}, r"the key in '.*' does not belong to the certificate in '.*'"),
-        (both, r"no private key in PEM in '.*': --ssl-keyfile names the file"),
+        (both, r"'.*' contains no PEM private key: pass its file with --ssl-keyfile"),
         ({"ssl_certfile": empty, "ssl_keyfile": files.key}, r"cannot be used"),
         ({**both, "ssl_keyfile": files.locked}, r"MILLPOND_SSL_KEYFILE_PASSWORD, is needed for the key"),
-        ({**both, "ssl_keyfile": files.locked, "ssl_keyfile_password": "x"}, r"does not open the key"),
+        ({**both, "ssl_keyfile": files.locked, "ssl_keyfile_password": "x"}, r"is wrong for the key"),
         ({"ssl_keyfile": files.key}, r"--ssl-keyfile needs --ssl-certfile"),
         ({"ssl_cert_reqs": 2}, r"--ssl-cert-reqs needs --ssl-certfile"),
-        ({"ssl_certfile": files.both, "ssl_cert_reqs": 1}, r"--ssl-ca-certs does not say whose"),
-        ({"ssl_certfile": files.both, "ssl_ca_certs": empty}, r"--ssl-ca-certs '.*' holds no certificates in PEM"),
+        ({"ssl_certfile": files.both, "ssl_cert_reqs": 1}, r"needs --ssl-ca-certs, a file"),
+        ({"ssl_certfile": files.both, "ssl_ca_certs": empty}, r"--ssl-ca-certs '.*' contains no PEM certificates"),
         ({"ssl_certfile": files.both, "ssl_ca_certs": "/nowhere"}, r"--ssl-ca-certs '/nowhere' cannot be read"),
     ]
     for given, told in cases:
@@ -132,18 +132,18 @@ def test_faults_of_certificates_are_told_clearly(files, authority, tmp_path):
 
 
 def test_the_password_may_come_from_the_environment_and_is_never_shown():
-    from millpond_server.command.options import AccessOptions, AddressOptions, LimitOptions
+    from millpond_server.command.options import LimitOptions, ServerOptions
     from millpond_server.command.settings import settings_of
 
     environment = {"MILLPOND_SSL_KEYFILE_PASSWORD": PASSWORD}
-    made = settings_of(AddressOptions(ssl_certfile="a"), AccessOptions(), LimitOptions(), environment)
+    made = settings_of(ServerOptions(ssl_certfile="a"), LimitOptions(), environment)
     assert made.ssl_keyfile_password == PASSWORD
     assert PASSWORD not in repr(made)
-    typed = AddressOptions(ssl_certfile="a", ssl_keyfile_password="typed")
-    assert settings_of(typed, AccessOptions(), LimitOptions(), environment).ssl_keyfile_password == "typed"
-    assert settings_of(AddressOptions(), AccessOptions(), LimitOptions(), environment).ssl_keyfile_password is None
+    typed = ServerOptions(ssl_certfile="a", ssl_keyfile_password="typed")
+    assert settings_of(typed, LimitOptions(), environment).ssl_keyfile_password == "typed"
+    assert settings_of(ServerOptions(), LimitOptions(), environment).ssl_keyfile_password is None
     with pytest.raises(CommandError, match=r"--ssl-cert-reqs 3: input should be less than or equal to 2"):
-        settings_of(AddressOptions(ssl_cert_reqs=3), AccessOptions(), LimitOptions(), {})
+        settings_of(ServerOptions(ssl_cert_reqs=3), LimitOptions(), {})
 
 
 @pytest.mark.slow

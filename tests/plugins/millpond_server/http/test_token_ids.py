@@ -23,7 +23,7 @@ def test_each_client_is_warned_of_once(local, caplog):
 
 
 def test_of_clients_beyond_number_only_some_are_told_of(local, caplog, monkeypatch):
-    monkeypatch.setattr("millpond_server.http.token_ids.MOST", 3)
+    monkeypatch.setattr("millpond_server.http.token_ids.MAX_LOGGED_CLIENTS", 3)
     with local().client() as client:
         for number in range(6):
             client.post("/v1/embeddings", json={"input": [5]}, headers={"user-agent": f"client {number}"})

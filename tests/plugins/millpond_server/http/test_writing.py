@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from millpond_server.http import json_stream as writing
 from millpond_server.http.array_encoding import Base64, to_base64
-from millpond_server.http.json_stream import JSON_OPTIONS, SLICE, SLICE_VALUES, as_json, json_response, slices
+from millpond_server.http.json_stream import JSON_OPTIONS, SLICE_ITEMS, SLICE_VALUES, as_json, json_response, slices
 
 LEAVES = st.one_of(st.none(), st.booleans(), st.integers(-(2**53), 2**53), st.text(max_size=5))
 VALUES = st.recursive(
@@ -24,7 +24,9 @@ def test_whatever_it_is_it_is_what_orjson_writes(value):
     assert asyncio.run(as_json(value)) == orjson.dumps(value, option=JSON_OPTIONS)
 
 
-@pytest.mark.parametrize("count", [0, 1, SLICE - 1, SLICE, SLICE + 1, 2 * SLICE, 5 * SLICE + 7])
+@pytest.mark.parametrize(
+    "count", [0, 1, SLICE_ITEMS - 1, SLICE_ITEMS, SLICE_ITEMS + 1, 2 * SLICE_ITEMS, 5 * SLICE_ITEMS + 7]
+)
 def test_vectors_are_written_the_same_in_slices(count):
     rows = list(np.random.default_rng(0).standard_normal((count, 7)).astype(np.float32))
     items = [{"index": place, "embedding": row} for place, row in enumerate(rows)]
@@ -72,7 +74,7 @@ async def stays():
 
 
 def test_what_is_left_of_a_large_answer_is_not_written_for_a_client_that_is_gone(monkeypatch):
-    monkeypatch.setattr(writing, "STREAMED_BYTES", 1000)
+    monkeypatch.setattr(writing, "STREAM_ABOVE_BYTES", 1000)
     messages = []
 
     async def goes():
@@ -90,7 +92,7 @@ def test_what_is_left_of_a_large_answer_is_not_written_for_a_client_that_is_gone
 
 
 def test_a_large_answer_is_sent_in_parts_and_a_small_one_with_its_length(monkeypatch):
-    monkeypatch.setattr(writing, "STREAMED_BYTES", 100_000)
+    monkeypatch.setattr(writing, "STREAM_ABOVE_BYTES", 100_000)
 
     async def sent(value):
         messages = []
@@ -124,7 +126,7 @@ def test_others_are_served_meanwhile():
 
         turns, done = [], asyncio.Event()
         task = asyncio.ensure_future(other())
-        await as_json({"data": [np.zeros(4, dtype=np.float32)] * (10 * SLICE)})
+        await as_json({"data": [np.zeros(4, dtype=np.float32)] * (10 * SLICE_ITEMS)})
         done.set()
         await task
         return len(turns)

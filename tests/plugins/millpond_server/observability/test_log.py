@@ -46,7 +46,7 @@ def test_all_lines_are_written_in_their_order(monkeypatch):
     for number in range(1000):
         log.write({**FIELDS, "id": number})
         if number == 500:
-            time.sleep(3 * log_queue.GATHER_SECONDS)
+            time.sleep(3 * log_queue.GATHER_S)
     log.close()
     lines = written.getvalue().splitlines()
     assert [int(line.rpartition("=")[2]) for line in lines] == list(range(1000))

@@ -46,7 +46,7 @@ def test_the_command_says_where_its_metrics_are(folder, serving):
 
 
 def test_the_port_of_the_server_itself_is_refused():
-    with pytest.raises(ValueError, match="--metrics-port 8000 is the port of the server itself"):
+    with pytest.raises(ValueError, match="--metrics-port 8000 is the port of the API"):
         bind(Settings(metrics_port=8000))
     sockets = bind(Settings(port=0, metrics_port=0, host="127.0.0.1"))
     sockets.api.close()

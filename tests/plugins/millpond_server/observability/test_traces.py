@@ -13,8 +13,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from millpond_server.observability.traces import exporters_of, tracing_of
 from millpond_server.observability.tracing import Tracing
+from millpond_server.observability.tracing_config import exporters_of, tracing_of
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 STAGES = ["tokenise", "queue", "compute", "finish", "encode"]
@@ -31,9 +31,9 @@ def spans():
 def traced(local, spans):
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(spans))
-    server = local(traces=Tracing(provider))
+    server = local(tracing=Tracing(provider))
     yield server
-    server.state.traces.close()
+    server.state.tracing.close()
 
 
 def embed(client, text="a boat", **more):
@@ -148,16 +148,16 @@ def test_the_standard_variables_say_what_is_exported(environment, names):
 
 def test_what_is_not_installed_is_told_and_no_reason_not_to_serve(monkeypatch, caplog):
     assert tracing_of({"OTEL_TRACES_EXPORTER": "zipkin"}) is None
-    assert "the exporter 'zipkin' is not installed; there are: console, otlp_proto_http" in caplog.text
-    monkeypatch.setattr("millpond_server.observability.traces.find_spec", lambda _: None)
+    assert "the exporter 'zipkin' is not installed. Available: console, otlp_proto_http" in caplog.text
+    monkeypatch.setattr("millpond_server.observability.tracing_config.find_spec", lambda _: None)
     assert tracing_of({"OTEL_TRACES_EXPORTER": "console"}) is None
-    assert "no traces, though the environment asks for them: pip install" in caplog.text
+    assert "tracing is enabled, but OpenTelemetry is not installed: pip install" in caplog.text
 
 
 LIGHT = """
 import sys
 import millpond_server.runtime.server, millpond_server.http.middleware, millpond_server.http.endpoint
-from millpond_server.observability.traces import tracing_of
+from millpond_server.observability.tracing_config import tracing_of
 assert tracing_of({}) is None
 print([name for name in sys.modules if name.startswith("opentelemetry")])
 """

@@ -8,7 +8,7 @@ import time
 import orjson
 import pytest
 
-from millpond_server.runtime.admission import has_more_tokens
+from millpond_server.runtime.admission import exceeds_tokens
 
 MINILM = "all-MiniLM-L6-v2"
 PATIENCE = 60
@@ -48,11 +48,11 @@ def eventually(check):
     ],
 )
 def test_the_tokens_of_a_body_are_guessed(body, expected):
-    assert has_more_tokens(body, 512, longest=8192) is expected
+    assert exceeds_tokens(body, 512, max_text_tokens=8192) is expected
 
 
 def test_a_long_text_is_no_more_than_what_is_left_of_it():
-    assert not has_more_tokens({"input": "a boat " * 10_000}, 512, longest=256)
+    assert not exceeds_tokens({"input": "a boat " * 10_000}, 512, max_text_tokens=256)
 
 
 def test_guessing_is_cheap():
@@ -60,7 +60,7 @@ def test_guessing_is_cheap():
     times = []
     for _ in range(5):
         began = time.perf_counter()
-        assert not has_more_tokens(body, 1_000_000, longest=256)
+        assert not exceeds_tokens(body, 1_000_000, max_text_tokens=256)
         times.append(time.perf_counter() - began)
     assert min(times) < 0.05
 
@@ -98,7 +98,7 @@ def test_a_request_takes_the_lane_of_its_size_unless_it_says_which(
 def test_a_lane_that_there_is_none_of_is_refused(local):
     with local().client() as client:
         answered = client.post("/v1/embeddings", json={"input": "a"}, headers={"x-millpond-lane": "fast"})
-    assert (answered.status_code, "interactive, bulk" in answered.text) == (400, True)
+    assert (answered.status_code, "interactive, batch" in answered.text) == (400, True)
 
 
 def test_behind_a_flood_a_question_waits_for_the_batch_that_runs_and_no_other(local, watch, gate, pool):

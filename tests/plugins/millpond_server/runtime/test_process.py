@@ -88,7 +88,7 @@ def test_it_says_what_it_serves_on_stderr_and_where_on_stdout(minilm_server):
     told = "".join(minilm_server.lines)
     row = next(line for line in minilm_server.lines if line.startswith(f"  {MINILM}  "))
     assert re.search(r"embed, token_embed.*  cpu  +float32  .*attention\.\w+.*  256  +[\d,]+", row)
-    assert "API key  none: whoever reaches it may use it" in told
+    assert "API key  none: any client that can connect is served" in told
     assert f"{minilm_server.address}/v1/embeddings" in told
 
 
@@ -153,7 +153,7 @@ def test_routes_of_a_plugin_are_mounted_when_named_and_a_dead_engine_ends_the_pr
         began = time.monotonic()
         assert running.process.wait(PATIENCE) == 70
         assert time.monotonic() - began < 20
-    assert any("has died of KeyboardInterrupt" in line for line in running.lines)
+    assert any("crashed with KeyboardInterrupt" in line for line in running.lines)
     assert any("--engine-restart is deprecated and has no effect" in line for line in running.lines)
 
 
@@ -161,7 +161,9 @@ def test_a_plugin_that_brings_no_routes_is_told(registry):
     from millpond_server.runtime.application import mounted
     from millpond_server.runtime.settings import Settings
 
-    with pytest.raises(ValueError, match=r"--routes nobody: that plugin brings no routes; these do: .*server"):
+    with pytest.raises(
+        ValueError, match=r"--routes nobody: unknown plugin, or it provides no routes\. Available: .*server"
+    ):
         next(mounted(registry, None, Settings(routes=("nobody",))))
 
 

@@ -194,7 +194,7 @@ def test_many_large_bodies_at_a_time_are_refused_before_they_fill_the_memory(loc
     for connection in held:
         connection.sendall(HEAD + b"content-length: 100000\r\n\r\n" + b" " * 99_990)
     end = time.monotonic() + 30
-    while server.state.intake.held < 8 * 99_990:
+    while server.state.body_memory.held < 8 * 99_990:
         assert time.monotonic() < end
         time.sleep(0.01)
     with server.connect() as connection:
@@ -205,7 +205,7 @@ def test_many_large_bodies_at_a_time_are_refused_before_they_fill_the_memory(loc
         assert client.post("/v1/embeddings", json={"input": "a boat"}).status_code == 200
     for connection in held:
         connection.close()
-    while server.state.intake.held:
+    while server.state.body_memory.held:
         assert time.monotonic() < end
         time.sleep(0.01)
 
@@ -221,7 +221,7 @@ def test_large_bodies_count_while_they_are_served_and_small_ones_do_not(local, g
     for thread in threads:
         thread.start()
     end = time.monotonic() + 30
-    while server.state.intake.held < 8 * 90_000:
+    while server.state.body_memory.held < 8 * 90_000:
         assert time.monotonic() < end
         time.sleep(0.01)
     assert door.post(large)[1] == 503
@@ -233,4 +233,4 @@ def test_large_bodies_count_while_they_are_served_and_small_ones_do_not(local, g
     for thread in (*threads, small):
         thread.join(30)
     assert found == [200] * 9
-    assert server.state.intake.held == 0
+    assert server.state.body_memory.held == 0

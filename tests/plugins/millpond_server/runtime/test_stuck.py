@@ -94,7 +94,7 @@ def test_a_thread_of_an_io_processor_that_hangs_is_told_of_and_not_waited_for(st
         assert running.process.wait(PATIENCE) == 0
     told = "".join(running.lines)
     assert "an IO processor of tiny hangs: millpond-render" in told
-    assert "hangs and is left behind: it is in" in told
+    assert "hangs and is abandoned: it is in" in told
     assert "wait_for_ever" in told
 
 
@@ -115,10 +115,10 @@ def test_an_engine_that_dies_while_another_batch_runs_ends_the_process(stuck):
         began = time.monotonic()
         with running.client() as client:
             assert client.post("/v1/embeddings", json=DEADLY).status_code == 503
-        assert "it has died" in until_health_is(503, running)
+        assert "its engine crashed" in until_health_is(503, running)
         assert running.process.wait(PATIENCE) == 70
         assert time.monotonic() - began < 8  # 10 s were waited for the batch
-    assert any("has died of KeyboardInterrupt" in line for line in running.lines)
+    assert any("crashed with KeyboardInterrupt" in line for line in running.lines)
 
 
 def test_threads_that_work_are_told_from_idle_ones():

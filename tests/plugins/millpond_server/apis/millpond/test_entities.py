@@ -64,4 +64,4 @@ def test_what_cannot_be_served_is_refused(post, asked, said):
 
 
 def test_the_route_of_bare_results_has_numbers_alone(post):
-    assert "POST /entities gives them" in json.dumps(post("/pooling", 400, input="a", task="entities"))
+    assert "POST /entities returns them" in json.dumps(post("/pooling", 400, input="a", task="entities"))

@@ -10,7 +10,7 @@ import pytest
 from millpond import IOProcessor
 from millpond.plugin.manager import PluginManager
 from millpond.plugin.specs import IOProcessorSpec
-from millpond_server.apis.vllm.plugin_output import accepted
+from millpond_server.apis.vllm.plugin_output import accept_qualities
 from millpond_server.testing import running_server
 
 pytestmark = pytest.mark.filterwarnings("ignore:the IO processor:DeprecationWarning")  # of the old contract
@@ -130,4 +130,4 @@ def test_what_json_has_no_form_for_is_an_error_in_the_log(server, caplog):
     ],
 )
 def test_accept_is_read_with_its_qualities(header, expected):
-    assert accepted(header) == expected
+    assert accept_qualities(header) == expected

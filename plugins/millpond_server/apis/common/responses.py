@@ -1,4 +1,4 @@
-"""Answers that several APIs share: a list of items with the model and the tokens that were read."""
+"""Response bodies that several APIs share."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,14 +7,14 @@ from millpond_server.apis.openai.schemas import usage_of
 from millpond_server.http.call import Call
 
 
-def data_answer(call: Call, prefix: str, data: Sequence[Any], outputs: Sequence[Any]) -> dict[str, Any]:
-    """Return an answer with items under ``data``.
+def data_response(call: Call, prefix: str, data: Sequence[Any], outputs: Sequence[Any]) -> dict[str, Any]:
+    """Return a response body with a list of items under ``data``, the model, and the token usage.
 
     Args:
         call: The call.
-        prefix: The beginning of the answer's id.
+        prefix: The prefix of the response's id.
         data: The items.
-        outputs: The outputs that they are made of, which know their number of tokens.
+        outputs: The outputs of the prompts, which contain their numbers of tokens.
     """
     return {
         "id": call.id(prefix),
