@@ -15,7 +15,7 @@ from millpond import AsyncLLM
 from millpond.plugin.manager import PluginManager, get_plugin_manager
 from millpond_server.runtime.models import Models, ServedModel
 from millpond_server.runtime.server import Server, build_server
-from millpond_server.runtime.settings import Settings
+from millpond_server.runtime.settings import validated
 from millpond_server.runtime.sockets import Sockets, bind
 
 START_TIMEOUT_S = 60.0
@@ -114,7 +114,7 @@ def running_server(
         settings: Other settings of the server, such as ``{"limits": {"body_bytes": 1024}}``.
     """
     manager = plugins or get_plugin_manager()
-    server_settings = Settings.model_validate(
+    server_settings = validated(
         {"port": 0, "log_format": "off", "routes": tuple(routes), "api_keys": tuple(api_keys), **(settings or {})}
     )
     model_arguments = {"num_workers": 1, **(arguments or {})}

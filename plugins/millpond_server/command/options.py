@@ -1,10 +1,9 @@
 """Options of ``millpond serve``: options of the models, and those declared in ``Settings`` and ``Limits``."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel
 from typer.models import OptionInfo
 
 from millpond_command.declare import option
@@ -14,10 +13,12 @@ from millpond_server.runtime.settings import Limits, Settings
 T = TypeVar("T")
 
 
-def declared_options(settings: type[BaseModel]) -> dict[str, OptionInfo]:
+def declared_options(settings: type) -> dict[str, OptionInfo]:
     """Return the options that are declared on the fields of a settings class, by field name."""
-    fields = settings.model_fields.items()
-    return {name: item for name, field in fields for item in field.metadata if isinstance(item, OptionInfo)}
+    hints = get_type_hints(settings, include_extras=True).items()
+    return {
+        name: item for name, hint in hints for item in getattr(hint, "__metadata__", ()) if isinstance(item, OptionInfo)
+    }
 
 
 def option_name(option: OptionInfo) -> str:
@@ -25,29 +26,30 @@ def option_name(option: OptionInfo) -> str:
     return next(name for name in (option.default, *(option.param_decls or ())) if isinstance(name, str))
 
 
-def options_of(settings: type[BaseModel]) -> Callable[[type[T]], type[T]]:
+def options_of(settings: Any) -> Callable[[type[T]], type[T]]:
     """Make a dataclass of a class: the options declared on a settings class, then the class's own fields."""
 
     def decorate(cls: type[T]) -> type[T]:
-        options = declared_options(settings)
-        fields = {name: settings.model_fields[name] for name in options}
-        types = {name: _option_type(field.annotation) for name, field in fields.items()}
-        own_fields = vars(cls).get("__annotations__", {})
-        cls.__annotations__ = {name: Annotated[types[name], options[name]] for name in options} | own_fields
-        for name, field in fields.items():
-            setattr(cls, name, field.default or None if types[name] == list[str] | None else field.default)
+        options, types = declared_options(settings), get_type_hints(settings)
+        other_fields = vars(cls).get("__annotations__", {})
+        cls.__annotations__ = {
+            name: Annotated[_option_type(types[name]), option] for name, option in options.items()
+        } | other_fields
+        for field in fields(settings):
+            if field.name in options:
+                setattr(cls, field.name, None if field.default == () else field.default)
         return dataclass(frozen=True, kw_only=True)(cls)
 
     return decorate
 
 
-def _option_type(annotation: Any) -> Any:
+def _option_type(field_type: Any) -> Any:
     """Return the type that typer converts an option to, for the type of a field."""
-    if get_origin(annotation) is tuple:
+    if get_origin(field_type) is tuple:
         return list[str] | None
-    if get_origin(annotation) is Literal:
-        return type(get_args(annotation)[0])
-    return annotation
+    if get_origin(field_type) is Literal:
+        return type(get_args(field_type)[0])
+    return field_type
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,17 +3,17 @@
 import json
 import os
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import fields
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from millpond.types.extras import install_command
 from millpond_command.cli import USAGE, CommandError
+from millpond_server.command.options import LimitOptions, ServerOptions, declared_options, option_name
+from millpond_server.runtime.settings import Limits, Settings, validated
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
-
-    from millpond_server.command.options import LimitOptions, ServerOptions
-    from millpond_server.runtime.settings import Settings
 
 REQUIRED_MODULES = ("starlette", "uvicorn", "orjson", "prometheus_client")
 KEYFILE_VARIABLE = "MILLPOND_SSL_KEYFILE_PASSWORD"
@@ -49,19 +49,16 @@ def names_of(models: Sequence[str], names: Sequence[str]) -> list[tuple[str, ...
     return [(name,) for name in names]
 
 
-def settings_of(
-    server: "ServerOptions", limits: "LimitOptions", environment: Mapping[str, str] = os.environ
-) -> "Settings":
+def settings_of(server: ServerOptions, limits: LimitOptions, environment: Mapping[str, str] = os.environ) -> Settings:
     """Return the settings of the server. Options that are not passed keep the defaults of ``Settings``.
 
     Raises:
         CommandError: If a value is invalid.
     """
-    from pydantic import ValidationError  # noqa: PLC0415  not needed where the extra is missing
+    from pydantic import ValidationError  # noqa: PLC0415  --help does not need it
 
-    from millpond_server.runtime.settings import Settings  # noqa: PLC0415
-
-    values = _passed(server, Settings.model_fields) | _from_environment(server, environment)
+    names = {field.name for field in fields(Settings)}
+    values = _passed(server, names) | _from_environment(server, environment)
     values["limits"] = _passed(limits, vars(limits))
     if server.trust_request_chat_template:
         values["limits"]["template_seconds"] = TEMPLATE_CPU_SECONDS
@@ -70,7 +67,7 @@ def settings_of(
     if "root_path" in values:
         values["root_path"] = values["root_path"].rstrip("/")
     try:
-        return Settings(**values)
+        return validated(values)
     except ValidationError as error:
         raise _command_error(error) from error
 
@@ -81,7 +78,7 @@ def _passed(options: object, names: Collection[str]) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
-def _from_environment(server: "ServerOptions", environment: Mapping[str, str]) -> dict[str, Any]:
+def _from_environment(server: ServerOptions, environment: Mapping[str, str]) -> dict[str, Any]:
     """Return the secrets that are in environment variables and not on the command line."""
     options, values = vars(server), dict[str, Any]()
     keys = [environment[name] for name in API_KEY_VARIABLES if environment.get(name)]
@@ -94,9 +91,6 @@ def _from_environment(server: "ServerOptions", environment: Mapping[str, str]) -
 
 def _command_error(error: "ValidationError") -> CommandError:
     """Return the first validation error with the name of the option, and without secrets."""
-    from millpond_server.command.options import declared_options, option_name  # noqa: PLC0415
-    from millpond_server.runtime.settings import Limits, Settings  # noqa: PLC0415
-
     first = error.errors(include_url=False)[0]
     *_, field = (part for part in first["loc"] if isinstance(part, str))
     option = option_name((declared_options(Settings) | declared_options(Limits))[field])

@@ -24,7 +24,7 @@ from millpond_server.runtime.ending import exit_now, log_hanging_threads
 from millpond_server.runtime.engine_monitor import EngineMonitor
 from millpond_server.runtime.http_server import FLUSH_TIMEOUT_S, HttpServer
 from millpond_server.runtime.models import Models
-from millpond_server.runtime.settings import Settings
+from millpond_server.runtime.settings import Settings, validated
 from millpond_server.runtime.sockets import Sockets
 from millpond_server.runtime.state import State
 from millpond_server.runtime.warm_up import warm_up
@@ -51,6 +51,7 @@ def build_server(
         ValueError: If a route is invalid, a plugin of ``settings.routes`` provides no routes, or the file with the API
             keys contains no key.
     """
+    settings = validated(settings)
     registry = registry or get_plugin_manager().registry
     keys = ApiKeys(settings.api_keys, settings.api_key_file)
     state = State(settings, models, tracing)

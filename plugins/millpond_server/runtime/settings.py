@@ -1,17 +1,41 @@
-"""Settings of a server: addresses, keys and limits, with the command-line option of each. Independent of models."""
+"""Settings of a server: addresses, keys and limits, with the command-line option of each.
 
-from typing import Annotated, Literal
+The help of `millpond serve` is built from this module, so it must not import pydantic, which takes long to import.
+"""
 
-from pydantic import BaseModel, ConfigDict, Field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Annotated, Any, ClassVar, Literal
 
 from millpond_command.declare import option
 
 KIBIBYTE, MEBIBYTE = 2**10, 2**20
 SERVER, ACCESS, LIMITS = "Server", "Access", "Limits"  # the headings of options in the help of `millpond serve`
-HOST_NAME = r"^(\*|(\*\.)?[A-Za-z0-9_-][A-Za-z0-9._-]*)$"
+HOST_NAME_PATTERN = r"^(\*|(\*\.)?[A-Za-z0-9_-][A-Za-z0-9._-]*)$"
+ROOT_PATH_PATTERN = r"^(/[^/?#\s]+)*$"
+VALIDATION_CONFIG = {"extra": "forbid", "revalidate_instances": "always"}
 
 
-class Limits(BaseModel):
+class Constraint:
+    """A constraint of a field, which pydantic validates: `ge`, `gt`, `le`, `min_length` or `pattern`."""
+
+    def __init__(self, **bounds: object) -> None:
+        self._bounds = bounds
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        """Return the schema of the field's type with the constraint."""
+        return {**handler(source), **self._bounds}
+
+
+Count = Annotated[int, Constraint(ge=1)]
+Port = Annotated[int, Constraint(ge=0, le=65535)]
+Seconds = Annotated[float, Constraint(ge=0)]
+PositiveSeconds = Annotated[float, Constraint(gt=0)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
     """Limits on requests, connections and waiting. The attributes listed here have no command-line option.
 
     Attributes:
@@ -24,30 +48,27 @@ class Limits(BaseModel):
         template_seconds: Maximum CPU time of the chat templates that a request contains; 0 refuses them.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    __pydantic_config__: ClassVar[Mapping[str, str]] = VALIDATION_CONFIG
 
     body_bytes: Annotated[
-        int,
-        Field(ge=1),
+        Count,
         option(LIMITS, "--max-body-bytes", metavar="N", help="Maximum size of a request body in bytes."),
     ] = 32 * MEBIBYTE
     inputs: Annotated[
-        int, Field(ge=1), option(LIMITS, "--max-inputs", metavar="N", help="Maximum number of inputs in a request.")
+        Count, option(LIMITS, "--max-inputs", metavar="N", help="Maximum number of inputs in a request.")
     ] = 2048
     tokens: Annotated[
-        int, Field(ge=1), option(LIMITS, "--max-tokens", metavar="N", help="Maximum number of tokens in a request.")
+        Count, option(LIMITS, "--max-tokens", metavar="N", help="Maximum number of tokens in a request.")
     ] = 300_000
     documents: Annotated[
-        int,
-        Field(ge=1),
+        Count,
         option(LIMITS, "--max-documents", metavar="N", help="Maximum number of documents in a rerank request."),
     ] = 1024
     images: Annotated[
-        int, Field(ge=1), option(LIMITS, "--max-images", metavar="N", help="Maximum number of images in a request.")
+        Count, option(LIMITS, "--max-images", metavar="N", help="Maximum number of images in a request.")
     ] = 8
     queue_wait: Annotated[
-        float,
-        Field(gt=0),
+        PositiveSeconds,
         option(
             LIMITS,
             "--max-queue-wait",
@@ -55,20 +76,18 @@ class Limits(BaseModel):
             help="Refuse requests whose predicted wait is longer than this.",
         ),
     ] = 10.0
-    header_bytes: Annotated[int, Field(ge=1)] = 32 * KIBIBYTE
-    headers: Annotated[int, Field(ge=1)] = 100
-    header_seconds: Annotated[float, Field(gt=0)] = 5.0
-    body_seconds: Annotated[float, Field(gt=0)] = 30.0
-    unread_seconds: Annotated[float, Field(gt=0)] = 30.0
-    idle_seconds: Annotated[int, Field(ge=1)] = 65
+    header_bytes: Count = 32 * KIBIBYTE
+    headers: Count = 100
+    header_seconds: PositiveSeconds = 5.0
+    body_seconds: PositiveSeconds = 30.0
+    unread_seconds: PositiveSeconds = 30.0
+    idle_seconds: Count = 65
     connections: Annotated[
-        int,
-        Field(ge=1),
+        Count,
         option(LIMITS, "--max-connections", metavar="N", help="Maximum number of open connections."),
     ] = 1024
     drain_delay: Annotated[
-        float,
-        Field(ge=0),
+        Seconds,
         option(
             LIMITS,
             "--drain-delay",
@@ -77,8 +96,7 @@ class Limits(BaseModel):
         ),
     ] = 0.0
     drain_seconds: Annotated[
-        float,
-        Field(ge=0),
+        Seconds,
         option(
             LIMITS,
             "--drain-timeout",
@@ -86,10 +104,9 @@ class Limits(BaseModel):
             help="Time that running requests may take after that before they are cancelled.",
         ),
     ] = 30.0
-    template_seconds: Annotated[float, Field(ge=0)] = 0.0
+    template_seconds: Seconds = 0.0
     request_seconds: Annotated[
-        float | None,
-        Field(gt=0),
+        PositiveSeconds | None,
         option(
             LIMITS,
             "--request-timeout",
@@ -98,8 +115,7 @@ class Limits(BaseModel):
         ),
     ] = None
     hang_seconds: Annotated[
-        float,
-        Field(gt=0),
+        PositiveSeconds,
         option(
             LIMITS,
             "--hang-timeout",
@@ -108,8 +124,7 @@ class Limits(BaseModel):
         ),
     ] = 10.0
     quarantine_seconds: Annotated[
-        float,
-        Field(ge=0),
+        Seconds,
         option(
             LIMITS,
             "--quarantine",
@@ -119,17 +134,17 @@ class Limits(BaseModel):
     ] = 60.0
 
 
-class Settings(BaseModel):
+@dataclass(frozen=True, kw_only=True)
+class Settings:
     """Settings of a server."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    __pydantic_config__: ClassVar[Mapping[str, str]] = VALIDATION_CONFIG
 
     host: Annotated[
         str, option(SERVER, "--host", metavar="ADDRESS", help="Address to listen on; 0.0.0.0 for all interfaces.")
     ] = "127.0.0.1"
     port: Annotated[
-        int,
-        Field(ge=0, le=65535),
+        Port,
         option(SERVER, "--port", metavar="PORT", help="Port to listen on; 0 for a free one."),
     ] = 8000
     uds: Annotated[
@@ -147,9 +162,8 @@ class Settings(BaseModel):
     ] = None
     ssl_keyfile_password: Annotated[
         str | None,
-        Field(repr=False),
         option(SERVER, "--ssl-keyfile-password", metavar="PASSWORD", help="Password of an encrypted private key."),
-    ] = None
+    ] = field(default=None, repr=False)
     ssl_ca_certs: Annotated[
         str | None,
         option(
@@ -161,7 +175,7 @@ class Settings(BaseModel):
     ] = None
     ssl_cert_reqs: Annotated[
         int,
-        Field(ge=0, le=2),
+        Constraint(ge=0, le=2),
         option(
             SERVER,
             "--ssl-cert-reqs",
@@ -170,8 +184,7 @@ class Settings(BaseModel):
         ),
     ] = 0
     metrics_port: Annotated[
-        int | None,
-        Field(ge=0, le=65535),
+        Port | None,
         option(
             SERVER,
             "--metrics-port",
@@ -185,7 +198,7 @@ class Settings(BaseModel):
     ] = None
     root_path: Annotated[
         str,
-        Field(pattern=r"^(/[^/?#\s]+)*$"),
+        Constraint(pattern=ROOT_PATH_PATTERN),
         option(SERVER, "--root-path", metavar="PATH", help="Path prefix under which a proxy serves this server."),
     ] = ""
     routes: Annotated[
@@ -197,10 +210,9 @@ class Settings(BaseModel):
         option(SERVER, "--log-format", metavar="FORMAT", help="Format of the access log on stderr: text, json or off."),
     ] = "text"
     api_keys: Annotated[
-        tuple[Annotated[str, Field(min_length=1)], ...],
-        Field(repr=False),
+        tuple[Annotated[str, Constraint(min_length=1)], ...],
         option(ACCESS, "--api-key", metavar="KEY", help="API key required from clients. Repeatable."),
-    ] = ()
+    ] = field(default=(), repr=False)
     api_key_file: Annotated[
         str | None,
         option(
@@ -225,7 +237,7 @@ class Settings(BaseModel):
         ),
     ] = False
     allowed_hosts: Annotated[
-        tuple[Annotated[str, Field(pattern=HOST_NAME)], ...],
+        tuple[Annotated[str, Constraint(pattern=HOST_NAME_PATTERN)], ...],
         option(
             ACCESS,
             "--allowed-host",
@@ -248,4 +260,23 @@ class Settings(BaseModel):
             LIMITS, "--overload-status", metavar="STATUS", help="Status of requests refused for overload: 503 or 429."
         ),
     ] = 503
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
+
+
+def validated(settings: Settings | Mapping[str, Any]) -> Settings:
+    """Return checked settings.
+
+    Args:
+        settings: The settings, or their values by name.
+
+    Raises:
+        pydantic.ValidationError: If a value is invalid or a name is unknown.
+    """
+    return _validator()(settings)
+
+
+@cache
+def _validator() -> Callable[[Settings | Mapping[str, Any]], Settings]:
+    from pydantic import TypeAdapter  # noqa: PLC0415  see the module's docstring
+
+    return TypeAdapter(Settings).validate_python
