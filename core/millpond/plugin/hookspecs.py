@@ -1,8 +1,8 @@
-"""The hooks by which a plugin says what it brings. All are generators of records, take nothing, and are asked once.
+"""The hooks in which a plugin declares its components: functions without arguments that yield records, called once.
 
-A plugin is a module, named by an entry point of the group ``millpond``, that implements some of these functions under
-``@hookimpl``. It imports nothing but this module and ``millpond.plugin.specs``: a record's target is an import string,
-so what it names costs nothing until it is used.
+A plugin is a module, named by an entry point of the group ``millpond``, that implements some of these functions with
+``@hookimpl``. It imports only this module and ``millpond.plugin.specs``: the target of a record is an import string, so
+the component is not imported until it is used.
 """
 
 from collections.abc import Iterable
@@ -28,10 +28,10 @@ from millpond.plugin.specs import (
 )
 
 PROJECT: Final = "millpond"
-"""The name under which pluggy knows us, and the group of our entry points."""
+"""The name of the project in pluggy, and the group of entry points."""
 
 API_VERSION: Final = 1
-"""Raised when a hook or a field is taken away or changes its meaning, never when one is added."""
+"""Increased when a hook or a field is removed or changes its meaning, not when one is added."""
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
@@ -39,12 +39,11 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @hookspec
 def register_tasks() -> Iterable[TaskSpec]:
-    """Say which pooling tasks this plugin adds.
+    """Declare pooling tasks.
 
-    A task is what callers ask for: ``LLM.encode(..., pooling_task="embed")``. Its record names the IO processor that
-    stands between caller and model, the type of the output, and the pooling type and activation of models for which
-    neither the user nor the checkpoint says any. Few plugins need one: under the task ``"plugin"`` an IO processor
-    takes and gives whatever it likes.
+    Callers request a task by name: ``LLM.encode(..., pooling_task="embed")``. Its record names the IO processor between
+    callers and the model, the type of the output, and the default pooling type and activation. Few plugins need a task:
+    with the task ``"plugin"``, an IO processor may read and return any value.
 
     Example::
 
@@ -61,7 +60,7 @@ def register_tasks() -> Iterable[TaskSpec]:
                 target="millpond.types.outputs:EmbeddingOutput",
                 io_processor="fingerprint",
                 default_pooling="MEAN",
-                summary="One short vector a text, for finding near duplicates.",
+                summary="One short vector per text, for finding near duplicates.",
             )
     """
     return ()
@@ -69,7 +68,7 @@ def register_tasks() -> Iterable[TaskSpec]:
 
 @hookspec
 def register_architectures() -> Iterable[ArchitectureSpec]:
-    """Declare the model architectures that this plugin runs.
+    """Declare model architectures.
 
     The name is the one under ``architectures`` in a checkpoint's config.json. The target is a subclass of
     ``millpond.nn.PoolingModel``; it is imported when a model of that architecture is loaded, and created as
@@ -152,11 +151,11 @@ def register_fallbacks() -> Iterable[FallbackSpec]:
 
 @hookspec
 def register_converters() -> Iterable[ConverterSpec]:
-    """Say how models that do not pool are made into models that do.
+    """Declare converters, which turn models that do not pool into pooling models.
 
-    ``architectures`` holds shell patterns. Of the converters that match a checkpoint's architecture, the one with the
-    longest pattern is taken, unless the user names one. The target is a function that takes a model class and the
-    Context, and returns a model class.
+    ``architectures`` contains shell patterns. The converter with the longest pattern that matches a checkpoint's
+    architecture is used, unless the user names one. The target is a function that takes a model class and the Context,
+    and returns a model class.
 
     Example::
 
@@ -180,11 +179,11 @@ def register_converters() -> Iterable[ConverterSpec]:
 
 @hookspec
 def register_poolers() -> Iterable[PoolerSpec]:
-    """Say which poolers this plugin brings.
+    """Declare poolers.
 
     The name is a pooling type, as in ``PoolerConfig(pooling_type="MEAN")``. The target is a subclass of
-    ``millpond.nn.Pooler``: out of the hidden states of a packed batch it makes one tensor for each sequence. ``tasks``
-    lists the tasks for which it can be asked.
+    ``millpond.nn.Pooler``, which computes one tensor per sequence from the hidden states of a packed batch. ``tasks``
+    lists the tasks that it serves.
 
     Example::
 
@@ -203,10 +202,10 @@ def register_poolers() -> Iterable[PoolerSpec]:
 
 @hookspec
 def register_activations() -> Iterable[ActivationSpec]:
-    """Say which activation functions this plugin brings.
+    """Declare activation functions.
 
-    An activation is the last thing that happens to a pooled tensor. The target takes a tensor of shape [..., dim],
-    returns one, and remembers nothing between calls.
+    An activation is applied to pooled tensors as the last step. The target takes and returns a tensor of shape
+    [..., dim], and keeps no state between calls.
 
     Example::
 
@@ -225,11 +224,11 @@ def register_activations() -> Iterable[ActivationSpec]:
 
 @hookspec
 def register_io_processors() -> Iterable[IOProcessorSpec]:
-    """Say which IO processors this plugin brings.
+    """Declare IO processors.
 
-    An IO processor is a task's whole dealing with the world outside: it checks what the caller hands in, makes requests
-    of it (one, several, or a pair), and makes an output of what the model gave for them. One with ``tasks=("plugin",)``
-    is asked for by its name: by the user, or by the model's config.json.
+    An IO processor connects a task with its callers: it validates prompts, creates requests from them (one, several, or
+    a pair), and creates outputs from the results of the model. One with ``tasks=("plugin",)`` is selected by name, by
+    the user or in the model's config.json.
 
     Example::
 
@@ -248,12 +247,12 @@ def register_io_processors() -> Iterable[IOProcessorSpec]:
 
 @hookspec
 def register_kernels() -> Iterable[KernelSpec]:
-    """Say which ops this plugin implements, and where those implementations run.
+    """Declare kernels: implementations of ops, with the devices and dtypes they support.
 
     The name is ``<op>.<variant>``. The op is one of the core's (``attention``, ``segment_pool``, ``maxsim``, ...) or
-    one that only models of this plugin ask for. Among the variants that fit device and dtype and that are available,
-    the highest ``priority`` wins, unless the user names one. Every op needs a variant in plain torch: it runs
-    everywhere, and the others are tested against it.
+    one that only models of this plugin use. Among the available variants for device and dtype, the one with the highest
+    ``priority`` is used, unless the user selects one. Every op needs a variant in plain torch, which runs everywhere
+    and is the reference in tests of the others.
 
     Example::
 
@@ -280,11 +279,11 @@ def register_kernels() -> Iterable[KernelSpec]:
 
 @hookspec
 def register_sources() -> Iterable[SourceSpec]:
-    """Say where models can come from.
+    """Declare sources of models.
 
-    The name is a scheme: ``bucket:team/model`` asks the source ``bucket`` alone; a name without a scheme is asked of
-    all sources, highest ``priority`` first. The target takes the model's name and the options, and returns the local
-    folder that holds its files, or None when it knows no such model. A source moves files and never runs them.
+    The name is a scheme: ``bucket:team/model`` is passed only to the source ``bucket``; a name without a scheme is
+    passed to all sources, highest ``priority`` first. The target takes the model's name and the options, and returns
+    the local folder with its files, or None if it has no such model. A source provides files and never runs them.
 
     Example::
 
@@ -303,9 +302,9 @@ def register_sources() -> Iterable[SourceSpec]:
 
 @hookspec
 def register_commands() -> Iterable[CommandSpec]:
-    """Say which commands this plugin adds under ``millpond``.
+    """Declare subcommands of ``millpond``.
 
-    The target is a ``typer.Typer``. ``millpond --help`` lists the command by its summary; the target is imported when
+    The target is a ``typer.Typer``. ``millpond --help`` shows the summary of the command; the target is imported when
     the command is called.
 
     Example::
@@ -325,11 +324,11 @@ def register_commands() -> Iterable[CommandSpec]:
 
 @hookspec
 def register_routes() -> Iterable[RouteSpec]:
-    """Say which HTTP routes this plugin can serve.
+    """Declare HTTP routes.
 
     The name is method and path. The target is an async function that takes the request and the model and returns a
-    response. Installed is not exposed: the routes of a plugin that is not built in are mounted only when whoever starts
-    the server names that plugin.
+    response. Routes of installed plugins are not exposed by default: they are mounted only if the command that starts
+    the server names the plugin.
 
     Example::
 
@@ -354,13 +353,13 @@ def register_routes() -> Iterable[RouteSpec]:
 
 @hookspec
 def register_checkpoint_formats() -> Iterable[CheckpointFormatSpec]:
-    """Say which formats of files beside config.json this plugin reads.
+    """Declare checkpoint formats: files in addition to config.json.
 
     The target takes a ``millpond.loading.repository.Repository``, the local folder of a checkpoint, and returns
     ``millpond.types.checkpoint.CheckpointFacts``: pooling types, modules before and after pooling, prompts, lengths and
-    more, each with its origin; or None if the folder holds none of its format. It reads files as data. All formats
-    whose files are there are asked; of a value that several state, that of the highest ``priority`` is taken. What the
-    user says counts more, what plugins know of published models and of architectures counts less.
+    more, each with its origin; or None if the folder contains nothing in this format. It reads files as data. All
+    formats whose files exist are read; if several specify a value, the highest ``priority`` decides. The user's
+    arguments take precedence over files, and files over facts of plugins about published models and architectures.
 
     Example::
 
@@ -379,12 +378,12 @@ def register_checkpoint_formats() -> Iterable[CheckpointFormatSpec]:
 
 @hookspec
 def register_modules() -> Iterable[ModuleSpec]:
-    """Say which modules of checkpoints, before and after pooling, this plugin builds.
+    """Declare checkpoint modules before and after pooling.
 
-    The name is the one that a checkpoint lists, such as ``Dense``; in modules.json of sentence-transformers a class
-    that is not one of theirs has its full dotted name. The target takes the Context, the module's config and its
-    ``ModuleWeights``, and returns a ``torch.nn.Module``: (rows) -> rows; before pooling it may be a
-    ``millpond.nn.TokenModule``, which gets the batch too. No class that a checkpoint names is ever imported.
+    The name is the one in the checkpoint, such as ``Dense``; in modules.json of sentence-transformers, classes of third
+    parties have their full dotted name. The target takes the Context, the module's config and its ``ModuleWeights``,
+    and returns a ``torch.nn.Module``: (rows) -> rows. Before pooling, it may be a ``millpond.nn.TokenModule``, which
+    also receives the batch. No class that a checkpoint names is ever imported.
 
     Example::
 

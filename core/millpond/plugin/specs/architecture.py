@@ -10,14 +10,14 @@ from millpond.plugin.specs.base import Spec, check_tuples
 
 @dataclass(frozen=True)
 class PoolingDefaults:
-    """How hidden states are pooled when neither the user nor the checkpoint specifies it.
+    """The pooling of hidden states if neither the user nor the checkpoint specifies it.
 
     Attributes:
         type: The pooling type of tasks with one result per prompt, such as ``MEAN``.
         tok_type: The pooling type of tasks with one result per token, such as ``STEP``.
         step_tag_id: The token id that ends a step, for ``STEP``.
         config_key: The key of config.json that names the pooling type (``avg``, ``cls``, ``last``), also of converted
-            models; None for none.
+            models.
         settings: Other fields of ``PoolerConfig``, such as ``{"use_activation": False}``.
     """
 
@@ -30,8 +30,8 @@ class PoolingDefaults:
 
     def pooler_config(self) -> dict[str, object]:
         """Return the fields of ``PoolerConfig`` that are set, without the pooling type of prompts."""
-        own = {"tok_pooling_type": self.tok_type, "step_tag_id": self.step_tag_id}
-        return {**{name: value for name, value in own.items() if value is not None}, **self.settings}
+        fields = {"tok_pooling_type": self.tok_type, "step_tag_id": self.step_tag_id}
+        return {**{name: value for name, value in fields.items() if value is not None}, **self.settings}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,14 +39,14 @@ class OutputShape:
     """The size and the meaning of the results.
 
     Attributes:
-        size_keys: Keys of config.json; the first that holds a number is the embedding size, such as
-            ``("projection_dim",)``. ``text_config.hidden_size`` names a key in a part of config.json.
-        num_labels: The number of classes or scores, whatever config.json contains; None if config.json decides.
+        size_keys: Keys of config.json for the embedding size, such as ``("projection_dim",)``; the first one with a
+            number is used. ``text_config.hidden_size`` is a key in a part of config.json.
+        num_labels: The number of classes or scores; takes precedence over config.json. None for that of config.json.
         size_from_num_labels: True if the embedding size equals the number of labels.
-        activation: The activation of classes or scores, such as ``sigmoid`` or ``identity``, whatever the checkpoint
-            contains; None if the checkpoint decides. The caller's ``hf_overrides`` take precedence.
-        token_weights: True if ``token_classify`` returns the weight of each token in a sparse vector, without the
-            tokens that begin and end a text, [num_tokens].
+        activation: The activation of classes or scores, such as ``sigmoid`` or ``identity``; takes precedence over the
+            checkpoint, but not over the caller's ``hf_overrides``. None for that of the checkpoint.
+        token_weights: True if ``token_classify`` returns the weight of each token in a sparse vector, without special
+            tokens, [num_tokens]; ``embed_sparse`` is computed from it.
     """
 
     size_keys: tuple[str, ...] = ()
@@ -62,11 +62,11 @@ class OutputShape:
 
 @dataclass(frozen=True, kw_only=True)
 class TextInput:
-    """How text is read.
+    """The treatment of text.
 
     Attributes:
         positions: ``absolute`` for a table of position embeddings, which limits the length of a text;
-            ``absolute_after_pad`` if the table starts after the padding id, like RoBERTa's; else ``relative``.
+            ``absolute_after_pad`` if the table starts after the padding id, like RoBERTa's; otherwise ``relative``.
         pad_to_max_length: True if texts are padded to the model's maximum length and the padding is read like other
             tokens, as in training.
         lowercase: True if texts are lower-cased, as in training, although tokenizer.json does not specify it.
@@ -84,13 +84,14 @@ class CheckpointLayout:
     Attributes:
         config_defaults: Default values for keys missing from config.json, such as
             ``{"text_config": {"hidden_size": 512}}``.
-        extra_files: Files beside the model's that hold further weights, without suffix, such as
-            ``("sparse_linear",)``. The name and a dot precede the names of their tensors.
+        extra_files: Other files with weights, without suffix, such as ``("sparse_linear",)``. The names of their
+            tensors get the name of the file as a prefix.
         supersedes: Architectures in config.json that this one replaces when all ``extra_files`` exist.
-        adapters_key: The key of config.json that lists the adapters among which each request can choose; None for none.
-        adapter_folders: Set if folders beside the weights contain PEFT adapters among which each request can choose:
-            maps the names of folders to adapter names that differ from them. The model receives the adapters through
-            ``load_adapters``. None if folders are not read.
+        adapters_key: The key of config.json that lists the adapters from which each request can choose one; the model
+            reads the choice in ``batch.adapters``.
+        adapter_folders: Set if subfolders contain PEFT adapters from which each request can choose one: maps the names
+            of folders to adapter names that differ from them. The model receives the adapters in ``load_adapters``.
+            None if folders are not read.
     """
 
     config_defaults: Mapping[str, object] = field(default_factory=dict, hash=False)
@@ -110,8 +111,8 @@ class ModelExtras:
 
     Attributes:
         image_processor: ``"module:attribute"`` of the ``ImageReader`` of a model that reads texts with images in them;
-            None for a model that reads text alone, or texts and images separately.
-        late_interaction: ``"module:function"`` that reads how queries and documents are encoded: (Repository, config)
+            None for a model that reads only text, or texts and images separately.
+        late_interaction: ``"module:function"`` that reads the encoding of queries and documents: (Repository, config)
             -> ``LateInteraction``; None if only the checkpoint's files specify it.
         tiny: ``"module:function"`` that writes a small random checkpoint for tests: (architecture, folder, **options)
             -> folder. See ``millpond.testing.checkpoints.tiny``.
@@ -130,9 +131,9 @@ class ArchitectureSpec(Spec):
     Attributes:
         tasks: The tasks it serves without conversion.
         modalities: The inputs it reads: ``text``, ``image``; ``features`` if its IO processor creates its whole input.
-        pooling: How hidden states are pooled by default.
+        pooling: The default pooling of hidden states.
         output: The size and the meaning of the results.
-        text: How text is read.
+        text: The treatment of text.
         checkpoint: The files of a checkpoint and their defaults.
         extras: Functions and classes that few architectures need.
     """

@@ -9,7 +9,7 @@ class Spec:
     """A name, and where the named object is found.
 
     Attributes:
-        name: What users ask for.
+        name: The name by which the component is selected.
         target: ``"package.module:attribute"``, imported at first use; or the object itself.
         summary: One line for listings and ``--help``.
     """
@@ -25,7 +25,7 @@ class Spec:
 
 
 def check_tuples(record: Any, label: str = "") -> None:
-    """Refuse text where a tuple of texts is expected: it would be read letter by letter.
+    """Refuse a string where a tuple of strings is expected: it would be read letter by letter.
 
     Args:
         record: A dataclass object.

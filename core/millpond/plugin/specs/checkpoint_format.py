@@ -1,4 +1,4 @@
-"""CheckpointFormatSpec: a format of files beside config.json."""
+"""The record of a checkpoint format: files in addition to config.json."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -8,12 +8,12 @@ from millpond.plugin.specs.base import Spec
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointFormatSpec(Spec):
-    """A format of files beside config.json; target: (Repository) -> ``CheckpointFacts``, or None for none of it.
+    """A format of files in addition to config.json; target: (Repository) -> ``CheckpointFacts`` or None.
 
     Attributes:
-        files: The files of which one must be there for the target to be asked, relative to the checkpoint's folder;
-            shell patterns such as ``*/adapter_config.json``.
-        priority: Of formats that state the same value, the highest is taken.
+        files: Files relative to the checkpoint's folder, or shell patterns such as ``*/adapter_config.json``; the
+            target is called if one of them exists.
+        priority: If several formats specify a value, the one with the highest priority is used.
     """
 
     kind: ClassVar[str] = "checkpoint_format"

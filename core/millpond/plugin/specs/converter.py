@@ -8,13 +8,13 @@ from millpond.plugin.specs.base import Spec
 
 @dataclass(frozen=True, kw_only=True)
 class ConverterSpec(Spec):
-    """A way to make a pooling model of an architecture that is none; target: (model class, Context) -> model class.
+    """A conversion of other models into pooling models; target: (model class, Context) -> model class.
 
     Attributes:
-        architectures: Shell patterns of architecture names; of those that match, the longest wins.
+        architectures: Shell patterns of architecture names; the converter with the longest matching pattern is used.
         tasks: The tasks of the converted model.
-        pooling: The pooling types that it is for: it is taken where the user names one of them, and before others; ""
-            is where neither the user nor the model's files name one. Empty for any.
+        pooling: The pooling types that select this converter before others; "" if neither the user nor the model's
+            files specify one. Empty for any.
     """
 
     kind: ClassVar[str] = "converter"

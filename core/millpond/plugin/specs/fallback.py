@@ -13,7 +13,7 @@ class FallbackSpec(Spec):
     The target describes the named architecture for this config; a text states why it cannot run it.
 
     Attributes:
-        patterns: Shell patterns of architecture names. Of the fallbacks that match, the longest pattern is asked first.
+        patterns: Shell patterns of architecture names. The fallback with the longest matching pattern is tried first.
         implementation: Its name in ``model_impl``, by which users choose it over the native implementation.
         tasks: The tasks of its architectures, for listings.
     """

@@ -11,7 +11,7 @@ class IOProcessorSpec(Spec):
     """An IO processor; its target is an ``IOProcessor`` class.
 
     Attributes:
-        tasks: The tasks it serves; ``("plugin",)`` for a third party's own input and output.
+        tasks: The tasks it serves; ``("plugin",)`` for custom input and output.
     """
 
     kind: ClassVar[str] = "io_processor"

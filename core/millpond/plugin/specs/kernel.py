@@ -16,20 +16,20 @@ class KernelSpec(Spec):
     Attributes:
         devices: Device types it runs on, such as ``("cpu", "cuda")``; empty for any.
         dtypes: Names of the dtypes it computes in, such as ``("float32",)``; empty for any.
-        priority: Of the variants that fit, the highest is taken.
-        available: ``"module:function"``, asked before it is chosen: True if it can run here, else False, or a text
-            that says why not.
-        quantization: The scheme it computes in, such as ``"int8"``; it serves where that is asked for, and goes
-            before those of none.
-        batch_invariant: Whether each sequence's result is the same to the bit whatever shares its batch; the others
-            do not serve ``batch_invariant=True``.
+        priority: The matching variant with the highest priority is used.
+        available: ``"module:function"``, called before the kernel is chosen: returns True if it can run here, otherwise
+            False or the reason as text.
+        quantization: The quantization scheme, such as ``"int8"``: the kernel is used only with this scheme, and
+            precedes kernels without one.
+        batch_invariant: True if the result of a sequence is bitwise independent of the rest of the batch; other kernels
+            are not used with ``batch_invariant=True``.
         features: The optional features of the op that it supports, such as ``("softcap",)``. Models that require
             another feature use another kernel.
-        fuses: The kernels that it computes in one go, such as ``("attention.sdpa", "linear.torch")``: it is chosen only
-            where each of them would serve its op. A bare op, such as ``"attention"``, stands for any of its kernels,
-            unless the user named one. A kernel of another plugin is named with it: ``"kernels/attention.sdpa"``.
-        cases: ``"module:class"`` of the ``KernelCases`` that makes arguments for the op in tests; one record of an op
-            needs it.
+        fuses: The kernels that it combines, such as ``("attention.sdpa", "linear.torch")``: it is chosen only if each
+            of them would be chosen for its op. An op alone, such as ``"attention"``, matches any of its kernels, unless
+            the user selected one. Kernels of other plugins have qualified names: ``"kernels/attention.sdpa"``.
+        cases: ``"module:class"`` of the ``KernelCases`` that creates the arguments of conformance tests; required in
+            one record per op.
     """
 
     kind: ClassVar[str] = "kernel"

@@ -8,14 +8,14 @@ from millpond.plugin.specs.base import Spec
 
 @dataclass(frozen=True, kw_only=True)
 class ModuleSpec(Spec):
-    """A module that checkpoints list beside their model; target: (Context, config, weights) -> ``torch.nn.Module``.
+    """A module of checkpoints in addition to the model; target: (Context, config, weights) -> ``torch.nn.Module``.
 
     Attributes:
-        places: The places that it may have in a checkpoint: ``before`` pooling, ``after`` it; empty where neither the
-            vectors of tokens nor what is pooled go through it.
-        size: ``"module:function"``: (config, dimensions that it takes, or None) -> dimensions that it gives, or None;
-            by default ``out_features`` of its config, else as many as it takes.
-        sparse: True if what it gives is a sparse vector of features, whose largest values are kept.
+        places: The possible positions of the module: ``before`` pooling, ``after`` pooling; empty for a module that
+            processes neither hidden states nor pooled tensors.
+        size: ``"module:function"``: (config, input size or None) -> output size or None; by default ``out_features`` of
+            its config, or else the input size.
+        sparse: True if the output is a sparse vector of features, of which the largest values are kept.
     """
 
     kind: ClassVar[str] = "module"

@@ -11,10 +11,10 @@ class PoolerSpec(Spec):
     """A pooler, named by its pooling type (``MEAN``); its target is a ``Pooler`` class.
 
     Attributes:
-        tasks: The tasks for which it can be asked.
-        size_key: The key of config.json that says how many values it gives, such as ``vocab_size``; None for as many
-            as a hidden state has.
-        activation: The activation of its results in place of that of the task, such as ``identity``.
+        tasks: The tasks that it serves.
+        size_key: The key of config.json with the size of its results, such as ``vocab_size``; None for the size of
+            the hidden states.
+        activation: The activation of its results, in place of the activation of the task, such as ``identity``.
     """
 
     kind: ClassVar[str] = "pooler"
@@ -28,7 +28,7 @@ class ActivationSpec(Spec):
     """An activation of pooled tensors; its target takes and returns a tensor of shape [..., dim].
 
     Attributes:
-        op: The op whose implementation computes it for models; the target serves where there is none.
+        op: The op whose kernels compute it for models, in float32; the target is used if there is no such kernel.
     """
 
     kind: ClassVar[str] = "activation"

@@ -11,17 +11,17 @@ class RouteSpec(Spec):
     """An HTTP route, named by method and path (``POST /v1/embeddings``); target: async (request, llm) -> response.
 
     Attributes:
-        tasks: Mounted if the model serves one of these; empty for always.
-        always: Mounted whatever the model serves: the route itself answers for models that serve none of its tasks.
+        tasks: The route is mounted if the model serves one of these tasks; empty to mount it for all models.
+        always: True to mount the route for all models: it responds itself for models that serve none of its tasks.
         request: ``"module:Model"`` of the pydantic model that validates the body.
-        response: ``"module:Model"`` of the pydantic model that describes the answer.
-        body: What the handler gets: ``json`` for the validated body, ``bytes`` for the body as it is, of any content
-            type, ``request`` for Starlette's ``Request``, whose body the handler reads by itself.
-        model_field: The field of a JSON body that names the model; None where the handler names it, by
+        response: ``"module:Model"`` of the pydantic model that describes the response.
+        body: The first argument of the handler: ``json`` for the validated body, ``bytes`` for the raw body of any
+            content type, ``request`` for Starlette's ``Request``, whose body the handler reads itself.
+        model_field: The field of a JSON body that names the model; None if the handler selects the model with
             ``call.use_model(name)``.
-        key_headers: Headers that may hold the API key, beside ``Authorization: Bearer``, ``api-key`` and ``x-api-key``.
-        key_query: Fields of the query that may hold it.
-        public: True if it needs no API key.
+        key_headers: Headers for the API key, in addition to ``Authorization: Bearer``, ``api-key`` and ``x-api-key``.
+        key_query: Query parameters for the API key.
+        public: True if the route requires no API key.
     """
 
     kind: ClassVar[str] = "route"

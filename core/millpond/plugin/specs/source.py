@@ -8,10 +8,10 @@ from millpond.plugin.specs.base import Spec
 
 @dataclass(frozen=True, kw_only=True)
 class SourceSpec(Spec):
-    """A place models come from, named by its scheme; target: ``(name, SourceOptions) -> Path | None``.
+    """A source of models, named by its scheme; target: ``(name, SourceOptions) -> Path | None``.
 
     Attributes:
-        priority: A name without a scheme is asked of the sources in descending order.
+        priority: For a name without a scheme, sources are tried in descending order of priority.
     """
 
     kind: ClassVar[str] = "source"

@@ -13,19 +13,19 @@ class TaskSpec(Spec):
     """A pooling task; its target is the type of output, such as ``millpond.types.outputs:EmbeddingOutput``.
 
     Attributes:
-        io_processor: The name of the IO processor that serves it.
-        default_pooling: The pooling type of a model for which nothing else decides.
-        default_activation: The activation applied to the pooled tensor, or None.
-        per_token: Whether its result is one row a token, instead of one a prompt.
+        io_processor: The name of the IO processor of the task.
+        default_pooling: The pooling type if neither the user, the checkpoint nor the architecture specifies one.
+        default_activation: The activation of pooled tensors, unless the model provides its own; None for none.
+        per_token: True if the result has one row per token instead of one per prompt.
         derived_from: The tasks whose results it is computed from. A model that serves one of them also serves this
             task, without a pooler for it. Empty for a task that models serve themselves.
-        options: ``"module:Options"``, a frozen pydantic model with ``extra="forbid"``: the options that calls of the
-            task take by name, and in ``extra_kwargs`` of their parameters. None for those of its IO processor.
+        options: ``"module:Options"``, a frozen pydantic model with ``extra="forbid"``: the options of calls, passed by
+            name or in ``extra_kwargs`` of the parameters. None for the options of the IO processor.
         method: The name of a method of ``LLM`` and ``AsyncLLM`` that calls it, with prompts and the options as
             keyword arguments, such as ``entities``; None for a task that ``encode(..., pooling_task=...)`` calls.
         output: ``"module:RequestOutput"``, a subclass of ``PoolingRequestOutput`` that the method returns for each
             prompt; None for ``PoolingRequestOutput``.
-        exports: Import strings of further types that ``from millpond import ...`` finds, beside target and output.
+        exports: Import strings of other types that can be imported from ``millpond``, like target and output.
     """
 
     kind: ClassVar[str] = "task"
