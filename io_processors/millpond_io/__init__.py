@@ -1,1 +1,1 @@
-"""The IO processors that serve Millpond's own tasks."""
+"""The IO processors of the built-in tasks."""

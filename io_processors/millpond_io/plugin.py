@@ -1,4 +1,4 @@
-"""Names the IO processors that Millpond comes with."""
+"""The records of the built-in IO processors."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from millpond.plugin.specs import IOProcessorSpec
 
 @hookimpl
 def register_io_processors() -> Iterator[IOProcessorSpec]:
-    """Text or token ids in; vectors, classes or scores out."""
+    """Yield the built-in IO processors."""
     yield IOProcessorSpec(
         name="embed",
         target="millpond_io.tasks.embed:EmbedProcessor",
@@ -24,7 +24,7 @@ def register_io_processors() -> Iterator[IOProcessorSpec]:
     yield IOProcessorSpec(
         name="embed_sparse",
         target="millpond_io.tasks.embed_sparse:SparseProcessor",
-        summary="text or token ids to weights of tokens of the vocabulary",
+        summary="text or token ids to sparse vectors (weights of vocabulary tokens)",
         tasks=("embed_sparse",),
     )
     yield IOProcessorSpec(
@@ -36,25 +36,25 @@ def register_io_processors() -> Iterator[IOProcessorSpec]:
     yield IOProcessorSpec(
         name="entities",
         target="millpond_io.tasks.entities:EntitiesProcessor",
-        summary="texts to entities with their characters",
+        summary="texts to entities with their character offsets",
         tasks=("entities",),
     )
     yield IOProcessorSpec(
         name="represent",
         target="millpond_io.tasks.represent:RepresentProcessor",
-        summary="text or token ids to several results at once",
+        summary="text or token ids to the results of several tasks",
         tasks=("represent",),
     )
     yield IOProcessorSpec(
         name="bge_m3_sparse_plugin",
         target="millpond_io.plugins.bge_m3:BgeM3Processor",
-        summary="data with texts to vectors and weights of tokens, as vLLM's plugin of that name has it",
+        summary="texts to dense and sparse vectors, in the format of vLLM's plugin of this name",
         tasks=("plugin",),
     )
     yield IOProcessorSpec(
         name="colbert_query_plugin",
         target="millpond_io.plugins.colbert:ColBertProcessor",
-        summary="data with queries or documents to vectors of tokens, as vLLM's plugin of that name has it",
+        summary="queries or documents to token vectors, in the format of vLLM's plugin of this name",
         tasks=("plugin",),
     )
     yield IOProcessorSpec(

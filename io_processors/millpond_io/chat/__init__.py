@@ -1,1 +1,1 @@
-"""Chat templates and conversations."""
+"""Rendering of chat templates and conversations."""

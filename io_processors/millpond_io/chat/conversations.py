@@ -1,4 +1,4 @@
-"""From a conversation to one text: the model's chat template, or its contents a line each where there is none."""
+"""Rendering of a conversation as one text, with the chat template or, without one, as one line per message."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,63 +8,64 @@ from millpond.context import Context
 from millpond.types.errors import InvalidInputError
 from millpond.types.prompts import Conversation, ImagePart, Prompt
 from millpond_io.chat.request_templates import render_request_template
-from millpond_io.chat.roles import ROOM
+from millpond_io.chat.roles import MAX_TEMPLATE_CHARS
 from millpond_io.chat.templates import JinjaTemplate, read_template
 from millpond_io.images.parts import NO_IMAGE, images_of, in_lines, read_part, texts_of
 from millpond_io.text.lengths import max_characters
 
-RESERVED = ("chat_template", "messages", "tools", "tokenize", "add_generation_prompt")
-END = "END_OF_THE_MESSAGE_THAT_GOES_ON "  # the space tells whether a template takes spaces away
+RESERVED_VARIABLES = ("chat_template", "messages", "tools", "tokenize", "add_generation_prompt")
+END_MARKER = "END_OF_THE_CONTINUED_MESSAGE "  # the trailing space shows whether the template strips texts
 
 
 @dataclass(frozen=True)
 class Message:
-    """A message that is checked.
+    """A validated message.
 
     Attributes:
-        said: All of it.
-        parts: Its content: texts and images, in order.
+        fields: The fields of the message, such as ``role``.
+        parts: The content: texts and images, in order.
     """
 
-    said: Mapping[str, Any]
+    fields: Mapping[str, Any]
     parts: Sequence[str | ImagePart]
 
     @property
     def texts(self) -> list[str]:
-        """The texts among its parts."""
+        """The texts of the content."""
         return texts_of(self.parts)
 
     @property
     def images(self) -> list[object]:
-        """The images among its parts."""
+        """The images of the content."""
         return images_of(self.parts)
 
 
-class Conversations:
-    """Writes conversations as the model reads them."""
+class ConversationRenderer:
+    """Renders conversations as prompts."""
 
     def __init__(self, ctx: Context) -> None:
         self.model = ctx.model.model
-        self.sees = "image" in ctx.model.multimodal.modalities
-        self.longest = max_characters(ctx.model.max_model_len) + ROOM
-        given, own = ctx.inputs.chat_template, None if ctx.tokenizer is None else ctx.tokenizer.chat_template
-        known = ctx.model.prompting.chat_template or (None if own is None else own.text)
-        source = known if given is None else read_template(given)
+        self.reads_images = "image" in ctx.model.multimodal.modalities
+        self.max_chars = max_characters(ctx.model.max_model_len) + MAX_TEMPLATE_CHARS
+        tokenizer_template = None if ctx.tokenizer is None else ctx.tokenizer.chat_template
+        source = ctx.model.prompting.chat_template or (None if tokenizer_template is None else tokenizer_template.text)
+        if ctx.inputs.chat_template is not None:
+            source = read_template(ctx.inputs.chat_template)
         self.template = None if source is None else JinjaTemplate(source)
-        self.special = {} if ctx.tokenizer is None else ctx.tokenizer.special_tokens
+        self.special_tokens = {} if ctx.tokenizer is None else ctx.tokenizer.special_tokens
 
-    def written(self, conversation: Conversation) -> Prompt:
-        """The text of a conversation, and the images in its messages, for models that see.
+    def render(self, conversation: Conversation) -> Prompt:
+        """Return the prompt for a conversation: its text and, for models that read images, the images.
 
-        Special tokens are those that the template writes, unless more are asked for.
+        The tokenizer adds no special tokens to the output of a template, unless the conversation requests it.
 
         Raises:
-            InvalidInputError: If a message has no content that the model reads, or the template fails on it.
+            InvalidInputError: If a message is invalid or not supported by the model, or the template fails.
         """
-        messages = [self._message(message, place) for place, message in enumerate(conversation.messages)]
+        messages = [self._message(message, index) for index, message in enumerate(conversation.messages)]
         self._check(conversation)
         if conversation.continue_final_message and self.has_template(conversation):
-            text = _up_to_end(self._with_prefix(conversation, [*messages[:-1], _ended(messages[-1])]))
+            text = _before_marker(self._with_prefix(conversation, [*messages[:-1], _with_marker(messages[-1])]))
         else:
             text = self._with_prefix(conversation, messages)
         images = [image for message in messages for image in message.images]
@@ -78,104 +79,107 @@ class Conversations:
         )
 
     def _with_prefix(self, conversation: Conversation, messages: Sequence[Message]) -> str:
-        """Return the text of messages with the text that the model reads before them."""
+        """Return the text of the prefix and the messages, with the prefix as a system message if possible."""
         prefix = conversation.prefix
         if prefix and self.has_template(conversation):
-            said = Message({"role": "system", "content": prefix}, [prefix])
+            system = Message({"role": "system", "content": prefix}, [prefix])
             try:
-                text = self.text_of(conversation, [said, *messages])
-            except InvalidInputError:  # it takes no such message, or fails on the others, and then does so again
+                text = self.text_of(conversation, [system, *messages])
+            except InvalidInputError:  # the template has no system messages, or other messages fail again below
                 text = ""
             if prefix.strip() in text:
                 return text
         text = self.text_of(conversation, messages)
-        first = self.special.get("bos_token") or ""
+        first = self.special_tokens.get("bos_token") or ""
         return f"{first}{prefix}{text.removeprefix(first)}" if prefix and text.startswith(first) else prefix + text
 
     def text_of(self, conversation: Conversation, messages: Sequence[Message]) -> str:
         """Return the text of messages, without their images."""
-        return self.filled(conversation, ["\n".join(message.texts) for message in messages], messages)
+        return self.render_contents(conversation, ["\n".join(message.texts) for message in messages], messages)
 
-    def filled(self, conversation: Conversation, contents: Sequence[object], messages: Sequence[Message]) -> str:
-        """Return the text of messages with these contents: the output of the template, or one line each."""
+    def render_contents(
+        self, conversation: Conversation, contents: Sequence[object], messages: Sequence[Message]
+    ) -> str:
+        """Return the text of messages with the given contents: the output of the template, or one line each."""
         if not self.has_template(conversation):
             return in_lines(str(content) for content in contents)
-        filled = [{**message.said, "content": content} for message, content in zip(messages, contents, strict=True)]
-        return self.rendered(conversation, filled)
+        records = [{**message.fields, "content": content} for message, content in zip(messages, contents, strict=True)]
+        return self.render_template(conversation, records)
 
     def has_template(self, conversation: Conversation) -> bool:
-        """Return whether a template writes it."""
+        """Return True if the request or the model has a chat template."""
         return conversation.template is not None or self.template is not None
 
     @staticmethod
     def _check(conversation: Conversation) -> None:
-        """Refuse a conversation of no messages, or what cannot be asked of it."""
+        """Check that there are messages, and that the options do not contradict each other."""
         if not conversation.messages:
             message = "'messages' is empty: pass at least one message"
             raise InvalidInputError(message, parameter="messages")
         if conversation.add_generation_prompt and conversation.continue_final_message:
             message = "Cannot set both `continue_final_message` and `add_generation_prompt` to True."
             raise InvalidInputError(message, parameter="continue_final_message")
-        taken = next((name for name in RESERVED if name in (conversation.variables or {})), None)
-        if taken is not None:
-            message = f"chat_template_kwargs may not hold {taken!r}: it is decided otherwise"
+        reserved = next((name for name in RESERVED_VARIABLES if name in (conversation.variables or {})), None)
+        if reserved is not None:
+            message = f"chat_template_kwargs must not contain the reserved name {reserved!r}"
             raise InvalidInputError(message, parameter="chat_template_kwargs")
 
-    def rendered(self, conversation: Conversation, messages: Sequence[Mapping[str, Any]]) -> str:
-        """Return the output of the template; a template that a request sent is rendered within limits."""
+    def render_template(self, conversation: Conversation, messages: Sequence[Mapping[str, Any]]) -> str:
+        """Return the output of the template. The template of a request is rendered with limits."""
         template, variables = self.template, self._variables(conversation, messages)
         if conversation.template is not None:
             if conversation.budget is not None:
-                return render_request_template(conversation.template, variables, self.longest, conversation.budget)
+                return render_request_template(conversation.template, variables, self.max_chars, conversation.budget)
             template = JinjaTemplate(conversation.template)
-        return "" if template is None else template.render(variables, self.longest)
+        return "" if template is None else template.render(variables, self.max_chars)
 
     def _variables(self, conversation: Conversation, messages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         return {
-            **self.special,
+            **self.special_tokens,
             **(conversation.variables or {}),
             "messages": messages,
             "add_generation_prompt": conversation.add_generation_prompt,
         }
 
-    def _message(self, message: object, place: int) -> Message:
+    def _message(self, message: object, index: int) -> Message:
         if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
-            text = f"messages[{place}] must be an object with a 'role' and a 'content'"
+            text = f"messages[{index}] must be an object with a 'role' and a 'content'"
             raise InvalidInputError(text, parameter="messages")
         content = message.get("content")
         if isinstance(content, str):
             return Message(message, [str(content)])
         if not isinstance(content, list | tuple) or not content:
-            text = f"messages[{place}]: 'content' must be a text or a list of parts"
+            text = f"messages[{index}]: 'content' must be a text or a list of parts"
             raise InvalidInputError(text, parameter="messages")
-        return Message(message, [self._part(part, place) for part in content])
+        return Message(message, [self._part(part, index) for part in content])
 
-    def _part(self, part: object, place: int) -> str | ImagePart:
-        found = read_part(part)
-        if found is None or not (self.sees or isinstance(found, str)):
-            types = "types text and image_url" if self.sees else "type text alone"
-            text = f"messages[{place}]: the model {self.model!r} reads parts of the {types}"
+    def _part(self, record: object, index: int) -> str | ImagePart:
+        part = read_part(record)
+        if part is None or not (self.reads_images or isinstance(part, str)):
+            types = "types text and image_url" if self.reads_images else "type text"
+            text = f"messages[{index}]: the model {self.model!r} only supports parts of {types}"
             raise InvalidInputError(text, parameter="messages")
-        if isinstance(found, ImagePart) and found.image is None:
-            raise InvalidInputError(f"messages[{place}]: {NO_IMAGE}", parameter="messages")
-        return found
+        if isinstance(part, ImagePart) and part.image is None:
+            raise InvalidInputError(f"messages[{index}]: {NO_IMAGE}", parameter="messages")
+        return part
 
 
-def _ended(message: Message) -> Message:
-    """A message whose last text is followed by what marks its end, for a template may write more behind it."""
-    places = [place for place, part in enumerate(message.parts) if isinstance(part, str)]
-    if not places:
+def _with_marker(message: Message) -> Message:
+    """Return the message with a marker after its last text, because the template may add more text after it."""
+    text_indices = [index for index, part in enumerate(message.parts) if isinstance(part, str)]
+    if not text_indices:
         text = "the last message has no text that could be continued"
         raise InvalidInputError(text, parameter="continue_final_message")
     parts = list(message.parts)
-    parts[places[-1]] = f"{parts[places[-1]]}{END}"
-    return Message(message.said, parts)
+    parts[text_indices[-1]] = f"{parts[text_indices[-1]]}{END_MARKER}"
+    return Message(message.fields, parts)
 
 
-def _up_to_end(text: str) -> str:
-    """What stands before the mark of an end, without spaces that the template takes away at ends itself."""
-    before, found, behind = text.rpartition(END.strip())
-    if not found:
+def _before_marker(text: str) -> str:
+    """Return the text before the marker, without trailing spaces if the template strips texts."""
+    marker = END_MARKER.strip()
+    before, separator, after = text.rpartition(marker)
+    if not separator:
         message = "the chat template does not write the last message, or changes its text, so it cannot be continued"
         raise InvalidInputError(message, parameter="continue_final_message")
-    return before if behind.startswith(END[len(END.strip()) :]) else before.rstrip()
+    return before if after.startswith(END_MARKER[len(marker) :]) else before.rstrip()

@@ -1,4 +1,4 @@
-"""Conversations with images in their messages, for models that read both in one text."""
+"""Rendering of conversations with images, for models that read texts and images."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -9,20 +9,20 @@ from millpond.context import Context
 from millpond.pipeline.image_reader import ImageReader
 from millpond.types.errors import InvalidInputError
 from millpond.types.prompts import Conversation
-from millpond_io.chat.conversations import Conversations, Message
+from millpond_io.chat.conversations import ConversationRenderer, Message
 from millpond_io.chat.templates import JinjaTemplate
 from millpond_io.images.parts import in_lines
 from millpond_io.images.texts import ImageTexts
 
-WORD = "probe"
-TRIAL = ({"role": "user", "content": [{"type": "image"}, {"type": "text", "text": WORD}]},)
+PROBE_TEXT = "probe"
+PROBE_MESSAGES = ({"role": "user", "content": [{"type": "image"}, {"type": "text", "text": PROBE_TEXT}]},)
 
 
-class ImageConversations(Conversations):
-    """Writes conversations with something in the text for each image, where it stands among the parts of its message.
+class ImageConversationRenderer(ConversationRenderer):
+    """Renders conversations with a placeholder in the text for each image, at its position in the message.
 
-    A template that knows parts of messages writes that itself. Where it knows texts alone, and where there is none, it
-    is written into the texts. A caller whose texts hold as many marks as there are images has done so already.
+    A template that supports parts of messages writes the placeholders. Otherwise they are inserted into the texts. If
+    the texts already contain one placeholder per image, they are not changed.
     """
 
     def __init__(self, ctx: Context, reader: ImageReader) -> None:
@@ -32,50 +32,56 @@ class ImageConversations(Conversations):
             self.template = JinjaTemplate(reader.chat_template)
 
     def text_of(self, conversation: Conversation, messages: Sequence[Message]) -> str:
-        """What is written of messages, their images marked."""
-        marks = sum(len(self.reader.mark.findall(text)) for message in messages for text in message.texts)
-        placed = 0 < marks == sum(len(message.images) for message in messages)
-        if self.has_template(conversation) and self._takes_parts(conversation):
-            return self.filled(conversation, [_parts(message, placed=placed) for message in messages], messages)
+        """Return the text of messages, with placeholders for their images."""
+        num_placeholders = sum(len(self.reader.mark.findall(text)) for message in messages for text in message.texts)
+        has_placeholders = 0 < num_placeholders == sum(len(message.images) for message in messages)
+        if self.has_template(conversation) and self._supports_parts(conversation):
+            contents = [_part_records(message, with_images=not has_placeholders) for message in messages]
+            return self.render_contents(conversation, contents, messages)
         numbers = count(1)
-        texts = [in_lines(message.texts if placed else self._marked(message, numbers)) for message in messages]
-        return self.filled(conversation, texts, messages)
+        texts = [
+            in_lines(message.texts if has_placeholders else self._with_placeholders(message, numbers))
+            for message in messages
+        ]
+        return self.render_contents(conversation, texts, messages)
 
-    def _marked(self, message: Message, numbers: Iterator[int]) -> Iterator[str]:
-        """The parts of a message as texts."""
+    def _with_placeholders(self, message: Message, numbers: Iterator[int]) -> Iterator[str]:
+        """Yield the parts of a message as texts."""
         for part in message.parts:
             yield part if isinstance(part, str) else self.reader.placeholder(next(numbers))
 
-    def _takes_parts(self, conversation: Conversation) -> bool:
-        """Whether the template writes something for the images among parts."""
-        return self._own_takes_parts if conversation.template is None else self._writes_images(conversation)
+    def _supports_parts(self, conversation: Conversation) -> bool:
+        """Return True if the template writes placeholders for image parts."""
+        return (
+            self._model_template_writes_images if conversation.template is None else self._writes_images(conversation)
+        )
 
     @cached_property
-    def _own_takes_parts(self) -> bool:
-        return self._writes_images(Conversation(messages=TRIAL))
+    def _model_template_writes_images(self) -> bool:
+        return self._writes_images(Conversation(messages=PROBE_MESSAGES))
 
     def _writes_images(self, conversation: Conversation) -> bool:
-        bare = replace(conversation, variables=None, add_generation_prompt=False)
+        without_variables = replace(conversation, variables=None, add_generation_prompt=False)
         try:
-            text = self.rendered(bare, TRIAL)
-        except InvalidInputError:  # it takes the content for a text
+            text = self.render_template(without_variables, PROBE_MESSAGES)
+        except InvalidInputError:  # the template requires the content to be a text
             return False
-        return WORD in text and self.reader.mark.search(text) is not None
+        return PROBE_TEXT in text and self.reader.mark.search(text) is not None
 
 
-def _parts(message: Message, *, placed: bool) -> list[dict[str, str]]:
-    """The parts of a message as templates know them; without its images where the texts have marks for them."""
+def _part_records(message: Message, *, with_images: bool) -> list[dict[str, str]]:
+    """Return the parts of a message in the format that templates read."""
     return [
         {"type": "text", "text": part} if isinstance(part, str) else {"type": "image"}
         for part in message.parts
-        if isinstance(part, str) or not placed
+        if isinstance(part, str) or with_images
     ]
 
 
-class BareConversations(Conversations):
-    """Conversations of a model that reads an image alone, or a text: what is said, without the names of who says it.
+class SingleInputRenderer(ConversationRenderer):
+    """Renders conversations for models that read either one text or one image, such as CLIP, without roles.
 
-    A checkpoint's template is that of the model it was made of; one that the caller brings is followed.
+    The template of the checkpoint is ignored, because it belongs to the base model; a template of the caller is used.
     """
 
     def __init__(self, ctx: Context) -> None:
@@ -84,12 +90,12 @@ class BareConversations(Conversations):
             self.template = None
 
     def text_of(self, conversation: Conversation, messages: Sequence[Message]) -> str:
-        """What is written of messages; nothing where they hold no text."""
+        """Return the text of messages, or an empty text if they contain only images."""
         return super().text_of(conversation, messages) if any(message.texts for message in messages) else ""
 
 
-def conversations_of(ctx: Context, images: ImageTexts | None) -> Conversations:
-    """What writes the conversations of a model."""
+def conversation_renderer(ctx: Context, images: ImageTexts | None) -> ConversationRenderer:
+    """Return the conversation renderer of a model."""
     if images is None:
-        return Conversations(ctx)
-    return BareConversations(ctx) if images.reader.alone else ImageConversations(ctx, images.reader)
+        return ConversationRenderer(ctx)
+    return SingleInputRenderer(ctx) if images.reader.alone else ImageConversationRenderer(ctx, images.reader)

@@ -1,9 +1,9 @@
-"""A Jinja environment whose templates count what they take, for templates that the program does not trust.
+"""A Jinja environment with limits on time and memory, for untrusted templates.
 
-Jinja's sandbox keeps a template from Python's own names, and from nothing else: loops of loops, or the format of a
-number with a billion digits, take all the time and memory there is. Here every iteration, call, filter, operator and
-literal is counted by the ``Meter`` of the rendering, what makes large values before it makes them. There are only
-methods and filters whose cost is known.
+Jinja's sandbox only restricts access to Python objects: nested loops, or a number formatted with a billion digits, can
+use any amount of time and memory. In this environment, the ``Meter`` of the rendering counts every iteration, call,
+filter, operator and literal; operations that create large values are counted before they run. Only methods and filters
+with a known cost are available.
 """
 
 import re
@@ -19,7 +19,7 @@ from jinja2.utils import Cycler, Joiner, Namespace
 from jinja2.visitor import NodeTransformer
 from markupsafe import escape
 
-from millpond_io.chat.meter import DEEPEST, ELEMENT, LimitReached, Meter
+from millpond_io.chat.meter import ELEMENT_SIZE, MAX_DEPTH, LimitReached, Meter
 from millpond_io.chat.templates import FUNCTIONS, OPTIONS, to_json
 
 
@@ -28,11 +28,14 @@ def words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-METER = "meter!"  # among the variables; like the names of filters below, no template can write it
-COUNT, MADE, JOINED, SLICED = "count!", "made!", "joined!", "sliced!"
-LONGEST, LARGEST = 1000, 100_000  # of arguments: texts, and numbers
-LONGEST_FORM = 10_000
-WIDE = re.compile(r"%(\([^)]*\))?[-#0 +]*(\d{4}|\*|\d*\.(\d{4}|\*))")  # a conversion of "%" to a long text
+# Names of a variable and of filters that templates cannot use, because they are not valid identifiers.
+METER = "meter!"
+COUNT, COUNT_VALUE, JOIN, SLICE = "count!", "count_value!", "join!", "slice!"
+MAX_ARGUMENT_CHARS = 1000
+MAX_ARGUMENT = 100_000
+MAX_EXPONENT = 1000
+MAX_FORMAT_CHARS = 10_000
+WIDE_CONVERSION = re.compile(r"%(\([^)]*\))?[-#0 +]*(\d{4}|\*|\d*\.(\d{4}|\*))")  # "%" with a large width or precision
 WIDE_FIELD = re.compile(r"\d{4}")
 TEXT_METHODS = words(
     "capitalize casefold count endswith find format index isalnum isalpha isascii isdecimal isdigit islower isnumeric "
@@ -49,124 +52,124 @@ METHODS: Mapping[str, frozenset[str]] = MappingProxyType(
         "Cycler": words("next reset"),
     }
 )
-OF_TEXTS = words(
+TEXT_FILTERS = words(
     "abs capitalize e escape float format indent int lower replace round safe string tojson trim truncate upper"
 )
-OF_ELEMENTS = words(
+SEQUENCE_FILTERS = words(
     "dictsort groupby items join list map max min reject rejectattr reverse select selectattr sort sum title unique "
     "wordcount"
 )
-CHEAP = words("count d default first last length")  # what they return is there already, or a number
-FILTERS = sorted(OF_TEXTS | OF_ELEMENTS | CHEAP)
+CHEAP_FILTERS = words("count d default first last length")  # return an existing value, or a number
+FILTERS = sorted(TEXT_FILTERS | SEQUENCE_FILTERS | CHEAP_FILTERS)
 
 
 class LimitedEnvironment(ImmutableSandboxedEnvironment):
-    """The sandbox, counting; a template of it is rendered with a ``Meter`` as the variable ``METER``."""
+    """The sandbox with limits. Templates are rendered with a ``Meter`` as the variable ``METER``."""
 
     intercepted_binops = frozenset(ImmutableSandboxedEnvironment.default_binop_table)
 
     def __init__(self) -> None:
-        super().__init__(**OPTIONS, optimized=False, finalize=_made)
-        kept = {name: self.globals[name] for name in ("cycler", "dict", "joiner", "namespace", "range")}
-        self.globals = {**kept, **FUNCTIONS}
-        plain = self.overlay()
+        super().__init__(**OPTIONS, optimized=False, finalize=_count_value)
+        functions = {name: self.globals[name] for name in ("cycler", "dict", "joiner", "namespace", "range")}
+        self.globals = {**functions, **FUNCTIONS}
+        uncounted = self.overlay()
         escaped: Callable[[Any], str] = lambda value: str(escape(value))  # noqa: E731
-        plain.filters = {**self.filters, "tojson": to_json, "safe": str, "e": escaped, "escape": escaped}
-        counted = {name: _counted(plain, name) for name in FILTERS}
-        self.filters = {**counted, COUNT: _count, MADE: _made, JOINED: _joined, SLICED: _sliced}
+        uncounted.filters = {**self.filters, "tojson": to_json, "safe": str, "e": escaped, "escape": escaped}
+        counted = {name: _counted_filter(uncounted, name) for name in FILTERS}
+        self.filters = {**counted, COUNT: _count, COUNT_VALUE: _count_value, JOIN: _join, SLICE: _slice}
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
-        """Parse a template, and have it count."""
-        parsed: nodes.Template = Counting().visit(super()._parse(source, name, filename))
+        """Parse a template and insert the counting filters."""
+        parsed: nodes.Template = CountingTransformer().visit(super()._parse(source, name, filename))
         parsed.set_environment(self)
         return parsed
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        """Return whether a template may have it: data, and methods whose cost is known."""
-        known = METHODS.get(type(obj).__name__, ())
-        return super().is_safe_attribute(obj, attr, value) and (not callable(value) or attr in known)
+        """Return True for data, and for methods with a known cost."""
+        methods = METHODS.get(type(obj).__name__, ())
+        return super().is_safe_attribute(obj, attr, value) and (not callable(value) or attr in methods)
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
-        """Return what stands for the method ``format`` of a text."""
+        """Return the replacement of the method ``format`` of a text; None for other methods."""
         owner = getattr(value, "__self__", None)
         if not isinstance(owner, str) or getattr(value, "__name__", "") != "format":
             return None
-        return partial(_fields_filled, self, str(owner))
+        return partial(_format_braces, self, str(owner))
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        """Compute an operator."""
+        """Evaluate a binary operator."""
         meter = _meter(context)
         if operator == "%" and isinstance(left, str):
-            return _percent_filled(meter, left, right)
-        both = (meter.weigh(left), meter.weigh(right))
-        numbers = [each for each in (left, right) if isinstance(each, int | float)]
-        if operator == "**" and right > LONGEST:
+            return _format_percent(meter, left, right)
+        sizes = (meter.size_of(left), meter.size_of(right))
+        numbers = [operand for operand in (left, right) if isinstance(operand, int | float)]
+        if operator == "**" and right > MAX_EXPONENT:
             raise LimitReached
-        if len(numbers) == 2:  # noqa: PLR2004  of two operands
+        if len(numbers) == 2:  # noqa: PLR2004  both operands
             meter.spend()
         elif numbers and operator == "*":
-            meter.spend((max(both) - ELEMENT) * max(int(numbers[0]), 1))
+            meter.spend((max(sizes) - ELEMENT_SIZE) * max(int(numbers[0]), 1))
         else:
-            meter.spend(sum(both))
-        found = super().call_binop(context, operator, left, right)
-        meter.weigh(found)
-        return found
+            meter.spend(sum(sizes))
+        result = super().call_binop(context, operator, left, right)
+        meter.size_of(result)
+        return result
 
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805, PYI063  as in Jinja
-        """Call a function, macro or method, and count what it makes."""
+        """Call a function, macro or method, and count its result."""
         meter = _meter(__context)
         owner = getattr(__obj, "__self__", None)
         if isinstance(__obj, partial):
             __obj = partial(__obj, meter)
         elif isinstance(owner, str):
-            meter.spend(_volume_of_method(meter, owner, __obj.__name__, [*args, *kwargs.values()]))
-        elif any(__obj is known for known in (*FUNCTIONS.values(), dict, __self.globals["range"])):
+            meter.spend(_size_of_method(meter, owner, __obj.__name__, [*args, *kwargs.values()]))
+        elif any(__obj is function for function in (*FUNCTIONS.values(), dict, __self.globals["range"])):
             _check_arguments(meter, args)
         meter.spend()
-        found = super().call(__context, __obj, *args, **kwargs)
-        if not isinstance(found, Cycler | Joiner | Namespace):
-            meter.made(found)
-        return found
+        result = super().call(__context, __obj, *args, **kwargs)
+        if not isinstance(result, Cycler | Joiner | Namespace):
+            meter.count_value(result)
+        return result
 
 
-class Counting(NodeTransformer):
-    """Puts counting filters into a parsed template."""
+class CountingTransformer(NodeTransformer):
+    """Inserts counting filters into a parsed template."""
 
     def visit_For(self, node: nodes.For) -> nodes.For:  # noqa: N802  as in Jinja
-        """Count each iteration, also those that a condition leaves out."""
+        """Count each iteration, including those that the condition of the loop skips."""
         self._body(node)
         if node.test is not None:
             node.test = nodes.And(_filter(COUNT, nodes.Const(0)), node.test)
         return node
 
     def _body(self, node: Any) -> Any:
-        """Count each pass through a body, with all text that it may write."""
-        written = sum(len(data.data) for data in node.find_all(nodes.TemplateData))
+        """Count each execution of a body, with all text that it may write."""
+        num_chars = sum(len(data.data) for data in node.find_all(nodes.TemplateData))
         self.generic_visit(node)
-        node.body.insert(0, nodes.ExprStmt(_filter(COUNT, nodes.Const(written)), lineno=node.lineno))
+        node.body.insert(0, nodes.ExprStmt(_filter(COUNT, nodes.Const(num_chars)), lineno=node.lineno))
         return node
 
     visit_Macro = visit_CallBlock = _body  # noqa: N815
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Expr:  # noqa: N802
-        """Join texts by a filter that counts them before."""
+        """Join texts by a filter that counts them first."""
         self.generic_visit(node)
-        return _filter(JOINED, nodes.List(node.nodes, lineno=node.lineno))
+        return _filter(JOIN, nodes.List(node.nodes, lineno=node.lineno))
 
     def _literal(self, node: Any) -> nodes.Expr:
-        """Count what a list, tuple or dict holds; the target of an assignment is none."""
+        """Count the elements of a list, tuple or dict, unless it is the target of an assignment."""
         self.generic_visit(node)
-        return node if getattr(node, "ctx", "load") != "load" else _filter(MADE, node)
+        return node if getattr(node, "ctx", "load") != "load" else _filter(COUNT_VALUE, node)
 
     visit_List = visit_Dict = visit_Tuple = _literal  # noqa: N815
 
     def visit_Getitem(self, node: nodes.Getitem) -> nodes.Expr:  # noqa: N802
-        """Count a part of a list or text."""
+        """Count an element or a slice of a list or text."""
         self.generic_visit(node)
-        return _filter(SLICED, node) if isinstance(node.arg, nodes.Slice) else _after_count(node)
+        return _filter(SLICE, node) if isinstance(node.arg, nodes.Slice) else _after_count(node)
 
     def _step(self, node: nodes.Expr) -> nodes.Expr:
-        """Count what takes time and makes nothing large."""
+        """Count an expression that takes time but creates no large value."""
         self.generic_visit(node)
         return _after_count(node)
 
@@ -187,122 +190,123 @@ def _meter(context: Context) -> Meter:
 
 
 @pass_context
-def _count(context: Context, volume: int) -> bool:
-    _meter(context).spend(volume)
+def _count(context: Context, size: int) -> bool:
+    _meter(context).spend(size)
     return True
 
 
 @pass_context
-def _made(context: Context, value: Any) -> Any:
-    _meter(context).made(value)
+def _count_value(context: Context, value: Any) -> Any:
+    _meter(context).count_value(value)
     return value
 
 
 @pass_context
-def _joined(context: Context, values: list[Any]) -> str:
-    _meter(context).made(values)
+def _join(context: Context, values: list[Any]) -> str:
+    _meter(context).count_value(values)
     return "".join(map(str, values))
 
 
 @pass_context
-def _sliced(context: Context, value: Any) -> Any:
-    size = len(value) if isinstance(value, str | list | tuple) else 0
-    _meter(context).spend(size if isinstance(value, str) else size * ELEMENT)
+def _slice(context: Context, value: Any) -> Any:
+    length = len(value) if isinstance(value, str | list | tuple) else 0
+    _meter(context).spend(length if isinstance(value, str) else length * ELEMENT_SIZE)
     return value
 
 
-def _counted(plain: ImmutableSandboxedEnvironment, name: str) -> Callable[..., Any]:
-    """Return a filter that counts what it is given and what it makes.
+def _counted_filter(uncounted: ImmutableSandboxedEnvironment, name: str) -> Callable[..., Any]:
+    """Return a filter that counts its arguments and its result.
 
     Args:
-        plain: The environment with the filter that does not count.
-        name: Its name.
+        uncounted: The environment with the filter that does not count.
+        name: The name of the filter.
     """
 
     @pass_context
     def counted(context: Context, value: Any, *args: Any, **kwargs: Any) -> Any:
         meter = _meter(context)
-        if name in CHEAP:
+        if name in CHEAP_FILTERS:
             meter.spend()
-            return plain.call_filter(name, value, args, kwargs, context=context)
+            return uncounted.call_filter(name, value, args, kwargs, context=context)
         if name == "format":
-            return _percent_filled(meter, str(value), kwargs or args)
-        meter.spend(_volume_of_filter(meter, name, value, [*args, *kwargs.values()]))
-        found = plain.call_filter(name, value, args, kwargs, context=context)
-        if isinstance(found, Iterator):
-            found = [*meter.each(found)]
-        meter.made(found)
-        return found
+            return _format_percent(meter, str(value), kwargs or args)
+        meter.spend(_size_of_filter(meter, name, value, [*args, *kwargs.values()]))
+        result = uncounted.call_filter(name, value, args, kwargs, context=context)
+        if isinstance(result, Iterator):
+            result = [*meter.count_each(result)]
+        meter.count_value(result)
+        return result
 
     return counted
 
 
-def _volume_of_filter(meter: Meter, name: str, value: Any, given: list[Any]) -> int:
-    """Return what a filter makes beside its result, or an upper bound of its result where it may be large."""
-    volume = meter.weigh(value)
+def _size_of_filter(meter: Meter, name: str, value: Any, arguments: list[Any]) -> int:
+    """Return the size of a filter's intermediate values, or an upper bound of its result if that may be large."""
+    size = meter.size_of(value)
     if name not in ("join", "replace"):
-        _check_arguments(meter, given)
+        _check_arguments(meter, arguments)
     if name == "replace":
-        return _volume_of_method(meter, str(value), name, [str(each) for each in given])
+        return _size_of_method(meter, str(value), name, [str(argument) for argument in arguments])
     if name == "join":
-        return len(value) * (ELEMENT + meter.weigh(given))
-    if name in ("indent", "tojson") and given:
-        lines = str(value).count("\n") + 1 if name == "indent" else volume // ELEMENT * DEEPEST
-        return lines * (given[0] if isinstance(given[0], int) else len(str(given[0])))
-    if name == "sum" and not all(isinstance(each, int | float | str) for each in given):
-        raise LimitReached  # lists, end to end, take the square of their length
-    if name not in OF_ELEMENTS:
+        return len(value) * (ELEMENT_SIZE + meter.size_of(arguments))
+    if name in ("indent", "tojson") and arguments:
+        num_lines = str(value).count("\n") + 1 if name == "indent" else size // ELEMENT_SIZE * MAX_DEPTH
+        return num_lines * (arguments[0] if isinstance(arguments[0], int) else len(str(arguments[0])))
+    if name == "sum" and not all(isinstance(argument, int | float | str) for argument in arguments):
+        raise LimitReached  # the time to concatenate lists grows with the square of their number
+    if name not in SEQUENCE_FILTERS:
         return 0
-    looked_up = sum(len(each) for each in given if isinstance(each, str))  # "a.b,c" of every element
-    return len(value) * (looked_up + (ELEMENT if isinstance(value, str) else 0))
+    attribute_chars = sum(len(argument) for argument in arguments if isinstance(argument, str))  # "a.b,c" per element
+    return len(value) * (attribute_chars + (ELEMENT_SIZE if isinstance(value, str) else 0))
 
 
-def _volume_of_method(meter: Meter, owner: str, name: str, given: list[Any]) -> int:
-    """Return an upper bound of what a method of a text makes."""
-    volume = len(owner) + meter.weigh(given)
+def _size_of_method(meter: Meter, owner: str, name: str, arguments: list[Any]) -> int:
+    """Return an upper bound of the size of the values that a text method creates."""
+    size = len(owner) + meter.size_of(arguments)
     if name == "join":
-        return volume + len(owner) * (len(given[0]) if given else 0)
+        return size + len(owner) * (len(arguments[0]) if arguments else 0)
     if name == "replace":
-        return volume + owner.count(given[0]) * len(given[1])
-    _check_arguments(meter, given)
+        return size + owner.count(arguments[0]) * len(arguments[1])
+    _check_arguments(meter, arguments)
     if name in ("split", "rsplit"):
-        separator = next((each for each in given if isinstance(each, str)), "")
-        return volume + ELEMENT * (4 * owner.count(separator) if separator else len(owner))
-    return volume + (ELEMENT * len(owner) if name == "splitlines" else 0)
+        separator = next((argument for argument in arguments if isinstance(argument, str)), "")
+        return size + ELEMENT_SIZE * (4 * owner.count(separator) if separator else len(owner))
+    return size + (ELEMENT_SIZE * len(owner) if name == "splitlines" else 0)
 
 
-def _check_arguments(meter: Meter, given: Any) -> None:
-    """Refuse arguments with which an operation takes long."""
-    for each in given:
-        if (isinstance(each, str) and len(each) > LONGEST) or (isinstance(each, int) and abs(each) > LARGEST):
+def _check_arguments(meter: Meter, arguments: Any) -> None:
+    """Raise an error for arguments that could make an operation slow."""
+    for argument in arguments:
+        is_long = isinstance(argument, str) and len(argument) > MAX_ARGUMENT_CHARS
+        if is_long or (isinstance(argument, int) and abs(argument) > MAX_ARGUMENT):
             raise LimitReached
-    meter.weigh([*given])
+    meter.size_of([*arguments])
 
 
-def _percent_filled(meter: Meter, form: str, values: Any) -> str:
-    """Return a text whose conversions by "%" are filled in."""
-    if len(form) > LONGEST_FORM or WIDE.search(form):
+def _format_percent(meter: Meter, template: str, values: Any) -> str:
+    """Return a text with its "%" conversions replaced."""
+    if len(template) > MAX_FORMAT_CHARS or WIDE_CONVERSION.search(template):
         raise LimitReached
-    meter.spend(len(form) + form.count("%") * meter.weigh(values))
-    found: str = form % values
-    meter.made(found)
-    return found
+    meter.spend(len(template) + template.count("%") * meter.size_of(values))
+    text: str = template % values
+    meter.count_value(text)
+    return text
 
 
-def _fields_filled(environment: LimitedEnvironment, form: str, meter: Meter, /, *args: Any, **kwargs: Any) -> str:
-    """Return a text whose fields in braces are filled in."""
-    if len(form) > LONGEST_FORM:
+def _format_braces(environment: LimitedEnvironment, template: str, meter: Meter, /, *args: Any, **kwargs: Any) -> str:
+    """Return a text with its fields in braces replaced."""
+    if len(template) > MAX_FORMAT_CHARS:
         raise LimitReached
-    meter.spend(len(form) + form.count("{") * meter.weigh([args, kwargs]))
-    return LimitedFormatter(environment).vformat(form, args, kwargs)
+    meter.spend(len(template) + template.count("{") * meter.size_of([args, kwargs]))
+    return LimitedFormatter(environment).vformat(template, args, kwargs)
 
 
 class LimitedFormatter(SandboxedFormatter):
-    """Fills in fields that are not wide."""
+    """Replaces fields, except those with a large width."""
 
     def format_field(self, value: Any, format_spec: str) -> str:
         """Return the text of a field."""
         if WIDE_FIELD.search(format_spec):
             raise LimitReached
-        found: str = super().format_field(value, format_spec)
-        return found
+        text: str = super().format_field(value, format_spec)
+        return text

@@ -1,4 +1,4 @@
-"""The budget of one rendering of a template that a request sent: CPU time, and the volume of all values it makes."""
+"""Limits on CPU time and memory while a template from a request is rendered."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from time import thread_time
@@ -6,86 +6,89 @@ from typing import Any
 
 from jinja2 import Undefined
 
-ELEMENT = 16  # what an element of a list counts for, in characters
-DEEPEST = 200  # lists in lists: some operations of Python recurse without a check
-LARGEST = 2**64  # of integers: many that are larger share a hash, which makes dicts slow
+ELEMENT_SIZE = 16  # the size of a list element, in characters
+MAX_DEPTH = 200  # of nested lists: some operations of Python recurse without a check
+MAX_INT = 2**64  # many larger integers share a hash, which makes dicts slow
 SEQUENCES: tuple[type[Collection[Any]], ...] = (list, tuple, type({}.keys()), type({}.values()), type({}.items()))
-SLACK, FACTOR, MOST = 2**22, 16, 2**26  # a few copies of what a template is given, within a bound
+# The budget of a rendering, in characters: enough for some copies of its variables, but at most MAX_BUDGET.
+MIN_BUDGET = 2**22
+MAX_BUDGET = 2**26
+COPIES_OF_VARIABLES = 16
 
 
-class LimitReached(Exception):  # noqa: N818  it is no fault of the program
-    """A template takes more time or memory than it may."""
+class LimitReached(Exception):  # noqa: N818  a limit, not an error of the program
+    """A template exceeds its limit of time or memory."""
 
 
 class OpaqueValueError(TypeError):
-    """A value stands where only texts, numbers, lists and dicts may."""
+    """A value is not a text, number, list or dict."""
 
 
 class Meter:
-    """The time and volume that are left for one rendering.
+    """The remaining CPU time and size of one rendering.
 
     Attributes:
-        left: The volume that all values together that are still to be made may have, in characters.
+        remaining: The total size of the values that may still be created, in characters.
     """
 
-    def __init__(self, seconds: float, longest: int, variables: Mapping[str, Any]) -> None:
-        """Start to count.
+    def __init__(self, seconds: float, max_chars: int, variables: Mapping[str, Any]) -> None:
+        """Start the measurement.
 
         Args:
-            seconds: The CPU time that the rendering may take.
-            longest: The most characters of its result.
-            variables: What the template is given: at most a few times as much.
+            seconds: The maximum CPU time.
+            max_chars: The maximum length of the result, in characters.
+            variables: The variables of the template, whose size determines the budget.
 
         Raises:
-            LimitReached: If the variables are larger.
-            OpaqueValueError: If they hold what JSON cannot.
+            LimitReached: If the variables are too large.
+            OpaqueValueError: If the variables contain values that JSON cannot represent.
         """
         self._end = thread_time() + seconds
-        self.left = SLACK + 2 * longest
-        self.left = min(SLACK + FACTOR * self.weigh(variables), MOST)
+        self.remaining = MIN_BUDGET + 2 * max_chars
+        self.remaining = min(MIN_BUDGET + COPIES_OF_VARIABLES * self.size_of(variables), MAX_BUDGET)
 
-    def spend(self, volume: int = 0) -> None:
-        """Count a step that makes values of some volume.
+    def spend(self, size: int = 0) -> None:
+        """Count a step that creates values of the given size.
 
         Raises:
-            LimitReached: If the volume or the time is used up.
+            LimitReached: If the size or the time is exceeded.
         """
-        self.left -= volume
-        if self.left < 0 or thread_time() >= self._end:
+        self.remaining -= size
+        if self.remaining < 0 or thread_time() >= self._end:
             raise LimitReached
 
-    def made(self, value: Any) -> None:
-        """Count a value that was made."""
-        self.spend(self.weigh(value))
+    def count_value(self, value: Any) -> None:
+        """Count a value that was created."""
+        self.spend(self.size_of(value))
 
-    def each(self, values: Iterable[Any]) -> Iterator[Any]:
-        """Yield values, each a step."""
+    def count_each(self, values: Iterable[Any]) -> Iterator[Any]:
+        """Yield values, and count each as a step."""
         for value in values:
-            self.spend(ELEMENT)
+            self.spend(ELEMENT_SIZE)
             yield value
 
-    def weigh(self, value: Any) -> int:
-        """Return the volume of a value, with all that it holds, as often as it holds it.
+    def size_of(self, value: Any) -> int:
+        """Return the size of a value, including nested values; values that occur several times count each time.
 
         Raises:
-            LimitReached: If that is more than is left, or lists are nested too deeply.
-            OpaqueValueError: If it is or holds another thing than texts, numbers, lists and dicts.
+            LimitReached: If the size is larger than the remaining size, or lists are nested too deeply.
+            OpaqueValueError: If the value is or contains anything except texts, numbers, lists and dicts.
         """
-        volume, waiting = 0, [(value, 0)]
-        while waiting:
-            one, depth = waiting.pop()
-            volume += ELEMENT
-            if isinstance(one, str):
-                volume += len(one)
-            elif isinstance(one, dict):
-                waiting.extend((each, depth + 1) for item in one.items() for each in item)
-            elif isinstance(one, SEQUENCES):
-                waiting.extend((each, depth + 1) for each in one)
-            elif isinstance(one, int):
-                volume += self.left if abs(one) > LARGEST else 0
-            elif not (one is None or isinstance(one, float | range | Undefined)):
-                message = f"only texts, numbers, lists and dicts may stand here; got {type(one).__name__}"
+        size, pending = 0, [(value, 0)]
+        while pending:
+            item, depth = pending.pop()
+            size += ELEMENT_SIZE
+            if isinstance(item, str):
+                size += len(item)
+            elif isinstance(item, dict):
+                pending.extend((nested, depth + 1) for pair in item.items() for nested in pair)
+            elif isinstance(item, SEQUENCES):
+                pending.extend((nested, depth + 1) for nested in item)
+            elif isinstance(item, int):
+                size += self.remaining if abs(item) > MAX_INT else 0
+            elif not (item is None or isinstance(item, float | range | Undefined)):
+                message = f"expected texts, numbers, lists and dicts; got {type(item).__name__}"
                 raise OpaqueValueError(message)
-            if volume > self.left or depth > DEEPEST:
+            if size > self.remaining or depth > MAX_DEPTH:
                 raise LimitReached
-        return volume
+        return size

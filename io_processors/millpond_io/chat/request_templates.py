@@ -1,6 +1,6 @@
-"""Chat templates that requests send, rendered within limits of time and memory.
+"""Rendering of chat templates from requests, with limits on time and memory.
 
-One is rendered at a time, so that the memory of one is all that strangers' templates take.
+Only one such template is rendered at a time, which bounds the memory of untrusted templates.
 """
 
 import re
@@ -18,80 +18,80 @@ from millpond_io.chat.limited import FILTERS, METER, LimitedEnvironment
 from millpond_io.chat.meter import LimitReached, Meter, OpaqueValueError
 from millpond_io.chat.templates import generate
 
-MOST_SOURCE = 2**15  # characters of a template: compiling takes time too, about a second for as many
-PATIENCE = 0.25  # seconds to wait for the one that is rendered just now
-LONGEST_ERROR = 300  # characters
+MAX_SOURCE_CHARS = 2**15  # compiling a template of this length takes about a second
+LOCK_TIMEOUT_S = 0.25
+MAX_ERROR_CHARS = 300
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 PARAMETER = "chat_template"
 
-turn = Lock()
+render_lock = Lock()
 
 
-def render_request_template(source: str, variables: Mapping[str, Any], most: int, budget: TemplateBudget) -> str:
+def render_request_template(source: str, variables: Mapping[str, Any], max_chars: int, budget: TemplateBudget) -> str:
     """Render a template.
 
     Args:
         source: The template.
-        variables: What it may name, as JSON can hold it.
-        most: The most characters that the text may have.
-        budget: The CPU time that is left for it, which becomes less.
+        variables: The variables of the template, which must be JSON values.
+        max_chars: The maximum number of characters of the text.
+        budget: The remaining CPU time of the request; the time of the rendering is subtracted.
 
     Raises:
-        InvalidInputError: If the template fails, or takes more than it may.
-        EngineOverloadedError: If another one takes its time just now.
+        InvalidInputError: If the template fails, or exceeds its limits.
+        EngineOverloadedError: If the template of another request is being rendered.
     """
-    if len(source) > MOST_SOURCE:
-        message = f"chat_template has {len(source)} characters; a request's may have {MOST_SOURCE}"
+    if len(source) > MAX_SOURCE_CHARS:
+        message = f"chat_template has {len(source)} characters; the maximum for requests is {MAX_SOURCE_CHARS}"
         raise InvalidInputError(message, parameter=PARAMETER)
     if budget.seconds <= 0:
-        message = "the chat template takes more time than a request's templates may"
+        message = "the chat template exceeds the time limit for templates in requests"
         raise InvalidInputError(message, parameter=PARAMETER)
-    if not turn.acquire(timeout=PATIENCE):
-        message = "another request's chat template is rendered just now: try again later"
+    if not render_lock.acquire(timeout=LOCK_TIMEOUT_S):
+        message = "the chat template of another request is being rendered; try again later"
         raise EngineOverloadedError(message, retry_after=1.0)
-    began, left = thread_time(), budget.seconds
+    start, remaining = thread_time(), budget.seconds
     budget.seconds = 0.0
     try:
-        text = _rendered(source, variables, most, left)
+        text = _render(source, variables, max_chars, remaining)
     except (LimitReached, MemoryError):
-        message = "the chat template takes more time or memory than a request's templates may"
+        message = "the chat template exceeds the time or memory limit for templates in requests"
         raise InvalidInputError(message, parameter=PARAMETER) from None
     finally:
-        turn.release()
-    budget.seconds = left - (thread_time() - began)
+        render_lock.release()
+    budget.seconds = remaining - (thread_time() - start)
     return text
 
 
-def _rendered(source: str, variables: Mapping[str, Any], most: int, seconds: float) -> str:
+def _render(source: str, variables: Mapping[str, Any], max_chars: int, seconds: float) -> str:
     try:
-        meter = Meter(seconds, most, variables)
+        meter = Meter(seconds, max_chars, variables)
     except OpaqueValueError as error:
-        message = f"the variables of a chat template must be what JSON can hold: {error}"
+        message = f"the variables of a chat template must be JSON values: {error}"
         raise InvalidInputError(message, parameter="chat_template_kwargs") from None
-    template = _compiled(source)
+    template = _compile(source)
     meter.spend()
     try:
-        return generate(template, {**variables, METER: meter}, most)
+        return generate(template, {**variables, METER: meter}, max_chars)
     except InvalidInputError as error:
         if isinstance(error.__cause__, LimitReached | MemoryError):
             raise error.__cause__ from None
-        raise InvalidInputError(ADDRESS.sub("", str(error))[:LONGEST_ERROR], parameter=PARAMETER) from None
+        raise InvalidInputError(ADDRESS.sub("", str(error))[:MAX_ERROR_CHARS], parameter=PARAMETER) from None
 
 
 @lru_cache(maxsize=16)
-def _compiled(source: str) -> Template:
-    """Return the template of a text.
+def _compile(source: str) -> Template:
+    """Compile a template.
 
     Raises:
-        InvalidInputError: If it is not valid, or uses a filter that is not there.
+        InvalidInputError: If the template is invalid, or uses an unknown filter.
     """
     try:
         return _environment().from_string(source)
     except TemplateError as error:
-        reason = str(error)[:LONGEST_ERROR]
+        reason = str(error)[:MAX_ERROR_CHARS]
         if "No filter named" in reason:
-            reason += f" A request's template has these: {', '.join(FILTERS)}"
-    except Exception as error:  # noqa: BLE001  such as Python's own, of a template that is nested too deeply
+            reason += f" Available in requests: {', '.join(FILTERS)}"
+    except Exception as error:  # noqa: BLE001  such as RecursionError for deeply nested templates
         reason = type(error).__name__
     raise InvalidInputError(f"the chat template is not valid Jinja: {reason}", parameter=PARAMETER)
 

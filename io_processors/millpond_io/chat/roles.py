@@ -1,4 +1,4 @@
-"""Texts written as messages of roles by a chat template: a plain text, or the query and document of a pair."""
+"""Rendering of texts as messages with roles: a single text, or the query and document of a pair."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,17 +7,17 @@ from millpond.loading.tokenizer import Tokenizer
 from millpond_io.chat.templates import JinjaTemplate
 from millpond_io.text.lengths import max_characters
 
-ROOM = 100_000  # characters that a template may add to its texts
+MAX_TEMPLATE_CHARS = 100_000  # that a template may add to the texts
 
 
 class RoleTemplate:
-    """A chat template with what it is rendered with in every call.
+    """A chat template with the variables that are the same in every call.
 
     Attributes:
         template: The template.
-        structured: Whether contents are lists of parts, instead of texts.
-        variables: Its variables that no call changes.
-        most: The most characters that it may write, beside those of the texts.
+        structured: True if contents are lists of parts instead of texts.
+        variables: The variables that are the same in every call.
+        max_chars: The maximum number of characters that the template writes, besides those of the texts.
     """
 
     def __init__(
@@ -29,32 +29,34 @@ class RoleTemplate:
         *,
         structured: bool = False,
     ) -> None:
-        """Fix what no call changes.
+        """Set the variables of all calls.
 
         Args:
-            tokenizer: Whose special tokens are variables.
+            tokenizer: The tokenizer, whose special tokens are variables.
             template: The template.
-            max_model_len: The most tokens that the model reads.
+            max_model_len: The model's maximum length, in tokens.
             settings: Further variables.
-            structured: Whether contents are lists of parts, instead of texts.
+            structured: True if contents are lists of parts instead of texts.
         """
         self.template = template
         self.structured = structured
         fixed = {"add_generation_prompt": False, "tools": None, "documents": None}
         self.variables = {**fixed, **tokenizer.special_tokens, **settings}
-        self.most = max_characters(max_model_len) + ROOM
+        self.max_chars = max_characters(max_model_len) + MAX_TEMPLATE_CHARS
 
-    def render(self, texts: Mapping[str, str | None], own: Mapping[str, Any], *, room: int) -> str:
-        """Return what the template writes of texts by role, without those that are None.
+    def render(self, texts: Mapping[str, str | None], variables: Mapping[str, Any], *, max_text_chars: int) -> str:
+        """Return the output of the template for the texts of roles; roles whose text is None are left out.
 
         Args:
             texts: The text of each role, in order.
-            own: The call's variables.
-            room: The most characters that it may write beside its own.
+            variables: The variables of this call.
+            max_text_chars: The number of characters that the texts may add to the output.
         """
         messages = [
             {"role": role, "content": [{"type": "text", "text": text}] if self.structured else text}
             for role, text in texts.items()
             if text is not None
         ]
-        return self.template.render({**self.variables, **own, "messages": messages}, self.most + room)
+        return self.template.render(
+            {**self.variables, **variables, "messages": messages}, self.max_chars + max_text_chars
+        )

@@ -1,4 +1,4 @@
-"""Chat templates: Jinja text from who runs the model, rendered in a sandbox to text of a bounded size."""
+"""Chat templates of models and callers, rendered in Jinja's sandbox with a limit on the size of the output."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -13,78 +13,78 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from millpond.types.errors import InvalidInputError
 
-MARKS = ("{{", "{%", "{#", "\n")  # what tells the text of a template from the path of a file
-MOST_CHARACTERS = 1_000_000  # of a template itself
+JINJA_MARKERS = ("{{", "{%", "{#", "\n")  # distinguish the text of a template from the path of a file
+MAX_SOURCE_BYTES = 1_000_000
 
 
 class JinjaTemplate:
     """A compiled template.
 
     Attributes:
-        source: Its text.
+        source: The text of the template.
     """
 
     def __init__(self, source: str) -> None:
         self.source = source
-        self._compiled = _compiled(source)
+        self._compiled = _compile(source)
 
-    def render(self, variables: Mapping[str, Any], most: int) -> str:
-        """The text for some variables.
+    def render(self, variables: Mapping[str, Any], max_chars: int) -> str:
+        """Render the template.
 
         Args:
-            variables: What the template may name.
-            most: The most characters that the text may have.
+            variables: The variables of the template.
+            max_chars: The maximum number of characters of the text.
 
         Raises:
-            InvalidInputError: If the template fails, or makes a longer text.
+            InvalidInputError: If the template fails, or the text is longer.
         """
-        return generate(self._compiled, variables, most)
+        return generate(self._compiled, variables, max_chars)
 
 
-def generate(template: Template, variables: Mapping[str, Any], most: int) -> str:
-    """Return the text that a compiled template makes; see ``JinjaTemplate.render``."""
+def generate(template: Template, variables: Mapping[str, Any], max_chars: int) -> str:
+    """Render a compiled template; see ``JinjaTemplate.render``."""
     parts: list[str] = []
     size = 0
     try:
         for part in template.generate(**variables):
             parts.append(part)
             size += len(part)
-            if size > most:
+            if size > max_chars:
                 break
-    except Exception as error:  # a template can raise what any expression can
+    except Exception as error:  # an expression in a template can raise any exception
         message = f"the chat template fails: {type(error).__name__}: {error}"
         raise InvalidInputError(message, parameter="chat_template") from error
-    if size > most:
-        message = f"the chat template makes more than {most} characters of the texts it was given"
+    if size > max_chars:
+        message = f"the chat template writes more than the maximum of {max_chars} characters"
         raise InvalidInputError(message, parameter="chat_template")
     return "".join(parts)
 
 
-def read_template(given: str) -> str:
-    """The text of a template that is given as text or as the path of a file.
+def read_template(text_or_path: str) -> str:
+    """Return the text of a template, from the text itself or the path of a file.
 
     Raises:
         InvalidInputError: If it is neither.
     """
-    if any(mark in given for mark in MARKS):
-        return given
+    if any(marker in text_or_path for marker in JINJA_MARKERS):
+        return text_or_path
     try:
-        path = Path(given)
-        if path.is_file() and path.stat().st_size <= MOST_CHARACTERS:
+        path = Path(text_or_path)
+        if path.is_file() and path.stat().st_size <= MAX_SOURCE_BYTES:
             return path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        message = f"chat_template={given!r} cannot be read: {error}"
+        message = f"chat_template={text_or_path!r} cannot be read: {error}"
         raise InvalidInputError(message, parameter="chat_template") from error
     message = (
-        f"chat_template={given!r} is neither Jinja text, which has '{{{{' or '{{%' in it, nor the path of a file of at "
-        f"most {MOST_CHARACTERS} bytes"
+        f"chat_template={text_or_path!r} is neither Jinja text, which contains '{{{{' or '{{%', nor the path of a file "
+        f"of at most {MAX_SOURCE_BYTES} bytes"
     )
     raise InvalidInputError(message, parameter="chat_template")
 
 
 @lru_cache(maxsize=64)
-def _compiled(source: str) -> Template:
-    """The template as transformers compiles it, so that checkpoints' templates mean the same."""
+def _compile(source: str) -> Template:
+    """Compile a template with the same options as transformers, so that templates of checkpoints render equally."""
     environment = ImmutableSandboxedEnvironment(**OPTIONS)
     environment.filters["tojson"] = to_json
     environment.globals.update(FUNCTIONS)
@@ -96,7 +96,7 @@ def _compiled(source: str) -> Template:
 
 
 def to_json(value: object, indent: int | None = None) -> str:
-    """Return a value as JSON, as the filter ``tojson`` of transformers writes it."""
+    """Return a value as JSON, like the filter ``tojson`` of transformers."""
     return json.dumps(value, ensure_ascii=False, indent=indent)
 
 
@@ -104,8 +104,8 @@ def _raise(message: object) -> NoReturn:
     raise TemplateError(str(message))
 
 
-def _now(form: str) -> str:
-    return datetime.now().astimezone().strftime(form)
+def _now(date_format: str) -> str:
+    return datetime.now().astimezone().strftime(date_format)
 
 
 OPTIONS: Mapping[str, Any] = MappingProxyType(

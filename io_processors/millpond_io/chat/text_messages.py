@@ -1,4 +1,4 @@
-"""Plain texts as messages: sentence-transformers writes each text by the chat template where a folder asks for it."""
+"""Rendering of plain texts as messages with the chat template, for sentence-transformers models that require it."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,53 +14,53 @@ from millpond.types.prompts import Prompt
 from millpond_io.chat.roles import RoleTemplate
 from millpond_io.chat.templates import JinjaTemplate
 
-OF_LIBRARY = ("restore_suffix", "padding", "truncation", "max_length", "return_tensors")  # not seen by templates
+LIBRARY_SETTINGS = ("restore_suffix", "padding", "truncation", "max_length", "return_tensors")  # not variables
 TASK = "task"
-FILLERS = ("0", "1 2 3 4")  # two texts without a common last token: what follows both is the template's
+PROBE_TEXTS = ("0", "1 2 3 4")  # have no common last token, so common last tokens come from the template
 
 
 class TextMessages:
-    """Writes a text as the message of a user, and a prompt before it as one of the system.
+    """Renders a text as a user message, and an instruction as a system message before it.
 
     Attributes:
-        declares_task: True if the template reads ``task``, which is "query" or "document" where a call specifies it.
+        declares_task: True if the template reads ``task``, which is "query" or "document" if the call specifies it.
     """
 
     def __init__(self, ctx: Context, tokenizer: Tokenizer, template: JinjaTemplate) -> None:
-        own = tokenizer.chat_template
-        settings = {} if own is None else own.settings
-        seen = {name: value for name, value in settings.items() if name not in OF_LIBRARY}
-        structured = own is not None and own.texts_as == STRUCTURED
+        chat_template = tokenizer.chat_template
+        settings = {} if chat_template is None else chat_template.settings
+        variables = {name: value for name, value in settings.items() if name not in LIBRARY_SETTINGS}
+        structured = chat_template is not None and chat_template.texts_as == STRUCTURED
         self.tokenizer = tokenizer
-        self.template = RoleTemplate(tokenizer, template, ctx.model.max_model_len, seen, structured=structured)
+        self.template = RoleTemplate(tokenizer, template, ctx.model.max_model_len, variables, structured=structured)
         self.restores = bool(settings.get("restore_suffix", True))
         self.declares_task = TASK in _variables_of(template.source)
         self._ending = lru_cache(maxsize=256)(self._find_ending)
 
-    def written(self, prompt: Prompt, before: str, task: str | None) -> Prompt:
-        """A text prompt as the template writes it.
+    def render_prompt(self, prompt: Prompt, instruction: str, task: str | None) -> Prompt:
+        """Return a text prompt with its text rendered.
 
         Args:
-            prompt: The text.
-            before: The prompt before it; empty for none.
-            task: "query" or "document"; None where the call does not specify it.
+            prompt: The prompt.
+            instruction: The text of the system message; empty for none.
+            task: "query" or "document"; None if the call does not specify it.
         """
         return replace(
             prompt,
-            text=self.render(prompt.text or "", before, task),
+            text=self.render(prompt.text or "", instruction, task),
             add_special_tokens=False,
-            ending=self._ending(before, task) if self.restores else (),
+            ending=self._ending(instruction, task) if self.restores else (),
         )
 
-    def render(self, text: str, before: str, task: str | None) -> str:
-        """What the template writes of a text and of the prompt before it."""
-        states = task is not None and self.declares_task and TASK not in self.template.variables
-        texts = {"system": before or None, "user": text}
-        return self.template.render(texts, {TASK: task} if states else {}, room=len(text))
+    def render(self, text: str, instruction: str, task: str | None) -> str:
+        """Return the output of the template for a text and an instruction."""
+        passes_task = task is not None and self.declares_task and TASK not in self.template.variables
+        texts = {"system": instruction or None, "user": text}
+        return self.template.render(texts, {TASK: task} if passes_task else {}, max_text_chars=len(text))
 
-    def _find_ending(self, before: str, task: str | None) -> tuple[int, ...]:
-        """The ids of the template behind a text, which stay where the text is cut; empty if there are none."""
-        first, second = (self._ids(self.render(filler, before, task)) for filler in FILLERS)
+    def _find_ending(self, instruction: str, task: str | None) -> tuple[int, ...]:
+        """Return the token ids that the template adds after a text, which truncation must keep."""
+        first, second = (self._ids(self.render(text, instruction, task)) for text in PROBE_TEXTS)
         common = 0
         while common < min(len(first), len(second)) and first[-1 - common] == second[-1 - common]:
             common += 1
@@ -73,21 +73,21 @@ class TextMessages:
 
 
 def text_messages(ctx: Context, template: JinjaTemplate | None) -> TextMessages | None:
-    """The writer of a model's texts; None where texts are read as they are.
+    """Return the renderer of a model's texts; None if texts are not rendered as messages.
 
     Args:
-        ctx: The model's context.
-        template: Its chat template, or the one that the caller chose.
+        ctx: The context of the model.
+        template: The chat template of the model or of the caller.
     """
     tokenizer = ctx.tokenizer
-    own = None if tokenizer is None else tokenizer.chat_template
-    if tokenizer is None or own is None or own.texts_as is None or template is None:
+    chat_template = None if tokenizer is None else tokenizer.chat_template
+    if tokenizer is None or chat_template is None or chat_template.texts_as is None or template is None:
         return None
     return TextMessages(ctx, tokenizer, template)
 
 
 def _variables_of(source: str) -> set[str]:
-    """The names that a template reads and does not set itself."""
+    """Return the names of variables that a template reads but does not set."""
     return meta.find_undeclared_variables(
         ImmutableSandboxedEnvironment(extensions=["jinja2.ext.loopcontrols"]).parse(source)
     )

@@ -1,1 +1,1 @@
-"""Images in prompts: decoding, preprocessing, and where they stand in a text."""
+"""Images in prompts: decoding, preprocessing, and placeholders in texts."""

@@ -1,4 +1,4 @@
-"""Decoding images that come as bytes: their size is looked at first, and what a decoder says is not passed on."""
+"""Decoding of image files: limits are checked first, and errors of the decoder are logged, not returned."""
 
 import io
 import logging
@@ -10,73 +10,74 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from millpond.types.errors import InvalidInputError, MillpondError, MissingDependencyError
-from millpond_io.images.heads import has_more_parts
+from millpond_io.images.headers import has_more_parts
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 logger = logging.getLogger(__name__)
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
-BOMBS = ("DecompressionBombError", "DecompressionBombWarning")  # Pillow's own names for images of too many pixels
-ORIENTATION = 0x0112  # the tag of EXIF that says how the camera was held
-JPEG, SCAN = b"\xff\xd8", b"\xff\xda"
-MOST_SCANS = 64  # of a JPEG: each is a pass over all pixels, and a small file may hold thousands
+DECOMPRESSION_BOMB_ERRORS = ("DecompressionBombError", "DecompressionBombWarning")  # of Pillow, for too many pixels
+ORIENTATION = 0x0112  # the EXIF tag for the orientation of the camera
+JPEG_SIGNATURE, JPEG_SCAN_MARKER = b"\xff\xd8", b"\xff\xda"
+MAX_JPEG_SCANS = 64  # each scan is a pass over all pixels, and a small file can contain thousands
 PARAMETER = "multi_modal_data"
-DAMAGED = f"the image cannot be read: it is damaged, or none of {', '.join(FORMATS)}"
+RESIZE_HINT = "Resize it: the model reads small images"
+DAMAGED = f"the image cannot be read: it is damaged, or its format is not one of {', '.join(FORMATS)}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageLimits:
-    """How large an image may be before it is decoded.
+    """Limits that are checked before an image is decoded.
 
     Attributes:
-        size: Of its file, in bytes.
-        pixels: Of its width times its height.
-        side: Of its width, and of its height: lines of a pixel each cost more than the pixels.
-        parts: Of its file before the pixels, or of a PNG in all.
+        max_bytes: The maximum size of the file, in bytes.
+        max_pixels: The maximum number of pixels.
+        max_side: The maximum width and height; many lines of one pixel cost more than their pixels.
+        max_parts: The maximum number of parts of the file before the pixels; for PNG, of all parts.
     """
 
-    size: int = 8 * 2**20
-    pixels: int = 2**24
-    side: int = 2**16
-    parts: int = 2**13
+    max_bytes: int = 8 * 2**20
+    max_pixels: int = 2**24
+    max_side: int = 2**16
+    max_parts: int = 2**13
 
 
-OF_OTHERS = ImageLimits()
-OWN = ImageLimits(size=2**28, pixels=2**26, side=2**20, parts=2**20)  # of files that the program itself names
+UNTRUSTED_LIMITS = ImageLimits()
+LOCAL_LIMITS = ImageLimits(max_bytes=2**28, max_pixels=2**26, max_side=2**20, max_parts=2**20)  # for pathlib.Path
 
 
-def no_pillow() -> MissingDependencyError:
-    """The error for images in an environment without Pillow."""
+def missing_pillow() -> MissingDependencyError:
+    """Return the error for an environment without Pillow."""
     return MissingDependencyError("images need Pillow: pip install pillow", parameter=PARAMETER)
 
 
-def decoded(content: bytes, limits: ImageLimits) -> "Image":
-    """The image in a file, the first of several, turned as the camera was held.
+def decode_image(content: bytes, limits: ImageLimits) -> "Image":
+    """Decode a file: only its first frame, rotated according to its EXIF data.
 
     Raises:
-        InvalidInputError: If it is too large, damaged, or of another format; never in the decoder's words.
+        InvalidInputError: If it is too large, damaged, or has another format.
     """
-    with in_our_words(limits):
-        return _decoded(content, limits)
+    with hide_decoder_errors(limits):
+        return _decode(content, limits)
 
 
-def pixels_in(content: bytes, limits: ImageLimits) -> int:
-    """The pixels of the image in a file, by its head: nothing is decoded.
+def count_pixels(content: bytes, limits: ImageLimits) -> int:
+    """Return the number of pixels in a file, from its header, without decoding it.
 
     Raises:
-        InvalidInputError: As ``decoded``, for what the head tells.
+        InvalidInputError: If it is too large, has another format, or its header is damaged.
     """
-    with in_our_words(limits), _opened(content, limits) as image:
+    with hide_decoder_errors(limits), _open(content, limits) as image:
         return image.width * image.height
 
 
 @contextmanager
-def in_our_words(limits: ImageLimits) -> Iterator[None]:
-    """Whatever goes wrong with an image, told without a word of the library that found it; that is in the log.
+def hide_decoder_errors(limits: ImageLimits) -> Iterator[None]:
+    """Convert exceptions of libraries to errors without their texts, which are logged.
 
     Raises:
-        InvalidInputError: If anything does.
+        InvalidInputError: If a library raises an exception.
     """
     try:
         yield
@@ -84,42 +85,42 @@ def in_our_words(limits: ImageLimits) -> Iterator[None]:
         raise
     except MemoryError as error:
         raise InvalidInputError("there is not enough memory to read the image", parameter=PARAMETER) from error
-    except Exception as error:  # noqa: BLE001  decoders raise what comes
+    except Exception as error:  # noqa: BLE001  decoders raise any exception
         logger.info("an image cannot be read: %r", error)
-        if type(error).__name__ in BOMBS:
+        if type(error).__name__ in DECOMPRESSION_BOMB_ERRORS:
             raise _too_many_pixels(limits) from None
         raise InvalidInputError(DAMAGED, parameter=PARAMETER) from None
 
 
-def _decoded(content: bytes, limits: ImageLimits) -> "Image":
-    with _opened(content, limits) as image:
+def _decode(content: bytes, limits: ImageLimits) -> "Image":
+    with _open(content, limits) as image:
         image.load()
-        return _in_eight_bits(_turned(image))
+        return _as_8_bit(_apply_orientation(image))
 
 
 @contextmanager
-def _opened(content: bytes, limits: ImageLimits) -> Iterator["Image"]:
-    """The image in a file whose head was read."""
-    if len(content) > limits.size:
-        raise too_large(len(content), limits)
+def _open(content: bytes, limits: ImageLimits) -> Iterator["Image"]:
+    """Open a file and read its header."""
+    if len(content) > limits.max_bytes:
+        raise file_too_large(len(content), limits)
     try:
-        from PIL import Image as images  # noqa: N813, PLC0415  only for who has images
+        from PIL import Image as images  # noqa: N813, PLC0415  an optional dependency
     except ImportError as error:
-        raise no_pillow() from error
+        raise missing_pillow() from error
 
-    if content.startswith(JPEG) and content.count(SCAN) > MOST_SCANS:
-        message = f"the image is a JPEG of more than {MOST_SCANS} scans: save it anew"
+    if content.startswith(JPEG_SIGNATURE) and content.count(JPEG_SCAN_MARKER) > MAX_JPEG_SCANS:
+        message = f"the image is a JPEG with more than {MAX_JPEG_SCANS} scans; save it again"
         raise InvalidInputError(message, parameter=PARAMETER)
-    if has_more_parts(content, limits.parts):
-        message = f"the image's file has more than {limits.parts} parts, such as comments: save it anew, without them"
+    if has_more_parts(content, limits.max_parts):
+        message = f"the image file has more than {limits.max_parts} parts, such as comments; save it without them"
         raise InvalidInputError(message, parameter=PARAMETER)
     with images.open(io.BytesIO(content), formats=FORMATS) as image:
         check_pixels(image, limits)
         yield image
 
 
-def _in_eight_bits(image: "Image") -> "Image":
-    """An image whose grey has 16 bits, in 8: Pillow takes its numbers for those of 8, and what is above for white."""
+def _as_8_bit(image: "Image") -> "Image":
+    """Convert 16-bit grey to 8 bits. Pillow would treat the values as 8 bits, and larger ones as white."""
     from PIL import Image as images  # noqa: N813, PLC0415  as above
 
     if not image.mode.startswith("I;16"):
@@ -128,11 +129,11 @@ def _in_eight_bits(image: "Image") -> "Image":
     return images.fromarray(grey.astype(np.uint8))
 
 
-def _turned(image: "Image") -> "Image":
-    """An image as its camera was held; what its EXIF data say besides is not looked at, and may be damaged."""
+def _apply_orientation(image: "Image") -> "Image":
+    """Rotate an image according to its EXIF data; damaged EXIF data is ignored."""
     from PIL.Image import Transpose  # noqa: PLC0415  as above
 
-    turns: dict[object, Transpose] = {
+    transposes: dict[object, Transpose] = {
         2: Transpose.FLIP_LEFT_RIGHT,
         3: Transpose.ROTATE_180,
         4: Transpose.FLIP_TOP_BOTTOM,
@@ -142,32 +143,30 @@ def _turned(image: "Image") -> "Image":
         8: Transpose.ROTATE_90,
     }
     try:
-        turn = turns.get(image.getexif().get(ORIENTATION))
-    except Exception as error:  # noqa: BLE001  whatever they hold, the pixels are there
+        transpose = transposes.get(image.getexif().get(ORIENTATION))
+    except Exception as error:  # noqa: BLE001  damaged EXIF data raises any exception; the pixels are valid
         logger.info("the EXIF data of an image cannot be read: %r", error)
-        turn = None
-    return image.copy() if turn is None else image.transpose(turn)
+        transpose = None
+    return image.copy() if transpose is None else image.transpose(transpose)
 
 
 def check_pixels(image: "Image", limits: ImageLimits) -> None:
-    """Refuse an image of too many pixels, or of none, or that is too long."""
-    if max(image.width, image.height) > limits.side:
-        message = f"the image is {image.width} by {image.height} pixels, and a side may have {limits.side}: cut it"
+    """Check that an image has pixels, and neither too many of them nor a side that is too long."""
+    if max(image.width, image.height) > limits.max_side:
+        message = f"the image is {image.width} by {image.height} pixels; the maximum for a side is {limits.max_side}"
         raise InvalidInputError(message, parameter=PARAMETER)
-    if image.width * image.height > limits.pixels:
+    if image.width * image.height > limits.max_pixels:
         raise _too_many_pixels(limits)
     if not image.width * image.height:
         raise InvalidInputError("the image has no pixels", parameter=PARAMETER)
 
 
-def too_large(size: int, limits: ImageLimits) -> InvalidInputError:
-    """The error of a file of too many bytes."""
-    message = (
-        f"the image is {size} bytes, and may be {limits.size}: make it smaller, the model reads a small one anyway"
-    )
+def file_too_large(size: int, limits: ImageLimits) -> InvalidInputError:
+    """Return the error for a file with too many bytes."""
+    message = f"the image has {size} bytes; the maximum is {limits.max_bytes}. {RESIZE_HINT}"
     return InvalidInputError(message, parameter=PARAMETER)
 
 
 def _too_many_pixels(limits: ImageLimits) -> InvalidInputError:
-    message = f"the image has more than {limits.pixels} pixels: make it smaller, the model reads a small one anyway"
+    message = f"the image has more than {limits.max_pixels} pixels. {RESIZE_HINT}"
     return InvalidInputError(message, parameter=PARAMETER)

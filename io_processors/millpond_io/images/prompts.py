@@ -1,4 +1,4 @@
-"""Prompts that may hold an image: a text, or an image, or by choice both, whose vectors' mean is the result."""
+"""Prompts for models with separate encoders for texts and images, such as CLIP: a text, an image, or both."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -13,75 +13,78 @@ from millpond.types.errors import InvalidInputError
 from millpond.types.image_options import PARAMETER as OPTIONS
 from millpond.types.prompts import Prompt
 from millpond_io.images.files import PARAMETER
-from millpond_io.images.inputs import Images
+from millpond_io.images.inputs import ImageInputs
 from millpond_io.images.patches import Patcher, Patches
 from millpond_io.images.settings import read_settings
 from millpond_io.text.processor import TextProcessor, TextWork
 
-GROUP = "image"  # images and texts share no batch: each has a tower of its own
+GROUP = "image"  # texts and images are in separate batches, because they have separate encoders
 MIXED_MODALITY = "mixed_modality"
-WAYS = ("error", "mean")
+MIXED_MODALITY_VALUES = ("error", "mean")
 NAMES: Mapping[str, str] = {"CLIPModel": "CLIP", "SiglipModel": "SigLIP", "Siglip2Model": "SigLIP"}
 
 
 class ImagePrompts:
-    """What the IO processor of embeddings does with prompts of a model that reads a text or an image."""
+    """Reads and encodes the prompts of a model that embeds a text or an image."""
 
     def __init__(self, ctx: Context) -> None:
         self.ctx = ctx
-        self.images = Images(ctx, most=min(1, ctx.inputs.limit_mm_per_prompt.get("image", 1)))
+        self.images = ImageInputs(ctx, max_images=min(1, ctx.inputs.limit_mm_per_prompt.get("image", 1)))
         self.name = NAMES.get(ctx.model.architecture, ctx.model.architecture)
         self.mixed_modality = ctx.inputs.mixed_modality
 
     @cached_property
     def patcher(self) -> Patcher:
-        """Makes patches by the settings of the checkpoint, which are read when the first image comes."""
+        """The conversion to patches. The settings of the checkpoint are read for the first image."""
         return Patcher(read_settings(self.ctx))
 
     def read(self, processor: TextProcessor, prompt: Prompt) -> Prompt:
-        """A prompt that is checked, its image read.
+        """Validate a prompt, and convert its image to patches.
 
         Raises:
-            InvalidInputError: If it cannot be served.
+            InvalidInputError: If the prompt is invalid.
         """
         if prompt.conversation is not None:
-            prompt = processor.conversations.written(prompt.conversation)
+            prompt = processor.conversations.render(prompt.conversation)
         if prompt.multi_modal_data is None:
             return processor.prompt_tokenizer.check(prompt)
-        bare = replace(prompt, multi_modal_data=None)
-        if bare.text or bare.token_ids:
-            processor.prompt_tokenizer.check(bare)
+        without_image = replace(prompt, multi_modal_data=None)
+        if without_image.text or without_image.token_ids:
+            processor.prompt_tokenizer.check(without_image)
         if prompt.image_options is not None and prompt.image_options.values:
-            message = f"{OPTIONS}: {self.name} reads all images in the size that its checkpoint says; leave it out"
+            message = f"{OPTIONS}: {self.name} does not support it; the checkpoint specifies the size of images"
             raise InvalidInputError(message, parameter=OPTIONS)
-        (image,) = self.images.each(prompt.multi_modal_data)
+        (image,) = self.images.values_of(prompt.multi_modal_data)
         return replace(prompt, multi_modal_data={"image": self.images.read(image, self.patcher)})
 
     def works(
         self,
         prompts: Sequence[tuple[Prompt, Asked]],
-        of_texts: Callable[[Sequence[tuple[Prompt, Asked]]], list[Work]],
+        encode_texts: Callable[[Sequence[tuple[Prompt, Asked]]], list[Work]],
         task: str,
     ) -> list[Work]:
-        """Return the works of prompts that were read.
+        """Return the works of validated prompts.
 
         Args:
-            prompts: The prompts, with what is asked of them.
-            of_texts: Makes those of texts.
-            task: The task that is asked.
+            prompts: The prompts with their parameters and options.
+            encode_texts: Returns the works of text prompts.
+            task: The name of the task.
         """
         texts = [(replace(prompt, multi_modal_data=None), asked) for prompt, asked in prompts if _has_text(prompt)]
-        made = iter(of_texts(texts) if texts else ())
-        return [self._work(prompt, asked, next(made) if _has_text(prompt) else None, task) for prompt, asked in prompts]
+        text_works = iter(encode_texts(texts) if texts else ())
+        return [
+            self._work(prompt, asked, next(text_works) if _has_text(prompt) else None, task)
+            for prompt, asked in prompts
+        ]
 
     def _work(self, prompt: Prompt, asked: Asked, text: Work | None, task: str) -> Work:
         patches = (prompt.multi_modal_data or {}).get("image")
         if text is not None and (text.error is not None or not isinstance(patches, Patches)):
             return text
-        assert isinstance(patches, Patches)  # noqa: S101  what has no text has an image
-        fault = None if text is None else self._refusal(asked, task)
-        if fault is not None:
-            return Work(error=fault)
+        assert isinstance(patches, Patches)  # noqa: S101  a prompt without text has an image
+        error = None if text is None else self._mixed_modality_error(asked, task)
+        if error is not None:
+            return Work(error=error)
         image = request_of(patches, [Representation(task, asked.params)])
         sequences = () if text is None else text.sequences
         if sequences:
@@ -89,17 +92,18 @@ class ImagePrompts:
             sequences[0].whole = np.concatenate([whole, image.input_ids])
         return TextWork(sequences=(*sequences, image), asked=asked)
 
-    def _refusal(self, asked: Asked, task: str) -> InvalidInputError | None:
-        """Why a text and an image are not taken together; None if they are."""
-        way = getattr(asked.options, MIXED_MODALITY, None) or self.mixed_modality
-        if way not in WAYS:
-            return InvalidInputError(f"{MIXED_MODALITY}={way!r}: expected 'error' or 'mean'", parameter=MIXED_MODALITY)
-        if way == "mean" and task == "embed":
+    def _mixed_modality_error(self, asked: Asked, task: str) -> InvalidInputError | None:
+        """Return the error for a prompt with both a text and an image; None if both are accepted."""
+        value = getattr(asked.options, MIXED_MODALITY, None) or self.mixed_modality
+        if value not in MIXED_MODALITY_VALUES:
+            message = f"{MIXED_MODALITY}={value!r}: expected 'error' or 'mean'"
+            return InvalidInputError(message, parameter=MIXED_MODALITY)
+        if value == "mean" and task == "embed":
             return None
         hint = (
             "mixed_modality='mean' returns the mean of both vectors"
             if task == "embed"
-            else "the task 'embed' can give their mean"
+            else "the task 'embed' can return the mean of both vectors"
         )
         message = (
             f"{self.name} accepts text-only or image-only inputs, not both! Image-only inputs means passing an image "
@@ -109,12 +113,12 @@ class ImagePrompts:
 
 
 def _has_text(prompt: Prompt) -> bool:
-    """Whether there is more to read than an image."""
+    """Return True if the prompt has a text or token ids, possibly besides an image."""
     return prompt.multi_modal_data is None or bool(prompt.text or prompt.token_ids)
 
 
 def request_of(patches: Patches, representations: Sequence[Representation]) -> PoolingRequest:
-    """The request of an image: its patches, and a token behind them that stands for all of it."""
+    """Return the request for an image: one input token per patch, and a final token for the whole image."""
     return PoolingRequest(
         input_ids=np.zeros(len(patches.pixels) + 1, dtype=np.int64),
         representations=tuple(representations),

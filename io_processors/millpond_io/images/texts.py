@@ -1,4 +1,4 @@
-"""Texts with images in them, of models that read both in one sequence."""
+"""Prompts with texts and images in one sequence, for vision-language models."""
 
 import logging
 from collections.abc import Mapping
@@ -13,118 +13,122 @@ from millpond.types.errors import CheckpointError, InvalidInputError, MillpondEr
 from millpond.types.image_options import ImageOptions
 from millpond.types.params import PoolingParams
 from millpond.types.prompts import Prompt
+from millpond_io.images.decode_slots import DECODE_SLOTS
 from millpond_io.images.files import PARAMETER
-from millpond_io.images.inputs import Images, Source
+from millpond_io.images.inputs import ImageInputs, UndecodedImage
 from millpond_io.images.patches import as_rgb
-from millpond_io.images.turns import TURNS
 from millpond_io.text.lengths import Lengths
 
 logger = logging.getLogger(__name__)
-MOST_IMAGES = 32  # of a prompt where the program does not say; they are all in memory at once
-UNBUILT = "images cannot be read for this model: what reads them cannot be built of its files; the log says why"
-UNSUITABLE = "the model cannot read these images: one of them is too long and thin, or of another kind than it expects"
+DEFAULT_MAX_IMAGES = 32  # per prompt; all images of a prompt are in memory at the same time
+READER_UNAVAILABLE = "the model cannot read images: its image processor could not be created; the log has the reason"
+UNSUITABLE_IMAGES = "the model cannot read these images: one of them is too long and thin, or has an unsupported format"
 
 
 class ImageTexts:
-    """Reads prompts that hold images, by the reader that the model brings."""
+    """Reads prompts with images, with the image reader of the model."""
 
     def __init__(self, ctx: Context, reader: ImageReader) -> None:
         self.reader = reader
         self.model = ctx.model.model
-        self.images = Images(ctx, most=ctx.inputs.limit_mm_per_prompt.get("image", MOST_IMAGES))
+        limit = ctx.inputs.limit_mm_per_prompt.get("image", DEFAULT_MAX_IMAGES)
+        self.images = ImageInputs(ctx, max_images=limit)
         self.reserved = np.array(sorted(reader.reserved_ids), dtype=np.int64)
 
     def opened(self, prompt: Prompt, data: Mapping[str, object]) -> Prompt:
-        """A prompt whose images can be read one prompt after the other, with a mark in its text for each of them.
+        """Validate a prompt with images; the text of the result has a placeholder for each image.
 
-        Nothing is decoded: of a thousand prompts the images of one are in memory.
+        The images are not decoded here, so that only the images of one prompt of a call are in memory at a time.
 
         Raises:
-            InvalidInputError: If there are not as many marks as images, or something stands beside an image that the
-                model reads alone, or its images cannot be read as is asked.
+            InvalidInputError: If the number of placeholders is not the number of images, the model does not support a
+                text with an image, or the image options are invalid.
         """
         if prompt.token_ids is not None:
-            message = "a prompt with images is given as a text, which has something that stands for each, not as ids"
+            message = "a prompt with images must be a text with a placeholder for each image, not token ids"
             raise InvalidInputError(message, parameter="prompt_token_ids")
-        given = self.images.each(data)
+        images = self.images.values_of(data)
         text = prompt.text or ""
         if self.reader.alone:
-            text = self._alone(text, len(given))
-        marks = len(self.reader.mark.findall(text))
-        if marks == 0:
-            text = self.reader.marked(text, len(given))
-        elif marks != len(given):
-            message = f"the text has {marks} marks of images ({self.reader.placeholder(1)}), and there are {len(given)}"
+            text = self._single_placeholder(text, len(images))
+        num_placeholders = len(self.reader.mark.findall(text))
+        if num_placeholders == 0:
+            text = self.reader.marked(text, len(images))
+        elif num_placeholders != len(images):
+            message = (
+                f"the text has {num_placeholders} image placeholders ({self.reader.placeholder(1)}), but the number of "
+                f"images is {len(images)}"
+            )
             raise InvalidInputError(message, parameter=PARAMETER)
         options = ImageOptions(self.reader.chosen(prompt.image_options))
-        return replace(prompt, text=text, multi_modal_data={"image": given}, image_options=options)
+        return replace(prompt, text=text, multi_modal_data={"image": images}, image_options=options)
 
     def read(self, prompt: Prompt, params: PoolingParams, lengths: Lengths) -> TextWithImages:
-        """The tokens and features of an opened prompt.
+        """Return the tokens and features of a validated prompt.
 
         Raises:
-            InvalidInputError: If an image cannot be read, the model cannot read them, or they are too many tokens:
-                images are not cut.
+            InvalidInputError: If an image cannot be read, or the prompt has too many tokens; prompts with images are
+                not truncated.
         """
         if self.reader.alone:
-            self._alone(prompt.text or "", 1)
-        sources = [self.images.source(one) for one in self.images.each(prompt.multi_modal_data or {})]
-        with TURNS.taken(sum(source.pixels for source in sources)):
-            found = self._read(prompt, sources)
-        most = min(lengths.kept(params) or lengths.longest, lengths.longest)
-        if len(found.input_ids) > most:
+            self._single_placeholder(prompt.text or "", 1)
+        images = [self.images.open(value) for value in self.images.values_of(prompt.multi_modal_data or {})]
+        with DECODE_SLOTS.acquire(sum(image.pixels for image in images)):
+            inputs = self._read(prompt, images)
+        limit = min(lengths.kept(params) or lengths.longest, lengths.longest)
+        if len(inputs.input_ids) > limit:
             message = (
-                f"the prompt has {len(found.input_ids)} tokens with its images, and may have {most}: one with images "
-                "is neither cut nor read in pieces. Make the images smaller, or take fewer"
+                f"the prompt has {len(inputs.input_ids)} tokens with its images; the maximum is {limit}. Prompts with "
+                "images are neither truncated nor chunked: use smaller or fewer images"
             )
             raise InvalidInputError(message, parameter="prompts")
-        return found
+        return inputs
 
-    def _read(self, prompt: Prompt, sources: list[Source]) -> TextWithImages:
-        """What the model's reader makes of a prompt, whatever that stands on.
+    def _read(self, prompt: Prompt, images: list[UndecodedImage]) -> TextWithImages:
+        """Return the tokens and features from the model's image reader.
 
         Raises:
-            InvalidInputError: If it makes nothing of it.
+            InvalidInputError: If the reader fails.
         """
         try:
             return self.reader.read(
                 prompt.text or "",
-                [as_rgb(source.decoded()) for source in sources],
+                [as_rgb(image.decode()) for image in images],
                 add_special_tokens=prompt.add_special_tokens,
-                options={} if prompt.image_options is None else prompt.image_options.values,  # type: ignore[arg-type]  # as ``opened`` left them
+                options={} if prompt.image_options is None else prompt.image_options.values,  # type: ignore[arg-type]  # set by ``opened``
             )
         except CheckpointError as error:
             logger.warning("images cannot be read: %s", " ".join(str(error).split()))
-            raise InvalidInputError(UNBUILT, parameter=PARAMETER) from error
+            raise InvalidInputError(READER_UNAVAILABLE, parameter=PARAMETER) from error
         except MillpondError:
             raise
-        except Exception as error:  # noqa: BLE001  readers stand on libraries, and these raise what comes
+        except Exception as error:  # noqa: BLE001  libraries that readers use raise any exception
             logger.info("images cannot be read: %r", error)
-            raise InvalidInputError(UNSUITABLE, parameter=PARAMETER) from None
+            raise InvalidInputError(UNSUITABLE_IMAGES, parameter=PARAMETER) from None
 
-    def _alone(self, text: str, count: int) -> str:
-        """What stands for the one image of a prompt, of a model that reads no text beside it."""
-        written = self.reader.placeholder(1)
-        if count == 1 and (text in ("", written) or self.reader.mark.fullmatch(text)):
-            return written
-        held = f"{count} images" if count > 1 else "an image and a text"
+    def _single_placeholder(self, text: str, num_images: int) -> str:
+        """Return the placeholder for the only image of a prompt, for a model that reads an image without a text."""
+        placeholder = self.reader.placeholder(1)
+        if num_images == 1 and (text in ("", placeholder) or self.reader.mark.fullmatch(text)):
+            return placeholder
+        contents = f"{num_images} images" if num_images > 1 else "an image and a text"
         message = (
-            f"{self.model!r} reads one image, or a text, and this prompt has {held}: what the model has around an "
-            "image is written by itself. Pass each as a prompt of its own"
+            f"{self.model!r} reads one image or one text per prompt, but this prompt has {contents}. Pass separate "
+            "prompts; the model adds its own text to an image"
         )
         raise InvalidInputError(message, parameter=PARAMETER)
 
     def check_ids(self, ids: NDArray[np.int64]) -> None:
-        """Refuse a text without images that holds tokens which mean them."""
+        """Raise an error if the tokens of a prompt without images contain image placeholders."""
         if len(self.reserved) and np.isin(ids, self.reserved).any():
             message = (
-                f"the prompt has what stands for an image to {self.model!r}, such as {self.reader.placeholder(1)!r}, "
-                "and there is no image: pass it under 'multi_modal_data', or take that out of the text"
+                f"the prompt contains an image placeholder of {self.model!r}, such as {self.reader.placeholder(1)!r}, "
+                "but no image: pass the image in 'multi_modal_data', or remove the placeholder"
             )
             raise InvalidInputError(message, parameter=PARAMETER)
 
 
 def image_texts(ctx: Context) -> ImageTexts | None:
-    """What reads the model's texts with images; None if it reads none."""
+    """Return the reader of prompts with images; None if the model does not support them."""
     reader = ctx.image_reader()
     return None if reader is None else ImageTexts(ctx, reader)

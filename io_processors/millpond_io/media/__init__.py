@@ -1,1 +1,1 @@
-"""URLs of images: data, local files, and hosts that are allowed."""
+"""Reading of image URLs: data URLs, local files and allowed hosts."""

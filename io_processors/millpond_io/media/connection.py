@@ -1,7 +1,7 @@
-"""Connections of httpcore to checked addresses, within one span of time.
+"""Connections of httpcore to checked addresses, with a deadline.
 
-A name is resolved once for each connection, and one of the addresses that were checked is connected to, so that a name
-whose address changes (DNS rebinding) leads nowhere else.
+A host name is resolved once per connection, and the connection uses one of the checked addresses. This prevents DNS
+rebinding: a name cannot resolve to another address after the check.
 """
 
 import logging
@@ -36,19 +36,18 @@ HEADERS: dict[str | bytes, str | bytes] = {
     "Connection": "close",
     "User-Agent": "millpond",
 }
-FAULTS = (OSError, ValueError, NetworkError, ProtocolError, TimeoutException)
-SHORTEST = 0.001  # seconds: a socket takes 0 for no wait at all
+CONNECTION_ERRORS = (OSError, ValueError, NetworkError, ProtocolError, TimeoutException)
+MIN_TIMEOUT_S = 0.001  # 0 would make the socket non-blocking
 
 
 class ForbiddenAddressError(Exception):
-    """A host has an address that may not be connected to, or none."""
+    """A host has no address, or one that is not allowed."""
 
 
 @contextmanager
-def ask(backend: "CheckedBackend", scheme: str, host: str, port: int, target: str) -> Iterator[Response]:
-    """Ask for a file, and yield the answer, whose body is not read yet."""
-    bare = host.strip("[]")
-    url = URL(scheme=scheme, host=bare, port=port, target=target)
+def get(backend: "CheckedBackend", scheme: str, host: str, port: int, target: str) -> Iterator[Response]:
+    """Send a GET request and yield the response, whose body is not read yet."""
+    url = URL(scheme=scheme, host=host.strip("[]"), port=port, target=target)
     context = ssl.create_default_context() if scheme == "https" else None
     connection = HTTPConnection(url.origin, ssl_context=context, network_backend=backend)
     try:
@@ -59,19 +58,19 @@ def ask(backend: "CheckedBackend", scheme: str, host: str, port: int, target: st
 
 
 class CheckedBackend(NetworkBackend):
-    """Opens connections to hosts all of whose addresses are allowed."""
+    """Opens connections to hosts if all their addresses are allowed."""
 
     def __init__(
-        self, end: float, resolve: Callable[[str, int], list[Address]], is_allowed: Callable[[str], bool]
+        self, deadline: float, resolve: Callable[[str, int], list[Address]], is_allowed: Callable[[str], bool]
     ) -> None:
         """Set the limits.
 
         Args:
-            end: When all connections end, by the monotonic clock.
+            deadline: The end of all connections, in the time of ``time.monotonic``.
             resolve: Returns the addresses of a host and a port.
-            is_allowed: Returns whether an address may be connected to.
+            is_allowed: Returns True if connections to an address are allowed.
         """
-        self.end = end
+        self.deadline = deadline
         self.resolve = resolve
         self.is_allowed = is_allowed
 
@@ -79,67 +78,67 @@ class CheckedBackend(NetworkBackend):
         self,
         host: str,
         port: int,
-        timeout: float | None = None,  # noqa: ARG002  the time is that of all of it
+        timeout: float | None = None,  # noqa: ARG002  the deadline is used instead
         local_address: str | None = None,  # noqa: ARG002
         socket_options: Iterable[SOCKET_OPTION] | None = None,  # noqa: ARG002
     ) -> NetworkStream:
         """Connect to one of a host's addresses.
 
         Raises:
-            ForbiddenAddressError: If one of them may not be connected to.
-            ConnectError: If the host has no address, or none answers.
-            ConnectTimeout: If the time is over.
+            ForbiddenAddressError: If one of the addresses is not allowed, or the host has none.
+            ConnectError: If the host cannot be resolved, or no connection can be established.
+            ConnectTimeout: If the deadline is exceeded.
         """
-        addresses = self._resolved(host, port)
+        addresses = self._addresses(host, port)
         if not addresses or not all(self.is_allowed(address.host) for address in addresses):
-            logger.info("%s leads to %s, which may not be connected to", host, addresses)
+            logger.info("%s resolves to %s, which is not allowed", host, addresses)
             raise ForbiddenAddressError
-        fault: Exception = ConnectTimeout()
+        last_error: Exception = ConnectTimeout()
         for address in addresses:
-            if time.monotonic() >= self.end:
+            if time.monotonic() >= self.deadline:
                 break
             try:
-                stream = SyncBackend().connect_tcp(address.host, address.port, _left(self.end))
+                stream = SyncBackend().connect_tcp(address.host, address.port, _remaining(self.deadline))
             except (ConnectError, ConnectTimeout) as error:
-                fault = error
+                last_error = error
             else:
-                return TimedStream(stream, self.end)
-        raise fault
+                return DeadlineStream(stream, self.deadline)
+        raise last_error
 
-    def _resolved(self, host: str, port: int) -> list[Address]:
-        """Return the addresses of a host, asked for in a thread, for the resolver cannot be told to hurry."""
-        found: list[list[Address] | Exception] = []
+    def _addresses(self, host: str, port: int) -> list[Address]:
+        """Return the addresses of a host. The resolver runs in a thread, because it has no timeout."""
+        results: list[list[Address] | Exception] = []
 
-        def ask() -> None:
+        def run() -> None:
             try:
-                found.append(self.resolve(host, port))
+                results.append(self.resolve(host, port))
             except (OSError, ValueError) as error:
-                found.append(error)
+                results.append(error)
 
-        thread = threading.Thread(target=ask, name="millpond-resolve", daemon=True)
+        thread = threading.Thread(target=run, name="millpond-resolve", daemon=True)
         thread.start()
-        thread.join(max(self.end - time.monotonic(), 0.0))
-        if not found:
+        thread.join(max(self.deadline - time.monotonic(), 0.0))
+        if not results:
             raise ConnectTimeout
-        if isinstance(found[0], Exception):
-            raise ConnectError from found[0]
-        return found[0]
+        if isinstance(results[0], Exception):
+            raise ConnectError from results[0]
+        return results[0]
 
 
-class TimedStream(NetworkStream):
-    """A stream each of whose operations takes what is left of the time."""
+class DeadlineStream(NetworkStream):
+    """A stream whose operations time out at the deadline."""
 
-    def __init__(self, stream: NetworkStream, end: float) -> None:
+    def __init__(self, stream: NetworkStream, deadline: float) -> None:
         self.stream = stream
-        self.end = end
+        self.deadline = deadline
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002
-        """Read what has come."""
-        return self.stream.read(max_bytes, _left(self.end))
+        """Read received bytes."""
+        return self.stream.read(max_bytes, _remaining(self.deadline))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
-        """Write all of the buffer."""
-        self.stream.write(buffer, _left(self.end))
+        """Write the whole buffer."""
+        self.stream.write(buffer, _remaining(self.deadline))
 
     def close(self) -> None:
         """Close the connection."""
@@ -151,13 +150,14 @@ class TimedStream(NetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,  # noqa: ARG002
     ) -> NetworkStream:
-        """Return the stream over TLS, the certificate checked for the host's name."""
-        return TimedStream(self.stream.start_tls(ssl_context, server_hostname, _left(self.end)), self.end)
+        """Return a TLS stream, after the certificate is checked for the host name."""
+        stream = self.stream.start_tls(ssl_context, server_hostname, _remaining(self.deadline))
+        return DeadlineStream(stream, self.deadline)
 
     def get_extra_info(self, info: str) -> Any:
-        """Return what is known of the connection."""
+        """Return information on the connection."""
         return self.stream.get_extra_info(info)
 
 
-def _left(end: float) -> float:
-    return max(end - time.monotonic(), SHORTEST)
+def _remaining(deadline: float) -> float:
+    return max(deadline - time.monotonic(), MIN_TIMEOUT_S)

@@ -1,4 +1,4 @@
-"""Reading a file that a ``file://`` URL names: below one folder, and by no way that leads out of it."""
+"""Reading of ``file://`` URLs: only files below one folder, without following links out of it."""
 
 import logging
 import os
@@ -13,22 +13,22 @@ PARAMETER = "multi_modal_data"
 SCHEME = "file://"
 HOSTS = ("", "localhost")
 NOT_ALLOWED = (
-    "the file may not be read: file:// URLs name files below allowed_local_media_path (of a server: "
-    "--allowed-local-media-path), and nothing else"
+    "the file may not be read: file:// URLs are limited to files below allowed_local_media_path (of a server: "
+    "--allowed-local-media-path)"
 )
 
 
-def read_below(folder: str, url: str, *, largest: int) -> bytes:
-    """The file that a URL names.
+def read_below(folder: str, url: str, *, max_bytes: int) -> bytes:
+    """Return the contents of a file.
 
     Args:
-        folder: The folder that is allowed; empty for none.
-        url: ``file:///path``, with ``%20`` and the like.
-        largest: The most bytes it may have.
+        folder: The allowed folder; empty for none.
+        url: The URL, such as ``file:///path``, with percent-encoding.
+        max_bytes: The maximum size of the file.
 
     Raises:
-        InvalidInputError: If it is not below the folder, no file, or too large. What is outside looks like what is not
-            there.
+        InvalidInputError: If the file is not below the folder, is missing, is not a regular file, or is too large. The
+            error is the same for files outside the folder and missing files.
     """
     host, slash, path = url[len(SCHEME) :].partition("/")
     name = os.fsdecode(unquote_to_bytes(slash + path))
@@ -36,32 +36,32 @@ def read_below(folder: str, url: str, *, largest: int) -> bytes:
         raise InvalidInputError(NOT_ALLOWED, parameter=PARAMETER)
     try:
         root = Path(folder).resolve(strict=True)
-        inner = Path(name).resolve(strict=True).relative_to(root)
-        with os.fdopen(_open_below(root, inner), "rb") as file:
+        relative = Path(name).resolve(strict=True).relative_to(root)
+        with os.fdopen(_open_below(root, relative), "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise InvalidInputError(NOT_ALLOWED, parameter=PARAMETER)
-            content = file.read(largest + 1)
+            content = file.read(max_bytes + 1)
     except (OSError, ValueError, RuntimeError) as error:
         if isinstance(error, InvalidInputError):
             raise
         logger.info("%s cannot be read: %r", url, error)
         raise InvalidInputError(NOT_ALLOWED, parameter=PARAMETER) from None
-    if len(content) > largest:
-        message = f"the image's file has more than {largest} bytes"
+    if len(content) > max_bytes:
+        message = f"the image file has more than {max_bytes} bytes"
         raise InvalidInputError(message, parameter=PARAMETER)
     return content
 
 
-def _open_below(root: Path, inner: Path) -> int:
-    """A descriptor of a file below a folder, by folders that are nothing else: a link put there since is refused."""
-    here = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def _open_below(root: Path, relative: Path) -> int:
+    """Open a file below a folder without following links, which could have been created since the path was resolved."""
+    folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        for part in inner.parts[:-1]:
-            below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=here)
-            os.close(here)
-            here = below
-        # Without waiting: a pipe would keep the reader for ever.
-        return os.open(inner.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=here)
+        for part in relative.parts[:-1]:
+            subfolder = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+            os.close(folder)
+            folder = subfolder
+        # Opening a pipe would block forever without O_NONBLOCK.
+        return os.open(relative.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     finally:
-        os.close(here)
+        os.close(folder)

@@ -15,7 +15,7 @@ from millpond.pipeline.options import read_asked
 from millpond.types.errors import InvalidInputError, MillpondError
 from millpond.types.outputs import ScoringOutput
 from millpond.types.prompts import Content, PairItem
-from millpond_io.images.parts import cut, images_of, marked
+from millpond_io.images.parts import images_of, truncate, with_placeholders
 from millpond_io.scoring.maxsim import MaxSim
 from millpond_io.scoring.options import warn_of_templates
 from millpond_io.scoring.similarities import SIMILARITIES, Pairs
@@ -178,14 +178,14 @@ class BiEncoder:
         side, content, _ = key
         options = asked.options
         most = options.max_tokens_per_query if side == QUERY else options.max_tokens_per_doc
-        return cut(self.ctx.tokenizer, content, most) if most and self.ctx.tokenizer is not None else (content, 0)
+        return truncate(self.ctx.tokenizer, content, most) if most and self.ctx.tokenizer is not None else (content, 0)
 
 
 def _prompt(content: Content, reader: Any) -> dict[str, object]:
     """Return a content as the IO processor of a side takes it."""
     if isinstance(content, str):
         return {"prompt": content}
-    return {"prompt": marked(content, reader), "multi_modal_data": {"image": images_of(content)}}
+    return {"prompt": with_placeholders(content, reader), "multi_modal_data": {"image": images_of(content)}}
 
 
 def _of(side: str, error: MillpondError | None) -> MillpondError | None:

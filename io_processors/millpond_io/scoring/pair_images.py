@@ -7,7 +7,7 @@ from millpond.pipeline.image_reader import ImageReader
 from millpond.types.errors import InvalidInputError
 from millpond.types.params import PoolingParams
 from millpond.types.prompts import Content, ImagePart, PairItem, Prompt
-from millpond_io.images.parts import Parts, cut, images_of, in_lines, is_marked, texts_of
+from millpond_io.images.parts import Parts, has_placeholders, images_of, in_lines, texts_of, truncate
 from millpond_io.scoring.written_pairs import WrittenPairs
 from millpond_io.text.prompt_tokenizer import PromptTokenizer, TokenizedPrompt
 
@@ -51,7 +51,7 @@ class PairImages:
         query, first = cut_to(encoder, pair.query or "", encoder.limits.query)
         document, second = cut_to(encoder, pair.document or "", encoder.limits.document)
         both = [(content,) if isinstance(content, str) else content for content in (query, document)]
-        before = self.reader.images_first and not any(is_marked(parts, self.reader) for parts in both)
+        before = self.reader.images_first and not any(has_placeholders(parts, self.reader) for parts in both)
         text, images = (self._before if before else self._among)(encoder, both)
         given = {"image": images}
         prompt = Prompt(text=text, multi_modal_data=given, add_special_tokens=encoder.adds_special(text))
@@ -93,7 +93,7 @@ class PairImages:
             stands.append(Stand(f"{around[0]}{len(stands)}{around[1]}", image, own))
             return stands[-1].text
 
-        if not is_marked(parts, self.reader):
+        if not has_placeholders(parts, self.reader):
             return in_lines(part if isinstance(part, str) else stand(part.image) for part in parts)
         images = iter(part.image for part in parts if isinstance(part, ImagePart))
         return in_lines(
@@ -105,4 +105,4 @@ class PairImages:
 
 def cut_to(encoder: WrittenPairs, content: Content, most: int) -> tuple[Content, int]:
     """A content with so many tokens of its texts, or all if that is 0; and how many were cut off."""
-    return cut(encoder.tokenizer, content, most) if most else (content, 0)
+    return truncate(encoder.tokenizer, content, most) if most else (content, 0)

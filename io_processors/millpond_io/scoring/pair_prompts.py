@@ -61,7 +61,7 @@ class PairTemplate:
 
         def write(query: str, document: str) -> tuple[str, ...]:
             texts = {"system": system or None, "query": query, "document": document}
-            return (self.roles.render(texts, own, room=2 * (len(query) + len(document))),)
+            return (self.roles.render(texts, own, max_text_chars=2 * (len(query) + len(document))),)
 
         return write
 

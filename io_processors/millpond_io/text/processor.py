@@ -13,7 +13,7 @@ from millpond.pipeline.io_processor import Asked, Call, IOProcessor, Item, Work
 from millpond.types.errors import InvalidInputError
 from millpond.types.outputs import ArrayOutput
 from millpond.types.prompts import Prompt, parse_prompt
-from millpond_io.chat.images import conversations_of
+from millpond_io.chat.images import conversation_renderer
 from millpond_io.chat.text_messages import text_messages
 from millpond_io.chunking.late import Chunked, check_late_chunking
 from millpond_io.retrieval.late_interaction import input_type
@@ -54,7 +54,7 @@ class TextProcessor(IOProcessor[ArrayOutput]):
         self.prompts = Prompts(ctx)
         self.spec = ctx.task_spec
         self.per_token = self.spec.per_token
-        self.conversations = conversations_of(ctx, self.prompt_tokenizer.images)
+        self.conversations = conversation_renderer(ctx, self.prompt_tokenizer.images)
         self.messages = text_messages(ctx, self.conversations.template)
         # A prompt in a separate message is pooled with the text, as in sentence-transformers.
         self.pools_prompts = ctx.model.prompting.include_prompt or self.per_token or self.messages is not None
@@ -80,7 +80,7 @@ class TextProcessor(IOProcessor[ArrayOutput]):
         """
         prompt = parse_prompt(data)
         if prompt.conversation is not None:
-            prompt = self.conversations.written(prompt.conversation)
+            prompt = self.conversations.render(prompt.conversation)
         return self.prompt_tokenizer.check(prompt)
 
     def encode_prompts(self, prompts: Sequence[tuple[Prompt, Asked]]) -> list[Work]:
@@ -116,7 +116,7 @@ class TextProcessor(IOProcessor[ArrayOutput]):
         if params.add_special_tokens is False and prompt.text is not None:
             prompt = replace(prompt, add_special_tokens=False)
         if self.messages is not None and prompt.text is not None and not prompt.is_written:
-            return self.messages.written(prompt, self.prompts.of(params), input_type(asked.options)), asked
+            return self.messages.render_prompt(prompt, self.prompts.of(params), input_type(asked.options)), asked
         return self.prompts.before(prompt, params), asked
 
     def work(self, prompt: Prompt, asked: Asked, tokenized: TokenizedPrompt) -> Work:

@@ -174,10 +174,10 @@ def test_an_image_without_a_mark_stands_before_the_text(qwen, served):
 @pytest.mark.parametrize(
     ("prompt", "said"),
     [
-        ({"prompt": f"{QWEN}{QWEN}", "multi_modal_data": {"image": WIDE}}, "2 marks of images"),
-        (f"a text with {QWEN} and no image", "there is no image"),
+        ({"prompt": f"{QWEN}{QWEN}", "multi_modal_data": {"image": WIDE}}, "2 image placeholders"),
+        (f"a text with {QWEN} and no image", "but no image"),
         ({"prompt_token_ids": [4, 4], "multi_modal_data": {"image": WIDE}}, "given as a text"),
-        ({"prompt_token_ids": [3, 4, 5]}, "there is no image"),
+        ({"prompt_token_ids": [3, 4, 5]}, "but no image"),
         ({"prompt": "a", "multi_modal_data": {"video": WIDE}}, "reads images; 'multi_modal_data' has 'video'"),
         (
             {"prompt": "a<|image_pad|><|image_pad|>b", "multi_modal_data": {"image": [SMALL] * 2}},
@@ -186,7 +186,7 @@ def test_an_image_without_a_mark_stands_before_the_text(qwen, served):
         ({"prompt": f"{QWEN}<|video_pad|>", "multi_modal_data": {"image": WIDE}}, "the video token"),
         ({"prompt": "a", "multi_modal_data": {"image": [SMALL] * 33}}, "At most 32 image"),
         ({"prompt": "a", "multi_modal_data": {"image": picture(2, 900)}}, "cannot read these images"),
-        ({"prompt": "a" * 520, "multi_modal_data": {"image": [WIDE] * 2}}, "neither cut nor read in pieces"),
+        ({"prompt": "a" * 520, "multi_modal_data": {"image": [WIDE] * 2}}, "neither truncated nor chunked"),
     ],
 )
 def test_what_cannot_be_read_is_refused_and_costs_no_other(served, prompt, said):

@@ -144,9 +144,9 @@ def qwen(tmp_path_factory):
 @pytest.mark.parametrize(
     ("prompt", "said"),
     [
-        ({"prompt": "what?", **page(PAGES[0])}, "reads one image, or a text, and this prompt has an image and a text"),
+        ({"prompt": "what?", **page(PAGES[0])}, "one text per prompt, but this prompt has an image and a text"),
         (page([PAGES[0], PAGES[1]]), "this prompt has 2 images"),
-        ({"prompt": "<|image_pad|>"}, "there is no image"),
+        ({"prompt": "<|image_pad|>"}, "but no image"),
         (page(picture(2, 900)), "cannot read these images"),
         ("a" * 520, "maximum context length is 512"),
     ],

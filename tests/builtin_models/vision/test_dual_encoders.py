@@ -288,12 +288,12 @@ def test_settings_in_the_file_of_the_whole_processor_are_taken(tmp_path, load):
         (
             "CLIPModel",
             {"image_processor_type": "BlipImageProcessor"},
-            "names 'BlipImageProcessor', whose steps are not",
+            "specifies the unsupported image processor 'BlipImageProcessor'",
         ),
         ("CLIPModel", {**PROCESSORS["CLIPModel"], "size": {"longest_edge": 3}}, "a size must be a number, or have"),
-        ("CLIPModel", {**PROCESSORS["CLIPModel"], "resample": 9}, "resample 9 is no filter"),
+        ("CLIPModel", {**PROCESSORS["CLIPModel"], "resample": 9}, "resample 9 is not a filter"),
         ("CLIPModel", {**PROCESSORS["CLIPModel"], "image_mean": [1]}, "must be three numbers each"),
-        ("Siglip2Model", {**PROCESSORS["Siglip2Model"], "patch_size": 4}, "patch_size 4, and config.json has"),
+        ("Siglip2Model", {**PROCESSORS["Siglip2Model"], "patch_size": 4}, "patch_size is 4, but config.json has"),
     ],
 )
 def test_settings_that_are_not_known_are_refused_when_an_image_comes(tmp_path, load, name, settings, said):
@@ -305,7 +305,7 @@ def test_settings_that_are_not_known_are_refused_when_an_image_comes(tmp_path, l
 
 def test_images_of_another_size_than_the_model_reads_are_refused(tmp_path, load):
     llm = load(tiny_dual_encoder("CLIPModel", tmp_path, processor={**PROCESSORS["CLIPModel"], "crop_size": 24}))
-    with pytest.raises(InvalidInputError, match=r"becomes 3 by 3 patches .* which reads \(4, 4\)"):
+    with pytest.raises(InvalidInputError, match=r"results in 3 by 3 patches, the second in \(4, 4\)"):
         embed(llm, [of_image(picture(40, 40))])
 
 

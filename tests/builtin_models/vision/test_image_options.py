@@ -222,7 +222,7 @@ def test_models_that_read_images_in_one_size_have_no_options(tmp_path, load, cap
     with caplog.at_level(logging.WARNING, "millpond"):
         llm = load(folder, mm_processor_kwargs={"max_pixels": 784})
     assert "mm_processor_kwargs 'max_pixels' has no effect: CLIPModel has no image options" in caplog.text
-    with pytest.raises(InvalidInputError, match="CLIP reads all images in the size that its checkpoint says"):
+    with pytest.raises(InvalidInputError, match="CLIP does not support it; the checkpoint specifies the size"):
         llm.embed({"multi_modal_data": {"image": PICTURE}, "mm_processor_kwargs": {"max_pixels": 784}}, use_tqdm=False)
 
 

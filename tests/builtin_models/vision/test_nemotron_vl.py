@@ -296,11 +296,11 @@ def test_an_image_without_a_mark_stands_before_the_text_with_a_blank_behind_it(l
 @pytest.mark.parametrize(
     ("prompt", "said"),
     [
-        (prompt_of("<image><image>", [ONE]), "2 marks of images"),
-        (f"a text with {IMAGE_CONTEXT}", "there is no image"),
-        ({"prompt_token_ids": [6, IMAGE_CONTEXT_ID]}, "there is no image"),
+        (prompt_of("<image><image>", [ONE]), "2 image placeholders"),
+        (f"a text with {IMAGE_CONTEXT}", "but no image"),
+        ({"prompt_token_ids": [6, IMAGE_CONTEXT_ID]}, "but no image"),
         (prompt_of(f"<image>{IMAGE_CONTEXT}", [ONE]), f"the text holds '{IMAGE_CONTEXT}'"),
-        (prompt_of("<image>" * 30, [LARGE] * 30), "neither cut nor read in pieces"),
+        (prompt_of("<image>" * 30, [LARGE] * 30), "neither truncated nor chunked"),
     ],
 )
 def test_what_cannot_be_read_is_refused_and_costs_no_other(llm, prompt, said):
@@ -333,7 +333,7 @@ def test_what_the_config_says_amiss_is_told(tmp_path, load, settings, said):
 )
 def test_files_that_are_not_of_one_model_are_told_with_the_first_image(tmp_path, load, settings, said):
     model = load(tiny_nemotron_vl(tmp_path, **settings))
-    with pytest.raises(InvalidInputError, match="cannot be built of its files") as caught:
+    with pytest.raises(InvalidInputError, match="image processor could not be created") as caught:
         model.embed([prompt_of("<image>", [ONE])], use_tqdm=False)
     assert isinstance(caught.value.__cause__, CheckpointError)
     assert said in str(caught.value.__cause__)

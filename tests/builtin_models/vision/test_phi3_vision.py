@@ -341,12 +341,12 @@ def test_another_model_is_written_to_as_its_files_say_or_else_as_vlm2vec(tmp_pat
 @pytest.mark.parametrize(
     ("text", "images", "said"),
     [
-        ("<|image_1|><|image_2|>", WIDE, "2 marks of images"),
+        ("<|image_1|><|image_2|>", WIDE, "2 image placeholders"),
         ("<|image_2|>", WIDE, "numbered 2; with 1 images, each of <|image_1|> to <|image_1|> must occur once"),
         ("<|image_1|> <|image_1|>", [WIDE, TALL], "numbered 1, 1"),
         ("<|image_0|> <|image_1|>", [WIDE, TALL], "numbered 0, 1"),
         ("<|image_1|>", picture(1, 2000), "cannot read these images"),
-        ("<|image_1|>" + "a " * 2040, WIDE, "neither cut nor read in pieces"),
+        ("<|image_1|>" + "a " * 2040, WIDE, "neither truncated nor chunked"),
     ],
 )
 def test_what_cannot_be_read_is_refused_and_costs_no_other(model, load, text, images, said):
@@ -388,7 +388,7 @@ def test_settings_of_images_that_cannot_be_done_are_named(tmp_path, load, change
     folder = tiny_phi3_vision(tmp_path)
     path = folder / "preprocessor_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
-    with pytest.raises(InvalidInputError, match="cannot be built of its files") as caught:
+    with pytest.raises(InvalidInputError, match="image processor could not be created") as caught:
         load(folder).embed(prompt_of(*CASES[0]), use_tqdm=False)
     assert isinstance(caught.value.__cause__, CheckpointError)
     assert said in str(caught.value.__cause__)

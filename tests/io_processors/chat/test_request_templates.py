@@ -13,7 +13,7 @@ from millpond_io.chat.meter import Meter
 from millpond_io.chat.request_templates import render_request_template
 from millpond_io.chat.templates import JinjaTemplate
 
-MOST = 100_000
+MAX_CHARS = 100_000
 TALK = {"messages": [{"role": "user", "content": "a boat, 東京 😀"}], "add_generation_prompt": True}
 HARMLESS = [
     "{% for m in messages %}<{{ m.role }}>{{ m.content | upper }}{% endfor %}",
@@ -76,7 +76,7 @@ TOO_MUCH = [
     LONG_LIST + "{{ l | sort(attribute='" + "a," * 400 + "a') }}",
 ]
 WRONG = [
-    ("{{ 'a' * 10**6 }}", "more than 100000 characters"),
+    ("{{ 'a' * 10**6 }}", "more than the maximum of 100000 characters"),
     ("{{ ''.__class__.__mro__[1].__subclasses__() }}", "SecurityError"),
     ("{{ cycler.__init__.__globals__.os.popen('id').read() }}", "SecurityError"),
     ("{{ messages.append(1) }}", "SecurityError"),
@@ -84,7 +84,7 @@ WRONG = [
     ("{{ 'a'.center(9) }}", "SecurityError"),
     ("{{ (1).to_bytes(9, 'big') }}", "SecurityError"),
     ("{{ dict.fromkeys([1]) }}", "SecurityError"),
-    ("{{ 'a' | center(9) }}", "No filter named 'center'.*these: abs, capitalize"),
+    ("{{ 'a' | center(9) }}", "No filter named 'center'.*Available in requests: abs, capitalize"),
     ("{{ messages | map('attr', '__class__') | list }}", "No filter named 'attr'"),
     ("{{ messages | map('made!') | map('count!') | list }}", "fails"),
     ("{% include '/etc/passwd' %}", "no loader"),
@@ -95,30 +95,30 @@ WRONG = [
     ("{{ raise_exception(messages[0].get) }}", "only texts, numbers, lists and dicts"),
     ("{{ namespace(a=1) }}", "only texts, numbers, lists and dicts"),
     ("{% macro f(n) %}{{ f(n) }}{% endmacro %}{{ f(1) }}", "RecursionError"),
-    ("a" * 32_769, "may have 32768"),
+    ("a" * 32_769, "the maximum for requests is 32768"),
 ]
 
 
-def render(source, seconds=0.3, most=MOST):
-    return render_request_template(source, TALK, most, TemplateBudget(seconds))
+def render(source, seconds=0.3, max_chars=MAX_CHARS):
+    return render_request_template(source, TALK, max_chars, TemplateBudget(seconds))
 
 
 @pytest.mark.parametrize("source", HARMLESS)
 def test_a_harmless_template_writes_what_it_writes_without_limits(source):
-    assert render(source, seconds=5) == JinjaTemplate(source).render(TALK, MOST)
+    assert render(source, seconds=5) == JinjaTemplate(source).render(TALK, MAX_CHARS)
 
 
 @pytest.mark.parametrize("source", TOO_MUCH)
 def test_a_template_that_takes_too_much_is_ended(source):
     budget = TemplateBudget(0.3)
     began = thread_time()
-    with pytest.raises(InvalidInputError, match="takes more time or memory") as told:
-        render_request_template(source, TALK, MOST, budget)
+    with pytest.raises(InvalidInputError, match="exceeds the time or memory limit") as told:
+        render_request_template(source, TALK, MAX_CHARS, budget)
     assert thread_time() - began < 3
     assert told.value.parameter == "chat_template"
     assert budget.seconds == 0
-    with pytest.raises(InvalidInputError, match="takes more time than"):
-        render_request_template("{{ 1 }}", TALK, MOST, budget)
+    with pytest.raises(InvalidInputError, match="exceeds the time limit"):
+        render_request_template("{{ 1 }}", TALK, MAX_CHARS, budget)
     assert render("{{ 1 + 1 }}") == "2"
 
 
@@ -148,26 +148,26 @@ def test_prompts_of_one_request_share_the_time():
     source = "{% for a in range(30) %}{% for b in range(30) %}{% endfor %}{% endfor %}{{ 1 }}"
     for _ in range(3):
         before = budget.seconds
-        assert render_request_template(source, TALK, MOST, budget) == "1"
+        assert render_request_template(source, TALK, MAX_CHARS, budget) == "1"
         assert budget.seconds < before
 
 
 def test_variables_that_json_cannot_hold_are_refused():
-    with pytest.raises(InvalidInputError, match="what JSON can hold") as told:
-        render_request_template("{{ a }}", {"a": object()}, MOST, TemplateBudget())
+    with pytest.raises(InvalidInputError, match="must be JSON values") as told:
+        render_request_template("{{ a }}", {"a": object()}, MAX_CHARS, TemplateBudget())
     assert told.value.parameter == "chat_template_kwargs"
 
 
 def test_variables_much_longer_than_the_text_may_be_are_refused():
-    with pytest.raises(InvalidInputError, match="takes more time or memory"):
-        render_request_template("{{ 1 }}", {"a": "a" * 5_000_000}, MOST, TemplateBudget())
+    with pytest.raises(InvalidInputError, match="exceeds the time or memory limit"):
+        render_request_template("{{ 1 }}", {"a": "a" * 5_000_000}, MAX_CHARS, TemplateBudget())
 
 
 def test_a_second_template_waits_a_moment_and_is_told_to_come_again():
     held, done = threading.Event(), threading.Event()
 
     def hold():
-        with request_templates.turn:
+        with request_templates.render_lock:
             held.set()
             done.wait(60)
 
@@ -182,11 +182,11 @@ def test_a_second_template_waits_a_moment_and_is_told_to_come_again():
 
 
 def test_the_length_of_a_conversation_costs_the_same_whatever_it_holds(monkeypatch):
-    weighed, weigh = [], Meter.weigh
-    monkeypatch.setattr(Meter, "weigh", lambda self, value: weighed.append(value) or weigh(self, value))
+    counted, size_of = [], Meter.size_of
+    monkeypatch.setattr(Meter, "size_of", lambda self, value: counted.append(value) or size_of(self, value))
     messages = [{"role": "user", "content": "a"}] * 9
     source = (
         "{% for m in messages %}{{ messages | length }}{{ (messages | last).role }}{{ m | default(0) }}{% endfor %}"
     )
-    render_request_template(source, {"messages": messages}, MOST, TemplateBudget(5))
-    assert not any(value is messages for value in weighed)
+    render_request_template(source, {"messages": messages}, MAX_CHARS, TemplateBudget(5))
+    assert not any(value is messages for value in counted)

@@ -9,8 +9,8 @@ import pytest
 
 from millpond import InvalidInputError
 from millpond.testing.pictures import file_of, picture
-from millpond_io.images.files import OF_OTHERS, OWN, decoded
-from millpond_io.images.heads import has_more_parts
+from millpond_io.images.files import LOCAL_LIMITS, UNTRUSTED_LIMITS, decode_image
+from millpond_io.images.headers import has_more_parts
 
 PICTURE = picture(12, 20)
 MANY = 400_000
@@ -45,8 +45,8 @@ def test_a_file_of_many_parts_is_refused_at_once(case):
     content, place, part = CASES[case]
     attack = within(content, place, part * MANY)
     began = time.thread_time()  # of the processor: the clock on the wall counts what else the machine does
-    with pytest.raises(InvalidInputError, match="more than 8192 parts, such as comments: save it anew"):
-        decoded(attack, OF_OTHERS)
+    with pytest.raises(InvalidInputError, match="more than 8192 parts, such as comments; save it without them"):
+        decode_image(attack, UNTRUSTED_LIMITS)
     assert time.thread_time() - began < 0.5  # where a decoder would take seconds
 
 
@@ -55,9 +55,11 @@ def test_a_file_of_many_parts_is_refused_at_once(case):
 )
 def test_a_few_thousand_are_read(case):
     content, place, part = CASES[case]
-    for limits, count in ((OF_OTHERS, 4000), (OWN, 20_000)):
-        found = decoded(within(content, place, part * count), limits)
-        assert np.array_equal(np.asarray(found.convert("RGB")), np.asarray(decoded(content, limits).convert("RGB")))
+    for limits, count in ((UNTRUSTED_LIMITS, 4000), (LOCAL_LIMITS, 20_000)):
+        found = decode_image(within(content, place, part * count), limits)
+        assert np.array_equal(
+            np.asarray(found.convert("RGB")), np.asarray(decode_image(content, limits).convert("RGB"))
+        )
 
 
 def test_what_encoders_write_has_few_parts():

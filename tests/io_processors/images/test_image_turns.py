@@ -14,9 +14,9 @@ from PIL import Image
 
 from millpond import LLM, AsyncLLM
 from millpond.pipeline.bound_task import BoundTask
+from millpond_io.images import decode_slots
 from millpond_io.images import texts as image_texts
-from millpond_io.images import turns as image_turns
-from millpond_io.images.turns import FULL, LARGE, Turns
+from millpond_io.images.decode_slots import MAX_SHARED_PIXELS, TRIM_MIN_PIXELS, DecodeSlots
 from millpond_io.media.urls import Media
 from millpond_transformers.testing.vision_language import tiny_vision_language
 
@@ -53,11 +53,11 @@ def test_of_many_prompts_the_images_of_one_are_decoded(llm, monkeypatch):
 
 
 def test_two_images_have_a_turn_at_once_and_more_pixels_than_one_may_have_go_alone():
-    turns, inside, release = Turns(), [], threading.Event()
+    slots, inside, release = DecodeSlots(), [], threading.Event()
     lock = threading.Lock()
 
     def work(pixels, entered):
-        with turns.taken(pixels):
+        with slots.acquire(pixels):
             with lock:
                 inside.append(pixels)
             entered.set()
@@ -68,14 +68,14 @@ def test_two_images_have_a_turn_at_once_and_more_pixels_than_one_may_have_go_alo
     events = [threading.Event() for _ in range(3)]
     threads = [
         threading.Thread(target=work, args=(pixels, event), daemon=True)
-        for pixels, event in zip((FULL, FULL, FULL + 1), events, strict=True)
+        for pixels, event in zip((MAX_SHARED_PIXELS, MAX_SHARED_PIXELS, MAX_SHARED_PIXELS + 1), events, strict=True)
     ]
     for thread, event in zip(threads[:2], events, strict=False):
         thread.start()
         assert event.wait(PATIENCE)
     threads[2].start()
     assert not events[2].wait(0.1)
-    assert inside == [FULL, FULL]
+    assert inside == [MAX_SHARED_PIXELS, MAX_SHARED_PIXELS]
     release.set()
     for thread in threads:
         thread.join(PATIENCE)
@@ -84,11 +84,11 @@ def test_two_images_have_a_turn_at_once_and_more_pixels_than_one_may_have_go_alo
 
 
 def test_two_that_are_large_never_wait_for_one_another():
-    turns, ended = Turns(), []
+    slots, ended = DecodeSlots(), []
 
     def work():
         for _ in range(200):
-            with turns.taken(2 * FULL):
+            with slots.acquire(2 * MAX_SHARED_PIXELS):
                 pass
         ended.append(True)
 
@@ -101,13 +101,13 @@ def test_two_that_are_large_never_wait_for_one_another():
 
 
 def test_a_turn_is_over_whatever_happens_in_it(monkeypatch):
-    turns, trims = Turns(), []
-    monkeypatch.setattr(image_turns, "give_back", lambda: trims.append(True))
-    for pixels in (1, LARGE - 1, LARGE, 9 * FULL):
-        with pytest.raises(ZeroDivisionError), turns.taken(pixels):
+    slots, trims = DecodeSlots(), []
+    monkeypatch.setattr(decode_slots, "trim_heap", lambda: trims.append(True))
+    for pixels in (1, TRIM_MIN_PIXELS - 1, TRIM_MIN_PIXELS, 9 * MAX_SHARED_PIXELS):
+        with pytest.raises(ZeroDivisionError), slots.acquire(pixels):
             1 / 0  # noqa: B018
     assert len(trims) == 2
-    with turns.taken(9 * FULL):
+    with slots.acquire(9 * MAX_SHARED_PIXELS):
         assert len(trims) == 2
 
 
@@ -120,7 +120,7 @@ def test_what_was_freed_is_given_back_to_the_system():
     blocks.append(b"y" * 100_000)  # behind them, which keeps all below it
     before, last = resident(), blocks[-1]
     del blocks
-    image_turns.give_back()
+    decode_slots.trim_heap()
     assert before - resident() > 100_000_000
     assert len(last) == 100_000
 

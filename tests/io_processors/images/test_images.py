@@ -260,7 +260,7 @@ def test_the_mean_of_both_vectors_by_choice(llm, folder):
 
 
 def test_token_vectors_have_no_mean(llm):
-    with pytest.raises(InvalidInputError, match="the task 'embed' can give their mean"):
+    with pytest.raises(InvalidInputError, match="the task 'embed' can return the mean of both vectors"):
         llm.encode([of(PICTURE, prompt="water")], MEAN, pooling_task="token_embed", use_tqdm=False)
 
 
@@ -292,28 +292,28 @@ REFUSED = {
     "a path as text": ("cat.png", "must begin with data:image.*pathlib.Path"),
     "a path that is not there": (Path("no-such.png"), "no-such.png cannot be read"),
     "a folder": (Path(), "cannot be read"),
-    "no bytes": (b"", "damaged, or none of PNG, JPEG, WEBP, GIF"),
-    "no image": (b"hello", "damaged, or none of"),
-    "html": (url_of(b"<svg xmlns='http://www.w3.org/2000/svg'/>", "svg+xml"), "damaged, or none of"),
-    "half a PNG": (truncated("PNG"), "damaged, or none of"),
-    "half a JPEG": (truncated("JPEG"), "damaged, or none of"),
-    "half a WEBP": (truncated("WEBP"), "damaged, or none of"),
-    "BMP": (saved(kind="BMP"), "damaged, or none of"),
-    "TIFF": (saved(kind="TIFF"), "damaged, or none of"),
-    "ICO": (saved(kind="ICO"), "damaged, or none of"),
-    "EPS": (saved(kind="EPS"), "damaged, or none of"),
-    "PPM": (saved(kind="PPM"), "damaged, or none of"),
+    "no bytes": (b"", "damaged, or its format is not one of PNG, JPEG, WEBP, GIF"),
+    "no image": (b"hello", "damaged, or its format is not one of"),
+    "html": (url_of(b"<svg xmlns='http://www.w3.org/2000/svg'/>", "svg+xml"), "damaged, or its format is not one of"),
+    "half a PNG": (truncated("PNG"), "damaged, or its format is not one of"),
+    "half a JPEG": (truncated("JPEG"), "damaged, or its format is not one of"),
+    "half a WEBP": (truncated("WEBP"), "damaged, or its format is not one of"),
+    "BMP": (saved(kind="BMP"), "damaged, or its format is not one of"),
+    "TIFF": (saved(kind="TIFF"), "damaged, or its format is not one of"),
+    "ICO": (saved(kind="ICO"), "damaged, or its format is not one of"),
+    "EPS": (saved(kind="EPS"), "damaged, or its format is not one of"),
+    "PPM": (saved(kind="PPM"), "damaged, or its format is not one of"),
     "bomb": (bomb(13_000, 13_000), "more than 16777216 pixels"),
     "larger bomb": (bomb(50_000, 50_000), "more than 16777216 pixels"),
     "a bomb as text": (url_of(bomb(9_000, 9_000)), "more than 16777216 pixels"),
-    "a PNG of no pixels": (bomb(0, 5, data=b""), "damaged, or none of|no pixels"),
+    "a PNG of no pixels": (bomb(0, 5, data=b""), "damaged, or its format is not one of|no pixels"),
     "long and thin": (bomb(1, 60_000), "too long and thin"),
-    "longer than that": (bomb(1, 2**24), "1 by 16777216 pixels, and a side may have 65536"),
-    "nine megabytes": (b"\x89PNG" + b"\0" * 9 * 2**20, "9437188 bytes, and may be 8388608"),
+    "longer than that": (bomb(1, 2**24), "1 by 16777216 pixels; the maximum for a side is 65536"),
+    "nine megabytes": (b"\x89PNG" + b"\0" * 9 * 2**20, "9437188 bytes; the maximum is 8388608"),
     "many scans": (saved(kind="JPEG")[:-2] + b"\xff\xda\0\0" * 99, "more than 64 scans"),
-    "floats": (PIXELS / 255.0, r"must be of uint8.*\(array \* 255\)"),
-    "an array of two dimensions too many": (PIXELS[None, None], "must be of uint8"),
-    "an array of two channels": (PIXELS[..., :2], "must be of uint8"),
+    "floats": (PIXELS / 255.0, r"must have the dtype uint8.*\(array \* 255\)"),
+    "an array of two dimensions too many": (PIXELS[None, None], "must have the dtype uint8"),
+    "an array of two channels": (PIXELS[..., :2], "must have the dtype uint8"),
     "an array of no pixels": (PIXELS[:0], "no pixels|expected"),
 }
 
@@ -365,15 +365,15 @@ def test_other_media_are_refused(llm):
         refused(llm, {"multi_modal_data": {name: b"x"}}, f"reads images; 'multi_modal_data' has '{name}'")
         refused(llm, {"multi_modal_data": {name: b"x", "image": PICTURE}}, f"has '{name}'")
     refused(llm, {"multi_modal_data": "x"}, "must be a dict")
-    refused(llm, message({"type": "image_url"}), "a part of the type image_url must hold one")
-    refused(llm, message({"type": "video_url", "video_url": {"url": "x"}}), "parts of the types text and image_url")
+    refused(llm, message({"type": "image_url"}), "a part of type image_url requires an image")
+    refused(llm, message({"type": "video_url", "video_url": {"url": "x"}}), "parts of types text and image_url")
     refused(llm, message(part(7)), "got int")
 
 
 def test_a_model_of_text_says_that_it_is_one(tmp_path):
     with LLM(str(tiny("BertModel", tmp_path)), num_workers=1) as llm:
         refused(llm, of(PICTURE), "reads text alone")
-        refused(llm, message(part(url_of(saved()))), "reads parts of the type text alone")
+        refused(llm, message(part(url_of(saved()))), "only supports parts of type text")
 
 
 def test_other_tasks_say_that_they_take_text(llm):
@@ -393,6 +393,6 @@ def test_memory_that_is_not_there_is_told_of(llm, monkeypatch):
     def full(*_):
         raise MemoryError
 
-    monkeypatch.setattr(image_files, "_decoded", full)
+    monkeypatch.setattr(image_files, "_decode", full)
     with pytest.raises(MillpondError, match="not enough memory"):
         embed(llm, of(saved()))

@@ -62,7 +62,7 @@ def fetcher(server, *, domains=("media.test",), **settings):
     """A fetcher that takes the loopback for a public address, and whose names all lead there."""
     there = lambda *_: [Address("127.0.0.1", server.port)]  # noqa: E731
     known = {"resolve": there, "is_allowed": lambda host: host == "127.0.0.1"}
-    return Fetcher(domains=domains, **{"largest": 10_000, "seconds": LONG, **known, **settings})
+    return Fetcher(domains=domains, **{"max_bytes": 10_000, "timeout_s": LONG, **known, **settings})
 
 
 def refused(fetch, url, said):

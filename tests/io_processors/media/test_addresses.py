@@ -77,7 +77,7 @@ def test_words_are_no_addresses():
 def test_all_addresses_of_a_host_must_be_public_and_none_is_connected_to(server, kit):
     both = [Address("93.184.216.34", server.port), Address("127.0.0.1", server.port)]
     for addresses in (both, both[::-1], both[1:], []):
-        one = Fetcher(domains=("*",), largest=99, seconds=kit.long, resolve=lambda *_, found=addresses: found)
+        one = Fetcher(domains=("*",), max_bytes=99, timeout_s=kit.long, resolve=lambda *_, found=addresses: found)
         kit.refused(one.fetch, "http://media.test/", "not on the public internet")
     assert not server.asked
 

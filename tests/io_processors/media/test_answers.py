@@ -27,7 +27,7 @@ from millpond_io.media.fetch import Fetcher
 )
 def test_an_answer_that_is_no_image_is_refused(server, answer, kit):
     server.answer = lambda handler: handler.give(kit.png, **answer)
-    kit.refused(kit.fetcher(server).fetch, "http://media.test/", "the answer is no image")
+    kit.refused(kit.fetcher(server).fetch, "http://media.test/", "the response is not an image")
 
 
 @pytest.mark.parametrize("length", [10_001, None, 10**15])
@@ -64,7 +64,7 @@ def test_the_time_is_that_of_all_of_it_whatever_trickles_in(server, slow, kit):
 
     server.answer = answer
     began = time.monotonic()
-    kit.refused(kit.fetcher(server, seconds=0.4).fetch, "http://media.test/", "longer than 0.4 s")
+    kit.refused(kit.fetcher(server, timeout_s=0.4).fetch, "http://media.test/", "longer than 0.4 s")
     assert time.monotonic() - began < 30
 
 
@@ -76,7 +76,7 @@ def test_a_resolver_that_hangs_is_not_waited_for(kit):
         return []
 
     began = time.monotonic()
-    one = Fetcher(domains=("*",), largest=99, seconds=0.2, resolve=resolve)
+    one = Fetcher(domains=("*",), max_bytes=99, timeout_s=0.2, resolve=resolve)
     kit.refused(one.fetch, "http://media.test/", "longer than 0.2 s")
     assert time.monotonic() - began < 30
     release.set()
@@ -86,7 +86,7 @@ def test_a_host_that_is_not_there_says_no_more(server, kit):
     def resolve(*_):
         raise socket.gaierror(-2, "Name or service not known")
 
-    nowhere = Fetcher(domains=("*",), largest=99, seconds=kit.long, resolve=resolve)
+    nowhere = Fetcher(domains=("*",), max_bytes=99, timeout_s=kit.long, resolve=resolve)
     kit.refused(nowhere.fetch, "http://x.test/", "fetched from its URL$")
     server.close()
     kit.refused(kit.fetcher(server).fetch, "http://media.test/", "could not be fetched from its URL$")

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from millpond_io.media.urls import PIECE, Media
+from millpond_io.media.urls import BASE64_CHUNK_CHARS, Media
 
 
 def test_data_is_read(kit):
@@ -19,10 +19,10 @@ def test_data_is_read(kit):
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("data:image/png;base64,%%%", "no base64"),
-        ("data:image/png;base64,AAA", "no base64"),
-        ("data:image/png;base64,AA\nAA", "no base64"),
-        ("data:image/png;base64,\u00e9", "no base64"),
+        ("data:image/png;base64,%%%", "not valid base64"),
+        ("data:image/png;base64,AAA", "not valid base64"),
+        ("data:image/png;base64,AA\nAA", "not valid base64"),
+        ("data:image/png;base64,\u00e9", "not valid base64"),
         ("data:image/png,AAAA", "must begin with data:image"),
         ("data:text/html;base64,AAAA", "must begin with data:image"),
         ("data:;base64,AAAA", "must begin with data:image"),
@@ -36,7 +36,7 @@ def test_data_that_is_none_is_refused(url, said, kit):
 
 def test_data_that_is_too_large_is_refused_before_it_is_decoded(monkeypatch, kit):
     monkeypatch.setattr(binascii, "a2b_base64", lambda *_, **__: pytest.fail("it was decoded"))
-    kit.refused(Media((), "").read, "data:image/png;base64," + "A" * 12_000_000, "and may be 8388608")
+    kit.refused(Media((), "").read, "data:image/png;base64," + "A" * 12_000_000, "the maximum is 8388608")
 
 
 def whole(written):
@@ -47,18 +47,20 @@ def whole(written):
         return None
 
 
-@pytest.mark.parametrize("size", [PIECE * 3 // 4 + extra for extra in (-2, -1, 0, 1, 2)] + [PIECE * 2])
+@pytest.mark.parametrize(
+    "size", [BASE64_CHUNK_CHARS * 3 // 4 + extra for extra in (-2, -1, 0, 1, 2)] + [BASE64_CHUNK_CHARS * 2]
+)
 def test_long_ones_are_decoded_piece_by_piece_which_nobody_can_tell(kit, size):
     content = random.Random(size).randbytes(size)
     written = base64.b64encode(content).decode()
     assert Media((), "").read("data:image/png;base64," + written) == content
-    for place in (PIECE - 2, PIECE - 1, PIECE, len(written) // 2):
+    for place in (BASE64_CHUNK_CHARS - 2, BASE64_CHUNK_CHARS - 1, BASE64_CHUNK_CHARS, len(written) // 2):
         for wrong in ("=", "==", "-", "\n"):
             damaged = written[:place] + wrong + written[place + len(wrong) :]
             if damaged.endswith("=") and len(damaged.rstrip("=")) % 4 == 0:
                 continue  # padding behind what needs none: some versions of Python take it
             url = f"data:image/png;base64,{damaged}"
             if (expected := whole(damaged)) is None:
-                kit.refused(Media((), "").read, url, "no base64")
+                kit.refused(Media((), "").read, url, "not valid base64")
             else:
                 assert Media((), "").read(url) == expected

@@ -76,7 +76,7 @@ def test_a_url_has_one_meaning_or_none(server, url, kit):
 
 @pytest.mark.parametrize("port", [8080, 22, 0, 65536, 443])
 def test_other_ports_are_refused(server, port, kit):
-    kit.refused(kit.fetcher(server).fetch, f"http://media.test:{port}/", "the ports 80 .* alone")
+    kit.refused(kit.fetcher(server).fetch, f"http://media.test:{port}/", "only be fetched from the ports 80")
     assert kit.fetcher(server).fetch("http://media.test:80/") == kit.png
 
 

@@ -55,7 +55,7 @@ def test_a_redirect_to_a_host_within_is_not_followed(server, kit):
     server.answer = redirects(kit, "http://within.test/")
     addresses = {"media.test": "127.0.0.1", "within.test": "10.0.0.1"}
     resolve = lambda host, _: [Address(addresses[host], server.port)]  # noqa: E731
-    one = kit.fetcher(server, domains=("*",), largest=99, resolve=resolve)
+    one = kit.fetcher(server, domains=("*",), max_bytes=99, resolve=resolve)
     kit.refused(one.fetch, "http://media.test/", "not on the public internet")
     assert len(server.asked) == 1
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from millpond import LLM, AsyncLLM, InvalidInputError, PoolingParams
 from millpond.testing.checkpoints import tiny
 from millpond.testing.pictures import picture, url_of
-from millpond_io.images.inputs import Images
+from millpond_io.images.inputs import ImageInputs
 from millpond_models.testing.dual_encoders import tiny_dual_encoder
 from millpond_transformers.testing.vision_language import qwen_vl, randomised, write_vision_language
 
@@ -162,13 +162,13 @@ def test_tokens_of_images_are_counted(clip):
 
 
 def test_an_image_is_read_once_for_all_its_documents(clip, monkeypatch):
-    read, seen = Images.read, []
+    read, seen = ImageInputs.read, []
 
     def counted(self, given, use):
         seen.append(given)
         return read(self, given, use)
 
-    monkeypatch.setattr(Images, "read", counted)
+    monkeypatch.setattr(ImageInputs, "read", counted)
     url, same = url_of(ONE), {"image": TWO}
     found = scores(clip, "water", [{"image": url}, content(part(url)), same, {"image": TWO}, {"image": TWO.copy()}])
     assert len(seen) == 3  # the copy might have been changed
@@ -225,9 +225,9 @@ def test_who_writes_the_marks_decides_their_places(vlm):
     own = content(pil(ONE), pil(TWO), said(f"{MARK} a pond {MARK}"))
     expected = cosines(vlm, ["a river"], [of([ONE, TWO], f"{MARK} a pond {MARK}")])
     assert scores(vlm, "a river", own) == expected
-    with pytest.raises(InvalidInputError, match="document: the text has 3 marks of images"):
+    with pytest.raises(InvalidInputError, match="document: the text has 3 image placeholders"):
         scores(vlm, "a river", content(pil(ONE), said(f"{MARK} a pond {MARK}")))
-    with pytest.raises(InvalidInputError, match="query: the prompt has what stands for an image"):
+    with pytest.raises(InvalidInputError, match="query: the prompt contains an image placeholder"):
         scores(vlm, MARK, "a river")
 
 
@@ -240,7 +240,7 @@ def test_texts_beside_images_are_cut(vlm):
     lone = content(said("a \ud800 pond"), pil(ONE))
     with pytest.raises(InvalidInputError, match="document: the text has a lone surrogate"):
         scores(vlm, "a river", lone, max_tokens_per_doc=3)
-    with pytest.raises(InvalidInputError, match="document: the prompt has 13 tokens with its images, and may have 8"):
+    with pytest.raises(InvalidInputError, match="document: the prompt has 13 tokens with its images; the maximum is 8"):
         scores(vlm, "a river", content(said("a pond"), pil(ONE)), truncate_prompt_tokens=8)
 
 
@@ -304,9 +304,9 @@ def test_a_pair_without_a_template_is_refused(judge):
 
 def test_what_stands_for_an_image_is_refused_in_a_text(judge):
     for template in (None, TEMPLATE):
-        with pytest.raises(InvalidInputError, match="has what stands for an image"):
+        with pytest.raises(InvalidInputError, match="contains an image placeholder"):
             scores(judge, f"which {MARK}", "by the river", chat_template=template)
-    with pytest.raises(InvalidInputError, match="the text has 2 marks"):
+    with pytest.raises(InvalidInputError, match="the text has 2 image placeholders"):
         scores(judge, f"which {MARK}", {"image": ONE}, chat_template=TEMPLATE)
 
 
@@ -339,7 +339,7 @@ def test_several_results_of_a_text_with_an_image(vlm):
     np.testing.assert_allclose(output.outputs.results[1].array, rows.outputs.data, atol=1e-5)
     with pytest.raises(InvalidInputError, match=r"embed_chunks takes texts.* 'multi_modal_data'"):
         vlm.embed_chunks([whole], chunk_tokens=4)
-    with pytest.raises(InvalidInputError, match="has what stands for an image"):
+    with pytest.raises(InvalidInputError, match="contains an image placeholder"):
         vlm.embed_chunks([f"a mill {MARK}"], chunk_tokens=4)
 
 

@@ -154,7 +154,7 @@ def test_all_images_of_a_request_are_counted(clip_http, qwen_http):
     [
         ("http://169.254.169.254/latest/meta-data/", "may not be fetched from the host '169.254.169.254'"),
         ("file:///etc/passwd", "the file may not be read"),
-        ("data:image/png;base64,AAAA", "damaged, or none of"),
+        ("data:image/png;base64,AAAA", "damaged, or its format is not one of"),
         ("/etc/passwd", "must begin with data:image"),
     ],
 )
