@@ -79,7 +79,7 @@ def test_an_old_spelling_may_agree_with_the_new_one_and_not_contradict_it():
         assert PoolerConfig(normalize=True, use_activation=True).use_activation is True
     with pytest.warns(DeprecationWarning, match="renamed"):
         assert PoolerConfig(normalize=True, use_activation=None).use_activation is True
-    with pytest.warns(DeprecationWarning, match="renamed"), pytest.raises(ValueError, match="they disagree"):
+    with pytest.warns(DeprecationWarning, match="renamed"), pytest.raises(ValueError, match="their values differ"):
         PoolerConfig(normalize=True, use_activation=False)
 
 
