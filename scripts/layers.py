@@ -94,9 +94,10 @@ def summary_of(module: str) -> str:
     files = [root / form for root in roots for form in (relative.with_suffix(".py"), relative / "__init__.py")]
     source = next(path for path in files if path.is_file()).read_text(encoding="utf-8")
     docstring = (ast.get_docstring(ast.parse(source)) or "").split("\n\n", maxsplit=1)[0]
-    first = " ".join(docstring.split()).partition(". ")[0].rstrip(".")
+    first = " ".join(docstring.replace("``", "").split()).partition(". ")[0].rstrip(".")
     before, colon, after = first.partition(": ")
-    return after if colon and " " not in before else first
+    summary = after if colon and " " not in before else first
+    return summary[:1].upper() + summary[1:]
 
 
 def draw(packages: Sequence[Sequence[Part]], core: Sequence[Sequence[Part]]) -> str:

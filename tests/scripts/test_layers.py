@@ -30,7 +30,7 @@ def test_layers_of_the_core_import_only_lower_layers():
 @pytest.mark.parametrize(
     ("docstring", "summary"),
     [
-        ("LLM: runs models. And more.", "runs models"),
+        ("LLM: runs models. And more.", "Runs models"),
         ("The vocabulary: prompts and errors.", "The vocabulary: prompts and errors"),
     ],
 )
