@@ -38,11 +38,11 @@ test: $(VENV)/.installed-test ## Run the tests, except those marked slow
 	$(PYTEST) -m "not slow" $(ARGS)
 
 # These tests compare the speed or memory of a server at two points in time, so no other tests may run at the same time.
-ALONE := tests/plugins/millpond_server/runtime/test_overload.py tests/plugins/millpond_server/runtime/test_load.py
+SERIAL_TESTS := tests/plugins/millpond_server/runtime/test_overload.py tests/plugins/millpond_server/runtime/test_load.py
 
 test-slow: $(VENV)/.installed-test ## Run the tests marked slow
-	$(PYTEST) -m slow $(ALONE:%=--deselect %) $(ARGS)
-	$(VENV)/bin/pytest -m slow $(ALONE)
+	$(PYTEST) -m slow $(SERIAL_TESTS:%=--deselect %) $(ARGS)
+	$(VENV)/bin/pytest -m slow $(SERIAL_TESTS)
 
 check: $(VENV)/.installed-dev ## Check format, lint, types and import contracts
 	$(PY) -m ruff format --check .
