@@ -59,7 +59,7 @@ bench-full: $(VENV)/.installed-test ## Run all measurements (two hours) and writ
 	$(PY) benchmarks/suite.py --publish $(ARGS)
 
 models: $(VENV)/.installed-test ## Compare each model with its reference and write docs/models.md
-	$(PY) benchmarks/models_page.py --measure $(ARGS)
+	$(PY) scripts/models_page.py --measure $(ARGS)
 
 fmt: $(VENV)/.installed-dev ## Format the code and apply the linter's fixes
 	$(PY) -m ruff check --fix-only --quiet .

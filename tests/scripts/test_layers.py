@@ -1,13 +1,7 @@
 """docs/images/layers.svg matches the imports."""
 
-import sys
-from pathlib import Path
-
-import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
-
 import layers
+import pytest
 
 
 def test_picture_in_the_documentation_is_up_to_date():

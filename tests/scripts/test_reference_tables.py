@@ -1,15 +1,9 @@
 """The generated tables of the documentation match the code."""
 
-import sys
-from pathlib import Path
-
 import pytest
+import reference_tables
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(REPOSITORY / "scripts"))
-
-import reference_tables  # noqa: E402  found by the line above
-
+REPOSITORY = reference_tables.DOCS.parent
 PAGES = reference_tables.pages()
 
 

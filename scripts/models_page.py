@@ -1,4 +1,4 @@
-"""Write docs/models.md, the list of supported models: python benchmarks/models_page.py [--measure].
+"""Write docs/models.md, the list of supported models: python scripts/models_page.py [--measure].
 
 The rows come from the registry. ``--measure`` compares each model with the reference of its tests, on small random
 checkpoints; otherwise the figures on the page are kept.
