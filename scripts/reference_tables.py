@@ -5,6 +5,7 @@ A table is between the lines ``<!-- table: KIND NAME -->`` and ``<!-- end of tab
     arguments LLM       the arguments of LLM and AsyncLLM, from ModelArgs
     options COMMAND     the options of a command, such as embed or plugins list
     record CLASS        the fields of a plugin's record, and of their groups
+    recipe Recipe       the fields of a recipe of bulk jobs
     hooks all           the hooks, their records and summaries
     routes API          the HTTP routes of an API, such as openai
     metrics server      the metrics of millpond serve
@@ -28,6 +29,7 @@ from millpond.plugin import hookspecs, specs
 from millpond.plugin.manager import HOOKS, PluginManager
 from millpond.types.model_args import MODEL_ARGS, describe
 from millpond_command.model_options import names_of, option_for
+from millpond_jobs.recipe import Recipe
 from millpond_server.apis.catalogue import APIS
 from millpond_server.observability.metrics import Metrics
 from millpond_server.runtime.models import Models
@@ -244,6 +246,28 @@ def record_table(name: str) -> Iterator[str]:
             yield from field_table(group)
 
 
+def recipe_table(name: str) -> Iterator[str]:
+    """Yield the table of the fields of ``Recipe``."""
+    if name != Recipe.__name__:
+        message = f"unknown recipe {name!r}; available: {Recipe.__name__}"
+        raise ValueError(message)
+    texts, types = attribute_texts(Recipe), get_type_hints(Recipe)
+    return table(
+        ("field", "type", "default", "description"),
+        (
+            (
+                f"`{field}`",
+                f"`{escaped(type_name(types[field]))}`",
+                "required"
+                if it.is_required()
+                else f"`{it.get_default(call_default_factory=True)!r}`".replace("'", '"'),
+                escaped(texts[field]),
+            )
+            for field, it in Recipe.model_fields.items()
+        ),
+    )
+
+
 def hook_table(name: str) -> Iterator[str]:
     """Yield the table of all hooks."""
     if name != "all":
@@ -316,6 +340,7 @@ TABLES: dict[str, Callable[[str], Iterator[str]]] = {
     "arguments": argument_table,
     "options": option_table,
     "record": record_table,
+    "recipe": recipe_table,
     "hooks": hook_table,
     "routes": route_table,
     "metrics": metric_table,

@@ -33,17 +33,19 @@ class Scheduler:
         max_num_batched_tokens: Maximum number of tokens of a batch; a longer request runs alone.
         max_num_seqs: Maximum number of requests of a batch.
         waiting_tokens: The tokens of all waiting requests.
-        num_waiting: The number of waiting requests.
     """
 
     max_num_batched_tokens: int
     max_num_seqs: int
     waiting_tokens: int = 0
-    num_waiting: int = 0
     _queues: dict[str, Queue] = field(default_factory=dict)
+    _waiting: int = 0
     _tickets: int = 0
     _overtaken: int = 0  # batches since the oldest request went first
     _since_interactive: int = INTERACTIVE_WINDOW_BATCHES  # batches since the last one of interactive requests
+
+    def __len__(self) -> int:
+        return self._waiting
 
     def add(self, request: PoolingRequest) -> None:
         """Add a request to its queue."""
@@ -51,7 +53,7 @@ class Scheduler:
         request.state.ticket = self._tickets
         queue = self._queues.setdefault(request.group, defaultdict(deque))
         queue[request.state.priority].append(request)
-        self.num_waiting += 1
+        self._waiting += 1
         self.waiting_tokens += request.num_tokens
 
     def take(self, workers: int = 1) -> list[PoolingRequest]:
@@ -60,11 +62,11 @@ class Scheduler:
         Args:
             workers: The number of idle workers, among which the waiting requests are divided.
         """
-        if self.num_waiting == 1:
+        if self._waiting == 1:
             return self._take_only()
         first = self._due()
         queue = self._queues[first.group]
-        self._since_interactive = self._since_interactive + 1 if first.state.priority > 0 else 0
+        self._count_batch(first)
         tokens_left = self._budget(queue, workers) - first.num_tokens
         batch = [first]
         self._drop_first(queue, first.state.priority)
@@ -82,16 +84,18 @@ class Scheduler:
         """Remove and return the only waiting request, as a batch."""
         ((first,),) = next(iter(self._queues.values())).values()
         self._overtaken = 0
-        self._since_interactive = self._since_interactive + 1 if first.state.priority > 0 else 0
-        self._queues.clear()
-        self.num_waiting = self.waiting_tokens = 0
+        self._count_batch(first)
+        self.clear()
         return [first]
+
+    def _count_batch(self, first: PoolingRequest) -> None:
+        self._since_interactive = self._since_interactive + 1 if first.state.priority > 0 else 0
 
     def clear(self) -> list[PoolingRequest]:
         """Remove and return all waiting requests."""
         waiting = [request for queue in self._queues.values() for request in chain(*queue.values())]
         self._queues.clear()
-        self.num_waiting = self.waiting_tokens = 0
+        self._waiting = self.waiting_tokens = 0
         return waiting
 
     def drop_cancelled(self) -> list[PoolingRequest]:
@@ -107,7 +111,7 @@ class Scheduler:
                     del queue[priority]
             if not queue:
                 del self._queues[group]
-        self.num_waiting -= len(dropped)
+        self._waiting -= len(dropped)
         self.waiting_tokens -= sum(request.num_tokens for request in dropped)
         return dropped
 
@@ -137,7 +141,7 @@ class Scheduler:
             del queue[priority]
 
     def _taken(self, batch: list[PoolingRequest]) -> list[PoolingRequest]:
-        self.num_waiting -= len(batch)
+        self._waiting -= len(batch)
         self.waiting_tokens -= sum(request.num_tokens for request in batch)
         if not self._queues[batch[0].group]:
             del self._queues[batch[0].group]

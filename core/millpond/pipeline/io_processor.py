@@ -93,10 +93,7 @@ class Work:
     @property
     def num_dropped_tokens(self) -> int:
         """The number of tokens removed by truncation."""
-        count = 0
-        for sequence in self.sequences:
-            count += sequence.num_dropped_tokens
-        return count
+        return sum([sequence.num_dropped_tokens for sequence in self.sequences])
 
 
 class IOProcessor(OldMethods, Generic[Out]):

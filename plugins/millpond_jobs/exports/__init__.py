@@ -1,0 +1,47 @@
+"""Exports of finished jobs: into one file, or a vector index or database."""
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+from millpond_jobs.errors import JobError
+from millpond_jobs.exports.results import Results, open_results
+
+Exporter = Callable[[Results, str], None]
+EXPORTERS = {
+    "npy": "millpond_jobs.exports.npy",
+    "parquet": "millpond_jobs.exports.parquet",
+    "lance": "millpond_jobs.exports.lance",
+    "faiss": "millpond_jobs.exports.faiss",
+    "qdrant": "millpond_jobs.exports.qdrant",
+    "pgvector": "millpond_jobs.exports.pgvector",
+}
+
+
+def export(folder: str | Path, target: str, *, name: str | None = None, skip_failed: bool = False) -> int:
+    """Export the results of a finished job.
+
+    Args:
+        folder: The folder of the job.
+        target: The kind and the location, such as "npy:vectors.npy", "parquet:one.parquet", "lance:vectors.lance",
+            "faiss:index.faiss", "qdrant:http://localhost:6333" (or a folder) or "pgvector:postgresql://...".
+        name: The collection of Qdrant or table of PostgreSQL; None for the name of the folder.
+        skip_failed: Leave out rows without a result.
+
+    Returns:
+        The number of rows that were exported.
+
+    Raises:
+        JobError: If the job is not finished, rows failed, the kind is unknown or does not store results of this task,
+            or the target exists.
+    """
+    kind, separator, location = target.partition(":")
+    if not separator or not location or kind not in EXPORTERS:
+        message = (
+            f"Unknown target {target!r}. Write KIND:LOCATION, such as npy:vectors.npy. Kinds: {', '.join(EXPORTERS)}."
+        )
+        raise JobError(message)
+    results = open_results(folder, name=name, skip_failed=skip_failed)
+    exporter: Exporter = import_module(EXPORTERS[kind]).export
+    exporter(results, location)
+    return results.rows

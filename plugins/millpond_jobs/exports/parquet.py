@@ -1,0 +1,24 @@
+"""Export to one parquet file, with one row group per shard."""
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from millpond_jobs.exports.results import Results, check_new
+from millpond_jobs.folder.files import write_durably
+
+
+def export(results: Results, location: str) -> None:
+    """Write a parquet file.
+
+    Raises:
+        JobError: If the file exists.
+    """
+    path = check_new(Path(location))
+
+    def write(temporary: Path) -> None:
+        with pq.ParquetWriter(temporary, results.schema, compression="zstd", use_dictionary=False) as writer:
+            for table in results.tables():
+                writer.write_table(table, row_group_size=table.num_rows)
+
+    write_durably(path, write)

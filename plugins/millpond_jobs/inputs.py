@@ -1,0 +1,106 @@
+"""The input files of a planned job: read shard by shard, and checked for changes."""
+
+from pathlib import Path
+
+import pyarrow as pa
+
+from millpond_jobs.errors import InputError
+from millpond_jobs.fingerprint import file_hash
+from millpond_jobs.folder.manifest import InputFile, Manifest
+from millpond_jobs.rows import Rows
+from millpond_jobs.sources.files import InputName, RowReader
+from millpond_jobs.sources.plan import Shard
+
+ID_TYPES = {"int64": pa.int64(), "string": pa.string()}
+
+
+class Inputs:
+    """The inputs of a job.
+
+    Args:
+        manifest: The description of the job.
+
+    Raises:
+        InputError: If a file is missing, or its content is not what was planned.
+    """
+
+    def __init__(self, manifest: Manifest) -> None:
+        self._manifest = manifest
+        self._states = [check_content(file) for file in manifest.inputs]
+        self._open: tuple[int, RowReader] | None = None
+
+    def read(self, shard: Shard) -> Rows:
+        """Return the rows of a shard.
+
+        Raises:
+            InputError: If they cannot be read.
+        """
+        return self._reader(shard.file).read(shard)
+
+    def ids(self, shard: Shard, rows: Rows) -> pa.Array:
+        """Return the ids of a shard's rows: those of the id column, or row numbers over all inputs.
+
+        Raises:
+            InputError: If the id column holds a value of a different type than in the first row.
+        """
+        column, kind = self._manifest.recipe.id_column, ID_TYPES[self._manifest.id_type]
+        if column is None:
+            first = self._manifest.first_row(shard.file) + shard.start
+            return pa.array(range(first, first + shard.rows), kind)
+        try:
+            return pa.array(rows.columns[column], kind)
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            path = self._manifest.inputs[shard.file].path
+            message = f"{path}, rows {shard.start} to {shard.start + shard.rows - 1}: ids must be {kind}: {error}"
+            raise InputError(message) from error
+
+    def check_unchanged(self, shard: Shard) -> None:
+        """Check that the file of a shard was not written since the start.
+
+        Raises:
+            InputError: If its size or time of modification differs.
+        """
+        file = self._manifest.inputs[shard.file]
+        if _state(file) != self._states[shard.file]:
+            message = (
+                f"{file.path} was changed while the job was reading it. Restore it, or start a job in a new folder."
+            )
+            raise InputError(message)
+
+    def close(self) -> None:
+        """Close the open file."""
+        if self._open is not None:
+            self._open[1].close()
+        self._open = None
+
+    def _reader(self, number: int) -> RowReader:
+        if self._open is None or self._open[0] != number:
+            self.close()
+            file = self._manifest.inputs[number]
+            name = InputName(Path(file.path), file.format, file.compression)
+            self._open = (number, name.open(self._manifest.recipe.input_columns).open())
+        return self._open[1]
+
+
+def check_content(file: InputFile) -> tuple[int, int]:
+    """Check that a file has the content that was planned, and return its size and time of modification.
+
+    The content is hashed only if the size is the same and the time differs.
+
+    Raises:
+        InputError: If it differs.
+    """
+    state = _state(file)
+    if state != (file.size, file.mtime_ns) and (state[0] != file.size or file_hash(Path(file.path)) != file.sha256):
+        message = f"{file.path} has changed since the job was planned. Restore it, or start a job in a new folder."
+        raise InputError(message)
+    return state
+
+
+def _state(file: InputFile) -> tuple[int, int]:
+    try:
+        stat = Path(file.path).stat()
+    except OSError as error:
+        message = f"Cannot read the input {file.path}: {error.strerror or error}"
+        raise InputError(message) from error
+    return stat.st_size, stat.st_mtime_ns

@@ -1,0 +1,172 @@
+"""Run a job: plan it once, then compute shards until all are finished; the same call resumes it."""
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from millpond_jobs.errors import RecipeMismatchError
+from millpond_jobs.fingerprint import fingerprint_facts
+from millpond_jobs.folder.folder import JobFolder
+from millpond_jobs.folder.leases import Leases, remove_expired
+from millpond_jobs.folder.manifest import Manifest
+from millpond_jobs.inputs import Inputs
+from millpond_jobs.model_facts import ModelFacts, read_model_facts
+from millpond_jobs.planning import plan_job
+from millpond_jobs.progress import Counts, progress_for
+from millpond_jobs.recipe import Recipe
+from millpond_jobs.runner import Runner
+from millpond_jobs.sources.files import find_inputs
+from millpond_jobs.worker import Worker
+
+Sources = str | Path | Sequence[str | Path]
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """The state of a job after `run`.
+
+    Attributes:
+        folder: Its folder.
+        finished: True if all shards are finished; False after a stop.
+        rows: The number of finished rows.
+        failed: Those among them without a result.
+        truncated: Those among them whose text was over the maximum length and was cut.
+        tokens: The number of tokens that were computed, over all runs.
+        seconds: The duration of this call.
+    """
+
+    folder: Path
+    finished: bool
+    rows: int
+    failed: int
+    truncated: int
+    tokens: int
+    seconds: float
+
+
+def run(
+    source: Sources,
+    sink: str | Path,
+    recipe: Recipe,
+    *,
+    shard_rows: int | None = None,
+    allow_duplicate_ids: bool = False,
+    allow_mixed: bool = False,
+    progress: bool = False,
+    stop: threading.Event | None = None,
+) -> JobResult:
+    """Compute a recipe for all rows of the inputs, into a folder of parquet shards.
+
+    Call it again to resume: finished shards are kept. Several processes may run it on one folder at the same time; they
+    share the shards.
+
+    Args:
+        source: Paths or patterns of input files, or a folder that `datasets` saved.
+        sink: The folder of the job.
+        recipe: The computation.
+        shard_rows: The maximum number of rows of a shard; None for 8,192. Used when the job is planned.
+        allow_duplicate_ids: Accept inputs in which two rows have one id.
+        allow_mixed: Resume although the processor or versions of libraries differ: last digits of results may differ.
+        progress: Report progress on standard error.
+        stop: Set it from a different thread to stop after the current shard.
+
+    Returns:
+        The number of rows, failed rows and tokens.
+
+    Raises:
+        RecipeMismatchError: If the folder holds a job with a different recipe, model or input.
+        InputError: If an input cannot be read, lacks a column, or was changed.
+        JobError: If the folder cannot be written, such as for a full disk.
+    """
+    begun = time.monotonic()
+    sources = [source] if isinstance(source, str | Path) else list(source)
+    facts = read_model_facts(recipe)
+    folder = JobFolder(sink)
+    with folder.lock():
+        if folder.exists:
+            manifest = folder.read_manifest()
+            check_same_job(manifest, recipe, sources, facts, allow_mixed=allow_mixed)
+        else:
+            manifest = plan_job(recipe, sources, facts, shard_rows=shard_rows, unique_ids=not allow_duplicate_ids)
+            folder.create(manifest)
+    folder.journal("start", rows=manifest.rows, finished_shards=len(folder.finished(manifest)))
+    stop = stop or threading.Event()
+    _compute(folder, manifest, facts, stop, show_progress=progress)
+    return summarise(folder, manifest, time.monotonic() - begun)
+
+
+def check_same_job(
+    manifest: Manifest, recipe: Recipe, sources: Sequence[str | Path], facts: ModelFacts, *, allow_mixed: bool = False
+) -> None:
+    """Check that a folder's job is the one that is asked for.
+
+    Raises:
+        RecipeMismatchError: Names the differences.
+    """
+    before, now = manifest.recipe.model_dump(), recipe.model_dump()
+    differences = [f"{name} was {before[name]!r}, is {now[name]!r}" for name in now if before[name] != now[name]]
+    paths, wanted = [file.path for file in manifest.inputs], [str(it.path) for it in find_inputs(sources)]
+    differences += [f"the input {path} is missing" for path in paths if path not in wanted]
+    differences += [f"the input {path} is new" for path in wanted if path not in paths]
+    if not differences and paths != wanted:
+        differences.append("the inputs have a different order")
+    differences += _fact_differences(manifest.facts, fingerprint_facts(facts), allow_mixed=allow_mixed)
+    if differences:
+        message = (
+            "The folder holds a different job: " + "; ".join(differences) + ". "
+            "Use the same arguments to resume it, or a new folder for a new job."
+        )
+        raise RecipeMismatchError(message)
+
+
+def _fact_differences(before: dict[str, str], now: dict[str, str], *, allow_mixed: bool) -> list[str]:
+    """Return the differences of model files, and of device and versions unless they may differ."""
+    names = [name for name in dict.fromkeys([*before, *now]) if before.get(name) != now.get(name)]
+    if allow_mixed:
+        names = [name for name in names if name.startswith("file ")]
+    return [
+        f"{name} of the model has changed"
+        if name.startswith("file ")
+        else f"{name} was {before.get(name)}, is {now.get(name)}"
+        for name in names
+    ]
+
+
+def _compute(
+    folder: JobFolder, manifest: Manifest, facts: ModelFacts, stop: threading.Event, *, show_progress: bool
+) -> None:
+    finished = folder.finished(manifest)
+    if len(finished) == len(manifest.shards()):
+        return
+    inputs = Inputs(manifest)
+    try:
+        with Runner(manifest.recipe, facts) as runner, Leases(folder.leases) as leases:
+            counts = Counts(
+                manifest.rows, sum(it.rows for it in finished.values()), sum(it.failed for it in finished.values())
+            )
+            with progress_for(counts, enabled=show_progress) as report:
+                Worker(folder, manifest, inputs, leases, stop=stop, progress=report).run(runner)
+    finally:
+        inputs.close()
+
+
+def summarise(folder: JobFolder, manifest: Manifest, seconds: float) -> JobResult:
+    """Return the state of a job after a call; when it is finished, write `failed.jsonl`."""
+    finished = folder.finished(manifest)
+    is_finished = len(finished) == len(manifest.shards())
+    if is_finished:
+        with folder.lock():
+            folder.write_failed(manifest)
+        remove_expired(folder.leases)
+    folder.journal("end", finished=is_finished)
+    return JobResult(
+        folder=folder.path,
+        finished=is_finished,
+        rows=sum(done.rows for done in finished.values()),
+        failed=sum(done.failed for done in finished.values()),
+        truncated=sum(done.truncated for done in finished.values()),
+        tokens=sum(done.tokens for done in finished.values()),
+        seconds=seconds,
+    )

@@ -1,0 +1,161 @@
+"""The plan of a job: input files with their hashes, and shards that take some tens of seconds each."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+from uuid import uuid4
+
+import numpy as np
+import pyarrow as pa
+
+from millpond_jobs.errors import InputError
+from millpond_jobs.fingerprint import file_hash, fingerprint_facts, fingerprint_of
+from millpond_jobs.folder.manifest import InputFile, Manifest, PlannedShard
+from millpond_jobs.model_facts import ModelFacts
+from millpond_jobs.recipe import Recipe
+from millpond_jobs.rows import check_schema, is_text
+from millpond_jobs.sources.files import InputFormat, InputName, find_inputs
+from millpond_jobs.sources.plan import BYTES_PER_TOKEN, Record, ShardBudget, cut_into_shards
+
+SHARD_FLOP = {"cpu": 3e12, "cuda": 6e14}  # about 25 s on two cores, and on one GPU
+MAX_SHARD_ROWS = 8192
+TOKEN_LEVEL_TASKS = ("token_embed", "token_classify")
+TOKEN_LEVEL_DIVISOR = 4  # a vector per token: results are as large as hidden states
+TOKENS_PER_IMAGE = 256
+IdType = Literal["int64", "string"]
+
+
+def plan_job(
+    recipe: Recipe,
+    sources: Sequence[str | Path],
+    facts: ModelFacts,
+    *,
+    shard_rows: int | None = None,
+    unique_ids: bool = True,
+) -> Manifest:
+    """Read the inputs once and divide them into shards.
+
+    Args:
+        recipe: The computation.
+        sources: Paths, patterns, folders.
+        facts: The resolved model.
+        shard_rows: The maximum number of rows of a shard; None for `MAX_SHARD_ROWS`.
+        unique_ids: Refuse inputs in which two rows have one id.
+
+    Raises:
+        InputError: If a file is missing, cannot be read, lacks a column, or contains an id twice.
+    """
+    names = find_inputs(sources)
+    files = [name.open(recipe.input_columns) for name in names]
+    id_type = _common_id_type(recipe, names, files)
+    budget = shard_budget(recipe, facts, shard_rows)
+    plan = [
+        [PlannedShard(start=it.start, rows=it.rows, position=it.position, offset=it.offset) for it in shards]
+        for shards in (cut_into_shards(number, _records(recipe, file), budget) for number, file in enumerate(files))
+    ]
+    inputs = [describe_input(name, sum(it.rows for it in shards)) for name, shards in zip(names, plan, strict=True)]
+    if unique_ids and recipe.id_column is not None:
+        _check_unique(recipe.id_column, names, files)
+    return Manifest(
+        id=uuid4().hex,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        recipe=recipe,
+        fingerprint=fingerprint_of(recipe, facts),
+        facts=fingerprint_facts(facts),
+        id_type=id_type,
+        inputs=inputs,
+        plan=plan,
+    )
+
+
+def shard_budget(recipe: Recipe, facts: ModelFacts, shard_rows: int | None = None) -> ShardBudget:
+    """Return the limits of a shard. They depend on the model and the kind of device only, not on measured speed."""
+    tokens = int(SHARD_FLOP.get(facts.device, SHARD_FLOP["cuda"]) / (2 * encoder_parameters(facts.config.hf_config)))
+    if recipe.task in TOKEN_LEVEL_TASKS:
+        tokens //= TOKEN_LEVEL_DIVISOR
+    return ShardBudget(max(1, tokens), shard_rows or MAX_SHARD_ROWS)
+
+
+def encoder_parameters(config: Any) -> int:
+    """Return about how many parameters each token passes: 12 hidden_size^2 per layer, as in BERT."""
+    inner = config.get("text_config") or config
+    hidden = inner.get("hidden_size") or inner.get("d_model") or inner.get("dim") or 768
+    layers = inner.get("num_hidden_layers") or inner.get("num_layers") or inner.get("n_layers") or 12
+    return 12 * int(layers) * int(hidden) ** 2
+
+
+def describe_input(name: InputName, rows: int) -> InputFile:
+    """Return what identifies the content of an input file."""
+    try:
+        before = name.path.stat()
+        sha256 = file_hash(name.path)
+    except OSError as error:
+        message = f"Cannot read {name.path}: {error.strerror or error}"
+        raise InputError(message) from error
+    return InputFile(
+        path=str(name.path),
+        format=name.format,
+        compression=name.compression,
+        size=before.st_size,
+        mtime_ns=before.st_mtime_ns,
+        sha256=sha256,
+        rows=rows,
+    )
+
+
+def _records(recipe: Recipe, file: InputFormat) -> Iterator[Record]:
+    if recipe.image_column is None:
+        return file.records()
+    size = TOKENS_PER_IMAGE * BYTES_PER_TOKEN
+    return (replace(record, size=max(record.size, size)) for record in file.records())
+
+
+def _common_id_type(recipe: Recipe, names: Sequence[InputName], files: Sequence[InputFormat]) -> IdType:
+    """Check the columns of all files, and return the type of their ids."""
+    types: dict[IdType, Path] = {}
+    for name, file in zip(names, files, strict=True):
+        schema = file.schema()
+        check_schema(schema, recipe, str(name.path))
+        if recipe.id_column is not None:
+            types.setdefault(_id_type(schema.field(recipe.id_column).type, name.path, recipe.id_column), name.path)
+    if len(types) > 1:
+        described = " and ".join(f"{kind} in {path}" for kind, path in types.items())
+        message = f"The ids in column {recipe.id_column!r} have different types: {described}."
+        raise InputError(message)
+    return next(iter(types), "int64" if recipe.id_column is None else "string")
+
+
+def _id_type(kind: pa.DataType, path: Path, column: str) -> IdType:
+    if pa.types.is_integer(kind) and kind != pa.uint64():
+        return "int64"
+    if is_text(kind) or pa.types.is_null(kind):
+        return "string"
+    message = f"{path}: the column {column!r} contains {kind}; ids must be integers or texts."
+    raise InputError(message)
+
+
+def _check_unique(column: str, names: Sequence[InputName], files: Sequence[InputFormat]) -> None:
+    """Compare 64-bit hashes of all ids, which needs 8 bytes per row, then the ids of equal hashes themselves.
+
+    Raises:
+        InputError: Names an id that occurs twice, with its rows.
+    """
+    hashes = np.fromiter((hash(it) for file in files for it in file.values(column) if it is not None), np.int64)
+    hashes.sort()
+    repeated = set(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
+    if not repeated:
+        return
+    first: dict[object, str] = {}
+    for name, file in zip(names, files, strict=True):
+        for row, value in enumerate(file.values(column)):
+            if value is None or hash(value) not in repeated:
+                continue
+            position = f"row {row} of {name.path.name}"
+            if value in first:
+                message = (
+                    f"The id {value!r} occurs twice: in {first[value]} and {position}. Make ids unique, or allow it."
+                )
+                raise InputError(message)
+            first[value] = position

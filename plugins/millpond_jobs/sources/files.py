@@ -1,0 +1,150 @@
+"""Input files by name: patterns and folders become files, each with its format."""
+
+import glob
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from millpond.loading.files import read_object
+from millpond_jobs.errors import InputError
+from millpond_jobs.rows import Rows
+from millpond_jobs.sources.arrow import ArrowFile
+from millpond_jobs.sources.lines import CsvFile, JsonlFile
+from millpond_jobs.sources.parquet import ParquetFile
+from millpond_jobs.sources.plan import Record, Shard
+
+COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
+DATASET_STATE, DATASET_DICT = "state.json", "dataset_dict.json"
+
+
+class RowReader(Protocol):
+    """An open input file, which is read shard by shard; fastest in the order of the file."""
+
+    def read(self, shard: Shard) -> Rows:
+        """Return the rows of a shard."""
+        ...
+
+    def close(self) -> None:
+        """Close the file."""
+        ...
+
+
+class InputFormat(Protocol):
+    """A file of one of the formats.
+
+    Its constructor takes the path, the columns to read and the compression, None for none.
+    """
+
+    def schema(self) -> pa.Schema:
+        """Return the schema of the columns. Text formats infer it from the first row."""
+        ...
+
+    def records(self) -> Iterator[Record]:
+        """Yield the positions and sizes of all rows."""
+        ...
+
+    def values(self, column: str) -> Iterator[Any]:
+        """Yield the values of one column; None for those that are null or cannot be read."""
+        ...
+
+    def open(self) -> RowReader:
+        """Open the file to read rows."""
+        ...
+
+
+FORMATS: dict[str, Any] = {
+    ".parquet": ParquetFile,
+    ".pq": ParquetFile,
+    ".jsonl": JsonlFile,
+    ".ndjson": JsonlFile,
+    ".csv": CsvFile,
+    ".tsv": CsvFile,
+    ".arrow": ArrowFile,
+}
+
+
+@dataclass(frozen=True)
+class InputName:
+    """An input file.
+
+    Attributes:
+        path: Its path, absolute.
+        format: Its suffix, such as ".jsonl".
+        compression: "gzip" or "zstd"; None for none.
+    """
+
+    path: Path
+    format: str
+    compression: str | None = None
+
+    def open(self, columns: Sequence[str]) -> InputFormat:
+        """Return the file as its format reads it."""
+        opened: InputFormat = FORMATS[self.format](self.path, tuple(columns), self.compression)
+        return opened
+
+
+def find_inputs(sources: Sequence[str | Path]) -> list[InputName]:
+    """Return the files that paths, patterns and dataset folders name, sorted within each.
+
+    Raises:
+        InputError: If a path does not exist, or its format is unknown.
+    """
+    names = [name for source in sources for name in _expanded(str(source))]
+    if not names:
+        message = "No input files. Pass paths, patterns such as 'data/*.parquet', or a datasets folder."
+        raise InputError(message)
+    return list(dict.fromkeys(names))
+
+
+def _expanded(source: str) -> list[InputName]:
+    path = Path(source)
+    if path.is_dir():
+        return _dataset_files(path)
+    if path.exists():
+        return [input_name(path)]
+    matches = [Path(match) for match in sorted(glob.glob(source, recursive=True))]  # noqa: PTH207  absolute patterns
+    if not matches:
+        message = f"No file matches {source!r}."
+        raise InputError(message)
+    return [input_name(match) for match in matches if match.is_file()]
+
+
+def input_name(path: Path) -> InputName:
+    """Return a file with its format and compression, by its suffixes.
+
+    Raises:
+        InputError: If the format is unknown.
+    """
+    compression = COMPRESSIONS.get(path.suffix.lower())
+    inner = path.with_suffix("") if compression else path
+    suffix = inner.suffix.lower()
+    binary = suffix in (".parquet", ".pq", ".arrow")
+    if suffix not in FORMATS or (compression and binary):
+        known = ", ".join(FORMATS)
+        message = f"Unknown format of the input {path}. Available: {known}; text formats also with .gz or .zst."
+        raise InputError(message)
+    return InputName(path.resolve(), suffix, compression)
+
+
+def _dataset_files(folder: Path) -> list[InputName]:
+    """Return the Arrow files of a folder written by ``Dataset.save_to_disk``, or the files of a plain folder."""
+    if (folder / DATASET_DICT).exists():
+        splits = read_object(folder / DATASET_DICT).get("splits", [])
+        message = f"{folder} contains several splits. Name one: {', '.join(str(folder / str(it)) for it in splits)}."
+        raise InputError(message)
+    if not (folder / DATASET_STATE).exists():
+        files = sorted(path for path in folder.iterdir() if path.is_file() and _is_known(path))
+        if not files:
+            message = f"{folder} contains no input file. Available formats: {', '.join(FORMATS)}."
+            raise InputError(message)
+        return [input_name(path) for path in files]
+    state = read_object(folder / DATASET_STATE)
+    return [input_name(folder / str(entry["filename"])) for entry in state.get("_data_files", [])]
+
+
+def _is_known(path: Path) -> bool:
+    inner = path.with_suffix("") if path.suffix.lower() in COMPRESSIONS else path
+    return inner.suffix.lower() in FORMATS

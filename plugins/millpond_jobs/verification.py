@@ -1,0 +1,160 @@
+"""Check a finished or unfinished job: hashes, row counts, and a sample that is computed again."""
+
+import random
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from millpond_jobs.errors import ShardError
+from millpond_jobs.folder.folder import ERROR, ID, JobFolder, file_sha256
+from millpond_jobs.folder.manifest import Manifest
+from millpond_jobs.inputs import Inputs
+from millpond_jobs.runner import Runner
+from millpond_jobs.sources.plan import Shard
+
+SAMPLE_ROWS = 32
+SAMPLE_TOLERANCE = 1e-5  # between runs with different batches or processors; equal bits otherwise
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The result of a check.
+
+    Attributes:
+        shards: The number of shards of the job.
+        finished: Those that are finished.
+        damaged: What is wrong with a shard, by its name.
+        sampled: The number of rows that were computed again.
+        equal: Those among them with the same bits.
+        different: Ids of rows whose results differ by more than the tolerance.
+        repaired: True if damaged shards were marked as unfinished.
+    """
+
+    shards: int
+    finished: int
+    damaged: dict[str, str] = field(default_factory=dict)
+    sampled: int = 0
+    equal: int = 0
+    different: list[object] = field(default_factory=list)
+    repaired: bool = False
+
+    @property
+    def ok(self) -> bool:
+        """True if nothing is damaged or different."""
+        return not self.damaged and not self.different
+
+
+def verify(
+    folder: str | Path, *, sample: int = SAMPLE_ROWS, repair: bool = False, seed: int | None = None
+) -> Verification:
+    """Check the finished shards of a job.
+
+    Args:
+        folder: The folder of a job.
+        sample: The number of rows to compute again; 0 for none, which needs no model.
+        repair: Mark damaged shards as unfinished, so that the next `run` computes them.
+        seed: The seed of the sample; None for a random one.
+
+    Raises:
+        JobError: If the folder holds no job.
+        InputError: If rows are sampled and an input was changed.
+    """
+    job = JobFolder(folder)
+    manifest = job.read_manifest()
+    finished = [shard for shard in manifest.shards() if job.is_done(shard.name)]
+    damaged = {shard.name: fault for shard in finished if (fault := shard_fault(job, shard)) is not None}
+    if repair:
+        for name in damaged:
+            job.uncommit(name)
+    sound = [shard for shard in finished if shard.name not in damaged and shard.rows]
+    sampled, equal = 0, 0
+    different: list[object] = []
+    if sample and sound:
+        sampled, equal, different = _compare_sample(job, manifest, sound, sample, random.Random(seed))  # noqa: S311
+    return Verification(
+        shards=len(manifest.shards()),
+        finished=len(finished),
+        damaged=damaged,
+        sampled=sampled,
+        equal=equal,
+        different=different,
+        repaired=repair and bool(damaged),
+    )
+
+
+def shard_fault(job: JobFolder, shard: Shard) -> str | None:
+    """Return what is wrong with a finished shard; None if nothing is."""
+    path = job.shard_path(shard.name)
+    try:
+        done = job.read_done(shard.name)
+        if file_sha256(path) != done.sha256:
+            return "its content has changed since it was written"
+        rows = pq.read_metadata(path).num_rows
+    except FileNotFoundError:
+        return "its file is missing"
+    except (OSError, ShardError, pa.ArrowException) as error:
+        return str(error)
+    if rows != shard.rows or done.rows != rows:
+        return f"it has {rows} rows; planned are {shard.rows}"
+    return None
+
+
+def _compare_sample(
+    job: JobFolder, manifest: Manifest, shards: list[Shard], count: int, chance: random.Random
+) -> tuple[int, int, list[object]]:
+    """Compute random rows again, and return their number, the equal ones, and ids of different ones."""
+    chosen = sample_rows(shards, count, chance)
+    sampled = equal = 0
+    different: list[object] = []
+    inputs = Inputs(manifest)
+    try:
+        with Runner(manifest.recipe.model_copy(update={"on_error": "null"})) as runner:
+            for shard, rows in chosen.items():
+                stored = job.read_shard(shard.name).take(pa.array(rows))
+                computed = runner.compute(inputs.read(shard).take(rows))
+                for row in range(len(rows)):
+                    sampled += 1
+                    is_equal, is_close = compare_rows(stored.slice(row, 1), computed.slice(row, 1))
+                    equal += is_equal
+                    if not is_close:
+                        different.append(stored.column(ID)[row].as_py())
+    finally:
+        inputs.close()
+    return sampled, equal, different
+
+
+def sample_rows(shards: list[Shard], count: int, chance: random.Random) -> dict[Shard, list[int]]:
+    """Return random rows of shards, sorted; all rows if there are no more than ``count``."""
+    total = sum(shard.rows for shard in shards)
+    chosen = sorted(chance.sample(range(total), min(count, total)))
+    sampled: dict[Shard, list[int]] = {}
+    start = 0
+    for shard in sorted(shards):
+        rows = [row - start for row in chosen if start <= row < start + shard.rows]
+        if rows:
+            sampled[shard] = rows
+        start += shard.rows
+    return sampled
+
+
+def compare_rows(stored: pa.Table, computed: pa.Table) -> tuple[bool, bool]:
+    """Return whether a row's results are equal bit by bit, and whether they are equal up to the tolerance."""
+    names = [name for name in computed.column_names if name != ERROR]
+    before, now = (table.select(names).to_pylist()[0] for table in (stored, computed))
+    failed_before, failed_now = (table.column(ERROR)[0].as_py() is not None for table in (stored, computed))
+    if before == now and failed_before == failed_now:
+        return True, True
+    return False, failed_before == failed_now and _is_close(before, now)
+
+
+def _is_close(before: object, now: object) -> bool:
+    if isinstance(before, dict) and isinstance(now, dict):
+        return before.keys() == now.keys() and all(_is_close(before[name], now[name]) for name in before)
+    if isinstance(before, list) and isinstance(now, list):
+        return len(before) == len(now) and all(map(_is_close, before, now))
+    if isinstance(before, float) and isinstance(now, float):
+        return bool(np.isclose(before, now, rtol=SAMPLE_TOLERANCE, atol=SAMPLE_TOLERANCE, equal_nan=True))
+    return before == now

@@ -1,0 +1,263 @@
+"""Jobs: results equal LLM's, a second run resumes, and every fault ends with an error that loses nothing."""
+
+import json
+import os
+import threading
+from hashlib import sha256
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from millpond import LLM
+from millpond.jobs import Recipe, run, status
+from millpond.testing.checkpoints import tiny
+from millpond_jobs import worker
+from millpond_jobs.errors import InputError, JobError, RecipeMismatchError
+from millpond_jobs.folder import folder as folders
+
+
+@pytest.fixture
+def recipe(bert):
+    return Recipe(model=str(bert), id_column="id", on_overflow="truncate")
+
+
+def shard_hashes(folder):
+    return {path.name: sha256(path.read_bytes()).hexdigest() for path in sorted((folder / "shards").iterdir())}
+
+
+def read(folder):
+    return pa.concat_tables(pq.read_table(path) for path in sorted((folder / "shards").glob("*.parquet")))
+
+
+def test_results_equal_llm_in_the_order_of_the_inputs(recipe, bert, rows, write_jsonl, tmp_path):
+    first, second = write_jsonl(rows[:40], "a.jsonl"), write_jsonl(rows[40:], "b.jsonl")
+    result = run([first, second], tmp_path / "out", recipe, shard_rows=16)
+    assert (result.rows, result.failed, result.finished) == (60, 0, True)
+    results = read(tmp_path / "out")
+    assert results.column_names == ["id", "vector", "num_tokens", "truncated", "error"]
+    assert results.column("id").to_pylist() == [row["id"] for row in rows]
+    with LLM(str(bert), batch_invariant=True) as llm:
+        outputs = llm.embed([row["text"] for row in rows], use_tqdm=False, on_overflow="truncate")
+    exact = np.stack([output.outputs.array for output in outputs])
+    assert np.array_equal(np.array(results.column("vector").to_pylist(), np.float32), exact)
+    assert result.tokens == sum(output.num_prompt_tokens for output in outputs)
+
+
+def test_ids_are_row_numbers_over_all_files_without_a_column(bert, rows, write_jsonl, tmp_path):
+    files = [write_jsonl(rows[:25], "a.jsonl"), write_jsonl(rows[25:], "b.jsonl")]
+    run(files, tmp_path / "out", Recipe(model=str(bert)), shard_rows=8)
+    assert read(tmp_path / "out").column("id").to_pylist() == list(range(60))
+
+
+def test_a_stopped_job_resumes_to_the_same_bytes(recipe, rows, write_jsonl, tmp_path, monkeypatch):
+    source = write_jsonl(rows)
+    run(source, tmp_path / "whole", recipe, shard_rows=8)
+    stop, commit = threading.Event(), folders.JobFolder.commit
+
+    def commit_and_stop(self, *arguments, **options):
+        stop.set()
+        return commit(self, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(folders.JobFolder, "commit", commit_and_stop)
+        stopped = run(source, tmp_path / "out", recipe, shard_rows=8, stop=stop)
+    assert not stopped.finished
+    assert 0 < stopped.rows < 60
+    state = status(tmp_path / "out")
+    assert (state.finished_rows, state.is_finished, state.running) == (stopped.rows, False, 0)
+    before = shard_hashes(tmp_path / "out")
+    assert run(source, tmp_path / "out", recipe).finished
+    after = shard_hashes(tmp_path / "out")
+    assert after == shard_hashes(tmp_path / "whole")
+    assert before.items() <= after.items()
+
+
+def test_a_finished_job_does_not_load_the_model_again(recipe, rows, write_jsonl, tmp_path, monkeypatch):
+    source = write_jsonl(rows)
+    run(source, tmp_path / "out", recipe)
+    monkeypatch.setattr("millpond_jobs.job.Runner", None)
+    assert run(source, tmp_path / "out", recipe).rows == 60
+
+
+def test_failed_rows_are_null_and_listed(recipe, write_jsonl, tmp_path):
+    lines = [{"id": "a", "text": "the cat"}, {"id": "b", "text": None}, "{broken", {"id": "d", "text": "mat"}]
+    result = run(write_jsonl(lines), tmp_path / "out", recipe)
+    assert (result.rows, result.failed) == (4, 2)
+    assert [row is None for row in read(tmp_path / "out").column("vector").to_pylist()] == [False, True, True, False]
+    listed = [json.loads(line) for line in (tmp_path / "out" / "failed.jsonl").read_text().splitlines()]
+    assert [row["id"] for row in listed] == ["b", None]
+    assert "Row 2 of rows.jsonl cannot be read" in listed[1]["error"]
+
+
+@pytest.mark.parametrize("name", ["empty.jsonl", "empty.parquet", "empty.csv"])
+def test_an_empty_file_is_a_finished_job_without_rows(recipe, tmp_path, name):
+    path = tmp_path / name
+    if name.endswith("parquet"):
+        pq.write_table(pa.table({"id": pa.array([], pa.string()), "text": pa.array([], pa.string())}), path)
+    else:
+        path.write_text("id,text\n" if name.endswith("csv") else "")
+    result = run(path, tmp_path / "out", recipe)
+    assert (result.rows, result.finished) == (0, True)
+
+
+def test_a_file_of_one_row(recipe, write_jsonl, tmp_path):
+    assert run(write_jsonl([{"id": "a", "text": "cat"}]), tmp_path / "out", recipe).rows == 1
+
+
+def test_a_row_of_ten_megabytes_is_a_shard_of_its_own(recipe, write_jsonl, tmp_path):
+    rows = [{"id": "a", "text": "cat"}, {"id": "b", "text": "the cat sat " * 900_000}, {"id": "c", "text": "mat"}]
+    result = run(write_jsonl(rows), tmp_path / "out", recipe)
+    assert (result.rows, result.failed) == (3, 0)
+    assert read(tmp_path / "out").column("truncated").to_pylist() == [False, True, False]
+
+
+def test_integer_ids_stay_integers_even_where_a_shard_has_none(bert, write_jsonl, tmp_path):
+    ids = [7, 2**40, None, None]
+    source = write_jsonl([{"id": number, "text": "the cat"} for number in ids])
+    run(source, tmp_path / "out", Recipe(model=str(bert), id_column="id"), shard_rows=1)
+    results = read(tmp_path / "out").column("id")
+    assert results.type == pa.int64()
+    assert results.to_pylist() == ids
+
+
+def test_messages_are_read_from_lists(bert, tmp_path, write_jsonl):
+    model = tiny("Qwen3Model", tmp_path / "chat")
+    template = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+    (model / "chat_template.jinja").write_text(template)
+    conversation = [{"role": "user", "content": "the cat"}, {"role": "assistant", "content": "sat"}]
+    path = write_jsonl([{"text": conversation}, {"text": "the mat"}])
+    run(path, tmp_path / "out", Recipe(model=str(model)))
+    with LLM(str(model), batch_invariant=True) as llm:
+        exact = llm.embed({"messages": conversation}, use_tqdm=False)[0].outputs.array
+    assert np.array_equal(np.array(read(tmp_path / "out").column("vector")[0].as_py(), np.float32), exact)
+
+
+# --- faults ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_missing_column_is_refused_before_the_model_is_loaded(bert, rows, write_jsonl, tmp_path, monkeypatch):
+    monkeypatch.setattr("millpond_jobs.job.Runner", None)
+    with pytest.raises(InputError, match=r"rows\.jsonl has no column 'body'. Available: id, text"):
+        run(write_jsonl(rows), tmp_path / "out", Recipe(model=str(bert), text_column="body"))
+
+
+def test_duplicate_ids_are_named_or_allowed(recipe, rows, write_jsonl, tmp_path):
+    source = write_jsonl([*rows, rows[3]])
+    with pytest.raises(InputError, match=r"The id 'row-3' occurs twice: in row 3 of rows\.jsonl and row 60 of rows"):
+        run(source, tmp_path / "out", recipe)
+    assert run(source, tmp_path / "out", recipe, allow_duplicate_ids=True).rows == 61
+
+
+def test_ids_of_different_types_are_refused(recipe, write_jsonl, tmp_path):
+    files = [write_jsonl([{"id": 1, "text": "a"}], "a.jsonl"), write_jsonl([{"id": "x", "text": "a"}], "b.jsonl")]
+    with pytest.raises(InputError, match=r"different types: int64 in .*a\.jsonl and string in .*b\.jsonl"):
+        run(files, tmp_path / "out", recipe)
+
+
+def test_a_different_recipe_is_refused_with_the_difference(recipe, rows, write_jsonl, tmp_path):
+    source = write_jsonl(rows)
+    run(source, tmp_path / "out", recipe)
+    with pytest.raises(RecipeMismatchError, match="dimensions was None, is 8"):
+        run(source, tmp_path / "out", recipe.model_copy(update={"dimensions": 8}))
+    with pytest.raises(RecipeMismatchError, match=r"the input .*other\.jsonl is new"):
+        run([source, write_jsonl(rows, "other.jsonl")], tmp_path / "out", recipe)
+
+
+def test_a_changed_model_is_refused(rows, write_jsonl, tmp_path):
+    model = tiny("BertModel", tmp_path / "model")
+    recipe = Recipe(model=str(model))
+    run(write_jsonl(rows), tmp_path / "out", recipe)
+    tiny("BertModel", model, seed=5)
+    with pytest.raises(RecipeMismatchError, match=r"file model\.safetensors of the model has changed"):
+        run(tmp_path / "rows.jsonl", tmp_path / "out", recipe)
+
+
+def test_a_different_processor_is_refused_unless_it_may_differ(recipe, rows, write_jsonl, tmp_path, monkeypatch):
+    source, stop = write_jsonl(rows), threading.Event()
+    stop.set()
+    run(source, tmp_path / "out", recipe, stop=stop)
+    monkeypatch.setattr("millpond_jobs.fingerprint.device_name", lambda _: "cpu:OTHER")
+    with pytest.raises(RecipeMismatchError, match=r"device was cpu:.*, is cpu:OTHER"):
+        run(source, tmp_path / "out", recipe)
+    assert run(source, tmp_path / "out", recipe, allow_mixed=True).finished
+
+
+def test_an_input_that_changed_between_runs_is_refused(recipe, rows, write_jsonl, tmp_path):
+    source, stop = write_jsonl(rows), threading.Event()
+    stop.set()
+    run(source, tmp_path / "out", recipe, stop=stop)
+    os.utime(source)  # the same content, touched
+    write_jsonl([*rows, {"id": "new", "text": "a"}])
+    with pytest.raises(InputError, match=r"rows\.jsonl has changed since the job was planned"):
+        run(source, tmp_path / "out", recipe)
+    write_jsonl(rows)
+    assert run(source, tmp_path / "out", recipe).finished
+
+
+def test_an_input_that_changes_during_a_run_stops_it(recipe, rows, write_jsonl, tmp_path, monkeypatch):
+    source, commit = write_jsonl(rows), folders.JobFolder.commit
+
+    def commit_and_touch(self, *arguments, **options):
+        done = commit(self, *arguments, **options)
+        write_jsonl([*rows, {"id": "new", "text": "a"}])
+        return done
+
+    monkeypatch.setattr(folders.JobFolder, "commit", commit_and_touch)
+    with pytest.raises(InputError, match="was changed while the job was reading it"):
+        run(source, tmp_path / "out", recipe, shard_rows=8)
+    assert status(tmp_path / "out").finished_shards == 1
+
+
+def test_a_folder_with_other_files_is_refused(recipe, rows, write_jsonl, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.tex").write_text("a")
+    with pytest.raises(JobError, match=r"not empty: it contains 'thesis\.tex'"):
+        run(write_jsonl(rows), tmp_path / "out", recipe)
+
+
+def test_a_full_disk_stops_the_job_and_keeps_what_was_written(recipe, rows, write_jsonl, tmp_path, monkeypatch):
+    source, write_table, written = write_jsonl(rows), folders.write_table, []
+
+    def write_until_full(table, path):
+        if len(written) == 3:
+            path.write_bytes(b"half a sh")
+            raise OSError(28, "No space left on device")
+        written.append(path)
+        write_table(table, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(folders, "write_table", write_until_full)
+        with pytest.raises(JobError, match=r"Cannot write .*parquet: No space left on device"):
+            run(source, tmp_path / "out", recipe, shard_rows=8)
+    assert status(tmp_path / "out").finished_shards == 3
+    assert len(list((tmp_path / "out" / "shards").iterdir())) == 3
+    run(source, tmp_path / "out", recipe)
+    run(source, tmp_path / "whole", recipe, shard_rows=8)
+    assert shard_hashes(tmp_path / "out") == shard_hashes(tmp_path / "whole")
+
+
+def test_a_damaged_description_is_named(recipe, rows, write_jsonl, tmp_path):
+    run(write_jsonl(rows), tmp_path / "out", recipe)
+    (tmp_path / "out" / "job.json").write_text('{"format": 2}')
+    with pytest.raises(JobError, match=r"job\.json is damaged: format"):
+        status(tmp_path / "out")
+
+
+def test_a_worker_waits_for_shards_of_others(recipe, rows, write_jsonl, tmp_path, monkeypatch):
+    source = write_jsonl(rows)
+    monkeypatch.setattr(worker, "POLL_S", 0.01)
+    results = []
+    threads = [
+        threading.Thread(target=lambda: results.append(run(source, tmp_path / "out", recipe, shard_rows=4)))
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [result.finished for result in results] == [True, True]
+    shards = [json.loads(line) for line in (tmp_path / "out" / "journal.jsonl").read_text().splitlines()]
+    computed = [event["name"] for event in shards if event["event"] == "shard"]
+    assert len(computed) == len(set(computed)) == status(tmp_path / "out").shards

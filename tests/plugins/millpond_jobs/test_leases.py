@@ -1,0 +1,115 @@
+"""Leases: one holder at a time; those of ended processes and silent hosts are taken over."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from millpond_jobs.folder import leases as module
+from millpond_jobs.folder.leases import Leases, host_name, is_expired, read_holder
+
+
+@pytest.fixture
+def open_leases(tmp_path):
+    """Open leases of one more worker on the folder."""
+    opened = []
+
+    def open_one(**options):
+        leases = Leases(tmp_path / "leases", **options)
+        opened.append(leases.__enter__())
+        return leases
+
+    yield open_one
+    for leases in opened:
+        leases.__exit__(None, None, None)
+
+
+def write_lease(tmp_path, name, **changes):
+    """Write the lease of a different worker."""
+    holder = {"token": "other", "host": host_name(), "pid": os.getpid(), "started": module.process_start(os.getpid())}
+    (tmp_path / "leases").mkdir(exist_ok=True)
+    path = tmp_path / "leases" / name
+    path.write_text(json.dumps(holder | changes))
+    return path
+
+
+def test_only_one_worker_holds_a_lease(open_leases):
+    first, second = open_leases(), open_leases()
+    assert first.claim("a")
+    assert not second.claim("a")
+    assert second.claim("b")
+    first.release("a")
+    assert second.claim("a")
+    assert second.is_held("a")
+    assert not first.is_held("a")
+
+
+def test_one_of_many_threads_claims(open_leases):
+    workers, claims = [open_leases() for _ in range(8)], []
+    barrier = threading.Barrier(8)
+
+    def claim(leases):
+        barrier.wait()
+        if leases.claim("a"):
+            claims.append(leases)
+
+    threads = [threading.Thread(target=claim, args=(leases,)) for leases in workers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(claims) == 1
+
+
+def test_the_lease_of_an_ended_process_is_taken_over_at_once(open_leases, tmp_path):
+    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    write_lease(tmp_path, "a", pid=int(ended.stdout))
+    assert open_leases().claim("a")
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+def test_a_later_process_with_the_same_number_does_not_keep_a_lease(open_leases, tmp_path):
+    write_lease(tmp_path, "a", started="1")
+    assert open_leases().claim("a")
+
+
+def test_the_lease_of_a_different_host_expires_without_heartbeat(open_leases, tmp_path):
+    path = write_lease(tmp_path, "a", host="elsewhere", pid=1)
+    leases = open_leases()
+    assert not leases.claim("a")
+    os.utime(path, (time.time() - 61, time.time() - 61))
+    assert leases.claim("a")
+
+
+def test_a_lease_that_is_being_written_is_not_taken_over(open_leases, tmp_path):
+    path = write_lease(tmp_path, "a")
+    path.write_text("")
+    assert not open_leases().claim("a")
+
+
+def test_the_heartbeat_keeps_a_lease(open_leases, tmp_path):
+    leases = open_leases(expires_after_s=0.2)
+    assert leases.claim("a")
+    path = tmp_path / "leases" / "a"
+    os.utime(path, (0, 0))
+    deadline = time.monotonic() + 30
+    while path.stat().st_mtime == 0 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not is_expired(path, 30)
+
+
+def test_a_lease_that_was_taken_over_is_not_released_by_its_former_holder(open_leases, tmp_path):
+    first = open_leases()
+    first.claim("a")
+    path = tmp_path / "leases" / "a"
+    taken = replace(read_holder(path), token="other")
+    path.write_text(json.dumps(vars(taken)))
+    assert not first.is_held("a")
+    first.release("a")
+    assert path.exists()

@@ -1,0 +1,168 @@
+"""Inputs: every format is read shard by shard, in any order, to the same rows; damaged rows and files are named."""
+
+import csv
+import gzip
+import io
+import json
+import random
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from millpond_jobs.errors import InputError
+from millpond_jobs.sources.files import find_inputs
+from millpond_jobs.sources.plan import Record, Shard, ShardBudget, cut_into_shards
+
+ROWS = [
+    {"id": f"r{number}", "text": f'a "quoted", text\nof two lines {number} ' * (number % 4)} for number in range(200)
+]
+BUDGET = ShardBudget(tokens=100, rows=16)
+
+
+def write_csv(path):
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ["id", "text"])
+    writer.writeheader()
+    writer.writerows(ROWS)
+    return text.getvalue().encode()
+
+
+def write(path):
+    name = path.name
+    if name.endswith(".parquet"):
+        pq.write_table(pa.Table.from_pylist(ROWS), path, row_group_size=70)
+    elif name.endswith(".arrow"):
+        table = pa.Table.from_pylist(ROWS)
+        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, table.schema) as stream:
+            stream.write_table(table, max_chunksize=64)
+    else:
+        lines = "".join(f"{json.dumps(row)}\n" for row in ROWS).encode()
+        content = write_csv(path) if ".csv" in name else lines
+        if name.endswith(".zst"):
+            with pa.CompressedOutputStream(str(path), "zstd") as stream:
+                stream.write(content)
+        else:
+            path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    return path
+
+
+def shards_of(file):
+    return list(cut_into_shards(0, file.records(), BUDGET))
+
+
+@pytest.mark.parametrize(
+    "name", ["a.parquet", "a.arrow", "a.jsonl", "a.jsonl.gz", "a.jsonl.zst", "a.csv", "a.csv.gz", "a.ndjson"]
+)
+@pytest.mark.parametrize("order", ["forward", "random"])
+def test_each_format_is_read_to_the_same_rows(tmp_path, name, order):
+    (source,) = find_inputs([write(tmp_path / name)])
+    file = source.open(("id", "text"))
+    shards = shards_of(file)
+    assert [shard.start for shard in shards] == [sum(it.rows for it in shards[:n]) for n in range(len(shards))]
+    assert sum(shard.rows for shard in shards) == len(ROWS)
+    assert list(file.values("id")) == [row["id"] for row in ROWS]
+    order_of_reading = list(shards) if order == "forward" else random.Random(0).sample(shards, len(shards))
+    reader, tables = file.open(), {}
+    for shard in order_of_reading:
+        rows = reader.read(shard)
+        assert not rows.errors
+        tables[shard] = pa.table(rows.columns)
+    reader.close()
+    assert pa.concat_tables(tables[shard] for shard in shards).to_pylist() == ROWS
+
+
+def test_shards_end_at_the_budget_and_the_first_are_smaller():
+    records = [Record(0, 0, 40)] * 1000
+    shards = list(cut_into_shards(3, records, ShardBudget(tokens=1100, rows=80)))
+    assert [shard.rows for shard in shards[:6]] == [10, 10, 20, 40, 80, 80]
+    assert shards[5] == Shard(3, 5, 160, 80)
+    assert shards[5].name == "00003-00005"
+    large = [Record(0, 0, 10_000_000), Record(1, 0, 4)]
+    assert [shard.rows for shard in cut_into_shards(0, large, ShardBudget(tokens=1000))] == [1, 1]
+
+
+def test_a_damaged_row_becomes_an_error_with_its_number(tmp_path):
+    path = tmp_path / "a.jsonl"
+    lines = [
+        '{"id": 1, "text": "a"}',
+        "{broken",
+        '["list"]',
+        '{"id": 4}',
+        '{"id": 5, "text": 7}',
+        '{"id": "x", "text": "b"}',
+    ]
+    path.write_text("\n".join(lines) + "\n")
+    file = find_inputs([path])[0].open(("id", "text"))
+    (shard,) = cut_into_shards(0, file.records(), ShardBudget(10**9, 100))
+    rows = file.open().read(shard)
+    assert rows.columns["text"] == ["a", None, None, None, None, None]
+    assert rows.columns["id"] == [1, None, None, 4, 5, None]
+    assert set(rows.errors) == {1, 2, 3, 4, 5}
+    assert rows.errors[1].startswith("Row 1 of a.jsonl cannot be read: ")
+    assert "expected a JSON object, got list" in rows.errors[2]
+    assert "it has no 'text'" in rows.errors[3]
+    assert "'text' is a number; expected text" in rows.errors[4]
+    assert "'id' is str; expected an integer" in rows.errors[5]
+
+
+def test_blank_lines_and_a_byte_order_mark_are_no_rows(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"text": "a"}\r\n\r\n   \n{"text": "b"}')
+    file = find_inputs([path])[0].open(("text",))
+    (shard,) = cut_into_shards(0, file.records(), ShardBudget(10**9, 100))
+    assert file.open().read(shard).columns["text"] == ["a", "b"]
+
+
+def test_a_damaged_parquet_file_is_named(tmp_path):
+    path = tmp_path / "a.parquet"
+    path.write_bytes(b"PAR1 nonsense")
+    with pytest.raises(InputError, match=r"Cannot read .*a\.parquet"):
+        find_inputs([path])[0].open(("text",)).schema()
+
+
+def test_a_datasets_folder_is_read(tmp_path):
+    datasets = pytest.importorskip("datasets", reason="needs the package datasets")
+    dataset = datasets.Dataset.from_list(ROWS)
+    dataset.save_to_disk(str(tmp_path / "saved"), num_shards=3)
+    files = [name.open(("id", "text")) for name in find_inputs([tmp_path / "saved"])]
+    assert len(files) == 3
+    read = [pa.table(file.open().read(shard).columns) for file in files for shard in one_shard(file)]
+    assert pa.concat_tables(read).to_pylist() == ROWS
+
+
+def one_shard(file):
+    return list(cut_into_shards(0, file.records(), ShardBudget(10**9, 10**6)))
+
+
+def test_a_datasets_view_is_read_in_its_order_and_a_split_must_be_named(tmp_path):
+    datasets = pytest.importorskip("datasets", reason="needs the package datasets")
+    dataset = datasets.Dataset.from_list(ROWS)
+    dataset.select([5, 3, 1]).save_to_disk(str(tmp_path / "view"))
+    (view,) = [name.open(("id", "text")) for name in find_inputs([tmp_path / "view"])]
+    assert list(view.values("id")) == ["r5", "r3", "r1"]
+    datasets.DatasetDict(train=dataset, test=dataset).save_to_disk(str(tmp_path / "splits"))
+    with pytest.raises(InputError, match=r"several splits. Name one: .*train"):
+        find_inputs([tmp_path / "splits"])
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("missing.jsonl", "No file matches"),
+        ("notes.txt", "Unknown format of the input"),
+        ("empty", "contains no input file"),
+    ],
+)
+def test_a_source_without_inputs_is_refused(tmp_path, source, message):
+    (tmp_path / "notes.txt").write_text("a")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=message):
+        find_inputs([tmp_path / source])
+
+
+def test_patterns_are_sorted_and_files_named_once(tmp_path):
+    for name in ("b.jsonl", "a.jsonl"):
+        (tmp_path / name).write_text("{}")
+    names = find_inputs([tmp_path / "*.jsonl", tmp_path / "a.jsonl"])
+    assert [it.path.name for it in names] == ["a.jsonl", "b.jsonl"]
