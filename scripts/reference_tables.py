@@ -39,7 +39,7 @@ START = re.compile(r"^<!-- table: (?P<kind>\w+) (?P<name>[\w ]+) -->$", re.MULTI
 BLOCK = re.compile(START.pattern + r"\n.*?^<!-- end of table -->$", re.MULTILINE | re.DOTALL)
 OPTION_OR_VARIABLE = re.compile(r"(?<![`\w/-])(--[a-z][a-z-]+|MILLPOND_[A-Z_]+|HF_TOKEN)\b(?!`)")
 DEFAULT_IN_HELP = re.compile(r"\s*\(default: (?P<default>.+?)\)(?=\.?$)")
-VALUE = re.compile(r"[\w.:/-]+")
+VALUE = re.compile(r"(?!none$)[\w.:/-]+")  # a value to type, not a phrase
 ATTRIBUTE = re.compile(r"^    (?P<name>\w+): (?P<text>.+(?:\n {8,}.+)*)", re.MULTILINE)
 REFERENCE_COMMAND = "embed"  # the tables of other commands list the options shared with it by name only
 COMMANDS_WITH_FULL_TABLES = (REFERENCE_COMMAND, "serve")
@@ -123,27 +123,37 @@ def spellings(option: Any) -> tuple[str, ...]:
     return (*option.opts, *option.secondary_opts)
 
 
+def default_cell(option: Any) -> str:
+    """Return the default of an option as its cell of a table."""
+    match = DEFAULT_IN_HELP.search(option.help)
+    if option.required:
+        return "required"
+    if is_model_option(option):
+        argument = MODEL_ARGS[option.name]
+        default = argument.shown or (argument.default if isinstance(argument.default, str) else "")
+    elif match:
+        default = OPTION_OR_VARIABLE.sub(r"`\1`", match["default"])
+    else:
+        is_value = isinstance(option.default, str | int | float) and not isinstance(option.default, bool)
+        default = str(option.default) if is_value else ""
+    return f"`{default}`" if VALUE.fullmatch(default) else escaped(default)
+
+
+def description_cell(option: Any) -> str:
+    """Return the description of an option as its cell of a table."""
+    if is_model_option(option):
+        argument = MODEL_ARGS[option.name]
+        text = argument.description if argument.metavar == "JSON" else argument.description.replace('"', "")
+        return escaped(with_link(option.name, text))
+    text = DEFAULT_IN_HELP.sub("", option.help).strip()
+    return escaped(OPTION_OR_VARIABLE.sub(r"`\1`", text.replace("*", r"\*")))
+
+
 def option_row(option: Any) -> tuple[str, ...]:
     """Return spellings, default and description of an option."""
     names = ", ".join(f"`{name}`" for name in spellings(option))
-    if is_model_option(option):
-        it = MODEL_ARGS[option.name]
-        default = it.shown or (f"`{it.default}`" if isinstance(it.default, str) and it.default else "")
-        text = it.description if it.metavar == "JSON" else it.description.replace('"', "")
-        return (f"{names} `{it.metavar}`" if it.metavar else names), default, escaped(with_link(option.name, text))
-    default_match = DEFAULT_IN_HELP.search(option.help)
-    text = DEFAULT_IN_HELP.sub("", option.help).strip()
-    if default_match:
-        default = OPTION_OR_VARIABLE.sub(r"`\1`", default_match["default"])
-        default = f"`{default}`" if VALUE.fullmatch(default) else default
-    elif isinstance(option.default, bool) or not isinstance(option.default, str | int | float):
-        default = ""
-    else:
-        default = f"`{option.default}`" if option.default != "" else ""
-    if option.required:
-        default = "required"
-    text = OPTION_OR_VARIABLE.sub(r"`\1`", text.replace("*", r"\*"))
-    return (f"{names} `{option.metavar}`" if option.metavar else names), escaped(default), escaped(text)
+    metavar = MODEL_ARGS[option.name].metavar if is_model_option(option) else option.metavar
+    return (f"{names} `{metavar}`" if metavar else names), default_cell(option), description_cell(option)
 
 
 def declaration(option: Any) -> tuple[object, ...]:
