@@ -186,7 +186,7 @@ def test_an_addon_is_built_installed_used_and_uninstalled(environment, tmp_path)
     assert environment.run_json(LIST) == alone
     no_architecture, no_pooler = environment.run_json(UNINSTALLED)
     assert "Unknown architecture 'HelloModel'. Available: Bert" in no_architecture
-    assert "there is no pooler 'MIN'; there are: ALL, CLS, LAST, MAX, MEAN" in no_pooler
+    assert "Unknown pooler 'MIN'. Available: ALL, CLS, LAST, MAX, MEAN" in no_pooler
 
 
 def test_an_addon_passes_its_conformance_tests(environment, tmp_path):

@@ -1,4 +1,4 @@
-"""Blame: which record an object was built from, so that an error of it names plugin, kind and name."""
+"""Records the plugin of each component, so that its errors state the plugin, the kind and the name."""
 
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -14,50 +14,50 @@ TYPE_NAMES = {"Tensor": "tensor", "Parameter": "tensor", "ndarray": "array"}
 
 
 def build(entry: "Entry[Any]", ctx: "ModelContext") -> Any:
-    """Build ``target(ctx)`` and note whose it is.
+    """Create ``target(ctx)`` and mark it with its record.
 
-    What a built-in target raises is left as it is: config.json may be the reason, and the caller knows.
+    Exceptions of built-in targets are not changed, because they usually report problems of config.json.
 
     Raises:
-        ComponentError: The target of another plugin failed.
+        ComponentError: If a target that is not built in fails.
     """
     target = entry.load()
     if entry.origin.rank == "builtin":
         return mark(target(ctx), entry)
     with blamed(entry, "failed in target(ctx)"):
-        made = target(ctx)
-    return mark(made, entry)
+        component = target(ctx)
+    return mark(component, entry)
 
 
-def mark(made: Any, entry: "Entry[Any]") -> Any:
-    """Note which record an object was built from, where the object can hold a note, and return it."""
-    if hasattr(made, "__dict__") and not isinstance(made, type):
-        vars(made)[MARK] = entry
-    return made
+def mark(component: Any, entry: "Entry[Any]") -> Any:
+    """Store the record of a component in the component, if it supports attributes, and return the component."""
+    if hasattr(component, "__dict__") and not isinstance(component, type):
+        vars(component)[MARK] = entry
+    return component
 
 
-def owner_of(made: object) -> "Entry[Any] | None":
-    """The record that an object was built from; None if that is not known."""
-    found: Entry[Any] | None = getattr(made, "__dict__", {}).get(MARK)
-    return found
+def owner_of(component: object) -> "Entry[Any] | None":
+    """Return the record of a component; None if it is unknown."""
+    entry: Entry[Any] | None = getattr(component, "__dict__", {}).get(MARK)
+    return entry
 
 
 def is_foreign(entry: "Entry[Any] | None") -> bool:
-    """True for a record of a plugin that is not built in."""
+    """Return True for a record of a plugin that is not built in."""
     return entry is not None and entry.origin.rank != "builtin"
 
 
 class blamed:  # noqa: N801  used like contextlib.suppress
-    """Turn what a component raises into an error that names the component.
+    """Convert exceptions of a component to errors that name the component.
 
-    Errors of Millpond, Ctrl-C and a lack of memory pass as they are. (A class: a generator costs a short text more.)
+    Errors of Millpond, KeyboardInterrupt and out-of-memory errors are not changed. A class is faster than a generator.
 
     Args:
-        owner: The record of the component; None leaves all errors as they are.
-        how: What went wrong, as it follows the name of the component.
+        owner: The record of the component; None to change no exception.
+        how: The failure, as the text after the name of the component.
 
     Raises:
-        ComponentError: The component raised.
+        ComponentError: If the component raised an exception.
     """
 
     __slots__ = ("how", "owner")
@@ -67,12 +67,12 @@ class blamed:  # noqa: N801  used like contextlib.suppress
         self.how = how
 
     def __enter__(self) -> None:
-        """Begin the part of the component."""
+        """Enter the block that calls the component."""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """End it, and raise another error in place of what it raised."""
+        """Leave the block, and raise an error that names the component in place of its exception."""
         owner = self.owner
         if error is None or owner is None or isinstance(error, MillpondError | KeyboardInterrupt):
             return
@@ -83,14 +83,14 @@ class blamed:  # noqa: N801  used like contextlib.suppress
 
 
 def breach(owner: "Entry[Any] | None", message: str) -> ComponentError:
-    """The error of a component that returned something else than its kind promises."""
+    """Return the error of a component whose result violates its contract."""
     name = "the model" if owner is None else _short(owner)
     text = f"{'the model' if owner is None else owner.label} broke its contract: {message}"
     return component_error(owner, text, public=f"{name} broke its contract: {message}")
 
 
 def component_error(owner: "Entry[Any] | None", message: str, *, public: str) -> ComponentError:
-    """An error that carries whose it is."""
+    """Return an error with the plugin, the kind and the name of a component."""
     if owner is None:
         return ComponentError(message, public=public)
     spec, plugin = owner.spec, owner.origin.plugin
@@ -98,7 +98,7 @@ def component_error(owner: "Entry[Any] | None", message: str, *, public: str) ->
 
 
 def described(value: object) -> str:
-    """A returned value for messages: ``a tensor [2, 5, 32]``, ``a tuple of 2``, ``None``."""
+    """Describe a returned value for messages: ``a tensor [2, 5, 32]``, ``a tuple of 2``, ``None``."""
     if value is None:
         return "None"
     name = TYPE_NAMES.get(type(value).__name__, type(value).__name__)

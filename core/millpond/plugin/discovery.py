@@ -1,4 +1,4 @@
-"""Finds the plugins that are installed, without importing any. The only module that reads entry points."""
+"""Finds installed plugins by their entry points, without importing them."""
 
 import re
 import sys
@@ -24,33 +24,33 @@ logger = getLogger(__name__)
 
 @dataclass(frozen=True)
 class Candidate:
-    """A plugin that is installed, not imported yet."""
+    """An installed plugin that is not imported yet."""
 
     origin: Origin
     load: Callable[[], object]
 
 
 def candidates() -> list[Candidate]:
-    """All entry points of our group: ours first, then by distribution and name, so that no disk's order shows."""
-    found = [candidate for distribution in _distributions() for candidate in _offered_by(distribution)]
-    return sorted(found, key=lambda it: (PRECEDENCE.index(it.origin.rank), it.origin.distribution, it.origin.plugin))
+    """Return the entry points of the group, built-in plugins first, sorted by distribution and name."""
+    plugins = [candidate for distribution in _distributions() for candidate in _candidates_of(distribution)]
+    return sorted(plugins, key=lambda it: (PRECEDENCE.index(it.origin.rank), it.origin.distribution, it.origin.plugin))
 
 
 def _distributions() -> "Iterator[IDistribution]":
-    """The distributions with a section for us; one found twice counts where it comes first, as with imports."""
-    # Python names a zip file of its library that most installations lack; asking for it would import zipp.
+    """Yield the distributions with entry points of the group; the first of duplicates is used, as in imports."""
+    # sys.path names a zip file of the standard library that usually does not exist; reading it would import zipp.
     folders = [entry for entry in sys.path if Path(entry).exists()]
     seen: set[str] = set()
     for distribution in importlib_metadata.distributions(path=folders):
         text = _text(distribution, "entry_points.txt")
-        if f"[{PROJECT}]" in text:  # most have none: those need not be parsed, and cannot do harm
+        if f"[{PROJECT}]" in text:  # other distributions are not parsed: they are not needed, and may be damaged
             key = _canonical(_headers(distribution).get("Name", "")) or text
             if key not in seen:
                 seen.add(key)
                 yield distribution
 
 
-def _offered_by(distribution: "IDistribution") -> list[Candidate]:
+def _candidates_of(distribution: "IDistribution") -> list[Candidate]:
     headers = _headers(distribution)
     name, version = headers.get("Name", ""), headers.get("Version", "")
     rank: Rank = "builtin" if _canonical(name) == PROJECT else "installed"
@@ -67,7 +67,7 @@ def _offered_by(distribution: "IDistribution") -> list[Candidate]:
 
 
 def _headers(distribution: "IDistribution") -> dict[str, str]:
-    """The headers of its metadata; ``distribution.metadata`` would import the email package to read these lines."""
+    """Return the headers of the metadata; ``distribution.metadata`` would import the email package."""
     text = _text(distribution, "METADATA") or _text(distribution, "PKG-INFO")
     lines = takewhile(str.strip, text.splitlines())
     return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}

@@ -1,7 +1,7 @@
-"""Takes what plugins name, each plugin on its own: one that is broken costs nobody but who needs it.
+"""Loads plugins independently: a broken plugin does not affect the others.
 
-Of pluggy it uses the markers, the validation of hooks and ``get_hookimpls()``; pluggy's own loader lets the first
-broken plugin take the program down.
+Pluggy provides the markers, the validation of hooks and ``get_hookimpls()``. Its loader is not used, because it raises
+the exception of the first broken plugin.
 """
 
 import os
@@ -22,30 +22,30 @@ from millpond.plugin.discovery import Candidate, candidates
 from millpond.plugin.hookspecs import API_VERSION, PROJECT
 from millpond.plugin.output import importing
 from millpond.plugin.registry import Entry, Origin, Rank, Registry
-from millpond.plugin.specs import KINDS, Spec
+from millpond.plugin.specs import RECORD_TYPES, Spec
 from millpond.types.errors import PluginError
 
 Stage = Literal["import", "version", "hook", "value", "register"]
 Status = Literal["ok", "failed", "disabled"]
 
 RUNTIME: Final = "runtime"
-"""The plugin name of what a program registers without naming a plugin."""
+"""The plugin name of records that a program registers without a plugin name."""
 
-HOOKS: Final[Mapping[str, type[Spec]]] = {f"register_{kind}s": record for kind, record in KINDS.items()}
-"""Every hook, and the record it is asked for."""
+HOOKS: Final[Mapping[str, type[Spec]]] = {f"register_{kind}s": record for kind, record in RECORD_TYPES.items()}
+"""The record of each hook."""
 
 logger = getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a plugin is not loaded.
+    """The reason that a plugin is not loaded.
 
     Attributes:
         plugin: The name of the plugin.
-        stage: What failed: its import, its API version, a hook, a value that a hook gave, or its registration.
-        error: What was raised.
-        origin: Where the plugin came from.
+        stage: The stage that failed: its import, its API version, a hook, a value of a hook, or its registration.
+        error: The exception.
+        origin: The origin of the plugin.
     """
 
     plugin: str
@@ -54,22 +54,22 @@ class Failure:
     origin: Origin | None = None
 
     def __str__(self) -> str:
-        """The failure in one line."""
+        """Return the failure in one line."""
         reason = " ".join(f"{type(self.error).__name__}: {self.error}".split())
         return f"plugin {self.origin or self.plugin} is not loaded, it failed at {self.stage}: {reason}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class PluginInfo:
-    """A plugin, as listings show it.
+    """A plugin in listings.
 
     Attributes:
-        name: The name of its entry point, or the one given at run time.
-        origin: Where it came from.
-        status: Whether it is loaded.
-        hooks: The hooks it implements.
-        counts: How many records of each kind it brought.
-        failure: Why it is not loaded, when it failed.
+        name: The name of its entry point, or that passed at run time.
+        origin: Its origin.
+        status: "ok", "failed" or "disabled".
+        hooks: The hooks that it implements.
+        counts: The number of its records, by kind.
+        failure: The reason that it is not loaded, if it failed.
     """
 
     name: str
@@ -81,24 +81,25 @@ class PluginInfo:
 
     @property
     def version(self) -> str:
-        """The version of the distribution that brought it; empty when there is none."""
+        """The version of its distribution; empty for none."""
         return self.origin.version
 
 
 class PluginManager:
-    """All plugins of a program, and the registry of what they brought.
+    """All plugins of a program, and the registry of their records.
 
     Args:
-        ranks: Which plugins to load: ``"builtin"`` ones, ``"installed"`` ones, or both.
-        disabled: Names of plugins to leave out; default: those in ``MILLPOND_DISABLE_PLUGINS``, comma-separated.
-        strict: Raise if a plugin fails; default: whether ``MILLPOND_STRICT_PLUGINS`` is set, and not to 0.
+        ranks: The plugins to load: ``"builtin"``, ``"installed"``, or both.
+        disabled: Names of plugins that are not loaded (default: the names in ``MILLPOND_DISABLE_PLUGINS``,
+            comma-separated).
+        strict: True to raise if a plugin fails (default: True if ``MILLPOND_STRICT_PLUGINS`` is set and not 0).
 
     Attributes:
-        registry: What the loaded plugins brought.
-        failures: Why others are not loaded.
+        registry: The records of the loaded plugins.
+        failures: The reasons that other plugins are not loaded.
 
     Raises:
-        PluginError: A plugin failed, and ``strict`` holds.
+        PluginError: If a plugin failed and ``strict`` is True.
     """
 
     def __init__(
@@ -118,7 +119,7 @@ class PluginManager:
         self._report(_strict_by_environment() if strict is None else strict)
 
     def plugins(self) -> tuple[PluginInfo, ...]:
-        """Every plugin that was found or registered, in the order of loading, with what it brought."""
+        """Return all plugins, in the order of loading, with the number of their records."""
         counts: dict[Origin, Counter[str]] = {}
         for catalog in self.registry.catalogs():
             for entry in catalog.entries(overridden=True):
@@ -126,20 +127,20 @@ class PluginManager:
         return tuple(replace(info, counts=dict(counts.get(info.origin, {}))) for info in tuple(self._infos))
 
     def implementation(self, name: str) -> object | None:
-        """The module or object of a plugin that is loaded; None for another, or for records without a plugin."""
-        found: object | None = self._pluggy.get_plugin(name)
-        return found
+        """Return the module or object of a loaded plugin; None if it is not loaded or only registered records."""
+        plugin: object | None = self._pluggy.get_plugin(name)
+        return plugin
 
     def register(self, spec: Spec, plugin: str = RUNTIME) -> Entry[Any]:
-        """Book one record of the running program; it goes before installed and built-in ones of the same name.
+        """Register a record of the running program, with precedence over installed and built-in ones of the same name.
 
         Args:
             spec: The record.
-            plugin: Under which plugin's name to book it; what it registered under that name before is replaced.
+            plugin: The plugin name of the record; it replaces a record with the same name of that plugin.
 
         Raises:
-            TypeError: It is no record.
-            ValueError: That plugin was loaded; its records are its own.
+            TypeError: If it is not a record.
+            ValueError: If a plugin with this name is already loaded.
         """
         _checked(spec, Spec, "register()")
         origin = Origin(plugin=plugin, rank="runtime")
@@ -150,10 +151,10 @@ class PluginManager:
             return self.registry.register(spec, origin)
 
     def register_plugin(self, plugin: object, name: str) -> None:
-        """Take a plugin that is at hand: a module or an object with ``@hookimpl`` functions.
+        """Register a plugin: a module or an object with ``@hookimpl`` functions.
 
         Raises:
-            PluginError: It broke its contract; nothing of it is taken.
+            PluginError: If it violates its contract; none of its records are registered.
         """
         module = plugin.__name__ if isinstance(plugin, ModuleType) else type(plugin).__module__
         with self._lock:
@@ -162,17 +163,18 @@ class PluginManager:
             raise PluginError(str(failure)) from failure.error
 
     def _load(self, ranks: set[Rank], disabled: set[str]) -> None:
-        found = candidates()
-        for candidate in found:
+        installed = candidates()
+        for candidate in installed:
             origin = candidate.origin
             if origin.rank in ranks and origin.plugin in disabled:
                 self._infos.append(PluginInfo(name=origin.plugin, origin=origin, status="disabled"))
                 self.registry.absent[origin.plugin] = "disabled"
             elif origin.rank in ranks:
                 self._take(candidate)
-        there = [candidate.origin.plugin for candidate in found]
-        for name in sorted(disabled.difference(there)):
-            logger.warning("plugin %r is to be left out, but there is none; there are: %s", name, ", ".join(there))
+        names = [candidate.origin.plugin for candidate in installed]
+        for name in sorted(disabled.difference(names)):
+            message = "MILLPOND_DISABLE_PLUGINS names an unknown plugin %r. Installed: %s"
+            logger.warning(message, name, ", ".join(names))
 
     def _report(self, strict: bool) -> None:
         if strict and self.failures:
@@ -182,7 +184,7 @@ class PluginManager:
             logger.debug("plugin %s failed here:", failure.plugin, exc_info=failure.error)
 
     def _take(self, candidate: Candidate) -> Failure | None:
-        """Take a plugin whole; or book why not, and leave no trace of it."""
+        """Register all records of a plugin, or record its failure and register none."""
         origin, plugin = candidate.origin, None
         try:
             with _stage("register"):
@@ -197,9 +199,11 @@ class PluginManager:
             with _stage("hook"), _watched(origin):
                 self._check_hooks(plugin)
                 self._pluggy.register(plugin, origin.plugin)
-                given = self._drain(plugin)
+                results = self._call_hooks(plugin)
             with _stage("value"):
-                specs = [_checked(value, HOOKS[hook], hook) for hook, values in given for value in _each(values, hook)]
+                specs = [
+                    _checked(value, HOOKS[hook], hook) for hook, values in results for value in _each(values, hook)
+                ]
             with _stage("register"):
                 _check_unique(specs)
         except _RefusedError as refused:
@@ -207,12 +211,12 @@ class PluginManager:
         for spec in specs:
             self.registry.register(spec, origin)
         self.registry.absent.pop(origin.plugin, None)
-        hooks = tuple(hook for hook, _ in given)
+        hooks = tuple(hook for hook, _ in results)
         self._infos.append(PluginInfo(name=origin.plugin, origin=origin, status="ok", hooks=hooks))
         return None
 
     def _refuse(self, origin: Origin, plugin: object, refused: "_RefusedError") -> Failure:
-        # Some versions of pluggy register the hooks that come before the one they refuse.
+        # Some versions of pluggy register the hooks before the one that they refuse.
         if plugin is not None and self._pluggy.get_plugin(origin.plugin) is plugin:
             self._pluggy.unregister(plugin)
         failure = Failure(origin.plugin, refused.stage, refused.error, origin)
@@ -223,17 +227,19 @@ class PluginManager:
 
     def _check_name(self, name: str) -> None:
         if not name or "/" in name:
-            raise ValueError(f"{name!r} is no name for a plugin: it stands before the slash in plugin/NAME")
+            raise ValueError(
+                f"invalid plugin name {name!r}: it must not be empty or contain a slash, as in plugin/NAME"
+            )
         taken = next((info.origin for info in self._infos if info.name == name and info.status == "ok"), None)
         if taken is not None:
-            raise ValueError(f"there is a plugin of that name already, {taken}; name this one otherwise")
+            raise ValueError(f"a plugin with this name is already loaded: {taken}. Use another name")
 
     def _check_new(self, plugin: object) -> None:
         if self._pluggy.is_registered(plugin):
-            raise ValueError(f"it is loaded already, under the name {self._pluggy.get_name(plugin)!r}")
+            raise ValueError(f"it is already loaded with the name {self._pluggy.get_name(plugin)!r}")
 
     def _check_hooks(self, plugin: object) -> None:
-        """Refuse what pluggy would take in silence: misspelled hooks, forgotten markers, wrappers."""
+        """Raise PluginError for mistakes that pluggy ignores: misspelled hooks, missing markers, wrappers."""
         marked = {name: self._pluggy.parse_hookimpl_opts(plugin, name) for name in dir(plugin)}
         for name, options in marked.items():
             if options is None:
@@ -242,29 +248,31 @@ class PluginManager:
                 continue
             hook = options.get("specname") or name
             if hook not in HOOKS and not options.get("optionalhook"):
-                close = " or ".join(get_close_matches(hook, HOOKS)) or f"one of {', '.join(HOOKS)}"
+                close = get_close_matches(hook, HOOKS)
+                hint = f"Did you mean {' or '.join(close)}?" if close else f"Available: {', '.join(HOOKS)}."
                 raise PluginError(
-                    f"there is no hook {hook!r}; did you mean {close}? "
-                    "One that only a newer Millpond has is let through as @hookimpl(optionalhook=True)"
+                    f"Unknown hook {hook!r}. {hint} Mark a hook of a newer Millpond with @hookimpl(optionalhook=True)"
                 )
             if options.get("wrapper") or options.get("hookwrapper"):
-                raise PluginError(f"{name} wraps a hook, but each plugin is asked on its own: there is nothing to wrap")
+                raise PluginError(
+                    f"{name} is a hook wrapper, which is not supported: hooks are called for each plugin separately"
+                )
         if not any(marked.values()):
-            raise PluginError(f"{plugin!r} implements no hook; there are: {', '.join(HOOKS)}")
+            raise PluginError(f"{plugin!r} implements no hook. Available: {', '.join(HOOKS)}")
 
-    def _drain(self, plugin: object) -> list[tuple[str, object]]:
-        """What each implementation in the plugin gives: a list, or what it returned in place of records."""
-        given: list[tuple[str, object]] = []
+    def _call_hooks(self, plugin: object) -> list[tuple[str, object]]:
+        """Call the hooks of the plugin; return a list for each, or the value that is not iterable."""
+        results: list[tuple[str, object]] = []
         for hook in HOOKS:
             for implementation in getattr(self._pluggy.hook, hook).get_hookimpls():
                 if implementation.plugin is plugin:
                     returned = implementation.function()
-                    given.append((hook, list(returned) if isinstance(returned, Iterable) else returned))
-        return given
+                    results.append((hook, list(returned) if isinstance(returned, Iterable) else returned))
+        return results
 
 
 class _RefusedError(Exception):
-    """Carries why a plugin is not taken, and at which stage."""
+    """The stage and the exception of a plugin that is not loaded."""
 
     def __init__(self, stage: Stage, error: BaseException) -> None:
         super().__init__(stage)
@@ -281,40 +289,42 @@ def _stage(stage: Stage) -> Iterator[None]:
 
 
 def _watched(origin: Origin) -> AbstractContextManager[None]:
-    """What is around the code of a plugin that is not built in: its prints go to stderr, and a hang is named."""
+    """Redirect the output of a plugin that is not built in to stderr, and log slow code."""
     return nullcontext() if origin.rank == "builtin" else importing(f"plugin {origin} ({origin.module})")
 
 
 def _check_reserved(name: str) -> None:
     if name == RUNTIME:
-        raise ValueError(f"the name {RUNTIME!r} is kept for what a program registers; name the plugin otherwise")
+        raise ValueError(
+            f"the plugin name {RUNTIME!r} is reserved for records of the running program. Use another name"
+        )
 
 
 def _check_version(plugin: object) -> None:
-    wanted = getattr(plugin, "MILLPOND_API", API_VERSION)
-    if wanted != API_VERSION:
-        way_out = "update the plugin" if isinstance(wanted, int) and wanted < API_VERSION else "update Millpond"
-        raise PluginError(f"MILLPOND_API = {wanted!r}, but this is version {API_VERSION}; {way_out}")
+    required = getattr(plugin, "MILLPOND_API", API_VERSION)
+    if required != API_VERSION:
+        fix = "update the plugin" if isinstance(required, int) and required < API_VERSION else "update Millpond"
+        raise PluginError(f"MILLPOND_API = {required!r}, but this is version {API_VERSION}; {fix}")
 
 
 def _each(values: object, hook: str) -> list[object]:
     if not isinstance(values, list):
-        raise TypeError(f"{hook} returned {values!r}; it should yield {HOOKS[hook].__name__} records")
+        raise TypeError(f"{hook}: expected a generator of {HOOKS[hook].__name__} records, got {values!r}")
     return values
 
 
 def _checked(value: object, record: type[Spec], hook: str) -> Spec:
     if not isinstance(value, record):
-        raise TypeError(f"{hook} gave {value!r}; it takes {record.__name__} records")
+        raise TypeError(f"{hook}: expected {record.__name__} records, got {value!r}")
     if not isinstance(value.name, str) or not value.name.strip():
-        raise TypeError(f"{hook} gave a record with the name {value.name!r}; a name is text, and not empty")
+        raise TypeError(f"{hook}: the name of a record must be text that is not empty, got {value.name!r}")
     return value
 
 
 def _check_unique(specs: Iterable[Spec]) -> None:
     for (kind, name), count in Counter((spec.kind, spec.name) for spec in specs).items():
         if count > 1:
-            raise ValueError(f"it names the {kind} {name!r} {count} times")
+            raise ValueError(f"it registers the {kind} {name!r} {count} times")
 
 
 def _disabled_by_environment() -> set[str]:
@@ -326,7 +336,7 @@ def _strict_by_environment() -> bool:
 
 
 class Process:
-    """Holds the plugin manager of a process, which is made when it is first asked for."""
+    """The plugin manager of a process, created on first use."""
 
     def __init__(self) -> None:
         self._lock: Final = RLock()
@@ -334,14 +344,16 @@ class Process:
         self._manager: PluginManager | None = None
 
     def manager(self) -> PluginManager:
-        """The manager; threads that ask while plugins are being loaded wait.
+        """Return the manager; other threads wait while plugins are being loaded.
 
         Raises:
-            PluginError: A plugin asks, at its import.
+            PluginError: If a plugin calls it during its import.
         """
         with self._lock:
             if self._loading:
-                raise PluginError("plugins are being loaded: a plugin names what it brings by hooks, not at its import")
+                raise PluginError(
+                    "plugins are being loaded: a plugin must register its components in hooks, not at its import"
+                )
             if self._manager is None:
                 self._loading = True
                 try:
@@ -355,12 +367,12 @@ _process = Process()
 
 
 def get_plugin_manager() -> PluginManager:
-    """The plugin manager of this process, made at the first call."""
+    """Return the plugin manager of this process, created at the first call."""
     return _process.manager()
 
 
 def register(spec: Spec) -> None:
-    """Book one record in this process, without packaging; it goes before installed and built-in ones of the same name.
+    """Register a record in this process, with precedence over installed and built-in ones of the same name.
 
     Example::
 

@@ -1,4 +1,4 @@
-"""Output of plugins: what they print goes to stderr, for results go to stdout; an import that hangs is named."""
+"""Redirects the output of plugins to stderr, because stdout is for results; logs slow imports."""
 
 import logging
 import sys
@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from typing import TextIO
 
 logger = logging.getLogger(__name__)
-NOTICE_AFTER_S = 10.0  # seconds of an import; each time as many pass again, it is named again
+NOTICE_INTERVAL_S = 10.0  # between log messages about a running import
 
 
 class _Redirection:
-    """Points ``sys.stdout`` at ``sys.stderr`` while at least one thread is inside; the last one out puts it back."""
+    """Redirects ``sys.stdout`` to ``sys.stderr`` while at least one thread is in a block."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -41,13 +41,13 @@ _redirection = _Redirection()
 
 
 def results() -> TextIO | None:
-    """The stream for results: stdout, wherever ``sys.stdout`` points at present; None if it is closed."""
+    """Return the original stdout, for results, even while ``sys.stdout`` is redirected; None if it is closed."""
     return _redirection.stdout
 
 
 @contextmanager
 def stdout_to_stderr() -> Iterator[None]:
-    """Send what is printed to stderr until the block ends; any thread may be inside."""
+    """Redirect stdout to stderr in the block. Thread-safe."""
     _redirection.enter()
     try:
         yield
@@ -57,10 +57,10 @@ def stdout_to_stderr() -> Iterator[None]:
 
 @contextmanager
 def importing(what: str) -> Iterator[None]:
-    """Send what an import prints to stderr, and log that it is still running after ``NOTICE_AFTER_S`` seconds.
+    """Redirect the output of an import to stderr, and log every ``NOTICE_INTERVAL_S`` seconds that it is still running.
 
     Args:
-        what: What is imported, for the log, such as ``"plugin acme"``.
+        what: The name of the import for the log, such as ``"plugin acme"``.
     """
     done = threading.Event()
     watcher = threading.Thread(target=_watch, args=(done, what), name="millpond-import-watch", daemon=True)
@@ -74,6 +74,6 @@ def importing(what: str) -> Iterator[None]:
 
 def _watch(done: threading.Event, what: str) -> None:
     waited = 0.0
-    while not done.wait(NOTICE_AFTER_S):
-        waited += NOTICE_AFTER_S
+    while not done.wait(NOTICE_INTERVAL_S):
+        waited += NOTICE_INTERVAL_S
         logger.warning("still importing %s after %.0f s", what, waited)

@@ -1,4 +1,4 @@
-"""Who brings what: every record and the plugin it came from, by kind and name. Knows not how plugins are found."""
+"""The registry: all records with their plugins, by kind and name. Independent of the discovery of plugins."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -34,19 +34,19 @@ T = TypeVar("T")
 Rank = Literal["builtin", "installed", "runtime"]
 
 PRECEDENCE: Final[tuple[Rank, ...]] = ("builtin", "installed", "runtime")
-"""The kinds of origin; of entries with one name, those of the last kind win."""
+"""The kinds of origin, in ascending order of precedence among entries with the same name."""
 
 logger = getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """Where a record came from.
+    """The origin of a record.
 
     Attributes:
-        plugin: The name of the plugin: its entry point's, or the one given at run time.
-        rank: Whether it is one of ours, was installed beside us, or was registered by the running program.
-        distribution: The installed distribution; empty when there is none.
+        plugin: The name of the plugin: that of its entry point, or that passed at run time.
+        rank: "builtin", "installed", or "runtime" if the running program registered it.
+        distribution: The installed distribution; empty for none.
         version: The version of that distribution.
         module: The module of the plugin.
     """
@@ -58,7 +58,7 @@ class Origin:
     module: str = ""
 
     def __str__(self) -> str:
-        """The plugin's name and, where there is one, its distribution."""
+        """Return the plugin's name and its distribution, if any."""
         return f"{self.plugin} ({self.distribution} {self.version})" if self.distribution else self.plugin
 
 
@@ -67,8 +67,8 @@ class Entry(Generic[S]):
     """A record and its origin.
 
     Attributes:
-        spec: What the plugin said.
-        origin: Which plugin said it.
+        spec: The record.
+        origin: The plugin that provided it.
     """
 
     spec: S
@@ -77,7 +77,7 @@ class Entry(Generic[S]):
 
     @property
     def qualified(self) -> str:
-        """The spelling that means this entry and no other: ``plugin/NAME``."""
+        """The unique name of this entry: ``plugin/NAME``."""
         return f"{self.origin.plugin}/{self.spec.name}"
 
     @property
@@ -86,16 +86,16 @@ class Entry(Generic[S]):
         return f"{_label(self.spec.kind)} {self.spec.name!r} of plugin {self.origin}"
 
     def load(self, field: str = "target") -> Any:
-        """Return the object that a field of the record names, imported at the first call.
+        """Return the object of a field of the record, imported at the first call.
 
         Args:
             field: The name of the field, with dots within nested records; an object in place of an import string is
                 returned as it is.
 
         Raises:
-            UnknownNameError: It cannot be imported, or is None.
+            UnknownNameError: If it cannot be imported, or is None.
         """
-        if field not in self._loaded:  # two threads may both pass: the import system returns the same object to both
+        if field not in self._loaded:  # concurrent calls are safe: the import system returns the same object
             self._loaded[field] = Target(attrgetter(field)(self.spec), self, field).load()
         return self._loaded[field]
 
@@ -103,19 +103,19 @@ class Entry(Generic[S]):
 class Catalog(Generic[S]):
     """The entries of one kind.
 
-    A bare name means the entry of the highest rank: runtime over installed over built-in. Two of one rank are an error,
-    but only for who asks for that name. ``plugin/NAME`` means the entry of that plugin, whatever else there is.
+    A bare name refers to the entry with the highest rank: runtime, then installed, then built-in. Two entries with the
+    same rank are an error when the name is requested. ``plugin/NAME`` always refers to the entry of that plugin.
 
     Args:
         record: The type of the records.
-        absent: Plugins that are not loaded, each with the reason, for error messages.
+        absent: Plugins that are not loaded, with the reasons, for error messages.
     """
 
     def __init__(self, record: type[S], absent: Mapping[str, str] | None = None) -> None:
         self.record: Final = record
         self._absent = {} if absent is None else absent
         self._entries: dict[str, tuple[Entry[S], ...]] = {}
-        self._views: dict[str, Any] = {}  # what was computed of the entries; emptied when one is added
+        self._views: dict[str, Any] = {}  # cached results of computations on the entries
 
     @property
     def kind(self) -> str:
@@ -124,29 +124,29 @@ class Catalog(Generic[S]):
 
     @property
     def hook(self) -> str:
-        """The hook by which plugins bring such records."""
+        """The name of the hook for these records."""
         return f"register_{self.kind}s"
 
     def names(self) -> tuple[str, ...]:
-        """All bare names, sorted."""
+        """Return all bare names, sorted."""
         return self.view("names", lambda: tuple(sorted(self._entries)))
 
     def entries(self, *, overridden: bool = False) -> tuple[Entry[S], ...]:
-        """The entries that bare names lead to, sorted by name.
+        """Return the entries that bare names refer to, sorted by name.
 
         Args:
-            overridden: Return those as well that only their qualified names lead to.
+            overridden: Include entries that only qualified names refer to.
         """
         if overridden:
             return tuple(entry for name in self.names() for entry in self._entries[name])
         return self.view("entries", lambda: tuple(e for name in self.names() for e in _highest(self._entries[name])))
 
     def by_priority(self) -> tuple[Entry[S], ...]:
-        """The entries that bare names lead to, those of the highest ``priority`` first."""
+        """Return the entries that bare names refer to, sorted by descending ``priority``."""
         return self.view("by_priority", lambda: tuple(sorted(self.entries(), key=lambda it: -it.spec.priority)))  # type: ignore[attr-defined]
 
     def grouped(self, field: str) -> Mapping[object, tuple[Entry[S], ...]]:
-        """The entries that bare names lead to, by the value of a field of their records, such as the op of kernels."""
+        """Return the entries that bare names refer to, grouped by a field of their records, such as ``op``."""
 
         def groups() -> Mapping[object, tuple[Entry[S], ...]]:
             keys = dict.fromkeys(getattr(entry.spec, field) for entry in self.entries())
@@ -155,23 +155,23 @@ class Catalog(Generic[S]):
         return self.view(f"grouped by {field}", groups)
 
     def view(self, name: str, compute: Callable[[], T]) -> T:
-        """Return the result of a computation on the entries, which is kept until a record is added.
+        """Return the cached result of a computation on the entries; adding a record clears the cache.
 
         Args:
             name: The name of the result.
             compute: The computation.
         """
-        views = self._views  # a record that is added meanwhile replaces the dict: what is computed here goes with it
+        views = self._views  # adding a record replaces the dict, so that no outdated result is kept
         if name not in views:
             views[name] = compute()
         view: T = views[name]
         return view
 
     def get(self, name: str) -> Entry[S]:
-        """The entry that a bare or qualified name means.
+        """Return the entry that a bare or qualified name refers to.
 
         Raises:
-            UnknownNameError: No plugin brings it, or two do.
+            UnknownNameError: If no plugin provides the name, or if it is ambiguous.
         """
         entry = self.find(name)
         if entry is None:
@@ -179,10 +179,10 @@ class Catalog(Generic[S]):
         return entry
 
     def find(self, name: str) -> Entry[S] | None:
-        """The entry that a bare or qualified name means, or None.
+        """Return the entry that a bare or qualified name refers to, or None.
 
         Raises:
-            UnknownNameError: Two plugins of one rank bring it.
+            UnknownNameError: If two plugins of the same rank provide the name.
         """
         qualified = self._qualified(name)
         if qualified is not None:
@@ -190,31 +190,31 @@ class Catalog(Generic[S]):
         candidates = _highest(self._entries.get(name, ()))
         if len(candidates) > 1:
             spellings = ", ".join(entry.qualified for entry in candidates)
-            message = f"{_label(self.kind)} {name!r} is ambiguous; say which: {spellings}"
+            message = f"{_label(self.kind)} {name!r} is ambiguous. Available: {spellings}"
             raise UnknownNameError(message)
         return candidates[0] if candidates else None
 
     def overridden(self, entry: Entry[S]) -> tuple[Entry[S], ...]:
-        """The entries of the same name with a lower rank, which the bare name no longer means."""
+        """Return the entries with the same name and a lower rank, which the bare name no longer refers to."""
         others = self._entries.get(entry.spec.name, ())
         return tuple(other for other in others if _weight(other) < _weight(entry))
 
     def __contains__(self, name: object) -> bool:
-        """Whether some plugin brings that name, bare or qualified; true of an ambiguous one too."""
+        """Return True if a plugin provides a bare or qualified name, including ambiguous names."""
         return isinstance(name, str) and (name in self._entries or self._qualified(name) is not None)
 
     def add(self, spec: S, origin: Origin) -> Entry[S]:
-        """Book a record; one that the same plugin brought under that name before is replaced."""
+        """Add a record; it replaces a record of the same plugin with the same name."""
         entry = Entry(spec=spec, origin=origin)
-        before = self._entries.get(spec.name, ())
-        others = tuple(other for other in before if other.origin.plugin != origin.plugin)
+        previous = self._entries.get(spec.name, ())
+        others = tuple(other for other in previous if other.origin.plugin != origin.plugin)
         self._entries[spec.name] = (*others, entry)
         self._views = {}
-        if len(others) == len(before):
-            self._tell_overrides(entry, others)
+        if len(others) == len(previous):
+            self._log_overrides(entry, others)
         return entry
 
-    def _tell_overrides(self, entry: Entry[S], others: Iterable[Entry[S]]) -> None:
+    def _log_overrides(self, entry: Entry[S], others: Iterable[Entry[S]]) -> None:
         for other in others:
             low, high = sorted((entry, other), key=_weight)
             if low.origin.rank == "builtin" and high.origin.rank != "builtin":
@@ -228,24 +228,30 @@ class Catalog(Generic[S]):
 
     def _unknown(self, name: str) -> str:
         plugin, slash, bare = name.partition("/")
-        own = sorted(entry.spec.name for entry in self.entries(overridden=True) if entry.origin.plugin == plugin)
-        label, example = _label(self.kind), f'{self.record.__name__}(name="{bare if own and slash else name}", ...)'
-        if own and slash:
-            said = [f"plugin {plugin!r} brings no {label} {bare!r}{_alike(bare, own)}; it brings: {', '.join(own)}"]
+        of_plugin = sorted(entry.spec.name for entry in self.entries(overridden=True) if entry.origin.plugin == plugin)
+        label = _label(self.kind)
+        if of_plugin and slash:
+            name = bare
+            unknown = f"Unknown {label} {bare!r} of plugin {plugin!r}{_alike(bare, of_plugin)}"
         else:
-            there = ", ".join(self.names()) or "none"
-            said = [f"there is no {label} {name!r}{_alike(name, self.names())}; there are: {there}"]
+            unknown = f"Unknown {label} {name!r}{_alike(name, self.names())}"
+        available = (of_plugin if slash else ()) or self.names()
+        sentences = [unknown, f"Available: {', '.join(available) or 'none'}"]
         if self._absent:
-            said.append("Not loaded: " + ", ".join(f"{who} ({why})" for who, why in sorted(self._absent.items())))
-        said.append(f"A plugin brings it by the hook {self.hook}, a program by millpond.register({example})")
-        return ". ".join(said)
+            absent = (f"{plugin} ({reason})" for plugin, reason in sorted(self._absent.items()))
+            sentences.append(f"Not loaded: {', '.join(absent)}")
+        example = f'{self.record.__name__}(name="{name}", ...)'
+        sentences.append(
+            f"A plugin can provide it with the hook {self.hook}, a program with millpond.register({example})"
+        )
+        return ". ".join(sentences)
 
 
 class Registry:
     """The catalogs of all kinds.
 
     Attributes:
-        absent: Plugins that are not loaded, each with the reason; who loads plugins writes it, error messages say it.
+        absent: Plugins that are not loaded, with the reasons; written by the plugin manager, used in error messages.
     """
 
     def __init__(self) -> None:
@@ -268,29 +274,30 @@ class Registry:
         self._by_kind: Final[dict[str, Catalog[Any]]] = {catalog.kind: catalog for catalog in catalogs}
 
     def catalogs(self) -> tuple[Catalog[Any], ...]:
-        """The catalogs of all kinds."""
+        """Return the catalogs of all kinds."""
         return tuple(self._by_kind.values())
 
     def catalog(self, kind: str) -> Catalog[Any]:
-        """The catalog of a kind, such as ``"pooler"``.
+        """Return the catalog of a kind, such as ``"pooler"``.
 
         Raises:
-            UnknownNameError: There is no such kind.
+            UnknownNameError: If the kind is unknown.
         """
         if kind not in self._by_kind:
-            message = f"there is no kind {kind!r}{_alike(kind, self._by_kind)}; there are: {', '.join(self._by_kind)}"
+            message = f"Unknown kind {kind!r}{_alike(kind, self._by_kind)}. Available: {', '.join(self._by_kind)}"
             raise UnknownNameError(message)
         return self._by_kind[kind]
 
     def register(self, spec: Spec, origin: Origin) -> Entry[Any]:
-        """Book a record under its kind and name.
+        """Add a record to the catalog of its kind.
 
         Raises:
-            TypeError: It is no record of a kind that Millpond knows.
+            TypeError: If it is not a record of a known kind.
         """
         kind = getattr(spec, "kind", None)
         if not isinstance(spec, Spec) or kind not in self._by_kind:
-            message = f"{spec!r} is no record; there are: {', '.join(c.record.__name__ for c in self.catalogs())}"
+            expected = ", ".join(catalog.record.__name__ for catalog in self.catalogs())
+            message = f"{spec!r} is not a record; expected one of {expected}"
             raise TypeError(message)
         entries = [self._by_kind[record.kind].add(record, origin) for record in separate_records(spec)]
         return entries[-1]

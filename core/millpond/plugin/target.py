@@ -28,10 +28,10 @@ class Target:
     field: str = "target"
 
     def load(self) -> Any:
-        """Return the object, which is imported if the field names it.
+        """Return the object, after importing it if the field is an import string.
 
         Raises:
-            UnknownNameError: It cannot be imported, or is None.
+            UnknownNameError: If it cannot be imported, or is None.
         """
         value, entry = self.value, self.entry
         if isinstance(value, str):
@@ -40,24 +40,24 @@ class Target:
                 with nullcontext() if is_builtin else importing(f"{entry.label} ({value})"):
                     value = imported(value)
             except (Exception, SystemExit) as error:
-                fault = f"raised {type(error).__name__}: {error}. Mend or update the plugin, or leave it out"
-                raise self._error(fault, "; `millpond plugins doctor` tries every target") from error
+                fault = f"raised {type(error).__name__}: {error}"
+                raise self._error(fault, "; `millpond plugins doctor` imports every target") from error
         if value is None:
-            raise self._error("is None; expected a class or a function. Fix or update the plugin, or leave it out")
+            raise self._error("is None; expected a class or a function")
         return value
 
     def _error(self, fault: str, end: str = "") -> UnknownNameError:
         entry = self.entry
-        return UnknownNameError(
-            f"{entry.label} does not load: its {self.field} {self.value!r} {fault} with "
-            f"MILLPOND_DISABLE_PLUGINS={entry.origin.plugin}{end}"
-        )
+        is_runtime = entry.origin.rank == "runtime"  # registered by the program: the variable does not apply
+        disable = "" if is_runtime else f", or disable it with MILLPOND_DISABLE_PLUGINS={entry.origin.plugin}"
+        fix = f"Fix the call of register(){end}" if is_runtime else f"Fix or update the plugin{disable}{end}"
+        return UnknownNameError(f"{entry.label} cannot be loaded: its {self.field} {self.value!r} {fault}. {fix}")
 
 
 def imported(target: str) -> Any:
     """Return the object that ``"package.module:attribute"`` names."""
     module, colon, attribute = target.partition(":")
     if not (module and colon and attribute):
-        raise ValueError('a target is spelled "package.module:attribute"')
+        raise ValueError('a target has the form "package.module:attribute"')
     with stdout_to_stderr():
         return attrgetter(attribute)(import_module(module))

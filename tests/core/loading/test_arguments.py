@@ -116,7 +116,7 @@ def test_an_argument_that_does_not_fit_is_refused(checkpoint, arguments, said):
 
 
 def test_a_converter_that_nobody_brings_is_refused(checkpoint):
-    with pytest.raises(UnknownNameError, match=r"no converter 'nope'; there are: .*classify.*embed"):
+    with pytest.raises(UnknownNameError, match=r"Unknown converter 'nope'\. Available: .*classify.*embed"):
         LLM(str(checkpoint), convert="nope")
 
 

@@ -31,9 +31,9 @@ def test_a_pooler_config_is_an_object_a_dict_or_json(checkpoint, load, given, ve
         ({"pooling_typ": "MEAN"}, InvalidInputError, "pooler_config: there is no 'pooling_typ'"),
         ("MEAN", InvalidInputError, "pooler_config: Invalid JSON"),
         (["MEAN"], InvalidInputError, "pooler_config must be a PoolerConfig, a dict or JSON text; got list"),
-        ({"pooling_type": "MEDIAN"}, UnknownNameError, r"no pooler 'MEDIAN' .*there are: ALL, CLS, LAST"),
+        ({"pooling_type": "MEDIAN"}, UnknownNameError, r"Unknown pooler 'MEDIAN' .*Available: ALL, CLS, LAST"),
         ({"pooling_type": "mean"}, UnknownNameError, "did you mean 'MEAN'"),
-        ({"tok_pooling_type": "NOPE"}, UnknownNameError, "no pooler 'NOPE'"),
+        ({"tok_pooling_type": "NOPE"}, UnknownNameError, "Unknown pooler 'NOPE'"),
         ({"seq_pooling_type": "ALL"}, InvalidInputError, "seq_pooling_type='ALL' does not fit"),
         ({"tok_pooling_type": "MEAN"}, InvalidInputError, "tok_pooling_type='MEAN' does not fit"),
         (

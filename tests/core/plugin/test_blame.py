@@ -327,7 +327,7 @@ def test_a_target_of_none_is_named(folder, manager, monkeypatch, target):
 
     monkeypatch.setattr(millpond.plugin.manager, "nothing", None, raising=False)
     record = PoolerSpec(name="ODD", target=target, tasks=("embed",))
-    with pytest.raises(UnknownNameError, match=r"pooler 'ODD' of plugin acme does not load: its target .* is None"):
+    with pytest.raises(UnknownNameError, match=r"pooler 'ODD' of plugin acme cannot be loaded: its target .* is None"):
         load(folder, manager, record, pooler_config={"seq_pooling_type": "ODD"})
 
 

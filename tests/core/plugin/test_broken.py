@@ -20,7 +20,7 @@ BROKEN = {
         "import",
         PluginError,
         "import millpond; millpond.register(ActivationSpec(name='a', target=print))",
-        "names what it brings by hooks, not at its import",
+        "must register its components in hooks, not at its import",
     ),
     "wants a newer API": ("version", PluginError, "MILLPOND_API = 2", "MILLPOND_API = 2.*version 1; update Millpond"),
     "was written for an older API": ("version", PluginError, "MILLPOND_API = 0", "version 1; update the plugin"),
@@ -42,16 +42,16 @@ BROKEN = {
         "hook",
         PluginError,
         "@hookimpl\ndef register_pooler(): yield",
-        r"no hook 'register_pooler'; did you mean register_poolers.*optionalhook=True",
+        r"Unknown hook 'register_pooler'\. Did you mean register_poolers.*optionalhook=True",
     ),
     "invents a hook": ("hook", PluginError, "@hookimpl\ndef on_batch(): yield", "one of register_tasks, register_arch"),
     "forgets the marker": ("hook", PluginError, "def register_poolers(): yield", "register_poolers lacks @hookimpl"),
-    "implements nothing": ("hook", PluginError, "", "implements no hook; there are: register_tasks, "),
+    "implements nothing": ("hook", PluginError, "", "implements no hook. Available: register_tasks, "),
     "wraps a hook": (
         "hook",
         PluginError,
         "@hookimpl(wrapper=True)\ndef register_poolers(): return (yield)",
-        "register_poolers wraps a hook",
+        "register_poolers is a hook wrapper",
     ),
     "raises half way": (
         "hook",
@@ -77,25 +77,25 @@ BROKEN = {
             yield PoolerSpec(name="LEFTOVER", target=print, tasks=())
             yield "MAX"
         """,
-        "register_poolers gave 'MAX'; it takes PoolerSpec records",
+        "register_poolers: expected PoolerSpec records, got 'MAX'",
     ),
     "yields a record of another kind": (
         "value",
         TypeError,
         "@hookimpl\ndef register_poolers(): yield ActivationSpec(name='LEFTOVER', target=print)",
-        "register_poolers gave ActivationSpec.*it takes PoolerSpec records",
+        "register_poolers: expected PoolerSpec records, got ActivationSpec",
     ),
     "returns a record": (
         "value",
         TypeError,
         "@hookimpl\ndef register_activations(): return ActivationSpec(name='LEFTOVER', target=print)",
-        "register_activations returned ActivationSpec.*it should yield ActivationSpec records",
+        "register_activations: expected a generator of ActivationSpec records, got ActivationSpec",
     ),
     "forgets to yield": (
         "value",
         TypeError,
         "@hookimpl\ndef register_activations(): ActivationSpec(name='LEFTOVER', target=print)",
-        "register_activations returned None; it should yield",
+        "register_activations: expected a generator of ActivationSpec records, got None",
     ),
     "names a record nothing": (
         "value",
@@ -206,5 +206,5 @@ def test_a_target_that_does_not_import_is_an_error_at_use_alone(install_plugin, 
 
 def test_a_failed_plugin_is_named_where_its_name_is_missed(install_plugin, brings, installed_only):
     install_plugin("1 / 0\n" + brings("GONE"), "broken")
-    with pytest.raises(UnknownNameError, match=r"no pooler 'GONE'.*Not loaded: broken \(failed\)"):
+    with pytest.raises(UnknownNameError, match=r"Unknown pooler 'GONE'.*Not loaded: broken \(failed\)"):
         installed_only().registry.poolers.get("GONE")

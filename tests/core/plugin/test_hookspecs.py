@@ -10,7 +10,7 @@ import pytest
 
 from millpond.plugin import hookspecs
 from millpond.plugin.manager import HOOKS, PluginManager
-from millpond.plugin.specs import KINDS
+from millpond.plugin.specs import RECORD_TYPES
 
 NAMES = (
     "register_tasks",
@@ -40,7 +40,7 @@ def test_there_are_twelve_hooks_one_for_each_kind():
     marked = [name for name, value in vars(hookspecs).items() if hasattr(value, "millpond_spec")]
     assert tuple(marked) == NAMES
     assert tuple(HOOKS) == NAMES
-    assert len(KINDS) == len(NAMES)
+    assert len(RECORD_TYPES) == len(NAMES)
 
 
 def test_project_and_version():

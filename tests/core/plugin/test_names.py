@@ -15,7 +15,7 @@ def test_the_name_of_a_built_in_plugin_cannot_be_taken(install_plugin, brings):
     manager = PluginManager(disabled=())
     (failure,) = manager.failures
     assert (failure.plugin, failure.stage) == ("poolers", "register")
-    assert "a plugin of that name already, poolers (millpond " in str(failure.error)
+    assert "a plugin with this name is already loaded: poolers (millpond " in str(failure.error)
     assert manager.registry.poolers.get("MEAN").origin.rank == "builtin"
     assert "impostor_poolers_plugin" not in sys.modules
 
@@ -27,24 +27,24 @@ def test_two_plugins_of_one_name(install_plugin, brings, installed_only):
     assert manager.registry.poolers.names() == ("FIRST",)
     assert [info.status for info in manager.plugins()] == ["ok", "failed"]
     assert str(manager.failures[0]) == (
-        "plugin same (b-dist 1.0) is not loaded, it failed at register: ValueError: there is a plugin of that name "
-        "already, same (a-dist 1.0); name this one otherwise"
+        "plugin same (b-dist 1.0) is not loaded, it failed at register: ValueError: a plugin with this name is "
+        "already loaded: same (a-dist 1.0). Use another name"
     )
 
 
 def test_a_plugin_name_with_a_slash_is_refused(install_plugin, brings, installed_only):
     install_plugin(brings("X"), "a/b", distribution="slashed")
     (failure,) = installed_only().failures
-    assert (failure.stage, "'a/b' is no name for a plugin" in str(failure.error)) == ("register", True)
+    assert (failure.stage, "invalid plugin name 'a/b'" in str(failure.error)) == ("register", True)
 
 
 def test_the_name_of_what_programs_register_is_kept_for_them(install_plugin, brings, installed_only):
     install_plugin(brings("X"), "runtime")
     manager = installed_only()
     (failure,) = manager.failures
-    assert (failure.stage, "the name 'runtime' is kept" in str(failure.error)) == ("register", True)
+    assert (failure.stage, "the plugin name 'runtime' is reserved" in str(failure.error)) == ("register", True)
     assert manager.register(PoolerSpec(name="Y", target=object, tasks=())).qualified == "runtime/Y"
-    with pytest.raises(PluginError, match="the name 'runtime' is kept"):
+    with pytest.raises(PluginError, match="the plugin name 'runtime' is reserved"):
         manager.register_plugin(SimpleNamespace(), "runtime")
 
 
@@ -54,7 +54,7 @@ def test_one_module_under_two_names_is_taken_once(install_plugin, brings, instal
     file.write_text(file.read_text() + file.read_text().splitlines()[1].replace("good =", "other ="))
     manager = installed_only()
     assert [(info.name, info.status) for info in manager.plugins()] == [("good", "ok"), ("other", "failed")]
-    assert "loaded already, under the name 'good'" in str(manager.failures[0])
+    assert "already loaded with the name 'good'" in str(manager.failures[0])
 
 
 @pytest.mark.parametrize("text", ["[millpond]\nno equals sign here\n", "[millpond]\nbroken = not an import string!\n"])

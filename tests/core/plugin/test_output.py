@@ -176,7 +176,7 @@ def gate(monkeypatch):
     """A module whose event is set when the log names an import; it is named almost at once."""
     handler = Naming()
     monkeypatch.setitem(sys.modules, "millpond_test_gate", handler)
-    monkeypatch.setattr(plugin_output, "NOTICE_AFTER_S", 0.01)
+    monkeypatch.setattr(plugin_output, "NOTICE_INTERVAL_S", 0.01)
     logging.getLogger("millpond").addHandler(handler)
     yield handler
     logging.getLogger("millpond").removeHandler(handler)
@@ -197,7 +197,7 @@ def test_an_import_that_hangs_is_named(install_plugin, gate):
 
 
 def test_an_import_that_does_not_hang_is_not_named(install_plugin, gate, monkeypatch):
-    monkeypatch.setattr(plugin_output, "NOTICE_AFTER_S", 60.0)
+    monkeypatch.setattr(plugin_output, "NOTICE_INTERVAL_S", 60.0)
     install_plugin(NOISY, "noisy")
     assert PluginManager(ranks=("installed",), disabled=()).failures == []
     assert gate.messages == []

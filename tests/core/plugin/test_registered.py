@@ -38,7 +38,7 @@ def test_runtime_records_can_bear_a_plugins_name_and_be_replaced(plugin_manager,
 @pytest.mark.parametrize("name", ["poolers", "a/b", ""])
 def test_runtime_records_cannot_pose_as_those_of_a_loaded_plugin(plugin_manager, name):
     before = plugin_manager.plugins()
-    with pytest.raises(ValueError, match=r"a plugin of that name already|is no name for a plugin"):
+    with pytest.raises(ValueError, match=r"plugin with this name is already loaded|invalid plugin name"):
         plugin_manager.register(PoolerSpec(name="MEAN", target=object, tasks=()), name)
     assert plugin_manager.plugins() == before
 
@@ -46,7 +46,7 @@ def test_runtime_records_cannot_pose_as_those_of_a_loaded_plugin(plugin_manager,
 @pytest.mark.parametrize("value", ["MEAN", None, PoolerSpec, PoolerSpec(name="", target=object, tasks=())])
 def test_register_takes_records_alone(plugin_manager, value):
     before = plugin_manager.plugins()
-    with pytest.raises(TypeError, match=r"register\(\) gave"):
+    with pytest.raises(TypeError, match=r"register\(\): (expected Spec records, got|the name of a record)"):
         plugin_manager.register(value)
     assert plugin_manager.plugins() == before
 
@@ -99,7 +99,7 @@ def test_register_plugin_raises_and_leaves_no_trace(plugin_manager, info_of):
 def test_register_plugin_does_not_take_a_plugin_twice(plugin_manager):
     plugin = SimpleNamespace(register_activations=hookimpl(lambda: [ActivationSpec(name="a", target=abs)]))
     plugin_manager.register_plugin(plugin, "one")
-    with pytest.raises(PluginError, match="loaded already, under the name 'one'"):
+    with pytest.raises(PluginError, match="already loaded with the name 'one'"):
         plugin_manager.register_plugin(plugin, "two")
-    with pytest.raises(PluginError, match="a plugin of that name already, one"):
+    with pytest.raises(PluginError, match="a plugin with this name is already loaded: one"):
         plugin_manager.register_plugin(plugin, "one")

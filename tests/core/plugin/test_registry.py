@@ -7,7 +7,7 @@ from threading import Barrier, Thread
 import pytest
 
 from millpond.plugin.registry import Entry, Origin, Registry
-from millpond.plugin.specs import KINDS, ActivationSpec, PoolerSpec, RouteSpec, Spec
+from millpond.plugin.specs import RECORD_TYPES, ActivationSpec, PoolerSpec, RouteSpec, Spec
 from millpond.types.errors import UnknownNameError
 
 POOLERS = Origin(plugin="poolers", rank="builtin", distribution="millpond", version="0.1.0")
@@ -39,8 +39,8 @@ def write_module(tmp_path, monkeypatch):
 
 
 def test_there_is_a_catalog_for_each_kind_under_its_plural(registry):
-    assert {catalog.kind for catalog in registry.catalogs()} == set(KINDS)
-    for kind, record in KINDS.items():
+    assert {catalog.kind for catalog in registry.catalogs()} == set(RECORD_TYPES)
+    for kind, record in RECORD_TYPES.items():
         catalog = registry.catalog(kind)
         assert catalog is getattr(registry, f"{kind}s")
         assert catalog.record is record
@@ -49,14 +49,16 @@ def test_there_is_a_catalog_for_each_kind_under_its_plural(registry):
 
 
 def test_unknown_kind_names_the_kinds(registry):
-    with pytest.raises(UnknownNameError, match=r"no kind 'poolers' \(did you mean 'pooler'\?\); there are: task, arch"):
+    with pytest.raises(
+        UnknownNameError, match=r"Unknown kind 'poolers' \(did you mean 'pooler'\?\)\. Available: task, arch"
+    ):
         registry.catalog("poolers")
 
 
 def test_only_records_are_registered(registry):
-    with pytest.raises(TypeError, match="'MEAN' is no record; there are: TaskSpec, ArchitectureSpec"):
+    with pytest.raises(TypeError, match="'MEAN' is not a record; expected one of TaskSpec, ArchitectureSpec"):
         registry.register("MEAN", POOLERS)
-    with pytest.raises(TypeError, match="is no record"):
+    with pytest.raises(TypeError, match="is not a record"):
         registry.register(Spec(name="MEAN", target="none:Nothing"), POOLERS)
 
 
@@ -108,7 +110,7 @@ def test_two_installed_plugins_with_one_name_are_an_error_at_use_alone(registry)
     registry.register(pooler("X"), THIRD)
     registry.register(pooler("X"), FOURTH)
     registry.register(pooler("Y"), FOURTH)
-    message = r"^pooler 'X' is ambiguous; say which: third/X, fourth/X$"
+    message = r"^pooler 'X' is ambiguous\. Available: third/X, fourth/X$"
     with pytest.raises(UnknownNameError, match=message):
         registry.poolers.get("X")
     with pytest.raises(UnknownNameError, match=message):
@@ -161,14 +163,14 @@ def test_unknown_name_says_what_there_is_what_is_close_and_how_to_bring_it(regis
     with pytest.raises(UnknownNameError) as caught:
         registry.poolers.get("maen")
     assert str(caught.value) == (
-        "there is no pooler 'maen' (did you mean 'MEAN'?); there are: CLS, MEAN. A plugin brings it by the hook "
-        'register_poolers, a program by millpond.register(PoolerSpec(name="maen", ...))'
+        "Unknown pooler 'maen' (did you mean 'MEAN'?). Available: CLS, MEAN. A plugin can provide it with the hook "
+        'register_poolers, a program with millpond.register(PoolerSpec(name="maen", ...))'
     )
 
 
 def test_unknown_name_in_an_empty_catalog(registry):
     with pytest.raises(
-        UnknownNameError, match=r"no IO processor 'x'; there are: none\. .* hook register_io_processors"
+        UnknownNameError, match=r"Unknown IO processor 'x'\. Available: none\. .* hook register_io_processors"
     ):
         registry.io_processors.get("x")
 
@@ -176,7 +178,7 @@ def test_unknown_name_in_an_empty_catalog(registry):
 def test_unknown_qualified_name_says_what_that_plugin_brings(registry):
     registry.register(pooler("MEAN"), POOLERS)
     registry.register(pooler("OTHER"), THIRD)
-    with pytest.raises(UnknownNameError, match=r"^plugin 'third' brings no pooler 'MEAN'; it brings: OTHER\. "):
+    with pytest.raises(UnknownNameError, match=r"^Unknown pooler 'MEAN' of plugin 'third'\. Available: OTHER\. "):
         registry.poolers.get("third/MEAN")
 
 
@@ -251,8 +253,8 @@ def test_an_object_as_target_is_given_back_as_it_is(registry):
         ("millpond.plugin.specs:NoSuchThing", AttributeError, "has no attribute 'NoSuchThing'"),
         ("exits_at_import:X", SystemExit, "SystemExit: 3"),
         ("breaks_at_import:X", ZeroDivisionError, "division by zero"),
-        ("millpond.plugin.specs", ValueError, 'a target is spelled "package.module:attribute"'),
-        (":X", ValueError, 'a target is spelled "package.module:attribute"'),
+        ("millpond.plugin.specs", ValueError, 'a target has the form "package.module:attribute"'),
+        (":X", ValueError, 'a target has the form "package.module:attribute"'),
     ],
 )
 def test_a_target_that_does_not_import_names_all_there_is_to_know(registry, write_module, target, cause, words):

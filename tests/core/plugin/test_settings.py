@@ -26,7 +26,9 @@ def test_disabling_what_is_not_there_is_told(install_plugin, caplog, brings):
     install_plugin(brings("X"), "third")
     PluginManager(ranks=("installed",), disabled=("thrid",))
     (message,) = caplog.messages
-    assert re.fullmatch(r"plugin 'thrid' is to be left out, but there is none; there are: .*poolers.*third", message)
+    assert re.fullmatch(
+        r"MILLPOND_DISABLE_PLUGINS names an unknown plugin 'thrid'\. Installed: .*poolers.*third", message
+    )
 
 
 @pytest.mark.parametrize("value", ["", "0", " 0 "])

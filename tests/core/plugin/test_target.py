@@ -31,15 +31,23 @@ def test_an_import_string_is_imported_once_and_an_object_is_itself():
     [
         ("no_such_module_at_all:X", "raised ModuleNotFoundError: No module named 'no_such_module_at_all'"),
         ("collections:NoSuch", "raised AttributeError: module 'collections' has no attribute 'NoSuch'"),
-        ("collections", 'raised ValueError: a target is spelled "package.module:attribute"'),
+        ("collections", 'raised ValueError: a target has the form "package.module:attribute"'),
         (None, "is None; expected a class or a function"),
     ],
 )
 def test_a_target_that_does_not_load_names_plugin_kind_and_name(target, fault):
-    message = f"pooler 'ODD' of plugin acme does not load: its target {target!r} {fault}"
+    message = f"pooler 'ODD' of plugin acme cannot be loaded: its target {target!r} {fault}"
     with pytest.raises(UnknownNameError, match=re.escape(message)) as caught:
         pooler(target).load()
     assert "MILLPOND_DISABLE_PLUGINS=acme" in str(caught.value)
+
+
+def test_the_hint_for_a_runtime_record_does_not_name_a_variable_that_has_no_effect():
+    runtime = Origin(plugin="runtime", rank="runtime")
+    entry = Catalog(PoolerSpec).add(PoolerSpec(name="ODD", target="no_such_module:X", tasks=("embed",)), runtime)
+    with pytest.raises(UnknownNameError, match=r"Fix the call of register\(\)") as caught:
+        entry.load()
+    assert "MILLPOND_DISABLE_PLUGINS" not in str(caught.value)
 
 
 def test_any_field_of_a_record_is_loaded_with_its_name_in_the_error():

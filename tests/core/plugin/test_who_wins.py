@@ -28,6 +28,6 @@ def test_two_installed_plugins_with_one_name_harm_only_who_uses_it(install_plugi
     manager = installed_only()
     assert manager.failures == []
     assert manager.registry.poolers.names() == ("ONE", "TWO", "X")
-    with pytest.raises(UnknownNameError, match=r"^pooler 'X' is ambiguous; say which: third/X, fourth/X$"):
+    with pytest.raises(UnknownNameError, match=r"^pooler 'X' is ambiguous\. Available: third/X, fourth/X$"):
         manager.registry.poolers.get("X")
     assert manager.registry.poolers.get("fourth/X").origin.plugin == "fourth"

@@ -225,7 +225,7 @@ def test_a_target_that_does_not_import_is_told_and_named(install_plugin):
     install_plugin(plugin("", broken="'no_such_module_of_ours:app'"), "third", version="2.0")
     done = invoke("broken")
     assert (done.exit_code, done.stdout) == (1, "")
-    assert done.stderr.startswith("error: command 'broken' of plugin third (millpond-third 2.0) does not load")
+    assert done.stderr.startswith("error: command 'broken' of plugin third (millpond-third 2.0) cannot be loaded")
     assert "no_such_module_of_ours" in done.stderr
 
 
@@ -250,7 +250,7 @@ def test_a_command_of_two_plugins_is_ambiguous(install_plugin):
     install_plugin(one_command("print('two')"), "two")
     done = invoke("hello")
     assert done.exit_code == 1
-    assert done.stderr == "error: command 'hello' is ambiguous; say which: one/hello, two/hello\n"
+    assert done.stderr == "error: command 'hello' is ambiguous. Available: one/hello, two/hello\n"
     assert "ambiguous: use one/hello or two/hello" in invoke("--help").stdout
     assert invoke("two/hello").stdout == "two\n"
 

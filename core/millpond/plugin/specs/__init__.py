@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from millpond.compat.renamed import renamed_contents
 from millpond.plugin.specs.architecture import (
     ArchitectureSpec,
     CheckpointLayout,
@@ -28,7 +29,7 @@ from millpond.plugin.specs.task import TaskSpec
 from millpond.types.rerank_template import RerankTemplate
 
 __all__ = [
-    "KINDS",
+    "RECORD_TYPES",
     "ActivationSpec",
     "ArchitectureSpec",
     "CheckpointFormatSpec",
@@ -52,7 +53,7 @@ __all__ = [
     "TextInput",
 ]
 
-KINDS: Mapping[str, type[Spec]] = MappingProxyType(
+RECORD_TYPES: Mapping[str, type[Spec]] = MappingProxyType(
     {
         spec.kind: spec
         for spec in (
@@ -76,9 +77,9 @@ KINDS: Mapping[str, type[Spec]] = MappingProxyType(
 
 
 def __getattr__(name: str) -> Any:
-    """Return the former record of published models, with a DeprecationWarning."""
+    """Return a former name, with a DeprecationWarning."""
     if name != "PublishedModel":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return renamed_contents(__name__, {"KINDS": "RECORD_TYPES"})(name)
     import warnings  # noqa: PLC0415  only the former name needs it
 
     from millpond.compat.flat_architecture import PublishedModel  # noqa: PLC0415  as above

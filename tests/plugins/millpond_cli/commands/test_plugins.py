@@ -208,7 +208,7 @@ def test_kernels_are_judged(install_plugin):
     ]
     assert found["warp.gpu"]["reason"] == "runs on cuda, not on cpu"
     assert found["warp.half"]["reason"] == "computes in bfloat16, not in float32"
-    assert found["warp.absent"]["reason"] == "builtins:bool says it cannot run here"
+    assert found["warp.absent"]["reason"] == "cannot run here (builtins:bool returned False)"
     assert found["attention.reference"]["plugin"] == "kernels"
     assert kernels("--dtype", "bfloat16")["warp.half"]["chosen"] is True
     lines = [line.split() for line in plugins("kernels").stdout.splitlines()]
