@@ -1,4 +1,4 @@
-"""A server that a test talks to over HTTP: a process of its own, on 127.0.0.1, ended by its pid."""
+"""Servers for tests over HTTP: in a separate process, in a thread, or the application without a server."""
 
 import asyncio
 import os
@@ -25,7 +25,7 @@ LISTENS = re.compile(r"listens on ((?:https?|unix):\S+)")
 
 @dataclass(frozen=True)
 class Running:
-    """A server that runs, and the lines that it writes."""
+    """A running server, and the lines of its output."""
 
     process: subprocess.Popen
     address: str
@@ -43,7 +43,7 @@ def serve_process(*arguments, env=None, port=("--port", "0")):
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **(env or {})}
     )
     lines, listens = [], threading.Event()
-    # Somebody must read what it writes, one line a request: a full pipe would hold it up.
+    # Its output, one line per request, must be read: a full pipe would block it.
     reader = threading.Thread(target=_read, args=(process, lines, listens), daemon=True)
     reader.start()
     try:
@@ -69,10 +69,10 @@ def _read(process, lines, listens):
 
 def _address(lines, listens):
     listens.wait(PATIENCE)
-    found = next(filter(None, map(LISTENS.search, list(lines))), None)
-    if found is None:
+    match = next(filter(None, map(LISTENS.search, list(lines))), None)
+    if match is None:
         pytest.fail(f"the server did not start:\n{''.join(lines)}")
-    return found.group(1)
+    return match.group(1)
 
 
 @pytest.fixture(scope="session")
@@ -93,7 +93,7 @@ def http(minilm_server):
 
 
 class Raw:
-    """HTTP by hand on one connection: so many of a comfortable client's would take the machine from the server."""
+    """A minimal HTTP client on one connection, which leaves more of the machine to the server than httpx."""
 
     def __init__(self, reader, writer):
         self.reader, self.writer = reader, writer
@@ -105,7 +105,7 @@ class Raw:
         return cls(*await asyncio.open_connection(host, int(port)))
 
     async def post(self, path, body):
-        """Status, headers and body of the answer to a body."""
+        """Post a body; return the status, headers and body of the response."""
         self.writer.write(self.head(path, body) + body)
         async with asyncio.timeout(PATIENCE):
             lines = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
@@ -117,8 +117,8 @@ class Raw:
 
     @staticmethod
     def head(path, body):
-        said = f"host: localhost\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
-        return f"POST {path} HTTP/1.1\r\n{said}".encode()
+        headers = f"host: localhost\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+        return f"POST {path} HTTP/1.1\r\n{headers}".encode()
 
     def close(self):
         self.writer.close()
@@ -135,11 +135,11 @@ def raw():
 
 @contextmanager
 def posting(folders, options=None):
-    """Post bodies to an application that serves models, by name and folder; get a path where there is no body.
+    """Post bodies to an application that serves models; requests without a body are GET requests.
 
     Args:
         folders: The folder of each model by its name.
-        options: What ``AsyncLLM`` is told beside it, by the model's name.
+        options: Other arguments of ``AsyncLLM``, by the model's name.
     """
     from millpond.plugin.manager import PluginManager
     from millpond_server.runtime.models import Models, ServedModel
@@ -170,13 +170,13 @@ class Application:
     client: httpx2.AsyncClient
 
     def __call__(self, path, status=200, **body):
-        """The answer to a body, or to no body."""
+        """Return the response to a body, or to a GET request without one."""
         answer = self.runner.run(self.client.post(path, json=body) if body else self.client.get(path))
         assert answer.status_code == status, answer.text
         return answer.json()
 
     def together(self, path, *bodies):
-        """The answers to bodies that come all at once."""
+        """Return the responses to bodies that are posted at the same time."""
         return self.runner.run(self._gathered(path, bodies))
 
     async def _gathered(self, path, bodies):
@@ -201,7 +201,7 @@ def post(folders):
 
 
 class WatchedBert(BertModel):
-    """BertModel, except that each forward is announced first, with the token ids of its sequences."""
+    """BertModel that calls a function before each forward pass, with the token ids of its sequences."""
 
     on_forward = staticmethod(lambda _: None)
 
@@ -211,7 +211,7 @@ class WatchedBert(BertModel):
 
 
 class Gate:
-    """Called at each forward: notes who comes, and lets nobody pass until the test says so."""
+    """Called at each forward pass: records it, and blocks it until the test opens the gate."""
 
     def __init__(self):
         self.came = threading.Semaphore(0)

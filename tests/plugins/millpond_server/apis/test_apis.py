@@ -1,4 +1,4 @@
-"""The routes of vLLM and Cohere over HTTP, on an embedding model: the numbers of ``LLM``, and what they refuse."""
+"""The routes of vLLM and Cohere over HTTP with an embedding model: the same numbers as ``LLM``, and errors."""
 
 import base64
 
@@ -34,15 +34,17 @@ def test_cohere_gives_all_kinds_of_vectors_at_once(http, vectors):
     body = http.post(
         "/v2/embed", json={"texts": TEXTS, "input_type": "search_document", "embedding_types": kinds}
     ).json()
-    found = body["embeddings"]
-    assert list(found) == kinds
-    np.testing.assert_allclose(found["float"], vectors, atol=1e-6)
-    np.testing.assert_allclose([np.frombuffer(base64.b64decode(b), "<f4") for b in found["base64"]], vectors, atol=1e-6)
-    np.testing.assert_allclose(np.array(found["int8"]) / 127, vectors, atol=0.5 / 127 + 1e-6)
-    assert (np.array(found["uint8"]) - 127 == np.array(found["int8"])).all()
+    embeddings = body["embeddings"]
+    assert list(embeddings) == kinds
+    np.testing.assert_allclose(embeddings["float"], vectors, atol=1e-6)
+    np.testing.assert_allclose(
+        [np.frombuffer(base64.b64decode(b), "<f4") for b in embeddings["base64"]], vectors, atol=1e-6
+    )
+    np.testing.assert_allclose(np.array(embeddings["int8"]) / 127, vectors, atol=0.5 / 127 + 1e-6)
+    assert (np.array(embeddings["uint8"]) - 127 == np.array(embeddings["int8"])).all()
     bits = (vectors >= 0).reshape(3, -1, 8) @ (1 << np.arange(7, -1, -1))
-    assert (np.array(found["ubinary"]) == bits).all()
-    assert (np.array(found["binary"]) == bits - 128).all()
+    assert (np.array(embeddings["ubinary"]) == bits).all()
+    assert (np.array(embeddings["binary"]) == bits - 128).all()
     assert (body["response_type"], body["texts"]) == ("embeddings_by_type", TEXTS)
     assert body["meta"]["billed_units"]["input_tokens"] == body["meta"]["tokens"]["input_tokens"] > 0
 
@@ -90,8 +92,8 @@ def test_cohere_is_refused_what_does_not_fit(http, body, message):
 
 def test_cohere_reads_parts_of_text(http, vectors):
     inputs = [{"content": [{"type": "text", "text": text}]} for text in TEXTS]
-    found = http.post("/v2/embed", json={"inputs": inputs}).json()["embeddings"]["float"]
-    np.testing.assert_allclose(found, vectors, atol=1e-6)
+    embeddings = http.post("/v2/embed", json={"inputs": inputs}).json()["embeddings"]["float"]
+    np.testing.assert_allclose(embeddings, vectors, atol=1e-6)
 
 
 # --- scores -----------------------------------------------------------------------------------------------------------
@@ -135,8 +137,8 @@ def test_documents_come_best_first_with_their_places(http, vectors, path):
     places = [result["index"] for result in body["results"]]
     assert places == [2, 1, 0, 3]  # equals in the order they came
     texts = [TEXTS[1], TEXTS[2], TEXTS[0], TEXTS[1]]
-    assert [result["document"]["text"] for result in body["results"]] == [texts[place] for place in places]
-    scores = [float(vectors[0] @ vectors[TEXTS.index(texts[place])]) for place in places]
+    assert [result["document"]["text"] for result in body["results"]] == [texts[index] for index in places]
+    scores = [float(vectors[0] @ vectors[TEXTS.index(texts[index])]) for index in places]
     np.testing.assert_allclose([result["relevance_score"] for result in body["results"]], scores, atol=1e-5)
     fewer = http.post(path, json={"query": TEXTS[0], "documents": documents, "top_n": 2, "return_documents": False})
     assert [list(result) for result in fewer.json()["results"]] == [["index", "relevance_score"]] * 2

@@ -1,4 +1,4 @@
-"""The routes of classifiers and cross-encoders: the numbers of ``LLM`` in the shapes of vLLM, Infinity and TEI."""
+"""Routes of classifiers and cross-encoders: the same numbers as ``LLM`` in the formats of vLLM, Infinity and TEI."""
 
 import numpy as np
 import pytest
@@ -14,10 +14,10 @@ CLASSES = 3
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     """A classifier and a cross-encoder."""
-    place = tmp_path_factory.mktemp("classes")
+    root = tmp_path_factory.mktemp("classes")
     return {
-        "classifier": str(tiny("BertForSequenceClassification", place / "classifier", num_labels=CLASSES)),
-        "reranker": str(tiny("BertForSequenceClassification", place / "reranker", num_labels=1)),
+        "classifier": str(tiny("BertForSequenceClassification", root / "classifier", num_labels=CLASSES)),
+        "reranker": str(tiny("BertForSequenceClassification", root / "reranker", num_labels=1)),
     }
 
 
@@ -48,13 +48,13 @@ def scores(folders):
 
 def ordered(row, labels):
     """Classes by their names, most probable first."""
-    return [{"label": labels[place], "score": pytest.approx(row[place], abs=1e-6)} for place in np.argsort(-row)]
+    return [{"label": labels[index], "score": pytest.approx(row[index], abs=1e-6)} for index in np.argsort(-row)]
 
 
 def test_vllm_has_probabilities_in_their_order(post, probabilities, logits, labels):
     body = post("/classify", input=TEXTS, model="classifier")
     np.testing.assert_allclose([item["probs"] for item in body["data"]], probabilities, atol=1e-6)
-    assert [item["label"] for item in body["data"]] == [labels[place] for place in probabilities.argmax(1)]
+    assert [item["label"] for item in body["data"]] == [labels[index] for index in probabilities.argmax(1)]
     assert {item["num_classes"] for item in body["data"]} == {CLASSES}
     assert (body["model"], body["usage"]["total_tokens"] > 0) == ("classifier", True)
     raw = post("/classify", input=TEXTS, use_activation=False)
@@ -81,19 +81,19 @@ def test_tei_has_one_list_for_a_text_and_lists_for_many(post, probabilities, lab
 
 
 def test_tei_predicts_pairs(post, scores):
-    found = post("/predict", inputs=[[QUERY, text] for text in TEXTS], model="reranker")
-    np.testing.assert_allclose([row[0]["score"] for row in found], scores, atol=1e-6)
+    results = post("/predict", inputs=[[QUERY, text] for text in TEXTS], model="reranker")
+    np.testing.assert_allclose([row[0]["score"] for row in results], scores, atol=1e-6)
 
 
 def test_tei_predicts_the_classes_of_pairs(post, folders, labels):
     with LLM(folders["classifier"]) as llm:
         pairs = [{"text": QUERY, "text_pair": text} for text in TEXTS]
         expected = [output.outputs.array for output in llm.classify(pairs, use_tqdm=False)]
-    found = post("/predict", inputs=[[QUERY, text] for text in TEXTS], model="classifier")
-    for one, probabilities in zip(found, expected, strict=True):
-        assert [item["label"] for item in one] == [labels[place] for place in np.argsort(-probabilities)]
+    results = post("/predict", inputs=[[QUERY, text] for text in TEXTS], model="classifier")
+    for one, probabilities in zip(results, expected, strict=True):
+        assert [item["label"] for item in one] == [labels[index] for index in np.argsort(-probabilities)]
         assert [item["score"] for item in one] == pytest.approx(sorted(probabilities, reverse=True), abs=1e-6)
-    assert post("/predict", inputs=[[QUERY, TEXTS[0]]], model="classifier") == found[:1]
+    assert post("/predict", inputs=[[QUERY, TEXTS[0]]], model="classifier") == results[:1]
     raw = post("/predict", inputs=[[QUERY, TEXTS[0]]], model="classifier", raw_scores=True)[0]
     assert {item["label"] for item in raw} == set(labels)
     assert sum(item["score"] for item in raw) != pytest.approx(1, abs=1e-3)
@@ -106,8 +106,8 @@ def test_pairs_of_texts_are_classified_among_single_ones(post, folders, path):
     with LLM(folders["classifier"]) as llm:
         expected = [output.outputs.array for output in llm.classify([pair, TEXTS[1]], use_tqdm=False)]
 
-    def found(given):
-        rows = post(path, input=given, model="classifier")["data"]
+    def found(inputs):
+        rows = post(path, input=inputs, model="classifier")["data"]
         return [row["probs"] if isinstance(row, dict) else row for row in rows]
 
     def same(row, wanted):
@@ -115,15 +115,15 @@ def test_pairs_of_texts_are_classified_among_single_ones(post, folders, path):
             row, wanted = [one["score"] for one in row], sorted(wanted, reverse=True)
         np.testing.assert_allclose(row, wanted, atol=1e-6)
 
-    for given in ([pair, TEXTS[1]], [[QUERY, TEXTS[0]], TEXTS[1]]):
-        for row, wanted in zip(found(given), expected, strict=True):
+    for inputs in ([pair, TEXTS[1]], [[QUERY, TEXTS[0]], TEXTS[1]]):
+        for row, wanted in zip(found(inputs), expected, strict=True):
             same(row, wanted)
     same(found(pair)[0], expected[0])
     assert len(found([QUERY, TEXTS[0]])) == 2  # a list of texts is texts
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("inputs", "message"),
     [
         ({"text": "a", "text_pair": 3}, "text and text_pair must be str; got str and int"),
         ([["a", "b", "c"]], "a pair of texts is"),
@@ -131,8 +131,8 @@ def test_pairs_of_texts_are_classified_among_single_ones(post, folders, path):
     ],
     ids=repr,
 )
-def test_what_is_no_pair_is_refused(post, given, message):
-    assert message in post("/classify", 400, input=given, model="classifier")["error"]["message"]
+def test_what_is_no_pair_is_refused(post, inputs, message):
+    assert message in post("/classify", 400, input=inputs, model="classifier")["error"]["message"]
 
 
 def test_pairs_cannot_do_without_special_tokens(post):
@@ -142,21 +142,21 @@ def test_pairs_cannot_do_without_special_tokens(post):
 
 def test_tei_tells_what_the_model_is(post, labels):
     kind = post("/info")["model_type"]["classifier"]
-    assert kind["id2label"] == {str(place): label for place, label in enumerate(labels)}
-    assert kind["label2id"] == {label: place for place, label in enumerate(labels)}
+    assert kind["id2label"] == {str(index): label for index, label in enumerate(labels)}
+    assert kind["label2id"] == {label: index for index, label in enumerate(labels)}
 
 
 def test_a_cross_encoder_ranks_in_every_dialect(post, scores):
     best = np.argsort(-scores).tolist()
-    found = post("/rerank", query=QUERY, documents=TEXTS, model="reranker")["results"]
-    assert [one["index"] for one in found] == best
-    np.testing.assert_allclose([one["relevance_score"] for one in found], scores[best], atol=1e-6)
-    found = post("/infinity/rerank", query=QUERY, documents=TEXTS, model="reranker", return_documents=True)["results"]
-    assert [(one["index"], one["document"]) for one in found] == [(place, TEXTS[place]) for place in best]
-    found = post("/tei/rerank", query=QUERY, texts=TEXTS, model="reranker")
-    assert [one["index"] for one in found] == best
-    found = post("/score", text_1=QUERY, text_2=TEXTS, model="reranker")["data"]
-    np.testing.assert_allclose([one["score"] for one in found], scores, atol=1e-6)
+    results = post("/rerank", query=QUERY, documents=TEXTS, model="reranker")["results"]
+    assert [one["index"] for one in results] == best
+    np.testing.assert_allclose([one["relevance_score"] for one in results], scores[best], atol=1e-6)
+    results = post("/infinity/rerank", query=QUERY, documents=TEXTS, model="reranker", return_documents=True)["results"]
+    assert [(one["index"], one["document"]) for one in results] == [(index, TEXTS[index]) for index in best]
+    results = post("/tei/rerank", query=QUERY, texts=TEXTS, model="reranker")
+    assert [one["index"] for one in results] == best
+    results = post("/score", text_1=QUERY, text_2=TEXTS, model="reranker")["data"]
+    np.testing.assert_allclose([one["score"] for one in results], scores, atol=1e-6)
 
 
 def test_what_a_model_does_not_serve_is_refused(post):

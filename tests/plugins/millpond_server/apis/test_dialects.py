@@ -1,4 +1,4 @@
-"""The routes of text-embeddings-inference, Infinity and Jina over HTTP: their shapes, the numbers of ``LLM``."""
+"""Routes of text-embeddings-inference, Infinity and Jina over HTTP: formats, and the same numbers as ``LLM``."""
 
 import base64
 
@@ -31,10 +31,10 @@ def test_tei_gives_bare_lists(http, vectors, path):
 
 
 def test_tei_gives_hidden_states_of_tokens(http, offline):
-    (found,) = http.post("/embed_all", json={"inputs": TEXTS[0]}).json()
+    (hidden_states,) = http.post("/embed_all", json={"inputs": TEXTS[0]}).json()
     (output,) = offline.encode(TEXTS[0], pooling_task="token_embed", use_tqdm=False)
-    lengths = np.linalg.norm(found, axis=1, keepdims=True)
-    np.testing.assert_allclose(np.array(found) / lengths, output.outputs.array, atol=1e-5)
+    lengths = np.linalg.norm(hidden_states, axis=1, keepdims=True)
+    np.testing.assert_allclose(np.array(hidden_states) / lengths, output.outputs.array, atol=1e-5)
     assert (np.abs(lengths - 1) > 0.01).all()
 
 
@@ -61,8 +61,8 @@ def test_tei_compares_sentences_and_knows_tokens(http, vectors):
         (102, "[SEP]", True, None, None),
     ]
     assert http.post("/decode", json={"ids": [[101, 7632, 102], [2045]]}).json() == ["hi", "there"]
-    told = http.get("/info").json()
-    assert (told["model_id"], told["max_input_length"], told["model_type"]) == (
+    info = http.get("/info").json()
+    assert (info["model_id"], info["max_input_length"], info["model_type"]) == (
         "all-MiniLM-L6-v2",
         256,
         {"embedding": {"pooling": "mean"}},

@@ -1,4 +1,4 @@
-"""How large images are read, over HTTP: requests make them smaller, the operator says how large they may be."""
+"""Options of images over HTTP: requests can make images smaller, up to the limits of the server."""
 
 import numpy as np
 import pytest
@@ -36,14 +36,14 @@ def test_requests_make_images_smaller_and_no_larger(serving, tmp_path):
             return answer.json()
 
         for expected, body in ((large, {}), (small, {"mm_processor_kwargs": asked})):
-            (found,) = posted("/v1/embeddings", 200, **body)["data"]
-            assert np.abs(np.array(found["embedding"]) - expected).max() < 1e-5
-            (found,) = posted("/pooling", 200, task="embed", **body)["data"]
-            assert np.abs(np.array(found["data"]) - expected).max() < 1e-5
-        told = posted("/tokenize", 200, add_generation_prompt=False, mm_processor_kwargs=asked)
-        assert told["tokens"] == tokens
+            (item,) = posted("/v1/embeddings", 200, **body)["data"]
+            assert np.abs(np.array(item["embedding"]) - expected).max() < 1e-5
+            (item,) = posted("/pooling", 200, task="embed", **body)["data"]
+            assert np.abs(np.array(item["data"]) - expected).max() < 1e-5
+        tokenized = posted("/tokenize", 200, add_generation_prompt=False, mm_processor_kwargs=asked)
+        assert tokenized["tokens"] == tokens
 
-        for given, said in (
+        for options, message in (
             ({"max_pixels": 20 * TOKEN + 1}, "max_pixels may be 15680 at most, got 15681"),
             ({"size": {"longest_edge": 10**7}}, "max_pixels may be 15680 at most"),
             ({"images_kwargs": {"min_pixels": TOKEN + 1}}, "min_pixels may be 784 at most"),
@@ -51,8 +51,8 @@ def test_requests_make_images_smaller_and_no_larger(serving, tmp_path):
             ({"max_pixels": "/etc/passwd"}, "must be a whole number"),
             ({"max_pixels": -1}, "must be a whole number"),
         ):
-            error = posted("/v1/embeddings", 400, mm_processor_kwargs=given)["error"]
-            assert said in error["message"]
+            error = posted("/v1/embeddings", 400, mm_processor_kwargs=options)["error"]
+            assert message in error["message"]
             assert error["param"] == "mm_processor_kwargs"
         posted("/v1/embeddings", 400, mm_processor_kwargs=[1])
         assert "At most 2 image(s)" in posted("/v1/embeddings", 400, images=3)["error"]["message"]

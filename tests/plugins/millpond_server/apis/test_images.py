@@ -1,4 +1,4 @@
-"""Images over HTTP on a tiny CLIP: the numbers of ``LLM`` on every route that takes them, and what is refused."""
+"""Images over HTTP with a tiny CLIP: the same numbers as ``LLM`` on all routes that accept them, and errors."""
 
 import numpy as np
 import pytest
@@ -52,7 +52,7 @@ def http(server):
 
 @pytest.fixture(scope="module")
 def vectors(offline):
-    """Of the text, of the image, and of both."""
+    """The vectors of the text, the image, and both."""
     both = {"prompt": "water", "multi_modal_data": {"image": PICTURE}}
     params = PoolingParams(extra_kwargs={"mixed_modality": "mean"})
     outputs = offline.embed(["water", {"multi_modal_data": {"image": PICTURE}}, both], pooling_params=params)
@@ -64,8 +64,8 @@ def refused(answer, status=400):
     return answer.json()["error"]["message"]
 
 
-def close(found, expected):
-    np.testing.assert_allclose(np.array(found), np.array(expected), atol=1e-6)
+def close(actual, expected):
+    np.testing.assert_allclose(np.array(actual), np.array(expected), atol=1e-6)
 
 
 def message(*parts):
@@ -73,9 +73,9 @@ def message(*parts):
 
 
 def test_messages_of_openai(http, vectors):
-    for messages, place in ((message(IMAGE), 1), (message(TEXT), 0)):
+    for messages, index in ((message(IMAGE), 1), (message(TEXT), 0)):
         body = http.post("/v1/embeddings", json={"messages": messages}).json()
-        close(body["data"][0]["embedding"], vectors[place])
+        close(body["data"][0]["embedding"], vectors[index])
     assert body["usage"]["prompt_tokens"] == 3
     several = http.post("/v1/embeddings", json={"messages": [message(TEXT), message(IMAGE)]}).json()
     close([item["embedding"] for item in several["data"]], vectors[:2])
@@ -141,7 +141,7 @@ def test_files_are_read_below_the_folder_that_is_allowed(http, allowed, vectors)
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "expected"),
     [
         ("http://169.254.169.254/latest/meta-data/", "may not be fetched from the host '169.254.169.254'"),
         ("https://example.org/a.png", "may not be fetched from the host 'example.org'"),
@@ -155,15 +155,15 @@ def test_files_are_read_below_the_folder_that_is_allowed(http, allowed, vectors)
         ("data:text/html;base64,AAAA", "must begin with data:image"),
     ],
 )
-def test_nothing_else_is_read_or_fetched(http, url, said):
+def test_nothing_else_is_read_or_fetched(http, url, expected):
     for path, body in (
         ("/v2/embed", {"images": [url]}),
         ("/v1/embeddings", {"input": [{"image": url}]}),
         ("/v1/embeddings", {"messages": message({"type": "image_url", "image_url": {"url": url}})}),
     ):
         if "messages" in body and url.startswith("/"):
-            said = "must begin with data:image"
-        assert said in refused(http.post(path, json=body))
+            expected = "must begin with data:image"
+        assert expected in refused(http.post(path, json=body))
 
 
 def test_too_many_images_are_refused_before_any_is_read(http):
@@ -194,5 +194,5 @@ def test_a_part_that_holds_no_url_is_refused(http, held):
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L", "1", "I;16"])
 def test_odd_images_are_served(http, size, mode):
     url = url_of(Image.new(mode, size))
-    found = http.post("/v2/embed", json={"images": [url]}).json()["embeddings"]["float"]
-    assert np.isfinite(found).all()
+    embeddings = http.post("/v2/embed", json={"images": [url]}).json()["embeddings"]["float"]
+    assert np.isfinite(embeddings).all()

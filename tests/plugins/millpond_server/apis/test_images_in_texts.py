@@ -1,4 +1,4 @@
-"""Texts with images over HTTP: the numbers of ``LLM`` for messages, by their roles, and Cohere's purposes."""
+"""Texts with images over HTTP: the same numbers as ``LLM`` for messages by their roles, and Cohere's input types."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""ColBERT and bge-m3 over HTTP: each side as the checkpoint reads it, and the plugins of vLLM's form."""
+"""ColBERT and bge-m3 over HTTP: queries and documents, and plugins in vLLM's format."""
 
 import json
 import threading
@@ -18,8 +18,8 @@ MATCHED = "_matches"  # compares all tokens of two texts
 
 def colbert(folder):
     tiny("BertModel", folder, prefix="bert.")
-    said = json.loads((folder / "config.json").read_text())
-    write_config(folder, said | {"architectures": ["HF_ColBERT"], "dim": DIM})
+    config = json.loads((folder / "config.json").read_text())
+    write_config(folder, config | {"architectures": ["HF_ColBERT"], "dim": DIM})
     projection = random_tensors({"linear.weight": (DIM, 32)}, seed=3)
     write_weights(folder, load_file(folder / "model.safetensors") | projection)
     tokens = folder / "tokenizer.json"
@@ -30,8 +30,8 @@ def colbert(folder):
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    place = tmp_path_factory.mktemp("late")
-    return {"colbert": str(colbert(place / "colbert")), "m3": str(tiny_bge_m3(place / "m3"))}
+    root = tmp_path_factory.mktemp("late")
+    return {"colbert": str(colbert(root / "colbert")), "m3": str(tiny_bge_m3(root / "m3"))}
 
 
 PLUGINS = {"colbert": "colbert_query_plugin", "m3": "bge_m3_sparse_plugin"}
@@ -55,7 +55,7 @@ def vectors(llm, texts, **options):
 
 
 @pytest.mark.parametrize(
-    ("said", "side"),
+    ("fields", "side"),
     [
         ({"input_type": "query"}, "query"),
         ({"input_type": "search_query"}, "query"),
@@ -66,11 +66,11 @@ def vectors(llm, texts, **options):
     ],
     ids=str,
 )
-def test_pooling_reads_the_side_that_is_said(post, offline, said, side):
-    body = post("/pooling", model="colbert", input=DOCUMENTS, **said)
+def test_pooling_reads_the_side_that_is_said(post, offline, fields, side):
+    body = post("/pooling", model="colbert", input=DOCUMENTS, **fields)
     for item, expected in zip(body["data"], vectors(offline["colbert"], DOCUMENTS, input_type=side), strict=True):
         np.testing.assert_allclose(item["data"], expected, atol=1e-6)
-    body = post("/v1/represent", model="colbert", input=DOCUMENTS, representations=[{"task": "token_embed"}], **said)
+    body = post("/v1/represent", model="colbert", input=DOCUMENTS, representations=[{"task": "token_embed"}], **fields)
     for item, other in zip(vectors(offline["colbert"], DOCUMENTS, input_type=side), body["data"], strict=True):
         np.testing.assert_allclose(other["representations"][0]["embeddings"]["float"], item, atol=1e-6)
 
@@ -94,16 +94,16 @@ def test_vectors_that_became_one_are_told_without_a_token(tmp_path, application)
     kinds = ["base.modules.transformer.Transformer", "base.modules.normalize.Normalize"]
     kinds.append("multi_vector_encoder.modules.token_pooling.HierarchicalTokenPooling")
     lines = [
-        {"idx": place, "name": str(place), "path": str(place) * bool(place), "type": f"sentence_transformers.{kind}"}
-        for place, kind in enumerate(kinds)
+        {"idx": index, "name": str(index), "path": str(index) * bool(index), "type": f"sentence_transformers.{kind}"}
+        for index, kind in enumerate(kinds)
     ]
     (folder / "modules.json").write_text(json.dumps(lines))
-    for place, said in (
+    for index, fields in (
         (1, {"module_input_name": "token_embeddings"}),
         (2, {"pool_factor": 2, "num_protected_tokens": 0}),
     ):
-        (folder / str(place)).mkdir()
-        (folder / str(place) / "config.json").write_text(json.dumps(said))
+        (folder / str(index)).mkdir()
+        (folder / str(index) / "config.json").write_text(json.dumps(fields))
     (folder / "config_sentence_transformers.json").write_text(json.dumps({"model_type": "MultiVectorEncoder"}))
     with application({"pooled": str(folder)}) as post:
         (item,) = post("/explain", query=QUERY, documents=DOCUMENTS[:1])["data"]
@@ -117,8 +117,8 @@ def test_vectors_that_became_one_are_told_without_a_token(tmp_path, application)
 def test_rerank_and_explain_agree_with_score(post, offline, model):
     scores = [output.outputs.score for output in offline[model].score(QUERY, DOCUMENTS, use_tqdm=False)]
     body = post("/rerank", model=model, query=QUERY, documents=DOCUMENTS)
-    found = {result["index"]: result["relevance_score"] for result in body["results"]}
-    assert [found[0], found[1]] == pytest.approx(scores, abs=1e-5)
+    scores_by_index = {result["index"]: result["relevance_score"] for result in body["results"]}
+    assert [scores_by_index[0], scores_by_index[1]] == pytest.approx(scores, abs=1e-5)
     items = post("/explain", model=model, query=QUERY, documents=DOCUMENTS)["data"]
     for item, document in zip(items, DOCUMENTS, strict=True):
         assert sum(match["similarity"] for match in item["matches"]) == pytest.approx(item["score"], abs=1e-4)
@@ -130,7 +130,7 @@ def test_rerank_and_explain_agree_with_score(post, offline, model):
         named = {match["document_index"]: match["document_token"] for match in item["matches"]}
         (output,) = offline[model].encode(document, pooling_task="token_embed", input_type=sides[1], use_tqdm=False)
         spelled = offline[model].get_tokenizer().convert_ids_to_tokens(output.prompt_token_ids)
-        assert all(spelled[place] == token for place, token in named.items())
+        assert all(spelled[index] == token for index, token in named.items())
         assert all(len(products) == len(query) for products in [item["matches"]])
     if model == "colbert":
         assert {match["query_token"] for match in items[0]["matches"]} >= {"[CLS]", "[unused0]", "[MASK]"}
@@ -167,7 +167,7 @@ def test_plugins_take_their_data(post, offline):
 
 
 def test_matches_are_found_beside_the_event_loop(post, monkeypatch):
-    """Of two texts of 8192 tokens they take a second, in which nobody else would be served."""
+    """Matches of two texts with 8192 tokens take a second, which would block the event loop."""
     from millpond_server.apis.millpond import explain
 
     threads, matched = [], getattr(explain, MATCHED)

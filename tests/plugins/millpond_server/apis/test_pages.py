@@ -1,4 +1,4 @@
-"""What the server tells of itself: OpenAPI 3.1 built from its routes, the page that draws it, and ``/invocations``."""
+"""The server's pages: OpenAPI 3.1 built from its routes, the page that renders it, and ``/invocations``."""
 
 import json
 import re
@@ -38,9 +38,9 @@ def test_every_route_is_described_once(described):
 
 def test_every_reference_leads_somewhere(described):
     schemas = described["components"]["schemas"]
-    found = set(references(described))
-    assert found
-    assert {reference.removeprefix("#/components/schemas/") for reference in found} <= set(schemas)
+    names = set(references(described))
+    assert names
+    assert {reference.removeprefix("#/components/schemas/") for reference in names} <= set(schemas)
 
 
 def test_fields_are_described_with_their_limits(described):
@@ -60,8 +60,8 @@ def test_the_page_needs_nothing_from_elsewhere(http):
 
 def test_invocations_find_the_route_of_a_body(http):
     vector = http.post("/v1/embeddings", json={"input": "tea"}).json()["data"][0]["embedding"]
-    found = http.post("/invocations", json={"input": "tea"}).json()["data"][0]["embedding"]
-    np.testing.assert_allclose(found, vector, atol=1e-6)
+    invoked = http.post("/invocations", json={"input": "tea"}).json()["data"][0]["embedding"]
+    np.testing.assert_allclose(invoked, vector, atol=1e-6)
     ranks = http.post("/invocations", json={"query": "tea", "documents": ["rain", "tea"]}).json()["results"]
     assert [rank["index"] for rank in ranks] == [1, 0]
     scores = http.post("/invocations", json={"text_1": "tea", "text_2": "tea"}).json()["data"]

@@ -1,4 +1,4 @@
-"""Every field that other servers define is read, changes nothing, or is refused by name."""
+"""All fields that other servers define are read, have no effect on the result, or are refused by name."""
 
 from importlib import import_module
 from pathlib import Path
@@ -86,13 +86,13 @@ def test_each_is_decided(route, field):
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    place = tmp_path_factory.mktemp("peers")
-    encoder = tiny("BertModel", place / "encoder")
+    root = tmp_path_factory.mktemp("peers")
+    encoder = tiny("BertModel", root / "encoder")
     write_sentence_transformers(encoder, pooling="mean", prompts={"query": "a cat "})
     return {
         "encoder": str(encoder),
-        "classifier": str(tiny("BertForSequenceClassification", place / "classifier", num_labels=3)),
-        "reranker": str(tiny("BertForSequenceClassification", place / "reranker", num_labels=1)),
+        "classifier": str(tiny("BertForSequenceClassification", root / "classifier", num_labels=3)),
+        "reranker": str(tiny("BertForSequenceClassification", root / "reranker", num_labels=1)),
     }
 
 
@@ -162,8 +162,8 @@ def test_late_chunking_reads_all_inputs_as_one_text(post, offline, path):
 
 def test_kinds_of_numbers_are_given_on_the_route_of_openai_too(post, offline):
     whole = arrays(offline.embed(TEXTS, use_tqdm=False))
-    found = vectors(post("/v1/embeddings", input=TEXTS, embedding_type="ubinary"))
-    np.testing.assert_array_equal(found, np.packbits(whole >= 0, axis=1))
+    packed = vectors(post("/v1/embeddings", input=TEXTS, embedding_type="ubinary"))
+    np.testing.assert_array_equal(packed, np.packbits(whole >= 0, axis=1))
     assert "embedding_type" in post("/v1/embeddings", 400, input=TEXTS, embedding_type="int4")["message"]
 
 
@@ -214,8 +214,8 @@ def test_raw_scores_are_raw_at_the_root_too(post, path):
     body = {"input": "a", "model": "classifier"} if path == "/classify" else {"query": "a", "documents": ["b"]}
     body = {"model": "reranker", **body}
 
-    def numbers(**said):
-        answer = post(path, **body, **said)
+    def numbers(**fields):
+        answer = post(path, **body, **fields)
         return answer["data"][0]["probs"] if path == "/classify" else [answer["results"][0]["relevance_score"]]
 
     raw = numbers(raw_scores=True)

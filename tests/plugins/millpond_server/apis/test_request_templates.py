@@ -1,4 +1,4 @@
-"""Chat templates that requests bring: refused, unless the operator takes them, and then rendered under limits."""
+"""Chat templates in requests: refused by default, rendered within limits if the server trusts them."""
 
 import concurrent.futures
 import time

@@ -1,8 +1,8 @@
-"""Each route keeps what the description of the server says of it: statuses, media types, the shape of each answer.
+"""All routes comply with the server's OpenAPI description: statuses, media types, and formats of responses.
 
-Schemathesis makes requests of the description, those that fit it and those that do not, and compares the answers with
-it. What it cannot know is put in: the names of the models. Half of the requests also get plain inputs, and ask for
-nothing that few models can, so that they reach what a route does.
+Schemathesis generates valid and invalid requests from the description and compares the responses with it. The names of
+the models, which it cannot know, are inserted. Half of the requests also get simple inputs without rarely supported
+fields, so that they reach the handlers.
 """
 
 import re
@@ -52,7 +52,7 @@ PLAIN = {
     "representations": [{"task": "embed"}, {"task": "token_embed", "embedding_types": ["int8"]}],
     "tokens": [5, 6],
 }
-SELDOM = {
+RARELY_SUPPORTED_FIELDS = {
     "chat_template",
     "embedding_type",
     "late_chunking",
@@ -106,8 +106,8 @@ def schema(tmp_path_factory):
 
 
 def operations(schema, labels=None):
-    found = {operation.ok().label: operation.ok() for operation in schema.get_all_operations()}
-    return [found[label] for label in labels or found]
+    by_label = {operation.ok().label: operation.ok() for operation in schema.get_all_operations()}
+    return [by_label[label] for label in labels or by_label]
 
 
 def keeps_its_promises(operation, how):
@@ -127,10 +127,10 @@ def asked(operation, mode, how):
         if isinstance(case.body, dict) and isinstance(case.body.get("model", ""), str):
             case.body["model"] = model
         if isinstance(case.body, dict) and plain and mode is GenerationMode.POSITIVE:
-            kept = {name: value for name, value in case.body.items() if name in fields - SELDOM}
+            kept = {name: value for name, value in case.body.items() if name in fields - RARELY_SUPPORTED_FIELDS}
             case.body = {**kept, **{name: value for name, value in PLAIN.items() if name in fields}}
         answer = case.call()
-        if answer.status_code == 424:  # text-embeddings-inference says so of faults of the server too
+        if answer.status_code == 424:  # text-embeddings-inference uses it for server errors too
             assert re.search(r"[Mm]odel is not|is not available for", answer.text), answer.text
         case.validate_response(answer, checks=checks)
         answered.add(answer.status_code)

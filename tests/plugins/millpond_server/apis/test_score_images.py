@@ -1,4 +1,4 @@
-"""Images over HTTP where scores are asked for, and in texts of a vision-language model: the numbers of ``LLM``."""
+"""Scores of images, and of texts with images, over HTTP: the same numbers as ``LLM``."""
 
 import numpy as np
 import pytest
@@ -27,8 +27,8 @@ def scores(llm, query, documents, params=None):
     return pytest.approx([output.outputs.score for output in outputs], abs=1e-5)
 
 
-def close(found, expected):
-    np.testing.assert_allclose(np.array(found), np.array(expected), atol=1e-5)
+def close(actual, expected):
+    np.testing.assert_allclose(np.array(actual), np.array(expected), atol=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +50,9 @@ def clip_http(serving, clip_folder):
 
 @pytest.fixture(scope="module")
 def qwen_folder(tmp_path_factory):
-    made = qwen_vl("qwen2_vl")
-    model = randomised(transformers.Qwen2VLForConditionalGeneration(transformers.Qwen2VLConfig(**made.config)))
-    folder = write_vision_language(model, made, tmp_path_factory.mktemp("qwen"))
+    tiny_model = qwen_vl("qwen2_vl")
+    model = randomised(transformers.Qwen2VLForConditionalGeneration(transformers.Qwen2VLConfig(**tiny_model.config)))
+    folder = write_vision_language(model, tiny_model, tmp_path_factory.mktemp("qwen"))
     settings = '{"prompts": {"query": "Find it. ", "document": ""}}'
     (folder / "config_sentence_transformers.json").write_text(settings)
     return folder
@@ -98,13 +98,13 @@ def test_score(clip_http, clip):
 def test_rerank(clip_http, clip, path):
     expected = scores(clip, "water", OFFLINE).expected
     body = posted(clip_http, path, query="water", documents=DOCUMENTS, return_documents=True)
-    places = sorted(range(5), key=lambda place: -expected[place])
+    places = sorted(range(5), key=lambda index: -expected[index])
     close([item["relevance_score"] for item in body["results"]], sorted(expected, reverse=True))
     by_place = {item["index"]: item for item in body["results"]}
     assert [expected[item["index"]] for item in body["results"]] == pytest.approx([expected[p] for p in places])
-    told = [by_place[place]["document"] for place in range(5)]
-    assert [document["text"] for document in told] == ["a mill", None, "a pond", None, None]
-    parts = [document["multi_modal"] for document in told]
+    documents = [by_place[index]["document"] for index in range(5)]
+    assert [document["text"] for document in documents] == ["a mill", None, "a pond", None, None]
+    parts = [document["multi_modal"] for document in documents]
     assert parts[0] is parts[2] is None
     assert parts[1] == parts[4] == [IMAGE]
     assert parts[3][0]["image_url"]["url"].endswith(ENCODED)
@@ -150,7 +150,7 @@ def test_all_images_of_a_request_are_counted(clip_http, qwen_http):
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "message"),
     [
         ("http://169.254.169.254/latest/meta-data/", "may not be fetched from the host '169.254.169.254'"),
         ("file:///etc/passwd", "the file may not be read"),
@@ -158,14 +158,14 @@ def test_all_images_of_a_request_are_counted(clip_http, qwen_http):
         ("/etc/passwd", "must begin with data:image"),
     ],
 )
-def test_nothing_else_is_read_or_fetched(clip_http, url, said):
+def test_nothing_else_is_read_or_fetched(clip_http, url, message):
     document = {"content": [{"type": "image_url", "image_url": {"url": url}}]}
     for kind in ("image_url", "image_pil"):
         document = {"content": [{"type": kind, kind: url}]}
         answer = posted(clip_http, "/rerank", 400, query="a", documents=["b", document])
-        assert said in answer["error"]["message"]
+        assert message in answer["error"]["message"]
         answer = posted(clip_http, "/score", 400, queries=document, documents="b")
-        assert said in answer["error"]["message"]
+        assert message in answer["error"]["message"]
 
 
 @pytest.mark.parametrize("document", [7, None, [], {}, {"image": 7}, {"content": []}, {"content": [7]}, {"title": "a"}])
@@ -185,10 +185,10 @@ def test_a_model_of_text_refuses_images(minilm_server):
             assert "MultiModalParam is not supported for BertModel" in message
         documents = [{"text": "b", "image": "b.png"}, {"content": [TEXT]}, {"content": "c"}]
         body = posted(http, "/rerank", query="a", documents=documents)
-        told = {item["index"]: item["document"] for item in body["results"]}
-        assert told[0] == {"text": "b", "multi_modal": None}
-        assert told[1] == {"text": "water", "multi_modal": [TEXT]}
-        assert told[2] == {"text": "c", "multi_modal": None}
+        documents = {item["index"]: item["document"] for item in body["results"]}
+        assert documents[0] == {"text": "b", "multi_modal": None}
+        assert documents[1] == {"text": "water", "multi_modal": [TEXT]}
+        assert documents[2] == {"text": "c", "multi_modal": None}
 
 
 # --- texts with images ------------------------------------------------------------------------------------------------
@@ -200,7 +200,7 @@ def message(*parts, role="user"):
 
 @pytest.fixture(scope="module")
 def vectors(qwen):
-    """Of a text, of an image, and of a text before an image, as messages of a user."""
+    """The vectors of a text, an image, and a text followed by an image, as messages of a user."""
     pil = {"type": "image_pil", "image_pil": PICTURE}
     prompts = [{"messages": message(*parts)} for parts in ([TEXT], [pil], [TEXT, pil])]
     return [output.outputs.array for output in qwen.embed(prompts, use_tqdm=False)]
@@ -210,8 +210,8 @@ def vectors(qwen):
 def test_rerank_by_a_vision_language_model(qwen_http, qwen):
     pil = {"content": [TEXT, {"type": "image_pil", "image_pil": PICTURE}]}
     body = posted(qwen_http, "/rerank", query="a", documents=["b", BOTH, {"image": URL}])
-    found = {item["index"]: item["relevance_score"] for item in body["results"]}
-    assert [found[place] for place in range(3)] == scores(qwen, "a", ["b", pil, {"image": PICTURE}])
+    score_by_index = {item["index"]: item["relevance_score"] for item in body["results"]}
+    assert [score_by_index[index] for index in range(3)] == scores(qwen, "a", ["b", pil, {"image": PICTURE}])
 
 
 @pytest.mark.slow
@@ -254,9 +254,9 @@ def test_messages_on_every_route(qwen_http, qwen, vectors):
         messages=message(TEXT, IMAGE),
         representations=[{"task": "embed"}, {"task": "token_embed"}],
     )
-    given = several["data"][0]["representations"]
-    close(given[0]["embeddings"]["float"], vectors[2])
-    close(given[1]["embeddings"]["float"], pooled["data"][0]["data"])
+    representations = several["data"][0]["representations"]
+    close(representations[0]["embeddings"]["float"], vectors[2])
+    close(representations[1]["embeddings"]["float"], pooled["data"][0]["data"])
 
 
 @pytest.mark.slow

@@ -17,13 +17,13 @@ TEXTS = ["the old mill", "snow on the hill"]
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     """A SparseEncoder, and a model without sparse vectors."""
-    place = tmp_path_factory.mktemp("sparse")
-    sparse = tiny("BertForMaskedLM", place / "sparse")
+    root = tmp_path_factory.mktemp("sparse")
+    sparse = tiny("BertForMaskedLM", root / "sparse")
     write_sparse_encoder(sparse)
-    coded = tiny("BertModel", place / "coded")
+    coded = tiny("BertModel", root / "coded")
     write_sentence_transformers(coded, normalize=False)
     write_sparse_autoencoder(coded, features=64, active=9)
-    return {"sparse": str(sparse), "dense": str(tiny("BertModel", place / "dense")), "coded": str(coded)}
+    return {"sparse": str(sparse), "dense": str(tiny("BertModel", root / "dense")), "coded": str(coded)}
 
 
 @pytest.fixture(scope="module")
@@ -39,18 +39,18 @@ def weights(offline):
 
 @pytest.mark.parametrize("path", ["/embed_sparse", "/tei/embed_sparse"])
 def test_tei_gives_pairs_of_index_and_value(post, weights, path):
-    found = post(path, inputs=TEXTS)
-    for one, expected in zip(found, weights, strict=True):
+    sparse_vectors = post(path, inputs=TEXTS)
+    for one, expected in zip(sparse_vectors, weights, strict=True):
         assert [pair["index"] for pair in one] == expected.indices.tolist()
         np.testing.assert_allclose([pair["value"] for pair in one], expected.values, atol=1e-6)
-    assert post(path, inputs=TEXTS[0]) == found[:1]
+    assert post(path, inputs=TEXTS[0]) == sparse_vectors[:1]
     assert [len(one) for one in post(path, inputs=TEXTS, max_active_dims=3)] == [3, 3]
 
 
 def test_tei_cuts_what_is_too_long_unless_told_otherwise(post, offline):
-    (found,) = post("/embed_sparse", inputs="mill " * 100)
+    (sparse_vectors,) = post("/embed_sparse", inputs="mill " * 100)
     (cut,) = offline.embed_sparse("mill " * 100, truncate_prompt_tokens=-1)
-    assert [pair["index"] for pair in found] == cut.outputs.indices.tolist()
+    assert [pair["index"] for pair in sparse_vectors] == cut.outputs.indices.tolist()
     refused = post("/embed_sparse", 422, inputs="mill " * 100, truncate=False)
     assert refused["error_type"] == "Validation"
 
@@ -97,8 +97,8 @@ def test_explain_tells_the_terms_and_what_they_add(post, weights):
 def test_features_of_a_code_are_told_by_their_numbers(post, folders):
     with LLM(folders["coded"], num_workers=1) as llm:
         expected = [output.outputs for output in llm.embed_sparse(TEXTS, use_tqdm=False)]
-    for one, own in zip(post("/embed_sparse", inputs=TEXTS, model="coded"), expected, strict=True):
-        assert [pair["index"] for pair in one] == own.indices.tolist()
+    for one, expected_vector in zip(post("/embed_sparse", inputs=TEXTS, model="coded"), expected, strict=True):
+        assert [pair["index"] for pair in one] == expected_vector.indices.tolist()
     wanted = [{"task": "embed_sparse"}]
     body = post("/v1/represent", input=TEXTS[0], model="coded", representations=wanted, return_tokens=True)
     sparse = body["data"][0]["representations"][0]["embeddings"]["sparse"]
@@ -115,10 +115,10 @@ def test_features_of_a_code_are_told_by_their_numbers(post, folders):
 
 
 @pytest.mark.parametrize(
-    "said", [{"input_type": "query"}, {"input_type": "search_document"}, {"is_query": True}], ids=str
+    "fields", [{"input_type": "query"}, {"input_type": "search_document"}, {"is_query": True}], ids=str
 )
-def test_a_model_that_tells_no_sides_does_not_mind_them(post, said):
-    assert post("/embed_sparse", inputs=TEXTS, **said) == post("/embed_sparse", inputs=TEXTS)
+def test_a_model_that_tells_no_sides_does_not_mind_them(post, fields):
+    assert post("/embed_sparse", inputs=TEXTS, **fields) == post("/embed_sparse", inputs=TEXTS)
 
 
 def test_rerank_ranks_by_them(post, offline):

@@ -1,4 +1,4 @@
-"""Pages and queries of ColPali's kind over HTTP: vectors of their tokens, and scores of pages for a query."""
+"""Pages and queries of ColPali models over HTTP: token vectors, and scores of pages for a query."""
 
 import numpy as np
 import pytest

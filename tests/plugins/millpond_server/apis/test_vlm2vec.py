@@ -1,4 +1,4 @@
-"""VLM2Vec over HTTP: messages with images give the numbers of ``LLM``, and more than one is refused."""
+"""VLM2Vec over HTTP: messages with one image have the same numbers as ``LLM``; more images are refused."""
 
 import numpy as np
 import pytest
@@ -24,8 +24,8 @@ def test_messages_with_images_are_embedded_one_at_a_time(serving, folder):
     with LLM(str(folder), num_workers=1) as llm:
         prompt = {"prompt": "a mill <|image_1|>", "multi_modal_data": {"image": PICTURE}, "add_special_tokens": False}
         seen, text = (
-            np.array(found.outputs.embedding)
-            for found in llm.embed([prompt, {"prompt": "a mill", "add_special_tokens": False}], use_tqdm=False)
+            np.array(output.outputs.embedding)
+            for output in llm.embed([prompt, {"prompt": "a mill", "add_special_tokens": False}], use_tqdm=False)
         )
     with serving(str(folder)) as running, running.client() as http:
 

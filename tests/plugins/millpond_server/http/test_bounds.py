@@ -1,4 +1,4 @@
-"""Bounds of what is parsed and shown: nesting, digits and lengths of what clients send, and where redirects lead."""
+"""Limits on nesting, digits and lengths of what clients send, and the targets of redirects."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What raw clients send: heads too large or too slow, bodies too large, too many connections, and no HTTP at all."""
+"""Raw connections: heads too large or too slow, bodies too large, too many connections, and bytes that are not HTTP."""
 
 import concurrent.futures
 import json
@@ -13,7 +13,7 @@ GET = b"GET /live HTTP/1.1\r\nhost: localhost\r\n"
 
 
 def read_all(connection):
-    """What the server sends until it closes."""
+    """Return the bytes that the server sends until it closes the connection."""
     parts = []
     while part := connection.recv(65536):
         parts.append(part)
@@ -35,8 +35,8 @@ def post(head=b"", body=b""):
 
 
 def check_error(raw, status, word):
-    found, headers, body = answer_of(raw)
-    assert (found, body["error"]["code"], headers["connection"]) == (status, status, "close")
+    actual_status, headers, body = answer_of(raw)
+    assert (actual_status, body["error"]["code"], headers["connection"]) == (status, status, "close")
     assert word in body["detail"]
     assert body["detail"] == body["message"] == body["error"]["message"]
 
@@ -192,7 +192,7 @@ def test_a_connection_too_many_is_503(local):
 
 
 def test_idle_connections_make_room_for_others(local, monkeypatch):
-    """A client without a key that held as many as there may be kept probes out."""
+    """Before, a client without a key could hold all connections and block health checks."""
     monkeypatch.setattr(connection_module, "REPLACEABLE_AFTER_S", 0.0)
     server = local(limits={"connections": 3})
     held = [server.connect() for _ in range(3)]
@@ -287,13 +287,13 @@ def test_many_at_once_each_get_their_own(local):
 
     def ask(number):
         with server.client() as client:
-            told = client.post("/v1/embeddings", json={"input": words[number % 4]}).json()
-            return number % 4, tuple(told["data"][0]["embedding"])
+            body = client.post("/v1/embeddings", json={"input": words[number % 4]}).json()
+            return number % 4, tuple(body["data"][0]["embedding"])
 
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
-        found = list(pool.map(ask, range(64)))
+        pairs = list(pool.map(ask, range(64)))
     by_word = {}
-    for word, vector in found:
+    for word, vector in pairs:
         by_word.setdefault(word, []).append(vector)
     for vectors in by_word.values():
         for vector in vectors:

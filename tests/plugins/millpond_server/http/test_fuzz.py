@@ -1,6 +1,6 @@
-"""Whatever is posted to whatever route, the answer is none of the server's faults, and is JSON that says what is wrong.
+"""Random bodies never cause a server error on any route, and errors are JSON with a message.
 
-Bodies are made of the requests' own pydantic models, field by field: what fits, and what does not.
+Bodies are generated from the pydantic models of the requests, field by field, with valid and invalid values.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from millpond import AsyncLLM
 from millpond.testing.checkpoints import tiny
 from millpond_server.apis.catalogue import routes as rows
 
-# What has no effect is warned of, which is no fault.
+# Warnings about fields without effect are expected.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 ROWS = [row for row in rows() if row.name.startswith("POST") and not row.public]  # /ping has no body
 TYPED = [row for row in ROWS if row.request is not None]
@@ -36,7 +36,7 @@ MODELS = {"embed": "BertModel", "classify": "BertForSequenceClassification"}
 
 
 class Server:
-    """The application of a server, called on a loop of its own."""
+    """The application of a server, called on a separate event loop."""
 
     def __init__(self, app):
         self.loop = asyncio.new_event_loop()
@@ -83,10 +83,10 @@ def server(tmp_path_factory):
 
 
 def nested(depth):
-    made = "a"
+    value = "a"
     for _ in range(depth):
-        made = [made]
-    return made
+        value = [value]
+    return value
 
 
 TEXT = st.one_of(
@@ -119,7 +119,7 @@ PLAIN_IDS = st.lists(st.integers(5, 60), min_size=1, max_size=9)
 PLAIN = st.one_of(
     WORDS, st.lists(WORDS, min_size=1, max_size=4), PLAIN_IDS, st.lists(PLAIN_IDS, min_size=1, max_size=3)
 )
-SELDOM = st.sampled_from([False] * 19 + [True])
+RARELY_TRUE = st.sampled_from([False] * 19 + [True])
 # The fields of which a body must have one group, where its model requires none.
 GROUPS = (
     ("input",),
@@ -185,10 +185,10 @@ def requests(draw):
     row = draw(st.sampled_from(ROWS))
     model = _model(row if row.request else draw(st.sampled_from(TYPED)))  # some take the bodies of other routes
     served = ("classify",) if row.tasks == ("classify",) else tuple(MODELS)
-    value = draw(ANYTHING if draw(SELDOM) else bodies(model, served))
-    if isinstance(value, dict) and draw(SELDOM):
+    value = draw(ANYTHING if draw(RARELY_TRUE) else bodies(model, served))
+    if isinstance(value, dict) and draw(RARELY_TRUE):
         value[draw(TEXT)] = draw(ANYTHING)
-    return row, encoded(value, plain=draw(st.booleans()), cut=draw(SELDOM))
+    return row, encoded(value, plain=draw(st.booleans()), cut=draw(RARELY_TRUE))
 
 
 def encoded(value, *, plain, cut):
@@ -214,18 +214,16 @@ def check(server, row, body):
         assert re.search(r"[Mm]odel is not|is not available for", answer.text), (row.name, body, answer.text)
     if answer.headers["content-type"] == "application/octet-stream":
         return answer.status_code
-    told = orjson.loads(answer.content)
+    content = orjson.loads(answer.content)
     if answer.status_code >= 400:
-        error = told["error"]
+        error = content["error"]
         message = error if isinstance(error, str) else error["message"]
         assert message
         assert "Traceback" not in message
         if not isinstance(error, str):
-            details = (
-                {message, "Not Found"} if answer.status_code == 404 else {message}
-            )  # of a route that is not served
-            assert told["message"] == message
-            assert told["detail"] in details
+            details = {message, "Not Found"} if answer.status_code == 404 else {message}  # the route is not mounted
+            assert content["message"] == message
+            assert content["detail"] in details
     return answer.status_code
 
 

@@ -1,4 +1,4 @@
-"""Who may use a server: keys, the routes that need none, and browsers."""
+"""API keys, routes without keys, and CORS."""
 
 import os
 import time
@@ -70,9 +70,9 @@ def test_keys(local):
             answered = client.get("/v1/models", headers=sent)
             assert answered.status_code == status, headers
             if status == 401:
-                told = answered.json()
-                assert told["error"]["type"] == "AuthenticationError"
-                assert told["detail"] == told["message"] == told["error"]["message"]
+                body = answered.json()
+                assert body["error"]["type"] == "AuthenticationError"
+                assert body["detail"] == body["message"] == body["error"]["message"]
                 assert answered.headers["www-authenticate"] == "Bearer"
                 assert "wrong" not in answered.text
 
@@ -153,9 +153,9 @@ def test_pages_of_named_sites_may(local):
 
 def test_a_root_path_is_taken_away_wherever_the_proxy_leaves_it(local):
     with local(root_path="/ml/v2", api_keys=("right",)).client() as client:
-        own = {"authorization": "Bearer right"}
+        headers = {"authorization": "Bearer right"}
         assert client.get("/ml/v2/health").status_code == client.get("/health").status_code == 200
-        assert client.get("/ml/v2/v1/models", headers=own).status_code == 200
+        assert client.get("/ml/v2/v1/models", headers=headers).status_code == 200
         assert client.get("/ml/v2/v1/models").status_code == 401
         assert client.get("/ml/v2x/health").status_code == 401
 

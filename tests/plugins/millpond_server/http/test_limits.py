@@ -1,4 +1,4 @@
-"""Every number of a request has its bounds, on every route: what is beyond is refused, and says what is at fault."""
+"""Limits on the numbers of inputs, tokens and documents: all routes refuse larger requests with a clear error."""
 
 import sys
 
@@ -6,28 +6,28 @@ import orjson
 import pytest
 import torch
 
-SEVEN = ["a boat"] * 7
+SEVEN_TEXTS = ["a boat"] * 7
 TOO_MANY = [
-    ("/v1/embeddings", {"input": SEVEN}),
+    ("/v1/embeddings", {"input": SEVEN_TEXTS}),
     ("/v1/embeddings", {"input": [[5]] * 7}),
     ("/v1/embeddings", {"messages": [[{"role": "user", "content": "a"}]] * 7}),
-    ("/v1/embed", {"texts": SEVEN}),
-    ("/v2/embed", {"texts": SEVEN, "embedding_types": ["float"], "input_type": "search_query"}),
-    ("/pooling", {"input": SEVEN}),
-    ("/v1/represent", {"input": SEVEN, "representations": [{"task": "embed"}]}),
-    ("/embed", {"inputs": SEVEN}),
-    ("/embed_all", {"inputs": SEVEN}),
-    ("/similarity", {"inputs": {"source_sentence": "a", "sentences": SEVEN}}),
-    ("/rerank", {"query": "a", "texts": SEVEN}),
-    ("/rerank", {"query": "a", "documents": SEVEN}),
-    ("/v1/rerank", {"query": "a", "documents": SEVEN}),
-    ("/v2/rerank", {"query": "a", "documents": SEVEN}),
-    ("/infinity/rerank", {"query": "a", "documents": SEVEN}),
-    ("/score", {"queries": "a", "documents": SEVEN}),
-    ("/score", {"text_1": SEVEN, "text_2": SEVEN}),
-    ("/explain", {"query": "a", "documents": SEVEN}),
-    ("/tokenize", {"inputs": SEVEN}),
-    ("/invocations", {"input": SEVEN}),
+    ("/v1/embed", {"texts": SEVEN_TEXTS}),
+    ("/v2/embed", {"texts": SEVEN_TEXTS, "embedding_types": ["float"], "input_type": "search_query"}),
+    ("/pooling", {"input": SEVEN_TEXTS}),
+    ("/v1/represent", {"input": SEVEN_TEXTS, "representations": [{"task": "embed"}]}),
+    ("/embed", {"inputs": SEVEN_TEXTS}),
+    ("/embed_all", {"inputs": SEVEN_TEXTS}),
+    ("/similarity", {"inputs": {"source_sentence": "a", "sentences": SEVEN_TEXTS}}),
+    ("/rerank", {"query": "a", "texts": SEVEN_TEXTS}),
+    ("/rerank", {"query": "a", "documents": SEVEN_TEXTS}),
+    ("/v1/rerank", {"query": "a", "documents": SEVEN_TEXTS}),
+    ("/v2/rerank", {"query": "a", "documents": SEVEN_TEXTS}),
+    ("/infinity/rerank", {"query": "a", "documents": SEVEN_TEXTS}),
+    ("/score", {"queries": "a", "documents": SEVEN_TEXTS}),
+    ("/score", {"text_1": SEVEN_TEXTS, "text_2": SEVEN_TEXTS}),
+    ("/explain", {"query": "a", "documents": SEVEN_TEXTS}),
+    ("/tokenize", {"inputs": SEVEN_TEXTS}),
+    ("/invocations", {"input": SEVEN_TEXTS}),
 ]
 OUT_OF_BOUNDS = [
     ("/v1/embeddings", {"input": "a", "dimensions": 0.5}, "dimensions"),

@@ -1,4 +1,4 @@
-"""Requests on one connection: pipelined, followed by what is not HTTP, unread, and with offers of another protocol."""
+"""Requests on one connection: pipelined, unread, followed by bytes that are not HTTP, and with protocol upgrades."""
 
 import json
 import re
@@ -125,9 +125,9 @@ def test_hundreds_of_pipelined_requests_are_all_answered_in_order(local):
         connection.sendall(asked + post(b"x-request-id: last\r\n") + GET + close())
         raw = read_all(connection)
     assert statuses(raw) == [200] * 502
-    found = [raw.find(b"x-request-id: n-%d\r\n" % n) for n in range(500)]
-    assert found == sorted(found)
-    assert found[0] > 0
+    positions = [raw.find(b"x-request-id: n-%d\r\n" % n) for n in range(500)]
+    assert positions == sorted(positions)
+    assert positions[0] > 0
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="it measures memory as Linux does")

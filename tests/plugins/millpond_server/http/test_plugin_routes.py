@@ -1,4 +1,4 @@
-"""Routes of third parties: bodies of any type, their own keys, models and errors, answers that stream."""
+"""Routes of third-party plugins: bodies of any type, their own keys, models and errors, and streamed responses."""
 
 import http.client
 import socket

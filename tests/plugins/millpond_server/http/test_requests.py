@@ -1,4 +1,4 @@
-"""What every request gets: an id, its times, a line in the log, its place in the metrics; over HTTP."""
+"""All requests over HTTP have an id, timings, a line in the log, and metrics."""
 
 import json
 import re
@@ -10,7 +10,7 @@ SECRET = "the old mill by the pond"
 
 
 def eventually(check):
-    """Wait until something holds, that a thread or a loop beside this one brings about."""
+    """Wait until a condition holds that another thread or event loop causes."""
     end = time.monotonic() + 20
     while not check():
         assert time.monotonic() < end, "it did not come about"
@@ -26,9 +26,9 @@ def embed(client, text="a boat", **more):
 
 def test_every_answer_bears_the_id_that_its_request_brought(local):
     with local(api_keys=("key",)).client() as client:
-        own = {"x-request-id": "order-66.a_B"}
-        known = {**own, "authorization": "Bearer key"}
-        for path, headers in (("/health", own), ("/v1/models", known), ("/nope", known), ("/nope", own)):
+        id_header = {"x-request-id": "order-66.a_B"}
+        known = {**id_header, "authorization": "Bearer key"}
+        for path, headers in (("/health", id_header), ("/v1/models", known), ("/nope", known), ("/nope", id_header)):
             assert client.get(path, headers=headers).headers["x-request-id"] == "order-66.a_B"
         assert embed(client, headers=known).json()["id"].endswith("order-66.a_B")
         assert embed(client, "", headers=known).headers["x-request-id"] == "order-66.a_B"
@@ -52,9 +52,9 @@ def test_requests_without_an_id_get_one_each(local):
 
 def test_server_timing_says_where_the_time_went(local):
     with local().client() as client:
-        told = embed(client).headers["server-timing"]
+        timing = embed(client).headers["server-timing"]
         assert "server-timing" not in client.get("/health").headers
-    times = {name: float(ms) for name, ms in re.findall(r"(\w+);dur=([\d.]+)", told)}
+    times = {name: float(ms) for name, ms in re.findall(r"(\w+);dur=([\d.]+)", timing)}
     assert list(times) == ["tokenise", "queue", "compute", "total"]
     assert 0 < times["compute"] <= times["total"] < 60_000
 
@@ -171,10 +171,10 @@ def test_load_says_how_much_waits(local, watch, gate):
     with server.client() as client, concurrent.futures.ThreadPoolExecutor() as pool:
         running = pool.submit(embed, client, "a boat on the sea")
         gate.wait()
-        told = client.get("/load").json()
+        timing = client.get("/load").json()
         gate.may_pass.set()
         assert running.result().status_code == 200
-        assert told["server_load"] == 1
-        assert told["models"]["tiny"]["queue_requests"] == 1
-        assert told["models"]["tiny"]["queue_tokens"] > 3
+        assert timing["server_load"] == 1
+        assert timing["models"]["tiny"]["queue_requests"] == 1
+        assert timing["models"]["tiny"]["queue_tokens"] > 3
         eventually(lambda: client.get("/load").json()["server_load"] == 0)

@@ -1,4 +1,4 @@
-"""Pipelines in random pieces: whatever a network makes of them, each request gets its own answer, in order."""
+"""Pipelined requests in random pieces: each request gets its own response, in order."""
 
 import asyncio
 import random
@@ -23,9 +23,9 @@ async def echo(scope, receive, send):
         body += message.get("body", b"")
         if not message.get("more_body"):
             break
-    told = f"{scope['path']} {len(body)} {sum(body)}".encode()
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(told))]})
-    await send({"type": "http.response.body", "body": told})
+    summary = f"{scope['path']} {len(body)} {sum(body)}".encode()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(summary))]})
+    await send({"type": "http.response.body", "body": summary})
 
 
 class Transport(asyncio.Transport):
@@ -79,41 +79,41 @@ def request(rng, number):
     kind = rng.choice(["get", "length", "chunks"])
     if kind == "get":
         return b"GET " + head + b"\r\n", f"/{number} 0 0"
-    told = f"/{number} {len(body)} {sum(body)}"
+    summary = f"/{number} {len(body)} {sum(body)}"
     if kind == "length":
-        return b"POST " + head + b"content-length: %d\r\n\r\n" % len(body) + body, told
+        return b"POST " + head + b"content-length: %d\r\n\r\n" % len(body) + body, summary
     chunks, rest = b"", body
     while rest:
         size = rng.randrange(1, len(rest) + 1)
         chunks += b"%x\r\n" % size + rest[:size] + b"\r\n"
         rest = rest[size:]
-    return b"POST " + head + b"transfer-encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n", told
+    return b"POST " + head + b"transfer-encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n", summary
 
 
 def answers(written):
-    """The bodies and statuses of answers."""
-    found, place = [], 0
-    while match := ANSWER.match(written, place):
+    """Return the statuses and bodies of responses."""
+    responses, end_of_last = [], 0
+    while match := ANSWER.match(written, end_of_last):
         end = match.end() + int(match[2])
-        found.append((int(match[1]), bytes(written[match.end() : end]).decode()))
-        place = end
-    assert place == len(written), written[place:]
-    return found
+        responses.append((int(match[1]), bytes(written[match.end() : end]).decode()))
+        end_of_last = end
+    assert end_of_last == len(written), written[end_of_last:]
+    return responses
 
 
 async def sent(rng, data, done):
-    """What is written when data come in pieces, and whether the connection is closed then."""
+    """Send data in pieces; return the written bytes, and whether the connection was closed."""
     connection, transport = connected()
-    place = 0
+    position = 0
     for _ in range(100_000):
-        if place < len(data) and not transport.is_paused and not transport.is_closed:
+        if position < len(data) and not transport.is_paused and not transport.is_closed:
             size = rng.choice([1, 7, 100, 4096, len(data)])
-            connection.data_received(data[place : place + size])
-            place += size
+            connection.data_received(data[position : position + size])
+            position += size
             assert len(connection.pipeline) <= MAX_PIPELINED + 2
-        if rng.random() < 0.7 or transport.is_paused or place >= len(data):
+        if rng.random() < 0.7 or transport.is_paused or position >= len(data):
             await asyncio.sleep(0)
-        if place >= len(data) and done(transport.written):
+        if position >= len(data) and done(transport.written):
             break
     closed = connection.transport.is_closing()
     connection.connection_lost(None)
@@ -123,20 +123,22 @@ async def sent(rng, data, done):
 @pytest.mark.parametrize("seed", range(30))
 def test_each_request_of_a_pipeline_is_answered_in_order_however_it_is_cut(seed):
     rng = random.Random(seed)
-    made = [request(rng, number) for number in range(rng.choice([1, 3, 60]))]
-    data = b"".join(one for one, _ in made)
-    written, closed = asyncio.run(sent(rng, data, lambda written: written.count(b"HTTP/1.1 200") == len(made)))
-    assert answers(written) == [(200, told) for _, told in made]
+    requests = [request(rng, number) for number in range(rng.choice([1, 3, 60]))]
+    data = b"".join(one for one, _ in requests)
+    written, closed = asyncio.run(sent(rng, data, lambda written: written.count(b"HTTP/1.1 200") == len(requests)))
+    assert answers(written) == [(200, summary) for _, summary in requests]
     assert not closed
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_what_is_not_http_ends_a_pipeline_with_400_however_it_is_cut(seed):
     rng = random.Random(seed)
-    made = [request(rng, number) for number in range(rng.choice([0, 1, 40]))]
-    data = b"".join(one for one, _ in made) + rng.choice([b"\x16\x03\x01", b"no HTTP at all\r\n\r\n", b"GET\x00 / "])
+    requests = [request(rng, number) for number in range(rng.choice([0, 1, 40]))]
+    data = b"".join(one for one, _ in requests) + rng.choice(
+        [b"\x16\x03\x01", b"no HTTP at all\r\n\r\n", b"GET\x00 / "]
+    )
     written, closed = asyncio.run(sent(rng, data + b"x" * 50, lambda written: b"HTTP/1.1 400" in written))
     assert closed
-    found = answers(written)
-    assert found[:-1] == [(200, told) for _, told in made]
-    assert found[-1][0] == 400
+    responses = answers(written)
+    assert responses[:-1] == [(200, summary) for _, summary in requests]
+    assert responses[-1][0] == 400

@@ -1,4 +1,4 @@
-"""HTTPS: certificates, keys and passwords, client certificates, refusals, and requests finished at the end."""
+"""TLS: certificates, keys and passwords, client certificates, errors, and graceful shutdown."""
 
 import concurrent.futures
 import signal
@@ -48,7 +48,7 @@ def files(authority, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def trusting(authority):
-    """What clients need who trust the authority."""
+    """The TLS context of clients that trust the certificate authority."""
     context = ssl.create_default_context()
     authority.configure_trust(context)
     return context
@@ -70,8 +70,8 @@ def test_https_serves_the_same_and_http_is_no_longer_spoken(local, files, trusti
     assert server.state.end.__self__.config.ssl.minimum_version == ssl.TLSVersion.TLSv1_2
     with server.client(verify=trusting) as client:
         assert embed(client).status_code == 200
-        told = client.get("/nope")
-        assert (told.status_code, told.headers["x-request-id"] != "") == (404, True)
+        message = client.get("/nope")
+        assert (message.status_code, message.headers["x-request-id"] != "") == (404, True)
         large = client.post("/v1/embeddings", content=b"x" * 4_000_000, headers={"a": "b" * 40_000})
         assert large.status_code == 431
     with pytest.raises(httpx2.TransportError), httpx2.Client(base_url=server.address, timeout=5.0) as stranger:
@@ -123,9 +123,9 @@ def test_faults_of_certificates_are_told_clearly(files, authority, tmp_path):
         ({"ssl_certfile": files.both, "ssl_ca_certs": empty}, r"--ssl-ca-certs '.*' contains no PEM certificates"),
         ({"ssl_certfile": files.both, "ssl_ca_certs": "/nowhere"}, r"--ssl-ca-certs '/nowhere' cannot be read"),
     ]
-    for given, told in cases:
-        with pytest.raises(ValueError, match=told):
-            check_tls(settings(**given))
+    for options, message in cases:
+        with pytest.raises(ValueError, match=message):
+            check_tls(settings(**options))
     check_tls(settings())
     assert tls_options(settings()) == {}
     check_tls(settings(**both, ssl_keyfile=files.locked, ssl_keyfile_password=PASSWORD))
@@ -136,9 +136,9 @@ def test_the_password_may_come_from_the_environment_and_is_never_shown():
     from millpond_server.command.settings import settings_of
 
     environment = {"MILLPOND_SSL_KEYFILE_PASSWORD": PASSWORD}
-    made = settings_of(ServerOptions(ssl_certfile="a"), LimitOptions(), environment)
-    assert made.ssl_keyfile_password == PASSWORD
-    assert PASSWORD not in repr(made)
+    server_settings = settings_of(ServerOptions(ssl_certfile="a"), LimitOptions(), environment)
+    assert server_settings.ssl_keyfile_password == PASSWORD
+    assert PASSWORD not in repr(server_settings)
     typed = ServerOptions(ssl_certfile="a", ssl_keyfile_password="typed")
     assert settings_of(typed, LimitOptions(), environment).ssl_keyfile_password == "typed"
     assert settings_of(ServerOptions(), LimitOptions(), environment).ssl_keyfile_password is None

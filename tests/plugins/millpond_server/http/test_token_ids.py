@@ -1,4 +1,4 @@
-"""Token ids in place of texts: taken with one warning a client, or refused."""
+"""Token ids as inputs: logged once per client, or refused."""
 
 import pytest
 
@@ -11,13 +11,13 @@ def warnings_in(caplog):
 
 def test_each_client_is_warned_of_once(local, caplog):
     with local().client() as client:
-        for given in IDS:
-            assert client.post("/v1/embeddings", json={"input": given}).status_code == 200
+        for ids in IDS:
+            assert client.post("/v1/embeddings", json={"input": ids}).status_code == 200
         assert client.post("/embed", json={"inputs": [[5, 6]]}).status_code == 200
         assert client.post("/v1/embeddings", json={"input": "a boat"}).status_code == 200
-        (told,) = warnings_in(caplog)
-        assert "the client 127.0.0.1 (python-httpx2/" in told
-        assert "--reject-token-ids" in told
+        (warning,) = warnings_in(caplog)
+        assert "the client 127.0.0.1 (python-httpx2/" in warning
+        assert "--reject-token-ids" in warning
         client.post("/v1/embeddings", json={"input": [5]}, headers={"user-agent": b"other\x85\xad"})
         assert "(other\\x85\\xad)" in warnings_in(caplog)[1]
 
@@ -34,8 +34,8 @@ def test_of_clients_beyond_number_only_some_are_told_of(local, caplog, monkeypat
 def test_they_are_refused_where_the_operator_says_so(local, caplog, prefix):
     server = local(reject_token_ids=True)
     with server.client() as client:
-        for given in IDS:
-            refused = client.post(f"{prefix}/v1/embeddings", json={"input": given})
+        for ids in IDS:
+            refused = client.post(f"{prefix}/v1/embeddings", json={"input": ids})
             assert (refused.status_code, refused.json()["error"]["param"]) == (400, "input")
             assert "token ids" in refused.json()["detail"]
         if not prefix:

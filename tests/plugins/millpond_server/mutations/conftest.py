@@ -1,4 +1,4 @@
-"""Valid requests to every route, and mutants of them from a seeded generator: a number always makes the same mutant."""
+"""Valid requests to all routes, and mutants of them from a seeded generator."""
 
 import json
 import random
@@ -125,7 +125,7 @@ def valid_requests():
         for one, other in EITHER:
             if one in fields:
                 fields.pop(other, None)
-        served = next((own for own in MODELS if own in row.tasks), "embed")
+        served = next((task for task in MODELS if task in row.tasks), "embed")
         yield Request(method, path, as_pairs(fields | ({"model": served} if "model" in model.model_fields else {})))
     seen = {"type": "image_url", "image_url": {"url": PIXEL}}
     for path, body in (
@@ -348,12 +348,12 @@ def mutant(number, requests):
 
 
 def options():
-    found = set()
+    names = set()
     for row in rows():
         if row.request is not None:
             module, _, name = row.request.partition(":")
-            found |= set(getattr(import_module(module), name).model_fields)
-    return sorted(found - {"root"})
+            names |= set(getattr(import_module(module), name).model_fields)
+    return sorted(names - {"root"})
 
 
 OPTIONS = options()

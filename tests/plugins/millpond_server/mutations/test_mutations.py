@@ -1,4 +1,4 @@
-"""Mutated requests to every route: none is answered with a fault of the server, or leaves a traceback in the log."""
+"""Mutated requests to all routes: none causes an error of the server or a traceback in the log."""
 
 import asyncio
 import logging
@@ -14,7 +14,7 @@ from millpond_models.testing.dual_encoders import tiny_dual_encoder
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 QUICK, SLOW = 400, 10_000
-DOCUMENTED = {503, 504}  # no room, and the deadline that a mutated header set
+DOCUMENTED = {503, 504}  # overload, and a timeout in a mutated header
 
 
 # --- a server without a network ---------------------------------------------------------------------------------------
@@ -129,14 +129,14 @@ def records():
 
 
 def faults_of(server, records, mutate, numbers):
-    """What was wrong with the answers to mutants, and the statuses of the others."""
+    """Return the errors in responses to mutants, and the statuses of the other responses."""
     faults, statuses = [], {}
     for number in numbers:
         request, names = mutate(number)
         lines = len(server.log.written)
         try:
             status, _, body = server.send(request)
-        except Exception as error:  # noqa: BLE001  all are told together
+        except Exception as error:  # noqa: BLE001  all errors are reported together
             faults.append(f"{number} {names} {request.method} {request.path[:60]}: {error!r}"[:600])
             continue
         statuses[status] = statuses.get(status, 0) + 1

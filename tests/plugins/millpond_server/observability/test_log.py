@@ -1,4 +1,4 @@
-"""The log: a line a request, whatever stands in it, written beside the event loop; what is lost is counted."""
+"""The access log: one line per request with any content, written without blocking; lost lines are counted."""
 
 import fcntl
 import io
@@ -114,12 +114,12 @@ def test_records_warnings_and_tracebacks_of_threads_are_written_in_the_backgroun
         assert handler in logging.getLogger().handlers
     finally:
         logging.getLogger().removeHandler(handler)
-    told = written.getvalue()
-    assert told.startswith("warning: some text\nerror: the thread failing ended\nTraceback")
-    assert "OSError: lost" in told
-    assert "UserWarning: look out" in told
-    assert "other text" not in told
-    assert "/v1/embeddings" not in told
+    log_text = written.getvalue()
+    assert log_text.startswith("warning: some text\nerror: the thread failing ended\nTraceback")
+    assert "OSError: lost" in log_text
+    assert "UserWarning: look out" in log_text
+    assert "other text" not in log_text
+    assert "/v1/embeddings" not in log_text
 
 
 # --- stderr of a process ----------------------------------------------------------------------------------------------
@@ -127,7 +127,7 @@ def test_records_warnings_and_tracebacks_of_threads_are_written_in_the_backgroun
 
 @contextmanager
 def served(folder, stderr):
-    """A server with a stderr of its own; the address that it tells on stdout."""
+    """A server with a separate stderr, and the address that it prints on stdout."""
     command = [sys.executable, "-m", "millpond", "serve", folder, "--served-model-name", "tiny", "--port", "0"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True)
     try:

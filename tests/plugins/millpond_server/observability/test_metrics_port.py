@@ -1,4 +1,4 @@
-"""A port of its own for metrics and liveness."""
+"""A separate port for metrics and health checks."""
 
 import re
 
@@ -17,10 +17,10 @@ def test_metrics_are_on_their_own_port_alone_and_need_no_key(local):
         assert client.get("/metrics").status_code == 404
         assert "/metrics" not in client.get("/openapi.json").json()["paths"]
         assert client.get("/health").status_code == 200
-        told = watcher.get("/metrics")
-        assert told.status_code == 200
+        metrics = watcher.get("/metrics")
+        assert metrics.status_code == 200
         served = r'millpond_requests_total\{method="POST",route="/v1/embeddings",status="200"\} 1\.0'
-        assert re.search(served, told.text)
+        assert re.search(served, metrics.text)
         assert {watcher.get(path).status_code for path in ("/live", "/health", "/ready", "/ping")} == {200}
         assert watcher.get("/v1/models").status_code == 404
         assert watcher.get("/docs").status_code == 404

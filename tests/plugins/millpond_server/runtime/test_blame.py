@@ -1,4 +1,4 @@
-"""A failing component of a plugin is named over HTTP, without a traceback, and costs no other request."""
+"""A failing component of a plugin is named over HTTP, without a traceback, and affects no other request."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""What becomes of requests whose model raises, hangs or dies, that wait too long, or whose client goes away."""
+"""Requests whose model raises, hangs or crashes, that wait too long, or whose client disconnects."""
 
 import concurrent.futures
 import threading
@@ -23,7 +23,7 @@ def pool():
 
 @pytest.fixture
 def deaths(monkeypatch):
-    """What threads died of, instead of pytest's warning."""
+    """The exceptions of threads, without pytest's warning."""
     died = []
     monkeypatch.setattr(threading, "excepthook", died.append)
     return died
@@ -159,9 +159,9 @@ def test_of_a_dead_engine_all_are_told_within_a_second(local, watch, gate, pool,
         assert embed(client).status_code == 503
         assert client.get("/ready").status_code == 503
         assert client.get("/live").status_code == 200
-        told = client.get("/health").json()
-        assert told["error"]["type"] == "EngineDeadError"
-        assert "tiny: its engine crashed" in told["detail"]
+        health = client.get("/health").json()
+        assert health["error"]["type"] == "EngineDeadError"
+        assert "tiny: its engine crashed" in health["detail"]
         assert server.metric("engine_up", model="tiny") == 0
     server.thread.join(PATIENCE)  # it ends by itself, a second later
     assert not server.thread.is_alive()
@@ -195,8 +195,8 @@ def test_of_a_model_that_hangs_health_tells_and_the_others_are_served(local, wat
         stuck = pool.submit(embed, client, "green sky")
         gate.wait()
         assert stuck.result(PATIENCE).status_code == 500
-        told = client.get("/health")
-        assert (told.status_code, "tiny: a batch does not end" in told.text) == (503, True)
+        health = client.get("/health")
+        assert (health.status_code, "tiny: a batch does not end" in health.text) == (503, True)
         assert embed(client, "the sea").status_code == 200
         gate.may_pass.set()
         eventually(lambda: client.get("/health").status_code == 200)
@@ -238,7 +238,7 @@ def test_a_slow_batch_that_was_to_be_expected_does_not_hang(local, watch, gate, 
 
 
 def measured(server, rate):
-    """The server, as if its engine computed so many tokens a second, whatever it does."""
+    """A server whose engine has a fixed measured speed, in tokens per second."""
     throughput = server.llm.engine.engine.throughput
     throughput.rate, throughput.note = rate, lambda *_, **__: None
     return server
@@ -253,8 +253,8 @@ def test_who_would_wait_too_long_is_refused_with_when_to_come_again(local, watch
         gate.wait()
         tokens = server.llm.engine.waiting_tokens
         refused = embed(client)
-        told = refused.json()
-        assert (refused.status_code, told["error"]["type"]) == (status, "overloaded_error")
+        health = refused.json()
+        assert (refused.status_code, health["error"]["type"]) == (status, "overloaded_error")
         assert "rate limit" not in refused.text.lower().replace("_", " ")
         wait = tokens / 10 - 2.0
         assert wait > 0
@@ -313,12 +313,12 @@ def test_a_client_that_goes_away_takes_its_work_with_it(local, watch, gate, pool
         assert server.llm.engine.engine.stats.failures == 0
 
 
-# --- lanes ------------------------------------------------------------------------------------------------------------
+# --- priority classes -------------------------------------------------------------------------------------------------
 
-BULK = {"x-millpond-lane": "bulk"}
+BATCH_HEADERS = {"x-millpond-lane": "batch"}
 
 
-def test_what_is_in_bulk_lets_the_others_pass_and_is_not_starved(local, watch, gate, pool):
+def test_batch_requests_let_others_pass_and_are_not_starved(local, watch, gate, pool):
     server = local()
     seen = []
 
@@ -330,24 +330,24 @@ def test_what_is_in_bulk_lets_the_others_pass_and_is_not_starved(local, watch, g
         watch(forward)
         first = pool.submit(embed, client)
         gate.wait()
-        bulk = pool.submit(embed, client, [f"{TEXTS[0]} {text}" for text in TEXTS], headers=BULK)
+        large = pool.submit(embed, client, [f"{TEXTS[0]} {text}" for text in TEXTS], headers=BATCH_HEADERS)
         eventually(lambda: server.llm.engine.pending == 9)
         urgent = [pool.submit(embed, client, text) for text in TEXTS[:2]]
         eventually(lambda: server.llm.engine.pending == 11)
         gate.may_pass.set()
-        assert {one.result().status_code for one in (first, bulk, *urgent)} == {200}
+        assert {one.result().status_code for one in (first, large, *urgent)} == {200}
     assert len(seen) == 3
     assert max(seen[1]) < min(seen[2])  # the short ones shared a batch, and went first
 
 
-def test_bulk_is_refused_while_the_others_are_taken(local, watch, gate, pool):
+def test_batch_requests_are_refused_while_interactive_ones_are_accepted(local, watch, gate, pool):
     server = measured(local(limits={"queue_wait": 1.0}), rate=10)
     with server.client() as client:
         watch(gate)
-        bulk = pool.submit(embed, client, TEXTS, headers=BULK)
+        large = pool.submit(embed, client, TEXTS, headers=BATCH_HEADERS)
         gate.wait()
-        assert embed(client, headers=BULK).status_code == 503
+        assert embed(client, headers=BATCH_HEADERS).status_code == 503
         urgent = pool.submit(embed, client, "the sea")
         eventually(lambda: server.llm.engine.pending == 9)
         gate.may_pass.set()
-        assert (bulk.result().status_code, urgent.result().status_code) == (200, 200)
+        assert (large.result().status_code, urgent.result().status_code) == (200, 200)

@@ -1,4 +1,4 @@
-"""A minute of 64 clients: texts of many sizes, faults, clients that go away. Answers are right, and memory is flat."""
+"""A minute of 64 clients with texts of many sizes, errors and disconnects: correct responses, constant memory."""
 
 import asyncio
 import base64
@@ -58,7 +58,7 @@ def expected(texts):
 
 
 class Load:
-    """What the clients do, and what they have seen."""
+    """The requests of the clients, and their results."""
 
     def __init__(self, server, raw, texts, expected):
         self.address, self.raw = server.address, raw
@@ -80,9 +80,9 @@ class Load:
             elif chance.random() < 0.05:
                 path, body, status = chance.choice(FAULTS)
                 self.counts["invalid"] += 1
-                found, _, _ = await client.post(path, body)
-                if found != status:
-                    self.wrong.append((path, body[:80], found))
+                actual_status, _, _ = await client.post(path, body)
+                if actual_status != status:
+                    self.wrong.append((path, body[:80], actual_status))
             else:
                 await self.ask(client, chance)
         client.close()
@@ -115,39 +115,39 @@ class Load:
 
 
 ROUTES = [
-    ("/v1/embeddings", lambda texts: {"input": texts}, lambda told: [item["embedding"] for item in told["data"]]),
+    ("/v1/embeddings", lambda texts: {"input": texts}, lambda body: [item["embedding"] for item in body["data"]]),
     (
         "/v1/embeddings",
         lambda texts: {"input": texts, "encoding_format": "base64"},
-        lambda told: [np.frombuffer(base64.b64decode(item["embedding"]), "<f4") for item in told["data"]],
+        lambda body: [np.frombuffer(base64.b64decode(item["embedding"]), "<f4") for item in body["data"]],
     ),
-    ("/embed", lambda texts: {"inputs": texts}, lambda told: told),
+    ("/embed", lambda texts: {"inputs": texts}, lambda body: body),
     (
         "/v2/embed",
         lambda texts: {"texts": texts, "embedding_types": ["float"], "input_type": "classification"},
-        lambda told: told["embeddings"]["float"],
+        lambda body: body["embeddings"]["float"],
     ),
     (
         "/score",
         lambda texts: {"text_1": texts[0], "text_2": texts},
-        lambda told: [item["score"] for item in told["data"]],
+        lambda body: [item["score"] for item in body["data"]],
     ),
 ]
 
 
 def of_route(path, vectors):
-    """What a route answers of texts with these vectors."""
+    """Return the expected response of a route for texts with these vectors."""
     return vectors @ vectors[0] if path == "/score" else vectors
 
 
 async def watched(pid, seconds):
     """The memory of a process in KiB, and when, until it is time."""
-    found = []
+    samples = []
     began = time.monotonic()
     while time.monotonic() - began < seconds:
-        found.append((time.monotonic() - began, memory(pid)))
+        samples.append((time.monotonic() - began, memory(pid)))
         await asyncio.sleep(0.25)
-    return found
+    return samples
 
 
 def memory(pid):
@@ -167,14 +167,14 @@ async def run(load, pid):
 def test_a_minute_of_64_clients(serving, raw, texts, expected, capsys):
     with serving(MINILM, "--log-format", "off") as server:
         load = Load(server, raw, texts, expected)
-        found = asyncio.run(run(load, server.process.pid))
+        samples = asyncio.run(run(load, server.process.pid))
         with server.client() as client:
             series = len(client.get("/metrics").text.splitlines())
             assert client.get("/health").status_code == 200
             waiting = client.get("/load").json()
     seconds = sorted(load.seconds)
     p50, p99 = seconds[len(seconds) // 2], seconds[int(len(seconds) * 0.99)]
-    warm = [kib for at, kib in found if at >= WARM]
+    warm = [kib for at, kib in samples if at >= WARM]
     base, most, last = np.median(warm[: len(warm) // 4]), max(warm), np.median(warm[-len(warm) // 4 :])
     with capsys.disabled():
         sys.stdout.write(

@@ -1,4 +1,4 @@
-"""Ten times more than a server can do: some are served, the others refused at once, and then all is as before."""
+"""Ten times the maximum load: some requests are served, the others refused at once, then the server recovers."""
 
 import asyncio
 import json
@@ -12,7 +12,7 @@ NAP = 0.02  # seconds a batch
 WAIT = 0.5  # seconds that a request may be expected to wait
 SECONDS = 5.0
 CLIENTS = 200
-TIMES = 10  # as much as it can do
+TIMES = 10  # times the maximum load
 PLUGIN = f"""
 import time
 from millpond.plugin.hookspecs import hookimpl
@@ -40,7 +40,7 @@ def __getattr__(name):
 
 @pytest.fixture
 def slow_server(folder, install_plugin, serving):
-    """A server whose engine computes some 100 prompts a second, whatever the machine."""
+    """A server whose engine computes about 100 prompts per second on any machine."""
     path = str(install_plugin(PLUGIN, "slow"))
     limits = ("--num-workers", "1", "--max-num-seqs", "2", "--max-queue-wait", str(WAIT))
     with serving(folder, "--served-model-name", "tiny", *limits, env={"PYTHONPATH": path}) as running:
@@ -48,14 +48,14 @@ def slow_server(folder, install_plugin, serving):
 
 
 class Crowd:
-    """Clients that ask as often as they are told to, and what they are answered."""
+    """Clients that send requests at a fixed rate, and the responses."""
 
     def __init__(self, server, raw):
         self.server, self.raw = server, raw
         self.answers = []  # status, when it came, its seconds, when to come again
 
     async def ask(self, clients, seconds, a_second=None):
-        """Ask for so many seconds; so often in all, or each as soon as it is answered."""
+        """Send requests for N seconds, at a total rate, or each client after its previous response."""
         pause = 0.0 if a_second is None else clients / a_second
         end = time.monotonic() + seconds
         await asyncio.gather(*(self.client(number, pause * number / clients, pause, end) for number in range(clients)))
@@ -75,14 +75,14 @@ class Crowd:
 
 
 def served_a_second(answers, *, skip=1.0):
-    """How many are served a second, without the first second and what is served once nobody asks any more."""
+    """Return the number of served requests per second, without the first second and the time after the last request."""
     first = min(at for _, at, _, _ in answers)
     last = max(at for _, at, _, _ in answers) - WAIT
     return sum(status == 200 and first + skip <= at <= last for status, at, _, _ in answers) / (last - first - skip)
 
 
 def memory(server):
-    """What the server's process holds, in KiB; 0 where nobody says."""
+    """Return the memory of the server's process in KiB; 0 if it is unknown."""
     status = Path(f"/proc/{server.process.pid}/status")
     return int(status.read_text(encoding="ascii").partition("VmRSS:")[2].split()[0]) if status.exists() else 0
 
@@ -92,7 +92,7 @@ def at_99(times):
 
 
 @pytest.mark.slow
-def test_who_is_served_waits_no_longer_than_was_promised_and_who_is_not_is_told_at_once(slow_server, raw, capsys):
+def test_served_requests_wait_within_the_limit_and_others_are_refused_at_once(slow_server, raw, capsys):
     calm, crowd, after = (Crowd(slow_server, raw) for _ in range(3))
     asyncio.run(calm.ask(8, 4.0))
     peak = served_a_second(calm.answers)

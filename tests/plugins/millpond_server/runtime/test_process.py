@@ -1,4 +1,4 @@
-"""``millpond serve`` as a process: what it says, what it answers while it ends, and with which code it exits."""
+"""``millpond serve`` as a process: its output, its responses during shutdown, and its exit code."""
 
 import concurrent.futures
 import os
@@ -85,11 +85,11 @@ def load(running):
 
 
 def test_it_says_what_it_serves_on_stderr_and_where_on_stdout(minilm_server):
-    told = "".join(minilm_server.lines)
+    output = "".join(minilm_server.lines)
     row = next(line for line in minilm_server.lines if line.startswith(f"  {MINILM}  "))
     assert re.search(r"embed, token_embed.*  cpu  +float32  .*attention\.\w+.*  256  +[\d,]+", row)
-    assert "API key  none: any client that can connect is served" in told
-    assert f"{minilm_server.address}/v1/embeddings" in told
+    assert "API key  none: any client that can connect is served" in output
+    assert f"{minilm_server.address}/v1/embeddings" in output
 
 
 HELP = """
@@ -127,13 +127,13 @@ def test_a_unix_socket_and_two_models(folder, serving, tmp_path):
     arguments = ("--served-model-name", "one", "two", "--uds", str(path), "--api-key", "k", "--log-format", "json")
     with serving(folder, folder, *arguments, port=()) as running:
         assert running.address == f"unix:{path}"
-        own = {"authorization": "Bearer k"}
+        headers = {"authorization": "Bearer k"}
         with httpx2.Client(transport=httpx2.HTTPTransport(uds=str(path)), base_url="http://server") as client:
-            names = [card["id"] for card in client.get("/v1/models", headers=own).json()["data"]]
+            names = [card["id"] for card in client.get("/v1/models", headers=headers).json()["data"]]
             assert names == ["one", "two"]
             for name in names:
-                told = client.post("/v1/embeddings", json={"input": "a boat", "model": name}, headers=own).json()
-                assert told["model"] == name
+                body = client.post("/v1/embeddings", json={"input": "a boat", "model": name}, headers=headers).json()
+                assert body["model"] == name
     assert running.process.returncode == 0
     assert not path.exists()
     assert sum('"event":"request"' in line for line in running.lines) == 3
@@ -143,11 +143,11 @@ def test_a_unix_socket_and_two_models(folder, serving, tmp_path):
 
 
 @pytest.mark.slow
-def test_routes_of_a_plugin_are_mounted_when_named_and_a_dead_engine_ends_the_process_with_70(napping):
+def test_selected_plugin_routes_are_mounted_and_an_engine_crash_exits_with_70(napping):
     with napping("--routes", "napping", "--engine-restart") as running:
         with running.client() as client:
-            told = client.post("/v1/hello", json={"text": "a cat"}, headers={"x-request-id": "it"}).json()
-            assert told == {"id": "hello-it", "tokens": 4}
+            body = client.post("/v1/hello", json={"text": "a cat"}, headers={"x-request-id": "it"}).json()
+            assert body == {"id": "hello-it", "tokens": 4}
             assert "/v1/hello" in client.get("/openapi.json").json()["paths"]
         assert embed(running, DEADLY).status_code == 503
         began = time.monotonic()

@@ -1,6 +1,6 @@
-"""What is promised of hostile requests, measured: how soon they are refused, and how much memory they take.
+"""Measured limits of hostile requests: the time until they are refused, and their memory.
 
-Bounds are wide, for machines that do other things too; ``pytest -rP`` shows what was measured.
+The limits are wide, for busy machines; ``pytest -rP`` shows the measurements.
 """
 
 import json
@@ -108,8 +108,8 @@ def test_what_cannot_be_served_is_refused_before_it_costs_much(door, name):
     body, status, word = BODIES[name]
     times = []
     for _ in range(5):
-        seconds, found, answer = door.post(body)
-        assert (found, word in answer) == (status, True), answer[:300]
+        seconds, actual_status, answer = door.post(body)
+        assert (actual_status, word in answer) == (status, True), answer[:300]
         times.append(seconds)
     tell(f"{name}: {min(times) * 1000:.1f} ms")
     assert min(times) < 0.3
@@ -211,13 +211,13 @@ def test_many_large_bodies_at_a_time_are_refused_before_they_fill_the_memory(loc
 
 
 def test_large_bodies_count_while_they_are_served_and_small_ones_do_not(local, gate, watch):
-    """What they hold, such as images, stays in memory while they wait."""
+    """Their contents, such as images, stay in memory while they wait."""
     server = local(limits={"body_bytes": 100_000})
     watch(gate)
     large = json.dumps({"input": "a boat", "user": "x" * 90_000}).encode()
     door = Door(SimpleNamespace(address=server.address))
-    found = []
-    threads = [threading.Thread(target=lambda: found.append(door.post(large)[1])) for _ in range(8)]
+    actual_status = []
+    threads = [threading.Thread(target=lambda: actual_status.append(door.post(large)[1])) for _ in range(8)]
     for thread in threads:
         thread.start()
     end = time.monotonic() + 30
@@ -225,12 +225,12 @@ def test_large_bodies_count_while_they_are_served_and_small_ones_do_not(local, g
         assert time.monotonic() < end
         time.sleep(0.01)
     assert door.post(large)[1] == 503
-    small = threading.Thread(target=lambda: found.append(door.post(b'{"input": "a small boat"}')[1]))
+    small = threading.Thread(target=lambda: actual_status.append(door.post(b'{"input": "a small boat"}')[1]))
     small.start()
     small.join(0.2)
-    assert not found  # it waits like the others, and was not refused
+    assert not actual_status  # it waits like the others, and was not refused
     gate.may_pass.set()
     for thread in (*threads, small):
         thread.join(30)
-    assert found == [200] * 9
+    assert actual_status == [200] * 9
     assert server.state.body_memory.held == 0

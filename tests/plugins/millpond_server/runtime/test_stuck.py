@@ -1,4 +1,4 @@
-"""What hangs or dies beside something that still runs: health tells of it, and the process ends all the same."""
+"""Hanging threads and crashed engines: health reports them, and the process still exits."""
 
 import signal
 import threading
@@ -77,10 +77,10 @@ def leave(running, body):
 def until_health_is(status, running):
     with running.client() as client:
         end = time.monotonic() + PATIENCE
-        while (told := client.get("/health")).status_code != status:
+        while (response := client.get("/health")).status_code != status:
             assert time.monotonic() < end, "it did not come about"
             time.sleep(0.02)
-    return told.json()["detail"]
+    return response.json()["detail"]
 
 
 @pytest.mark.slow
@@ -92,10 +92,10 @@ def test_a_thread_of_an_io_processor_that_hangs_is_told_of_and_not_waited_for(st
             assert client.post("/v1/embeddings", json={"input": "a boat"}).status_code == 200  # another thread does it
         running.process.send_signal(signal.SIGTERM)
         assert running.process.wait(PATIENCE) == 0
-    told = "".join(running.lines)
-    assert "an IO processor of tiny hangs: millpond-render" in told
-    assert "hangs and is abandoned: it is in" in told
-    assert "wait_for_ever" in told
+    response = "".join(running.lines)
+    assert "an IO processor of tiny hangs: millpond-render" in response
+    assert "hangs and is abandoned: it is in" in response
+    assert "wait_for_ever" in response
 
 
 @pytest.mark.slow
@@ -104,9 +104,9 @@ def test_an_event_loop_that_hangs_does_not_keep_the_process_from_ending(stuck):
         leave(running, {"input": " ".join(["boat"] * 5)})  # 7 tokens
         running.process.send_signal(signal.SIGTERM)
         assert running.process.wait(PATIENCE) == 0
-    told = "".join(running.lines)
-    assert "its event loop hangs" in told
-    assert "wait_for_ever" in told
+    response = "".join(running.lines)
+    assert "its event loop hangs" in response
+    assert "wait_for_ever" in response
 
 
 def test_an_engine_that_dies_while_another_batch_runs_ends_the_process(stuck):

@@ -1,4 +1,4 @@
-"""What a server tells while it warms up: of a first batch that hangs the last line says so."""
+"""Output during warm-up: the last line shows that the first batch is running."""
 
 
 def test_warming_up_is_told_before_and_after(minilm_server):

@@ -1,4 +1,4 @@
-"""Infinity's routes by its own end-to-end tests: capabilities, images, vectors of tokens, long texts, statuses."""
+"""Infinity's routes, like its own end-to-end tests: capabilities, images, token vectors, long texts, statuses."""
 
 import base64
 import json
@@ -26,8 +26,8 @@ BASE64 = URL.partition(",")[2]
 
 def colbert(folder):
     tiny("BertModel", folder, prefix="bert.")
-    said = json.loads((folder / "config.json").read_text())
-    write_config(folder, said | {"architectures": ["HF_ColBERT"], "dim": 12})
+    config = json.loads((folder / "config.json").read_text())
+    write_config(folder, config | {"architectures": ["HF_ColBERT"], "dim": 12})
     projection = random_tensors({"linear.weight": (12, 32)}, seed=3)
     write_weights(folder, load_file(folder / "model.safetensors") | projection)
     return folder
@@ -35,15 +35,15 @@ def colbert(folder):
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    place = tmp_path_factory.mktemp("infinity")
-    encoder = tiny("BertModel", place / "encoder")
+    root = tmp_path_factory.mktemp("infinity")
+    encoder = tiny("BertModel", root / "encoder")
     write_sentence_transformers(encoder, pooling="mean")
     return {
         "encoder": str(encoder),
-        "clip": str(tiny_dual_encoder("CLIPModel", place / "clip")),
-        "late": str(colbert(place / "late")),
-        "classifier": str(tiny("BertForSequenceClassification", place / "classifier", num_labels=3)),
-        "reranker": str(tiny("BertForSequenceClassification", place / "reranker", num_labels=1)),
+        "clip": str(tiny_dual_encoder("CLIPModel", root / "clip")),
+        "late": str(colbert(root / "late")),
+        "classifier": str(tiny("BertForSequenceClassification", root / "classifier", num_labels=3)),
+        "reranker": str(tiny("BertForSequenceClassification", root / "reranker", num_labels=1)),
     }
 
 
@@ -78,7 +78,7 @@ def test_health_is_told_as_the_time(post):
 
 @pytest.mark.parametrize("image", [URL, BASE64], ids=["data URL", "base64"])
 @pytest.mark.parametrize(
-    ("path", "said"),
+    ("path", "fields"),
     [
         ("/infinity/embeddings", {"modality": "image"}),
         ("/infinity/embeddings_image", {}),
@@ -88,22 +88,22 @@ def test_health_is_told_as_the_time(post):
     ],
     ids=str,
 )
-def test_images_are_embedded_as_images(post, of_images, path, said, image):
-    for given in (image, [image]):
-        (found,) = vectors_of(post(path, input=given, model="clip", **said))
-        np.testing.assert_allclose(found, of_images[1], atol=1e-6)
+def test_images_are_embedded_as_images(post, of_images, path, fields, image):
+    for images in (image, [image]):
+        (vector,) = vectors_of(post(path, input=images, model="clip", **fields))
+        np.testing.assert_allclose(vector, of_images[1], atol=1e-6)
 
 
 def test_text_is_text_also_for_a_model_that_sees(post, of_images):
-    for said in ({}, {"modality": "text"}):
-        (found,) = vectors_of(post("/infinity/embeddings", input="water", model="clip", **said))
-        np.testing.assert_allclose(found, of_images[0], atol=1e-6)
+    for fields in ({}, {"modality": "text"}):
+        (vector,) = vectors_of(post("/infinity/embeddings", input="water", model="clip", **fields))
+        np.testing.assert_allclose(vector, of_images[0], atol=1e-6)
 
 
 def test_images_that_cannot_be_read_are_refused_with_their_statuses(post):
-    for given in ("htt://wrong.url/me.jpg", ["htt://wrong.url/me.jpg"], []):
-        assert post("/infinity/embeddings_image", 422, input=given, model="clip")["error"]["code"]
-        post("/embeddings_image", 400, input=given, model="clip")
+    for images in ("htt://wrong.url/me.jpg", ["htt://wrong.url/me.jpg"], []):
+        assert post("/infinity/embeddings_image", 422, input=images, model="clip")["error"]["code"]
+        post("/embeddings_image", 400, input=images, model="clip")
     post("/infinity/embeddings_image", 400, input="https://www.example.test/404.jpg", model="clip")
     post("/infinity/embeddings_image", 400, input=base64.b64encode(b"no image").decode(), model="clip")
 
@@ -112,15 +112,15 @@ def test_a_model_with_vectors_of_tokens_alone_gives_them(post, folders):
     with LLM(folders["late"]) as llm:
         outputs = llm.encode(["the mill", "a"], pooling_task="token_embed", use_tqdm=False)
         assert "embed" not in llm.supported_tasks
-    found = vectors_of(post("/infinity/embeddings", input=["the mill", "a"], model="late"))
-    for rows, output in zip(found, outputs, strict=True):
+    vector = vectors_of(post("/infinity/embeddings", input=["the mill", "a"], model="late"))
+    for rows, output in zip(vector, outputs, strict=True):
         np.testing.assert_allclose(rows, output.outputs.array, atol=1e-6)
 
 
 def test_texts_over_the_maximum_are_cut_and_far_too_long_ones_refused(post):
-    (found,) = vectors_of(post("/infinity/embeddings", input="mill " * 200))
+    (vector,) = vectors_of(post("/infinity/embeddings", input="mill " * 200))
     (cut,) = vectors_of(post("/infinity/embeddings", input="mill " * 62))
-    np.testing.assert_allclose(found, cut, atol=1e-6)
+    np.testing.assert_allclose(vector, cut, atol=1e-6)
     assert post("/infinity/classify", input="mill " * 200, model="classifier")["usage"]["prompt_tokens"] == 64
     assert len(post("/infinity/rerank", query="a", documents=["mill " * 200], model="reranker")["results"]) == 1
     post("/infinity/embeddings", input="%_" * 4096 * 15)
@@ -160,9 +160,9 @@ def test_what_is_refused_has_their_statuses(post, path, body, status):
 def test_numbers_are_those_of_the_model(post, folders):
     with LLM(folders["encoder"]) as llm:
         whole = np.stack([output.outputs.array for output in llm.embed(TEXTS, use_tqdm=False)])
-    found = post("/infinity/embeddings", input=TEXTS, dimensions=0)
-    np.testing.assert_allclose(vectors_of(found), whole, atol=1e-6)
-    assert found["id"].startswith("infinity-")
+    vector = post("/infinity/embeddings", input=TEXTS, dimensions=0)
+    np.testing.assert_allclose(vectors_of(vector), whole, atol=1e-6)
+    assert vector["id"].startswith("infinity-")
     coded = vectors_of(post("/infinity/embeddings", input=TEXTS, encoding_format="base64"))
     np.testing.assert_allclose(np.frombuffer(base64.b64decode(coded[0]), "<f4"), whole[0], atol=1e-6)
     with LLM(folders["reranker"]) as llm:

@@ -15,11 +15,11 @@ LABELS = ("O", "B-PER", "I-PER", "LOC")
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     """A model of tokens, and one of texts."""
-    place = tmp_path_factory.mktemp("entities")
-    tagger = tiny("BertForTokenClassification", place / "tagger", num_labels=len(LABELS))
+    root = tmp_path_factory.mktemp("entities")
+    tagger = tiny("BertForTokenClassification", root / "tagger", num_labels=len(LABELS))
     config = json.loads((tagger / "config.json").read_text())
     (tagger / "config.json").write_text(json.dumps(config | {"id2label": dict(enumerate(LABELS))}))
-    return {"tagger": str(tagger), "classifier": str(tiny("BertForSequenceClassification", place / "classifier"))}
+    return {"tagger": str(tagger), "classifier": str(tiny("BertForSequenceClassification", root / "classifier"))}
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_texts_may_be_cut(post):
 
 
 @pytest.mark.parametrize(
-    ("asked", "said"),
+    ("asked", "message"),
     [
         ({"input": "a", "aggregation": "best"}, "aggregation"),
         ({"input": [[5, 6]]}, "these are token ids"),
@@ -59,8 +59,8 @@ def test_texts_may_be_cut(post):
     ],
     ids=str,
 )
-def test_what_cannot_be_served_is_refused(post, asked, said):
-    assert said in json.dumps(post("/entities", 400, **asked))
+def test_what_cannot_be_served_is_refused(post, asked, message):
+    assert message in json.dumps(post("/entities", 400, **asked))
 
 
 def test_the_route_of_bare_results_has_numbers_alone(post):

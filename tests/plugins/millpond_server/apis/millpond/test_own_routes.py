@@ -1,4 +1,4 @@
-"""``/v1/represent`` and ``/explain`` over HTTP: the numbers of ``LLM``, one pass, and why a document has its score."""
+"""``/v1/represent`` and ``/explain`` over HTTP: the same numbers as ``LLM``, one forward pass, explained scores."""
 
 import base64
 
@@ -25,17 +25,17 @@ def test_several_results_come_at_once(http, offline):
     body = http.post("/v1/represent", json={"input": TEXTS, "representations": wanted, "return_tokens": True}).json()
     vectors = [output.outputs.array for output in offline.embed(TEXTS, use_tqdm=False)]
     tokens = offline.encode(TEXTS, pooling_task="token_embed", use_tqdm=False)
-    for place, item in enumerate(body["data"]):
+    for index, item in enumerate(body["data"]):
         dense, raw, each = item["representations"]
-        np.testing.assert_allclose(dense["embeddings"]["float"], vectors[place], atol=1e-6)
+        np.testing.assert_allclose(dense["embeddings"]["float"], vectors[index], atol=1e-6)
         decoded = np.frombuffer(base64.b64decode(dense["embeddings"]["base64"]), "<f4")
-        np.testing.assert_allclose(decoded, vectors[place], atol=1e-6)
-        assert dense["embeddings"]["ubinary"] == np.packbits(vectors[place] >= 0).tolist()
+        np.testing.assert_allclose(decoded, vectors[index], atol=1e-6)
+        assert dense["embeddings"]["ubinary"] == np.packbits(vectors[index] >= 0).tolist()
         raw_vector = np.array(raw["embeddings"]["float"])
-        np.testing.assert_allclose(raw_vector / np.linalg.norm(raw_vector), vectors[place], atol=1e-6)
-        np.testing.assert_allclose(each["embeddings"]["float"], tokens[place].outputs.array, atol=1e-6)
+        np.testing.assert_allclose(raw_vector / np.linalg.norm(raw_vector), vectors[index], atol=1e-6)
+        np.testing.assert_allclose(each["embeddings"]["float"], tokens[index].outputs.array, atol=1e-6)
         assert each["shape"] == [item["num_tokens"], 384]
-        assert (item["token_ids"], item["truncated"]) == (tokens[place].prompt_token_ids, False)
+        assert (item["token_ids"], item["truncated"]) == (tokens[index].prompt_token_ids, False)
         assert (item["tokens"][0], item["tokens"][-1]) == ("[CLS]", "[SEP]")
 
 

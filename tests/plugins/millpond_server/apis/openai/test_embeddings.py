@@ -1,4 +1,4 @@
-"""``POST /v1/embeddings`` over HTTP: the numbers of ``LLM``, every encoding, and what it refuses."""
+"""``POST /v1/embeddings`` over HTTP: the same numbers as ``LLM``, all encodings, and errors."""
 
 import base64
 import json
@@ -37,8 +37,8 @@ def test_the_answer_is_that_of_openai_with_the_numbers_of_llm(http, offline, exp
 
 def test_base64_is_little_endian_float32(http, expected):
     data = ask(http, input=TEXTS, encoding_format="base64").json()["data"]
-    found = [np.frombuffer(base64.b64decode(item["embedding"]), "<f4") for item in data]
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    decoded = [np.frombuffer(base64.b64decode(item["embedding"]), "<f4") for item in data]
+    np.testing.assert_allclose(decoded, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -48,8 +48,8 @@ def test_base64_is_little_endian_float32(http, expected):
 @pytest.mark.parametrize("endianness", ["little", "big", "native"])
 def test_bytes_say_in_a_header_what_they_are(http, expected, dtype, width, tolerance, endianness):
     answer = ask(http, input=TEXTS, encoding_format="bytes", embed_dtype=dtype, endianness=endianness)
-    told = json.loads(answer.headers["metadata"])
-    assert [(item["start"], item["end"]) for item in told["data"]] == [
+    metadata = json.loads(answer.headers["metadata"])
+    assert [(item["start"], item["end"]) for item in metadata["data"]] == [
         (i * 384 * width, (i + 1) * 384 * width) for i in range(3)
     ]
     values = np.frombuffer(answer.content, np.uint8).reshape(-1, width)
@@ -126,10 +126,10 @@ def test_full_size_is_always_allowed_and_another_is_refused(http):
 )
 def test_what_does_not_fit_is_refused_in_a_body_that_many_clients_read(http, body, status, message):
     answer = ask(http, **body)
-    told = answer.json()
-    assert answer.status_code == told["error"]["code"] == status
-    assert message in told["error"]["message"]
-    assert told["detail"] == told["message"] == told["error"]["message"]
+    refusal = answer.json()
+    assert answer.status_code == refusal["error"]["code"] == status
+    assert message in refusal["error"]["message"]
+    assert refusal["detail"] == refusal["message"] == refusal["error"]["message"]
 
 
 @pytest.mark.parametrize("raw", [b"", b"{", b'{"input": "\\ud800"}', b"[" * 5000, b'{"input": [1e400]}', b"\xff\xfe"])

@@ -1,4 +1,4 @@
-"""Texts without characters over HTTP: embedded where the API has them, refused where TEI and OpenAI refuse them."""
+"""Empty texts over HTTP: embedded by APIs that support them, refused by TEI and OpenAI."""
 
 import numpy as np
 import pytest
@@ -9,11 +9,11 @@ from millpond.testing.checkpoints import tiny
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    place = tmp_path_factory.mktemp("empty")
+    root = tmp_path_factory.mktemp("empty")
     return {
-        "encoder": str(tiny("BertModel", place / "encoder")),
-        "classifier": str(tiny("BertForSequenceClassification", place / "classifier", num_labels=3)),
-        "reranker": str(tiny("BertForSequenceClassification", place / "reranker", num_labels=1)),
+        "encoder": str(tiny("BertModel", root / "encoder")),
+        "classifier": str(tiny("BertForSequenceClassification", root / "classifier", num_labels=3)),
+        "reranker": str(tiny("BertForSequenceClassification", root / "reranker", num_labels=1)),
     }
 
 
@@ -24,29 +24,29 @@ def vector(folders):
 
 
 @pytest.mark.parametrize("path", ["/vllm/v1/embeddings", "/infinity/embeddings", "/jina/v1/embeddings"])
-@pytest.mark.parametrize("given", ["", ["", "a"]], ids=repr)
-def test_their_special_tokens_are_embedded(post, vector, path, given):
-    found = post(path, input=given)["data"][0]["embedding"]
-    np.testing.assert_allclose(found, vector, atol=1e-6)
+@pytest.mark.parametrize("inputs", ["", ["", "a"]], ids=repr)
+def test_their_special_tokens_are_embedded(post, vector, path, inputs):
+    embedding = post(path, input=inputs)["data"][0]["embedding"]
+    np.testing.assert_allclose(embedding, vector, atol=1e-6)
 
 
 def test_cohere_has_them_too(post, vector):
-    found = post("/v2/embed", texts=["a", ""], input_type="search_document")["embeddings"]["float"]
-    np.testing.assert_allclose(found[1], vector, atol=1e-6)
+    embeddings = post("/v2/embed", texts=["a", ""], input_type="search_document")["embeddings"]["float"]
+    np.testing.assert_allclose(embeddings[1], vector, atol=1e-6)
 
 
 def test_openai_refuses_them_and_names_the_way(post):
-    for given, place in (("", "input"), (["a", ""], "input[1]")):
-        refused = post("/v1/embeddings", 400, input=given)["error"]
-        assert refused["message"].startswith(f"{place} cannot be an empty string")
+    for inputs, field in (("", "input"), (["a", ""], "input[1]")):
+        refused = post("/v1/embeddings", 400, input=inputs)["error"]
+        assert refused["message"].startswith(f"{field} cannot be an empty string")
         assert "/vllm/v1/embeddings" in refused["message"]
         assert refused["param"] == "input"
 
 
 @pytest.mark.parametrize("path", ["/embed", "/tei/embed", "/embed_all"])
-@pytest.mark.parametrize("given", ["", ["a", ""], [[]]], ids=repr)
-def test_tei_refuses_them_as_not_valid(post, path, given):
-    assert post(path, 422, inputs=given) == {"error": "`inputs` cannot be empty", "error_type": "Validation"}
+@pytest.mark.parametrize("inputs", ["", ["a", ""], [[]]], ids=repr)
+def test_tei_refuses_them_as_not_valid(post, path, inputs):
+    assert post(path, 422, inputs=inputs) == {"error": "`inputs` cannot be empty", "error_type": "Validation"}
 
 
 def test_tei_refuses_an_empty_list_with_400(post):

@@ -1,4 +1,4 @@
-"""The routes of text-embeddings-inference by its own description: statuses, headers, names, letters, cut vectors."""
+"""Routes of text-embeddings-inference, tested against its API description: statuses, headers, tokens, dimensions."""
 
 import numpy as np
 import pytest
@@ -13,16 +13,16 @@ WHERE = ("", "/tei")
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    place = tmp_path_factory.mktemp("tei")
-    encoder = tiny("BertModel", place / "encoder")
+    root = tmp_path_factory.mktemp("tei")
+    encoder = tiny("BertModel", root / "encoder")
     write_sentence_transformers(encoder, pooling="mean")
-    sparse = tiny("BertForMaskedLM", place / "sparse")
+    sparse = tiny("BertForMaskedLM", root / "sparse")
     write_sparse_encoder(sparse)
     return {
         "encoder": str(encoder),
         "sparse": str(sparse),
-        "classifier": str(tiny("BertForSequenceClassification", place / "classifier", num_labels=3)),
-        "reranker": str(tiny("BertForSequenceClassification", place / "reranker", num_labels=1)),
+        "classifier": str(tiny("BertForSequenceClassification", root / "classifier", num_labels=3)),
+        "reranker": str(tiny("BertForSequenceClassification", root / "reranker", num_labels=1)),
     }
 
 
@@ -65,8 +65,8 @@ def asked(call, path, body):
     ids=lambda value: value if isinstance(value, str) and value.startswith("/") else "",
 )
 def test_a_classifier_answers_424_in_their_words(classifier_alone, prefix, path, body, message):
-    found = classifier_alone(f"{prefix}{path}", 424, **body)
-    assert found == {"error": f"Backend error: {message}", "error_type": "Backend"}
+    response = classifier_alone(f"{prefix}{path}", 424, **body)
+    assert response == {"error": f"Backend error: {message}", "error_type": "Backend"}
 
 
 @pytest.mark.parametrize("prefix", WHERE)
@@ -87,11 +87,11 @@ def test_a_splade_model_gives_dense_vectors_only_where_they_are_not_normalised(p
     (dense,) = post(f"{prefix}/embed", inputs="the mill", model="sparse", normalize=False)
     (weights,) = post(f"{prefix}/embed_sparse", inputs="the mill", model="sparse")
     assert {one["index"]: pytest.approx(one["value"], abs=1e-6) for one in weights} == {
-        place: value for place, value in enumerate(dense) if value
+        index: value for index, value in enumerate(dense) if value
     }
 
 
-# --- what is told -----------------------------------------------------------------------------------------------------
+# --- info -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -127,9 +127,9 @@ def test_health_is_told_under_their_prefix_too(post):
 
 
 def test_info_names_the_model_as_it_is_served(post, folders):
-    told = post("/info")
-    assert (told["served_model_name"], told["model_id"]) == ("encoder", "encoder")  # and not the folder
-    assert told["model_type"] == {"embedding": {"pooling": "mean"}}
+    info = post("/info")
+    assert (info["served_model_name"], info["model_id"]) == ("encoder", "encoder")  # and not the folder
+    assert info["model_type"] == {"embedding": {"pooling": "mean"}}
 
 
 def test_info_names_splade_as_they_do(application, folders):
@@ -163,9 +163,9 @@ def test_predict_takes_texts_and_pairs_in_one_request(post):
     mixed = post("/predict", inputs=[["the mill", "a"], ["snow"], "snow"], model="classifier")
     (pair,) = post("/predict", inputs=[["the mill", "a"]], model="classifier")
     alone = post("/predict", inputs="snow", model="classifier")
-    for found, expected in zip(mixed, [pair, alone, alone], strict=True):
-        assert [one["label"] for one in found] == [one["label"] for one in expected]
-        np.testing.assert_allclose([one["score"] for one in found], [one["score"] for one in expected], atol=1e-6)
+    for response, expected in zip(mixed, [pair, alone, alone], strict=True):
+        assert [one["label"] for one in response] == [one["label"] for one in expected]
+        np.testing.assert_allclose([one["score"] for one in response], [one["score"] for one in expected], atol=1e-6)
     assert post("/predict", inputs=["the mill", "a"], model="classifier") == pair  # a pair alone
     for wrong in ([["a", "b", "c"]], [[]], ["a", "b", "c"], [["a", 3]], [3]):
         assert post("/predict", 422, inputs=wrong, model="classifier")["error_type"] == "Validation"
@@ -177,17 +177,17 @@ def test_dimensions_cut_the_vectors_of_any_model_under_their_prefix(post, vector
     np.testing.assert_allclose(post("/tei/embed", inputs=TEXTS, dimensions=8), kept, atol=1e-6)
     raw = np.array(post("/tei/embed", inputs=TEXTS, normalize=False))
     np.testing.assert_allclose(post("/tei/embed", inputs=TEXTS, dimensions=8, normalize=False), raw[:, :8], atol=1e-6)
-    found = post("/tei/v1/embeddings", input=TEXTS, dimensions=8)["data"]
-    np.testing.assert_allclose([one["embedding"] for one in found], kept, atol=1e-6)
+    response = post("/tei/v1/embeddings", input=TEXTS, dimensions=8)["data"]
+    np.testing.assert_allclose([one["embedding"] for one in response], kept, atol=1e-6)
     assert "from 1 to 32" in post("/tei/embed", 422, inputs=TEXTS, dimensions=33)["error"]
     assert "does not support matryoshka" in post("/v1/embeddings", 400, input=TEXTS, dimensions=8)["message"]
 
 
 @pytest.mark.parametrize("path", ["/tei/v1/embeddings", "/tei/embeddings"])
 def test_their_route_of_openai_has_their_errors(post, classifier_alone, vectors, path):
-    found = post(path, input=TEXTS)
-    np.testing.assert_allclose([one["embedding"] for one in found["data"]], vectors, atol=1e-6)
-    assert (found["object"], found["model"], found["usage"]["total_tokens"] > 0) == ("list", "encoder", True)
+    response = post(path, input=TEXTS)
+    np.testing.assert_allclose([one["embedding"] for one in response["data"]], vectors, atol=1e-6)
+    assert (response["object"], response["model"], response["usage"]["total_tokens"] > 0) == ("list", "encoder", True)
     long = post(path, input="mill " * 100)
     assert long["usage"]["total_tokens"] == 64  # cut, as they do by default
     for body in (

@@ -1,4 +1,4 @@
-"""``/pooling`` sends what an IO processor plugin returns: bytes and arrays in JSON, or raw."""
+"""``/pooling`` returns the output of an IO processor plugin: bytes and arrays in JSON, or raw."""
 
 import base64
 import io
@@ -13,7 +13,9 @@ from millpond.plugin.specs import IOProcessorSpec
 from millpond_server.apis.vllm.plugin_output import accept_qualities
 from millpond_server.testing import running_server
 
-pytestmark = pytest.mark.filterwarnings("ignore:the IO processor:DeprecationWarning")  # of the old contract
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:the IO processor:DeprecationWarning"
+)  # these plugins use vLLM's old interface
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
 ARRAY = np.arange(6, dtype=np.float32).reshape(2, 3).T  # not contiguous
@@ -87,9 +89,9 @@ def test_bytes_and_arrays_are_sent_as_json(server, name, expected):
 
 
 def test_arrays_are_sent_as_base64_with_their_dtype_and_shape(server):
-    found = data_of(ask(server, "nested", encoding_format="base64"))["masks"][1]["scores"]
-    assert (found["type"], found["dtype"], found["shape"]) == ("ndarray", "float32", [3, 2])
-    values = np.frombuffer(base64.b64decode(found["base64"]), dtype="<f4").reshape(3, 2)
+    tagged = data_of(ask(server, "nested", encoding_format="base64"))["masks"][1]["scores"]
+    assert (tagged["type"], tagged["dtype"], tagged["shape"]) == ("ndarray", "float32", [3, 2])
+    values = np.frombuffer(base64.b64decode(tagged["base64"]), dtype="<f4").reshape(3, 2)
     np.testing.assert_array_equal(values, ARRAY)
 
 

@@ -1,4 +1,4 @@
-"""The pooling routes as the clients and tests of vLLM expect them: fields, ids, and the words of errors."""
+"""The pooling routes as vLLM's clients and tests expect them: fields, ids, and error messages."""
 
 import json
 
@@ -36,10 +36,10 @@ def test_a_task_that_the_model_lacks_is_refused_in_the_words_of_vllm(post, model
     if task in supported:
         assert len(post("/pooling", model=model, input=TEXT, task=task)["data"]) == 1
         return
-    told = error(post, "/pooling", model=model, input=TEXT, task=task)
-    assert (told["type"], told["param"]) == ("BadRequestError", "task")
-    assert told["message"].startswith(f"Unsupported task: {task!r} Supported tasks: ('{supported[0]}', ")
-    assert f"--convert {task.removeprefix('token_')}" in told["message"]
+    refusal = error(post, "/pooling", model=model, input=TEXT, task=task)
+    assert (refusal["type"], refusal["param"]) == ("BadRequestError", "task")
+    assert refusal["message"].startswith(f"Unsupported task: {task!r} Supported tasks: ('{supported[0]}', ")
+    assert f"--convert {task.removeprefix('token_')}" in refusal["message"]
 
 
 @pytest.mark.parametrize("model", ["embedder", "classifier"])
@@ -53,8 +53,8 @@ def test_the_task_plugin_without_a_plugin_is_refused_with_those_that_are_install
 @pytest.mark.parametrize("path", ["/v1/embeddings", "/pooling"])
 @pytest.mark.parametrize("token", [-1, 100_000])
 def test_a_token_id_out_of_the_vocabulary_is_refused(post, path, token):
-    told = error(post, path, model="embedder", input=[5, token])
-    assert f"Token id {token} is out of vocabulary" in told["message"]
+    refusal = error(post, path, model="embedder", input=[5, token])
+    assert f"Token id {token} is out of vocabulary" in refusal["message"]
 
 
 @pytest.mark.parametrize(
@@ -69,11 +69,11 @@ def test_a_token_id_out_of_the_vocabulary_is_refused(post, path, token):
     ],
 )
 def test_a_truncation_size_over_the_maximum_is_refused_to_the_letter(post, path, body):
-    told = error(post, path, **body, truncate_prompt_tokens=65)
-    assert told["message"] == (
+    refusal = error(post, path, **body, truncate_prompt_tokens=65)
+    assert refusal["message"] == (
         "truncate_prompt_tokens value is greater than max_model_len. Please request a smaller truncation size."
     )
-    assert told["param"] == "truncate_prompt_tokens"
+    assert refusal["param"] == "truncate_prompt_tokens"
 
 
 @pytest.mark.parametrize("model", ["embedder", "reranker"])
@@ -95,16 +95,16 @@ def test_a_pair_over_the_maximum_is_refused_with_the_way_out(post, model, path, 
 )
 def test_a_limit_of_tokens_that_does_not_fit_is_refused(post, model, name, value, message):
     for path, query in (("/score", "queries"), ("/rerank", "query")):
-        told = error(post, path, model=model, **{query: TEXT}, documents=[TEXT], **{name: value})
-        assert told["message"].startswith(message.format(name=name))
-        assert told["param"] == name
+        refusal = error(post, path, model=model, **{query: TEXT}, documents=[TEXT], **{name: value})
+        assert refusal["message"].startswith(message.format(name=name))
+        assert refusal["param"] == name
 
 
 @pytest.mark.parametrize("path", ["/score", "/rerank"])
 def test_scores_of_a_model_with_several_labels_are_refused(post, path):
     body = {"queries": TEXT} if path == "/score" else {"query": TEXT}
-    told = error(post, path, model="classifier", **body, documents=["a"])
-    assert told["message"].startswith("Scoring API is only enabled for num_labels == 1.")
+    refusal = error(post, path, model="classifier", **body, documents=["a"])
+    assert refusal["message"].startswith("Scoring API is only enabled for num_labels == 1.")
 
 
 # --- ids and padding --------------------------------------------------------------------------------------------------
@@ -160,8 +160,8 @@ def test_texts_are_filled_up_with_padding_where_that_is_asked_for(post, path, bo
 
 
 def test_padding_of_pairs_that_are_read_together_is_refused(post):
-    told = error(post, "/score", model="reranker", queries=TEXT, documents="a", padding="max_length")
-    assert (told["param"], "not supported for pairs" in told["message"]) == ("padding", True)
+    refusal = error(post, "/score", model="reranker", queries=TEXT, documents="a", padding="max_length")
+    assert (refusal["param"], "not supported for pairs" in refusal["message"]) == ("padding", True)
 
 
 @pytest.mark.parametrize(("path", "body", "prefix"), [route for route in ROUTES if route[0] != "/pooling"])
@@ -177,9 +177,9 @@ def test_invocations_answer_as_the_route_itself(post, path, body, prefix):
 @pytest.mark.parametrize(("path", "body", "prefix"), ROUTES[1:])
 @pytest.mark.parametrize("name", ["normalize", "softmax", "activation"])
 def test_parameters_that_vllm_removed_are_refused_in_its_words(post, path, body, prefix, name):
-    told = error(post, path, **body, **{name: False})
-    assert told["message"] == f"Parameter `{name}` was removed; use `use_activation` instead."
-    assert told["param"] == name
+    refusal = error(post, path, **body, **{name: False})
+    assert refusal["message"] == f"Parameter `{name}` was removed; use `use_activation` instead."
+    assert refusal["param"] == name
     assert post(path, **body, **{name: None})["id"].startswith(prefix)
 
 
@@ -191,8 +191,8 @@ def test_parameters_that_vllm_removed_are_refused_in_its_words(post, path, body,
     ],
 )
 def test_tasks_that_vllm_removed_are_refused_in_its_words(post, task, message):
-    told = error(post, "/pooling", model="embedder", input=TEXT, task=task)
-    assert (told["message"], told["param"]) == (message, "task")
+    refusal = error(post, "/pooling", model="embedder", input=TEXT, task=task)
+    assert (refusal["message"], refusal["param"]) == (message, "task")
 
 
 def test_pooling_gives_vectors_of_chunks_and_where_they_are(post):

@@ -1,4 +1,4 @@
-"""The pooling routes as vLLM's own online tests use them: forms of bodies, usage, encodings, chats, invocations."""
+"""The pooling routes as vLLM's own online tests use them: bodies, usage, encodings, chats, invocations."""
 
 import base64
 import json
@@ -10,7 +10,7 @@ from millpond.testing.checkpoints import tiny
 
 TEXT = "the old mill by the pond"
 IDS = [2, 160, 136, 130, 3]
-LONG = "the old mill " * 60
+LONG_TEXT = "the old mill " * 60
 LONGEST = 64
 TEMPLATE = "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}"
 CHAT = [{"role": "user", "content": "the cat"}, {"role": "assistant", "content": "a dog"}]
@@ -49,7 +49,7 @@ def softmax(logits):
 
 
 @pytest.mark.parametrize(
-    ("given", "counts"),
+    ("inputs", "counts"),
     [
         ("the old mill", [5]),
         (["the old mill", ""], [5, 2]),
@@ -61,18 +61,18 @@ def softmax(logits):
 @pytest.mark.parametrize(
     ("path", "model"), [("/vllm/v1/embeddings", "embedder"), ("/pooling", "embedder"), ("/classify", "classifier")]
 )
-def test_inputs_are_texts_or_tokens_one_or_many(post, path, model, given, counts):
-    told = post(path, model=model, input=given)
-    assert told["object"] == "list"
-    assert told["model"] == model
-    assert [item["index"] for item in told["data"]] == list(range(len(counts)))
-    assert (told["usage"]["prompt_tokens"], told["usage"]["total_tokens"]) == (sum(counts), sum(counts))
-    assert told["usage"]["completion_tokens"] == 0
+def test_inputs_are_texts_or_tokens_one_or_many(post, path, model, inputs, counts):
+    response = post(path, model=model, input=inputs)
+    assert response["object"] == "list"
+    assert response["model"] == model
+    assert [item["index"] for item in response["data"]] == list(range(len(counts)))
+    assert (response["usage"]["prompt_tokens"], response["usage"]["total_tokens"]) == (sum(counts), sum(counts))
+    assert response["usage"]["completion_tokens"] == 0
 
 
 @pytest.mark.parametrize(("path", "key"), VECTORS)
 def test_tokens_give_the_vector_of_their_text(post, path, key):
-    (text, ids) = (post(path, model="embedder", input=given)["data"][0][key] for given in ("the old mill", IDS))
+    (text, ids) = (post(path, model="embedder", input=inputs)["data"][0][key] for inputs in ("the old mill", IDS))
     assert text == ids
 
 
@@ -86,19 +86,19 @@ def test_special_tokens_can_be_left_out(post, path, key):
 @pytest.mark.parametrize(
     ("path", "model", "body"),
     [
-        ("/v1/embeddings", "embedder", {"input": LONG}),
-        ("/pooling", "embedder", {"input": LONG}),
-        ("/classify", "classifier", {"input": LONG}),
-        ("/score", "reranker", {"queries": "a", "documents": LONG}),
-        ("/rerank", "reranker", {"query": "a", "documents": [LONG]}),
+        ("/v1/embeddings", "embedder", {"input": LONG_TEXT}),
+        ("/pooling", "embedder", {"input": LONG_TEXT}),
+        ("/classify", "classifier", {"input": LONG_TEXT}),
+        ("/score", "reranker", {"queries": "a", "documents": LONG_TEXT}),
+        ("/rerank", "reranker", {"query": "a", "documents": [LONG_TEXT]}),
     ],
 )
 @pytest.mark.parametrize(("size", "kept"), [(10, 10), (-1, LONGEST)])
 def test_a_prompt_is_cut_to_the_size_that_is_asked_for(post, path, model, body, size, kept):
     assert post(path, model=model, truncate_prompt_tokens=size, **body)["usage"]["prompt_tokens"] == kept
-    told = post(path, model=model, truncate_prompt_tokens=LONGEST + 1, status=400, **body)["error"]
-    assert told["type"] == "BadRequestError"
-    assert told["message"] == (
+    response = post(path, model=model, truncate_prompt_tokens=LONGEST + 1, status=400, **body)["error"]
+    assert response["type"] == "BadRequestError"
+    assert response["message"] == (
         "truncate_prompt_tokens value is greater than max_model_len. Please request a smaller truncation size."
     )
 
@@ -129,9 +129,9 @@ def test_vectors_are_written_in_the_encoding_that_is_asked_for(post, send, path,
         np.testing.assert_allclose(read.astype("f4"), vector.astype("f4"), rtol=1e-3, atol=1e-4)
     answer = send(path, encoding_format="bytes", **asked)
     assert answer.headers["content-type"] == "application/octet-stream"
-    told = json.loads(answer.headers["metadata"])
-    assert told["usage"]["prompt_tokens"] == 8
-    for number, item in enumerate(told["data"]):
+    response = json.loads(answer.headers["metadata"])
+    assert response["usage"]["prompt_tokens"] == 8
+    for number, item in enumerate(response["data"]):
         assert (item["index"], item["embed_dtype"], item["endianness"]) == (number, dtype, end)
         read = np.frombuffer(answer.content[item["start"] : item["end"]], expected[number].dtype)
         np.testing.assert_allclose(read.astype("f4"), expected[number].astype("f4"), rtol=1e-3, atol=1e-4)
@@ -143,9 +143,9 @@ def test_vectors_are_written_in_the_encoding_that_is_asked_for(post, send, path,
 @pytest.mark.parametrize(("path", "key"), VECTORS)
 @pytest.mark.parametrize("name", ["encoding_format", "embed_dtype", "endianness"])
 def test_encodings_that_there_are_not_are_refused(post, path, key, name):
-    told = post(path, model="embedder", input=TEXT, status=400, **{name: f"bad_{name}"})["error"]
-    assert "literal_error" in told["message"]
-    assert f"bad_{name}" in told["message"]
+    response = post(path, model="embedder", input=TEXT, status=400, **{name: f"bad_{name}"})["error"]
+    assert "literal_error" in response["message"]
+    assert f"bad_{name}" in response["message"]
 
 
 # --- chats ------------------------------------------------------------------------------------------------------------
@@ -178,8 +178,8 @@ def test_chats_that_cannot_be_written_are_refused(post, path, body, message):
 
 
 def test_a_chat_is_classified(post):
-    told = post("/classify", model="classifier", messages=CHAT[:1])
-    assert len(told["data"][0]["probs"]) == told["data"][0]["num_classes"] == 3
+    response = post("/classify", model="classifier", messages=CHAT[:1])
+    assert len(response["data"][0]["probs"]) == response["data"][0]["num_classes"] == 3
 
 
 # --- activations ------------------------------------------------------------------------------------------------------
@@ -252,9 +252,11 @@ def test_the_task_need_not_be_named(post, model, task):
     ids=["1:1", "1:N", "N:N", "[1]:N"],
 )
 def test_pairs_are_named_in_each_way_of_vllm(post, model, names, first, second, count):
-    told = post("/score", model=model, **dict(zip(names, (first, second), strict=True)))
-    assert [(item["index"], item["object"]) for item in told["data"]] == [(index, "score") for index in range(count)]
-    assert told["usage"]["prompt_tokens"] == told["usage"]["total_tokens"]
+    response = post("/score", model=model, **dict(zip(names, (first, second), strict=True)))
+    assert [(item["index"], item["object"]) for item in response["data"]] == [
+        (index, "score") for index in range(count)
+    ]
+    assert response["usage"]["prompt_tokens"] == response["usage"]["total_tokens"]
 
 
 @pytest.mark.parametrize("model", ["embedder", "reranker"])
@@ -267,8 +269,8 @@ def test_pairs_are_named_in_each_way_of_vllm(post, model, names, first, second, 
     ],
 )
 def test_pairs_that_do_not_match_are_refused(post, model, first, second, message):
-    told = post("/score", model=model, queries=first, documents=second, status=400)["error"]
-    assert message in told["message"]
+    response = post("/score", model=model, queries=first, documents=second, status=400)["error"]
+    assert message in response["message"]
 
 
 def test_the_usage_of_a_pair_counts_its_special_tokens(post):
@@ -284,7 +286,7 @@ def test_documents_are_ranked_by_their_scores(post, path, model):
     documents = ["a dog", "the old mill", "by the pond"]
     scores = [item["score"] for item in post("/score", model=model, queries=TEXT, documents=documents)["data"]]
     results = post(path, model=model, query=TEXT, documents=documents)["results"]
-    assert [item["index"] for item in results] == sorted(range(3), key=lambda place: -scores[place])
+    assert [item["index"] for item in results] == sorted(range(3), key=lambda index: -scores[index])
     for item in results:
         assert item["relevance_score"] == scores[item["index"]]
         assert item["document"]["text"] == documents[item["index"]]
@@ -306,30 +308,30 @@ def test_documents_are_ranked_by_their_scores(post, path, model):
     ],
 )
 def test_invocations_answer_as_the_route_does(post, path, body):
-    own, invoked = (post(one, **body) for one in (path, "/invocations"))
-    assert own.keys() == invoked.keys()
+    direct, invoked = (post(one, **body) for one in (path, "/invocations"))
+    assert direct.keys() == invoked.keys()
     kept = "results" if path == "/rerank" else "data"
-    assert (own[kept], own["usage"]) == (invoked[kept], invoked["usage"])
+    assert (direct[kept], direct["usage"]) == (invoked[kept], invoked["usage"])
 
 
 def test_a_model_that_there_is_not_is_not_found(post):
     for path, body in (("/v1/embeddings", {"input": "a"}), ("/pooling", {"input": "a"}), ("/classify", {"input": "a"})):
-        told = post(path, model="other", status=404, **body)["error"]
-        assert told["type"] == "NotFoundError"
-        assert told["message"].startswith("The model `other` does not exist.")
+        response = post(path, model="other", status=404, **body)["error"]
+        assert response["type"] == "NotFoundError"
+        assert response["message"].startswith("The model `other` does not exist.")
 
 
 def test_dimensions_that_a_model_was_not_trained_for_are_refused(post):
-    told = post("/v1/embeddings", model="embedder", input="a", dimensions=16, status=400)["error"]
-    assert "does not support matryoshka representation" in told["message"]
-    told = post("/pooling", model="embedder", input="a", dimensions=16, status=400)["error"]
-    assert "dimensions is currently not supported" in told["message"]
+    response = post("/v1/embeddings", model="embedder", input="a", dimensions=16, status=400)["error"]
+    assert "does not support matryoshka representation" in response["message"]
+    response = post("/pooling", model="embedder", input="a", dimensions=16, status=400)["error"]
+    assert "dimensions is currently not supported" in response["message"]
 
 
 def test_tokens_of_a_text_and_of_a_chat(post):
-    told = post("/tokenize", model="embedder", prompt="the old mill", return_token_strs=True)
-    assert (told["tokens"], told["count"], told["max_model_len"]) == (IDS, 5, LONGEST)
-    assert told["token_strs"][1:-1] == ["the", "old", "mill"]
+    response = post("/tokenize", model="embedder", prompt="the old mill", return_token_strs=True)
+    assert (response["tokens"], response["count"], response["max_model_len"]) == (IDS, 5, LONGEST)
+    assert response["token_strs"][1:-1] == ["the", "old", "mill"]
     chat = post("/tokenize", model="embedder", messages=CHAT, add_generation_prompt=False)["tokens"]
     assert chat == post("/tokenize", model="embedder", prompt=WRITTEN, add_special_tokens=False)["tokens"]
     assert post("/detokenize", model="embedder", tokens=IDS[1:-1])["prompt"] == "the old mill"

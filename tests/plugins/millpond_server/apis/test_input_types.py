@@ -1,4 +1,4 @@
-"""What texts are for, as Jina and Cohere say it: the prompt and the adapter of that purpose, each text its own."""
+"""Input types of Jina and Cohere select a prompt and an adapter of the model, for each text."""
 
 import numpy as np
 import pytest
@@ -14,9 +14,9 @@ TEXT = "the old mill by the pond"
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     """A model with an adapter for each purpose, and one with none."""
-    place = tmp_path_factory.mktemp("purposes")
-    jina = tiny("XLMRobertaModel", place / "jina", position_embedding_type="rotary")
-    return {"jina": str(jina), "plain": str(tiny("BertModel", place / "plain"))}
+    root = tmp_path_factory.mktemp("purposes")
+    jina = tiny("XLMRobertaModel", root / "jina", position_embedding_type="rotary")
+    return {"jina": str(jina), "plain": str(tiny("BertModel", root / "plain"))}
 
 
 @pytest.fixture(scope="module")
@@ -28,10 +28,10 @@ def post(folders, application):
 
 @pytest.fixture(scope="module")
 def vectors(folders):
-    """What each adapter makes of the text behind its prompt, and what is made of it where none is named."""
+    """The vector of the text for each adapter with its prompt, and without an adapter."""
     with LLM(folders["jina"], num_workers=1) as llm:
-        found = {name: llm.embed([TEXT], adapter=name, use_tqdm=False)[0].outputs.array for name in TASKS}
-        return {**found, None: llm.embed([TEXT], use_tqdm=False)[0].outputs.array}
+        by_adapter = {name: llm.embed([TEXT], adapter=name, use_tqdm=False)[0].outputs.array for name in TASKS}
+        return {**by_adapter, None: llm.embed([TEXT], use_tqdm=False)[0].outputs.array}
 
 
 def embedding(answer):
@@ -48,13 +48,13 @@ def test_jina_names_the_task_of_each_request(post, vectors, path):
 
 
 def test_a_prompt_by_its_name_brings_the_adapter_and_one_of_the_callers_stays(post, vectors):
-    named, own = post(
+    named, with_prompt = post(
         "/v1/embeddings",
         {"input": [TEXT], "prompt_name": "retrieval.query"},
         {"input": [TEXT], "prompt": "", "task": "retrieval.query"},
     )
     np.testing.assert_allclose(embedding(named), vectors["retrieval.query"], rtol=0, atol=1e-5)
-    np.testing.assert_allclose(embedding(own), vectors[None], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(embedding(with_prompt), vectors[None], rtol=0, atol=1e-5)
 
 
 def test_token_ids_have_a_task_too(post, folders):
@@ -66,7 +66,7 @@ def test_token_ids_have_a_task_too(post, folders):
 
 
 @pytest.mark.parametrize(
-    ("said", "meant"),
+    ("fields", "meant"),
     [
         ("search_query", "retrieval.query"),
         ("search_document", "retrieval.passage"),
@@ -75,13 +75,13 @@ def test_token_ids_have_a_task_too(post, folders):
         ("image", None),
     ],
 )
-def test_cohere_names_purposes_in_its_own_words(post, vectors, said, meant):
-    (answer,) = post("/cohere/v2/embed", {"texts": [TEXT], "input_type": said, "embedding_types": ["float"]})
+def test_cohere_names_purposes_in_its_own_words(post, vectors, fields, meant):
+    (answer,) = post("/cohere/v2/embed", {"texts": [TEXT], "input_type": fields, "embedding_types": ["float"]})
     np.testing.assert_allclose(answer["embeddings"]["float"][0], vectors[meant], rtol=0, atol=1e-5)
 
 
 def test_a_task_changes_nothing_where_there_are_neither_prompts_nor_adapters(post):
     with_task, without = post(
-        "/v1/embeddings", *({"model": "plain", "input": [TEXT], **said} for said in ({"task": "separation"}, {}))
+        "/v1/embeddings", *({"model": "plain", "input": [TEXT], **fields} for fields in ({"task": "separation"}, {}))
     )
     assert embedding(with_task).tolist() == embedding(without).tolist()

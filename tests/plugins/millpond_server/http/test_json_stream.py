@@ -1,4 +1,4 @@
-"""Answers as JSON: the same bytes whether they are written at once or a slice at a time."""
+"""JSON responses: the same bytes whether they are serialized at once or in slices."""
 
 import asyncio
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millpond_server.http import json_stream as writing
+from millpond_server.http import json_stream
 from millpond_server.http.array_encoding import Base64, to_base64
 from millpond_server.http.json_stream import JSON_OPTIONS, SLICE_ITEMS, SLICE_VALUES, as_json, json_response, slices
 
@@ -29,7 +29,7 @@ def test_whatever_it_is_it_is_what_orjson_writes(value):
 )
 def test_vectors_are_written_the_same_in_slices(count):
     rows = list(np.random.default_rng(0).standard_normal((count, 7)).astype(np.float32))
-    items = [{"index": place, "embedding": row} for place, row in enumerate(rows)]
+    items = [{"index": index, "embedding": row} for index, row in enumerate(rows)]
     for value in (rows, {"data": items, "id": "x"}, {"embeddings": {"float": rows, 7: rows}, "ids": []}):
         assert asyncio.run(as_json(value)) == orjson.dumps(value, option=JSON_OPTIONS)
 
@@ -69,12 +69,12 @@ def test_no_slice_has_many_more_numbers_than_take_a_moment():
 
 
 async def stays():
-    """What a client that does not go away sends."""
+    """The messages of a client that does not disconnect."""
     await asyncio.Event().wait()
 
 
 def test_what_is_left_of_a_large_answer_is_not_written_for_a_client_that_is_gone(monkeypatch):
-    monkeypatch.setattr(writing, "STREAM_ABOVE_BYTES", 1000)
+    monkeypatch.setattr(json_stream, "STREAM_ABOVE_BYTES", 1000)
     messages = []
 
     async def goes():
@@ -92,7 +92,7 @@ def test_what_is_left_of_a_large_answer_is_not_written_for_a_client_that_is_gone
 
 
 def test_a_large_answer_is_sent_in_parts_and_a_small_one_with_its_length(monkeypatch):
-    monkeypatch.setattr(writing, "STREAM_ABOVE_BYTES", 100_000)
+    monkeypatch.setattr(json_stream, "STREAM_ABOVE_BYTES", 100_000)
 
     async def sent(value):
         messages = []

@@ -1,4 +1,4 @@
-"""What the clients of other servers send and need, rule by rule: bodies as they send them, raw, over HTTP."""
+"""Requests that clients of other servers send, and the responses that they need, over HTTP."""
 
 import base64
 
@@ -41,8 +41,8 @@ def ask(http, path, **body):
 @pytest.mark.parametrize("path", [*EMBEDDINGS, "/jina/v1/embeddings"])
 def test_openai_for_python_asks_for_base64(http, vectors, path):
     body = ask(http, path, input=TEXTS, model="all-MiniLM-L6-v2", encoding_format="base64")
-    found = [np.frombuffer(base64.b64decode(item["embedding"]), "<f4") for item in body["data"]]
-    np.testing.assert_allclose(found, vectors, atol=1e-6)
+    embeddings = [np.frombuffer(base64.b64decode(item["embedding"]), "<f4") for item in body["data"]]
+    np.testing.assert_allclose(embeddings, vectors, atol=1e-6)
 
 
 @pytest.mark.parametrize("ids", [[101, 30522], [[101, 102], [30522]]])
@@ -59,7 +59,7 @@ def test_without_a_name_the_default_model_answers(http, vectors, named):
     assert body["model"] == "all-MiniLM-L6-v2"
 
 
-# --- 4, 5: nulls and fields that nobody knows -------------------------------------------------------------------------
+# --- 4, 5: nulls and unknown fields ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -142,15 +142,15 @@ SEEN = {
 def test_fields_that_nobody_knows_are_told_and_do_no_harm(http, path, body):
     answer = http.post(path, json={**body, **SEEN})
     assert answer.status_code == 200, answer.text
-    told = answer.headers["x-millpond-ignored"].split(", ")
-    assert {"late_chunking", "modality", "encoding_type"} <= set(told) <= set(SEEN)
+    ignored = answer.headers["x-millpond-ignored"].split(", ")
+    assert {"late_chunking", "modality", "encoding_type"} <= set(ignored) <= set(SEEN)
     assert "x-millpond-ignored" not in http.post(path, json=body).headers
 
 
 def test_only_names_that_a_header_can_hold_are_told(http):
-    odd = {"a b": 1, "ü": 1, "x\r\nset-cookie": 1, "good": 1, **{f"many_{place}": 1 for place in range(100)}}
+    odd = {"a b": 1, "ü": 1, "x\r\nset-cookie": 1, "good": 1, **{f"many_{number}": 1 for number in range(100)}}
     answer = http.post("/v1/embeddings", json={"input": "a", **odd})
-    assert answer.headers["x-millpond-ignored"].split(", ") == ["good", *(f"many_{place}" for place in range(15))]
+    assert answer.headers["x-millpond-ignored"].split(", ") == ["good", *(f"many_{number}" for number in range(15))]
 
 
 # --- 6, 7: dimensions and purposes ------------------------------------------------------------------------------------
@@ -163,14 +163,16 @@ def test_only_names_that_a_header_can_hold_are_told(http):
         ("/v2/embed", {"texts": TEXTS, "output_dimension": 384}),
         ("/v1/embed", {"texts": TEXTS, "output_dimension": 384}),
         ("/embed", {"inputs": TEXTS, "dimensions": 384}),
-        ("/embeddings", {"input": TEXTS, "dimensions": 0}),  # which is what infinity-client says by default
+        ("/embeddings", {"input": TEXTS, "dimensions": 0}),  # the default of infinity-client
         ("/infinity/embeddings", {"input": TEXTS, "dimensions": 0}),
     ],
 )
 def test_the_full_size_may_always_be_asked_for(http, vectors, path, body):
     answer = ask(http, path, **body)
-    found = answer if isinstance(answer, list) else answer.get("embeddings") or [i["embedding"] for i in answer["data"]]
-    np.testing.assert_allclose(found["float"] if isinstance(found, dict) else found, vectors, atol=1e-6)
+    embeddings = (
+        answer if isinstance(answer, list) else answer.get("embeddings") or [i["embedding"] for i in answer["data"]]
+    )
+    np.testing.assert_allclose(embeddings["float"] if isinstance(embeddings, dict) else embeddings, vectors, atol=1e-6)
 
 
 @pytest.mark.parametrize("path", ["/v1/embed", "/v2/embed"])
@@ -178,8 +180,8 @@ def test_the_full_size_may_always_be_asked_for(http, vectors, path, body):
     "purpose", ["search_document", "search_query", "classification", "clustering", "image", "something_new"]
 )
 def test_every_purpose_is_taken(http, vectors, path, purpose):
-    found = ask(http, path, texts=TEXTS, input_type=purpose, embedding_types=["float"])["embeddings"]["float"]
-    np.testing.assert_allclose(found, vectors, atol=1e-6)
+    embeddings = ask(http, path, texts=TEXTS, input_type=purpose, embedding_types=["float"])["embeddings"]["float"]
+    np.testing.assert_allclose(embeddings, vectors, atol=1e-6)
 
 
 # --- 8, 9, 10: paths, the two dialects of ranks, their order ----------------------------------------------------------
@@ -193,8 +195,8 @@ def test_kinds_that_vllm_lacks(http, vectors):
 
 @pytest.mark.parametrize("path", ["/rerank", "/tei/rerank"])
 def test_ranks_of_texts_are_a_bare_list(http, path):
-    found = ask(http, path, query=TEXTS[0], texts=TEXTS[1:], return_text=True)
-    assert [(one["index"], one["text"]) for one in found] == [(1, TEXTS[2]), (0, TEXTS[1])]
+    ranks = ask(http, path, query=TEXTS[0], texts=TEXTS[1:], return_text=True)
+    assert [(one["index"], one["text"]) for one in ranks] == [(1, TEXTS[2]), (0, TEXTS[1])]
 
 
 @pytest.mark.parametrize("path", RERANKS)
@@ -219,7 +221,7 @@ def test_equals_keep_the_order_of_the_request(http, path):
 
 @pytest.mark.parametrize("path", ["/v2/rerank", "/cohere/v1/rerank", "/cohere/v2/rerank"])
 def test_cohere_cuts_documents_whatever_the_limit(http, path):
-    """4096 is what Cohere's clients say by default, for models of any length."""
+    """4096 is the default of Cohere's clients, for models of any length."""
     long = ["tea " * 600, "snow " * 600]
     for limit in ({}, {"max_tokens_per_doc": 4096}, {"max_tokens_per_doc": None}):
         body = ask(http, path, query="tea", documents=long, **limit)
@@ -236,10 +238,10 @@ def test_cohere_cuts_documents_whatever_the_limit(http, path):
 @pytest.mark.parametrize(("path", "body", "status"), ERRORS)
 def test_every_client_finds_the_reason(http, path, body, status):
     answer = http.post(path, json=body)
-    told = answer.json()
-    assert answer.status_code == told["error"]["code"] == status
-    assert set(told["error"]) == {"message", "type", "param", "code"}
-    assert told["detail"] == told["message"] == told["error"]["message"] != ""
+    refusal = answer.json()
+    assert answer.status_code == refusal["error"]["code"] == status
+    assert set(refusal["error"]) == {"message", "type", "param", "code"}
+    assert refusal["detail"] == refusal["message"] == refusal["error"]["message"] != ""
     assert answer.headers["x-request-id"]
 
 

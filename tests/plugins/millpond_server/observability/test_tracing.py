@@ -1,4 +1,4 @@
-"""Traces by OpenTelemetry: spans of requests and of their stages, where somebody asks for them, and else nothing."""
+"""OpenTelemetry traces: spans of requests and their stages, only if the environment enables them."""
 
 import subprocess
 import sys
@@ -41,28 +41,28 @@ def embed(client, text="a boat", **more):
 
 
 def of_requests(spans, count):
-    """The spans of so many requests; they end once their answers have left, which their clients do not wait for."""
+    """Return the spans of N requests. They end after their responses are sent, so wait for them."""
     end = time.monotonic() + PATIENCE
-    found = []
-    while len(found) < count and time.monotonic() < end:
-        found = [span for span in spans.get_finished_spans() if span.kind is SpanKind.SERVER]
+    server_spans = []
+    while len(server_spans) < count and time.monotonic() < end:
+        server_spans = [span for span in spans.get_finished_spans() if span.kind is SpanKind.SERVER]
         time.sleep(0.01)
-    assert len(found) == count
-    return found
+    assert len(server_spans) == count
+    return server_spans
 
 
 def test_a_request_continues_the_trace_of_its_client_and_tells_of_its_stages(traced, spans):
     with traced.client(headers={"traceparent": PARENT, "x-request-id": "it", "user-agent": "tests"}) as client:
         assert embed(client, [SECRET, "the sea", SECRET]).status_code == 200
     (whole,) = of_requests(spans, 1)
-    found = {span.name: span for span in spans.get_finished_spans()}
+    spans_by_name = {span.name: span for span in spans.get_finished_spans()}
     assert whole.name == "POST /v1/embeddings"
     assert whole.kind is SpanKind.SERVER
     assert f"{whole.context.trace_id:032x}" == PARENT.split("-")[1]
     assert f"{whole.parent.span_id:016x}" == PARENT.split("-")[2]
-    told = dict(whole.attributes)
-    assert told.pop("millpond.tokens") > 4
-    assert told == {
+    attributes = dict(whole.attributes)
+    assert attributes.pop("millpond.tokens") > 4
+    assert attributes == {
         "http.request.method": "POST",
         "http.response.status_code": 200,
         "http.route": "/v1/embeddings",
@@ -78,10 +78,10 @@ def test_a_request_continues_the_trace_of_its_client_and_tells_of_its_stages(tra
         "millpond.duplicates": 1,
     }
     assert whole.status.status_code is StatusCode.UNSET
-    assert set(found) == {"POST /v1/embeddings", *STAGES}
+    assert set(spans_by_name) == {"POST /v1/embeddings", *STAGES}
     ends = whole.start_time
     for name in STAGES:
-        stage = found[name]
+        stage = spans_by_name[name]
         assert stage.parent.span_id == whole.context.span_id
         assert ends - 1_000_000 <= stage.start_time <= stage.end_time <= whole.end_time + 1_000_000
         ends = stage.end_time
@@ -182,7 +182,7 @@ def collector():
             self.end_headers()
 
         def log_message(self, *_):
-            """Say nothing."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as server:
         thread = threading.Thread(target=server.serve_forever)
@@ -204,10 +204,10 @@ def test_spans_reach_a_collector_the_last_ones_when_the_server_ends(folder, serv
     (group,) = ExportTraceServiceRequest.FromString(came[0][1]).resource_spans
     resource = {one.key: one.value.string_value for one in group.resource.attributes}
     assert (resource["service.name"], resource["deployment.environment"]) == ("millpond", "test")
-    found = {span.name: span for scope in group.scope_spans for span in scope.spans}
-    assert set(found) == {"POST /v1/embeddings", *STAGES}
-    assert found["POST /v1/embeddings"].parent_span_id.hex() == PARENT.split("-")[2]
-    assert {span.trace_id.hex() for span in found.values()} == {PARENT.split("-")[1]}
+    spans_by_name = {span.name: span for scope in group.scope_spans for span in scope.spans}
+    assert set(spans_by_name) == {"POST /v1/embeddings", *STAGES}
+    assert spans_by_name["POST /v1/embeddings"].parent_span_id.hex() == PARENT.split("-")[2]
+    assert {span.trace_id.hex() for span in spans_by_name.values()} == {PARENT.split("-")[1]}
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Two lanes: what is large lets what is small pass, without being told to, and a search is as quick as ever."""
+"""Priority classes: large requests do not delay small ones, and reranking is as fast as without load."""
 
 import concurrent.futures
 import sys
@@ -12,8 +12,8 @@ from millpond_server.runtime.admission import exceeds_tokens
 
 MINILM = "all-MiniLM-L6-v2"
 PATIENCE = 60
-MANY = [f"a boat on the sea {number}" for number in range(300)]  # some 1,700 tokens
-RANKED = {"query": "a boat", "documents": MANY}
+LARGE_INPUT = [f"a boat on the sea {number}" for number in range(300)]  # some 1,700 tokens
+RANKED = {"query": "a boat", "documents": LARGE_INPUT}
 
 
 @pytest.fixture
@@ -66,42 +66,40 @@ def test_guessing_is_cheap():
 
 
 @pytest.mark.parametrize(
-    ("path", "body", "lane", "priority"),
+    ("path", "body", "name", "priority"),
     [
         ("/v1/embeddings", {"input": "a boat"}, None, 0),
-        ("/v1/embeddings", {"input": MANY}, None, 1),
-        ("/v1/embeddings", {"input": MANY}, "interactive", 0),
+        ("/v1/embeddings", {"input": LARGE_INPUT}, None, 1),
+        ("/v1/embeddings", {"input": LARGE_INPUT}, "interactive", 0),
         ("/v1/embeddings", {"input": "a boat"}, "bulk", 1),
-        ("/v1/embeddings", {"input": MANY, "priority": 7}, None, 8),
-        ("/embed", {"inputs": MANY}, None, 1),
-        ("/v2/embed", {"texts": MANY, "input_type": "search_document", "embedding_types": ["float"]}, None, 1),
+        ("/v1/embeddings", {"input": LARGE_INPUT, "priority": 7}, None, 8),
+        ("/embed", {"inputs": LARGE_INPUT}, None, 1),
+        ("/v2/embed", {"texts": LARGE_INPUT, "input_type": "search_document", "embedding_types": ["float"]}, None, 1),
         ("/rerank", RANKED, None, 0),
         ("/invocations", RANKED, None, 0),
-        ("/rerank", RANKED, "bulk", 1),
+        ("/rerank", RANKED, "batch", 1),
     ],
 )
-def test_a_request_takes_the_lane_of_its_size_unless_it_says_which(
-    local, watch, gate, pool, path, body, lane, priority
-):
+def test_size_selects_the_priority_class_unless_the_header_does(local, watch, gate, pool, path, body, name, priority):
     server = local()
-    headers = {} if lane is None else {"x-millpond-lane": lane}
+    headers = {} if name is None else {"x-millpond-lane": name}
     watch(gate)
     with server.client() as client:
         asked = pool.submit(client.post, path, json=body, headers=headers)
         gate.wait()
-        found = {request.state.priority for request in server.llm.engine.waiting()}
+        priorities = {request.state.priority for request in server.llm.engine.waiting()}
         gate.may_pass.set()
         assert asked.result().status_code == 200
-    assert found == {priority}
+    assert priorities == {priority}
 
 
-def test_a_lane_that_there_is_none_of_is_refused(local):
+def test_an_unknown_priority_class_is_refused(local):
     with local().client() as client:
         answered = client.post("/v1/embeddings", json={"input": "a"}, headers={"x-millpond-lane": "fast"})
     assert (answered.status_code, "interactive, batch" in answered.text) == (400, True)
 
 
-def test_behind_a_flood_a_question_waits_for_the_batch_that_runs_and_no_other(local, watch, gate, pool):
+def test_a_query_waits_only_for_the_running_batch_under_load(local, watch, gate, pool):
     server = local()
     seen = []
 
@@ -111,11 +109,11 @@ def test_behind_a_flood_a_question_waits_for_the_batch_that_runs_and_no_other(lo
 
     with server.client() as client:
         watch(forward)
-        flood = [pool.submit(client.post, "/v1/embeddings", json={"input": MANY}) for _ in range(8)]
+        flood = [pool.submit(client.post, "/v1/embeddings", json={"input": LARGE_INPUT}) for _ in range(8)]
         gate.wait()
-        eventually(lambda: server.llm.engine.pending == 8 * len(MANY))
+        eventually(lambda: server.llm.engine.pending == 8 * len(LARGE_INPUT))
         question = pool.submit(client.post, "/v1/embeddings", json={"input": "a boat"})
-        eventually(lambda: server.llm.engine.pending == 8 * len(MANY) + 1)
+        eventually(lambda: server.llm.engine.pending == 8 * len(LARGE_INPUT) + 1)
         gate.may_pass.set()
         assert {one.result().status_code for one in (question, *flood)} == {200}
     assert seen.index(1) == 1
@@ -123,7 +121,7 @@ def test_behind_a_flood_a_question_waits_for_the_batch_that_runs_and_no_other(lo
 
 @pytest.mark.slow
 def test_ingestion_never_starves_search(serving, capsys):
-    """Real time, the real model: questions are answered within a bound, whatever is ingested beside them."""
+    """Real time, with the real model: queries are answered within a limit while documents are embedded."""
     stop = threading.Event()
     body = {"input": [f"{number} {'the old mill by the pond ' * 20}" for number in range(32)]}
     ingested = []
@@ -154,12 +152,12 @@ def test_ingestion_never_starves_search(serving, capsys):
 
 
 def seconds_of(client, count):
-    """How long questions take, sorted."""
-    found = []
+    """Return the durations of queries in seconds, sorted."""
+    priorities = []
     for number in range(count):
         began = time.perf_counter()
         answered = client.post("/v1/embeddings", json={"input": f"where is the mill, question {number}"})
-        found.append(time.perf_counter() - began)
+        priorities.append(time.perf_counter() - began)
         assert answered.status_code == 200
         time.sleep(0.05)
-    return sorted(found)
+    return sorted(priorities)

@@ -1,4 +1,4 @@
-"""``millpond serve``: command lines as people write them for vLLM, what they become, and which make no sense."""
+"""``millpond serve``: translation of vLLM's command lines, settings and their defaults, and errors."""
 
 import json
 
@@ -19,16 +19,16 @@ GROUPS = {group: group() for group in (ServerOptions, ModelOptions, LimitOptions
 
 
 def parsed(*words):
-    """What typer makes of a command line: its models, and a dataclass of each group of options."""
+    """Return the models of a parsed command line, and a dataclass for each group of options."""
     context = typer.Context(COMMAND, info_name="serve")
     COMMAND.parse_args(context, list(words))
-    given = context.params
-    made = [group(**{name: given[name] for name in vars(default)}) for group, default in GROUPS.items()]
-    return given["models"], *made
+    values = context.params
+    groups = [group(**{name: values[name] for name in vars(default)}) for group, default in GROUPS.items()]
+    return values["models"], *groups
 
 
 def arguments(*words):
-    """Those of the model that differ from what they are by default."""
+    """Return the model arguments of a command line that differ from their defaults."""
     model_arguments = arguments_of(parsed("m", *words)[2])
     defaults = arguments_of(ModelOptions())
     return {name: value for name, value in model_arguments.items() if defaults.get(name) != value}
@@ -116,7 +116,7 @@ def test_what_means_nothing_here_is_accepted_with_one_line(capsys):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "note"),
     [
         ("--no-enable-flash-late-interaction", "--no-enable-flash-late-interaction"),
         ("--enable_auto_tool_choice --tool-call-parser x", "--enable-auto-tool-choice, --tool-call-parser x"),
@@ -127,13 +127,15 @@ def test_what_means_nothing_here_is_accepted_with_one_line(capsys):
         ("--no-trust-remote-code --tokenizer-revision None", ""),
     ],
 )
-def test_options_of_vllm_are_taken_out_with_their_values(words, told):
-    made = translate(["m", *words.split(), "--port", "1"])
-    assert made.words == ["m", "--port", "1"]
+def test_options_of_vllm_are_taken_out_with_their_values(words, note):
+    translated = translate(["m", *words.split(), "--port", "1"])
+    assert translated.words == ["m", "--port", "1"]
     noted = [
-        word for word in made.without_effect if word not in ("--load-format fastsafetensors", "--config-format hf")
+        word
+        for word in translated.without_effect
+        if word not in ("--load-format fastsafetensors", "--config-format hf")
     ]
-    assert ", ".join(noted) in told
+    assert ", ".join(noted) in note
 
 
 def test_every_option_of_the_table_is_accepted_in_each_of_its_forms():
@@ -231,12 +233,21 @@ def test_settings_of_the_server(tmp_path):
         --request-timeout 2 --hang-timeout 3 --drain-delay 4 --drain-timeout 1.5 --overload-status 429 --public-models
         --public-metrics --engine-restart --api-key-file {tmp_path}/k --uds {tmp_path}/s
     """
-    told = settings(*words.split())
-    assert (told.host, told.port, told.root_path, told.routes) == ("0.0.0.0", 1, "/x", ("a", "b"))
-    assert (told.log_format, told.cors_origins, told.overload_status) == ("json", ("https://a",), 429)
-    assert (told.public_models, told.public_metrics) == (True, True)
-    assert (told.api_key_file, told.uds) == (f"{tmp_path}/k", f"{tmp_path}/s")
-    limits = told.limits
+    server_settings = settings(*words.split())
+    assert (server_settings.host, server_settings.port, server_settings.root_path, server_settings.routes) == (
+        "0.0.0.0",
+        1,
+        "/x",
+        ("a", "b"),
+    )
+    assert (server_settings.log_format, server_settings.cors_origins, server_settings.overload_status) == (
+        "json",
+        ("https://a",),
+        429,
+    )
+    assert (server_settings.public_models, server_settings.public_metrics) == (True, True)
+    assert (server_settings.api_key_file, server_settings.uds) == (f"{tmp_path}/k", f"{tmp_path}/s")
+    limits = server_settings.limits
     assert (limits.inputs, limits.tokens, limits.documents, limits.body_bytes) == (5, 6, 7, 8)
     assert limits.images == 10
     assert (limits.queue_wait, limits.connections, limits.request_seconds) == (0.5, 9, 2)
@@ -268,9 +279,9 @@ def test_origins_may_be_a_list_as_in_vllm():
     ],
 )
 def test_keys_come_from_the_command_line_or_the_environment(words, environment, expected):
-    told = settings(*words, **environment)
-    assert told.api_keys == expected
-    assert not any(key in repr(told) for key in expected if len(key) > 2)
+    server_settings = settings(*words, **environment)
+    assert server_settings.api_keys == expected
+    assert not any(key in repr(server_settings) for key in expected if len(key) > 2)
 
 
 @pytest.mark.parametrize(
