@@ -23,7 +23,7 @@ from millpond_transformers.classes import (
     find_class,
     is_decoder,
 )
-from millpond_transformers.retrieval_sides import QUERY_FORMATS
+from millpond_transformers.query_formats import QUERY_FORMATS
 
 GENERATIVE = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 CLASSIFIER_TOKEN_KEYS = ("classifier_from_token", "classifier_from_token_ids")
@@ -62,9 +62,7 @@ def backbone(name: str, config: CheckpointConfig) -> ArchitectureSpec | str:
         name=model_class.__name__,
         target="millpond_transformers.model:TransformersModel",
         summary="run by the model class of transformers",
-        tasks=()
-        if is_generative
-        else ("embed", "token_embed"),  # generative models are converted, depending on the task
+        tasks=() if is_generative else ("embed", "token_embed"),  # converters make embedding models of generative ones
         **_family_fields(model_class, config),
         **_image_fields(model_class),
     )
@@ -128,7 +126,7 @@ def retrieval(name: str, config: CheckpointConfig) -> ArchitectureSpec | str:
         checkpoint=CheckpointLayout(config_defaults={"embedding_dim": 128}),
         extras=ModelExtras(
             image_processor="millpond_transformers.retrieval_images:RetrievalImages",
-            late_interaction="millpond_transformers.retrieval_sides:read_sides",
+            late_interaction="millpond_transformers.query_formats:read_query_format",
         ),
     )
 

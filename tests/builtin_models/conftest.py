@@ -1,4 +1,4 @@
-"""What the tests of models share: the hidden states of Millpond, and those of transformers for the same files."""
+"""Fixtures for tests of models: hidden states from Millpond, and from transformers for the same files."""
 
 import importlib
 from types import ModuleType
@@ -25,7 +25,7 @@ def hidden():
 
 @pytest.fixture(scope="session")
 def transformers() -> ModuleType:
-    """The module; seconds to import, so only for who asks."""
+    """The module; imported only by tests that need it, because the import takes seconds."""
     return importlib.import_module("transformers")
 
 

@@ -1,4 +1,4 @@
-"""Every architecture and converter that Millpond comes with does what every model must."""
+"""Conformance tests of all built-in architectures and converters."""
 
 import json
 from functools import partialmethod
@@ -28,12 +28,12 @@ BUILTIN = PluginManager(ranks=("builtin",), disabled=()).registry
 
 
 def checkpoint_of(architecture, **overrides):
-    """Writes a tiny checkpoint of another architecture."""
+    """Write a tiny checkpoint of another architecture."""
     return lambda _, folder: tiny(architecture, folder, **overrides)
 
 
 def rewritten(architecture, name, change):
-    """Writes a tiny checkpoint of an architecture under another's name, with the tensors that a function makes."""
+    """Write a tiny checkpoint of an architecture with a different name and modified tensors."""
 
     def write(_, folder):
         tiny(architecture, folder)
@@ -46,7 +46,7 @@ def rewritten(architecture, name, change):
 
 
 def with_two_maps(labels):
-    """The head of Qwen2's reward models: ``score.0`` and ``score.2``."""
+    """Add the head of Qwen2's reward models: ``score.0`` and ``score.2``."""
     last = {"score.2.weight": (labels, 32), "score.2.bias": (labels,)}
     head = random_tensors({"score.0.weight": (32, 32), "score.0.bias": (32,), **last})
     return lambda tensors: {name: tensor for name, tensor in tensors.items() if "score." not in name} | head
@@ -64,11 +64,11 @@ INTERNLM = (
 
 
 def as_internlm(tensors):
-    """Llama's tensors by InternLM2's names, with query, key and value in one map."""
+    """Return Llama's tensors by InternLM2's names, with fused query, key and value."""
     shapes = {}
     for name, tensor in tensors.items():
         if "q_proj" in name:
-            rows = tensor.shape[0] * 2  # four heads of queries share two of keys
+            rows = tensor.shape[0] * 2  # four query heads share two key heads
             shapes[name.replace("self_attn.q_proj", "attention.wqkv")] = (rows, tensor.shape[1])
         elif "k_proj" not in name and "v_proj" not in name:
             new = next((name.replace(old, new) for old, new in INTERNLM if old in name), name)
@@ -77,16 +77,16 @@ def as_internlm(tensors):
 
 
 def as_internlm_reward(tensors):
-    """The same as a reward model's, whose head is ``v_head``."""
+    """Return the tensors of a reward model, whose head is ``v_head``."""
     named = {f"model.{name}": tensor for name, tensor in as_internlm(tensors).items()}
     return named | random_tensors({"v_head.weight": (1, 32)})
 
 
 ARCHITECTURES = {
-    # Its tiny checkpoint is as the hub has it, which transformers cannot read; test_nomic.py compares the two.
+    # The tiny checkpoint has the published layout, which transformers cannot read; see test_nomic.py.
     **{f"NomicBert{head}": {"reference": lambda *_: None} for head in ("Model", "ForSequenceClassification")},
     "NomicBertForTokenClassification": {"reference": lambda *_: None},
-    # Its config.json says BERT, which transformers would read; test_jinabert.py has the reference.
+    # Its model_type is that of BERT, so transformers would load BERT; see test_jinabert.py.
     **{name: {"reference": lambda *_: None} for name in ("JinaBertModel", "JinaBertForSequenceClassification")},
     "GritLM": {"checkpoint": lambda _, folder: tiny_gritlm(folder)},
     "InternLM2Model": {"checkpoint": rewritten("LlamaModel", "InternLM2Model", as_internlm)},
@@ -98,7 +98,7 @@ ARCHITECTURES = {
 
 
 def static(_, folder):
-    """Writes a table of tokens, of which config.json says how many there are."""
+    """Write an embedding table, with its size in config.json."""
     size = len(vocabulary())
     write_config(
         folder, {"architectures": ["StaticEmbedding"], "vocab_size": size, "hidden_size": 32, "seq_length": 64}
@@ -112,7 +112,7 @@ ARCHITECTURES["StaticEmbedding"] = {"checkpoint": static}
 
 
 def as_colbert(architecture, name, **settings):
-    """Writes an encoder with a projection of its tokens, under another name."""
+    """Write an encoder with a projection of its tokens, with a different name."""
 
     def write(_, folder):
         tiny(architecture, folder, architectures=[name], dim=12, **settings)
@@ -139,7 +139,7 @@ ARCHITECTURES["BertSpladeSparseEmbeddingModel"] = {
 
 
 def texts_and_images(_, llm):
-    """Token ids and images of mixed sizes."""
+    """Token IDs, and images of mixed sizes."""
     random = np.random.default_rng(0)
     longest = llm.model_config.max_model_len
     texts = [random.integers(5, 90, size=length).tolist() for length in (7, 1, longest, 2)]
@@ -151,14 +151,14 @@ ARCHITECTURES |= {
     name: {
         "checkpoint": partialmethod(lambda _, folder, name: tiny_dual_encoder(name, folder), name=name),
         "prompts": texts_and_images,
-        "reference": lambda *_: None,  # test_dual_encoders.py compares both encoders
+        "reference": lambda *_: None,  # see test_dual_encoders.py
     }
     for name in ("CLIPModel", "SiglipModel", "Siglip2Model")
 }
 
 
 def texts_with_tiles(_, llm):
-    """Token ids, without that of an image, and texts with one image or two."""
+    """Token IDs without the image token, and texts with one or two images."""
     random = np.random.default_rng(0)
     ids = [
         random.integers(IMAGE_CONTEXT_ID + 1, 90, size=length).tolist()
@@ -172,12 +172,12 @@ def texts_with_tiles(_, llm):
 ARCHITECTURES["LlamaNemotronVLModel"] = {
     "checkpoint": lambda _, folder: tiny_nemotron_vl(folder),
     "prompts": texts_with_tiles,
-    "reference": lambda *_: None,  # test_nemotron_vl.py has one
+    "reference": lambda *_: None,  # see test_nemotron_vl.py
 }
 
 
 def texts_with_marks(_, __):
-    """Token ids, and texts with images of mixed sizes in them."""
+    """Token IDs, and texts with images of mixed sizes."""
     random = np.random.default_rng(0)
     texts = [random.integers(5, 90, size=length).tolist() for length in (7, 1, 300, 2)]
     images = [random.integers(0, 256, (*size, 3), dtype=np.uint8) for size in ((40, 30), (9, 50), (32, 32))]
@@ -188,7 +188,7 @@ def texts_with_marks(_, __):
 ARCHITECTURES["Phi3VForCausalLM"] = {
     "checkpoint": lambda _, folder: tiny_phi3_vision(folder),
     "prompts": texts_with_marks,
-    "reference": lambda *_: None,  # test_phi3_vision.py has one
+    "reference": lambda *_: None,  # see test_phi3_vision.py
 }
 ARCHITECTURES["BgeM3EmbeddingModel"] = {"checkpoint": lambda _, folder: tiny_bge_m3(folder)}
 STEP = MappingProxyType({"pooling_type": "STEP", "step_tag_id": 7, "returned_token_ids": [5, 6]})
@@ -207,20 +207,19 @@ CONVERTERS = {
     },
 }
 
-# A class for each that is registered: one that is new is tested from its first day. Of those that one module computes,
-# the first is tested each time, the others among the slow tests.
-# (What stands in for others has no checkpoint of its own: test_transformers.py.)
+# One class for each registered spec, so that new ones are tested automatically. For architectures that share a module,
+# the first is a quick test and the others are slow tests. Fallbacks are tested in test_transformers.py.
 _computed_by: dict[str, str] = {}
 for _entry in BUILTIN.architectures.entries():
     _first = _computed_by.setdefault(_entry.spec.target.partition(":")[0], _entry.spec.name)
-    _own = {"name": _entry.spec.name, **ARCHITECTURES.get(_entry.spec.name, {})}
+    _attributes = {"name": _entry.spec.name, **ARCHITECTURES.get(_entry.spec.name, {})}
     if _first != _entry.spec.name:
-        _own["pytestmark"] = pytest.mark.slow
-    globals()[f"Test{_entry.spec.name}"] = type(f"Test{_entry.spec.name}", (ArchitectureConformance,), _own)
+        _attributes["pytestmark"] = pytest.mark.slow
+    globals()[f"Test{_entry.spec.name}"] = type(f"Test{_entry.spec.name}", (ArchitectureConformance,), _attributes)
 for _entry in BUILTIN.converters.entries():
     _name = f"TestConverter{_entry.spec.name.title().replace('_', '')}"
-    _own = {"name": _entry.spec.name, **CONVERTERS.get(_entry.spec.name, {})}
-    globals()[_name] = type(_name, (ConverterConformance,), _own)
+    _attributes = {"name": _entry.spec.name, **CONVERTERS.get(_entry.spec.name, {})}
+    globals()[_name] = type(_name, (ConverterConformance,), _attributes)
 
 
 def test_there_is_a_class_for_each(registry):

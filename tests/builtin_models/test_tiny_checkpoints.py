@@ -1,4 +1,4 @@
-"""The checkpoints of the test kit: what transformers would write, wholly random, and the same at every run."""
+"""Tiny checkpoints: equal to what transformers writes, completely random, and reproducible."""
 
 import importlib
 import json
@@ -27,17 +27,17 @@ def shapes_of(tensors):
 
 @pytest.fixture(scope="module")
 def wanted():
-    """The tensors of transformers' model of some files, each once."""
-    transformers = importlib.import_module("transformers")  # seconds to import, so only for who asks
+    """The tensor shapes of transformers' model for the same files."""
+    transformers = importlib.import_module("transformers")  # takes seconds, so only tests that need it import it
 
     def wanted(folder):
         config = transformers.AutoConfig.from_pretrained(folder)
         with torch.device("meta"):
             model = getattr(transformers, *config.architectures)(config)
-        found = shapes_of(model.state_dict())
+        shapes = shapes_of(model.state_dict())
         if config.tie_word_embeddings:
-            found.pop("lm_head.weight", None)
-        return {name: shape for name, shape in found.items() if not name.startswith(LEFT_OUT)}
+            shapes.pop("lm_head.weight", None)
+        return {name: shape for name, shape in shapes.items() if not name.startswith(LEFT_OUT)}
 
     return wanted
 

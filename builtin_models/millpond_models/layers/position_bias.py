@@ -9,8 +9,8 @@ from millpond.context import Context
 from millpond.nn import DistanceBias, PackedBatch
 from millpond.types.errors import CheckpointError
 
-BUCKETS = 32
-FARTHEST = 128  # tokens; larger distances share the last bucket
+NUM_BUCKETS = 32
+MAX_DISTANCE = 128  # tokens; larger distances share the last bucket
 
 
 class RelativePositionBias(nn.Module):
@@ -22,7 +22,7 @@ class RelativePositionBias(nn.Module):
 
     def __init__(self, *, num_heads: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(BUCKETS, num_heads), requires_grad=False)
+        self.weight = nn.Parameter(torch.empty(NUM_BUCKETS, num_heads), requires_grad=False)
 
     def forward(self, batch: PackedBatch) -> DistanceBias:
         """Return the bias for the longest sequence of a batch."""
@@ -50,10 +50,10 @@ def distances(length: int, device: torch.device) -> Tensor:
 
 def buckets(distance: Tensor) -> Tensor:
     """Return the bucket of each distance: half for each direction, one per distance up to 7, then log-spaced ones."""
-    half, exact = BUCKETS // 2, BUCKETS // 4
+    half, exact = NUM_BUCKETS // 2, NUM_BUCKETS // 4
     far = distance.abs()
     # Computed in float32 as in training: its rounding decides at the edges of the log-spaced buckets.
-    wide = exact + ((far.float() / exact).log() / log(FARTHEST / exact) * (half - exact)).long()
+    wide = exact + ((far.float() / exact).log() / log(MAX_DISTANCE / exact) * (half - exact)).long()
     bucket = torch.where(far < exact, far, wide.clamp(max=half - 1))
     return bucket + half * (distance > 0)
 

@@ -15,8 +15,8 @@ from millpond_models.decoders.lfm2.specs import LFM2
 from millpond_models.spec_helpers.architectures import TINY_BY_NAME, embedder
 from millpond_models.spec_helpers.published import matryoshka, models
 
-PROJECTED: Final = ModelExtras(late_interaction="millpond_models.retrieval.colbert_sides:read_projected")
-STANFORD: Final = ModelExtras(late_interaction="millpond_models.retrieval.colbert_sides:read_marked")
+PROJECTED: Final = ModelExtras(late_interaction="millpond_models.retrieval.colbert_config:read_projected")
+STANFORD: Final = ModelExtras(late_interaction="millpond_models.retrieval.colbert_config:read_marked")
 STATIC_SIZES: Final = (1024, 512, 256, 128, 64, 32)
 ARCHITECTURES = (
     embedder(

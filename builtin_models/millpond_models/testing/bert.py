@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from millpond.testing.checkpoints import Shape
 from millpond.testing.tokenizers import SPECIAL, vocabulary
-
-Shape = tuple[int, ...]
 
 FAMILY = {
     "BertModel": "bert",

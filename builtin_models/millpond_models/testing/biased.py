@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from millpond.testing.checkpoints import Shape
 from millpond_models.testing.heads import SEQUENCE, TOKEN, linear
-
-Shape = tuple[int, ...]
 
 BASE_CONFIG: Mapping[str, Any] = MappingProxyType(
     {

@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from millpond.testing.checkpoints import Shape
 from millpond_models.testing.gpt2 import gpt2_config, gpt2_shapes
 from millpond_models.testing.lfm2 import LFM2_FAMILIES, LFM2_MODEL_TYPES, lfm2_config, lfm2_shapes
-
-Shape = tuple[int, ...]
 
 FAMILY_CONFIGS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {

@@ -9,6 +9,7 @@ import torch
 
 from millpond.compat.renamed import renamed_contents
 from millpond.testing.checkpoints import Shape, vocabulary, write_config, write_tokenizer, write_weights
+from millpond_models.testing.shapes import clip_layer_shapes, linear_shapes, norm_shapes
 
 TEXT_SIZE, VISION_SIZE, INTERMEDIATE_SIZE, NUM_LAYERS, PATCH_SIZE, MAX_LENGTH = 32, 24, 40, 2, 8, 20
 PROJECTION_DIM = 16  # of CLIP; SigLIP projects texts to the size of the vision encoder
@@ -86,10 +87,10 @@ def _shapes(name: str, config: dict[str, Any]) -> dict[str, Shape]:
         "text_model.embeddings.token_embedding.weight": (text["vocab_size"], TEXT_SIZE),
         "text_model.embeddings.position_embedding.weight": (MAX_LENGTH, TEXT_SIZE),
         "vision_model.embeddings.patch_embedding.weight": (VISION_SIZE, 3, PATCH_SIZE, PATCH_SIZE),
-        **_norm("text_model.final_layer_norm", TEXT_SIZE),
-        **_norm("vision_model.post_layernorm", VISION_SIZE),
-        **_layers("text_model", TEXT_SIZE),
-        **_layers("vision_model", VISION_SIZE),
+        **norm_shapes("text_model.final_layer_norm", TEXT_SIZE),
+        **norm_shapes("vision_model.post_layernorm", VISION_SIZE),
+        **clip_layer_shapes("text_model", TEXT_SIZE, INTERMEDIATE_SIZE, NUM_LAYERS),
+        **clip_layer_shapes("vision_model", VISION_SIZE, INTERMEDIATE_SIZE, NUM_LAYERS),
     }
     if name == "CLIPModel":
         positions = (vision["image_size"] // PATCH_SIZE) ** 2 + 1
@@ -97,7 +98,7 @@ def _shapes(name: str, config: dict[str, Any]) -> dict[str, Shape]:
             "vision_model.embeddings.class_embedding": (VISION_SIZE,),
             "text_projection.weight": (PROJECTION_DIM, TEXT_SIZE),
             "visual_projection.weight": (PROJECTION_DIM, VISION_SIZE),
-            **_norm("vision_model.pre_layrnorm", VISION_SIZE),
+            **norm_shapes("vision_model.pre_layrnorm", VISION_SIZE),
         }
     else:
         positions = vision["num_patches"] if name == "Siglip2Model" else (vision["image_size"] // PATCH_SIZE) ** 2
@@ -109,36 +110,15 @@ def _shapes(name: str, config: dict[str, Any]) -> dict[str, Shape]:
             f"{head}.probe": (1, 1, VISION_SIZE),
             f"{head}.attention.in_proj_weight": (3 * VISION_SIZE, VISION_SIZE),
             f"{head}.attention.in_proj_bias": (3 * VISION_SIZE,),
-            **_linear("text_model.head", TEXT_SIZE, VISION_SIZE),
-            **_linear(f"{head}.attention.out_proj", VISION_SIZE, VISION_SIZE),
-            **_norm(f"{head}.layernorm", VISION_SIZE),
-            **_linear(f"{head}.mlp.fc1", VISION_SIZE, INTERMEDIATE_SIZE),
-            **_linear(f"{head}.mlp.fc2", INTERMEDIATE_SIZE, VISION_SIZE),
+            **linear_shapes("text_model.head", TEXT_SIZE, VISION_SIZE),
+            **linear_shapes(f"{head}.attention.out_proj", VISION_SIZE, VISION_SIZE),
+            **norm_shapes(f"{head}.layernorm", VISION_SIZE),
+            **linear_shapes(f"{head}.mlp.fc1", VISION_SIZE, INTERMEDIATE_SIZE),
+            **linear_shapes(f"{head}.mlp.fc2", INTERMEDIATE_SIZE, VISION_SIZE),
         }
         if name == "Siglip2Model":
             shapes["vision_model.embeddings.patch_embedding.weight"] = (VISION_SIZE, patch_values)
     return {**shapes, "vision_model.embeddings.position_embedding.weight": (positions, VISION_SIZE)}
-
-
-def _layers(encoder: str, size: int) -> dict[str, Shape]:
-    shapes: dict[str, Shape] = {}
-    for layer in range(NUM_LAYERS):
-        prefix = f"{encoder}.encoder.layers.{layer}"
-        for part in ("q_proj", "k_proj", "v_proj", "out_proj"):
-            shapes |= _linear(f"{prefix}.self_attn.{part}", size, size)
-        shapes |= _linear(f"{prefix}.mlp.fc1", size, INTERMEDIATE_SIZE) | _linear(
-            f"{prefix}.mlp.fc2", INTERMEDIATE_SIZE, size
-        )
-        shapes |= _norm(f"{prefix}.layer_norm1", size) | _norm(f"{prefix}.layer_norm2", size)
-    return shapes
-
-
-def _linear(name: str, size: int, out: int) -> dict[str, Shape]:
-    return {f"{name}.weight": (out, size), f"{name}.bias": (out,)}
-
-
-def _norm(name: str, size: int) -> dict[str, Shape]:
-    return {f"{name}.weight": (size,), f"{name}.bias": (size,)}
 
 
 if not TYPE_CHECKING:  # type checkers would accept any name

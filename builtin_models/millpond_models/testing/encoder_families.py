@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from millpond.testing.checkpoints import Shape
 from millpond_models.testing.decoders import decoder_shapes
 from millpond_models.testing.heads import SEQUENCE, TOKEN, linear
-
-Shape = tuple[int, ...]
 
 DISTILBERT: Mapping[str, Any] = MappingProxyType(
     {

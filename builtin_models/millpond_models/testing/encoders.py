@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-Shape = tuple[int, ...]
+from millpond.testing.checkpoints import Shape
 
 BASE_CONFIG: Mapping[str, Any] = MappingProxyType(
     {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-Shape = tuple[int, ...]
+from millpond.testing.checkpoints import Shape
 
 
 def gpt2_config(architecture: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-Shape = tuple[int, ...]
+from millpond.testing.checkpoints import Shape
 
 SEQUENCE, TOKEN = "ForSequenceClassification", "ForTokenClassification"
 MASKED = "ForMaskedLM"

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-Shape = tuple[int, ...]
+from millpond.testing.checkpoints import Shape
+
 LFM2_FAMILIES = ("Lfm2Model", "Lfm2ForCausalLM", "Lfm2BidirectionalModel")
 
 LFM2_MODEL_TYPES = ("lfm2", "lfm2_bidirectional")

@@ -7,6 +7,7 @@ from typing import Any
 
 from millpond.testing.checkpoints import Shape, random_tensors, vocabulary, write_config, write_tokenizer, write_weights
 from millpond_models.testing.decoders import decoder_shapes
+from millpond_models.testing.shapes import clip_layer_shapes, linear_shapes, norm_shapes
 
 IMAGES: Mapping[str, Any] = {
     "image_processor_type": "Phi3VImageProcessor",
@@ -97,8 +98,8 @@ def phi3_vision_shapes(config: Mapping[str, Any]) -> dict[str, Shape]:
         **decoder_shapes({**config, "architectures": ["Phi3ForCausalLM"]}),
         "model.vision_embed_tokens.glb_GN": (1, 1, 4 * vision_size),
         "model.vision_embed_tokens.sub_GN": (1, 1, 1, 4 * vision_size),
-        **_linear("model.vision_embed_tokens.img_projection.0", 4 * vision_size, size),
-        **_linear("model.vision_embed_tokens.img_projection.2", size, size),
+        **linear_shapes("model.vision_embed_tokens.img_projection.0", 4 * vision_size, size),
+        **linear_shapes("model.vision_embed_tokens.img_projection.2", size, size),
         f"{encoder}.embeddings.class_embedding": (vision_size,),
         f"{encoder}.embeddings.patch_embedding.weight": (vision_size, 3, vision["patch_size"], vision["patch_size"]),
         f"{encoder}.embeddings.position_embedding.weight": (
@@ -107,19 +108,5 @@ def phi3_vision_shapes(config: Mapping[str, Any]) -> dict[str, Shape]:
         ),
     }
     for norm in ("pre_layrnorm", "post_layernorm"):
-        shapes |= _norm(f"{encoder}.{norm}", vision_size)
-    for number in range(vision["num_hidden_layers"]):
-        prefix = f"{encoder}.encoder.layers.{number}"
-        for part in ("q_proj", "k_proj", "v_proj", "out_proj"):
-            shapes |= _linear(f"{prefix}.self_attn.{part}", vision_size, vision_size)
-        shapes |= _linear(f"{prefix}.mlp.fc1", vision_size, inner) | _linear(f"{prefix}.mlp.fc2", inner, vision_size)
-        shapes |= _norm(f"{prefix}.layer_norm1", vision_size) | _norm(f"{prefix}.layer_norm2", vision_size)
-    return shapes
-
-
-def _linear(name: str, size: int, out: int) -> dict[str, Shape]:
-    return {f"{name}.weight": (out, size), f"{name}.bias": (out,)}
-
-
-def _norm(name: str, size: int) -> dict[str, Shape]:
-    return {f"{name}.weight": (size,), f"{name}.bias": (size,)}
+        shapes |= norm_shapes(f"{encoder}.{norm}", vision_size)
+    return shapes | clip_layer_shapes(encoder, vision_size, inner, vision["num_hidden_layers"])

@@ -22,7 +22,7 @@ MOVED: Final = {
     "millpond.io_processor": "millpond.pipeline.io_processor",
     "millpond.late_chunking": "millpond.types.late_chunking",
     "millpond.late_interaction": "millpond.types.late_interaction",
-    "millpond.loading.late_interaction": "millpond_models.retrieval.colbert_sides",
+    "millpond.loading.late_interaction": "millpond_models.retrieval.colbert_config",
     "millpond.nn.placement": "millpond.nn.weight_loading",
     "millpond.nn.steady": "millpond.nn.batch_invariant",
     "millpond.model_arguments": "millpond_command.model_arguments",
@@ -47,6 +47,7 @@ MOVED: Final = {
     "millpond.testing.two_towers": "millpond_models.testing.dual_encoders",
     "millpond.testing.vision_language": "millpond_transformers.testing.vision_language",
     "millpond.testing.vision_retrieval": "millpond_transformers.testing.vision_retrieval",
+    "millpond_models.retrieval.colbert_sides": "millpond_models.retrieval.colbert_config",
 }
 
 

@@ -1,18 +1,19 @@
-"""The modules of a CrossEncoder of sentence-transformers: Dense ones, or a LogitScore, are the classifier."""
+"""CrossEncoders of sentence-transformers whose classifier is Dense modules or a LogitScore module."""
 
 import importlib
 
 import numpy as np
 import pytest
 import torch
+from model_kit import difference, run_task, step_prompts
 
 from millpond import CheckpointError
 from millpond.testing.checkpoints import DenseLayer, tiny, vocabulary, write_sentence_transformers
 
 WORDS = vocabulary("decoder")
 NO, YES = WORDS["no"], WORDS["good"]
-SHORT = (1, 9, 40)
-TOLERANCE = 1e-5  # of the largest value, where that is above 1
+FEW_LENGTHS = (1, 9, 40)
+TOLERANCE = 1e-5  # relative to the largest value if that is above 1
 
 
 @pytest.fixture(scope="session")
@@ -41,17 +42,17 @@ def cross_encoder():
     [("BertModel", {"pooling": "mean"}), ("BertModel", {"pooling": "cls", "labels": 3, "hidden": 8})],
     ids=str,
 )
-def test_a_chain_of_a_cross_encoder_equals_sentence_transformers(tmp_path, load, cross_encoder, name, kind, kit):
+def test_a_chain_of_a_cross_encoder_equals_sentence_transformers(tmp_path, load, cross_encoder, name, kind):
     theirs = cross_encoder(tiny(name, tmp_path / "source"), tmp_path / "saved", **kind)
     llm = load(tmp_path / "saved")
     assert llm.model_config.classification.num_labels == kind.get("labels", 1)
-    prompts = kit.prompts_of(SHORT)
+    prompts = step_prompts(FEW_LENGTHS)
     with torch.inference_mode():
         expected = [
             theirs({"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids))})["scores"][0].numpy()
             for ids in prompts
         ]
-    assert kit.worst(kit.found(llm, prompts, "classify"), expected) <= TOLERANCE
+    assert difference(run_task(llm, prompts, "classify"), expected) <= TOLERANCE
     if "labels" not in kind:
         pairs = [("the cat", "a dog"), ("a bird", "the old mill by the pond")]
         scores = [out.outputs.score for out in llm.score(*map(list, zip(*pairs, strict=True)), use_tqdm=False)]
@@ -60,14 +61,14 @@ def test_a_chain_of_a_cross_encoder_equals_sentence_transformers(tmp_path, load,
 
 @pytest.mark.parametrize("false", [NO, None])
 @pytest.mark.parametrize("name", ["Qwen3ForCausalLM", "LlamaForCausalLM"])
-def test_a_logit_score_of_a_cross_encoder_equals_sentence_transformers(tmp_path, load, name, false, kit):
+def test_a_logit_score_of_a_cross_encoder_equals_sentence_transformers(tmp_path, load, name, false):
     base = importlib.import_module("sentence_transformers.base.modules")
     score = importlib.import_module("sentence_transformers.cross_encoder.modules").LogitScore
     source = base.Transformer(str(tiny(name, tmp_path / "source")), transformer_task="text-generation")
     chain = [source, score(true_token_id=YES, false_token_id=false)]
     theirs = importlib.import_module("sentence_transformers").CrossEncoder(modules=chain)
     theirs.save_pretrained(str(tmp_path / "saved"))
-    prompts = kit.prompts_of(SHORT)
+    prompts = step_prompts(FEW_LENGTHS)
     with torch.inference_mode():
         expected = [
             theirs({"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids))})["scores"][0].numpy()
@@ -75,9 +76,9 @@ def test_a_logit_score_of_a_cross_encoder_equals_sentence_transformers(tmp_path,
         ]
     llm = load(tmp_path / "saved")
     assert llm.model_config.classification.num_labels == 1
-    assert kit.worst(kit.found(llm, prompts, "classify"), expected) <= TOLERANCE
+    assert difference(run_task(llm, prompts, "classify"), expected) <= TOLERANCE
     assert (
-        kit.worst(kit.found(llm, prompts, "classify", None), [1 / (1 + np.exp(-score)) for score in expected])
+        difference(run_task(llm, prompts, "classify", None), [1 / (1 + np.exp(-score)) for score in expected])
         <= TOLERANCE
     )
 

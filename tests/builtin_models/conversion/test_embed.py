@@ -1,15 +1,16 @@
-"""Models that are something else as embedding models: without the head for tokens or classes."""
+"""Generative models and classifiers as embedding models, without their heads."""
 
 import numpy as np
 import pytest
+from model_kit import difference, load_module, run_task, step_prompts
 from safetensors.torch import load_file, save_file
 
 from millpond import UnknownNameError
 from millpond.testing.checkpoints import tiny, vocabulary
 
 WORDS = vocabulary("decoder")
-SHORT = (1, 9, 40)
-TOLERANCE = 1e-5  # of the largest value, where that is above 1
+FEW_LENGTHS = (1, 9, 40)
+TOLERANCE = 1e-5  # relative to the largest value if that is above 1
 
 
 @pytest.mark.parametrize(
@@ -24,33 +25,33 @@ TOLERANCE = 1e-5  # of the largest value, where that is above 1
         "Qwen2ChatModel",
     ],
 )
-def test_what_a_family_is_served_by_is_its_backbone(tmp_path, load, name, kit):
+def test_what_a_family_is_served_by_is_its_backbone(tmp_path, load, name):
     backbone = load(tiny("Qwen2Model", tmp_path / "backbone"))
     llm = load(
         tiny("Qwen2Model", tmp_path / "named", architectures=["Qwen2Model"]), hf_overrides={"architectures": [name]}
     )
     assert llm.model_config.tasks == backbone.model_config.tasks
-    prompts = kit.prompts_of(SHORT)
-    assert kit.worst(kit.found(llm, prompts, "embed", None), kit.found(backbone, prompts, "embed", None)) == 0
+    prompts = step_prompts(FEW_LENGTHS)
+    assert difference(run_task(llm, prompts, "embed", None), run_task(backbone, prompts, "embed", None)) == 0
 
 
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("name", ["LlamaForCausalLM", "Qwen3ForCausalLM"])
-def test_a_head_for_the_next_token_is_left_out(tmp_path, load, hidden, name, tied, kit):
+def test_a_head_for_the_next_token_is_left_out(tmp_path, load, hidden, name, tied):
     folder = tiny(name, tmp_path, tie_word_embeddings=tied)
     assert ("lm_head.weight" in load_file(folder / "model.safetensors")) is not tied
     llm = load(folder)
-    prompts = kit.prompts_of(SHORT)
+    prompts = step_prompts(FEW_LENGTHS)
     last = [rows[-1] / np.linalg.norm(rows[-1]) for rows in hidden(llm, prompts)]
-    assert kit.worst(kit.found(llm, prompts, "embed", None), last) <= TOLERANCE
+    assert difference(run_task(llm, prompts, "embed", None), last) <= TOLERANCE
     assert all(
         parameter.shape[0] < len(WORDS) or "embed_tokens" in name
-        for name, parameter in kit.model_of(folder).named_parameters()
+        for name, parameter in load_module(folder).named_parameters()
     )
 
 
 @pytest.mark.parametrize("name", ["BertForSequenceClassification", "RobertaForTokenClassification"])
-def test_a_classifier_is_made_an_embedding_model_on_request(tmp_path, load, name, kit):
+def test_a_classifier_is_made_an_embedding_model_on_request(tmp_path, load, name):
     folder = tiny(name, tmp_path)
     backbone = f"{name.partition('For')[0]}Model"
     rewritten = tiny(backbone, tmp_path / "backbone")
@@ -62,8 +63,8 @@ def test_a_classifier_is_made_an_embedding_model_on_request(tmp_path, load, name
     )
     llm = load(folder, convert="embed", pooler_config={"pooling_type": "CLS"})
     assert {"embed", "token_embed"} <= set(llm.model_config.tasks)
-    prompts = kit.prompts_of(SHORT)
-    assert kit.worst(kit.found(llm, prompts, "embed", None), kit.found(load(rewritten), prompts, "embed", None)) == 0
+    prompts = step_prompts(FEW_LENGTHS)
+    assert difference(run_task(llm, prompts, "embed", None), run_task(load(rewritten), prompts, "embed", None)) == 0
 
 
 def test_conversion_may_be_forbidden(tmp_path, load):

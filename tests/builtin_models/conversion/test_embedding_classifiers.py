@@ -1,4 +1,4 @@
-"""A classifier of texts or tokens embeds where it is asked to, ``convert="embed"``: its head is left out."""
+"""Text and token classifiers as embedding models with ``convert="embed"``, without their heads."""
 
 from functools import partial
 
@@ -26,6 +26,6 @@ def test_hidden_states_are_those_of_the_backbone(tmp_path, load, hidden, transfo
     llm = load(folder, convert="embed", pooler_config={"pooling_type": "MEAN"})
     assert llm.model_config.tasks == ("embed", "token_embed")
     assert relative_error(hidden(llm, prompts), expected) <= 1e-5
-    found = llm.embed(prompts, pooling_params=PoolingParams(use_activation=False), use_tqdm=False)
+    outputs = llm.embed(prompts, pooling_params=PoolingParams(use_activation=False), use_tqdm=False)
     means = [rows.mean(axis=0) for rows in expected]
-    assert relative_error([np.asarray(output.outputs.embedding) for output in found], means) <= 1e-5
+    assert relative_error([np.asarray(output.outputs.embedding) for output in outputs], means) <= 1e-5

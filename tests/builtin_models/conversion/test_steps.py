@@ -1,8 +1,9 @@
-"""Causal language models as judges of steps, by the logits of some tokens."""
+"""Causal language models as process reward models, from the logits of some tokens."""
 
 import numpy as np
 import pytest
 import torch
+from model_kit import difference, load_module, run_task, softmax, step_prompts
 from safetensors.torch import load_file
 
 from millpond import CheckpointError, InvalidInputError, PoolingParams
@@ -13,8 +14,8 @@ WORDS = vocabulary("decoder")
 TAG = WORDS["so"]
 NO, YES, BAD = WORDS["no"], WORDS["good"], WORDS["bird"]
 LENGTHS = (1, 2, 3, 64, 5, 8, 63, 13, 1, 21, 34, 47, 2, 64, 30, 7)
-SHORT = (1, 9, 40)
-TOLERANCE = 1e-5  # of the largest value, where that is above 1
+FEW_LENGTHS = (1, 9, 40)
+TOLERANCE = 1e-5  # relative to the largest value if that is above 1
 STEP = {"pooling_type": "STEP", "step_tag_id": TAG}
 
 
@@ -27,36 +28,36 @@ def steps(rows, prompts, tokens):
     ("name", "tied"),
     [("MistralForCausalLM", False), ("LlamaForCausalLM", True), ("Qwen3ForCausalLM", True), ("GemmaForCausalLM", None)],
 )
-def test_a_causal_language_model_judges_steps_by_its_vocabulary(tmp_path, load, logits, name, tied, fixed, kit):
+def test_a_causal_language_model_judges_steps_by_its_vocabulary(tmp_path, load, logits, name, tied, fixed):
     folder = tiny(name, tmp_path, **({} if tied is None else {"tie_word_embeddings": tied}))
-    prompts = kit.prompts_of(LENGTHS)
+    prompts = step_prompts(LENGTHS)
     rows = logits(folder, prompts)
     assert 0 < sum(ids.count(TAG) for ids in prompts) < sum(LENGTHS)
     assert not all(TAG in ids for ids in prompts)
     llm = load(folder, pooler_config={**STEP, **({"returned_token_ids": [YES, BAD]} if fixed else {})})
     assert llm.model_config.tasks == ("token_classify",)
     asked = None if fixed else PoolingParams(returned_token_ids=(YES, BAD))
-    expected = list(map(kit.softmax, steps(rows, prompts, (YES, BAD))))
-    together = kit.found(llm, prompts, "token_classify", asked)
+    expected = list(map(softmax, steps(rows, prompts, (YES, BAD))))
+    together = run_task(llm, prompts, "token_classify", asked)
     assert {array.shape[0] for array in together} >= {0, 1}
-    assert kit.worst(together, expected) <= TOLERANCE
-    assert kit.worst([kit.found(llm, prompt, "token_classify", asked)[0] for prompt in prompts], together) <= TOLERANCE
-    raw = kit.found(llm, prompts, "token_classify", PoolingParams(returned_token_ids=(BAD, YES), use_activation=False))
-    assert kit.worst(raw, steps(rows, prompts, (BAD, YES))) <= TOLERANCE
+    assert difference(together, expected) <= TOLERANCE
+    assert difference([run_task(llm, prompt, "token_classify", asked)[0] for prompt in prompts], together) <= TOLERANCE
+    raw = run_task(llm, prompts, "token_classify", PoolingParams(returned_token_ids=(BAD, YES), use_activation=False))
+    assert difference(raw, steps(rows, prompts, (BAD, YES))) <= TOLERANCE
 
 
-def test_without_a_tag_every_token_is_judged(tmp_path, load, logits, kit):
+def test_without_a_tag_every_token_is_judged(tmp_path, load, logits):
     folder = tiny("LlamaForCausalLM", tmp_path)
-    prompts = kit.prompts_of(SHORT)
+    prompts = step_prompts(FEW_LENGTHS)
     llm = load(folder, pooler_config={"pooling_type": "STEP", "returned_token_ids": [YES, NO, BAD]})
-    expected = [kit.softmax(rows[:, [YES, NO, BAD]]) for rows in logits(folder, prompts)]
-    assert kit.worst(kit.found(llm, prompts, "token_classify", None), expected) <= TOLERANCE
+    expected = [softmax(rows[:, [YES, NO, BAD]]) for rows in logits(folder, prompts)]
+    assert difference(run_task(llm, prompts, "token_classify", None), expected) <= TOLERANCE
 
 
-def test_each_request_names_its_own_tokens_and_tag(tmp_path, load, logits, kit):
+def test_each_request_names_its_own_tokens_and_tag(tmp_path, load, logits):
     folder = tiny("LlamaForCausalLM", tmp_path)
     llm = load(folder, pooler_config='{"pooling_type": "STEP"}')
-    (prompt,) = kit.prompts_of([40])
+    (prompt,) = step_prompts([40])
     (rows,) = logits(folder, [prompt])
     other = prompt[3]
     params = [
@@ -66,79 +67,79 @@ def test_each_request_names_its_own_tokens_and_tag(tmp_path, load, logits, kit):
     ]
     ids = np.array(prompt)
     expected = [
-        kit.softmax(rows[ids == TAG][:, [YES, NO]]),
-        kit.softmax(rows[ids == other][:, [NO, BAD, YES]]),
+        softmax(rows[ids == TAG][:, [YES, NO]]),
+        softmax(rows[ids == other][:, [NO, BAD, YES]]),
         rows[:, [BAD]],
     ]
-    assert kit.worst(kit.found(llm, [prompt] * 3, "token_classify", params), expected) <= TOLERANCE
+    assert difference(run_task(llm, [prompt] * 3, "token_classify", params), expected) <= TOLERANCE
 
 
 @pytest.mark.parametrize("tied", [True, False])
-def test_no_more_of_the_head_is_kept_than_may_be_asked_for(tmp_path, tied, kit):
+def test_no_more_of_the_head_is_kept_than_may_be_asked_for(tmp_path, tied):
     folder = tiny("LlamaForCausalLM", tmp_path, tie_word_embeddings=tied)
-    fixed = kit.model_of(folder, pooler_config={**STEP, "returned_token_ids": [YES, NO]})
+    fixed = load_module(folder, pooler_config={**STEP, "returned_token_ids": [YES, NO]})
     assert [name for name, p in fixed.named_parameters() if len(p) == len(WORDS)] == ["embed_tokens.weight"]
-    free = kit.model_of(folder, pooler_config=STEP, dtype="bfloat16")
+    free = load_module(folder, pooler_config=STEP, dtype="bfloat16")
     assert free.tokens.weight.dtype == torch.bfloat16
     assert (free.tokens.weight.data_ptr() == free.embed_tokens.weight.data_ptr()) is tied
 
 
-def test_in_16_bits_the_rows_are_computed_in_32(tmp_path, kit):
+def test_in_16_bits_the_rows_are_computed_in_32(tmp_path):
     folder = tiny("LlamaForCausalLM", tmp_path)
-    free = kit.model_of(folder, pooler_config=STEP, dtype="bfloat16")
+    free = load_module(folder, pooler_config=STEP, dtype="bfloat16")
     rows = load_file(folder / "model.safetensors")["lm_head.weight"].bfloat16().float()[[YES, NO]]
     x = torch.randn(4, 32, generator=torch.Generator().manual_seed(5))
     with torch.inference_mode():
         assert torch.allclose(free.tokens(x, (YES, NO)), x @ rows.T, rtol=0, atol=1e-5)
 
 
-def test_biases_of_the_vocabulary_are_added(tmp_path, load, kit):
+def test_biases_of_the_vocabulary_are_added(tmp_path, load):
     folder = tiny("LlamaForCausalLM", tmp_path)
-    prompts = kit.prompts_of(SHORT)
+    prompts = step_prompts(FEW_LENGTHS)
     asked = PoolingParams(returned_token_ids=(YES, NO), use_activation=False)
     configs = (STEP, {**STEP, "returned_token_ids": [YES, NO]})
-    plain = kit.found(load(folder, pooler_config=STEP), prompts, "token_classify", asked)
+    plain = run_task(load(folder, pooler_config=STEP), prompts, "token_classify", asked)
     bias = torch.randn(len(WORDS), generator=torch.Generator().manual_seed(7))
     rewrite(folder, lambda tensors: tensors | {"lm_head.bias": bias})
     shifted = [rows + bias[[YES, NO]].numpy() for rows in plain]
     for config in configs:
         assert (
-            kit.worst(kit.found(load(folder, pooler_config=config), prompts, "token_classify", asked), shifted)
+            difference(run_task(load(folder, pooler_config=config), prompts, "token_classify", asked), shifted)
             <= TOLERANCE
         )
 
 
-def test_without_tokens_there_is_nothing_to_judge_by(tmp_path, load, kit):
+def test_without_tokens_there_is_nothing_to_judge_by(tmp_path, load):
     llm = load(tiny("LlamaForCausalLM", tmp_path), pooler_config=STEP)
     with pytest.raises(InvalidInputError, match="needs returned_token_ids") as caught:
-        kit.found(llm, kit.prompts_of(SHORT), "token_classify", None)
+        run_task(llm, step_prompts(FEW_LENGTHS), "token_classify", None)
     assert caught.value.parameter == "returned_token_ids"
 
 
-def test_tokens_that_there_are_not_are_refused_by_name(tmp_path, load, kit):
+def test_tokens_that_there_are_not_are_refused_by_name(tmp_path, load):
     folder = tiny("LlamaForCausalLM", tmp_path)
     llm = load(folder, pooler_config=STEP)
     with pytest.raises(InvalidInputError, match=rf"returned_token_ids=\[5, 9999\]: the vocabulary has {len(WORDS)}"):
-        kit.found(llm, [[5, TAG]], "token_classify", PoolingParams(returned_token_ids=(5, 9999)))
+        run_task(llm, [[5, TAG]], "token_classify", PoolingParams(returned_token_ids=(5, 9999)))
     fixed = load(folder, pooler_config={**STEP, "returned_token_ids": [YES, NO]})
     with pytest.raises(InvalidInputError, match=rf"allows only \[{YES}, {NO}\]") as caught:
-        kit.found(fixed, [[5, TAG]], "token_classify", PoolingParams(returned_token_ids=(YES, BAD)))
+        run_task(fixed, [[5, TAG]], "token_classify", PoolingParams(returned_token_ids=(YES, BAD)))
     assert caught.value.parameter == "returned_token_ids"
     with pytest.raises(CheckpointError, match="returned_token_ids: token ID 9999 is out of range"):
         load(folder, pooler_config={**STEP, "returned_token_ids": [YES, 9999]})
 
 
-def test_one_request_at_fault_costs_no_other(tmp_path, load, kit):
+def test_one_request_at_fault_costs_no_other(tmp_path, load):
     llm = load(tiny("LlamaForCausalLM", tmp_path), pooler_config=STEP)
-    prompts = kit.prompts_of((9, 9, 9), seed=4)
+    prompts = step_prompts((9, 9, 9), seed=4)
     good = PoolingParams(returned_token_ids=(YES, NO))
     params = [good, PoolingParams(), good]
-    stats = llm._engine.stats  # noqa: SLF001  nobody else tells how often it computed
+    stats = llm._engine.stats  # noqa: SLF001  the only counter of batches
     batches = stats.batches
     outputs = llm.encode(prompts, params, pooling_task="token_classify", on_error="return", use_tqdm=False)
     assert [output.error is None for output in outputs] == [True, False, True]
-    assert stats.batches == batches + 1  # the one at fault is told before the others are computed
-    assert kit.worst([outputs[2].outputs.array], kit.found(llm, [prompts[2]], "token_classify", good)) <= TOLERANCE
+    assert stats.batches == batches + 1  # the invalid request is rejected before the others are computed
+    assert difference([outputs[2].outputs.array], run_task(llm, [prompts[2]], "token_classify", good)) <= TOLERANCE
 
 
 def test_a_checkpoint_without_a_head_cannot_judge(tmp_path, load):

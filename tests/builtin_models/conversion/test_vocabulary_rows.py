@@ -1,10 +1,11 @@
-"""Causal language models as classifiers: rows of the head for the next token are the classes."""
+"""Causal language models as classifiers whose classes are rows of the LM head."""
 
 import json
 
 import numpy as np
 import pytest
 import torch
+from model_kit import difference, load_module, run_task, softmax, step_prompts
 from safetensors.torch import load_file
 
 from millpond import CheckpointError
@@ -14,8 +15,8 @@ from millpond.testing.comparisons import rewrite
 WORDS = vocabulary("decoder")
 NO, YES, BAD = WORDS["no"], WORDS["good"], WORDS["bird"]
 LENGTHS = (1, 2, 3, 64, 5, 8, 63, 13, 1, 21, 34, 47, 2, 64, 30, 7)
-SHORT = (1, 9, 40)
-TOLERANCE = 1e-5  # of the largest value, where that is above 1
+FEW_LENGTHS = (1, 9, 40)
+TOLERANCE = 1e-5  # relative to the largest value if that is above 1
 
 
 def change_config(folder, **changes):
@@ -43,70 +44,70 @@ TWO_WAY = {"classifier_from_token": ["no", "good"], "method": "from_2_way_softma
         ("GemmaForCausalLM", True),
     ],
 )
-def test_rows_of_the_vocabulary_are_the_classifier(tmp_path, load, logits, name, tied, kit):
+def test_rows_of_the_vocabulary_are_the_classifier(tmp_path, load, logits, name, tied):
     folder = tiny(name, tmp_path, tie_word_embeddings=tied)
-    prompts = kit.prompts_of(LENGTHS)
+    prompts = step_prompts(LENGTHS)
     last = [rows[-1] for rows in logits(folder, prompts)]
     several = load(
         folder,
         hf_overrides=as_classifier(name, classifier_from_token_ids=[YES, NO, BAD], method="no_post_processing"),
     )
     assert several.model_config.classification.num_labels == 3
-    assert kit.worst(kit.found(several, prompts, "classify"), [rows[[YES, NO, BAD]] for rows in last]) <= TOLERANCE
+    assert difference(run_task(several, prompts, "classify"), [rows[[YES, NO, BAD]] for rows in last]) <= TOLERANCE
     two = load(folder, hf_overrides=as_classifier(name, **TWO_WAY))
     assert "score" in two.supported_tasks
-    expected = [kit.softmax(rows[[NO, YES]])[1:] for rows in last]
-    assert kit.worst(kit.found(two, prompts, "classify", None), expected) <= TOLERANCE
-    assert kit.worst(kit.found(two, prompts, "classify"), [rows[[YES]] - rows[[NO]] for rows in last]) <= 2 * TOLERANCE
+    expected = [softmax(rows[[NO, YES]])[1:] for rows in last]
+    assert difference(run_task(two, prompts, "classify", None), expected) <= TOLERANCE
+    assert difference(run_task(two, prompts, "classify"), [rows[[YES]] - rows[[NO]] for rows in last]) <= 2 * TOLERANCE
 
 
-def test_one_token_alone_is_a_score(tmp_path, load, logits, kit):
+def test_one_token_alone_is_a_score(tmp_path, load, logits):
     folder = tiny("GemmaForCausalLM", tmp_path)
     name = "GemmaForCausalLM"
     llm = load(folder, hf_overrides=as_classifier(name, classifier_from_token=["good"], method="no_post_processing"))
-    prompts = kit.prompts_of(SHORT)
+    prompts = step_prompts(FEW_LENGTHS)
     expected = [1 / (1 + np.exp(-rows[-1][[YES]])) for rows in logits(folder, prompts)]
-    assert kit.worst(kit.found(llm, prompts, "classify", None), expected) <= TOLERANCE
+    assert difference(run_task(llm, prompts, "classify", None), expected) <= TOLERANCE
 
 
-def test_the_original_reranker_of_qwen3_needs_no_method(tmp_path, load, kit):
+def test_the_original_reranker_of_qwen3_needs_no_method(tmp_path, load):
     folder = tiny("Qwen3ForCausalLM", tmp_path)
-    prompts = kit.prompts_of(SHORT)
-    said = {"classifier_from_token": ["no", "good"], "is_original_qwen3_reranker": True}
-    original = load(folder, hf_overrides=as_classifier("Qwen3ForCausalLM", **said))
+    prompts = step_prompts(FEW_LENGTHS)
+    settings = {"classifier_from_token": ["no", "good"], "is_original_qwen3_reranker": True}
+    original = load(folder, hf_overrides=as_classifier("Qwen3ForCausalLM", **settings))
     two_way = load(folder, hf_overrides=as_classifier("Qwen3ForCausalLM", **TWO_WAY))
     assert original.model_config.classification.num_labels == 1
-    assert kit.worst(kit.found(original, prompts, "classify"), kit.found(two_way, prompts, "classify")) == 0
+    assert difference(run_task(original, prompts, "classify"), run_task(two_way, prompts, "classify")) == 0
 
 
 @pytest.mark.parametrize("stated", [None, True])
-def test_embeddings_stand_in_where_there_is_no_head(tmp_path, load, stated, kit):
+def test_embeddings_stand_in_where_there_is_no_head(tmp_path, load, stated):
     folder = tiny("Qwen3ForCausalLM", tmp_path)  # its embeddings are tied
-    prompts = kit.prompts_of(SHORT)
-    expected = kit.found(load(folder, hf_overrides=as_classifier("Qwen3ForCausalLM", **TWO_WAY)), prompts, "classify")
+    prompts = step_prompts(FEW_LENGTHS)
+    expected = run_task(load(folder, hf_overrides=as_classifier("Qwen3ForCausalLM", **TWO_WAY)), prompts, "classify")
     change_config(folder, tie_word_embeddings=stated)
     assert (
-        kit.worst(
-            kit.found(load(folder, hf_overrides=as_classifier("Qwen3ForCausalLM", **TWO_WAY)), prompts, "classify"),
+        difference(
+            run_task(load(folder, hf_overrides=as_classifier("Qwen3ForCausalLM", **TWO_WAY)), prompts, "classify"),
             expected,
         )
         == 0
     )
 
 
-def test_a_head_that_is_there_goes_before_the_embeddings_unless_they_are_tied(tmp_path, load, kit):
+def test_a_head_that_is_there_goes_before_the_embeddings_unless_they_are_tied(tmp_path, load):
     folder = tiny("LlamaForCausalLM", tmp_path)
-    prompts = kit.prompts_of(SHORT)
-    own = kit.found(load(folder, hf_overrides=as_classifier("LlamaForCausalLM", **TWO_WAY)), prompts, "classify")
+    prompts = step_prompts(FEW_LENGTHS)
+    from_head = run_task(load(folder, hf_overrides=as_classifier("LlamaForCausalLM", **TWO_WAY)), prompts, "classify")
     for stated, same in ((None, True), (True, False)):
         change_config(folder, tie_word_embeddings=stated)
-        again = kit.found(load(folder, hf_overrides=as_classifier("LlamaForCausalLM", **TWO_WAY)), prompts, "classify")
-        assert (kit.worst(again, own) == 0) is same
+        again = run_task(load(folder, hf_overrides=as_classifier("LlamaForCausalLM", **TWO_WAY)), prompts, "classify")
+        assert (difference(again, from_head) == 0) is same
 
 
-def test_rows_of_16_bits_are_subtracted_in_32(tmp_path, kit):
+def test_rows_of_16_bits_are_subtracted_in_32(tmp_path):
     folder = tiny("LlamaForCausalLM", tmp_path, dtype="bfloat16")
-    head = kit.model_of(folder, hf_overrides=as_classifier("LlamaForCausalLM", **TWO_WAY)).classifier
+    head = load_module(folder, hf_overrides=as_classifier("LlamaForCausalLM", **TWO_WAY)).classifier
     rows = load_file(folder / "model.safetensors")["lm_head.weight"].float()
     with torch.inference_mode():
         found_row = head(torch.eye(32))[:, 0]
@@ -114,26 +115,26 @@ def test_rows_of_16_bits_are_subtracted_in_32(tmp_path, kit):
     assert not torch.equal(rows[YES] - rows[NO], (rows[YES] - rows[NO]).bfloat16().float())
 
 
-def test_the_head_is_not_kept(tmp_path, kit):
+def test_the_head_is_not_kept(tmp_path):
     folder = tiny("LlamaForCausalLM", tmp_path)
-    model = kit.model_of(folder, hf_overrides=as_classifier("LlamaForCausalLM", **TWO_WAY))
+    model = load_module(folder, hf_overrides=as_classifier("LlamaForCausalLM", **TWO_WAY))
     tables = [name for name, parameter in model.named_parameters() if len(parameter) == len(WORDS)]
     assert tables == ["embed_tokens.weight"]
 
 
-def test_biases_of_the_head_are_those_of_the_classifier(tmp_path, load, kit):
+def test_biases_of_the_head_are_those_of_the_classifier(tmp_path, load):
     folder = tiny("LlamaForCausalLM", tmp_path)
-    prompts = kit.prompts_of(SHORT)
+    prompts = step_prompts(FEW_LENGTHS)
     settings = {"hf_overrides": as_classifier("LlamaForCausalLM", **TWO_WAY)}
-    plain = kit.found(load(folder, **settings), prompts, "classify")
+    plain = run_task(load(folder, **settings), prompts, "classify")
     bias = torch.randn(len(WORDS), generator=torch.Generator().manual_seed(7))
     rewrite(folder, lambda tensors: tensors | {"lm_head.bias": bias})
     shifted = [rows + float(bias[YES] - bias[NO]) for rows in plain]
-    assert kit.worst(kit.found(load(folder, **settings), prompts, "classify"), shifted) <= TOLERANCE
+    assert difference(run_task(load(folder, **settings), prompts, "classify"), shifted) <= TOLERANCE
 
 
 @pytest.mark.parametrize(
-    ("said", "message"),
+    ("settings", "message"),
     [
         ({"classifier_from_token": ["no", "yonder"]}, r"classifier_from_token: 'yonder' must be a single .* into 6"),
         ({"classifier_from_token": ["no", "good man"]}, r"'good man' must be a single token.* into 2"),
@@ -153,9 +154,9 @@ def test_biases_of_the_head_are_those_of_the_classifier(tmp_path, load, kit):
     ],
     ids=str,
 )
-def test_tokens_that_make_no_classifier_are_refused_by_name(tmp_path, load, said, message):
+def test_tokens_that_make_no_classifier_are_refused_by_name(tmp_path, load, settings, message):
     with pytest.raises(CheckpointError, match=message):
-        load(tiny("Qwen3ForCausalLM", tmp_path), hf_overrides=as_classifier("Qwen3ForCausalLM", **said))
+        load(tiny("Qwen3ForCausalLM", tmp_path), hf_overrides=as_classifier("Qwen3ForCausalLM", **settings))
 
 
 @pytest.mark.parametrize("shape", [(), (0, 32), (32,), (len(WORDS), 31)], ids=str)
@@ -175,26 +176,26 @@ def test_tokens_as_text_need_a_tokenizer(tmp_path, load):
         load(folder, hf_overrides=as_classifier("Qwen3ForCausalLM", **TWO_WAY), skip_tokenizer_init=True)
 
 
-def test_a_published_reranker_is_known_by_its_name(tmp_path, load, logits, kit):
+def test_a_published_reranker_is_known_by_its_name(tmp_path, load, logits):
     folder = tiny("Qwen3ForCausalLM", tmp_path / "Qwen3-Reranker-0.6B")
     path = folder / "tokenizer.json"
     path.write_text(path.read_text().replace('"good"', '"yes"'))
-    prompts = kit.prompts_of(SHORT)
-    expected = [kit.softmax(rows[-1][[NO, YES]])[1:] for rows in logits(folder, prompts)]
-    assert kit.worst(kit.found(load(folder), prompts, "classify", None), expected) <= TOLERANCE
+    prompts = step_prompts(FEW_LENGTHS)
+    expected = [softmax(rows[-1][[NO, YES]])[1:] for rows in logits(folder, prompts)]
+    assert difference(run_task(load(folder), prompts, "classify", None), expected) <= TOLERANCE
 
 
 @pytest.mark.parametrize(
-    ("name", "written", "said"),
+    ("name", "written", "settings"),
     [
         ("Qwen3-Reranker-0.6B", {}, {"classifier_from_token_ids": [NO, YES]}),  # known as "no" and "yes"
         ("a", {**TWO_WAY, "classifier_from_token": ["no", "bird"]}, {"classifier_from_token_ids": [NO, YES]}),
         ("b", {"classifier_from_token_ids": [NO, BAD]}, TWO_WAY),
     ],
 )
-def test_tokens_that_a_caller_names_go_before_others(tmp_path, load, logits, kit, name, written, said):
+def test_tokens_that_a_caller_names_go_before_others(tmp_path, load, logits, name, written, settings):
     folder = tiny("Qwen3ForCausalLM", tmp_path / name, **written)
-    prompts = kit.prompts_of(SHORT)
-    expected = [kit.softmax(rows[-1][[NO, YES]])[1:] for rows in logits(folder, prompts)]
-    llm = load(folder, hf_overrides=as_classifier("Qwen3ForCausalLM", **said))
-    assert kit.worst(kit.found(llm, prompts, "classify", None), expected) <= TOLERANCE
+    prompts = step_prompts(FEW_LENGTHS)
+    expected = [softmax(rows[-1][[NO, YES]])[1:] for rows in logits(folder, prompts)]
+    llm = load(folder, hf_overrides=as_classifier("Qwen3ForCausalLM", **settings))
+    assert difference(run_task(llm, prompts, "classify", None), expected) <= TOLERANCE

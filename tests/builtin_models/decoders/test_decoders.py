@@ -1,4 +1,4 @@
-"""Llama, Mistral, Qwen, Phi-3 and Gemma: equal to transformers on random tiny weights, whatever the batch."""
+"""Llama, Mistral, Qwen, Phi-3 and Gemma: equal to transformers on random tiny weights, in any batch."""
 
 import json
 import re
@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from model_kit import min_embedding_cosine
 from safetensors.torch import load_file
 
 from millpond import LLM, CheckpointError
@@ -18,8 +19,8 @@ NAMES = tuple(f"{family}Model" for family in FAMILIES)
 VOCABULARY = len(vocabulary("decoder"))
 prompts_of = partial(random_prompts, VOCABULARY, first=4)
 LENGTHS = (1, 2, 3, 64, 5, 8, 63, 13, 1, 21, 34, 47, 2, 64, 30, 7)
-SHORT = (1, 9, 40)
-TOLERANCE = 1e-5  # of the largest value
+FEW_LENGTHS = (1, 9, 40)
+TOLERANCE = 1e-5  # relative to the largest value
 LLAMA3 = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 16}
 YARN = {"factor": 4.0, "original_max_position_embeddings": 16}
 SCALINGS = {
@@ -33,10 +34,10 @@ SCALINGS = {
 }
 
 
-def noise(found, expected):
-    """The root mean square of the differences, in units of that of what is expected."""
-    found, expected = np.concatenate(found), np.concatenate(expected)
-    return float(np.sqrt(np.square(found - expected).mean() / np.square(expected).mean()))
+def noise(actual, expected):
+    """Return the root mean square of the differences, relative to that of the expected values."""
+    actual, expected = np.concatenate(actual), np.concatenate(expected)
+    return float(np.sqrt(np.square(actual - expected).mean() / np.square(expected).mean()))
 
 
 @pytest.fixture(scope="session")
@@ -59,7 +60,7 @@ def reference(transformers):
 
 @pytest.fixture
 def holds(load, hidden, reference):
-    """Whether what Millpond makes of prompts is what transformers makes of them."""
+    """Return a function that compares the hidden states of Millpond with those of transformers."""
 
     def holds(folder, prompts, **settings):
         return relative_error(hidden(load(folder, **settings), prompts), reference(folder, prompts)) <= TOLERANCE
@@ -102,12 +103,12 @@ def test_a_batch_of_mixed_lengths_equals_transformers(tmp_path, load, hidden, re
 )
 def test_the_shape_in_config_json_is_taken(tmp_path, holds, shape):
     base = {"hidden_size": 30} if shape.get("num_attention_heads") == 6 else {}
-    assert holds(tiny("LlamaModel", tmp_path, **base, **shape), prompts_of(SHORT))
+    assert holds(tiny("LlamaModel", tmp_path, **base, **shape), prompts_of(FEW_LENGTHS))
 
 
 @pytest.mark.parametrize("name", ["Qwen3Model", "GemmaModel"])
 def test_biases_of_attention_are_taken(tmp_path, holds, name):
-    assert holds(tiny(name, tmp_path, attention_bias=True), prompts_of(SHORT))
+    assert holds(tiny(name, tmp_path, attention_bias=True), prompts_of(FEW_LENGTHS))
 
 
 ACTIVATIONS = (
@@ -120,11 +121,11 @@ ACTIVATIONS = (
 @pytest.mark.parametrize("deterministic", [False, True])
 def test_hidden_activation_equals_that_of_transformers(tmp_path, holds, activation, deterministic):
     folder = tiny("LlamaModel", tmp_path, hidden_act=activation)
-    assert holds(folder, prompts_of(SHORT), batch_invariant=deterministic)
+    assert holds(folder, prompts_of(FEW_LENGTHS), batch_invariant=deterministic)
 
 
 def test_gelu_in_the_files_of_gemma_means_its_approximation(tmp_path, holds):
-    assert holds(tiny("GemmaModel", tmp_path, hidden_act="gelu"), prompts_of(SHORT))
+    assert holds(tiny("GemmaModel", tmp_path, hidden_act="gelu"), prompts_of(FEW_LENGTHS))
 
 
 @pytest.mark.parametrize(("name", "size"), [("Qwen3Model", 128), ("GemmaModel", 256)])
@@ -133,7 +134,7 @@ def test_heads_without_a_size_have_that_of_the_family(tmp_path, holds, name, siz
     config = json.loads((folder / "config.json").read_text())
     del config["head_dim"]
     (folder / "config.json").write_text(json.dumps(config))
-    assert holds(folder, prompts_of(SHORT))
+    assert holds(folder, prompts_of(FEW_LENGTHS))
 
 
 @pytest.mark.parametrize("kernel", ["native", "sdpa", "reference"])
@@ -168,19 +169,19 @@ def test_what_comes_later_is_not_seen_unless_is_causal_is_false(tmp_path, load, 
 
 
 def test_attention_of_both_directions_is_chosen_by_an_override(tmp_path, load, hidden):
-    prompts = prompts_of(SHORT)
+    prompts = prompts_of(FEW_LENGTHS)
     folder = tiny("Qwen2Model", tmp_path)
-    found = hidden(load(folder, hf_overrides={"is_causal": False}), prompts)
-    assert relative_error(found, hidden(load(folder), prompts)) > 0.1
-    assert relative_error(found, hidden(load(change_config(folder, {"is_causal": False})), prompts)) == 0
+    actual = hidden(load(folder, hf_overrides={"is_causal": False}), prompts)
+    assert relative_error(actual, hidden(load(folder), prompts)) > 0.1
+    assert relative_error(actual, hidden(load(change_config(folder, {"is_causal": False})), prompts)) == 0
 
 
 def test_gemma_has_a_name_of_its_own_for_both_directions(tmp_path, load, hidden):
-    prompts = prompts_of(SHORT)
+    prompts = prompts_of(FEW_LENGTHS)
     folder = tiny("GemmaModel", tmp_path)
     expected = hidden(load(folder, hf_overrides={"is_causal": False}), prompts)
-    found = hidden(load(folder, hf_overrides={"use_bidirectional_attention": True}), prompts)
-    assert relative_error(found, expected) == 0
+    actual = hidden(load(folder, hf_overrides={"use_bidirectional_attention": True}), prompts)
+    assert relative_error(actual, expected) == 0
 
 
 @pytest.mark.parametrize("causal", [True, False])
@@ -203,19 +204,19 @@ def test_a_window_that_is_shorter_than_the_text_equals_transformers(tmp_path, ho
 
 
 def test_windows_change_what_is_seen(tmp_path, load, hidden):
-    prompts = prompts_of(SHORT)
+    prompts = prompts_of(FEW_LENGTHS)
     folder = tiny("Qwen2Model", tmp_path)
     config = {"use_sliding_window": True, "sliding_window": 7}
-    found = [
+    states = [
         hidden(load(folder, hf_overrides={**config, "max_window_layers": layers}), prompts) for layers in (0, 1, 2)
     ]
-    assert relative_error(found[0], found[1]) > 0.05
-    assert relative_error(found[1], found[2]) > 0.05
-    assert relative_error(found[2], hidden(load(folder), prompts)) == 0
+    assert relative_error(states[0], states[1]) > 0.05
+    assert relative_error(states[1], states[2]) > 0.05
+    assert relative_error(states[2], hidden(load(folder), prompts)) == 0
 
 
 def test_mistral_without_a_window_attends_to_all(tmp_path, load, hidden, holds):
-    prompts = prompts_of(SHORT)
+    prompts = prompts_of(FEW_LENGTHS)
     folder = change_config(tiny("MistralModel", tmp_path), {"sliding_window": None})
     assert holds(folder, prompts)
     windowed = hidden(load(folder, hf_overrides={"sliding_window": 24}), prompts)
@@ -229,15 +230,15 @@ def test_mistral_without_a_window_attends_to_all(tmp_path, load, hidden, holds):
 @pytest.mark.parametrize("spelling", ["rope_parameters", "rope_scaling", "type"])
 def test_rotary_positions_equal_those_of_transformers(tmp_path, load, hidden, holds, scaling, spelling):
     if spelling == "rope_parameters":
-        said = {"rope_theta": None, "rope_parameters": {**scaling, "rope_theta": 500.0}}
+        settings = {"rope_theta": None, "rope_parameters": {**scaling, "rope_theta": 500.0}}
     else:
         named = {("type" if key == "rope_type" else key): value for key, value in scaling.items()}
-        said = {"rope_theta": 500.0, "rope_scaling": scaling if spelling == "rope_scaling" else named}
-    folder = tiny("LlamaModel", tmp_path / "scaled", head_dim=16, **said)
-    prompts = prompts_of(SHORT)
+        settings = {"rope_theta": 500.0, "rope_scaling": scaling if spelling == "rope_scaling" else named}
+    folder = tiny("LlamaModel", tmp_path / "scaled", head_dim=16, **settings)
+    prompts = prompts_of(FEW_LENGTHS)
     assert holds(folder, prompts)
     plain = hidden(load(tiny("LlamaModel", tmp_path / "plain", head_dim=16, rope_theta=500.0)), prompts)
-    same = scaling["rope_type"] == "dynamic"  # it changes the positions of texts that are longer than all it learnt
+    same = scaling["rope_type"] == "dynamic"  # only texts beyond the training length have other positions
     assert (relative_error(hidden(load(folder), prompts), plain) == 0) is same
 
 
@@ -245,7 +246,7 @@ def test_rotary_positions_equal_those_of_transformers(tmp_path, load, hidden, ho
 @pytest.mark.parametrize("name", NAMES)
 def test_the_base_of_the_frequencies_is_taken(tmp_path, load, hidden, holds, name, theta):
     folder = tiny(name, tmp_path / "old", rope_theta=theta)
-    prompts = prompts_of(SHORT)
+    prompts = prompts_of(FEW_LENGTHS)
     assert holds(folder, prompts)
     new = {"rope_theta": None, "rope_parameters": {"rope_theta": theta, "rope_type": "default"}}
     folder_of_new = tiny(name, tmp_path / "new", **new)
@@ -254,7 +255,7 @@ def test_the_base_of_the_frequencies_is_taken(tmp_path, load, hidden, holds, nam
 
 
 def test_without_a_base_it_is_that_of_transformers(tmp_path, holds):
-    assert holds(tiny("LlamaModel", tmp_path, rope_theta=None), prompts_of(SHORT))
+    assert holds(tiny("LlamaModel", tmp_path, rope_theta=None), prompts_of(FEW_LENGTHS))
 
 
 def test_dynamic_frequencies_are_those_of_each_text_by_its_length(tmp_path, load, hidden, reference, monkeypatch):
@@ -262,22 +263,22 @@ def test_dynamic_frequencies_are_those_of_each_text_by_its_length(tmp_path, load
     folder = tiny("LlamaModel", tmp_path, rope_scaling={"rope_type": "dynamic", "factor": 4.0})
     prompts = prompts_of((100, 64, 65, 20, 100, 128))
     llm = load(folder, max_model_len=128)
-    expected = [reference(folder, [prompt])[0] for prompt in prompts]  # one model would go on with what it did last
+    expected = [reference(folder, [prompt])[0] for prompt in prompts]  # the model keeps state between calls
     assert relative_error(hidden(llm, prompts), expected) <= TOLERANCE
     assert relative_error([hidden(llm, prompt)[0] for prompt in prompts], expected) <= TOLERANCE
 
 
 def test_scaling_may_be_added_by_an_override(tmp_path, load, hidden):
-    prompts = prompts_of(SHORT)
+    prompts = prompts_of(FEW_LENGTHS)
     new = {"rope_theta": None, "rope_parameters": {"rope_theta": 500.0, "rope_type": "default"}}
     folder = tiny("LlamaModel", tmp_path / "plain", **new)
     scaled = tiny("LlamaModel", tmp_path / "scaled", rope_theta=500.0, rope_scaling=SCALINGS["yarn"])
-    found = hidden(load(folder, hf_overrides={"rope_scaling": SCALINGS["yarn"]}), prompts)
-    assert relative_error(found, hidden(load(scaled), prompts)) == 0
+    actual = hidden(load(folder, hf_overrides={"rope_scaling": SCALINGS["yarn"]}), prompts)
+    assert relative_error(actual, hidden(load(scaled), prompts)) == 0
 
 
 @pytest.mark.parametrize(
-    ("said", "message"),
+    ("settings", "message"),
     [
         ({"rope_scaling": {"rope_type": "spiral"}}, "unknown rope_type 'spiral'. Available: default, linear, dynamic"),
         ({"rope_scaling": {"type": "su", "factor": 2.0}}, "rope_type 'su'"),
@@ -295,10 +296,10 @@ def test_scaling_may_be_added_by_an_override(tmp_path, load, hidden):
     ],
     ids=str,
 )
-def test_positions_of_an_unknown_kind_are_refused(tmp_path, load, said, message):
+def test_positions_of_an_unknown_kind_are_refused(tmp_path, load, settings, message):
     folder = tiny("LlamaModel", tmp_path)
     with pytest.raises(CheckpointError, match=message):
-        load(change_config(folder, said))
+        load(change_config(folder, settings))
 
 
 # --- 16 bits, 8 bits, and the same bits -----------------------------------------------------------------------------
@@ -309,15 +310,15 @@ def test_bfloat16_is_near_transformers(tmp_path, load, hidden, reference, name):
     folder = tiny(name, tmp_path)
     prompts = prompts_of(LENGTHS)
     exact = reference(folder, prompts)
-    found = hidden(load(folder, dtype="bfloat16"), prompts)
+    actual = hidden(load(folder, dtype="bfloat16"), prompts)
     theirs = noise(reference(folder, prompts, dtype=torch.bfloat16), exact)
-    assert 1e-3 < noise(found, exact) <= 1.2 * theirs < 0.05
+    assert 1e-3 < noise(actual, exact) <= 1.2 * theirs < 0.05
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_16_bit_checkpoint_is_computed_in_float32_without_loss(tmp_path, holds, name, dtype):
-    assert holds(tiny(name, tmp_path, dtype=dtype), prompts_of(SHORT), dtype="float32")
+    assert holds(tiny(name, tmp_path, dtype=dtype), prompts_of(FEW_LENGTHS), dtype="float32")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -325,12 +326,9 @@ def test_a_16_bit_checkpoint_is_computed_in_float32_without_loss(tmp_path, holds
 def test_int8_is_near_float32(tmp_path, load, name, causal):
     folder = tiny(name, tmp_path, hidden_size=128, head_dim=32, intermediate_size=256, is_causal=causal)
     prompts = prompts_of(LENGTHS)
-    exact, found = (
-        np.stack([output.outputs.array for output in llm.embed(prompts, use_tqdm=False)])
-        for llm in (load(folder), load(folder, quantization="int8"))
-    )
-    cosines = (exact * found).sum(axis=1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(found, axis=1)
-    assert 0.99 < cosines.min() < 1 - 1e-7  # it is not computed in float32
+    assert (
+        0.99 < min_embedding_cosine(load, folder, prompts, quantization="int8") < 1 - 1e-7
+    )  # quantization has an effect
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -348,7 +346,7 @@ def test_deterministic_gives_the_same_bits_in_every_batch(tmp_path, load, hidden
 
 @pytest.mark.parametrize("activation", ["silu", "gelu", "gelu_pytorch_tanh", "relu"])
 def test_deterministic_gives_the_same_bits_on_several_threads(tmp_path, hidden, activation):
-    """A long text that has the engine for itself is computed by all threads, which meet within a row; else by one."""
+    """A single long text is computed by all threads, which may split a row; other texts by one thread."""
     folder = tiny("LlamaModel", tmp_path, max_position_embeddings=2048, intermediate_size=90, hidden_act=activation)
     (long,) = prompts_of([1801])
     with (
@@ -366,7 +364,7 @@ def test_deterministic_gives_the_same_bits_on_several_threads(tmp_path, hidden, 
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_one_that_predicts_tokens_has_the_same_hidden_states(tmp_path, load, hidden, holds, family, tied):
-    prompts = prompts_of(SHORT)
+    prompts = prompts_of(FEW_LENGTHS)
     folder = tiny(f"{family}ForCausalLM", tmp_path / "causal", tie_word_embeddings=tied)
     names = list(load_file(folder / "model.safetensors"))
     assert ("lm_head.weight" in names) is not tied
@@ -379,12 +377,12 @@ def test_one_that_predicts_tokens_has_the_same_hidden_states(tmp_path, load, hid
 @pytest.mark.parametrize("family", FAMILIES)
 def test_what_transformers_saves_is_loaded(tmp_path, load, hidden, transformers, family):
     torch.manual_seed(4)
-    made = getattr(transformers, f"{family}ForCausalLM")
+    model_class = getattr(transformers, f"{family}ForCausalLM")
     settings = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
-    config = made.config_class(
+    config = model_class.config_class(
         vocab_size=50, intermediate_size=48, head_dim=8, max_position_embeddings=40, pad_token_id=0, **settings
     )
-    model = made(config).eval()
+    model = model_class(config).eval()
     for parameter in model.parameters():
         parameter.data.add_(torch.randn_like(parameter), alpha=0.1)
     model.save_pretrained(tmp_path)
@@ -399,7 +397,7 @@ def test_what_transformers_saves_is_loaded(tmp_path, load, hidden, transformers,
 @pytest.mark.parametrize("name", ["LlamaModel", "Qwen3ForCausalLM"])
 @pytest.mark.parametrize("shards", [2, 5])
 def test_shards_change_nothing(tmp_path, load, hidden, name, shards):
-    prompts = prompts_of(SHORT)
+    prompts = prompts_of(FEW_LENGTHS)
     folder = tiny(name, tmp_path / "sharded", shards=shards)
     assert len(list(folder.glob("*.safetensors"))) == shards
     assert relative_error(hidden(load(folder), prompts), hidden(load(tiny(name, tmp_path / "whole")), prompts)) == 0
@@ -407,7 +405,7 @@ def test_shards_change_nothing(tmp_path, load, hidden, name, shards):
 
 def test_weights_of_other_heads_are_left_out(tmp_path, load, hidden):
     folder = tiny("LlamaModel", tmp_path, prefix="model.")
-    prompts = prompts_of(SHORT)
+    prompts = prompts_of(FEW_LENGTHS)
     expected = hidden(load(folder), prompts)
     others = {
         "lm_head.weight": torch.ones(VOCABULARY, 32),
@@ -421,7 +419,7 @@ def test_weights_of_other_heads_are_left_out(tmp_path, load, hidden):
 
 
 @pytest.mark.parametrize(
-    ("architecture", "name", "said"),
+    ("architecture", "name", "message"),
     [
         ("LlamaModel", "embed_tokens.weight", r"embed_tokens\.weight"),
         ("LlamaModel", "norm.weight", r"norm\.weight"),
@@ -432,10 +430,10 @@ def test_weights_of_other_heads_are_left_out(tmp_path, load, hidden):
         ("GemmaModel", "layers.0.input_layernorm.weight", r"layers\.0\.attention_norm\.weight"),
     ],
 )
-def test_a_missing_weight_is_named(tmp_path, load, architecture, name, said):
+def test_a_missing_weight_is_named(tmp_path, load, architecture, name, message):
     folder = tiny(architecture, tmp_path)
     rewrite(folder, lambda tensors: {key: value for key, value in tensors.items() if key != name})
-    with pytest.raises(CheckpointError, match=rf"architecture '{architecture}': missing \(1\): {said}$"):
+    with pytest.raises(CheckpointError, match=rf"architecture '{architecture}': missing \(1\): {message}$"):
         load(folder)
 
 
@@ -458,7 +456,7 @@ def test_an_extra_weight_is_named(tmp_path, load, architecture, name):
 
 
 @pytest.mark.parametrize(
-    ("architecture", "change", "said"),
+    ("architecture", "change", "message"),
     [
         ("LlamaModel", {"hidden_act": "laplace"}, "hidden_act 'laplace'.*gelu"),
         ("LlamaModel", {"num_attention_heads": 5}, "num_attention_heads 5"),
@@ -480,9 +478,9 @@ def test_an_extra_weight_is_named(tmp_path, load, architecture, name):
     ],
     ids=str,
 )
-def test_a_config_that_does_not_fit_is_a_checkpoint_error(tmp_path, load, architecture, change, said):
+def test_a_config_that_does_not_fit_is_a_checkpoint_error(tmp_path, load, architecture, change, message):
     folder = tiny(architecture, tmp_path)
-    with pytest.raises(CheckpointError, match=said):
+    with pytest.raises(CheckpointError, match=message):
         load(change_config(folder, change))
 
 

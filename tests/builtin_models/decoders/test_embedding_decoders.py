@@ -1,4 +1,4 @@
-"""Decoders made for embedding, and GPT-2: equal to transformers or to plain torch on random weights, in any batch."""
+"""Embedding decoders and GPT-2: equal to transformers or plain torch on random weights, in any batch."""
 
 import json
 from functools import partial
@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from model_kit import min_embedding_cosine
 from safetensors.torch import load_file
 
 from millpond import CheckpointError, InvalidInputError, PoolingParams
@@ -16,8 +17,8 @@ from millpond_models.testing.gritlm import MARKER_TOKENS, tiny_gritlm
 VOCABULARY = len(vocabulary("decoder"))
 prompts_of = partial(random_prompts, VOCABULARY, first=4)
 LENGTHS = (1, 2, 3, 64, 5, 8, 63, 13, 1, 21, 34, 47, 2, 64, 30, 7)
-SHORT = (1, 9, 40)
-TOLERANCE = 1e-5  # of the largest value
+FEW_LENGTHS = (1, 9, 40)
+TOLERANCE = 1e-5  # relative to the largest value
 NAMES = ("Gemma3TextModel", "LlamaBidirectionalModel", "VoyageQwen3BidirectionalEmbedModel", "GPT2Model")
 
 
@@ -53,12 +54,9 @@ def test_int8_is_near_float32(tmp_path, load, name):
     wide = {"n_embd": 128} if name == "GPT2Model" else {"hidden_size": 128, "head_dim": 32, "intermediate_size": 256}
     folder = tiny(name, tmp_path, **wide)
     prompts = prompts_of(LENGTHS)
-    exact, found = (
-        np.stack([output.outputs.array for output in llm.embed(prompts, use_tqdm=False)])
-        for llm in (load(folder), load(folder, quantization="int8"))
-    )
-    cosines = (exact * found).sum(axis=1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(found, axis=1)
-    assert 0.99 < cosines.min() < 1 - 1e-7  # it is not computed in float32
+    assert (
+        0.99 < min_embedding_cosine(load, folder, prompts, quantization="int8") < 1 - 1e-7
+    )  # quantization has an effect
 
 
 # --- Gemma 3 --------------------------------------------------------------------------------------------------------
@@ -101,17 +99,17 @@ def test_gemma3_equals_transformers(tmp_path, load, hidden, reference, both, win
     ids=str,
 )
 def test_gemma3_is_what_config_json_says(tmp_path, load, hidden, reference, change):
-    prompts = prompts_of(SHORT)
+    prompts = prompts_of(FEW_LENGTHS)
     folder = tiny("Gemma3TextModel", tmp_path / "changed", **change)
-    found = hidden(load(folder), prompts)
-    assert relative_error(found, reference(folder, prompts)) <= TOLERANCE
+    actual = hidden(load(folder), prompts)
+    assert relative_error(actual, reference(folder, prompts)) <= TOLERANCE
     base = hidden(load(tiny("Gemma3TextModel", tmp_path / "base")), prompts)
-    same = change.get("sliding_window_pattern") == 2  # which is what the base says otherwise
-    assert (relative_error(found, base) <= TOLERANCE) is same
+    same = change.get("sliding_window_pattern") == 2  # the default of the base class differs
+    assert (relative_error(actual, base) <= TOLERANCE) is same
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"layer_types": ["full_attention"]}, "layer_types must have .* for each of 2 layers"),
         ({"layer_types": ["mamba", "full_attention"]}, "layer_types must have .* got .'mamba'"),
@@ -121,9 +119,9 @@ def test_gemma3_is_what_config_json_says(tmp_path, load, hidden, reference, chan
     ],
     ids=str,
 )
-def test_a_gemma3_that_does_not_fit_is_refused(tmp_path, load, change, said):
+def test_a_gemma3_that_does_not_fit_is_refused(tmp_path, load, change, message):
     folder = change_config(tiny("Gemma3TextModel", tmp_path, use_bidirectional_attention=False), change)
-    with pytest.raises(CheckpointError, match=said):
+    with pytest.raises(CheckpointError, match=message):
         load(folder)
 
 
@@ -135,11 +133,11 @@ def test_embeddinggemma_is_the_mean_through_two_dense_maps(tmp_path, load, refer
         DenseLayer(in_features=96, out_features=32, bias=False, activation=identity),
     ]
     write_sentence_transformers(folder, dense=layers, pooling="mean")
-    prompts = prompts_of(SHORT)
+    prompts = prompts_of(FEW_LENGTHS)
     maps = [load_file(folder / f"{number}_Dense" / "model.safetensors")["linear.weight"].numpy() for number in (2, 3)]
     expected = [rows.mean(axis=0) @ maps[0].T @ maps[1].T for rows in reference(folder, prompts)]
-    found = load(folder).embed(prompts, use_tqdm=False)
-    for output, row in zip(found, expected, strict=True):
+    outputs = load(folder).embed(prompts, use_tqdm=False)
+    for output, row in zip(outputs, expected, strict=True):
         np.testing.assert_allclose(output.outputs.array, row / np.linalg.norm(row), rtol=0, atol=TOLERANCE)
 
 
@@ -148,7 +146,7 @@ def test_embeddinggemma_is_the_mean_through_two_dense_maps(tmp_path, load, refer
 
 @pytest.fixture(scope="session")
 def of_both_directions(transformers):
-    """The hidden states of transformers' Llama or Qwen3 for the same weights, where every token attends to all."""
+    """The hidden states of transformers' Llama or Qwen3 for the same weights, with bidirectional attention."""
 
     def of_both_directions(folder, prompts, model_type):
         settings = json.loads((folder / "config.json").read_text())
@@ -204,8 +202,8 @@ def test_a_classifier_of_both_directions_pools_as_config_json_says(
 def test_a_caller_goes_before_config_json(tmp_path, load):
     folder = tiny("LlamaBidirectionalModel", tmp_path, pooling="cls")
     assert load(folder).model_config.pooler_config.seq_pooling_type == "CLS"
-    said = load(folder, pooler_config={"pooling_type": "LAST"}).model_config.pooler_config
-    assert said.seq_pooling_type == "LAST"
+    pooler_config = load(folder, pooler_config={"pooling_type": "LAST"}).model_config.pooler_config
+    assert pooler_config.seq_pooling_type == "LAST"
 
 
 @pytest.mark.parametrize("pooling", ["colbert", ["avg"]], ids=str)
@@ -271,7 +269,7 @@ def test_a_classifier_of_gpt2_equals_transformers(tmp_path, load, transformers, 
 
 def test_masks_in_old_files_of_gpt2_are_no_weights(tmp_path, load, hidden):
     folder = tiny("GPT2Model", tmp_path)
-    prompts = prompts_of(SHORT)
+    prompts = prompts_of(FEW_LENGTHS)
     expected = hidden(load(folder), prompts)
     masks = {"h.0.attn.bias": torch.ones(1, 1, 64, 64), "h.1.attn.masked_bias": torch.tensor(-1e4)}
     write_weights(folder, {**load_file(folder / "model.safetensors"), **masks})
@@ -295,14 +293,14 @@ def test_heads_of_gpt2_must_share_its_dimensions(tmp_path, load):
 
 
 def gritlm_ids(pieces):
-    own = {piece: vocabulary("decoder")[word] for word, piece in MARKER_TOKENS.items()}
-    return [own[piece] if piece in own else vocabulary("decoder")[piece] for piece in pieces]
+    marker_ids = {piece: vocabulary("decoder")[word] for word, piece in MARKER_TOKENS.items()}
+    return [marker_ids[piece] if piece in marker_ids else vocabulary("decoder")[piece] for piece in pieces]
 
 
 USER = ["▁<", "|", "user", "|", ">", "<0x0A>"]
 EMBED = ["|", "embed", "|", ">", "<0x0A>"]
 TEXT = ["the", "old", "mill"]
-PROMPTS = {  # and how many tokens come before the text
+PROMPTS = {  # with the number of tokens before the text
     "instruction": (["<s>", *USER, "in", "fish", "<0x0A>", "<", *EMBED, *TEXT], 16),
     "none": (["<s>", "▁<", *EMBED, *TEXT], 7),
     "no marker": (["<s>", *TEXT, "by", "the", "pond"], 1),

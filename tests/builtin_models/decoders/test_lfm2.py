@@ -1,4 +1,4 @@
-"""LFM2 equals transformers, causal; as an encoder it equals transformers' layers with two changes; ColBERT on both."""
+"""LFM2: equal to transformers as a decoder, and to its modified layers as an encoder; ColBERT with both."""
 
 import json
 from functools import partial
@@ -17,14 +17,14 @@ from millpond.testing.comparisons import random_prompts, relative_error
 VOCABULARY = len(vocabulary("decoder"))
 prompts_of = partial(random_prompts, VOCABULARY, first=4)
 LENGTHS = (1, 2, 3, 64, 5, 8, 63, 13, 1, 21, 34, 47, 2, 64, 30, 7)
-SHORT = (1, 2, 9, 40)
-TOLERANCE = 1e-5  # of the largest value
+FEW_LENGTHS = (1, 2, 9, 40)
+TOLERANCE = 1e-5  # relative to the largest value
 NAMES = ("Lfm2Model", "Lfm2BidirectionalModel")
 DIM = 12
 
 
 class Centred(nn.Module):
-    """The gated convolution of the encoder, by torch's own: it reads as many tokens before a token as after it."""
+    """The gated convolution of the encoder with torch's convolution, centred on each token."""
 
     def __init__(self, causal):
         super().__init__()
@@ -40,7 +40,7 @@ class Centred(nn.Module):
 
 
 def as_encoder(model):
-    """Transformers' causal LFM2 with attention in both directions and centred convolutions."""
+    """Transformers' causal LFM2 with bidirectional attention and centred convolutions."""
     for layer in model.layers:
         if layer.is_attention_layer:
             layer.self_attn.is_causal = False
@@ -51,7 +51,7 @@ def as_encoder(model):
 
 @pytest.fixture(scope="session")
 def reference(transformers):
-    """The hidden states of transformers' class, of each prompt alone; the weights are loaded strictly."""
+    """The hidden states of transformers' class for each prompt alone; the weights are loaded strictly."""
 
     def reference(folder, prompts, *, encoder):
         config = transformers.AutoConfig.from_pretrained(folder, attn_implementation="sdpa")
@@ -115,14 +115,14 @@ def test_the_two_directions_differ(tmp_path, load, hidden):
     ids=str,
 )
 def test_config_json_may_name_the_encoder(tmp_path, load, hidden, reference, change):
-    prompts = prompts_of(SHORT)
+    prompts = prompts_of(FEW_LENGTHS)
     plain = tiny("Lfm2Model", tmp_path / "plain")
-    found = hidden(load(tiny("Lfm2Model", tmp_path / "changed", **change)), prompts)
-    assert relative_error(found, reference(plain, prompts, encoder=True)) <= TOLERANCE
+    actual = hidden(load(tiny("Lfm2Model", tmp_path / "changed", **change)), prompts)
+    assert relative_error(actual, reference(plain, prompts, encoder=True)) <= TOLERANCE
 
 
 def test_the_causal_language_model_has_the_same_hidden_states(tmp_path, load, hidden):
-    prompts = prompts_of(SHORT)
+    prompts = prompts_of(FEW_LENGTHS)
     bare, whole = (hidden(load(tiny(name, tmp_path / name)), prompts) for name in ("Lfm2Model", "Lfm2ForCausalLM"))
     assert relative_error(whole, bare) <= TOLERANCE
 
@@ -133,15 +133,15 @@ def test_pooling_types_where_no_file_says(tmp_path, load):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"layer_types": ["conv", "mamba", "conv", "conv"]}, "layer_types must name 'full_attention' or 'conv'"),
         ({"conv_L_cache": 0, "layer_types": ["full_attention", "full_attention", "full_attention", "conv"]}, "conv_L_"),
     ],
     ids=str,
 )
-def test_a_config_that_does_not_fit_is_refused(tmp_path, load, change, said):
-    with pytest.raises(CheckpointError, match=said):
+def test_a_config_that_does_not_fit_is_refused(tmp_path, load, change, message):
+    with pytest.raises(CheckpointError, match=message):
         load(tiny("Lfm2Model", tmp_path, **change))
 
 
@@ -149,7 +149,7 @@ def test_a_config_that_does_not_fit_is_refused(tmp_path, load, change, said):
 
 
 def as_pylate(folder, name="Lfm2Model", **config):
-    """As LiquidAI/LFM2-ColBERT-350M has it: PyLate's files, and markers among the added tokens."""
+    """Files like those of LiquidAI/LFM2-ColBERT-350M: PyLate's layout, with markers as added tokens."""
     tiny(name, folder, vocab_size=VOCABULARY + 2, **config)
     path = folder / "tokenizer.json"
     tokenizer = tokenizers.Tokenizer.from_file(str(path))
@@ -157,15 +157,15 @@ def as_pylate(folder, name="Lfm2Model", **config):
     tokenizer.save(str(path))
     write_dense(folder / "1_Dense", DenseLayer(in_features=32, out_features=DIM, bias=False))
     settings = folder / "1_Dense" / "config.json"
-    said = json.loads(settings.read_text()) | {"activation_function": "torch.nn.modules.linear.Identity"}
-    settings.write_text(json.dumps(said))
+    content = json.loads(settings.read_text()) | {"activation_function": "torch.nn.modules.linear.Identity"}
+    settings.write_text(json.dumps(content))
     types = ("sentence_transformers.models.Transformer", "pylate.models.Dense.Dense")
     lines = zip(("", "1_Dense"), types, strict=True)
     modules = [{"idx": i, "name": str(i), "path": path, "type": kind} for i, (path, kind) in enumerate(lines)]
     (folder / "modules.json").write_text(json.dumps(modules))
-    said = {"model_type": "ColBERT", "query_prefix": "[Q] ", "document_prefix": "[D] ", "prompts": {}}
-    said |= {"query_length": 16, "document_length": 40, "do_query_expansion": False}
-    (folder / "config_sentence_transformers.json").write_text(json.dumps(said))
+    content = {"model_type": "ColBERT", "query_prefix": "[Q] ", "document_prefix": "[D] ", "prompts": {}}
+    content |= {"query_length": 16, "document_length": 40, "do_query_expansion": False}
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(content))
     return folder
 
 
@@ -186,19 +186,19 @@ def test_colbert_of_pylate_equals_sentence_transformers(tmp_path, load, override
     llm = load(folder, hf_overrides=overrides)
     for kind, encode in (("query", model.encode_query), ("document", model.encode_document)):
         expected = [np.asarray(encode([text], convert_to_numpy=True)[0]) for text in TEXTS]
-        for found, rows in zip(vectors(llm, kind), expected, strict=True):
-            np.testing.assert_allclose(found, rows, atol=2e-5)
+        for output, rows in zip(vectors(llm, kind), expected, strict=True):
+            np.testing.assert_allclose(output, rows, atol=2e-5)
 
 
 def test_colbert_of_the_encoder_projects_its_hidden_states(tmp_path, load, hidden):
     folder = as_pylate(tmp_path / "late", "Lfm2BidirectionalModel")
     bare = tiny("Lfm2BidirectionalModel", tmp_path / "bare", vocab_size=VOCABULARY + 2)
     weight = load_file(folder / "1_Dense" / "model.safetensors")["linear.weight"].numpy()
-    (found,) = load(folder).encode("the old mill", pooling_task="token_embed", use_tqdm=False)
+    (output,) = load(folder).encode("the old mill", pooling_task="token_embed", use_tqdm=False)
     (rows,) = hidden(load(bare), "the old mill")
     expected = rows @ weight.T
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
-    np.testing.assert_allclose(found.outputs.array, expected, atol=1e-5)
+    np.testing.assert_allclose(output.outputs.array, expected, atol=1e-5)
 
 
 def test_colbert_may_have_its_map_beside_the_model(tmp_path, load, hidden):
@@ -207,19 +207,19 @@ def test_colbert_may_have_its_map_beside_the_model(tmp_path, load, hidden):
     projection = random_tensors({"linear.weight": (DIM, 32)}, seed=3)
     save_file(load_file(folder / "model.safetensors") | projection, folder / "model.safetensors")
     llm = load(folder, hf_overrides={"architectures": ["ColBERTLfm2Model"]})
-    (found,) = llm.encode("the old mill", pooling_task="token_embed", use_tqdm=False)
+    (output,) = llm.encode("the old mill", pooling_task="token_embed", use_tqdm=False)
     expected = rows @ projection["linear.weight"].numpy().T
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
-    np.testing.assert_allclose(found.outputs.array, expected, atol=1e-5)
+    np.testing.assert_allclose(output.outputs.array, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("zeroed", [False, True])
 def test_conv_zero_padding_hides_tokens_that_are_not_attended_to(tmp_path, load, zeroed):
-    """The tokens of a query's expansion: the published ColBERT reads them, ``conv_zero_padding`` sets them to zero."""
+    """The published ColBERT reads the expansion tokens of a query; ``conv_zero_padding`` sets them to zero."""
     folder = as_pylate(tmp_path / "late", "Lfm2BidirectionalModel", conv_zero_padding=zeroed)
     settings = folder / "config_sentence_transformers.json"
-    said = json.loads(settings.read_text()) | {"do_query_expansion": True, "attend_to_expansion_tokens": False}
-    settings.write_text(json.dumps(said))
+    config = json.loads(settings.read_text()) | {"do_query_expansion": True, "attend_to_expansion_tokens": False}
+    settings.write_text(json.dumps(config))
     llm = load(folder)
     long, short = vectors(llm, "query")[2], vectors(llm, "query")[1]
     assert len(long) == len(short) == 16
@@ -227,6 +227,4 @@ def test_conv_zero_padding_hides_tokens_that_are_not_attended_to(tmp_path, load,
     settings.write_text(json.dumps(bare))
     alone = vectors(load(folder), "query")[1]
     difference = np.abs(short[: len(alone)] - alone).max()
-    assert (
-        bool(difference < 1e-5) == zeroed
-    )  # unless convolutions read them, masked tokens leave the others as they are
+    assert bool(difference < 1e-5) == zeroed  # masked tokens only affect others through convolutions

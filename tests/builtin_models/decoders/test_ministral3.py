@@ -1,4 +1,4 @@
-"""Ministral 3: equal to transformers on random weights, causal and in both directions, in any batch."""
+"""Ministral 3: equal to transformers on random weights, causal and bidirectional, in any batch."""
 
 from functools import partial
 
@@ -12,14 +12,14 @@ from millpond.testing.comparisons import random_prompts, relative_error
 from millpond_models.decoders.ministral3.tiny import ROPE
 
 NAME = "Ministral3Model"
-LENGTHS = (1, 2, 3, 64, 5, 16, 17, 13, 1, 33, 47, 2, 64, 30, 7)  # queries grow from 16 on
-TOLERANCE = 1e-5  # of the largest value
+LENGTHS = (1, 2, 3, 64, 5, 16, 17, 13, 1, 33, 47, 2, 64, 30, 7)  # length from which queries are scaled
+TOLERANCE = 1e-5  # relative to the largest value
 prompts_of = partial(random_prompts, len(vocabulary("decoder")), first=4)
 
 
 @pytest.fixture
 def reference(transformers):
-    """The hidden states of transformers for each prompt; its class honours ``is_causal`` of config.json too."""
+    """The hidden states of transformers for each prompt; its class supports ``is_causal`` of config.json too."""
 
     def reference(folder, prompts):
         config = transformers.AutoConfig.from_pretrained(folder, attn_implementation="eager")

@@ -1,4 +1,4 @@
-"""Phi-3's rotary positions: those of texts of all lengths, and of a part of a head, as transformers has them."""
+"""Phi-3's rotary embeddings, for texts of all lengths and for a part of a head: equal to transformers."""
 
 import numpy as np
 import pytest
@@ -8,11 +8,12 @@ from safetensors.torch import load_file
 
 from millpond import CheckpointError
 from millpond.testing.checkpoints import tiny, vocabulary
+from millpond.testing.comparisons import relative_error
 
-TOLERANCE = 1e-5  # of the largest value
+TOLERANCE = 1e-5  # relative to the largest value
 LONGEST, TRAINED = 64, 30
-SHORT, LONG = [1.0, 1.1, 1.3, 1.7], [1.2, 2.0, 3.5, 6.0]
-FACTORS = {"short_factor": SHORT, "long_factor": LONG}
+SHORT_FACTOR, LONG_FACTOR = [1.0, 1.1, 1.3, 1.7], [1.2, 2.0, 3.5, 6.0]
+FACTORS = {"short_factor": SHORT_FACTOR, "long_factor": LONG_FACTOR}
 TRAINED_FOR = {"original_max_position_embeddings": TRAINED, "sliding_window": None}
 LENGTHS = (TRAINED + 1, 1, TRAINED, LONGEST, 7, TRAINED + 1, 50)
 
@@ -24,7 +25,7 @@ def prompts():
 
 
 def reference(folder, prompts):
-    """What transformers gives for each prompt alone."""
+    """Return the hidden states of transformers for each prompt alone."""
     config = transformers.AutoConfig.from_pretrained(folder, attn_implementation="eager")
     model = transformers.Phi3Model(config)
     model.load_state_dict(load_file(folder / "model.safetensors"))
@@ -33,14 +34,8 @@ def reference(folder, prompts):
         return [model(torch.tensor([ids]), use_cache=False).last_hidden_state[0].numpy() for ids in prompts]
 
 
-def error(found, expected):
-    """The largest difference, in units of the largest value that is expected."""
-    worst = max(float(np.abs(one - other).max()) for one, other in zip(found, expected, strict=True))
-    return worst / max(float(np.abs(rows).max()) for rows in expected)
-
-
 @pytest.mark.parametrize(
-    "said",
+    "settings",
     [
         {"rope_scaling": {"type": "longrope", **FACTORS}},
         {"rope_scaling": {"rope_type": "longrope", "factor": 7.0, **FACTORS}},
@@ -51,12 +46,12 @@ def error(found, expected):
     ],
     ids=str,
 )
-def test_each_text_is_turned_by_the_factors_for_its_length(tmp_path, load, hidden, prompts, said):
-    folder = tiny("Phi3Model", tmp_path, **TRAINED_FOR, **said)
+def test_each_text_is_turned_by_the_factors_for_its_length(tmp_path, load, hidden, prompts, settings):
+    folder = tiny("Phi3Model", tmp_path, **TRAINED_FOR, **settings)
     expected = reference(folder, prompts)
     llm = load(folder)
-    assert error(hidden(llm, prompts), expected) <= TOLERANCE
-    assert error([hidden(llm, prompt)[0] for prompt in prompts], expected) <= TOLERANCE
+    assert relative_error(hidden(llm, prompts), expected) <= TOLERANCE
+    assert relative_error([hidden(llm, prompt)[0] for prompt in prompts], expected) <= TOLERANCE
 
 
 def test_the_older_name_means_the_same(tmp_path, load, hidden, prompts):
@@ -64,47 +59,55 @@ def test_the_older_name_means_the_same(tmp_path, load, hidden, prompts):
         hidden(load(tiny("Phi3Model", tmp_path / name, **TRAINED_FOR, rope_scaling={"type": name, **FACTORS})), prompts)
         for name in ("su", "longrope")
     )
-    assert error(one, other) == 0
+    assert relative_error(one, other) == 0
 
 
 def test_long_texts_have_other_factors_than_short_ones(tmp_path, load, hidden, prompts):
-    short = {"rope_scaling": {"type": "longrope", "short_factor": SHORT, "long_factor": SHORT}}
+    short = {"rope_scaling": {"type": "longrope", "short_factor": SHORT_FACTOR, "long_factor": SHORT_FACTOR}}
     both = {"rope_scaling": {"type": "longrope", **FACTORS}}
     one, other = (
-        hidden(load(tiny("Phi3Model", tmp_path / name, **TRAINED_FOR, **said)), prompts)
-        for name, said in (("short", short), ("both", both))
+        hidden(load(tiny("Phi3Model", tmp_path / name, **TRAINED_FOR, **settings)), prompts)
+        for name, settings in (("short", short), ("both", both))
     )
     for length, rows, others in zip(LENGTHS, one, other, strict=True):
-        assert (error([rows], [others]) > 1e-3) is (length > TRAINED)
+        assert (relative_error([rows], [others]) > 1e-3) is (length > TRAINED)
 
 
-@pytest.mark.parametrize("scaling", [None, {"type": "longrope", "short_factor": SHORT[:2], "long_factor": LONG[:2]}])
+@pytest.mark.parametrize(
+    "scaling", [None, {"type": "longrope", "short_factor": SHORT_FACTOR[:2], "long_factor": LONG_FACTOR[:2]}]
+)
 def test_a_part_of_a_head_is_turned_where_config_json_says_so(tmp_path, load, hidden, prompts, scaling):
-    said = {"partial_rotary_factor": 0.5, "num_key_value_heads": 2, "sliding_window": 9, "rope_scaling": scaling}
-    folder = tiny("Phi3Model", tmp_path, original_max_position_embeddings=TRAINED, **said)
-    assert error(hidden(load(folder), prompts), reference(folder, prompts)) <= TOLERANCE
+    settings = {"partial_rotary_factor": 0.5, "num_key_value_heads": 2, "sliding_window": 9, "rope_scaling": scaling}
+    folder = tiny("Phi3Model", tmp_path, original_max_position_embeddings=TRAINED, **settings)
+    assert relative_error(hidden(load(folder), prompts), reference(folder, prompts)) <= TOLERANCE
 
 
 def test_what_config_json_does_not_say_is_as_transformers_has_it(tmp_path, load, hidden, prompts):
     unsaid = dict.fromkeys(("rms_norm_eps", "rope_theta", "num_key_value_heads", "sliding_window", "hidden_act"))
     folder = tiny("Phi3Model", tmp_path, **unsaid)
-    assert error(hidden(load(folder), prompts), reference(folder, prompts)) <= TOLERANCE
+    assert relative_error(hidden(load(folder), prompts), reference(folder, prompts)) <= TOLERANCE
 
 
 @pytest.mark.parametrize(
-    ("said", "message"),
+    ("settings", "message"),
     [
-        ({"rope_scaling": {"type": "longrope", "long_factor": LONG}}, r"requires 4 numbers 'short_factor'; got None"),
         (
-            {"rope_scaling": {"type": "su", "short_factor": SHORT, "long_factor": LONG[:2]}},
+            {"rope_scaling": {"type": "longrope", "long_factor": LONG_FACTOR}},
+            r"requires 4 numbers 'short_factor'; got None",
+        ),
+        (
+            {"rope_scaling": {"type": "su", "short_factor": SHORT_FACTOR, "long_factor": LONG_FACTOR[:2]}},
             "requires 4 numbers 'long_f",
         ),
-        ({"rope_scaling": {"type": "su", "short_factor": ["1"] * 4, "long_factor": LONG}}, "numbers 'short_factor'"),
+        (
+            {"rope_scaling": {"type": "su", "short_factor": ["1"] * 4, "long_factor": LONG_FACTOR}},
+            "numbers 'short_factor'",
+        ),
         ({"partial_rotary_factor": 0.4}, r"partial_rotary_factor 0\.4 of head dimension 8 .* got 3"),
         ({"rope_scaling": {"type": "spiral"}}, "rope_type 'spiral'"),
     ],
     ids=str,
 )
-def test_positions_of_an_unknown_kind_are_refused(tmp_path, load, said, message):
+def test_positions_of_an_unknown_kind_are_refused(tmp_path, load, settings, message):
     with pytest.raises(CheckpointError, match=message):
-        load(tiny("Phi3Model", tmp_path, **said))
+        load(tiny("Phi3Model", tmp_path, **settings))

@@ -1,14 +1,13 @@
-"""Reward models: Qwen2's against transformers' Qwen2 and plain maps, InternLM2's against a model written out here."""
+"""Reward models: Qwen2 compared with transformers and plain torch, InternLM2 with a reference implementation."""
 
 import numpy as np
 import pytest
 import torch
+from model_kit import RAW, difference, load_module, run_task, softmax, step_prompts
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
 from millpond import CheckpointError, InvalidInputError, PoolingParams
-from millpond.loading.arguments import read_arguments
-from millpond.loading.build import load_model
 from millpond.nn import Linear
 from millpond.testing.checkpoints import (
     random_tensors,
@@ -22,42 +21,19 @@ from millpond.testing.checkpoints import (
 WORDS = vocabulary("decoder")
 TAG = WORDS["so"]
 LENGTHS = (1, 2, 3, 64, 5, 8, 63, 13, 1, 21, 34, 47, 2, 64, 30, 7)
-SHORT = (1, 9, 40)
-RAW = PoolingParams(use_activation=False)
-TOLERANCE = 1e-5  # of the largest value, where that is above 1
+FEW_LENGTHS = (1, 9, 40)
+TOLERANCE = 1e-5  # relative to the largest value if that is above 1
 
 
-def prompts_of(lengths, seed=0):
-    random = np.random.default_rng(seed)
-    return [
-        [TAG if random.random() < 0.2 else int(i) for i in random.integers(4, len(WORDS), size=length)]
-        for length in lengths
-    ]
-
-
-def found(llm, prompts, params=None, task="token_classify"):
-    return [output.outputs.array for output in llm.encode(prompts, params, pooling_task=task, use_tqdm=False)]
-
-
-def worst(one, other):
-    assert [rows.shape for rows in one] == [rows.shape for rows in other]
-    scale = max(1.0, *(float(np.abs(rows).max(initial=0)) for rows in other))
-    return max(float(np.abs(a - b).max(initial=0)) for a, b in zip(one, other, strict=True)) / scale
-
-
-def model_of(folder, **settings):
-    return load_model(str(folder), read_arguments(settings)).model
-
-
-def softmax(rows):
-    return torch.softmax(torch.from_numpy(rows).double(), dim=-1).numpy()
+def outputs_of(llm, prompts, params=None, task="token_classify"):
+    return run_task(llm, prompts, task, params)
 
 
 # --- Qwen2 ----------------------------------------------------------------------------------------------------------
 
 
 def qwen(folder, kind, *, labels, prefix="model.", **more):
-    """A Qwen2 with two linear maps behind it, named as its authors do."""
+    """Write a Qwen2 with two linear layers after it, with the published names."""
     tiny("Qwen2Model", folder, architectures=["Qwen2Model"], prefix=prefix, **more)
     shapes = {
         "score.0.weight": (32, 32),
@@ -85,62 +61,63 @@ def qwen_logits(transformers):
         head = {name: tensors.pop(name) for name in list(tensors) if name.startswith("score")}
         model = transformers.Qwen2Model(config).eval()
         model.load_state_dict(tensors)
-        found = []
+        logits = []
         with torch.inference_mode():
             for ids in prompts:
                 states = model(torch.tensor([ids]), use_cache=False).last_hidden_state[0]
                 inner = torch.relu(states @ head["score.0.weight"].T + head["score.0.bias"])
-                found.append((inner @ head["score.2.weight"].T + head["score.2.bias"]).numpy())
-        return found
+                logits.append((inner @ head["score.2.weight"].T + head["score.2.bias"]).numpy())
+        return logits
 
     return qwen_logits
 
 
 def test_a_reward_a_token_equals_transformers(tmp_path, load, qwen_logits):
     folder = qwen(tmp_path, "Qwen2ForRewardModel", labels=1)
-    prompts = prompts_of(LENGTHS)
+    prompts = step_prompts(LENGTHS)
     llm = load(folder)
     assert llm.model_config.tasks == ("token_classify",)
     assert (llm.model_config.classification.num_labels, llm.model_config.pooler_config.use_activation) == (1, False)
     expected = qwen_logits(folder, prompts)
-    together = found(llm, prompts)
-    assert worst(together, expected) <= TOLERANCE
-    assert worst([found(llm, prompt)[0] for prompt in prompts], together) <= TOLERANCE
+    together = outputs_of(llm, prompts)
+    assert difference(together, expected) <= TOLERANCE
+    assert difference([outputs_of(llm, prompt)[0] for prompt in prompts], together) <= TOLERANCE
     outputs = llm.reward(prompts, use_tqdm=False)
-    assert worst([output.outputs.array for output in outputs], expected) <= TOLERANCE
+    assert difference([output.outputs.array for output in outputs], expected) <= TOLERANCE
 
 
 def test_a_reward_is_activated_on_request(tmp_path, load, qwen_logits):
     folder = qwen(tmp_path, "Qwen2ForRewardModel", labels=1)
-    prompts = prompts_of(SHORT)
+    prompts = step_prompts(FEW_LENGTHS)
     expected = [1 / (1 + np.exp(-rows)) for rows in qwen_logits(folder, prompts)]
-    assert worst(found(load(folder), prompts, PoolingParams(use_activation=True)), expected) <= TOLERANCE
-    assert worst(found(load(folder, pooler_config={"use_activation": True}), prompts), expected) <= TOLERANCE
+    assert difference(outputs_of(load(folder), prompts, PoolingParams(use_activation=True)), expected) <= TOLERANCE
+    assert difference(outputs_of(load(folder, pooler_config={"use_activation": True}), prompts), expected) <= TOLERANCE
 
 
 def test_rewards_are_calibrated(tmp_path, load, qwen_logits):
     folder = qwen(tmp_path, "Qwen2ForRewardModel", labels=1)
-    prompts = prompts_of(SHORT)
+    prompts = step_prompts(FEW_LENGTHS)
     expected = [(rows - 0.5) / 2 for rows in qwen_logits(folder, prompts)]
     assert (
-        worst(found(load(folder, pooler_config={"logit_mean": 0.5, "logit_sigma": 2}), prompts), expected) <= TOLERANCE
+        difference(outputs_of(load(folder, pooler_config={"logit_mean": 0.5, "logit_sigma": 2}), prompts), expected)
+        <= TOLERANCE
     )
 
 
 def test_steps_are_judged_where_the_tag_stands(tmp_path, load, qwen_logits):
     folder = qwen(tmp_path, "Qwen2ForProcessRewardModel", labels=2)
-    prompts = prompts_of(LENGTHS)
+    prompts = step_prompts(LENGTHS)
     assert not all(TAG in ids for ids in prompts)
     rows = [row[np.array(ids) == TAG] for row, ids in zip(qwen_logits(folder, prompts), prompts, strict=True)]
     llm = load(folder, pooler_config={"step_tag_id": TAG})
     assert llm.model_config.classification.num_labels == 2
-    together = found(llm, prompts)
+    together = outputs_of(llm, prompts)
     assert {array.shape[0] for array in together} >= {0, 1}
-    assert worst(together, list(map(softmax, rows))) <= TOLERANCE
-    assert worst([found(llm, prompt)[0] for prompt in prompts], together) <= TOLERANCE
-    assert worst(found(llm, prompts, RAW), rows) <= TOLERANCE
+    assert difference(together, list(map(softmax, rows))) <= TOLERANCE
+    assert difference([outputs_of(llm, prompt)[0] for prompt in prompts], together) <= TOLERANCE
+    assert difference(outputs_of(llm, prompts, RAW), rows) <= TOLERANCE
     chosen = PoolingParams(returned_token_ids=(1,))
-    assert worst(found(llm, prompts, chosen), [softmax(row)[:, [1]] for row in rows]) <= TOLERANCE
+    assert difference(outputs_of(llm, prompts, chosen), [softmax(row)[:, [1]] for row in rows]) <= TOLERANCE
 
 
 def test_the_tag_is_that_of_the_published_model_unless_somebody_says_otherwise(tmp_path, load, qwen_logits):
@@ -148,30 +125,30 @@ def test_the_tag_is_that_of_the_published_model_unless_somebody_says_otherwise(t
     llm = load(folder)
     config = llm.model_config.pooler_config
     assert (config.tok_pooling_type, config.step_tag_id) == ("STEP", 151651)
-    prompts = prompts_of(SHORT)
-    assert [rows.shape for rows in found(llm, prompts)] == [(0, 2)] * len(SHORT)
+    prompts = step_prompts(FEW_LENGTHS)
+    assert [rows.shape for rows in outputs_of(llm, prompts)] == [(0, 2)] * len(FEW_LENGTHS)
     other = PoolingParams(step_tag_id=prompts[1][0])
     expected = [
         softmax(rows[np.array(ids) == prompts[1][0]])
         for rows, ids in zip(qwen_logits(folder, prompts), prompts, strict=True)
     ]
-    assert worst(found(llm, prompts, other), expected) <= TOLERANCE
+    assert difference(outputs_of(llm, prompts, other), expected) <= TOLERANCE
 
 
 def test_every_token_is_judged_with_another_pooling_type(tmp_path, load, qwen_logits):
     folder = qwen(tmp_path, "Qwen2ForProcessRewardModel", labels=2)
     llm = load(folder, pooler_config={"pooling_type": "ALL"})
-    prompts = prompts_of(SHORT)
-    assert worst(found(llm, prompts), list(map(softmax, qwen_logits(folder, prompts)))) <= TOLERANCE
+    prompts = step_prompts(FEW_LENGTHS)
+    assert difference(outputs_of(llm, prompts), list(map(softmax, qwen_logits(folder, prompts)))) <= TOLERANCE
     with pytest.raises(InvalidInputError, match="step_tag_id") as caught:
-        found(llm, prompts, PoolingParams(step_tag_id=TAG))
+        outputs_of(llm, prompts, PoolingParams(step_tag_id=TAG))
     assert caught.value.parameter == "step_tag_id"
 
 
 def test_classes_that_there_are_not_are_refused_by_name(tmp_path, load):
     llm = load(qwen(tmp_path, "Qwen2ForProcessRewardModel", labels=2), pooler_config={"step_tag_id": TAG})
     with pytest.raises(InvalidInputError, match=r"returned_token_ids=\[2\]: the model has 2 classes") as caught:
-        found(llm, [[5, TAG]], PoolingParams(returned_token_ids=(2,)))
+        outputs_of(llm, [[5, TAG]], PoolingParams(returned_token_ids=(2,)))
     assert caught.value.parameter == "returned_token_ids"
 
 
@@ -194,15 +171,15 @@ def test_a_head_of_another_width_is_refused(tmp_path, load):
 
 @pytest.mark.parametrize("settings", [{"dtype": "bfloat16"}, {"quantization": "int8"}], ids=str)
 def test_heads_stay_in_float32(tmp_path, settings):
-    model = model_of(qwen(tmp_path, "Qwen2ForRewardModel", labels=1), **settings)
+    model = load_module(qwen(tmp_path, "Qwen2ForRewardModel", labels=1), **settings)
     assert {m.dtype for m in model.classifier.modules() if isinstance(m, Linear)} == {torch.float32}
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_a_16_bit_checkpoint_in_float32_equals_transformers(tmp_path, load, qwen_logits, dtype):
     folder = qwen(tmp_path, "Qwen2ForRewardModel", labels=1, dtype=dtype)
-    prompts = prompts_of(SHORT)
-    assert worst(found(load(folder, dtype="float32"), prompts), qwen_logits(folder, prompts)) <= TOLERANCE
+    prompts = step_prompts(FEW_LENGTHS)
+    assert difference(outputs_of(load(folder, dtype="float32"), prompts), qwen_logits(folder, prompts)) <= TOLERANCE
 
 
 @pytest.mark.parametrize("kind", ["Qwen2ForRewardModel", "Qwen2ForProcessRewardModel"])
@@ -210,10 +187,10 @@ def test_deterministic_results_do_not_depend_on_mates(tmp_path, load, kind):
     config = {"step_tag_id": TAG} if "Process" in kind else {}
     folder = qwen(tmp_path, kind, labels=2 if config else 1)
     llm = load(folder, batch_invariant=True, pooler_config=config)
-    prompts = prompts_of(LENGTHS)
-    alone = [found(llm, prompt)[0] for prompt in prompts]
+    prompts = step_prompts(LENGTHS)
+    alone = [outputs_of(llm, prompt)[0] for prompt in prompts]
     for order in (slice(None), slice(None, None, -1), slice(3, 9)):
-        together = found(llm, prompts[order])
+        together = outputs_of(llm, prompts[order])
         assert all(np.array_equal(one, other) for one, other in zip(together, alone[order], strict=True))
 
 
@@ -272,7 +249,7 @@ def rms_norm(x, weight, eps):
 
 
 def rotate(x, theta):
-    """[heads, length, size] with its halves turned by the place of the token."""
+    """Rotate [num_heads, length, size] by the positions of the tokens."""
     length, size = x.shape[-2:]
     speed = theta ** (-torch.arange(0, size, 2, dtype=torch.float64) / size)
     angle = torch.arange(length, dtype=torch.float64)[:, None] * speed
@@ -282,7 +259,7 @@ def rotate(x, theta):
 
 
 def internlm_states(folder, ids, config):
-    """InternLM2 written out, a head at a time, in float64: the hidden states behind the last norm."""
+    """Return the final hidden states of InternLM2, computed one head at a time in float64."""
     w = {name: tensor.double() for name, tensor in load_file(folder / "model.safetensors").items()}
     heads, keys, eps = config["num_attention_heads"], config["num_key_value_heads"], config["rms_norm_eps"]
     head_dim, shared = config["hidden_size"] // heads, heads // keys
@@ -319,53 +296,63 @@ def internlm_rewards(folder, prompts, **changes):
 )
 def test_internlm2_equals_the_model_written_out(tmp_path, load, changes):
     folder = internlm(tmp_path, **changes)
-    prompts = prompts_of(LENGTHS if not changes else SHORT)
+    prompts = step_prompts(LENGTHS if not changes else FEW_LENGTHS)
     expected = internlm_rewards(folder, prompts, **changes)
     llm = load(folder)
     assert llm.model_config.tasks == ("token_classify",)
-    together = found(llm, prompts, RAW)
-    assert worst(together, expected) <= TOLERANCE
-    assert worst([found(llm, prompt, RAW)[0] for prompt in prompts], together) <= TOLERANCE
-    assert worst(found(llm, prompts), [1 / (1 + np.exp(-rows)) for rows in expected]) <= TOLERANCE
+    together = outputs_of(llm, prompts, RAW)
+    assert difference(together, expected) <= TOLERANCE
+    assert difference([outputs_of(llm, prompt, RAW)[0] for prompt in prompts], together) <= TOLERANCE
+    assert difference(outputs_of(llm, prompts), [1 / (1 + np.exp(-rows)) for rows in expected]) <= TOLERANCE
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_internlm2_of_16_bits_in_float32(tmp_path, load, dtype):
     folder = internlm(tmp_path, dtype=dtype)
-    prompts = prompts_of(SHORT)
-    assert worst(found(load(folder, dtype="float32"), prompts, RAW), internlm_rewards(folder, prompts)) <= TOLERANCE
+    prompts = step_prompts(FEW_LENGTHS)
+    assert (
+        difference(outputs_of(load(folder, dtype="float32"), prompts, RAW), internlm_rewards(folder, prompts))
+        <= TOLERANCE
+    )
 
 
 def test_internlm2_in_16_bits_keeps_its_head(tmp_path, load):
     folder = internlm(tmp_path)
-    assert model_of(folder, dtype="bfloat16").classifier.dtype == torch.float32
-    prompts = prompts_of(SHORT)
-    assert 0 < worst(found(load(folder, dtype="bfloat16"), prompts, RAW), internlm_rewards(folder, prompts)) <= 5e-2
+    assert load_module(folder, dtype="bfloat16").classifier.dtype == torch.float32
+    prompts = step_prompts(FEW_LENGTHS)
+    assert (
+        0
+        < difference(outputs_of(load(folder, dtype="bfloat16"), prompts, RAW), internlm_rewards(folder, prompts))
+        <= 5e-2
+    )
 
 
 @pytest.mark.parametrize("architecture", ["InternLM2Model", "InternLM2ForCausalLM"])
 def test_internlm2_embeds(tmp_path, load, architecture):
     folder = internlm(tmp_path, head=False, architectures=[architecture])
-    prompts = prompts_of(SHORT)
+    prompts = step_prompts(FEW_LENGTHS)
     last = [internlm_states(folder, ids, CONFIG)[0][-1].numpy() for ids in prompts]
     expected = [row / np.linalg.norm(row) for row in last]
-    assert worst(found(load(folder), prompts, task="embed"), expected) <= TOLERANCE
+    assert difference(outputs_of(load(folder), prompts, task="embed"), expected) <= TOLERANCE
 
 
 def test_internlm2_classifies_and_judges_by_its_vocabulary(tmp_path, load):
     folder = internlm(tmp_path, head=False, architectures=["InternLM2ForCausalLM"])
-    prompts = prompts_of(SHORT)
+    prompts = step_prompts(FEW_LENGTHS)
     states = [internlm_states(folder, ids, CONFIG)[0] for ids in prompts]
     output = load_file(folder / "model.safetensors")["output.weight"].double()[[7, 9]]
-    said = {"architectures": ["InternLM2ForSequenceClassification"], "classifier_from_token_ids": [7, 9]}
+    settings = {"architectures": ["InternLM2ForSequenceClassification"], "classifier_from_token_ids": [7, 9]}
     expected = [(rows[-1] @ output.T).numpy() for rows in states]
-    assert worst(found(load(folder, hf_overrides=said), prompts, RAW, task="classify"), expected) <= TOLERANCE
+    assert (
+        difference(outputs_of(load(folder, hf_overrides=settings), prompts, RAW, task="classify"), expected)
+        <= TOLERANCE
+    )
     asked = PoolingParams(returned_token_ids=(7, 9))
     expected = [
         softmax((rows[np.array(ids) == TAG] @ output.T).numpy()) for rows, ids in zip(states, prompts, strict=True)
     ]
     judge = load(folder, pooler_config={"pooling_type": "STEP", "step_tag_id": TAG})
-    assert worst(found(judge, prompts, asked), expected) <= TOLERANCE
+    assert difference(outputs_of(judge, prompts, asked), expected) <= TOLERANCE
 
 
 def test_a_fused_map_of_another_size_is_refused(tmp_path, load):

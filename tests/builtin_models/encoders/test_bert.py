@@ -1,4 +1,4 @@
-"""BertModel: equal to transformers on random tiny weights, whatever the batch; and what its files may hold."""
+"""BertModel: equal to transformers on random tiny weights in any batch; variants and errors of its files."""
 
 import json
 import re
@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from model_kit import max_difference
 from safetensors.torch import load_file
 
 from millpond import CheckpointError, InvalidInputError
@@ -19,11 +20,6 @@ LONGEST = 64
 LENGTHS = (1, 2, 3, 64, 5, 8, 63, 13, 1, 21, 34, 47, 2, 64, 30, 7)
 
 
-def differences(found, expected):
-    assert [len(rows) for rows in found] == [len(rows) for rows in expected]
-    return [float(np.abs(one - other).max()) for one, other in zip(found, expected, strict=True)]
-
-
 @pytest.fixture
 def checkpoint(tmp_path):
     return tiny("BertModel", tmp_path / "bert")
@@ -34,30 +30,30 @@ def checkpoint(tmp_path):
 
 def test_a_batch_of_mixed_lengths_equals_transformers(checkpoint, load, hidden, reference):
     prompts = prompts_of(LENGTHS)
-    assert max(differences(hidden(load(checkpoint), prompts), reference(checkpoint, prompts))) <= 1e-5
+    assert max_difference(hidden(load(checkpoint), prompts), reference(checkpoint, prompts)) <= 1e-5
 
 
 def test_every_length_alone_equals_transformers(checkpoint, load, hidden, reference):
     llm = load(checkpoint)
     prompts = prompts_of(range(1, LONGEST + 1, 7), seed=1)
     assert len(prompts[-1]) == LONGEST
-    found = [hidden(llm, prompt)[0] for prompt in prompts]
-    assert max(differences(found, reference(checkpoint, prompts))) <= 1e-5
+    actual = [hidden(llm, prompt)[0] for prompt in prompts]
+    assert max_difference(actual, reference(checkpoint, prompts)) <= 1e-5
 
 
 def test_mates_and_order_do_not_matter(checkpoint, load, hidden):
     llm = load(checkpoint)
     prompts = prompts_of(LENGTHS, seed=2)
     alone = [hidden(llm, prompt)[0] for prompt in prompts]
-    assert max(differences(hidden(llm, prompts), alone)) <= 1e-5
-    assert max(differences(hidden(llm, prompts[::-1]), alone[::-1])) <= 1e-5
+    assert max_difference(hidden(llm, prompts), alone) <= 1e-5
+    assert max_difference(hidden(llm, prompts[::-1]), alone[::-1]) <= 1e-5
 
 
 def test_batches_of_few_tokens_change_nothing(checkpoint, load, hidden):
     prompts = prompts_of(LENGTHS, seed=3)
     expected = hidden(load(checkpoint), prompts)
-    found = hidden(load(checkpoint, max_num_batched_tokens=17, max_num_seqs=2), prompts)
-    assert max(differences(found, expected)) <= 1e-5
+    actual = hidden(load(checkpoint, max_num_batched_tokens=17, max_num_seqs=2), prompts)
+    assert max_difference(actual, expected) <= 1e-5
 
 
 @pytest.mark.parametrize(
@@ -76,7 +72,7 @@ def test_batches_of_few_tokens_change_nothing(checkpoint, load, hidden):
 def test_the_shape_in_config_json_is_taken(tmp_path, load, hidden, reference, shape):
     folder = tiny("BertModel", tmp_path, **shape)
     prompts = prompts_of((1, 9, 30))
-    assert max(differences(hidden(load(folder), prompts), reference(folder, prompts))) <= 1e-5
+    assert max_difference(hidden(load(folder), prompts), reference(folder, prompts)) <= 1e-5
 
 
 ACTIVATIONS = (
@@ -90,10 +86,10 @@ def test_hidden_activation_equals_that_of_transformers(tmp_path, load, hidden, r
     folder = tiny("BertModel", tmp_path, hidden_act=name)
     prompts = prompts_of((3, 11))
     expected = reference(folder, prompts)
-    assert max(differences(hidden(load(folder), prompts), expected)) <= 1e-5
+    assert max_difference(hidden(load(folder), prompts), expected) <= 1e-5
     llm = load(folder, batch_invariant=True)
     together = hidden(llm, prompts)
-    assert max(differences(together, expected)) <= 1e-5
+    assert max_difference(together, expected) <= 1e-5
     assert all(np.array_equal(one, hidden(llm, [ids])[0]) for one, ids in zip(together, prompts, strict=True))
 
 
@@ -101,20 +97,20 @@ def test_bfloat16_is_near_transformers(checkpoint, load, hidden, reference):
     prompts = prompts_of(LENGTHS)
     llm = load(checkpoint, dtype="bfloat16")
     assert llm.model_config.dtype == "bfloat16"
-    found = hidden(llm, prompts)
+    actual = hidden(llm, prompts)
     exact = reference(checkpoint, prompts)
     scale = max(float(np.abs(rows).max()) for rows in exact)
-    theirs = max(differences(reference(checkpoint, prompts, dtype=torch.bfloat16), exact)) / scale
-    assert 0 < max(differences(found, exact)) / scale <= 2e-2
-    assert theirs > 0  # the yardstick is in bfloat16 as well
-    assert max(differences(found, reference(checkpoint, prompts, dtype=torch.bfloat16))) / scale <= 2e-2
+    theirs = max_difference(reference(checkpoint, prompts, dtype=torch.bfloat16), exact) / scale
+    assert 0 < max_difference(actual, exact) / scale <= 2e-2
+    assert theirs > 0  # the reference is in bfloat16 too
+    assert max_difference(actual, reference(checkpoint, prompts, dtype=torch.bfloat16)) / scale <= 2e-2
 
 
 def test_float16_runs_when_asked_for(checkpoint, load, hidden, reference):
     prompts = prompts_of((1, 20, 64))
     llm = load(checkpoint, dtype="half")
     assert llm.model_config.dtype == "float16"
-    assert 0 < max(differences(hidden(llm, prompts), reference(checkpoint, prompts))) <= 2e-2
+    assert 0 < max_difference(hidden(llm, prompts), reference(checkpoint, prompts)) <= 2e-2
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
@@ -124,7 +120,7 @@ def test_a_16_bit_checkpoint_is_computed_without_further_loss(tmp_path, load, hi
     llm = load(folder)
     tolerance = 1e-5 if llm.model_config.dtype == "float32" else 5e-2
     assert llm.model_config.dtype in ("float32", dtype)
-    assert max(differences(hidden(llm, prompts), reference(folder, prompts))) <= tolerance
+    assert max_difference(hidden(llm, prompts), reference(folder, prompts)) <= tolerance
 
 
 # --- the longest ----------------------------------------------------------------------------------------------------
@@ -146,7 +142,7 @@ def test_a_prefix_before_every_name_changes_nothing(tmp_path, checkpoint, load, 
     prompts = prompts_of((2, 17))
     prefixed = tiny("BertModel", tmp_path / "prefixed", prefix=prefix)
     assert all(name.startswith(prefix) for name in load_file(prefixed / "model.safetensors"))
-    assert differences(hidden(load(prefixed), prompts), hidden(load(checkpoint), prompts)) == [0, 0]
+    assert max_difference(hidden(load(prefixed), prompts), hidden(load(checkpoint), prompts)) == 0
 
 
 def test_gamma_and_beta_are_weight_and_bias_of_norms(checkpoint, load, hidden):
@@ -162,7 +158,7 @@ def test_gamma_and_beta_are_weight_and_bias_of_norms(checkpoint, load, hidden):
     rewrite(checkpoint, to_old)
     names = list(load_file(checkpoint / "model.safetensors"))
     assert sum(name.endswith(("gamma", "beta")) for name in names) == 10
-    assert differences(hidden(load(checkpoint), prompts), expected) == [0, 0]
+    assert max_difference(hidden(load(checkpoint), prompts), expected) == 0
 
 
 @pytest.mark.parametrize("prefix", ["", "bert."])
@@ -179,7 +175,7 @@ def test_weights_of_other_heads_are_left_out(tmp_path, load, hidden, prefix):
         "cls.seq_relationship.weight": torch.ones(2, 32),
     }
     rewrite(folder, lambda tensors: tensors | others)
-    assert differences(hidden(load(folder), prompts), expected) == [0, 0]
+    assert max_difference(hidden(load(folder), prompts), expected) == 0
 
 
 @pytest.mark.parametrize("shards", [2, 5])
@@ -187,7 +183,7 @@ def test_shards_change_nothing(tmp_path, checkpoint, load, hidden, shards):
     prompts = prompts_of((2, 17))
     folder = tiny("BertModel", tmp_path / "sharded", shards=shards)
     assert len(list(folder.glob("*.safetensors"))) == shards
-    assert differences(hidden(load(folder), prompts), hidden(load(checkpoint), prompts)) == [0, 0]
+    assert max_difference(hidden(load(folder), prompts), hidden(load(checkpoint), prompts)) == 0
 
 
 def test_what_transformers_saves_is_loaded(tmp_path, load, hidden, transformers):
@@ -224,11 +220,11 @@ def test_the_encoder_of_a_masked_language_model_is_loaded_on_request(tmp_path, l
     assert np.abs(hidden(llm, [7, 8, 9])[0] - expected).max() <= 1e-5
 
 
-# --- checkpoints that are not what they say -------------------------------------------------------------------------
+# --- invalid checkpoints --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("embeddings.position_embeddings.weight", r"embeddings\.position_embeddings\.weight"),
         ("embeddings.LayerNorm.bias", r"embeddings\.norm\.bias"),
@@ -237,9 +233,9 @@ def test_the_encoder_of_a_masked_language_model_is_loaded_on_request(tmp_path, l
         ("encoder.layer.0.output.dense.bias", r"layers\.0\.feed_forward\.down\.bias"),
     ],
 )
-def test_a_missing_weight_is_named(checkpoint, load, name, said):
+def test_a_missing_weight_is_named(checkpoint, load, name, message):
     rewrite(checkpoint, lambda tensors: {key: value for key, value in tensors.items() if key != name})
-    with pytest.raises(CheckpointError, match=rf"architecture 'BertModel': missing \(1\): {said}$"):
+    with pytest.raises(CheckpointError, match=rf"architecture 'BertModel': missing \(1\): {message}$"):
         load(checkpoint)
 
 
@@ -272,7 +268,7 @@ def test_many_missing_and_extra_weights_are_counted(checkpoint, load):
 
 
 @pytest.mark.parametrize(
-    ("name", "shape", "said"),
+    ("name", "shape", "message"),
     [
         ("embeddings.word_embeddings.weight", (9, 32), r"\[9, 32\]"),
         ("encoder.layer.0.attention.self.query.weight", (32, 16), r"\[32, 16\]"),
@@ -282,16 +278,16 @@ def test_many_missing_and_extra_weights_are_counted(checkpoint, load):
         ("embeddings.LayerNorm.weight", (), r"\[\]"),
     ],
 )
-def test_a_misshapen_weight_is_named_with_both_shapes(checkpoint, load, name, shape, said):
+def test_a_misshapen_weight_is_named_with_both_shapes(checkpoint, load, name, shape, message):
     expected = list(load_file(checkpoint / "model.safetensors")[name].shape)
     rewrite(checkpoint, lambda tensors: tensors | {name: torch.ones(shape)})
-    with pytest.raises(CheckpointError, match=rf"the checkpoint has {said}, config\.json implies") as caught:
+    with pytest.raises(CheckpointError, match=rf"the checkpoint has {message}, config\.json implies") as caught:
         load(checkpoint)
     assert str(expected) in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"hidden_act": "laplace"}, "hidden_act 'laplace'.*gelu"),
         ({"hidden_act": ["gelu"]}, r"hidden_act \['gelu'\].*gelu_tanh"),
@@ -314,9 +310,9 @@ def test_a_misshapen_weight_is_named_with_both_shapes(checkpoint, load, name, sh
     ],
     ids=str,
 )
-def test_a_config_that_does_not_fit_is_a_checkpoint_error(checkpoint, load, change, said):
+def test_a_config_that_does_not_fit_is_a_checkpoint_error(checkpoint, load, change, message):
     path = checkpoint / "config.json"
     config = json.loads(path.read_text()) | change
     path.write_text(json.dumps({key: value for key, value in config.items() if value is not None}))
-    with pytest.raises(CheckpointError, match=said):
+    with pytest.raises(CheckpointError, match=message):
         load(checkpoint)

@@ -1,4 +1,4 @@
-"""BERT, RoBERTa and XLM-RoBERTa with classifiers: equal to transformers, activated and calibrated as the files say."""
+"""BERT, RoBERTa and XLM-RoBERTa with classifiers: equal to transformers, with activation and logit scaling."""
 
 import json
 from functools import partial
@@ -6,11 +6,10 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from model_kit import RAW, load_module, max_difference, run_task, softmax
 from safetensors.torch import load_file, save_file
 
 from millpond import CheckpointError, InvalidInputError, PoolingParams
-from millpond.loading.arguments import read_arguments
-from millpond.loading.build import load_model
 from millpond.nn import Linear, PackedBatch, PoolingMetadata
 from millpond.testing.checkpoints import tiny, vocabulary
 from millpond.testing.comparisons import random_prompts
@@ -21,7 +20,6 @@ LENGTHS = (1, 2, 3, 64, 5, 8, 63, 13, 1, 21, 34, 47, 2, 64, 30, 7)
 FAMILIES = ("Bert", "Roberta", "XLMRoberta")
 SEQUENCE = tuple(f"{family}ForSequenceClassification" for family in FAMILIES)
 TOKEN = tuple(f"{family}ForTokenClassification" for family in FAMILIES)
-RAW = PoolingParams(use_activation=False)
 TOLERANCE = 1e-5
 
 
@@ -29,28 +27,10 @@ def task_of(name):
     return "classify" if name in SEQUENCE else "token_classify"
 
 
-def found(llm, prompts, task, params=RAW):
-    return [output.outputs.array for output in llm.encode(prompts, params, pooling_task=task, use_tqdm=False)]
-
-
-def worst(found, expected):
-    assert [rows.shape for rows in found] == [rows.shape for rows in expected]
-    return max(float(np.abs(one - other).max()) for one, other in zip(found, expected, strict=True))
-
-
 def change_config(folder, **changes):
     path = folder / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
     return folder
-
-
-def model_of(folder, **settings):
-    return load_model(str(folder), read_arguments(settings)).model
-
-
-def softmax(rows):
-    raised = np.exp(rows - rows.max(-1, keepdims=True))
-    return raised / raised.sum(-1, keepdims=True)
 
 
 def sigmoid(rows):
@@ -97,18 +77,18 @@ def test_a_batch_of_mixed_lengths_equals_transformers(tmp_path, load, logits, na
     assert llm.model_config.classification.num_labels == num_labels
     expected = logits(folder, prompts)
     assert {rows.shape[-1] for rows in expected} == {num_labels}
-    together = found(llm, prompts, task_of(name))
-    assert worst(together, expected) <= TOLERANCE
-    assert worst([found(llm, prompt, task_of(name))[0] for prompt in prompts], together) <= TOLERANCE
+    together = run_task(llm, prompts, task_of(name))
+    assert max_difference(together, expected) <= TOLERANCE
+    assert max_difference([run_task(llm, prompt, task_of(name))[0] for prompt in prompts], together) <= TOLERANCE
 
 
 @pytest.mark.parametrize("name", SEQUENCE)
 def test_token_classify_applies_the_head_to_every_token(tmp_path, load, name):
     llm = load(tiny(name, tmp_path, num_labels=3))
     prompts = prompts_of((1, 9, 30))
-    tokens = found(llm, prompts, "token_classify")
+    tokens = run_task(llm, prompts, "token_classify")
     assert [rows.shape for rows in tokens] == [(1, 3), (9, 3), (30, 3)]
-    assert worst([rows[0] for rows in tokens], found(llm, prompts, "classify")) <= TOLERANCE
+    assert max_difference([rows[0] for rows in tokens], run_task(llm, prompts, "classify")) <= TOLERANCE
     assert np.abs(tokens[1][1:] - tokens[1][0]).max() > 0.1
 
 
@@ -124,13 +104,13 @@ def test_segments_are_those_of_transformers(tmp_path, logits):
     folder = tiny("BertForSequenceClassification", tmp_path, num_labels=2)
     prompts = prompts_of((9, 4, 17))
     types = [[0] * 5 + [1] * 4, [0] * 4, [0] * 2 + [1] * 15]
-    model = model_of(folder)
+    model = load_module(folder)
     batch = PackedBatch.pack([torch.tensor(ids) for ids in prompts], token_type_ids=[torch.tensor(t) for t in types])
     metadata = PoolingMetadata(lengths=batch.lengths, input_ids=batch.input_ids, params=(RAW,) * 3)
     with torch.inference_mode():
         rows = model.poolers["classify"](model(batch), metadata).numpy()
-    assert worst(list(rows), logits(folder, prompts, token_type_ids=types)) <= TOLERANCE
-    assert worst(list(rows), logits(folder, prompts)) > 0.01  # segments have their say
+    assert max_difference(list(rows), logits(folder, prompts, token_type_ids=types)) <= TOLERANCE
+    assert max_difference(list(rows), logits(folder, prompts)) > 0.01  # token types have an effect
 
 
 @pytest.mark.parametrize("name", ["BertForSequenceClassification", "RobertaForTokenClassification"])
@@ -138,19 +118,22 @@ def test_segments_are_those_of_transformers(tmp_path, logits):
 def test_a_16_bit_checkpoint_in_float32_equals_transformers(tmp_path, load, logits, name, dtype):
     folder = tiny(name, tmp_path, dtype=dtype, num_labels=3)
     prompts = prompts_of((1, 20, 64))
-    assert worst(found(load(folder, dtype="float32"), prompts, task_of(name)), logits(folder, prompts)) <= TOLERANCE
+    assert (
+        max_difference(run_task(load(folder, dtype="float32"), prompts, task_of(name)), logits(folder, prompts))
+        <= TOLERANCE
+    )
 
 
 @pytest.mark.parametrize("name", [*SEQUENCE[:2], *TOKEN[:2]])
 def test_in_bfloat16_the_head_stays_in_float32(tmp_path, load, logits, name):
     folder = tiny(name, tmp_path, num_labels=3)
     prompts = prompts_of((1, 20, 64))
-    model = model_of(folder, dtype="bfloat16")
+    model = load_module(folder, dtype="bfloat16")
     kept = {module.dtype for module in model.classifier.modules() if isinstance(module, Linear)}
     assert kept == {torch.float32}
     exact = logits(folder, prompts)
     scale = max(float(np.abs(rows).max()) for rows in exact)
-    assert 0 < worst(found(load(folder, dtype="bfloat16"), prompts, task_of(name)), exact) / scale <= 3e-2
+    assert 0 < max_difference(run_task(load(folder, dtype="bfloat16"), prompts, task_of(name)), exact) / scale <= 3e-2
 
 
 @pytest.mark.parametrize("name", ["BertForSequenceClassification", "BertForTokenClassification"])
@@ -160,9 +143,9 @@ def test_int8_is_near_and_leaves_the_head_alone(tmp_path, load, logits, name):
     exact = logits(folder, prompts)
     llm = load(folder, quantization="int8")
     scale = max(float(np.abs(rows).max()) for rows in exact)
-    assert 0 < worst(found(llm, prompts, task_of(name)), exact) / scale <= 0.1
-    model = model_of(folder, quantization="int8")
-    plain = model_of(folder)
+    assert 0 < max_difference(run_task(llm, prompts, task_of(name)), exact) / scale <= 0.1
+    model = load_module(folder, quantization="int8")
+    plain = load_module(folder)
     rows = torch.randn(7, 64, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         assert torch.equal(model.classifier(rows), plain.classifier(rows))
@@ -172,9 +155,9 @@ def test_int8_is_near_and_leaves_the_head_alone(tmp_path, load, logits, name):
 def test_deterministic_results_do_not_depend_on_mates(tmp_path, load, name):
     llm = load(tiny(name, tmp_path, num_labels=3), batch_invariant=True)
     prompts = prompts_of(LENGTHS)
-    alone = [found(llm, prompt, task_of(name))[0] for prompt in prompts]
+    alone = [run_task(llm, prompt, task_of(name))[0] for prompt in prompts]
     for order in (slice(None), slice(None, None, -1), slice(3, 9)):
-        together = found(llm, prompts[order], task_of(name))
+        together = run_task(llm, prompts[order], task_of(name))
         assert all(np.array_equal(one, other) for one, other in zip(together, alone[order], strict=True))
 
 
@@ -182,7 +165,7 @@ def test_deterministic_results_do_not_depend_on_mates(tmp_path, load, name):
 
 
 @pytest.mark.parametrize(
-    ("num_labels", "said", "activation"),
+    ("num_labels", "settings", "activation"),
     [
         (3, {}, softmax),
         (2, {}, softmax),
@@ -196,7 +179,7 @@ def test_deterministic_results_do_not_depend_on_mates(tmp_path, load, name):
         (1, {"sbert_ce_default_activation_function": "torch.nn.modules.linear.Identity"}, lambda rows: rows),
         (1, {"sbert_ce_default_activation_function": "torch.nn.modules.activation.Softmax"}, sigmoid),
         (3, {"sbert_ce_default_activation_function": "torch.nn.modules.activation.Softmax"}, softmax),
-        # An explicit Sigmoid is what sentence-transformers computes, however many the labels.
+        # sentence-transformers applies an explicit Sigmoid for any number of labels.
         (3, {"sentence_transformers": {"activation_fn": "torch.nn.modules.activation.Sigmoid"}}, sigmoid),
         (1, {"sentence_transformers": {"activation_fn": "torch.nn.modules.activation.Sigmoid"}}, sigmoid),
         (2, {"sentence_transformers": {"activation_fn": "torch.nn.modules.activation.Tanh"}}, np.tanh),
@@ -211,14 +194,14 @@ def test_deterministic_results_do_not_depend_on_mates(tmp_path, load, name):
     ],
     ids=lambda value: getattr(value, "__name__", str(value)),
 )
-def test_the_activation_is_the_one_that_the_files_name(tmp_path, load, num_labels, said, activation):
-    folder = change_config(tiny("BertForSequenceClassification", tmp_path, num_labels=num_labels), **said)
+def test_the_activation_is_the_one_that_the_files_name(tmp_path, load, num_labels, settings, activation):
+    folder = change_config(tiny("BertForSequenceClassification", tmp_path, num_labels=num_labels), **settings)
     llm = load(folder)
     prompts = prompts_of((1, 9, 30))
     for task in ("classify", "token_classify"):
-        expected = [activation(rows.astype(np.float64)) for rows in found(llm, prompts, task)]
-        assert worst(found(llm, prompts, task, None), expected) <= 1e-6
-        assert worst(found(llm, prompts, task, PoolingParams(use_activation=True)), expected) <= 1e-6
+        expected = [activation(rows.astype(np.float64)) for rows in run_task(llm, prompts, task)]
+        assert max_difference(run_task(llm, prompts, task, None), expected) <= 1e-6
+        assert max_difference(run_task(llm, prompts, task, PoolingParams(use_activation=True)), expected) <= 1e-6
 
 
 def test_an_activation_from_elsewhere_is_refused(tmp_path, load):
@@ -245,24 +228,29 @@ def test_logits_are_calibrated_before_the_activation(tmp_path, load, logits, nam
     prompts = prompts_of((1, 9, 30))
     llm = load(folder, pooler_config=config)
     expected = [(rows - mean) / sigma for rows in logits(folder, prompts)]
-    assert worst(found(llm, prompts, task_of(name)), expected) <= 5 * TOLERANCE
-    assert worst(found(llm, prompts, task_of(name), None), [sigmoid(rows) for rows in expected]) <= TOLERANCE
+    assert max_difference(run_task(llm, prompts, task_of(name)), expected) <= 5 * TOLERANCE
+    assert (
+        max_difference(run_task(llm, prompts, task_of(name), None), [sigmoid(rows) for rows in expected]) <= TOLERANCE
+    )
 
 
 def test_the_pooler_config_may_leave_the_activation_out(tmp_path, load):
     folder = tiny("BertForSequenceClassification", tmp_path, num_labels=3)
     prompts = prompts_of((1, 9))
-    raw = found(load(folder), prompts, "classify")
+    raw = run_task(load(folder), prompts, "classify")
     llm = load(folder, pooler_config={"use_activation": False})
-    assert worst(found(llm, prompts, "classify", None), raw) == 0
-    assert worst(found(llm, prompts, "classify", PoolingParams(use_activation=True)), list(map(softmax, raw))) <= 1e-6
+    assert max_difference(run_task(llm, prompts, "classify", None), raw) == 0
+    assert (
+        max_difference(run_task(llm, prompts, "classify", PoolingParams(use_activation=True)), list(map(softmax, raw)))
+        <= 1e-6
+    )
 
 
-# --- what the files and callers may say -----------------------------------------------------------------------------
+# --- settings of files and callers ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("name", "lost", "said"),
+    ("name", "lost", "message"),
     [
         ("BertForSequenceClassification", "bert.pooler.dense.bias", "classifier.dense.bias"),
         ("BertForSequenceClassification", "classifier.weight", "classifier.output.weight"),
@@ -271,12 +259,12 @@ def test_the_pooler_config_may_leave_the_activation_out(tmp_path, load):
         ("BertForTokenClassification", "classifier.bias", "classifier.bias"),
     ],
 )
-def test_a_missing_tensor_of_the_head_is_named(tmp_path, load, name, lost, said):
+def test_a_missing_tensor_of_the_head_is_named(tmp_path, load, name, lost, message):
     folder = tiny(name, tmp_path)
     tensors = load_file(folder / "model.safetensors")
     assert lost in tensors
     save_file({key: value for key, value in tensors.items() if key != lost}, folder / "model.safetensors")
-    with pytest.raises(CheckpointError, match=rf"architecture '{name}': missing \(1\): {said}$"):
+    with pytest.raises(CheckpointError, match=rf"architecture '{name}': missing \(1\): {message}$"):
         load(folder)
 
 
@@ -292,11 +280,11 @@ def test_a_head_of_another_width_than_config_json_says_is_refused(tmp_path, load
 def test_the_pooler_of_the_training_is_left_out_where_it_is_not_used(tmp_path, load, name):
     folder = tiny(name, tmp_path)
     prompts = prompts_of((2, 17))
-    before = found(load(folder), prompts, task_of(name))
+    before = run_task(load(folder), prompts, task_of(name))
     tensors = load_file(folder / "model.safetensors")
     prefix = "bert" if name.startswith("Bert") else "roberta"
     save_file(tensors | {f"{prefix}.pooler.dense.weight": torch.ones(32, 32)}, folder / "model.safetensors")
-    assert worst(found(load(folder), prompts, task_of(name)), before) == 0
+    assert max_difference(run_task(load(folder), prompts, task_of(name)), before) == 0
 
 
 @pytest.mark.parametrize("name", ["dimensions", "step_tag_id", "returned_token_ids"])
@@ -320,5 +308,5 @@ def test_what_transformers_saves_is_loaded(tmp_path, load, transformers):
     with torch.inference_mode():
         expected = model(torch.tensor([prompt])).logits.softmax(-1).numpy()
     (output,) = load(tmp_path).classify([prompt])
-    assert worst([output.outputs.array], list(expected)) <= TOLERANCE
+    assert max_difference([output.outputs.array], list(expected)) <= TOLERANCE
     assert sum(output.outputs.probs) == pytest.approx(1)

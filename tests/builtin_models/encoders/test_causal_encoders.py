@@ -1,4 +1,4 @@
-"""Encoders whose config.json says ``is_decoder``: each token attends to what stands before it, as in transformers."""
+"""Encoders with ``is_decoder`` in config.json: causal attention, equal to transformers."""
 
 from functools import partial
 
@@ -18,10 +18,10 @@ LENGTHS = (1, 2, 40, 7)
 def test_hidden_states_equal_those_of_transformers(tmp_path, load, hidden, reference, name, settings):
     folder = tiny(name, tmp_path, is_decoder=True)
     prompts = prompts_of(LENGTHS)
-    found = hidden(load(folder, **settings), prompts)
-    assert relative_error(found, reference(folder, prompts)) <= 1e-5
+    actual = hidden(load(folder, **settings), prompts)
+    assert relative_error(actual, reference(folder, prompts)) <= 1e-5
     both_ways = hidden(load(folder, hf_overrides={"is_decoder": False}), prompts)
-    assert relative_error(both_ways, found) > 1e-2
+    assert relative_error(both_ways, actual) > 1e-2
 
 
 @pytest.mark.parametrize("family", ["Bert", "Roberta"])
@@ -38,5 +38,5 @@ def test_logits_equal_those_of_transformers(tmp_path, load, transformers, family
 def test_int8_is_causal_too(tmp_path, load, hidden):
     folder = tiny("BertModel", tmp_path, is_decoder=True, hidden_size=128, intermediate_size=256)
     prompts = prompts_of(LENGTHS)
-    exact, found = (hidden(load(folder, **settings), prompts) for settings in ({}, {"quantization": "int8"}))
-    assert 0 < relative_error(found, exact) <= 0.1
+    exact, quantized = (hidden(load(folder, **settings), prompts) for settings in ({}, {"quantization": "int8"}))
+    assert 0 < relative_error(quantized, exact) <= 0.1

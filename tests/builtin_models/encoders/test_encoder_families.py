@@ -1,4 +1,4 @@
-"""DistilBERT, EuroBERT and DeBERTa, alone and with their heads: equal to transformers, whatever they compute in."""
+"""DistilBERT, EuroBERT and DeBERTa, with and without heads: equal to transformers, in all dtypes."""
 
 import importlib
 import json
@@ -7,10 +7,11 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from model_kit import RAW, max_difference, run_task
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
-from millpond import CheckpointError, InvalidInputError, PoolingParams
+from millpond import CheckpointError, InvalidInputError
 from millpond.testing.checkpoints import DenseLayer, tiny, vocabulary, write_config, write_sentence_transformers
 from millpond.testing.comparisons import random_prompts
 
@@ -19,7 +20,6 @@ prompts_of = partial(random_prompts, VOCABULARY)
 LENGTHS = (1, 2, 3, 64, 5, 8, 63, 13, 1, 21, 34, 47, 2, 64, 30, 7)
 FAMILIES = ("DistilBert", "EuroBert", "DebertaV2")
 HEADS = {"ForSequenceClassification": "classify", "ForTokenClassification": "token_classify"}
-RAW = PoolingParams(use_activation=False)
 WIDE = {
     "DistilBert": {"dim": 64, "hidden_dim": 128},
     "EuroBert": {"hidden_size": 64, "intermediate_size": 128},
@@ -28,23 +28,14 @@ WIDE = {
 TOLERANCE = 2e-5
 
 
-def found(llm, prompts, task, params=RAW):
-    return [output.outputs.array for output in llm.encode(prompts, params, pooling_task=task, use_tqdm=False)]
-
-
-def worst(found, expected):
-    assert [rows.shape for rows in found] == [rows.shape for rows in expected]
-    return max(float(np.abs(one - other).max()) for one, other in zip(found, expected, strict=True))
-
-
-def cosine_distance(found, expected):
-    pairs = zip(np.concatenate(found), np.concatenate(expected), strict=True)
+def cosine_distance(actual, expected):
+    pairs = zip(np.concatenate(actual), np.concatenate(expected), strict=True)
     return max(1 - float(one @ other / np.linalg.norm(one) / np.linalg.norm(other)) for one, other in pairs)
 
 
 @pytest.fixture(scope="session")
 def expected(transformers):
-    """What transformers' class of the same name gives: hidden states of a backbone, else logits; loaded strictly."""
+    """The hidden states or logits of transformers' class of the same name; the weights are loaded strictly."""
 
     def expected(folder, prompts):
         config = transformers.AutoConfig.from_pretrained(folder)
@@ -64,8 +55,8 @@ def test_hidden_states_of_mixed_lengths_equal_transformers(tmp_path, load, hidde
     prompts = prompts_of(LENGTHS)
     llm = load(folder)
     together = hidden(llm, prompts)
-    assert worst(together, expected(folder, prompts)) <= TOLERANCE
-    assert worst([hidden(llm, prompt)[0] for prompt in prompts], together) <= TOLERANCE
+    assert max_difference(together, expected(folder, prompts)) <= TOLERANCE
+    assert max_difference([hidden(llm, prompt)[0] for prompt in prompts], together) <= TOLERANCE
 
 
 @pytest.mark.parametrize("num_labels", [1, 3])
@@ -75,9 +66,9 @@ def test_logits_of_mixed_lengths_equal_transformers(tmp_path, load, expected, fa
     folder = tiny(f"{family}{head}", tmp_path, num_labels=num_labels)
     prompts = prompts_of(LENGTHS)
     llm = load(folder)
-    together = found(llm, prompts, HEADS[head])
-    assert worst(together, expected(folder, prompts)) <= TOLERANCE
-    assert worst([found(llm, prompt, HEADS[head])[0] for prompt in prompts], together) <= TOLERANCE
+    together = run_task(llm, prompts, HEADS[head])
+    assert max_difference(together, expected(folder, prompts)) <= TOLERANCE
+    assert max_difference([run_task(llm, prompt, HEADS[head])[0] for prompt in prompts], together) <= TOLERANCE
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -114,17 +105,17 @@ def test_a_sentence_transformer_of_it_equals_sentence_transformers(tmp_path, loa
     wanted = sentence_transformers.SentenceTransformer(str(folder), device="cpu").encode(texts)
     llm = load(folder, on_overflow="truncate")
     assert llm.model_config.embedding_size == 12
-    assert worst([output.outputs.array for output in llm.embed(texts)], list(wanted)) <= TOLERANCE
+    assert max_difference([output.outputs.array for output in llm.embed(texts)], list(wanted)) <= TOLERANCE
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_masked_language_model_embeds_as_its_backbone(tmp_path, load, hidden, transformers, family):
-    """As transformers saves it: with the head, which is left out, and its names of today."""
+    """Saved by transformers with the MLM head, which is ignored, and with current names."""
     settings = json.loads((tiny(f"{family}Model", tmp_path / "config") / "config.json").read_text())
-    made = getattr(transformers, f"{family}ForMaskedLM")
-    config = made.config_class(**{key: value for key, value in settings.items() if key != "architectures"})
+    model_class = getattr(transformers, f"{family}ForMaskedLM")
+    config = model_class.config_class(**{key: value for key, value in settings.items() if key != "architectures"})
     torch.manual_seed(3)
-    model = made(config).eval()
+    model = model_class(config).eval()
     for parameter in model.parameters():
         parameter.data.add_(torch.randn_like(parameter), alpha=0.1)
     model.save_pretrained(tmp_path / "model")
@@ -134,14 +125,14 @@ def test_a_masked_language_model_embeds_as_its_backbone(tmp_path, load, hidden, 
     assert llm.model_config.pooler_config.seq_pooling_type == pooling
     with torch.inference_mode():
         expected = model.base_model(torch.tensor([[7, 8, 9]])).last_hidden_state[0].numpy()
-    assert worst(hidden(llm, [7, 8, 9]), [expected]) <= TOLERANCE
+    assert max_difference(hidden(llm, [7, 8, 9]), [expected]) <= TOLERANCE
     with pytest.raises(InvalidInputError, match="64 tokens"):
         llm.embed([[7] * 65])
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_pairs_are_scored_as_by_a_cross_encoder(tmp_path, load, family):
-    """As mxbai-rerank does: one label, and its sigmoid; without a table of segments they say nothing."""
+    """Like mxbai-rerank: the sigmoid of one label; token types are ignored without embeddings for them."""
     folder = tiny(f"{family}ForSequenceClassification", tmp_path, num_labels=1)
     documents = ["the cat sat by the river", "no", "a small boat in the rain, under the bridge"]
     model = importlib.import_module("sentence_transformers").CrossEncoder(str(folder), device="cpu")
@@ -156,20 +147,20 @@ def test_the_command_line_gives_what_llm_gives(tmp_path, load, family):
     cli = importlib.import_module("millpond_command.cli")
     done = CliRunner().invoke(cli.app, ["embed", "-m", str(folder), "--format", "jsonl", "the cat", "a river"])
     assert done.exit_code == 0, done.stderr
-    told = [json.loads(line)["embedding"] for line in done.stdout.splitlines()]
+    result = [json.loads(line)["embedding"] for line in done.stdout.splitlines()]
     expected = [output.outputs.array for output in load(folder).embed(["the cat", "a river"])]
-    np.testing.assert_allclose(told, expected, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(result, expected, rtol=0, atol=1e-6)
 
 
 # --- of one family alone --------------------------------------------------------------------------------------------
 
 
 def test_segments_say_nothing_to_distilbert(tmp_path, load):
-    """Its tokenizer may give them for a pair, and the model has no table of them."""
+    """The tokenizer may return token types for a pair, but the model has no embeddings for them."""
     folder = tiny("DistilBertForSequenceClassification", tmp_path, num_labels=1)
     llm = load(folder)
     (pair,) = llm.score("the cat", ["a river"], pooling_params=RAW)
-    one = next(iter(found(llm, [pair.prompt_token_ids], "classify")))
+    one = next(iter(run_task(llm, [pair.prompt_token_ids], "classify")))
     assert pair.outputs.score == pytest.approx(float(one[0]), abs=1e-6)
 
 
@@ -201,19 +192,19 @@ def test_what_deberta_may_be(tmp_path, load, hidden, expected, changes):
     folder = tiny("DebertaV2Model", tmp_path, **changes)
     prompts = prompts_of(LENGTHS)
     together = hidden(load(folder), prompts)
-    assert worst(together, expected(folder, prompts)) <= TOLERANCE
-    assert worst(hidden(load(folder, batch_invariant=True), prompts), together) <= TOLERANCE
+    assert max_difference(together, expected(folder, prompts)) <= TOLERANCE
+    assert max_difference(hidden(load(folder, batch_invariant=True), prompts), together) <= TOLERANCE
 
 
 def test_a_long_text_of_deberta_equals_transformers_where_attention_goes_in_blocks(tmp_path, load, hidden, expected):
-    """The texts are of one length, and there are so many that not all queries are computed at once."""
+    """The texts have one length, and there are too many to compute all queries at once."""
     settings = {"max_position_embeddings": 200, "position_buckets": 64, "num_hidden_layers": 1}
     folder = tiny("DebertaV2Model", tmp_path, tokenizer=False, **settings)
     prompts = prompts_of((200, 200, 200, 150), seed=3)
     llm = load(folder, skip_tokenizer_init=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(importlib.import_module("millpond_kernels.attention.sdpa"), "MAX_SCORES", 1 << 16)
-        assert worst(hidden(llm, prompts), expected(folder, prompts)) <= TOLERANCE
+        assert max_difference(hidden(llm, prompts), expected(folder, prompts)) <= TOLERANCE
 
 
 def test_kinds_of_distances_that_are_not_known_are_refused(tmp_path, load):
@@ -229,13 +220,13 @@ def test_heads_of_debertas_training_are_left_out(tmp_path, load, hidden, name):
     before = hidden(load(folder), [5, 6, 7])
     extra = {name: torch.ones(3), "deberta.embeddings.position_embeddings.weight": torch.ones(64, 32)}
     save_file(load_file(folder / "model.safetensors") | extra, folder / "model.safetensors")
-    assert worst(hidden(load(folder), [5, 6, 7]), before) == 0
+    assert max_difference(hidden(load(folder), [5, 6, 7]), before) == 0
 
 
 @pytest.mark.parametrize("pooling", ["bos", "mean", "late", None])
 @pytest.mark.parametrize("layout", ["published", "transformers"])
 def test_a_classifier_of_eurobert_pools_as_config_json_says(tmp_path, load, expected, layout, pooling):
-    """Published files say ``clf_pooling``, name the last map ``out_proj`` and have no ``rope_parameters``."""
+    """Published files contain ``clf_pooling``, name the output layer ``out_proj`` and lack ``rope_parameters``."""
     folder = tiny("EuroBertForSequenceClassification", tmp_path, num_labels=3, classifier_pooling=pooling)
     prompts = prompts_of(LENGTHS)
     wanted = expected(folder, prompts)
@@ -249,16 +240,16 @@ def test_a_classifier_of_eurobert_pools_as_config_json_says(tmp_path, load, expe
     else:
         name = "EuroBertForSequenceClassification"
         importlib.import_module("transformers")
-        made = getattr(importlib.import_module("transformers"), name)
-        made.from_pretrained(folder).save_pretrained(folder)
+        model_class = getattr(importlib.import_module("transformers"), name)
+        model_class.from_pretrained(folder).save_pretrained(folder)
         assert "rope_parameters" in json.loads((folder / "config.json").read_text())
-    assert worst(found(load(folder), prompts, "classify"), wanted) <= TOLERANCE
+    assert max_difference(run_task(load(folder), prompts, "classify"), wanted) <= TOLERANCE
 
 
 def test_tokens_of_a_late_classifier_are_classified_one_by_one(tmp_path, load):
-    """The mean of their logits is the text's."""
+    """The logits of a text are the mean of the logits of its tokens."""
     llm = load(tiny("EuroBertForSequenceClassification", tmp_path, num_labels=3, classifier_pooling="late"))
     prompts = prompts_of((1, 9, 30))
-    tokens = found(llm, prompts, "token_classify")
+    tokens = run_task(llm, prompts, "token_classify")
     assert [rows.shape for rows in tokens] == [(1, 3), (9, 3), (30, 3)]
-    assert worst([rows.mean(0) for rows in tokens], found(llm, prompts, "classify")) <= TOLERANCE
+    assert max_difference([rows.mean(0) for rows in tokens], run_task(llm, prompts, "classify")) <= TOLERANCE

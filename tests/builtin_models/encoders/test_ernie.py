@@ -1,22 +1,18 @@
-"""ErnieModel, alone and with classifiers: equal to transformers, with and without a vector of its task."""
+"""ErnieModel, with and without classifiers and task type embeddings: equal to transformers."""
 
 import numpy as np
 import pytest
 import torch
+from model_kit import max_difference, run_task
 from safetensors.torch import load_file, save_file
 
-from millpond import CheckpointError, PoolingParams
+from millpond import CheckpointError
 from millpond.testing.checkpoints import tiny, vocabulary
 
 WORDS = vocabulary("bert")
 LENGTHS = (1, 2, 3, 64, 5, 8, 13, 30)
 TASKS = "embeddings.task_type_embeddings.weight"
 TASK_OF = {"Model": "token_embed", "ForSequenceClassification": "classify", "ForTokenClassification": "token_classify"}
-
-
-def found(llm, prompts, task):
-    raw = PoolingParams(use_activation=False)
-    return [output.outputs.array for output in llm.encode(prompts, raw, pooling_task=task, use_tqdm=False)]
 
 
 def prompts_of(lengths):
@@ -38,8 +34,8 @@ def test_a_batch_of_mixed_lengths_equals_transformers(tmp_path, load, transforme
     with torch.inference_mode():
         outputs = [model(torch.tensor([ids])) for ids in prompts]
     expected = [(out.last_hidden_state if kind == "Model" else out.logits)[0].numpy() for out in outputs]
-    together = found(load(folder), prompts, TASK_OF[kind])
-    assert max(float(np.abs(a - b).max()) for a, b in zip(together, expected, strict=True)) <= 1e-5
+    together = run_task(load(folder), prompts, TASK_OF[kind])
+    assert max_difference(together, expected) <= 1e-5
 
 
 def test_a_missing_table_of_tasks_is_named(tmp_path, load):

@@ -1,4 +1,4 @@
-"""GTE, alone and with a classifier: equal to transformers, whose frequencies are replaced by those of the formula."""
+"""GTE, with and without a classifier: equal to transformers with the frequencies of the formula."""
 
 import json
 from functools import partial, reduce
@@ -7,6 +7,7 @@ from math import exp, log
 import numpy as np
 import pytest
 import torch
+from model_kit import min_embedding_cosine
 from safetensors.torch import load_file
 
 from millpond import CheckpointError, PoolingParams
@@ -16,7 +17,7 @@ from millpond.testing.comparisons import ABSENT, change_config, random_prompts, 
 VOCABULARY = len(vocabulary("bert"))
 prompts_of = partial(random_prompts, VOCABULARY)
 LENGTHS = (1, 2, 3, 64, 5, 8, 63, 13, 1, 21, 34, 47, 2, 64, 30, 9)
-SHORT = (1, 9, 40)
+FEW_LENGTHS = (1, 9, 40)
 BACKBONES = ("GteModel", "GteNewModel", "NewModel")
 CLASSIFIERS = ("GteNewForSequenceClassification", "NewForSequenceClassification")
 NAMES = (
@@ -28,7 +29,7 @@ NAMES = (
 
 
 def as_in_transformers(tensors):
-    """The names of transformers, where query, key and value, and up and gate, are tensors of their own."""
+    """Return the tensors by transformers' names, where query, key, value, up and gate are separate."""
     state = {}
     for name, tensor in tensors.items():
         new = reduce(lambda text, pair: text.replace(*pair), NAMES, name.removeprefix("new."))
@@ -44,7 +45,7 @@ def as_in_transformers(tensors):
 
 
 def frequencies(config):
-    """Angles per place, by the formulas of the article that ntk and its mixed form come from."""
+    """Return the angles per position, by the formulas of the article that introduced ntk and its mixed form."""
     size = config["hidden_size"] // config["num_attention_heads"]
     scaling = config.get("rope_scaling") or {}
     factor, mixed = scaling.get("factor", 1.0), scaling.get("mixed_b")
@@ -64,11 +65,11 @@ def reference(transformers):
     def reference(folder, prompts, *, dtype=torch.float32):
         config = json.loads((folder / "config.json").read_text())
         keys = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
-        made = transformers.GteConfig(
+        model_config = transformers.GteConfig(
             **{key: config[key] for key in (*keys, "hidden_act", "layer_norm_eps", "type_vocab_size")},
             rope_parameters={"rope_type": "default", "rope_theta": config["rope_theta"]},
         )
-        model = transformers.GteModel(made)
+        model = transformers.GteModel(model_config)
         model.load_state_dict(as_in_transformers(load_file(folder / "model.safetensors")))
         model.rotary_emb.inv_freq.copy_(frequencies(config))
         model = model.eval().to(dtype)
@@ -84,11 +85,11 @@ def logits(reference):
 
     def logits(folder, prompts, rows=slice(1)):
         tensors = {name: tensor.numpy() for name, tensor in load_file(folder / "model.safetensors").items()}
-        found = []
+        logits_by_prompt = []
         for states in reference(folder, prompts):
             dense = states[rows] @ tensors["new.pooler.dense.weight"].T + tensors["new.pooler.dense.bias"]
-            found.append(np.tanh(dense) @ tensors["classifier.weight"].T + tensors["classifier.bias"])
-        return found
+            logits_by_prompt.append(np.tanh(dense) @ tensors["classifier.weight"].T + tensors["classifier.bias"])
+        return logits_by_prompt
 
     return logits
 
@@ -122,44 +123,44 @@ def test_a_batch_of_mixed_lengths_equals_transformers(tmp_path, load, hidden, re
 @pytest.mark.parametrize("deterministic", [False, True])
 def test_the_shape_in_config_json_is_taken(tmp_path, load, hidden, reference, shape, deterministic):
     folder = tiny("NewModel", tmp_path, **shape)
-    prompts = prompts_of(SHORT)
-    found = hidden(load(folder, batch_invariant=deterministic), prompts)
-    assert relative_error(found, reference(folder, prompts)) <= 1e-5
+    prompts = prompts_of(FEW_LENGTHS)
+    actual = hidden(load(folder, batch_invariant=deterministic), prompts)
+    assert relative_error(actual, reference(folder, prompts)) <= 1e-5
 
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_what_config_json_does_not_say_is_as_the_config_of_its_model_type_has_it(
     tmp_path, load, hidden, transformers, name
 ):
-    folder, prompts = tiny(name, tmp_path, rope_scaling=None), prompts_of(SHORT)
+    folder, prompts = tiny(name, tmp_path, rope_scaling=None), prompts_of(FEW_LENGTHS)
     theta = transformers.GteConfig().rope_parameters["rope_theta"] if name == "GteModel" else 10_000.0
     expected = hidden(load(change_config(folder, {"rope_theta": theta})), prompts)
-    found = hidden(load(change_config(folder, {"rope_theta": ABSENT, "type_vocab_size": ABSENT})), prompts)
-    assert relative_error(found, expected) == 0
+    actual = hidden(load(change_config(folder, {"rope_theta": ABSENT, "type_vocab_size": ABSENT})), prompts)
+    assert relative_error(actual, expected) == 0
     other = hidden(load(change_config(folder, {"rope_theta": 2000.0})), prompts)
     assert relative_error(other, expected) > 1e-3
 
 
 def test_ntk_is_a_linear_scaling_of_a_larger_base(tmp_path, load, hidden, transformers):
-    """As transformers' own conversion of gte-multilingual-base has to write it, which does not know the kind."""
-    prompts = prompts_of(SHORT)
+    """Like transformers' conversion of gte-multilingual-base, which does not support this rope type."""
+    prompts = prompts_of(FEW_LENGTHS)
     folder = tiny("NewModel", tmp_path)
-    found = hidden(load(folder), prompts)
+    actual = hidden(load(folder), prompts)
     same = {"rope_theta": 160000.0, "rope_scaling": {"type": "linear", "factor": 8.0 ** (2 / 8)}}
-    assert relative_error(hidden(load(folder, hf_overrides=same), prompts), found) <= 1e-5
-    assert relative_error(hidden(load(folder, hf_overrides={"rope_scaling": None}), prompts), found) > 1e-3
+    assert relative_error(hidden(load(folder, hf_overrides=same), prompts), actual) <= 1e-5
+    assert relative_error(hidden(load(folder, hf_overrides={"rope_scaling": None}), prompts), actual) > 1e-3
 
 
 def test_query_key_and_value_may_be_apart(tmp_path, load, hidden):
     def split(tensors):
-        found = dict(tensors)
+        separate = dict(tensors)
         for name in tensors:
             if "qkv_proj" in name:
-                for part, values in zip("qkv", found.pop(name).chunk(3), strict=True):
-                    found[name.replace("qkv_proj", f"{part}_proj")] = values.clone()
-        return found
+                for part, values in zip("qkv", separate.pop(name).chunk(3), strict=True):
+                    separate[name.replace("qkv_proj", f"{part}_proj")] = values.clone()
+        return separate
 
-    prompts = prompts_of(SHORT)
+    prompts = prompts_of(FEW_LENGTHS)
     folder = rewrite(tiny("GteModel", tmp_path / "b"), split)
     assert relative_error(hidden(load(folder), prompts), hidden(load(tiny("GteModel", tmp_path / "a")), prompts)) == 0
     written = tiny("GteModel", tmp_path / "c", pack_qkv=False)
@@ -167,14 +168,14 @@ def test_query_key_and_value_may_be_apart(tmp_path, load, hidden):
 
 
 def test_weights_of_a_head_are_left_out(tmp_path, load, hidden):
-    prompts = prompts_of(SHORT)
+    prompts = prompts_of(FEW_LENGTHS)
     classifier = tiny(CLASSIFIERS[1], tmp_path / "classifier")
     llm = load(classifier, hf_overrides={"architectures": ["GteNewModel"]})
     assert relative_error(hidden(llm, prompts), hidden(load(tiny("NewModel", tmp_path / "bare")), prompts)) == 0
 
 
 def test_the_first_of_several_architectures_serves(tmp_path, load):
-    """The published gte-multilingual-base names two."""
+    """The published gte-multilingual-base has two labels."""
     llm = load(tiny("NewModel", tmp_path, architectures=["NewModel", "NewForTokenClassification"]))
     assert llm.model_config.architecture == "NewModel"
     assert llm.model_config.tasks == ("embed", "token_embed")
@@ -206,11 +207,7 @@ def test_bfloat16_is_near_transformers(tmp_path, load, hidden, reference):
 def test_int8_is_near_float32(tmp_path, load):
     folder = tiny("NewModel", tmp_path, hidden_size=128, intermediate_size=256)
     prompts = prompts_of(LENGTHS)
-    exact, found = (
-        np.stack([output.outputs.array for output in llm.embed(prompts, use_tqdm=False)])
-        for llm in (load(folder), load(folder, quantization="int8"))
-    )
-    assert 0.99 < (exact * found).sum(axis=1).min() < 1 - 1e-7
+    assert 0.99 < min_embedding_cosine(load, folder, prompts, quantization="int8") < 1 - 1e-7
 
 
 @pytest.mark.parametrize("settings", [{}, {"quantization": "int8"}, {"dtype": "bfloat16"}], ids=str)
@@ -228,9 +225,9 @@ def test_classes_of_texts_equal_tanh_and_a_map_of_the_first_token(tmp_path, load
     folder = tiny(name, tmp_path, num_labels=3)
     prompts = prompts_of(LENGTHS)
     llm = load(folder)
-    found = llm.classify(prompts, use_tqdm=False)
+    outputs = llm.classify(prompts, use_tqdm=False)
     expected = [torch.tensor(rows[0]).softmax(-1).numpy() for rows in logits(folder, prompts)]
-    assert relative_error([output.outputs.array for output in found], expected) <= 1e-5
+    assert relative_error([output.outputs.array for output in outputs], expected) <= 1e-5
     bare = llm.classify(prompts, pooling_params=PoolingParams(use_activation=False), use_tqdm=False)
     assert (
         relative_error([output.outputs.array for output in bare], [rows[0] for rows in logits(folder, prompts)]) <= 1e-5
@@ -239,7 +236,7 @@ def test_classes_of_texts_equal_tanh_and_a_map_of_the_first_token(tmp_path, load
 
 def test_classes_of_tokens_are_those_of_the_same_head(tmp_path, load, logits):
     folder = tiny(CLASSIFIERS[0], tmp_path, num_labels=3)
-    prompts = prompts_of(SHORT)
+    prompts = prompts_of(FEW_LENGTHS)
     outputs = load(folder).encode(prompts, pooling_task="token_classify", use_tqdm=False)
     expected = [torch.tensor(rows).softmax(-1).numpy() for rows in logits(folder, prompts, rows=slice(None))]
     assert relative_error([output.outputs.array for output in outputs], expected) <= 1e-5
@@ -286,7 +283,7 @@ def test_pairs_are_scored_by_one_label(tmp_path, load, logits):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"position_embedding_type": "absolute"}, r"'absolute' for GteModel\. Supported: 'rope'$"),
         ({"layer_norm_type": "rms_norm"}, r"layer_norm_type 'rms_norm' for GteModel\. Supported: 'layer_norm'"),
@@ -298,6 +295,6 @@ def test_pairs_are_scored_by_one_label(tmp_path, load, logits):
     ],
     ids=str,
 )
-def test_a_config_that_does_not_fit_is_a_checkpoint_error(tmp_path, load, change, said):
-    with pytest.raises(CheckpointError, match=said):
+def test_a_config_that_does_not_fit_is_a_checkpoint_error(tmp_path, load, change, message):
+    with pytest.raises(CheckpointError, match=message):
         load(change_config(tiny("GteNewModel", tmp_path), change))

@@ -1,4 +1,4 @@
-"""XLMRobertaModel with rotary positions, jina-embeddings-v3: equal to transformers, with adapters merged by hand."""
+"""jina-embeddings-v3, XLMRobertaModel with rotary embeddings: equal to transformers with merged adapters."""
 
 import json
 import re
@@ -7,6 +7,7 @@ from functools import partial, reduce
 import numpy as np
 import pytest
 import torch
+from model_kit import min_embedding_cosine
 from safetensors.torch import load_file
 
 from millpond import CheckpointError, InvalidInputError, PoolingParams
@@ -17,7 +18,7 @@ from millpond_models.testing.encoders import JINA
 VOCABULARY = len(vocabulary("roberta"))
 prompts_of = partial(random_prompts, VOCABULARY)
 LENGTHS = (1, 2, 3, 64, 5, 8, 63, 13, 1, 21, 34, 47, 2, 64, 30, 7)
-SHORT = (1, 9, 40)
+FEW_LENGTHS = (1, 9, 40)
 TASKS = JINA["lora_adaptations"]
 NAMES = (
     ("emb_ln", "embeddings.LayerNorm"),
@@ -34,7 +35,7 @@ def jina(path, **settings):
 
 
 def merged(tensors, task, scale):
-    """The weights with one adapter, by the formula of the paper: W + scale * B A, and for tables E + scale * A B."""
+    """Return the weights with one adapter merged: W + scale * B A, and E + scale * A B for embeddings."""
     plain = {name: tensor for name, tensor in tensors.items() if ".parametrizations." not in name}
     for name in tensors:
         if name.endswith(ORIGINAL):
@@ -47,7 +48,7 @@ def merged(tensors, task, scale):
 
 @pytest.fixture(scope="session")
 def reference(transformers):
-    """The hidden states of transformers, whose names and whose query, key and value are others."""
+    """The hidden states of transformers, with its weight names and separate query, key and value."""
 
     def reference(folder, prompts, task=-1, *, dtype=torch.float32):
         config = transformers.AutoConfig.from_pretrained(folder).to_dict()
@@ -61,11 +62,11 @@ def reference(transformers):
             elif not name.startswith("pooler"):
                 state[other] = tensor
         keys = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
-        made = transformers.JinaEmbeddingsV3Config(
+        model_config = transformers.JinaEmbeddingsV3Config(
             **{key: config[key] for key in (*keys, "hidden_act", "layer_norm_eps", "type_vocab_size")},
             rope_parameters={"rope_type": "default", "rope_theta": config["rotary_emb_base"]},
         )
-        model = transformers.JinaEmbeddingsV3Model(made, add_pooling_layer=False)
+        model = transformers.JinaEmbeddingsV3Model(model_config, add_pooling_layer=False)
         model.load_state_dict(state)
         model = model.eval().to(dtype)
         with torch.inference_mode():
@@ -102,15 +103,18 @@ def test_a_batch_of_mixed_lengths_equals_transformers(tmp_path, load, hidden, re
 )
 def test_the_shape_in_config_json_is_taken(tmp_path, load, hidden, reference, change):
     folder = jina(tmp_path, **change)
-    assert relative_error(hidden(load(folder), prompts_of(SHORT)), reference(folder, prompts_of(SHORT))) <= 1e-5
+    assert (
+        relative_error(hidden(load(folder), prompts_of(FEW_LENGTHS)), reference(folder, prompts_of(FEW_LENGTHS)))
+        <= 1e-5
+    )
 
 
 def test_rope_theta_goes_before_rotary_emb_base(tmp_path, load, hidden):
     folder = jina(tmp_path, lora_adaptations=None)
-    prompts = prompts_of(SHORT)
-    found = hidden(load(folder, hf_overrides={"rope_theta": 500.0}), prompts)
-    assert relative_error(found, hidden(load(folder, hf_overrides={"rotary_emb_base": 500.0}), prompts)) == 0
-    assert relative_error(found, hidden(load(folder), prompts)) > 1e-3
+    prompts = prompts_of(FEW_LENGTHS)
+    actual = hidden(load(folder, hf_overrides={"rope_theta": 500.0}), prompts)
+    assert relative_error(actual, hidden(load(folder, hf_overrides={"rotary_emb_base": 500.0}), prompts)) == 0
+    assert relative_error(actual, hidden(load(folder), prompts)) > 1e-3
 
 
 def test_bfloat16_is_near_transformers(tmp_path, load, hidden, reference):
@@ -123,12 +127,7 @@ def test_bfloat16_is_near_transformers(tmp_path, load, hidden, reference):
 def test_int8_is_near_float32(tmp_path, load):
     folder = jina(tmp_path, hidden_size=128, intermediate_size=256)
     prompts = prompts_of(LENGTHS)
-    exact, found = (
-        np.stack([output.outputs.array for output in llm.embed(prompts, use_tqdm=False)])
-        for llm in (load(folder), load(folder, quantization="int8"))
-    )
-    cosines = (exact * found).sum(axis=1)
-    assert 0.99 < cosines.min() < 1 - 1e-7
+    assert 0.99 < min_embedding_cosine(load, folder, prompts, quantization="int8") < 1 - 1e-7
 
 
 @pytest.mark.parametrize("settings", [{}, {"quantization": "int8"}, {"dtype": "bfloat16"}], ids=str)
@@ -144,21 +143,21 @@ def test_deterministic_gives_the_same_bits_in_every_batch(tmp_path, load, hidden
 # --- adapters -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("place", "task"), [*enumerate(TASKS)])
-def test_an_adapter_is_chosen_by_name_or_by_place(tmp_path, load, hidden, reference, place, task):
+@pytest.mark.parametrize(("index", "task"), [*enumerate(TASKS)])
+def test_an_adapter_is_chosen_by_name_or_by_place(tmp_path, load, hidden, reference, index, task):
     folder = jina(tmp_path)
-    prompts = prompts_of(SHORT)
-    expected = reference(folder, prompts, place)
+    prompts = prompts_of(FEW_LENGTHS)
+    expected = reference(folder, prompts, index)
     by_name = hidden(load(folder, hf_overrides={"lora_adaptation": task}), prompts)
     assert relative_error(by_name, expected) <= 1e-5
-    for choice in (place, place - len(TASKS)):
+    for choice in (index, index - len(TASKS)):
         assert relative_error(hidden(load(folder, hf_overrides={"lora_adaptation": choice}), prompts), by_name) == 0
     default = hidden(load(folder), prompts)
     assert (relative_error(default, by_name) == 0) is (task == "text-matching")
 
 
 def test_config_json_may_choose_the_adapter(tmp_path, load, hidden):
-    prompts = prompts_of(SHORT)
+    prompts = prompts_of(FEW_LENGTHS)
     chosen = load(jina(tmp_path / "a", lora_adaptation="separation"))
     asked = load(jina(tmp_path / "b"), hf_overrides={"lora_adaptation": "separation"})
     assert relative_error(hidden(chosen, prompts), hidden(asked, prompts)) == 0
@@ -166,15 +165,15 @@ def test_config_json_may_choose_the_adapter(tmp_path, load, hidden):
 
 @pytest.mark.parametrize("shards", [2, 7])
 def test_parts_of_an_adapter_may_lie_in_several_files(tmp_path, load, hidden, shards):
-    prompts = prompts_of(SHORT)
+    prompts = prompts_of(FEW_LENGTHS)
     whole, sharded = jina(tmp_path / "whole"), jina(tmp_path / "sharded", shards=shards)
     assert relative_error(hidden(load(sharded), prompts), hidden(load(whole), prompts)) == 0
 
 
 def test_a_merged_weight_is_rounded_once(tmp_path, load, hidden, reference):
-    """The files of the published model are bfloat16: in that, small changes by an adapter would be lost twice."""
+    """The published weights are bfloat16: merging in bfloat16 would round small updates twice."""
     folder = jina(tmp_path, dtype="bfloat16", lora_alpha=0.01)
-    prompts = prompts_of(SHORT)
+    prompts = prompts_of(FEW_LENGTHS)
     rewrite(folder, lambda tensors: {name: tensor.float() for name, tensor in tensors.items()})
     expected = reference(folder, prompts)
     rewrite(folder, lambda tensors: {name: tensor.bfloat16() for name, tensor in tensors.items()})
@@ -183,8 +182,8 @@ def test_a_merged_weight_is_rounded_once(tmp_path, load, hidden, reference):
 
 @pytest.mark.parametrize("asked", ["retrieval", 5, -6, True, 1.0, ["separation"]])
 def test_an_adapter_that_is_not_there_is_refused(tmp_path, load, asked):
-    said = rf"lora_adaptation {re.escape(repr(asked))}\. Available: 'retrieval\.query', .*'text-matching'.* 0 to 4"
-    with pytest.raises(CheckpointError, match=said):
+    message = rf"lora_adaptation {re.escape(repr(asked))}\. Available: 'retrieval\.query', .*'text-matching'.* 0 to 4"
+    with pytest.raises(CheckpointError, match=message):
         load(jina(tmp_path), hf_overrides={"lora_adaptation": asked})
 
 
@@ -237,7 +236,7 @@ def test_it_is_served_as_the_published_model(tmp_path, load, hidden):
 
 
 def with_flash_names(tensors):
-    """The names that Jina's implementation gives the tensors of a RoBERTa."""
+    """Return the tensors of a RoBERTa by the names of Jina's implementation."""
     renamed = {}
     for name, tensor in tensors.items():
         new = name.replace("encoder.layer.", "encoder.layers.").replace("attention.output.dense", "mixer.out_proj")
@@ -251,7 +250,7 @@ def with_flash_names(tensors):
 
 
 def test_these_names_do_as_well_with_a_table_of_positions(tmp_path, load, hidden):
-    prompts = prompts_of(SHORT)
+    prompts = prompts_of(FEW_LENGTHS)
     plain = tiny("XLMRobertaModel", tmp_path / "a")
     renamed = rewrite(tiny("XLMRobertaModel", tmp_path / "b"), with_flash_names)
     assert relative_error(hidden(load(renamed), prompts), hidden(load(plain), prompts)) == 0
@@ -261,8 +260,8 @@ def test_these_names_do_as_well_with_a_classifier(tmp_path, load):
     name = "XLMRobertaForSequenceClassification"
     plain, renamed = tiny(name, tmp_path / "a", num_labels=3), tiny(name, tmp_path / "b", num_labels=3)
     rewrite(renamed, with_flash_names)
-    expected, found = (load(folder).classify(prompts_of(SHORT), use_tqdm=False) for folder in (plain, renamed))
-    assert [one.outputs.probs for one in found] == [other.outputs.probs for other in expected]
+    expected, actual = (load(folder).classify(prompts_of(FEW_LENGTHS), use_tqdm=False) for folder in (plain, renamed))
+    assert [one.outputs.probs for one in actual] == [other.outputs.probs for other in expected]
 
 
 def test_positions_of_another_kind_are_refused(tmp_path, load):
@@ -274,7 +273,7 @@ def test_positions_of_another_kind_are_refused(tmp_path, load):
 
 
 def each(llm, prompts, names, task="token_embed"):
-    """The results of prompts in one call, each with an adapter of its own."""
+    """Return the results of prompts in one call, with one adapter per prompt."""
     params = [PoolingParams(use_activation=False, adapter=name) for name in names]
     return [it.outputs.array for it in llm.encode(prompts, pooling_task=task, pooling_params=params, use_tqdm=False)]
 
@@ -293,9 +292,9 @@ def test_each_prompt_of_a_batch_has_its_own_adapter(tmp_path, load, hidden, refe
     folder = jina(tmp_path)
     prompts = prompts_of(LENGTHS)
     default = loaded or TASKS[-1]
-    names = [(*TASKS, None)[place % 6] for place in range(len(prompts))]
-    by_task = {name: reference(folder, prompts, place) for place, name in enumerate(TASKS)}
-    expected = [by_task[name or default][place] for place, name in enumerate(names)]
+    names = [(*TASKS, None)[index % 6] for index in range(len(prompts))]
+    by_task = {name: reference(folder, prompts, index) for index, name in enumerate(TASKS)}
+    expected = [by_task[name or default][index] for index, name in enumerate(names)]
     llm = load(folder, hf_overrides={} if loaded is None else {"lora_adaptation": loaded}, **settings)
     assert relative_error(each(llm, prompts, names), expected) <= 1e-5
     assert (
@@ -310,23 +309,23 @@ def test_each_prompt_of_a_batch_has_its_own_adapter(tmp_path, load, hidden, refe
 def test_equal_prompts_with_other_adapters_are_not_computed_once(tmp_path, load, reference):
     folder, ids = jina(tmp_path), prompts_of((9,))[0]
     llm = load(folder)
-    found = each(llm, [ids] * 10, [*TASKS, *TASKS])
-    expected = [reference(folder, [ids], place)[0] for place in range(5)]
-    assert relative_error(found, expected * 2) <= 1e-5
+    actual = each(llm, [ids] * 10, [*TASKS, *TASKS])
+    expected = [reference(folder, [ids], index)[0] for index in range(5)]
+    assert relative_error(actual, expected * 2) <= 1e-5
 
 
 @pytest.mark.parametrize(("settings", "far"), [({"dtype": "bfloat16"}, 3e-2), ({"quantization": "int8"}, 0.1)], ids=str)
 def test_adapters_go_with_other_numbers(tmp_path, load, settings, far):
     folder = jina(tmp_path, hidden_size=128, intermediate_size=256)
     prompts = prompts_of(LENGTHS)
-    names = [TASKS[place % 5] for place in range(len(prompts))]
+    names = [TASKS[index % 5] for index in range(len(prompts))]
     exact = each(load(folder), prompts, names)
     assert 0 < relative_error(each(load(folder, **settings), prompts, names), exact) <= far
 
 
 def test_deterministic_gives_the_same_bits_whichever_adapters_are_beside(tmp_path, load):
     prompts = prompts_of(LENGTHS)
-    names = [TASKS[place % 5] for place in range(len(prompts))]
+    names = [TASKS[index % 5] for index in range(len(prompts))]
     llm = load(jina(tmp_path), batch_invariant=True)
     together = each(llm, prompts, names)
     assert all(
@@ -345,10 +344,15 @@ def test_a_call_names_the_adapter_and_its_prompt_goes_before_the_text(tmp_path, 
         (plain,) = llm.embed([instructions[name] + text], use_tqdm=False, prompt="", adapter=name)
         rows = reference(folder, [plain.prompt_token_ids], TASKS.index(name))[0]
         expected = rows.mean(axis=0) / np.linalg.norm(rows.mean(axis=0))
-        for said in ({"task": name}, {"adapter": name}, {"prompt_name": name}, {"adapter": name, "prompt_name": name}):
-            (found,) = llm.embed([text], use_tqdm=False, **said)
-            assert found.prompt_token_ids == plain.prompt_token_ids
-            np.testing.assert_allclose(found.outputs.array, expected, rtol=0, atol=1e-5)
+        for settings in (
+            {"task": name},
+            {"adapter": name},
+            {"prompt_name": name},
+            {"adapter": name, "prompt_name": name},
+        ):
+            (output,) = llm.embed([text], use_tqdm=False, **settings)
+            assert output.prompt_token_ids == plain.prompt_token_ids
+            np.testing.assert_allclose(output.outputs.array, expected, rtol=0, atol=1e-5)
     query, other = (
         llm.embed([text], use_tqdm=False, prompt=prompt, adapter="retrieval.query")[0] for prompt in ("", "as")
     )
@@ -359,12 +363,12 @@ def test_a_prompt_may_go_with_another_adapter_and_ids_with_any(tmp_path, load, r
     folder = jina(tmp_path)
     llm = load(folder, pooler_config={"pooling_type": "MEAN"})
     text = "the old mill"
-    (found,) = llm.embed([text], use_tqdm=False, prompt_name="retrieval.passage", adapter="separation")
-    for ids in (text, found.prompt_token_ids):
+    (output,) = llm.embed([text], use_tqdm=False, prompt_name="retrieval.passage", adapter="separation")
+    for ids in (text, output.prompt_token_ids):
         (again,) = llm.embed(
             [ids], use_tqdm=False, adapter="separation", **({"prompt_name": "retrieval.passage"} if ids is text else {})
         )
-        rows = reference(folder, [found.prompt_token_ids], TASKS.index("separation"))[0]
+        rows = reference(folder, [output.prompt_token_ids], TASKS.index("separation"))[0]
         np.testing.assert_allclose(
             again.outputs.array, rows.mean(axis=0) / np.linalg.norm(rows.mean(axis=0)), rtol=0, atol=1e-5
         )
@@ -374,9 +378,9 @@ def test_several_results_of_one_forward_pass_have_one_adapter(tmp_path, load):
     llm = load(jina(tmp_path), pooler_config={"pooling_type": "MEAN"})
     ids = prompts_of((9,))
     both = [{"task": "embed"}, {"task": "token_embed"}]
-    (found,) = llm.represent(ids, both, adapter="separation", use_tqdm=False)
+    (output,) = llm.represent(ids, both, adapter="separation", use_tqdm=False)
     vector = llm.embed(ids, adapter="separation", use_tqdm=False)[0].outputs.array
-    np.testing.assert_allclose(found.outputs.results[0].array, vector, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(output.outputs.results[0].array, vector, rtol=0, atol=1e-6)
     with pytest.raises(InvalidInputError, match="one forward pass"):
         llm.represent(ids, [{"task": "embed", "adapter": "separation"}], use_tqdm=False)
 
@@ -402,7 +406,7 @@ def test_the_default_prompt_brings_its_adapter(tmp_path, load):
     (folder / "config_sentence_transformers.json").write_text(json.dumps(settings), encoding="utf-8")
     plain, prompted = (load(folder, apply_default_prompt=apply) for apply in (False, True))
     (expected,) = plain.embed(["a mill"], task="retrieval.query", use_tqdm=False)
-    (found,) = prompted.embed(["a mill"], use_tqdm=False)
-    np.testing.assert_allclose(found.outputs.array, expected.outputs.array, rtol=0, atol=1e-6)
+    (output,) = prompted.embed(["a mill"], use_tqdm=False)
+    np.testing.assert_allclose(output.outputs.array, expected.outputs.array, rtol=0, atol=1e-6)
     (other,) = plain.embed(["a mill"], use_tqdm=False)
     assert np.abs(other.outputs.array - expected.outputs.array).max() > 1e-3

@@ -1,4 +1,4 @@
-"""The adapters of jina-embeddings-v3 as transformers keeps them: folders of PEFT beside the weights."""
+"""The adapters of jina-embeddings-v3 in transformers' layout: PEFT folders next to the weights."""
 
 import json
 from functools import partial
@@ -20,7 +20,7 @@ SECOND = "layers.1.self_attn.k_proj"
 
 
 def add_adapter(folder, name, *, seed, rank=4, **settings):
-    """Write an adapter of every map and table, the pooler's too, by the names that PEFT gives."""
+    """Write an adapter of every linear layer and embedding, including the pooler, by PEFT's names."""
     shapes = {}
     for weight, tensor in [
         *load_file(folder / "model.safetensors").items(),
@@ -34,8 +34,8 @@ def add_adapter(folder, name, *, seed, rank=4, **settings):
                 shapes |= {f"{stem}.lora_A.weight": (rank, columns), f"{stem}.lora_B.weight": (rows, rank)}
     (folder / name).mkdir()
     save_file(random_tensors(shapes, seed=seed), folder / name / "adapter_model.safetensors")
-    said = {**SETTINGS, "r": rank, **settings}
-    (folder / name / "adapter_config.json").write_text(json.dumps(said), encoding="utf-8")
+    overrides = {**SETTINGS, "r": rank, **settings}
+    (folder / name / "adapter_config.json").write_text(json.dumps(overrides), encoding="utf-8")
     return folder
 
 
@@ -47,7 +47,7 @@ def jina(folder, **settings):
 
 
 def each(llm, prompts, names):
-    """The hidden states of prompts of one call, each with an adapter of its own."""
+    """Return the hidden states of prompts in one call, with one adapter per prompt."""
     params = [PoolingParams(use_activation=False, adapter=name) for name in names]
     outputs = llm.encode(prompts, pooling_task="token_embed", pooling_params=params, use_tqdm=False)
     return [output.outputs.array for output in outputs]
@@ -55,7 +55,7 @@ def each(llm, prompts, names):
 
 @pytest.fixture(scope="session")
 def reference(transformers):
-    """The hidden states of transformers' class, an adapter added to its weights: W + scale * B A."""
+    """The hidden states of transformers' class with an adapter merged: W + scale * B A."""
 
     def reference(folder, prompts, name=None, scale=0.25):
         model = transformers.JinaEmbeddingsV3Model.from_pretrained(folder, add_pooling_layer=False)
@@ -85,12 +85,12 @@ def reference(transformers):
 def test_each_prompt_of_a_batch_has_its_own_adapter(tmp_path, load, reference, settings, scale):
     folder = jina(tmp_path, **settings)
     prompts = prompts_of((1, 40, 7, 64, 3, 9, 2, 21))
-    folders = [(None, *ADAPTERS)[place % 4] for place in range(len(prompts))]
+    folders = [(None, *ADAPTERS)[index % 4] for index in range(len(prompts))]
     names = [None if name is None else ADAPTERS[name] for name in folders]
     llm = load(folder)
     assert llm.model_config.prompting.adapters == tuple(ADAPTERS.values())
     by_adapter = {name: reference(folder, prompts, name, scale) for name in {*folders}}
-    expected = [by_adapter[name][place] for place, name in enumerate(folders)]
+    expected = [by_adapter[name][index] for index, name in enumerate(folders)]
     assert relative_error(each(llm, prompts, names), expected) <= 1e-5
     assert (
         relative_error([each(llm, [ids], [name])[0] for ids, name in zip(prompts, names, strict=True)], expected)
@@ -121,7 +121,7 @@ def test_an_adapter_that_is_not_there_is_refused(tmp_path, load):
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"peft_type": "IA3"}, "expected peft_type 'LORA' with r and lora_alpha; got 'IA3', 4 and 1"),
         ({"r": None}, "got 'LORA', None and 1"),
@@ -131,17 +131,17 @@ def test_an_adapter_that_is_not_there_is_refused(tmp_path, load):
     ],
     ids=str,
 )
-def test_an_adapter_of_another_kind_is_refused(tmp_path, load, settings, said):
+def test_an_adapter_of_another_kind_is_refused(tmp_path, load, settings, message):
     folder = tiny("JinaEmbeddingsV3Model", tmp_path)
     add_adapter(folder, "separation", seed=1)
     path = folder / "separation" / "adapter_config.json"
     path.write_text(json.dumps({**SETTINGS, **settings}), encoding="utf-8")
-    with pytest.raises(CheckpointError, match=said):
+    with pytest.raises(CheckpointError, match=message):
         load(folder)
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({f"{SECOND}.lora_A.weight": None}, rf"A and B of {SECOND} do not match: up \[32, 4\]"),
         ({f"{SECOND}.lora_A.weight": torch.ones(3, 32)}, rf"A and B of {SECOND} do not match"),
@@ -158,12 +158,12 @@ def test_an_adapter_of_another_kind_is_refused(tmp_path, load, settings, said):
     ],
     ids=["a part is missing", "another rank", "another shape", "no part", "no such layer", "not a number"],
 )
-def test_tensors_that_do_not_fit_are_named(tmp_path, load, change, said):
+def test_tensors_that_do_not_fit_are_named(tmp_path, load, change, message):
     folder = add_adapter(tiny("JinaEmbeddingsV3Model", tmp_path), "separation", seed=1)
     path = folder / "separation" / "adapter_model.safetensors"
     tensors = load_file(path) | {f"base_model.model.{name}": tensor for name, tensor in change.items()}
     save_file({name: tensor for name, tensor in tensors.items() if tensor is not None}, path)
-    with pytest.raises(CheckpointError, match=said):
+    with pytest.raises(CheckpointError, match=message):
         load(folder)
 
 

@@ -1,10 +1,11 @@
-"""ModernBERT, alone and with classifiers: equal to transformers, also for texts that are longer than the window."""
+"""ModernBERT, with and without classifiers: equal to transformers, also for texts longer than the window."""
 
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from model_kit import min_embedding_cosine
 from safetensors.torch import load_file
 
 from millpond import LLM, CheckpointError, PoolingParams
@@ -14,8 +15,8 @@ from millpond.testing.comparisons import ABSENT, change_config, random_prompts, 
 VOCABULARY = len(vocabulary("bert"))
 prompts_of = partial(random_prompts, VOCABULARY)
 LENGTHS = (1, 2, 3, 64, 5, 8, 63, 13, 1, 21, 34, 47, 2, 64, 30, 9)
-SHORT = (1, 9, 40)  # the window of the tiny model reaches 8 tokens on each side
-TOLERANCE = 1e-5  # of the largest value
+FEW_LENGTHS = (1, 9, 40)  # the window of the tiny model covers 8 tokens on each side
+TOLERANCE = 1e-5  # relative to the largest value
 SEQUENCE, TOKEN = "ModernBertForSequenceClassification", "ModernBertForTokenClassification"
 
 
@@ -26,9 +27,9 @@ def model(transformers):
     def model(folder):
         config = transformers.AutoConfig.from_pretrained(folder, attn_implementation="eager")
         (name,) = config.architectures
-        made = getattr(transformers, name)(config)
-        made.load_state_dict(load_file(folder / "model.safetensors"))
-        return made.eval()
+        model = getattr(transformers, name)(config)
+        model.load_state_dict(load_file(folder / "model.safetensors"))
+        return model.eval()
 
     return model
 
@@ -38,9 +39,9 @@ def reference(model):
     """The hidden states of transformers."""
 
     def reference(folder, prompts, *, dtype=torch.float32):
-        made = model(folder).to(dtype)
+        module = model(folder).to(dtype)
         with torch.inference_mode():
-            return [made(torch.tensor([ids])).last_hidden_state[0].float().numpy() for ids in prompts]
+            return [module(torch.tensor([ids])).last_hidden_state[0].float().numpy() for ids in prompts]
 
     return reference
 
@@ -50,16 +51,16 @@ def logits(model):
     """The logits of transformers, [num_labels] or [length, num_labels]."""
 
     def logits(folder, prompts):
-        made = model(folder)
+        module = model(folder)
         with torch.inference_mode():
-            return [made(torch.tensor([ids])).logits[0].numpy() for ids in prompts]
+            return [module(torch.tensor([ids])).logits[0].numpy() for ids in prompts]
 
     return logits
 
 
 @pytest.fixture
 def holds(load, hidden, reference):
-    """Whether what Millpond makes of prompts is what transformers makes of them."""
+    """Return a function that compares the hidden states of Millpond with those of transformers."""
 
     def holds(folder, prompts, **settings):
         return relative_error(hidden(load(folder, **settings), prompts), reference(folder, prompts)) <= TOLERANCE
@@ -108,39 +109,39 @@ def test_a_batch_of_mixed_lengths_equals_transformers(tmp_path, load, hidden, re
 @pytest.mark.parametrize("deterministic", [False, True])
 def test_the_shape_in_config_json_is_taken(tmp_path, holds, shape, deterministic):
     folder = tiny("ModernBertModel", tmp_path, **{key: value for key, value in shape.items() if value is not ABSENT})
-    assert holds(change_config(folder, shape), prompts_of(SHORT), batch_invariant=deterministic)
+    assert holds(change_config(folder, shape), prompts_of(FEW_LENGTHS), batch_invariant=deterministic)
 
 
 def test_the_window_changes_what_is_seen(tmp_path, load, hidden):
     folder = tiny("ModernBertModel", tmp_path)
-    prompts = prompts_of(SHORT)
-    found = hidden(load(folder), prompts)
-    assert relative_error(found, hidden(load(folder, hf_overrides={"local_attention": 18}), prompts)) > 1e-3
-    assert relative_error(found, hidden(load(folder, hf_overrides={"local_attention": 17}), prompts)) == 0
+    prompts = prompts_of(FEW_LENGTHS)
+    actual = hidden(load(folder), prompts)
+    assert relative_error(actual, hidden(load(folder, hf_overrides={"local_attention": 18}), prompts)) > 1e-3
+    assert relative_error(actual, hidden(load(folder, hf_overrides={"local_attention": 17}), prompts)) == 0
 
 
 def test_without_a_local_base_the_global_one_is_taken(tmp_path, load, hidden):
-    """The first implementation read null so."""
+    """The first implementation interpreted null this way."""
     folder = tiny("ModernBertModel", tmp_path)
-    prompts = prompts_of(SHORT)
-    found = hidden(load(folder, hf_overrides={"local_rope_theta": None}), prompts)
-    assert relative_error(found, hidden(load(folder, hf_overrides={"local_rope_theta": 160000.0}), prompts)) == 0
-    assert relative_error(found, hidden(load(folder), prompts)) > 1e-3
+    prompts = prompts_of(FEW_LENGTHS)
+    actual = hidden(load(folder, hf_overrides={"local_rope_theta": None}), prompts)
+    assert relative_error(actual, hidden(load(folder, hf_overrides={"local_rope_theta": 160000.0}), prompts)) == 0
+    assert relative_error(actual, hidden(load(folder), prompts)) > 1e-3
 
 
 @pytest.mark.parametrize("scaling", [{"rope_type": "linear", "factor": 4.0}, {"rope_type": "yarn", "factor": 4.0}])
 def test_rotary_positions_of_each_kind_of_layer_equal_those_of_transformers(tmp_path, load, hidden, holds, scaling):
-    own = {
+    rope_parameters = {
         "full_attention": {"rope_theta": 700.0, "original_max_position_embeddings": 16, **scaling},
         "sliding_attention": {"rope_type": "default", "rope_theta": 90.0},
     }
-    prompts = prompts_of(SHORT)
-    folder = tiny("ModernBertModel", tmp_path, rope_parameters=own, hidden_size=64)
+    prompts = prompts_of(FEW_LENGTHS)
+    folder = tiny("ModernBertModel", tmp_path, rope_parameters=rope_parameters, hidden_size=64)
     change_config(folder, {"global_rope_theta": ABSENT, "local_rope_theta": ABSENT})
     assert holds(folder, prompts)
-    found = hidden(load(folder), prompts)
+    actual = hidden(load(folder), prompts)
     other = {"rope_parameters": {"full_attention": {"rope_type": "default"}}}
-    assert relative_error(hidden(load(folder, hf_overrides=other), prompts), found) > 1e-3
+    assert relative_error(hidden(load(folder, hf_overrides=other), prompts), actual) > 1e-3
 
 
 @pytest.mark.parametrize("kernel", ["native", "sdpa", "reference"])
@@ -159,20 +160,15 @@ def test_bfloat16_is_near_transformers(tmp_path, load, hidden, reference):
     folder = tiny("ModernBertModel", tmp_path)
     prompts = prompts_of(LENGTHS)
     exact = reference(folder, prompts)
-    found = hidden(load(folder, dtype="bfloat16"), prompts)
+    actual = hidden(load(folder, dtype="bfloat16"), prompts)
     theirs = relative_error(reference(folder, prompts, dtype=torch.bfloat16), exact)
-    assert 1e-4 < relative_error(found, exact) <= 2 * theirs < 0.1
+    assert 1e-4 < relative_error(actual, exact) <= 2 * theirs < 0.1
 
 
 def test_int8_is_near_float32(tmp_path, load):
     folder = tiny("ModernBertModel", tmp_path, hidden_size=128, intermediate_size=256)
     prompts = prompts_of(LENGTHS)
-    exact, found = (
-        np.stack([output.outputs.array for output in llm.embed(prompts, use_tqdm=False)])
-        for llm in (load(folder), load(folder, quantization="int8"))
-    )
-    cosines = (exact * found).sum(axis=1)
-    assert 0.99 < cosines.min() < 1 - 1e-7
+    assert 0.99 < min_embedding_cosine(load, folder, prompts, quantization="int8") < 1 - 1e-7
 
 
 @pytest.mark.parametrize("settings", [{}, {"quantization": "int8"}, {"dtype": "bfloat16"}], ids=str)
@@ -222,23 +218,23 @@ def softmax(logits):
 def test_classes_of_texts_equal_transformers(tmp_path, load, logits, change, dtype):
     folder = tiny(SEQUENCE, tmp_path, **{"num_labels": 3, **change})
     prompts = prompts_of(LENGTHS)
-    found = [output.outputs.array for output in load(folder, dtype=dtype).classify(prompts, use_tqdm=False)]
+    actual = [output.outputs.array for output in load(folder, dtype=dtype).classify(prompts, use_tqdm=False)]
     expected = [softmax(rows) for rows in logits(folder, prompts)]
-    assert relative_error(found, expected) <= (TOLERANCE if dtype == "float32" else 0.1)
+    assert relative_error(actual, expected) <= (TOLERANCE if dtype == "float32" else 0.1)
 
 
 def test_the_user_decides_how_a_classifier_pools(tmp_path, load, logits):
     folder = tiny(SEQUENCE, tmp_path, num_labels=3)
-    prompts = prompts_of(SHORT)
+    prompts = prompts_of(FEW_LENGTHS)
     assert load(folder).model_config.pooler_config.seq_pooling_type == "MEAN"
     change = {"classifier_pooling": None}
     assert load(folder, hf_overrides=change).model_config.pooler_config.seq_pooling_type == "CLS"
     backbone = load(folder, hf_overrides={"architectures": ["ModernBertModel"]})
     assert backbone.model_config.pooler_config.seq_pooling_type == "CLS"
     llm = load(folder, pooler_config={"pooling_type": "CLS"})
-    found = [output.outputs.array for output in llm.classify(prompts, use_tqdm=False)]
+    actual = [output.outputs.array for output in llm.classify(prompts, use_tqdm=False)]
     change_config(folder, {"classifier_pooling": "cls"})
-    assert relative_error(found, [softmax(rows) for rows in logits(folder, prompts)]) <= TOLERANCE
+    assert relative_error(actual, [softmax(rows) for rows in logits(folder, prompts)]) <= TOLERANCE
 
 
 @pytest.mark.parametrize("name", [SEQUENCE, TOKEN])
@@ -253,7 +249,7 @@ def test_classes_of_tokens(tmp_path, load, logits, name):
 
 def test_logits_are_given_without_activation(tmp_path, load, logits):
     folder = tiny(SEQUENCE, tmp_path, num_labels=3)
-    prompts = prompts_of(SHORT)
+    prompts = prompts_of(FEW_LENGTHS)
     outputs = load(folder).classify(prompts, pooling_params=PoolingParams(use_activation=False), use_tqdm=False)
     assert relative_error([output.outputs.array for output in outputs], logits(folder, prompts)) <= TOLERANCE
 
@@ -280,7 +276,7 @@ def test_a_classifier_in_int8_and_with_the_same_bits(tmp_path, load):
 
 
 def test_the_encoder_of_other_models_is_loaded(tmp_path, load, hidden):
-    prompts = prompts_of(SHORT)
+    prompts = prompts_of(FEW_LENGTHS)
     expected = hidden(load(tiny("ModernBertModel", tmp_path / "bare")), prompts)
     folder = tiny("ModernBertModel", tmp_path / "masked", prefix="model.")
     more = {"head.dense.weight": torch.ones(32, 32), "head.norm.weight": torch.ones(32), "decoder.bias": torch.ones(9)}
@@ -293,11 +289,11 @@ def test_the_encoder_of_other_models_is_loaded(tmp_path, load, hidden):
 @pytest.mark.parametrize("name", ["ModernBertModel", SEQUENCE])
 def test_what_transformers_saves_is_loaded(tmp_path, load, hidden, transformers, name):
     torch.manual_seed(4)
-    made = getattr(transformers, name)
+    model_class = getattr(transformers, name)
     settings = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 48}
     ids = dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id"), 0)
-    config = made.config_class(vocab_size=50, max_position_embeddings=40, local_attention=8, **settings, **ids)
-    model = made(config).eval()
+    config = model_class.config_class(vocab_size=50, max_position_embeddings=40, local_attention=8, **settings, **ids)
+    model = model_class(config).eval()
     for parameter in model.parameters():
         parameter.data.add_(torch.randn_like(parameter), alpha=0.1)
     model.save_pretrained(tmp_path)
@@ -329,7 +325,7 @@ def test_the_first_token_is_pooled_unless_the_files_say_otherwise(tmp_path, load
 
 
 @pytest.mark.parametrize(
-    ("name", "change", "said"),
+    ("name", "change", "message"),
     [
         ("ModernBertModel", {"layer_types": ["full_attention"]}, "for each of 4 layers; got"),
         ("ModernBertModel", {"layer_types": ["mamba"] * 4}, "layer_types must have 'sliding_attention' or"),
@@ -349,8 +345,8 @@ def test_the_first_token_is_pooled_unless_the_files_say_otherwise(tmp_path, load
     ],
     ids=str,
 )
-def test_a_config_that_does_not_fit_is_a_checkpoint_error(tmp_path, load, name, change, said):
-    with pytest.raises(CheckpointError, match=said):
+def test_a_config_that_does_not_fit_is_a_checkpoint_error(tmp_path, load, name, change, message):
+    with pytest.raises(CheckpointError, match=message):
         load(change_config(tiny(name, tmp_path), change))
 
 
@@ -358,6 +354,6 @@ def test_a_missing_and_an_extra_weight_are_named(tmp_path, load):
     name = "layers.1.attn_norm.weight"
     folder = tiny("ModernBertModel", tmp_path)
     rewrite(folder, lambda tensors: {key.replace("1.attn_norm", "0.attn_norm"): tensors[key] for key in tensors})
-    said = rf"missing \(1\): layers\.1\.attention_norm\.weight; unused \(1\): {name.replace('1', '0')}"
-    with pytest.raises(CheckpointError, match=said):
+    message = rf"missing \(1\): layers\.1\.attention_norm\.weight; unused \(1\): {name.replace('1', '0')}"
+    with pytest.raises(CheckpointError, match=message):
         load(folder)

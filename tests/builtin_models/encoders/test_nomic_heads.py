@@ -1,4 +1,4 @@
-"""Nomic's BERT with a classifier in the published layout: the head of BERT behind the hidden states of the backbone."""
+"""Nomic's BERT with a classifier in the published layout: BERT's head on the hidden states of the backbone."""
 
 from functools import partial
 
@@ -15,7 +15,7 @@ BARE = PoolingParams(use_activation=False)
 
 
 def backbone_states(load, hidden, folder, prompts):
-    """The hidden states of the backbone alone, which has tests of its own, and the tensors of the classifier."""
+    """The hidden states of the backbone, which other tests verify, and the tensors of the classifier."""
     tensors = load_file(folder / "model.safetensors")
     alone = tiny("NomicBertModel", folder / "alone")
     bare = {name.removeprefix("bert."): tensor for name, tensor in tensors.items()}
@@ -32,8 +32,8 @@ def test_classes_of_texts(tmp_path, load, hidden):
         np.tanh(rows[0] @ dense.T + bias) @ tensors["classifier.weight"].T + tensors["classifier.bias"]
         for rows in states
     ]
-    found = load(folder).classify(prompts, pooling_params=BARE, use_tqdm=False)
-    assert relative_error([output.outputs.array for output in found], expected) <= 1e-5
+    outputs = load(folder).classify(prompts, pooling_params=BARE, use_tqdm=False)
+    assert relative_error([output.outputs.array for output in outputs], expected) <= 1e-5
 
 
 def test_classes_of_tokens(tmp_path, load, hidden):
@@ -41,5 +41,5 @@ def test_classes_of_tokens(tmp_path, load, hidden):
     prompts = prompts_of(LENGTHS)
     states, tensors = backbone_states(load, hidden, folder, prompts)
     expected = [rows @ tensors["classifier.weight"].T + tensors["classifier.bias"] for rows in states]
-    found = load(folder).encode(prompts, pooling_task="token_classify", pooling_params=BARE, use_tqdm=False)
-    assert relative_error([output.outputs.array for output in found], expected) <= 1e-5
+    outputs = load(folder).encode(prompts, pooling_task="token_classify", pooling_params=BARE, use_tqdm=False)
+    assert relative_error([output.outputs.array for output in outputs], expected) <= 1e-5

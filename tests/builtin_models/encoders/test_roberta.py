@@ -1,10 +1,11 @@
-"""RobertaModel and its kind: equal to transformers, with positions that start behind the padding id."""
+"""RobertaModel and related models: equal to transformers, with positions that start after the padding ID."""
 
 import json
 
 import numpy as np
 import pytest
 import torch
+from model_kit import max_difference
 
 from millpond import InvalidInputError, PoolingParams
 from millpond.testing.checkpoints import tiny, vocabulary
@@ -19,19 +20,14 @@ def prompts_of(lengths, seed=0, first=5):
     return [random.integers(first, VOCABULARY, size=length).tolist() for length in lengths]
 
 
-def differences(found, expected):
-    assert [len(rows) for rows in found] == [len(rows) for rows in expected]
-    return [float(np.abs(one - other).max()) for one, other in zip(found, expected, strict=True)]
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_a_batch_of_mixed_lengths_equals_transformers(tmp_path, load, hidden, reference, name):
     folder = tiny(name, tmp_path)
     prompts = prompts_of(LENGTHS)
     llm = load(folder)
-    found = hidden(llm, prompts)
-    assert max(differences(found, reference(folder, prompts))) <= 1e-5
-    assert max(differences([hidden(llm, prompt)[0] for prompt in prompts], found)) <= 1e-5
+    actual = hidden(llm, prompts)
+    assert max_difference(actual, reference(folder, prompts)) <= 1e-5
+    assert max_difference([hidden(llm, prompt)[0] for prompt in prompts], actual) <= 1e-5
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -40,9 +36,9 @@ def test_bfloat16_is_near_transformers(tmp_path, load, hidden, reference, name):
     prompts = prompts_of(LENGTHS)
     exact = reference(folder, prompts)
     scale = max(float(np.abs(rows).max()) for rows in exact)
-    found = hidden(load(folder, dtype="bfloat16"), prompts)
-    assert 0 < max(differences(found, exact)) / scale <= 2e-2
-    assert max(differences(found, reference(folder, prompts, dtype=torch.bfloat16))) / scale <= 2e-2
+    actual = hidden(load(folder, dtype="bfloat16"), prompts)
+    assert 0 < max_difference(actual, exact) / scale <= 2e-2
+    assert max_difference(actual, reference(folder, prompts, dtype=torch.bfloat16)) / scale <= 2e-2
 
 
 @pytest.mark.parametrize("pad", [0, 1, 4])
@@ -50,12 +46,12 @@ def test_the_longest_prompt_is_what_the_table_holds_behind_the_padding_id(tmp_pa
     folder = tiny("RobertaModel", tmp_path, pad_token_id=pad)
     longest = 66 - pad - 1
     llm = load(folder)
-    assert llm.model_config.max_model_len == min(longest, 64)  # tokenizer_config.json says 64
+    assert llm.model_config.max_model_len == min(longest, 64)  # from tokenizer_config.json
     (folder / "tokenizer_config.json").unlink()
     llm = load(folder)
     assert llm.model_config.max_model_len == longest
     prompts = prompts_of((longest, 3, longest))
-    assert max(differences(hidden(llm, prompts), reference(folder, prompts))) <= 1e-5
+    assert max_difference(hidden(llm, prompts), reference(folder, prompts)) <= 1e-5
     with pytest.raises(InvalidInputError, match=f"maximum context length is {longest} tokens"):
         hidden(llm, prompts_of([longest + 1]))
     with pytest.raises(InvalidInputError, match=f"max_model_len={longest + 1} exceeds the {longest} position"):
@@ -67,17 +63,17 @@ def test_the_longest_prompt_is_what_the_table_holds_behind_the_padding_id(tmp_pa
 def test_padding_that_stands_in_a_text_has_its_own_position_and_is_not_counted(
     tmp_path, load, hidden, reference, name, pad
 ):
-    """As in transformers: a text may hold the padding token as it is written."""
+    """As in transformers, a text may contain the padding token."""
     folder = tiny(name, tmp_path, pad_token_id=pad)
     prompts = [[5, 6, pad, 7, 8, pad, pad, 9], [pad, 5, 6], [5, 6, pad], [pad], [5, 6, 7], [pad, pad, 8]]
     llm, expected = load(folder), reference(folder, prompts)
-    assert max(differences(hidden(llm, prompts), expected)) <= 1e-5
-    assert max(differences([hidden(llm, prompt)[0] for prompt in prompts], expected)) <= 1e-5
+    assert max_difference(hidden(llm, prompts), expected) <= 1e-5
+    assert max_difference([hidden(llm, prompt)[0] for prompt in prompts], expected) <= 1e-5
 
 
 @pytest.mark.parametrize("pad", ["absent", None])
 def test_without_a_padding_id_it_is_that_of_roberta(tmp_path, load, hidden, pad):
-    """The limit and the model must take the same default: else the longest prompt reads beyond the table."""
+    """The length limit and the model must use the same default, else the longest prompt exceeds the positions."""
     folder = tiny("RobertaModel", tmp_path)
     prompts = prompts_of((64, 1))
     expected = hidden(load(folder), prompts)
@@ -88,14 +84,14 @@ def test_without_a_padding_id_it_is_that_of_roberta(tmp_path, load, hidden, pad)
     (folder / "tokenizer_config.json").unlink()
     llm = load(folder)
     assert llm.model_config.max_model_len == 64
-    assert differences(hidden(llm, prompts), expected) == [0, 0]
+    assert max_difference(hidden(llm, prompts), expected) == 0
 
 
 @pytest.mark.parametrize("prefix", ["roberta.", "model."])
 def test_a_prefix_before_every_name_changes_nothing(tmp_path, load, hidden, prefix):
     prompts = prompts_of((2, 17))
     plain, prefixed = tiny("RobertaModel", tmp_path / "a"), tiny("RobertaModel", tmp_path / "b", prefix=prefix)
-    assert differences(hidden(load(prefixed), prompts), hidden(load(plain), prompts)) == [0, 0]
+    assert max_difference(hidden(load(prefixed), prompts), hidden(load(plain), prompts)) == 0
 
 
 def test_positions_differ_from_those_of_bert(tmp_path, load, hidden):
@@ -103,16 +99,16 @@ def test_positions_differ_from_those_of_bert(tmp_path, load, hidden):
     prompt = prompts_of([9])
     as_roberta = hidden(load(folder), prompt)
     as_bert = hidden(load(folder, hf_overrides={"architectures": ["BertModel"]}), prompt)
-    assert differences(as_roberta, as_bert)[0] > 0.1
+    assert max_difference(as_roberta, as_bert) > 0.1
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_transformers_saves_is_loaded(tmp_path, load, transformers, name):
     torch.manual_seed(4)
-    made = getattr(transformers, name)
+    model_class = getattr(transformers, name)
     settings = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
-    config = made.config_class(vocab_size=50, max_position_embeddings=40, type_vocab_size=1, **settings)
-    model = made(config).eval()
+    config = model_class.config_class(vocab_size=50, max_position_embeddings=40, type_vocab_size=1, **settings)
+    model = model_class(config).eval()
     for parameter in model.parameters():
         parameter.data.add_(torch.randn_like(parameter), alpha=0.1)
     model.save_pretrained(tmp_path)
@@ -140,7 +136,7 @@ def test_the_encoder_of_a_masked_language_model_is_loaded_on_request(tmp_path, l
 
 @pytest.mark.parametrize("family", ["Roberta", "XLMRoberta", "Bert"])
 def test_a_masked_language_model_embeds_by_its_first_token(tmp_path, load, hidden, transformers, family):
-    """Without being asked: what fills in masked tokens is left out."""
+    """The masked language modelling head is ignored by default."""
     folder = tiny(f"{family}ForMaskedLM", tmp_path)
     model = getattr(transformers, f"{family}ForMaskedLM").from_pretrained(folder).eval()
     prompts = prompts_of((1, 5, 64, 20))
@@ -149,6 +145,6 @@ def test_a_masked_language_model_embeds_by_its_first_token(tmp_path, load, hidde
     llm = load(folder)
     assert llm.model_config.tasks[:2] == ("embed", "token_embed")
     assert llm.model_config.max_model_len == 64
-    assert max(differences(hidden(llm, prompts), [rows.numpy() for rows in states])) <= 1e-5
+    assert max_difference(hidden(llm, prompts), [rows.numpy() for rows in states]) <= 1e-5
     first = [torch.nn.functional.normalize(rows[0], dim=0).numpy() for rows in states]
-    assert max(differences([output.outputs.array for output in llm.embed(prompts)], first)) <= 1e-5
+    assert max_difference([output.outputs.array for output in llm.embed(prompts)], first) <= 1e-5

@@ -1,4 +1,4 @@
-"""Encoders that sentence-transformers has saved: the longest text is what it says, in whichever file it says so."""
+"""Encoders saved by sentence-transformers: the maximum length is that of its files."""
 
 import importlib
 import json
@@ -15,7 +15,7 @@ LONGEST = 16
 
 @pytest.fixture(scope="session")
 def theirs():
-    """The module; seconds to import, so only for who asks."""
+    """The module; imported only by tests that need it, because the import takes seconds."""
     return importlib.import_module("sentence_transformers")
 
 
@@ -28,8 +28,8 @@ def test_the_maximum_of_a_model_is_in_its_tokenizer(tmp_path, load, theirs, name
     expected = theirs.SentenceTransformer(str(tmp_path / "saved"), device="cpu").encode(TEXTS)
     llm = load(tmp_path / "saved")
     assert llm.model_config.max_model_len == LONGEST
-    found = llm.embed(TEXTS, truncate_prompt_tokens=-1, use_tqdm=False)
-    np.testing.assert_allclose(np.stack([it.outputs.array for it in found]), expected, rtol=0, atol=1e-5)
+    outputs = llm.embed(TEXTS, truncate_prompt_tokens=-1, use_tqdm=False)
+    np.testing.assert_allclose(np.stack([it.outputs.array for it in outputs]), expected, rtol=0, atol=1e-5)
 
 
 def test_so_it_is_of_a_cross_encoder(tmp_path, load, theirs):
@@ -38,20 +38,20 @@ def test_so_it_is_of_a_cross_encoder(tmp_path, load, theirs):
     (expected,) = theirs.CrossEncoder(str(tmp_path / "saved"), device="cpu").predict([(TEXTS[0], TEXTS[2])])
     llm = load(tmp_path / "saved")
     assert llm.model_config.max_model_len == LONGEST
-    (found,) = llm.score(TEXTS[0], TEXTS[2], truncate_prompt_tokens=-1, use_tqdm=False)
-    assert abs(found.outputs.score - expected) <= 1e-5
+    (output,) = llm.score(TEXTS[0], TEXTS[2], truncate_prompt_tokens=-1, use_tqdm=False)
+    assert abs(output.outputs.score - expected) <= 1e-5
 
 
 @pytest.mark.parametrize(
-    ("stated", "said"),
+    ("stated", "expected"),
     [(None, LONGEST), (40, 40), (5000, 5000)],
     ids=["the tokenizer alone", "it says more", "more than config.json"],
 )
-def test_what_sentence_bert_config_says_goes_before_it(tmp_path, load, stated, said):
+def test_what_sentence_bert_config_says_goes_before_it(tmp_path, load, stated, expected):
     folder = tiny("GteModel", tmp_path)
     write_sentence_transformers(folder, max_seq_length=stated)
     write_tokenizer(folder, max_length=LONGEST)
-    assert load(folder).model_config.max_model_len == said
+    assert load(folder).model_config.max_model_len == expected
 
 
 def test_the_longest_text_may_stand_in_the_call_of_the_tokenizer(tmp_path, load, theirs):
@@ -61,37 +61,40 @@ def test_the_longest_text_may_stand_in_the_call_of_the_tokenizer(tmp_path, load,
     modules = [transformer, kinds.Pooling(32, pooling_mode="mean")]
     theirs.SentenceTransformer(modules=modules, device="cpu").save(str(tmp_path / "saved"))
     expected = theirs.SentenceTransformer(str(tmp_path / "saved"), device="cpu").encode(TEXTS)
-    found = load(tmp_path / "saved").embed(TEXTS, truncate_prompt_tokens=-1, use_tqdm=False)
-    assert found[2].num_prompt_tokens == LONGEST
-    np.testing.assert_allclose(np.stack([it.outputs.array for it in found]), expected, rtol=0, atol=1e-5)
+    outputs = load(tmp_path / "saved").embed(TEXTS, truncate_prompt_tokens=-1, use_tqdm=False)
+    assert outputs[2].num_prompt_tokens == LONGEST
+    np.testing.assert_allclose(np.stack([it.outputs.array for it in outputs]), expected, rtol=0, atol=1e-5)
 
 
 LAYERS = {"text": {"method": "forward", "method_output_name": ["hidden_states", -2]}}
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         (
             {"processing_kwargs": {"text": {"add_special_tokens": False}}},
-            r"add_special_tokens=False \(processing_kwargs",
+            "add_special_tokens=False in processing_kwargs",
         ),
-        ({"processing_kwargs": {"common": {"truncation": False}}}, r"truncation=False \(processing_kwargs"),
-        ({"modality_config": LAYERS, "module_output_name": "token_embeddings"}, r"\['hidden_states', -2\] of what"),
+        ({"processing_kwargs": {"common": {"truncation": False}}}, "truncation=False in processing_kwargs"),
+        (
+            {"modality_config": LAYERS, "module_output_name": "token_embeddings"},
+            r"method_output_name \['hidden_states', -2\]",
+        ),
     ],
     ids=["special tokens", "truncation", "another layer"],
 )
-def test_what_is_called_in_another_way_is_refused(tmp_path, load, theirs, settings, said):
-    """And not computed as if it were called as ever."""
+def test_what_is_called_in_another_way_is_refused(tmp_path, load, theirs, settings, message):
+    """Calling the model with default settings would give different results."""
     kinds, bare = theirs.sentence_transformer.modules, str(tiny("BertModel", tmp_path / "bare"))
     vectors = []
-    for name, own in (("plain", {}), ("saved", settings)):
-        modules = [kinds.Transformer(bare, **own), kinds.Pooling(32, pooling_mode="mean")]
+    for name, overrides in (("plain", {}), ("saved", settings)):
+        modules = [kinds.Transformer(bare, **overrides), kinds.Pooling(32, pooling_mode="mean")]
         theirs.SentenceTransformer(modules=modules, device="cpu").save(str(tmp_path / name))
         vectors.append(theirs.SentenceTransformer(str(tmp_path / name), device="cpu").encode(TEXTS[:2]))
     assert load(tmp_path / "plain").embed(TEXTS[0], use_tqdm=False)
-    assert "truncation" in said or np.abs(vectors[0] - vectors[1]).max() > 1e-2
-    with pytest.raises(CheckpointError, match=rf"sentence_bert_config\.json .*{said}"):
+    assert "truncation" in message or np.abs(vectors[0] - vectors[1]).max() > 1e-2
+    with pytest.raises(CheckpointError, match=rf"sentence_bert_config\.json: .*{message}"):
         load(tmp_path / "saved")
 
 

@@ -1,4 +1,4 @@
-"""Gated feed-forward halves, rotary positions and RMSNorm: compiled, in one go or one by one, they are torch's."""
+"""Gated feed-forward networks, rotary embeddings and RMSNorm: compiled kernels are equal to torch."""
 
 import numpy as np
 import pytest
@@ -6,6 +6,7 @@ import torch
 
 from millpond import UnknownNameError
 from millpond.testing.checkpoints import tiny
+from millpond.testing.comparisons import relative_error
 from millpond_kernels import native
 from millpond_kernels.feed_forward.reference import GatedFeedForwardReference
 from millpond_models.layers.gated_feed_forward import GatedFeedForward
@@ -22,25 +23,20 @@ def prompts():
 
 
 def halves(llm):
-    """The gated feed-forward halves of a model."""
-    found = [module for module in llm._loaded.model.modules() if isinstance(module, GatedFeedForward)]  # noqa: SLF001
-    assert found
-    return found
-
-
-def error(found, expected):
-    worst = max(float(np.abs(one - other).max()) for one, other in zip(found, expected, strict=True))
-    return worst / max(float(np.abs(rows).max()) for rows in expected)
+    """Return the gated feed-forward networks of a model."""
+    modules = [module for module in llm._loaded.model.modules() if isinstance(module, GatedFeedForward)]  # noqa: SLF001
+    assert modules
+    return modules
 
 
 @compiled
 @pytest.mark.parametrize("inner", [192, 40])
 @pytest.mark.parametrize("name", MODELS)
 def test_compiled_code_gives_what_torch_gives(tmp_path, load, hidden, prompts, name, inner):
-    """Between whole panels the two maps are one call; else they are called one by one."""
+    """Both layers are one kernel call if the inner size is a multiple of the panel size, else separate calls."""
     folder = tiny(name, tmp_path, **{"n_inner" if name.startswith("Nomic") else "intermediate_size": inner})
     llm, plain = load(folder), load(folder, kernels=PLAIN)
-    assert error(hidden(llm, prompts), hidden(plain, prompts)) <= 1e-5
+    assert relative_error(hidden(llm, prompts), hidden(plain, prompts)) <= 1e-5
     assert {half.kernel.linears is None for half in halves(llm)} == {inner == 40}
     assert {type(half.kernel) for half in halves(plain)} == {GatedFeedForwardReference}
 
@@ -49,7 +45,7 @@ def test_compiled_code_gives_what_torch_gives(tmp_path, load, hidden, prompts, n
 def test_biases_are_added_once(tmp_path, load, hidden, prompts):
     folder = tiny("LlamaModel", tmp_path, intermediate_size=64, mlp_bias=True)
     llm = load(folder)
-    assert error(hidden(llm, prompts), hidden(load(folder, kernels=PLAIN), prompts)) <= 1e-5
+    assert relative_error(hidden(llm, prompts), hidden(load(folder, kernels=PLAIN), prompts)) <= 1e-5
     assert {half.down.bias is None for half in halves(llm)} == {False}
 
 
@@ -59,8 +55,8 @@ def test_int8_in_one_go_is_as_near_as_one_by_one(tmp_path, load, hidden, prompts
     folder = tiny(name, tmp_path, intermediate_size=192)
     plain = hidden(load(folder, kernels=PLAIN), prompts)
     llm, apart = load(folder, quantization="int8"), load(folder, quantization="int8", kernels={"gated": "torch"})
-    assert error(hidden(llm, prompts), hidden(apart, prompts)) <= 0.02
-    assert error(hidden(llm, prompts), plain) <= max(2 * error(hidden(apart, prompts), plain), 0.02)
+    assert relative_error(hidden(llm, prompts), hidden(apart, prompts)) <= 0.02
+    assert relative_error(hidden(llm, prompts), plain) <= max(2 * relative_error(hidden(apart, prompts), plain), 0.02)
     assert None not in {half.kernel.linears for half in halves(llm)}
     assert {type(half.kernel) for half in halves(apart)} == {GatedFeedForwardReference}
 

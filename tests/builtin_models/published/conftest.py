@@ -1,7 +1,7 @@
-"""Published checkpoints and the models that serve them: each tensor finds its parameter, each parameter its tensor.
+"""Fixtures that match the tensors of published checkpoints with the parameters of the models that load them.
 
 Nothing is downloaded, and nothing has memory: shapes are those of the published config.json, names those of the class
-in transformers that wrote the files, or of the code in their repository, with what old files hold besides.
+in transformers that wrote the files, or of the code in their repository, with the additional tensors of old files.
 """
 
 from dataclasses import replace
@@ -38,7 +38,7 @@ def without_values(model, loaded):
 
 @pytest.fixture(scope="session")
 def built():
-    """The model that a config.json leads to, without memory; tensors and parameters that have not found each other."""
+    """Return the model for a config.json, without memory, with its unused tensors and missing parameters."""
 
     def built(folder, model):
         repository = find_repository(REGISTRY, str(folder), SourceOptions())
@@ -52,21 +52,21 @@ def built():
             dtype=torch.float32,
             tokenizer=load_tokenizer(repository),
         )
-        kind = resolution.architecture.load()
+        model_class = resolution.architecture.load()
         if resolution.converter is not None:
-            kind = resolution.converter.load()(kind, ctx)
+            model_class = resolution.converter.load()(model_class, ctx)
         with torch.device("meta"):
-            made = kind(ctx)
-        made.ctx = replace(made.ctx, device=torch.device("meta"))
-        loaded = made.load_weights(model.tensors())
-        return made, loaded.unused, without_values(made, loaded.names)
+            module = model_class(ctx)
+        module.ctx = replace(module.ctx, device=torch.device("meta"))
+        loaded = module.load_weights(model.tensors())
+        return module, loaded.unused, without_values(module, loaded.names)
 
     return built
 
 
 @pytest.fixture
 def check(tmp_path, monkeypatch, built):
-    """Every tensor finds its parameter, every parameter its tensor, and changes by tasks are of the right shapes."""
+    """Check that tensors and parameters match, and that updates by adapters have the right shapes."""
     changed = []
     monkeypatch.setattr(
         "millpond_models.encoders.jina_v3.model.with_updates", lambda _, changes, ctx: changed.append(changes)
@@ -74,15 +74,15 @@ def check(tmp_path, monkeypatch, built):
 
     def check(name, model):
         folder = tmp_path / name.rpartition("/")[2]
-        if model.architecture == "GritLM":  # it finds texts by their tokens
+        if model.architecture == "GritLM":  # it needs the tokens of its marker
             tiny_gritlm(folder)
             (folder / "model.safetensors").unlink()
         stated = {key: value for key, value in model.config.items() if value is not None}
         write_config(folder, {"architectures": [model.architecture], **stated})
-        made, unused, missing = built(folder, model)
+        module, unused, missing = built(folder, model)
         assert (unused, missing) == ([], [])
         assert bool(changed) is (name == "jinaai/jina-embeddings-v3")
         for path, (up, down) in (item for changes in changed for item in changes.items()):
-            assert made.get_submodule(path).weight.shape == (len(up), down.shape[1])
+            assert module.get_submodule(path).weight.shape == (len(up), down.shape[1])
 
     return check

@@ -1,4 +1,4 @@
-"""Published checkpoints of BERT and its nearest kin: ERNIE, MPNet, DistilBERT, ColBERT, Jina's BERT."""
+"""Published checkpoints of BERT, ERNIE, MPNet, DistilBERT, ColBERT and Jina's BERT."""
 
 import pytest
 
@@ -12,13 +12,13 @@ ONE_LABEL = {"num_labels": 1}
 
 
 def colbert_shapes(config):
-    """Stanford's names: BERT's behind a prefix, and the projection beside it."""
+    """Return Stanford's names: BERT's with a prefix, and the projection."""
     shapes = {f"bert.{name}": shape for name, shape in written_by("BertModel", config).items()}
     return {**shapes, "linear.weight": (config["dim"], config["hidden_size"])}
 
 
 def jina_reranker_shapes(config):
-    """Jina's BERT behind a prefix, its pooler, and a classifier of one class."""
+    """Return the names of Jina's BERT with a prefix, its pooler and a classifier of one class."""
     return biased_shapes("JinaBertForSequenceClassification", {**config, "id2label": {"0": "LABEL_0"}})
 
 

@@ -1,4 +1,4 @@
-"""Published checkpoints of decoders that embed."""
+"""Published checkpoints of embedding decoders."""
 
 import pytest
 

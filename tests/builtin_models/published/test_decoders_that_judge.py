@@ -1,4 +1,4 @@
-"""Published checkpoints of decoders that classify, rank and reward."""
+"""Published checkpoints of decoders as classifiers, rerankers and reward models."""
 
 import pytest
 
@@ -28,13 +28,13 @@ ONE_LABEL = {"num_labels": 1}
 
 
 def two_maps(labels):
-    """The head of Qwen's reward models."""
+    """Return the head of Qwen's reward models."""
     first = {"score.0.weight": ("size", "size"), "score.0.bias": ("size",)}
     return {**first, "score.2.weight": (labels, "size"), "score.2.bias": (labels,)}
 
 
 def internlm_shapes(config):
-    """InternLM2's names: query, key and value in one map."""
+    """Return InternLM2's names, with fused query, key and value."""
     size, inner = config["hidden_size"], config["intermediate_size"]
     heads = size // config["num_attention_heads"] * (config["num_attention_heads"] + 2 * config["num_key_value_heads"])
     shapes = {"model.tok_embeddings.weight": (config["vocab_size"], size), "model.norm.weight": (size,)}

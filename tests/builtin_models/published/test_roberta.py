@@ -1,4 +1,4 @@
-"""Published checkpoints of RoBERTa and XLM-RoBERTa, Jina's with rotary positions among them."""
+"""Published checkpoints of RoBERTa and XLM-RoBERTa, including Jina's with rotary embeddings."""
 
 import pytest
 
@@ -20,7 +20,7 @@ ONE_LABEL = {"num_labels": 1}
 
 
 def bge_m3_shapes(config):
-    """XLM-RoBERTa's, and those of the two heads that lie beside it."""
+    """Return the names of XLM-RoBERTa and of the two heads in separate files."""
     size = config["hidden_size"]
     heads = {"colbert_linear.weight": (size, size), "colbert_linear.bias": (size,)}
     heads |= {"sparse_linear.weight": (1, size), "sparse_linear.bias": (1,)}
@@ -28,7 +28,7 @@ def bge_m3_shapes(config):
 
 
 def flash_classifier_shapes(config):
-    """Jina's names with a table of positions, and without the pooler."""
+    """Return Jina's names with position embeddings and without the pooler."""
     shapes = {name: shape for name, shape in jina_shapes(config).items() if not name.startswith("pooler.")}
     return {
         **shapes,

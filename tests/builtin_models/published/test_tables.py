@@ -1,4 +1,4 @@
-"""The tables of published checkpoints: what does not fit is seen, and they hold models that the records name."""
+"""The tables of published checkpoints: mismatches are detected, and all models are in the specs."""
 
 import re
 import runpy

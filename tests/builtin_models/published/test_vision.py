@@ -1,4 +1,4 @@
-"""Published checkpoints of models that see: CLIP, SigLIP, VLM2Vec, Llama Nemotron VL."""
+"""Published checkpoints of vision models: CLIP, SigLIP, VLM2Vec, Llama Nemotron VL."""
 
 import pytest
 
@@ -30,7 +30,7 @@ PHI3_VISION = {
 
 
 def phi3_vision_with_clip(config):
-    """Phi-3-vision's names; of its tower, openai/clip-vit-large-patch14-336, config.json says the name alone."""
+    """Return Phi-3-vision's names; config.json only names its vision encoder, openai/clip-vit-large-patch14-336."""
     sizes = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "image_size": 336}
     return phi3_vision_shapes({**config, "vision_config": {**sizes, "patch_size": 14}})
 

@@ -1,4 +1,4 @@
-"""bge-m3: all three results equal those of a reference written here, and come from one forward."""
+"""bge-m3: all three outputs equal a reference implementation, and come from one forward pass."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def reference(folder):
-    """Ids of a text to what the paper says: the vector, the weight of each token, the vectors of tokens."""
+    """Return the vector of a text, the weights of its tokens and the vectors of its tokens, as in the paper."""
     import transformers
 
     model = transformers.XLMRobertaModel.from_pretrained(str(folder), add_pooling_layer=False).eval()
@@ -72,7 +72,7 @@ def test_all_three_equal_the_reference(llm, reference):
 
 
 def test_they_come_from_one_forward(llm, monkeypatch):
-    model = llm._loaded.model  # noqa: SLF001  a test of it looks into it
+    model = llm._loaded.model  # noqa: SLF001  counts forward passes
     batches = []
     forward = type(model).forward
     monkeypatch.setattr(type(model), "forward", lambda self, batch: (batches.append(batch), forward(self, batch))[1])
@@ -91,7 +91,7 @@ def test_weights_of_tokens_are_those_between_the_ends(llm, reference):
     assert output.outputs.array.shape == (len(ids) - 2,)
     _, lexical, _ = reference(ids)
     for token, weight in zip(ids[1:-1], output.outputs.array.tolist(), strict=True):
-        assert weight <= lexical.get(token, 0.0) * (1 + 1e-5) + 1e-5  # weights of 5 and more are rounded by as much
+        assert weight <= lexical.get(token, 0.0) * (1 + 1e-5) + 1e-5  # weights from 5 on are rounded by this much
     bare = PoolingParams(use_activation=False)
     (logits,) = llm.encode(TEXTS[0], bare, pooling_task="token_classify")
     np.testing.assert_allclose(np.maximum(logits.outputs.array, 0), output.outputs.array, atol=1e-6)
@@ -109,11 +109,11 @@ def test_score_is_by_the_vectors_or_by_late_interaction(folder, load, reference)
     llm = load(folder)
     ids = [output.prompt_token_ids for output in llm.embed([query, *documents], use_tqdm=False)]
     (dense, _, vectors), *others = map(reference, ids)
-    found = [output.outputs.score for output in llm.score(query, documents, use_tqdm=False)]
-    assert found == pytest.approx([float(dense @ other) for other, _, _ in others], abs=1e-5)
+    actual = [output.outputs.score for output in llm.score(query, documents, use_tqdm=False)]
+    assert actual == pytest.approx([float(dense @ other) for other, _, _ in others], abs=1e-5)
     late = load(folder, pooler_config={"task": "token_embed"})
-    found = [output.outputs.score for output in late.score(query, documents, use_tqdm=False)]
-    assert found == pytest.approx([float((vectors @ o.T).max(axis=1).sum()) for _, _, o in others], abs=1e-4)
+    actual = [output.outputs.score for output in late.score(query, documents, use_tqdm=False)]
+    assert actual == pytest.approx([float((vectors @ o.T).max(axis=1).sum()) for _, _, o in others], abs=1e-4)
 
 
 def test_pickled_heads_are_read_where_that_is_allowed(tmp_path, load, folder, caplog):

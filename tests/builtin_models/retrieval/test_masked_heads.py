@@ -1,4 +1,4 @@
-"""Sparse vectors of every family's masked language model: the head is that of transformers, whatever its form."""
+"""Sparse vectors from the masked language models of all families, equal to the heads of transformers."""
 
 import json
 from functools import partial
@@ -36,7 +36,7 @@ CASES = [
 
 @pytest.fixture(scope="session")
 def written(transformers):
-    """Write a masked language model, every parameter random, and give back its sparse vectors by its logits."""
+    """Write a masked language model with random parameters, and return the sparse vectors from its logits."""
 
     def written(folder, family, settings, prompts):
         torch.manual_seed(0)
@@ -59,8 +59,8 @@ def test_sparse_vectors_equal_those_by_the_logits_of_transformers(tmp_path, load
     expected = written(tmp_path, family, settings, prompts)
     llm = load(tmp_path, pooler_config={"pooling_type": "SPLADE_MAX"})
     assert llm.model_config.identity.implementation == "native"
-    found = [output.outputs.array for output in llm.embed(prompts, use_tqdm=False)]
-    assert relative_error(found, expected) <= 1e-5
+    actual = [output.outputs.array for output in llm.embed(prompts, use_tqdm=False)]
+    assert relative_error(actual, expected) <= 1e-5
     assert min(float(np.ptp(rows)) for rows in expected) > 0
 
 
@@ -68,9 +68,9 @@ def test_the_activation_is_that_of_the_gates_where_files_are_as_published(tmp_pa
     prompts = prompts_of(LENGTHS)
     expected = written(tmp_path, "NomicBert", {}, prompts)
     path = tmp_path / "config.json"
-    said = json.loads(path.read_text(encoding="utf-8"))
-    del said["hidden_act"]
-    path.write_text(json.dumps({**said, "activation_function": "swiglu"}), encoding="utf-8")
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    del settings["hidden_act"]
+    path.write_text(json.dumps({**settings, "activation_function": "swiglu"}), encoding="utf-8")
     llm = load(tmp_path, pooler_config={"pooling_type": "SPLADE_MAX"})
-    found = [output.outputs.array for output in llm.embed(prompts, use_tqdm=False)]
-    assert relative_error(found, expected) <= 1e-5
+    actual = [output.outputs.array for output in llm.embed(prompts, use_tqdm=False)]
+    assert relative_error(actual, expected) <= 1e-5

@@ -1,4 +1,4 @@
-"""A masked language model that keeps its head: the distribution over the vocabulary at the place of each token."""
+"""Masked language models with their head: the distribution over the vocabulary for each token."""
 
 import json
 
@@ -39,7 +39,7 @@ def test_each_token_has_the_probabilities_of_the_vocabulary(folder, load, logits
 
 
 def test_the_first_layout_of_bert_is_read(folder, tmp_path, load, logits):
-    """As in google-bert/bert-base-uncased: gamma and beta, a head for the next sentence, no table of the head."""
+    """Like google-bert/bert-base-uncased: gamma and beta, a next-sentence head, and a tied decoder."""
     tensors = load_file(folder / "model.safetensors")
     old = {name.replace("LayerNorm.weight", "LayerNorm.gamma"): tensor for name, tensor in tensors.items()}
     old = {name.replace("LayerNorm.bias", "LayerNorm.beta"): tensor for name, tensor in old.items()}

@@ -1,4 +1,4 @@
-"""StaticEmbedding: means of rows of a table, equal to sentence-transformers, by its layouts and by model2vec's."""
+"""StaticEmbedding: equal to sentence-transformers, in its layouts and in model2vec's."""
 
 import importlib
 import json
@@ -22,7 +22,7 @@ def table(rows=SIZE, size=24, seed=0):
 
 
 def write(folder, tensors, *, home="0_StaticEmbedding", modules=(), config=None):
-    """A model of these tensors, with further modules behind it."""
+    """Write a model with the given tensors and modules."""
     write_tokenizer(folder / home)
     (folder / home / "tokenizer_config.json").unlink()
     save_file(tensors, folder / home / "model.safetensors")
@@ -36,7 +36,7 @@ def write(folder, tensors, *, home="0_StaticEmbedding", modules=(), config=None)
 
 @pytest.fixture(scope="session")
 def theirs():
-    """What sentence-transformers gives."""
+    """Return the embeddings of sentence-transformers."""
     sentence_transformers = importlib.import_module("sentence_transformers")
 
     def theirs(folder, texts=TEXTS, **settings):
@@ -79,7 +79,7 @@ def test_what_sentence_transformers_saves_is_loaded(tmp_path, load, theirs):
 
 @pytest.mark.parametrize("parts", [(), ("mapping",), ("weights",), ("mapping", "weights")], ids=str)
 def test_a_table_of_model2vec_equals_sentence_transformers(tmp_path, load, theirs, parts):
-    """Tokens that share rows, and rows of unequal weight, are what its newer files have."""
+    """Newer files contain tokens that share rows, and token weights."""
     generator = torch.Generator().manual_seed(1)
     tensors = {"embeddings": table(40 if "mapping" in parts else SIZE)}
     if "mapping" in parts:
@@ -138,7 +138,7 @@ def test_dimensions_may_be_cut_where_it_was_trained_for_it(tmp_path, load, their
 
 
 @pytest.mark.parametrize(
-    ("tensors", "said"),
+    ("tensors", "message"),
     [
         ({"embedding.weight": table(SIZE - 1)}, f"has {SIZE} tokens, but the embedding table has {SIZE - 1} rows"),
         ({"embedding.bias": table()}, r"embedding\.weight or embeddings; it holds: embedding\.bias"),
@@ -149,8 +149,8 @@ def test_dimensions_may_be_cut_where_it_was_trained_for_it(tmp_path, load, their
     ],
     ids=["few rows", "no table", "a vector", "weights", "mapping", "unused"],
 )
-def test_tables_that_do_not_fit_are_refused(tmp_path, load, tensors, said):
-    with pytest.raises(CheckpointError, match=said):
+def test_tables_that_do_not_fit_are_refused(tmp_path, load, tensors, message):
+    with pytest.raises(CheckpointError, match=message):
         load(write(tmp_path, tensors))
 
 

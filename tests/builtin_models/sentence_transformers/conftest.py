@@ -1,4 +1,4 @@
-"""Shared by the tests of folders that sentence-transformers saved: the library, and a comparison with its vectors."""
+"""Fixtures for tests of folders saved by sentence-transformers: the library, and a comparison with its vectors."""
 
 import importlib
 from types import ModuleType
@@ -17,7 +17,7 @@ TEXTS = (
 
 @pytest.fixture(scope="session")
 def theirs() -> ModuleType:
-    """The library; seconds to import, so only for tests that ask for it."""
+    """The library; imported only by tests that need it, because the import takes seconds."""
     return importlib.import_module("sentence_transformers")
 
 
@@ -29,7 +29,7 @@ def kinds(theirs) -> ModuleType:
 
 @pytest.fixture(scope="session")
 def randomized():
-    """Give every parameter of a torch module a random value, so that a loader that drops one is found."""
+    """Set all parameters of a torch module to random values, so that a parameter that is not loaded is detected."""
 
     def randomized(module, seed: int = 7):
         generator = torch.Generator().manual_seed(seed)
@@ -59,10 +59,10 @@ def assert_same():
 
     def assert_same(llm, model, texts=TEXTS, *, atol: float = 1e-5, ours=None, **settings):
         options = ours or {}
-        found = np.stack([output.outputs.array for output in llm.embed(list(texts), use_tqdm=False, **options)])
+        actual = np.stack([output.outputs.array for output in llm.embed(list(texts), use_tqdm=False, **options)])
         expected = np.stack([model.encode(text, **settings) for text in texts])
-        assert found.shape == expected.shape
-        np.testing.assert_allclose(found, expected, rtol=0, atol=atol)
+        assert actual.shape == expected.shape
+        np.testing.assert_allclose(actual, expected, rtol=0, atol=atol)
         for text, vector in zip(texts, expected, strict=True):
             (alone,) = llm.embed(text, use_tqdm=False, **options)
             np.testing.assert_allclose(alone.outputs.array, vector, rtol=0, atol=atol)

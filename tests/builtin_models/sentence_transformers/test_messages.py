@@ -21,17 +21,17 @@ TEXTS = ("the old mill by the pond", "a", "rain and wind over the river at night
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory, kinds, save):
     """Save a causal model with a chat template, and load it in sentence-transformers; once for each combination."""
-    made = {}
+    cache = {}
 
     def saved(template, *, pooling="lasttoken", name="Qwen3Model", **settings):
         key = (template, pooling, name, repr(settings))
-        if key not in made:
+        if key not in cache:
             bare = tiny(name, tmp_path_factory.mktemp("bare"))
             (bare / "chat_template.jinja").write_text(template, encoding="utf-8")
             modules = [kinds.Transformer(str(bare), **settings), kinds.Pooling(32, pooling_mode=pooling)]
             folder = tmp_path_factory.mktemp("saved")
-            made[key] = folder, save(folder, modules, prompts={"query": "find it"})
-        return made[key]
+            cache[key] = folder, save(folder, modules, prompts={"query": "find it"})
+        return cache[key]
 
     return saved
 
@@ -57,8 +57,8 @@ def test_texts_are_written_as_messages(saved, load, assert_same, template, setti
 
 def test_special_tokens_of_the_tokenizer_are_not_added(saved, load):
     folder, model = saved(FLAT)
-    (found,) = load(folder).embed(TEXTS[0], use_tqdm=False)
-    assert found.prompt_token_ids == model.preprocess([TEXTS[0]])["input_ids"][0].tolist()
+    (output,) = load(folder).embed(TEXTS[0], use_tqdm=False)
+    assert output.prompt_token_ids == model.preprocess([TEXTS[0]])["input_ids"][0].tolist()
 
 
 @pytest.mark.parametrize("template", [ANSWER, STRUCTURED], ids=["flat", "structured"])
@@ -82,14 +82,14 @@ def test_a_template_that_reads_the_task_gets_it(saved, load):
     for task, expected in (("query", model.encode_query), ("document", model.encode_document)):
         name = "query" if task == "query" else None  # encode_query applies the prompt of that name
         params = PoolingParams(prompt_name=name, extra_kwargs={"input_type": task})
-        found = llm.embed(list(TEXTS), pooling_params=params, use_tqdm=False)
-        np.testing.assert_allclose([it.outputs.array for it in found], expected(list(TEXTS)), rtol=0, atol=1e-5)
+        outputs = llm.embed(list(TEXTS), pooling_params=params, use_tqdm=False)
+        np.testing.assert_allclose([it.outputs.array for it in outputs], expected(list(TEXTS)), rtol=0, atol=1e-5)
 
 
 def test_vectors_of_tokens_are_those_of_the_message(saved, load):
     folder, model = saved(FLAT)
-    found = load(folder).encode(list(TEXTS), pooling_task="token_embed", use_tqdm=False)
-    for output, text in zip(found, TEXTS, strict=True):
+    outputs = load(folder).encode(list(TEXTS), pooling_task="token_embed", use_tqdm=False)
+    for output, text in zip(outputs, TEXTS, strict=True):
         expected = model.encode(text, output_value="token_embeddings").numpy()
         np.testing.assert_allclose(output.outputs.array, expected, rtol=0, atol=1e-5)
 
@@ -97,16 +97,16 @@ def test_vectors_of_tokens_are_those_of_the_message(saved, load):
 def test_scores_compare_messages(saved, load):
     folder, model = saved(FLAT)
     expected = model.similarity(model.encode(TEXTS[0]), model.encode(list(TEXTS[1:]))).tolist()[0]
-    found = load(folder).score(TEXTS[0], list(TEXTS[1:]), use_tqdm=False)
-    np.testing.assert_allclose([it.outputs.score for it in found], expected, rtol=0, atol=1e-5)
+    outputs = load(folder).score(TEXTS[0], list(TEXTS[1:]), use_tqdm=False)
+    np.testing.assert_allclose([it.outputs.score for it in outputs], expected, rtol=0, atol=1e-5)
 
 
 def test_conversations_are_written_once(saved, load, caplog):
     folder, model = saved(FLAT)
-    said = [{"role": "system", "content": "find it"}, {"role": "user", "content": TEXTS[0]}]
+    messages = [{"role": "system", "content": "find it"}, {"role": "user", "content": TEXTS[0]}]
     llm = load(folder)
-    (found,) = llm.embed({"messages": said}, use_tqdm=False)
-    np.testing.assert_allclose(found.outputs.array, model.encode(TEXTS[0], prompt="find it"), rtol=0, atol=1e-5)
+    (output,) = llm.embed({"messages": messages}, use_tqdm=False)
+    np.testing.assert_allclose(output.outputs.array, model.encode(TEXTS[0], prompt="find it"), rtol=0, atol=1e-5)
     assert "as messages" not in caplog.text
 
 
@@ -120,15 +120,15 @@ def test_chunks_of_a_text_are_tokens_of_its_message(saved, load, theirs):
 
 
 def test_folders_of_older_versions_read_texts_as_they_are(tmp_path, saved, load, theirs):
-    """Without ``modality_config`` sentence-transformers reads plain text, whatever template is beside it."""
+    """Without ``modality_config`` sentence-transformers reads plain text, even with a chat template."""
     folder, _ = saved(FLAT, name="LlamaModel")
     path = folder / "sentence_bert_config.json"
     settings = json.loads(path.read_text(encoding="utf-8"))
     del settings["modality_config"], settings["module_output_name"]
     path.write_text(json.dumps(settings), encoding="utf-8")
     expected = theirs.SentenceTransformer(str(folder), device="cpu").encode(TEXTS[0])
-    (found,) = load(folder).embed(TEXTS[0], use_tqdm=False)
-    np.testing.assert_allclose(found.outputs.array, expected, rtol=0, atol=1e-5)
+    (output,) = load(folder).embed(TEXTS[0], use_tqdm=False)
+    np.testing.assert_allclose(output.outputs.array, expected, rtol=0, atol=1e-5)
 
 
 def test_a_folder_without_its_template_is_warned_of(saved, load, caplog):

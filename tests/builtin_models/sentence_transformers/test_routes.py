@@ -1,4 +1,4 @@
-"""Routers of dense models: queries and documents through modules, or whole models, of their own."""
+"""Routers of dense models: separate modules or models for queries and documents."""
 
 import json
 
@@ -25,52 +25,59 @@ def chains(kinds, tmp_path_factory, randomized):
 
     def static():
         folder = tmp_path_factory.mktemp("static")
-        write_tokenizer(folder, "roberta")  # other ids than those of the transformers
+        write_tokenizer(folder, "roberta")  # its IDs differ from those of the transformers
         tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
         return randomized(kinds.StaticEmbedding(tokenizer, embedding_dim=SIZE))
 
     def dense(size, seed):
         return randomized(kinds.Dense(SIZE, size), seed)
 
-    made = {"bert": transformer("BertModel"), "qwen": transformer("Qwen3Model", seed=3), "static": static()}
-    made["wide"] = transformer("RobertaModel", seed=5, hidden_size=64)
-    return made, dense
+    modules = {"bert": transformer("BertModel"), "qwen": transformer("Qwen3Model", seed=3), "static": static()}
+    modules["wide"] = transformer("RobertaModel", seed=5, hidden_size=64)
+    return modules, dense
 
 
 def shared(kinds, chains, router):
-    made, dense = chains
+    modules, dense = chains
     routes = {"query": [dense(12, 1)], "document": [dense(12, 2)]}
-    return [made["bert"], kinds.Pooling(SIZE), router(routes), kinds.Normalize()]
+    return [modules["bert"], kinds.Pooling(SIZE), router(routes), kinds.Normalize()]
 
 
 def whole(kinds, chains, router):
-    made, dense = chains
+    modules, dense = chains
     pooling = kinds.Pooling(SIZE, pooling_mode="cls")
     routes = {
-        "query": [made["bert"], kinds.Pooling(SIZE), dense(12, 1)],
-        "document": [made["bert"], pooling, dense(12, 2)],
+        "query": [modules["bert"], kinds.Pooling(SIZE), dense(12, 1)],
+        "document": [modules["bert"], pooling, dense(12, 2)],
     }
     return [router(routes)]
 
 
 def two_models(kinds, chains, router):
-    made, _ = chains
+    modules, _ = chains
     routes = {
-        "query": [made["bert"], kinds.Pooling(SIZE)],
-        "document": [made["qwen"], kinds.Pooling(SIZE, pooling_mode="lasttoken")],
+        "query": [modules["bert"], kinds.Pooling(SIZE)],
+        "document": [modules["qwen"], kinds.Pooling(SIZE, pooling_mode="lasttoken")],
     }
     return [router(routes), kinds.Normalize()]
 
 
 def two_widths(kinds, chains, router):
-    made, _ = chains
+    modules, _ = chains
     last = kinds.Dense(64, SIZE)
-    return [router({"query": [made["bert"], kinds.Pooling(SIZE)], "document": [made["wide"], kinds.Pooling(64), last]})]
+    return [
+        router(
+            {"query": [modules["bert"], kinds.Pooling(SIZE)], "document": [modules["wide"], kinds.Pooling(64), last]}
+        )
+    ]
 
 
 def static_queries(kinds, chains, router):
-    made, _ = chains
-    return [router({"query": [made["static"]], "document": [made["bert"], kinds.Pooling(SIZE)]}), kinds.Normalize()]
+    modules, _ = chains
+    return [
+        router({"query": [modules["static"]], "document": [modules["bert"], kinds.Pooling(SIZE)]}),
+        kinds.Normalize(),
+    ]
 
 
 FORMS = {form.__name__: form for form in (shared, whole, two_models, two_widths, static_queries)}
@@ -80,14 +87,14 @@ FORMS = {form.__name__: form for form in (shared, whole, two_models, two_widths,
 def saved(tmp_path_factory, kinds, theirs, chains, save):
     """The folder of each form, and the model of sentence-transformers."""
     Router = theirs.base.modules.router.Router  # noqa: N806  a class
-    made = {}
+    cache = {}
 
     def saved(name, **settings):
-        if name not in made:
+        if name not in cache:
             folder = tmp_path_factory.mktemp(name)
             modules = FORMS[name](kinds, chains, lambda routes: Router(routes, default_route="document"))
-            made[name] = folder, save(folder, modules, prompts={"query": "find: "}, **settings)
-        return made[name]
+            cache[name] = folder, save(folder, modules, prompts={"query": "find: "}, **settings)
+        return cache[name]
 
     return saved
 
@@ -117,32 +124,32 @@ def test_queries_and_documents_share_a_batch(saved, load, form):
     folder, model = saved(form)
     kinds = ["query", "document", None, "query"]
     params = [PoolingParams(extra_kwargs={"input_type": kind} if kind else None) for kind in kinds]
-    found = load(folder).embed(TEXTS, pooling_params=params, use_tqdm=False)
-    for output, text, kind in zip(found, TEXTS, kinds, strict=True):
+    outputs = load(folder).embed(TEXTS, pooling_params=params, use_tqdm=False)
+    for output, text, kind in zip(outputs, TEXTS, kinds, strict=True):
         np.testing.assert_allclose(output.outputs.array, model.encode(text, task=kind), rtol=0, atol=1e-5)
 
 
 def test_the_prompt_of_encode_query_is_asked_for_by_its_name(saved, load):
     folder, model = saved("two_models")
-    found = ours(load(folder), TEXTS, "query", prompt_name="query")
-    np.testing.assert_allclose(found, model.encode_query(TEXTS), rtol=0, atol=1e-5)
+    actual = ours(load(folder), TEXTS, "query", prompt_name="query")
+    np.testing.assert_allclose(actual, model.encode_query(TEXTS), rtol=0, atol=1e-5)
 
 
 def test_scores_compare_a_query_with_documents(saved, load):
     folder, model = saved("two_models")
     expected = model.similarity(model.encode(TEXTS[:1], task="query"), model.encode(TEXTS, task="document"))[0]
-    found = load(folder).score(TEXTS[0], TEXTS, use_tqdm=False)
-    np.testing.assert_allclose([it.outputs.score for it in found], expected, rtol=0, atol=1e-5)
+    outputs = load(folder).score(TEXTS[0], TEXTS, use_tqdm=False)
+    np.testing.assert_allclose([it.outputs.score for it in outputs], expected, rtol=0, atol=1e-5)
 
 
 def test_token_vectors_take_the_route_too(saved, load):
     folder, model = saved("two_models")
     for kind in ("query", "document"):
-        (found,) = load(folder).encode(
+        (output,) = load(folder).encode(
             TEXTS[0], PoolingParams(use_activation=False), pooling_task="token_embed", input_type=kind, use_tqdm=False
         )
         expected = model.encode(TEXTS[0], task=kind, output_value="token_embeddings").numpy()
-        np.testing.assert_allclose(found.outputs.array, expected, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(output.outputs.array, expected, rtol=0, atol=1e-5)
 
 
 def test_a_router_without_a_default_needs_the_input_type(saved, load, tmp_path):
@@ -150,9 +157,9 @@ def test_a_router_without_a_default_needs_the_input_type(saved, load, tmp_path):
 
     folder = shutil.copytree(saved("whole")[0], tmp_path / "strict")
     path = folder / "router_config.json"
-    said = json.loads(path.read_text(encoding="utf-8"))
-    said["parameters"] = {"default_route": None, "allow_empty_key": False}
-    path.write_text(json.dumps(said), encoding="utf-8")
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["parameters"] = {"default_route": None, "allow_empty_key": False}
+    path.write_text(json.dumps(config), encoding="utf-8")
     llm = load(folder)
     with pytest.raises(InvalidInputError, match=r"no route for input_type=None: .* Pass input_type='query' or"):
         llm.embed(TEXTS[0], use_tqdm=False)
@@ -167,9 +174,9 @@ def test_route_mappings_lead_tasks_to_routes(saved, load, tmp_path):
 
     folder = shutil.copytree(saved("whole")[0], tmp_path / "mapped")
     path = folder / "router_config.json"
-    said = json.loads(path.read_text(encoding="utf-8"))
-    said["parameters"]["route_mappings"] = {"('query', 'text')": "document", "(None, None)": "query"}
-    path.write_text(json.dumps(said), encoding="utf-8")
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["parameters"]["route_mappings"] = {"('query', 'text')": "document", "(None, None)": "query"}
+    path.write_text(json.dumps(config), encoding="utf-8")
     llm, model = load(folder), saved("whole")[1]
     for kind, route in (("query", "document"), (None, "query"), ("document", "query")):
         np.testing.assert_allclose(ours(llm, TEXTS, kind), model.encode(TEXTS, task=route), rtol=0, atol=1e-5)
@@ -185,8 +192,8 @@ def test_tasks_that_do_not_tell_routes_apart_are_refused(saved, load):
 
 
 def test_routes_of_different_dimensions_are_refused(kinds, theirs, chains, tmp_path, save, load):
-    made, _ = chains
-    routes = {"query": [made["bert"], kinds.Pooling(SIZE)], "document": [made["wide"], kinds.Pooling(64)]}
+    modules, _ = chains
+    routes = {"query": [modules["bert"], kinds.Pooling(SIZE)], "document": [modules["wide"], kinds.Pooling(64)]}
     save(tmp_path, [theirs.base.modules.router.Router(routes)])
     with pytest.raises(CheckpointError, match="they cannot be compared"):
         load(tmp_path)
@@ -211,8 +218,8 @@ def test_inspect_shows_the_routes(saved):
 def test_the_server_sends_queries_through_their_route(saved, path, body):
     folder, model = saved("whole")
     with running_server(folder) as server:
-        said = server.request("POST", path, json=body).json()
-    found = said["embeddings"]["float"][0] if "embeddings" in said else said["data"][0].get("embedding")
-    found = said["data"][0]["data"] if found is None else found
-    prompt = None if path == "/pooling" else "query"  # a purpose stands for the prompt of its name, too
-    np.testing.assert_allclose(found, model.encode(TEXTS[0], task="query", prompt_name=prompt), rtol=0, atol=1e-5)
+        response = server.request("POST", path, json=body).json()
+    vector = response["embeddings"]["float"][0] if "embeddings" in response else response["data"][0].get("embedding")
+    vector = response["data"][0]["data"] if vector is None else vector
+    prompt = None if path == "/pooling" else "query"  # a task also selects the prompt with its name
+    np.testing.assert_allclose(vector, model.encode(TEXTS[0], task="query", prompt_name=prompt), rtol=0, atol=1e-5)

@@ -18,12 +18,12 @@ TEXTS = ["the cat", "rain and wind over the river"]
 def saved(tmp_path_factory, kinds, save):
     """Folders saved with and without a Normalize module, and the models of sentence-transformers."""
     bare = tiny("BertModel", tmp_path_factory.mktemp("bare"))
-    made = {}
+    models = {}
     for name, last in (("plain", []), ("normalized", [kinds.Normalize()])):
         folder = tmp_path_factory.mktemp(name)
         modules = [kinds.Transformer(str(bare)), kinds.Pooling(SIZE, pooling_mode="mean"), *last]
-        made[name] = folder, save(folder, modules, truncate_dim=KEPT, similarity_fn_name="dot")
-    return made
+        models[name] = folder, save(folder, modules, truncate_dim=KEPT, similarity_fn_name="dot")
+    return models
 
 
 @pytest.mark.parametrize("name", ["plain", "normalized"])
@@ -39,8 +39,8 @@ def test_embeddings_have_the_saved_number_of_dimensions(saved, load, assert_same
 def test_scores_are_those_of_the_truncated_vectors(saved, load, name):
     folder, model = saved[name]
     (expected,) = model.similarity(model.encode(TEXTS[:1]), model.encode(TEXTS[1:])).tolist()[0]
-    (found,) = load(folder).score(*TEXTS, use_tqdm=False)
-    assert abs(found.outputs.score - expected) <= 1e-5
+    (output,) = load(folder).score(*TEXTS, use_tqdm=False)
+    assert abs(output.outputs.score - expected) <= 1e-5
 
 
 def test_requested_dimensions_take_precedence_over_the_saved_ones(saved, load):
@@ -48,9 +48,9 @@ def test_requested_dimensions_take_precedence_over_the_saved_ones(saved, load):
     llm = load(folder)
     for dimensions in (8, KEPT, SIZE):
         params = PoolingParams(dimensions=dimensions)
-        found = llm.encode(TEXTS, params, pooling_task="embed", use_tqdm=False)
+        outputs = llm.encode(TEXTS, params, pooling_task="embed", use_tqdm=False)
         expected = model.encode(TEXTS, truncate_dim=dimensions)
-        np.testing.assert_allclose([it.outputs.array for it in found], expected, rtol=0, atol=1e-5)
+        np.testing.assert_allclose([it.outputs.array for it in outputs], expected, rtol=0, atol=1e-5)
     mixed = llm.embed(TEXTS, pooling_params=[None, PoolingParams(dimensions=8)], use_tqdm=False)
     assert [output.outputs.hidden_size for output in mixed] == [KEPT, 8]
     with pytest.raises(InvalidInputError, match=rf"range \[1, {SIZE}\], got {SIZE + 1}"):
@@ -58,8 +58,8 @@ def test_requested_dimensions_take_precedence_over_the_saved_ones(saved, load):
 
 
 def test_requested_dimensions_are_normalized_again(saved, load):
-    (found,) = load(saved["normalized"][0]).embed(TEXTS[0], pooling_params=PoolingParams(dimensions=8), use_tqdm=False)
-    assert abs(np.linalg.norm(found.outputs.array) - 1) <= 1e-6
+    (output,) = load(saved["normalized"][0]).embed(TEXTS[0], pooling_params=PoolingParams(dimensions=8), use_tqdm=False)
+    assert abs(np.linalg.norm(output.outputs.array) - 1) <= 1e-6
 
 
 def test_pooler_config_takes_precedence_over_the_saved_number(saved, load):
@@ -75,8 +75,8 @@ def test_is_matryoshka_false_forbids_other_dimensions(saved, load):
 
 
 def test_vectors_of_tokens_keep_all_dimensions(saved, load):
-    found = load(saved["plain"][0]).encode(TEXTS, pooling_task="token_embed", use_tqdm=False)
-    assert {output.outputs.array.shape[1] for output in found} == {SIZE}
+    outputs = load(saved["plain"][0]).encode(TEXTS, pooling_task="token_embed", use_tqdm=False)
+    assert {output.outputs.array.shape[1] for output in outputs} == {SIZE}
 
 
 def test_more_dimensions_than_there_are_change_nothing(tmp_path, kinds, save, load, assert_same):

@@ -1,4 +1,4 @@
-"""What transformers' own classes run: equal to them alone, whatever shares the batch, and to what is native."""
+"""Model classes of transformers as fallback: equal to direct calls, in any batch, and to native models."""
 
 import asyncio
 import importlib
@@ -59,7 +59,7 @@ OPT = {"ffn_dim": 48, "word_embed_proj_dim": 32}
 MIXTRAL = {"num_local_experts": 2}
 LONGFORMER = {"attention_window": 8, "pad_token_id": 1, "sep_token_id": 2}
 
-# What pools a text by itself, and what else config.json says of a small one.
+# The pooling of each architecture, and the config.json of a small model.
 MODELS = {
     "ElectraModel": ("CLS", {"embedding_size": 24}),
     "AlbertModel": ("CLS", {"embedding_size": 24}),
@@ -90,7 +90,7 @@ TOKEN_CLASSIFIERS = {
 
 
 def prompts_of(lengths, *, end=2, seed=0):
-    """Token ids that end as those classes want it that look for the end."""
+    """Return random token IDs that end with EOS, which some classes require."""
     random = np.random.default_rng(seed)
     return [[*random.integers(5, VOCABULARY, size=length - 1).tolist(), end] for length in lengths]
 
@@ -99,7 +99,7 @@ PROMPTS = prompts_of(LENGTHS)
 
 
 def write_random(name, folder, **settings):
-    """A checkpoint of a class of transformers, every parameter random; gives its folder and the class itself."""
+    """Write a model of transformers with random parameters; return the folder and the model."""
     library = importlib.import_module("transformers")
     kind = getattr(library, name)
     config = kind.config_class(**{key: it for key, it in {**SHAPE, **settings}.items() if it is not None})
@@ -121,10 +121,10 @@ def make(tmp_path):
     return lambda name, **settings: write_random(name, tmp_path, **settings)
 
 
-def error(found, expected):
-    """The largest difference, in units of the largest value that is expected."""
-    assert [rows.shape for rows in found] == [tuple(rows.shape) for rows in expected]
-    worst = max(float(np.abs(one - np.asarray(other)).max()) for one, other in zip(found, expected, strict=True))
+def error(actual, expected):
+    """Return the largest difference, relative to the largest expected value."""
+    assert [rows.shape for rows in actual] == [tuple(rows.shape) for rows in expected]
+    worst = max(float(np.abs(one - np.asarray(other)).max()) for one, other in zip(actual, expected, strict=True))
     return worst / max(float(np.abs(np.asarray(rows)).max()) for rows in expected)
 
 
@@ -134,7 +134,7 @@ def asked(llm, task, prompts=PROMPTS, params=BARE):
 
 
 def alone(model, prompts=PROMPTS):
-    """What the class gives for each prompt by itself: logits, or hidden states."""
+    """Return the logits or hidden states of the class for each prompt alone."""
     with torch.inference_mode():
         outputs = [model(torch.tensor([ids])) for ids in prompts]
     return [(output.logits if "logits" in output else output[0])[0] for output in outputs]
@@ -144,7 +144,7 @@ def alone(model, prompts=PROMPTS):
 
 
 def slow(names, *quick):
-    """The names, all but the quick ones left to the tests that take long: each class takes its time to import."""
+    """Return the names, with all except the quick ones marked slow: each class takes time to import."""
     return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
@@ -181,9 +181,9 @@ def test_classes_of_texts_are_those_of_the_class(make, load, name):
         name.startswith("Jamba")
     )
     rows = asked(llm, "token_classify")
-    assert [len(found) for found in rows] == list(LENGTHS)
+    assert [len(output) for output in rows] == list(LENGTHS)
     assert all(
-        np.abs(found[-1] - np.asarray(last)).max() < 1e-4 for found, last in zip(rows, expected, strict=True)
+        np.abs(output[-1] - np.asarray(last)).max() < 1e-4 for output, last in zip(rows, expected, strict=True)
     ) is (CLASSIFIERS[name][0] == "LAST")
 
 
@@ -197,7 +197,7 @@ def test_classes_of_tokens_are_those_of_the_class(make, load, name):
 
 @pytest.mark.slow
 def test_funnel_reads_what_is_long_enough_for_it(make, load):
-    """Its layers take every second token: padding would change what they see, and two tokens are too few."""
+    """Its layers pool every second token: padding would change the results, and two tokens are too few."""
     prompts = [ids for ids in PROMPTS if len(ids) > 2]
     for name, task in (("FunnelModel", "token_embed"), ("FunnelForTokenClassification", "token_classify")):
         folder, model = make(name, **FUNNEL)
@@ -287,8 +287,8 @@ def test_what_is_native_is_the_same_by_transformers(tmp_path, load, name, task):
         "transformers",
     )
     for params in (BARE, PoolingParams()):
-        found, expected = (asked(llm, task, params=params) for llm in (other, native))
-        assert error(found, expected) <= 1e-4
+        actual, expected = (asked(llm, task, params=params) for llm in (other, native))
+        assert error(actual, expected) <= 1e-4
     assert set(other.model_config.tasks) <= set(native.model_config.tasks)
     assert other.model_config.max_model_len == native.model_config.max_model_len
 
@@ -324,7 +324,7 @@ def test_what_neither_has_is_told_with_both_ways_out(tmp_path, load):
 
 
 @pytest.mark.parametrize(
-    ("name", "way", "said"),
+    ("name", "way", "message"),
     [
         ("ElectraModel", "native", r"model_impl='native' was requested: 'auto' allows every"),
         ("GritLMModel", "transformers", r"has no model 'GritLMModel'.*model_impl='transformers'"),
@@ -333,9 +333,9 @@ def test_what_neither_has_is_told_with_both_ways_out(tmp_path, load):
         ("AutoModel", "auto", "has no model 'AutoModel'"),
     ],
 )
-def test_what_one_of_them_does_not_have_is_refused(tmp_path, load, name, way, said):
+def test_what_one_of_them_does_not_have_is_refused(tmp_path, load, name, way, message):
     folder = tiny("BertModel", tmp_path, architectures=[name])
-    with pytest.raises(UnknownNameError, match=said):
+    with pytest.raises(UnknownNameError, match=message):
         load(folder, model_impl=way)
 
 
@@ -355,7 +355,7 @@ def test_tensors_that_are_missing_or_unused_are_listed(make, load):
         load(folder)
 
 
-def test_a_head_is_no_fault_of_an_embedding_model_and_its_lack_is_one_of_a_classifier(make, load):
+def test_a_classifier_needs_its_head_and_an_embedding_model_does_not(make, load):
     folder, model = make("ElectraForSequenceClassification")
     llm = load(folder, hf_overrides={"architectures": ["ElectraModel"]})
     assert error(asked(llm, "token_embed"), alone(model.electra)) <= 1e-4
@@ -439,10 +439,10 @@ def test_deterministic_gives_the_same_bits_in_every_batch(make, load):
 
 def test_bfloat16_is_near_and_heads_stay_float32(make, load):
     folder, model = make("ElectraForSequenceClassification")
-    found = asked(load(folder, dtype="bfloat16"), "classify")
-    assert 0 < error(found, alone(model)) <= 5e-2
+    actual = asked(load(folder, dtype="bfloat16"), "classify")
+    assert 0 < error(actual, alone(model)) <= 5e-2
     assert any(
-        float(torch.tensor(logits).bfloat16().float().sub(torch.tensor(logits)).abs().max()) > 0 for logits in found
+        float(torch.tensor(logits).bfloat16().float().sub(torch.tensor(logits)).abs().max()) > 0 for logits in actual
     )
 
 
@@ -450,10 +450,10 @@ def test_bfloat16_is_near_and_heads_stay_float32(make, load):
 def test_little_is_padded(lengths):
     for padding in (Padding(mixed_lengths=True), Padding(), Padding(one_by_one=True)):
         groups = group_by_length(lengths, padding)
-        assert sorted(place for places in groups for place in places) == list(range(len(lengths)))
+        assert sorted(index for places in groups for index in places) == list(range(len(lengths)))
         for places in groups:
-            real = sum(lengths[place] for place in places)
-            wasted = max(lengths[place] for place in places) * len(places) - real
+            real = sum(lengths[index] for index in places)
+            wasted = max(lengths[index] for index in places) * len(places) - real
             assert wasted <= (max(0.1 * real, 64) if padding.mixed_lengths else 0)
             assert len(places) == 1 or not padding.one_by_one
     assert len(group_by_length((9,) * 40, Padding())) == 1
@@ -466,10 +466,10 @@ def test_the_command_line_says_which_of_the_two_serves_a_model_and_asks_it(make,
     folder, _ = make("ElectraForSequenceClassification", vocab_size=200)
     write_tokenizer(folder)
     command = CliRunner()
-    told = command.invoke(cli.app, ["inspect", str(folder)])
-    assert told.exit_code == 0, told.output
-    assert "ElectraForSequenceClassification, from the plugin transformers" in told.output
-    assert "the model class of transformers" in told.output
+    result = command.invoke(cli.app, ["inspect", str(folder)])
+    assert result.exit_code == 0, result.output
+    assert "ElectraForSequenceClassification, from the plugin transformers" in result.output
+    assert "the model class of transformers" in result.output
     refused = command.invoke(cli.app, ["inspect", str(folder), "--model-impl", "native", "--json"])
     assert refused.exit_code == 1
     assert json.loads(refused.output)["implementation"] is None
@@ -480,8 +480,8 @@ def test_the_command_line_says_which_of_the_two_serves_a_model_and_asks_it(make,
 
 
 def test_native_models_are_said_to_be_native(tmp_path):
-    told = CliRunner().invoke(cli.app, ["inspect", str(tiny("BertModel", tmp_path)), "--json"])
-    assert json.loads(told.output)["implementation"] == "native"
+    result = CliRunner().invoke(cli.app, ["inspect", str(tiny("BertModel", tmp_path)), "--json"])
+    assert json.loads(result.output)["implementation"] == "native"
 
 
 def test_the_server_serves_such_a_model(make, load):
@@ -507,11 +507,13 @@ def test_the_server_serves_such_a_model(make, load):
 
 def test_tokens_that_are_attended_to_by_none_change_no_others(make, load):
     folder, _ = make("ElectraModel", embedding_size=24)
-    model = load(folder)._loaded.model  # noqa: SLF001  prompts of that kind are made by processors of token vectors
+    model = load(folder)._loaded.model  # noqa: SLF001  only processors of late interaction write such prompts
     ids = [torch.tensor(prompt) for prompt in prompts_of((9, 4, 9))]
     shown = [{"num_attended": 5}, {"num_attended": 4}, {}]
     with torch.inference_mode():
-        found = model(PackedBatch.pack(ids, features=shown)).split([9, 4, 9])
-        expected = [model(PackedBatch.pack([own[:length]])) for own, length in zip(ids, (5, 4, 9), strict=True)]
-    for rows, own in zip(found, expected, strict=True):
-        torch.testing.assert_close(rows[: len(own)], own, atol=1e-5, rtol=0)
+        actual = model(PackedBatch.pack(ids, features=shown)).split([9, 4, 9])
+        expected = [
+            model(PackedBatch.pack([prompt_ids[:length]])) for prompt_ids, length in zip(ids, (5, 4, 9), strict=True)
+        ]
+    for rows, prompt_ids in zip(actual, expected, strict=True):
+        torch.testing.assert_close(rows[: len(prompt_ids)], prompt_ids, atol=1e-5, rtol=0)

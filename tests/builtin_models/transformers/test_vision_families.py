@@ -1,4 +1,4 @@
-"""Further vision-language classes of transformers, equal to these and their processors; files with newer names."""
+"""Other vision-language classes: equal to transformers and its processors; files with newer names."""
 
 from dataclasses import replace
 from inspect import signature
@@ -77,16 +77,16 @@ MARKS = {"Gemma3": "<start_of_image>", "InternVL": "<IMG_CONTEXT>"}
 
 
 def write(family, folder):
-    """A checkpoint, and the model of transformers and its processor."""
-    made = FAMILIES[family]
-    found = getattr(transformers, f"{family}ForConditionalGeneration")
-    model = randomised(found(found.config_class.from_dict(made.config)))
-    write_vision_language(model, made, folder)
+    """Write a checkpoint; return the model and the processor of transformers."""
+    settings = FAMILIES[family]
+    model_class = getattr(transformers, f"{family}ForConditionalGeneration")
+    model = randomised(model_class(model_class.config_class.from_dict(settings.config)))
+    write_vision_language(model, settings, folder)
     base = getattr(transformers, f"{family}Processor")
     unchecked = type("Processor", (base,), {"check_argument_for_proper_class": lambda _, __, argument: type(argument)})
-    kind = made.images["image_processor_type"].removesuffix("Fast")
-    images = {key: value for key, value in made.images.items() if key != "image_processor_type"}
-    extra = made.named.get("extra_special_tokens") or INTERN_TOKENS
+    kind = settings.images["image_processor_type"].removesuffix("Fast")
+    images = {key: value for key, value in settings.images.items() if key != "image_processor_type"}
+    extra = settings.named.get("extra_special_tokens") or INTERN_TOKENS
     tokenizer = transformers.PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer.from_file(str(folder / "tokenizer.json")),
         pad_token=PAD,
@@ -94,9 +94,9 @@ def write(family, folder):
         **extra,
     )
     parts = {"image_processor": getattr(transformers, f"{kind}Pil")(**images), "tokenizer": tokenizer}
-    named = signature(base.__init__).parameters
-    given = {**made.files["processor_config.json"], **parts, "video_processor": None}
-    return model, unchecked(**{key: value for key, value in given.items() if key in named})
+    parameters = signature(base.__init__).parameters
+    arguments = {**settings.files["processor_config.json"], **parts, "video_processor": None}
+    return model, unchecked(**{key: value for key, value in arguments.items() if key in parameters})
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -105,14 +105,14 @@ def test_each_family_is_read_as_its_processor_reads_it(tmp_path, load, family):
     llm = load(tmp_path)
     mark = MARKS[family]
     for text, images in ((f"a {mark} there", PICTURES[:1]), (f"{mark} and {mark}.", PICTURES), (mark, PICTURES[1:])):
-        made = read(text=[text], images=[images], return_tensors="pt")
+        inputs = read(text=[text], images=[images], return_tensors="pt")
         taken = signature(model.model.forward).parameters
         with torch.inference_mode():
-            rows = model.model(**{name: value for name, value in made.items() if name in taken}).last_hidden_state[0]
+            rows = model.model(**{name: value for name, value in inputs.items() if name in taken}).last_hidden_state[0]
         prompt = {"prompt": text, "multi_modal_data": {"image": images}}
-        (found,) = llm.encode([prompt], pooling_task="token_embed", pooling_params=BARE, use_tqdm=False)
-        assert found.outputs.array.shape == rows.shape
-        assert np.abs(found.outputs.array - rows.numpy()).max() < 1e-4 * max(1, rows.abs().max())
+        (output,) = llm.encode([prompt], pooling_task="token_embed", pooling_params=BARE, use_tqdm=False)
+        assert output.outputs.array.shape == rows.shape
+        assert np.abs(output.outputs.array - rows.numpy()).max() < 1e-4 * max(1, rows.abs().max())
     unmarked = {"prompt": "x", "multi_modal_data": {"image": PICTURES[0]}}
     marked = {"prompt": f"{mark}\nx", "multi_modal_data": {"image": PICTURES[0]}}
     one, same = llm.embed([unmarked, marked], use_tqdm=False)
@@ -121,10 +121,10 @@ def test_each_family_is_read_as_its_processor_reads_it(tmp_path, load, family):
 
 @pytest.mark.slow
 def test_tensors_may_have_the_names_of_newer_files(tmp_path, load):
-    """``model.visual`` and ``model.language_model`` beside a head, where older files have ``visual`` and ``model``."""
-    made = qwen_vl("qwen2_vl")
-    older = write_vision_language(build("qwen2_vl", made), made, tmp_path / "older")
-    newer = write_vision_language(build("qwen2_vl", made), made, tmp_path / "newer")
+    """With a head, newer files have ``model.visual`` and ``model.language_model`` for ``visual`` and ``model``."""
+    settings = qwen_vl("qwen2_vl")
+    older = write_vision_language(build("qwen2_vl", settings), settings, tmp_path / "older")
+    newer = write_vision_language(build("qwen2_vl", settings), settings, tmp_path / "newer")
     state = load_file(newer / "model.safetensors")
     renamed = {
         f"model.{name}" if name.startswith("visual.") else name.replace("model.", "model.language_model."): tensor
@@ -142,12 +142,12 @@ def test_a_processor_that_cannot_be_built_costs_images_alone(tmp_path, load, cap
         raise ImportError("it wants a library that is not here")
 
     monkeypatch.setattr(transformers.Qwen2VLProcessor, "__init__", fails)
-    made = qwen_vl("qwen2_vl")
-    llm = load(write_vision_language(build("qwen2_vl", made), made, tmp_path))
+    settings = qwen_vl("qwen2_vl")
+    llm = load(write_vision_language(build("qwen2_vl", settings), settings, tmp_path))
     image, text = llm.embed([{"multi_modal_data": {"image": PICTURES[0]}}, "x"], use_tqdm=False, on_error="return")
     assert text.error is None
     assert isinstance(image.error, InvalidInputError)
-    assert "the log says why" in str(image.error)
+    assert "the log has the reason" in str(image.error)
     assert "it wants a library" not in str(image.error)
     assert "it wants a library that is not here" in caplog.text
 
@@ -155,8 +155,8 @@ def test_a_processor_that_cannot_be_built_costs_images_alone(tmp_path, load, cap
 def test_a_text_must_not_hold_what_the_processor_writes_for_parts_of_images(tmp_path, load):
     write("Gemma3", tmp_path)
     llm = load(tmp_path)
-    said = ("<image_soft_token>", "a <start_of_image> b<image_soft_token>")
-    prompts = [{"prompt": text, "multi_modal_data": {"image": PICTURES[0]}} for text in (*said, "a <start_of_image>")]
+    texts = ("<image_soft_token>", "a <start_of_image> b<image_soft_token>")
+    prompts = [{"prompt": text, "multi_modal_data": {"image": PICTURES[0]}} for text in (*texts, "a <start_of_image>")]
     *refused, good = llm.embed(prompts, use_tqdm=False, on_error="return")
     assert good.error is None
     for output in refused:
@@ -167,19 +167,19 @@ def test_a_text_must_not_hold_what_the_processor_writes_for_parts_of_images(tmp_
 @pytest.mark.slow
 def test_images_whose_shorter_side_gets_a_length_may_not_be_too_thin(tmp_path, load):
     """As in LLaVA 1.5: 1 by 2000 pixels would be 336 by 672,000, of which several copies are made."""
-    old = llava_next()
+    original = llava_next()
     images = {
         "image_processor_type": "CLIPImageProcessor",
         "size": {"shortest_edge": 336},
         "crop_size": {"height": 28, "width": 28},
     }
-    config = {key: value for key, value in old.config.items() if key != "image_grid_pinpoints"}
-    made = replace(old, config=config, images=images)
-    found = transformers.LlavaForConditionalGeneration
-    model = randomised(found(found.config_class.from_dict(made.config)))
-    llm = load(write_vision_language(model, made, tmp_path))
+    config = {key: value for key, value in original.config.items() if key != "image_grid_pinpoints"}
+    settings = replace(original, config=config, images=images)
+    model_class = transformers.LlavaForConditionalGeneration
+    model = randomised(model_class(model_class.config_class.from_dict(settings.config)))
+    llm = load(write_vision_language(model, settings, tmp_path))
     shapes = [(100, 60), (1, 2000), (2000, 1)]
     prompts = [{"multi_modal_data": {"image": picture(*shape)}} for shape in shapes]
     outputs = llm.embed(prompts, use_tqdm=False, on_error="return")
     assert [output.error is None for output in outputs] == [True, False, False]
-    assert "its shorter side would become 336" in str(outputs[1].error)
+    assert "its shorter side would be resized to 336" in str(outputs[1].error)

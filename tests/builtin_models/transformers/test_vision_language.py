@@ -1,4 +1,4 @@
-"""Vision-language models by the classes of transformers: equal to those and their processors, in whatever batch."""
+"""Vision-language models of transformers: equal to the classes and their processors, in any batch."""
 
 import json
 
@@ -19,7 +19,7 @@ from millpond_transformers.testing.vision_language import (
     write_vision_language,
 )
 
-KINDS = [pytest.param(kind, marks=pytest.mark.slow) if kind == "qwen2_5_vl" else kind for kind in CLASSES]
+MODEL_TYPES = [pytest.param(kind, marks=pytest.mark.slow) if kind == "qwen2_5_vl" else kind for kind in CLASSES]
 BARE = PoolingParams(use_activation=False)
 QWEN, LLAVA = "<|vision_start|><|image_pad|><|vision_end|>", "<image>"
 
@@ -28,18 +28,23 @@ def mark_of(kind):
     return LLAVA if kind == "llava_next" else QWEN
 
 
-WIDE, TALL, SMALL, TINY = picture(60, 100), picture(140, 40, 1), picture(28, 28, 2), picture(1, 1, 3)
+WIDE, TALL, SQUARE, PIXEL = (
+    picture(60, 100),
+    picture(140, 40, 1),
+    picture(28, 28, 2),
+    picture(1, 1, 3),
+)
 
 
 def write(kind, folder):
-    """A checkpoint, and the model and processor of transformers that it is to equal."""
-    made = llava_next() if kind == "llava_next" else qwen_vl(kind)
-    model = build(kind, made)
-    write_vision_language(model, made, folder)
-    return model, processor(kind, made, folder)
+    """Write a checkpoint; return the model and the processor of transformers."""
+    settings = llava_next() if kind == "llava_next" else qwen_vl(kind)
+    model = build(kind, settings)
+    write_vision_language(model, settings, folder)
+    return model, processor(kind, settings, folder)
 
 
-def processor(kind, made, folder):
+def processor(kind, settings, folder):
     llava = kind == "llava_next"
     images = getattr(transformers, "LlavaNextImageProcessorPil" if llava else "Qwen2VLImageProcessorPil")
     tokenizer = transformers.PreTrainedTokenizerFast(
@@ -47,20 +52,20 @@ def processor(kind, made, folder):
     )
     base = getattr(transformers, CLASSES[kind].replace("ForConditionalGeneration", "Processor"))
     unchecked = type("Processor", (base,), {"check_argument_for_proper_class": lambda _, __, argument: type(argument)})
-    reader = images(**{key: value for key, value in made.images.items() if key != "image_processor_type"})
+    reader = images(**{key: value for key, value in settings.images.items() if key != "image_processor_type"})
     if not llava:
         return unchecked(reader, tokenizer, None)
-    size = made.config["vision_config"]["patch_size"]
+    size = settings.config["vision_config"]["patch_size"]
     return unchecked(
         reader, tokenizer, patch_size=size, vision_feature_select_strategy="default", num_additional_image_tokens=1
     )
 
 
 def hidden(model, read, text, images):
-    """What transformers gives for a text with images."""
-    given = read(text=[text], images=images or None, return_tensors="pt")
+    """Return the hidden states of transformers for a text with images."""
+    inputs = read(text=[text], images=images or None, return_tensors="pt")
     with torch.inference_mode():
-        return model.model(**given).last_hidden_state[0].numpy()
+        return model.model(**inputs).last_hidden_state[0].numpy()
 
 
 def cases(kind):
@@ -68,9 +73,9 @@ def cases(kind):
     return [
         (f"hello {mark} there", [WIDE]),
         ("no image at all, but quite some text to read in one go", []),
-        (f"{mark}and{mark}.", [TALL, SMALL]),
+        (f"{mark}and{mark}.", [TALL, SQUARE]),
         ("b", []),
-        (f"{mark}{mark}{mark}", [SMALL, WIDE, TINY]),
+        (f"{mark}{mark}{mark}", [SQUARE, WIDE, PIXEL]),
     ]
 
 
@@ -78,7 +83,7 @@ def prompt_of(text, images):
     return {"prompt": text, "multi_modal_data": {"image": images}} if images else text
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", MODEL_TYPES)
 def test_hidden_states_and_vectors_are_those_of_transformers(tmp_path, load, kind):
     model, read = write(kind, tmp_path)
     llm = load(tmp_path)
@@ -90,14 +95,14 @@ def test_hidden_states_and_vectors_are_those_of_transformers(tmp_path, load, kin
     expected = [hidden(model, read, *case) for case in cases(kind)]
     together = llm.encode(prompts, pooling_task="token_embed", pooling_params=BARE, use_tqdm=False)
     alone = [llm.encode([p], pooling_task="token_embed", pooling_params=BARE, use_tqdm=False)[0] for p in prompts]
-    for found, single, rows in zip(together, alone, expected, strict=True):
-        assert found.outputs.array.shape == rows.shape
-        assert len(found.prompt_token_ids) == len(rows)
-        assert np.abs(found.outputs.array - rows).max() < 1e-4 * max(1, np.abs(rows).max())
+    for output, single, rows in zip(together, alone, expected, strict=True):
+        assert output.outputs.array.shape == rows.shape
+        assert len(output.prompt_token_ids) == len(rows)
+        assert np.abs(output.outputs.array - rows).max() < 1e-4 * max(1, np.abs(rows).max())
         assert np.abs(single.outputs.array - rows).max() < 1e-4 * max(1, np.abs(rows).max())
-    for found, rows in zip(llm.embed(prompts, use_tqdm=False), expected, strict=True):
+    for output, rows in zip(llm.embed(prompts, use_tqdm=False), expected, strict=True):
         last = rows[-1] / np.linalg.norm(rows[-1])
-        assert np.abs(np.array(found.outputs.embedding) - last).max() < 1e-4
+        assert np.abs(np.array(output.outputs.embedding) - last).max() < 1e-4
 
 
 @pytest.fixture(scope="module")
@@ -117,17 +122,17 @@ def test_messages_are_written_by_the_template_with_their_images_in_place(qwen, s
         {"type": "text", "text": "before"},
         {"type": "image_url", "image_url": {"url": url_of(WIDE)}},
         {"type": "text", "text": "behind"},
-        {"type": "image_pil", "image_pil": SMALL},
+        {"type": "image_pil", "image_pil": SQUARE},
     ]
     messages = [{"role": "system", "content": "be brief"}, {"role": "user", "content": parts}]
     text = f"<|im_start|>system\nbe brief<|im_end|>\n<|im_start|>user\nbefore{QWEN}behind{QWEN}<|im_end|>\n"
-    expected = hidden(model, read, text, [WIDE, SMALL])[-1]
-    (found,) = served.embed([{"messages": messages}], use_tqdm=False)
-    assert np.abs(np.array(found.outputs.embedding) - expected / np.linalg.norm(expected)).max() < 1e-4
+    expected = hidden(model, read, text, [WIDE, SQUARE])[-1]
+    (output,) = served.embed([{"messages": messages}], use_tqdm=False)
+    assert np.abs(np.array(output.outputs.embedding) - expected / np.linalg.norm(expected)).max() < 1e-4
 
 
 def test_an_empty_answer_that_goes_on_ends_behind_the_name_of_its_role(qwen, served):
-    """As clients of Qwen3-VL-Embedding ask for it."""
+    """Messages like those of clients of Qwen3-VL-Embedding."""
     _, model, read = qwen
     parts = [{"type": "image_pil", "image_pil": WIDE}, {"type": "text", "text": f"{QWEN}look"}]
     messages = [
@@ -140,16 +145,16 @@ def test_an_empty_answer_that_goes_on_ends_behind_the_name_of_its_role(qwen, ser
         f"<|im_start|>user\n{QWEN}look<|im_end|>\n<|im_start|>assistant\n"
     )
     expected = hidden(model, read, text, [WIDE])[-1]
-    (found,) = served.embed([{"messages": messages, "continue_final_message": True}], use_tqdm=False)
-    assert np.abs(np.array(found.outputs.embedding) - expected / np.linalg.norm(expected)).max() < 1e-4
+    (output,) = served.embed([{"messages": messages, "continue_final_message": True}], use_tqdm=False)
+    assert np.abs(np.array(output.outputs.embedding) - expected / np.linalg.norm(expected)).max() < 1e-4
 
 
 def test_a_caller_may_say_in_the_text_where_an_image_stands(qwen, served):
     _, model, read = qwen
     parts = [{"type": "image_pil", "image_pil": WIDE}, {"type": "text", "text": f"look: {QWEN} here"}]
     expected = hidden(model, read, f"<|im_start|>user\nlook: {QWEN} here<|im_end|>\n", [WIDE])[-1]
-    (found,) = served.embed([{"messages": [{"role": "user", "content": parts}]}], use_tqdm=False)
-    assert np.abs(np.array(found.outputs.embedding) - expected / np.linalg.norm(expected)).max() < 1e-4
+    (output,) = served.embed([{"messages": [{"role": "user", "content": parts}]}], use_tqdm=False)
+    assert np.abs(np.array(output.outputs.embedding) - expected / np.linalg.norm(expected)).max() < 1e-4
 
 
 @pytest.mark.parametrize("template", ["{{ messages[0]['content'] }}!", "{{ messages[0]['content'] + '!' }}"])
@@ -158,21 +163,24 @@ def test_a_template_that_knows_texts_alone_gets_the_images_written_into_them(qwe
     llm = load(folder, chat_template=template)
     parts = [{"type": "image_pil", "image_pil": WIDE}, {"type": "text", "text": "look"}]
     expected = hidden(model, read, f"{QWEN}\nlook!", [WIDE])[-1]
-    (found,) = llm.embed([{"messages": [{"role": "user", "content": parts}]}], use_tqdm=False)
-    assert np.abs(np.array(found.outputs.embedding) - expected / np.linalg.norm(expected)).max() < 1e-4
+    (output,) = llm.embed([{"messages": [{"role": "user", "content": parts}]}], use_tqdm=False)
+    assert np.abs(np.array(output.outputs.embedding) - expected / np.linalg.norm(expected)).max() < 1e-4
 
 
 def test_an_image_without_a_mark_stands_before_the_text(qwen, served):
     _, model, read = qwen
-    prompts = [{"multi_modal_data": {"image": WIDE}}, {"prompt": "what?", "multi_modal_data": {"image": [WIDE, TALL]}}]
+    prompts = [
+        {"multi_modal_data": {"image": WIDE}},
+        {"prompt": "what?", "multi_modal_data": {"image": [WIDE, TALL]}},
+    ]
     texts = [(QWEN, [WIDE]), (f"{QWEN}\n{QWEN}\nwhat?", [WIDE, TALL])]
-    for found, (text, images) in zip(served.embed(prompts, use_tqdm=False), texts, strict=True):
+    for output, (text, images) in zip(served.embed(prompts, use_tqdm=False), texts, strict=True):
         expected = hidden(model, read, text, images)[-1]
-        assert np.abs(np.array(found.outputs.embedding) - expected / np.linalg.norm(expected)).max() < 1e-4
+        assert np.abs(np.array(output.outputs.embedding) - expected / np.linalg.norm(expected)).max() < 1e-4
 
 
 @pytest.mark.parametrize(
-    ("prompt", "said"),
+    ("prompt", "message"),
     [
         ({"prompt": f"{QWEN}{QWEN}", "multi_modal_data": {"image": WIDE}}, "2 image placeholders"),
         (f"a text with {QWEN} and no image", "but no image"),
@@ -180,26 +188,26 @@ def test_an_image_without_a_mark_stands_before_the_text(qwen, served):
         ({"prompt_token_ids": [3, 4, 5]}, "but no image"),
         ({"prompt": "a", "multi_modal_data": {"video": WIDE}}, "reads images; 'multi_modal_data' has 'video'"),
         (
-            {"prompt": "a<|image_pad|><|image_pad|>b", "multi_modal_data": {"image": [SMALL] * 2}},
+            {"prompt": "a<|image_pad|><|image_pad|>b", "multi_modal_data": {"image": [SQUARE] * 2}},
             "adjacent images",
         ),
         ({"prompt": f"{QWEN}<|video_pad|>", "multi_modal_data": {"image": WIDE}}, "the video token"),
-        ({"prompt": "a", "multi_modal_data": {"image": [SMALL] * 33}}, "At most 32 image"),
+        ({"prompt": "a", "multi_modal_data": {"image": [SQUARE] * 33}}, "At most 32 image"),
         ({"prompt": "a", "multi_modal_data": {"image": picture(2, 900)}}, "cannot read these images"),
         ({"prompt": "a" * 520, "multi_modal_data": {"image": [WIDE] * 2}}, "neither truncated nor chunked"),
     ],
 )
-def test_what_cannot_be_read_is_refused_and_costs_no_other(served, prompt, said):
-    good = {"prompt": f"{QWEN}x", "multi_modal_data": {"image": SMALL}}
-    found = served.embed([good, prompt, "text"], use_tqdm=False, on_error="return")
-    assert [output.error is None for output in found] == [True, False, True]
-    assert isinstance(found[1].error, InvalidInputError)
-    assert said in str(found[1].error)
+def test_what_cannot_be_read_is_refused_and_costs_no_other(served, prompt, message):
+    good = {"prompt": f"{QWEN}x", "multi_modal_data": {"image": SQUARE}}
+    outputs = served.embed([good, prompt, "text"], use_tqdm=False, on_error="return")
+    assert [output.error is None for output in outputs] == [True, False, True]
+    assert isinstance(outputs[1].error, InvalidInputError)
+    assert message in str(outputs[1].error)
 
 
 def test_equal_texts_with_other_images_are_other_prompts(served):
     prompts = [{"prompt": QWEN, "multi_modal_data": {"image": picture(56, 56, seed)}} for seed in (1, 2, 1)]
-    one, other, again = (np.array(found.outputs.embedding) for found in served.embed(prompts, use_tqdm=False))
+    one, other, again = (np.array(output.outputs.embedding) for output in served.embed(prompts, use_tqdm=False))
     assert np.abs(one - other).max() > 1e-3
     assert np.array_equal(one, again)
 
@@ -214,13 +222,13 @@ def test_known_models_have_their_own_template(tmp_path, load):
     )
     parts = [{"type": "image_pil", "image_pil": picture(56, 56)}, {"type": "text", "text": "Query: what?"}]
     expected = hidden(model, read, text, [picture(56, 56)])[-1][:16]
-    (found,) = llm.embed(
+    (output,) = llm.embed(
         [{"messages": [{"role": "user", "content": parts}]}],
         pooling_params=PoolingParams(dimensions=16),
         use_tqdm=False,
     )
-    assert found.prompt_token_ids[-1] == 0
-    assert np.abs(np.array(found.outputs.embedding) - expected / np.linalg.norm(expected)).max() < 1e-4
+    assert output.prompt_token_ids[-1] == 0
+    assert np.abs(np.array(output.outputs.embedding) - expected / np.linalg.norm(expected)).max() < 1e-4
 
 
 def test_e5_v_sums_up_in_one_word(tmp_path, load):
@@ -240,28 +248,28 @@ def test_e5_v_sums_up_in_one_word(tmp_path, load):
         [{"role": "user", "content": [{"type": "image_pil", "image_pil": WIDE}]}],
     ]
     outputs = llm.embed([{"messages": message} for message in messages], use_tqdm=False)
-    for found, (text, images) in zip(outputs, texts, strict=True):
+    for output, (text, images) in zip(outputs, texts, strict=True):
         expected = hidden(model, read, text, images)[-1]
-        assert np.abs(np.array(found.outputs.embedding) - expected / np.linalg.norm(expected)).max() < 1e-4
+        assert np.abs(np.array(output.outputs.embedding) - expected / np.linalg.norm(expected)).max() < 1e-4
 
 
 def test_settings_that_old_files_leave_out_follow_from_the_config(tmp_path, load):
-    """``processor_config.json`` came later than e5-v: the size of a patch, and which token is left out, are known."""
+    """e5-v has no ``processor_config.json``: the patch size and the removed token follow from config.json."""
     model, read = write("llava_next", tmp_path)
     (tmp_path / "processor_config.json").unlink(missing_ok=True)
-    (found,) = load(tmp_path).encode(
+    (output,) = load(tmp_path).encode(
         [prompt_of("<image> x", [TALL])], pooling_task="token_embed", pooling_params=BARE, use_tqdm=False
     )
-    assert np.abs(found.outputs.array - hidden(model, read, "<image> x", [TALL])).max() < 1e-3
+    assert np.abs(output.outputs.array - hidden(model, read, "<image> x", [TALL])).max() < 1e-3
 
 
 def test_settings_of_images_among_those_of_the_whole_processor_count_more(tmp_path, load):
-    """As transformers 5 has it, which writes them there."""
+    """The layout of transformers 5."""
     model, read = write("qwen2_vl", tmp_path)
-    said = json.loads((tmp_path / "preprocessor_config.json").read_text())
-    (tmp_path / "preprocessor_config.json").write_text(json.dumps(said | {"image_mean": [0.0, 0.0, 0.0]}))
-    (tmp_path / "processor_config.json").write_text(json.dumps({"image_processor": said}))
-    (found,) = load(tmp_path).encode(
+    config = json.loads((tmp_path / "preprocessor_config.json").read_text())
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(config | {"image_mean": [0.0, 0.0, 0.0]}))
+    (tmp_path / "processor_config.json").write_text(json.dumps({"image_processor": config}))
+    (output,) = load(tmp_path).encode(
         [prompt_of(QWEN, [WIDE])], pooling_task="token_embed", pooling_params=BARE, use_tqdm=False
     )
-    assert np.abs(found.outputs.array - hidden(model, read, QWEN, [WIDE])).max() < 1e-4
+    assert np.abs(output.outputs.array - hidden(model, read, QWEN, [WIDE])).max() < 1e-4

@@ -1,4 +1,4 @@
-"""ColPali and its kind: pages, queries and texts equal to transformers' processors and classes, and their scores."""
+"""ColPali and similar models: pages, queries, texts and scores equal to transformers."""
 
 import json
 
@@ -46,23 +46,25 @@ def maxsim(query, document):
 class Reference:
     """A model of transformers, and its processor."""
 
-    def __init__(self, name, folder, made, model):
+    def __init__(self, name, folder, settings, model):
         self.name, self.model = name, model
-        named = {"pad_token": PAD, **made.named}
+        named = {"pad_token": PAD, **settings.named}
         self.tokenizer = transformers.PreTrainedTokenizerFast(
             tokenizer_object=Tokenizer.from_file(str(folder / "tokenizer.json")), **named
         )
         base = getattr(transformers, name.replace("ForRetrieval", "Processor"))
         unchecked = type("Processor", (base,), {"check_argument_for_proper_class": lambda _, __, held: type(held)})
-        said = {
-            key: value for key, value in made.images.items() if key not in ("image_processor_type", "processor_class")
+        image_settings = {
+            key: value
+            for key, value in settings.images.items()
+            if key not in ("image_processor_type", "processor_class")
         }
-        images = getattr(transformers, IMAGE_PROCESSORS[name])(**said)
+        images = getattr(transformers, IMAGE_PROCESSORS[name])(**image_settings)
         self.processor = unchecked(images, self.tokenizer, **SETTINGS.get(name, {}))
 
-    def __call__(self, given):
+    def __call__(self, inputs):
         with torch.inference_mode():
-            return self.model(**given).embeddings[0].numpy()
+            return self.model(**inputs).embeddings[0].numpy()
 
     def page(self, image):
         return self(self.processor.process_images(images=[image]))
@@ -71,21 +73,21 @@ class Reference:
         return self(self.processor.process_queries(text=[text]))
 
     def text(self, text):
-        """As it is; PaliGemma is told that all of it may be attended to, as in whatever its processor makes."""
+        """Return the vectors of a text without a prompt; token types make the attention of PaliGemma bidirectional."""
         segments = self.name == "ColPaliForRetrieval"
         ids = self.text_ids(text)
-        given = {"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids), dtype=torch.long)}
-        return self({**given, **({"token_type_ids": torch.zeros(1, len(ids), dtype=torch.long)} if segments else {})})
+        inputs = {"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids), dtype=torch.long)}
+        return self({**inputs, **({"token_type_ids": torch.zeros(1, len(ids), dtype=torch.long)} if segments else {})})
 
     def text_ids(self, text):
         return self.tokenizer.backend_tokenizer.encode(text).ids
 
 
 def write(name, folder):
-    made = MODELS[name]()
-    model = build_retrieval(name, made)
-    write_vision_language(model, made, folder)
-    return Reference(name, folder, made, model)
+    settings = MODELS[name]()
+    model = build_retrieval(name, settings)
+    write_vision_language(model, settings, folder)
+    return Reference(name, folder, settings, model)
 
 
 @pytest.fixture(scope="module", params=MODELS)
@@ -96,8 +98,8 @@ def both(request, tmp_path_factory):
         yield llm, reference
 
 
-def near(found, expected):
-    return found.shape == expected.shape and np.abs(found - expected).max() < 1e-4
+def near(actual, expected):
+    return actual.shape == expected.shape and np.abs(actual - expected).max() < 1e-4
 
 
 def test_pages_queries_and_texts_are_those_of_transformers_in_whatever_batch(both):
@@ -109,9 +111,9 @@ def test_pages_queries_and_texts_are_those_of_transformers_in_whatever_batch(bot
     together = [page(PAGES[0]), TEXTS[0], page(PAGES[1]), page(PAGES[2]), TEXTS[1], page(PAGES[3])]
     expected = [pages[0], texts[0], pages[1], pages[2], texts[1], pages[3]]
     for side in (None, "document"):
-        found = encode(llm, together, input_type=side)
-        assert all(map(near, found, expected))
-        assert all(np.allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5) for rows in found)
+        actual = encode(llm, together, input_type=side)
+        assert all(map(near, actual, expected))
+        assert all(np.allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5) for rows in actual)
     assert all(near(encode(llm, [prompt])[0], rows) for prompt, rows in zip(together, expected, strict=True))
     queries = [reference.query(text) for text in QUERIES]
     assert all(map(near, encode(llm, QUERIES, input_type="query"), queries))
@@ -127,10 +129,10 @@ def test_queries_are_scored_against_pages_as_the_processor_scores_them(both):
     whole = reference.processor.score_retrieval(list(map(torch.tensor, queries)), list(map(torch.tensor, pages)))
     documents = [{"image": image} for image in PAGES]
     for text, row in zip(QUERIES, whole.tolist(), strict=True):
-        found = [output.outputs.score for output in llm.score(text, documents, use_tqdm=False)]
-        assert found == pytest.approx(row, abs=1e-4)
-    (found,) = llm.score(QUERIES[0], TEXTS[0], use_tqdm=False)
-    assert found.outputs.score == pytest.approx(maxsim(queries[0], reference.text(TEXTS[0])), abs=1e-4)
+        actual = [output.outputs.score for output in llm.score(text, documents, use_tqdm=False)]
+        assert actual == pytest.approx(row, abs=1e-4)
+    (actual,) = llm.score(QUERIES[0], TEXTS[0], use_tqdm=False)
+    assert actual.outputs.score == pytest.approx(maxsim(queries[0], reference.text(TEXTS[0])), abs=1e-4)
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +144,7 @@ def qwen(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("prompt", "said"),
+    ("prompt", "message"),
     [
         ({"prompt": "what?", **page(PAGES[0])}, "one text per prompt, but this prompt has an image and a text"),
         (page([PAGES[0], PAGES[1]]), "this prompt has 2 images"),
@@ -151,15 +153,15 @@ def qwen(tmp_path_factory):
         ("a" * 520, "maximum context length is 512"),
     ],
 )
-def test_what_is_not_read_is_refused_and_costs_no_other(qwen, prompt, said):
+def test_what_is_not_read_is_refused_and_costs_no_other(qwen, prompt, message):
     _, reference, llm = qwen
-    found = llm.encode(
+    outputs = llm.encode(
         [page(PAGES[0]), prompt, TEXTS[0]], pooling_task="token_embed", use_tqdm=False, on_error="return"
     )
-    assert [output.error is None for output in found] == [True, False, True]
-    assert isinstance(found[1].error, InvalidInputError)
-    assert said in str(found[1].error)
-    assert near(found[0].outputs.array, reference.page(PAGES[0]))
+    assert [output.error is None for output in outputs] == [True, False, True]
+    assert isinstance(outputs[1].error, InvalidInputError)
+    assert message in str(outputs[1].error)
+    assert near(outputs[0].outputs.array, reference.page(PAGES[0]))
 
 
 def test_a_prompt_of_the_call_is_no_text_beside_an_image(qwen):
@@ -170,17 +172,17 @@ def test_a_prompt_of_the_call_is_no_text_beside_an_image(qwen):
 def test_what_stands_for_an_image_may_be_written(qwen):
     _, reference, llm = qwen
     marks = ["", "<|image_pad|>", "<|vision_start|><|image_pad|><|vision_end|>"]
-    found = encode(llm, [{"prompt": mark, **page(PAGES[0])} if mark else page(PAGES[0]) for mark in marks])
-    assert all(near(rows, reference.page(PAGES[0])) for rows in found)
+    actual = encode(llm, [{"prompt": mark, **page(PAGES[0])} if mark else page(PAGES[0]) for mark in marks])
+    assert all(near(rows, reference.page(PAGES[0])) for rows in actual)
 
 
-def test_a_message_is_an_image_or_what_it_says_whatever_template_the_model_was_made_with(qwen, load):
+def test_a_message_is_an_image_or_a_text_without_the_template(qwen, load):
     folder, reference, llm = qwen
     contents = [[{"type": "image_url", "image_url": {"url": url_of(PAGES[0])}}], TEXTS[0]]
     conversations = [{"messages": [{"role": "user", "content": content}]} for content in contents]
-    found = encode(llm, conversations)
-    assert near(found[0], reference.page(PAGES[0]))
-    assert near(found[1], reference.text(TEXTS[0]))
+    actual = encode(llm, conversations)
+    assert near(actual[0], reference.page(PAGES[0]))
+    assert near(actual[1], reference.text(TEXTS[0]))
     (query,) = encode(llm, [{"messages": [{"role": "user", "content": QUERIES[0]}]}], input_type="query")
     assert near(query, reference.query(QUERIES[0]))
     (written,) = encode(load(folder, chat_template="{{ messages[0]['content'] }}!"), conversations[1:])
@@ -193,14 +195,14 @@ def test_a_query_that_is_cut_keeps_what_is_put_behind_it(qwen, load, asked):
     llm = load(folder, max_model_len=30)
     text = "abcdefghij" * 4
     kept = asked.get("truncate_prompt_tokens", 30 - 11) - len("Ask: ")
-    (found,) = encode(llm, [text], input_type="query", **asked)
-    assert near(found, reference.query(text[:kept]))
+    (output,) = encode(llm, [text], input_type="query", **asked)
+    assert near(output, reference.query(text[:kept]))
     with pytest.raises(InvalidInputError, match="30"):
         encode(llm, [text], input_type="query")
 
 
 def closing(folder):
-    """Have the tokenizer put special tokens before and behind texts, as ModernBERT's does."""
+    """Let the tokenizer add special tokens around texts, like that of ModernBERT."""
     path = str(folder / "tokenizer.json")
     tokenizer = Tokenizer.from_file(path)
     ids = [(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
@@ -209,17 +211,17 @@ def closing(folder):
 
 
 def test_what_is_put_behind_a_query_stands_before_the_tokens_that_end_a_text(tmp_path, load):
-    made = MODELS["ColModernVBertForRetrieval"]()
-    model = build_retrieval("ColModernVBertForRetrieval", made)
-    write_vision_language(model, made, tmp_path)
+    settings = MODELS["ColModernVBertForRetrieval"]()
+    model = build_retrieval("ColModernVBertForRetrieval", settings)
+    write_vision_language(model, settings, tmp_path)
     closing(tmp_path)
-    reference = Reference("ColModernVBertForRetrieval", tmp_path, made, model)
+    reference = Reference("ColModernVBertForRetrieval", tmp_path, settings, model)
     llm = load(tmp_path)
     expected = reference.processor.process_queries(text=[QUERIES[0]])["input_ids"][0].tolist()
     assert (expected[0], expected[-1]) == (2, 3)
-    (found,) = llm.encode([QUERIES[0]], pooling_task="token_embed", input_type="query", use_tqdm=False)
-    assert found.prompt_token_ids == expected
-    assert near(found.outputs.array, reference.query(QUERIES[0]))
+    (output,) = llm.encode([QUERIES[0]], pooling_task="token_embed", input_type="query", use_tqdm=False)
+    assert output.prompt_token_ids == expected
+    assert near(output.outputs.array, reference.query(QUERIES[0]))
     (bare,) = llm.encode(
         [reference.text_ids(QUERIES[0])], pooling_task="token_embed", input_type="query", use_tqdm=False
     )
@@ -229,7 +231,7 @@ def test_what_is_put_behind_a_query_stands_before_the_tokens_that_end_a_text(tmp
 
 
 def test_a_tokenizer_that_begins_texts_does_not_begin_queries_twice(tmp_path, load):
-    """PaliGemma's puts its first token before texts, and the processor writes it before queries itself."""
+    """PaliGemma's tokenizer adds BOS to texts, and the processor writes it before queries itself."""
     reference = write("ColPaliForRetrieval", tmp_path)
     path = str(tmp_path / "tokenizer.json")
     tokenizer = Tokenizer.from_file(path)
@@ -259,7 +261,7 @@ LAYOUTS = {
 
 @pytest.mark.parametrize(("name", "layout"), [(name, layout) for name, there in LAYOUTS.items() for layout in there])
 def test_tensors_of_files_of_all_ages_are_found(tmp_path, load, name, layout):
-    """By their names then, and with a head that writes, which nothing here is computed with."""
+    """With the names of that version, and with an LM head that is not used."""
     folder = tiny_vision_retrieval(name, tmp_path)
     expected = encode(load(folder), [page(PAGES[0]), *TEXTS])
     held = {}
@@ -268,20 +270,20 @@ def test_tensors_of_files_of_all_ages_are_found(tmp_path, load, name, layout):
         held[old if start is None else LAYOUTS[name][layout][start] + old.removeprefix(start)] = value
     held["vlm.lm_head.weight"] = next(value for name, value in held.items() if "embed_tokens" in name).clone()
     save_file(held, folder / "model.safetensors")
-    found = encode(load(folder), [page(PAGES[0]), *TEXTS])
-    assert all(np.array_equal(one, other) for one, other in zip(found, expected, strict=True))
+    actual = encode(load(folder), [page(PAGES[0]), *TEXTS])
+    assert all(np.array_equal(one, other) for one, other in zip(actual, expected, strict=True))
 
 
 @pytest.mark.parametrize(
-    ("name", "said", "reason"),
+    ("name", "content", "reason"),
     [
         ("processor_config.json", {"query_prefix": 3}, "query_prefix must be text"),
         ("tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast"}, "pad_token of the tokenizer"),
     ],
 )
-def test_files_that_do_not_say_how_a_query_is_written_are_told(tmp_path, load, name, said, reason):
+def test_files_that_do_not_say_how_a_query_is_written_are_told(tmp_path, load, name, content, reason):
     tiny_vision_retrieval("ColQwen2ForRetrieval", tmp_path)
-    (tmp_path / name).write_text(json.dumps(said))
+    (tmp_path / name).write_text(json.dumps(content))
     with pytest.raises(CheckpointError, match=reason):
         load(tmp_path)
 
@@ -295,7 +297,7 @@ def test_only_vectors_of_tokens_are_served(qwen):
 
 
 def command(folder, *arguments):
-    """The vectors that ``millpond embed`` writes of one text, or of one file of an image."""
+    """Return the vectors that ``millpond embed`` writes for one text or one image file."""
     done = CliRunner().invoke(cli.app, ["embed", "-m", str(folder), "--task", "token_embed", *map(str, arguments)])
     assert done.exit_code == 0, done.stderr
     (line,) = map(json.loads, done.stdout.splitlines())

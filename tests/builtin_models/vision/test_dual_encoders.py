@@ -1,4 +1,4 @@
-"""CLIP and SigLIP: texts and images of all sizes and modes as transformers has them, on random tiny weights."""
+"""CLIP and SigLIP: texts and images of all sizes and modes equal to transformers, on random tiny weights."""
 
 import importlib
 import json
@@ -25,7 +25,7 @@ MODES = ("RGB", "RGBA", "LA", "L", "P", "CMYK", "1", "I;16", "YCbCr")
 
 
 def picture(height, width, mode="RGB"):
-    """A random image of a mode."""
+    """Return a random image with a given mode."""
     if mode == "I;16":
         return Image.fromarray(RANDOM.integers(0, 2**16, (height, width), dtype=np.uint16))
     image = Image.fromarray(RANDOM.integers(0, 256, (height, width, 4), dtype=np.uint8), mode="RGBA")
@@ -33,7 +33,7 @@ def picture(height, width, mode="RGB"):
 
 
 def processor_of(name, folder):
-    """transformers' own image processor, in the class that needs no torchvision."""
+    """Return transformers' image processor, in the class that does not need torchvision."""
     module, kind = PIL_CLASSES[name]
     return getattr(importlib.import_module(f"transformers.models.{module}"), kind).from_pretrained(folder)
 
@@ -62,8 +62,8 @@ def expected_images(model, images):
         return [reference.get_image_features(**batch).pooler_output[0].numpy() for batch in batches]
 
 
-def assert_close(found, expected, tolerance=1e-5):
-    assert max(float(np.abs(one - other).max()) for one, other in zip(found, expected, strict=True)) <= tolerance
+def assert_close(actual, expected, tolerance=1e-5):
+    assert max(float(np.abs(one - other).max()) for one, other in zip(actual, expected, strict=True)) <= tolerance
 
 
 def test_images_of_all_sizes_are_as_transformers_has_them(model, load):
@@ -92,7 +92,7 @@ def test_pixels_are_those_of_transformers_to_the_last_digit(model, load):
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "settings"),
     [
         ("CLIPModel", {"size": 32, "default_to_square": True}),
         ("CLIPModel", {"size": 40, "default_to_square": False}),
@@ -103,17 +103,19 @@ def test_pixels_are_those_of_transformers_to_the_last_digit(model, load):
     ],
     ids=str,
 )
-def test_sizes_of_other_forms_are_as_transformers_has_them(tmp_path, load, name, said):
+def test_sizes_of_other_forms_are_as_transformers_has_them(tmp_path, load, name, settings):
     transformers = pytest.importorskip("transformers")
     folder = tiny_dual_encoder(name, tmp_path)
     path = folder / "preprocessor_config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | said), encoding="utf-8")
+    path.write_text(json.dumps(json.loads(path.read_text()) | settings), encoding="utf-8")
     reference = getattr(transformers, name).from_pretrained(folder, dtype=torch.float32).eval()
-    images = [picture(*size) for size in ([(16, 24), (8, 8)] if "do_resize" in said else [(50, 31), (20, 90), (1, 1)])]
+    images = [
+        picture(*size) for size in ([(16, 24), (8, 8)] if "do_resize" in settings else [(50, 31), (20, 90), (1, 1)])
+    ]
     expected = expected_images((name, folder, reference, processor_of(name, folder)), images)
     llm = load(folder)
     assert_close(embed(llm, [of_image(image) for image in images]), expected)
-    if "do_resize" in said:
+    if "do_resize" in settings:
         with pytest.raises(InvalidInputError, match=r"9 by 8 pixels.*whole patches of 8 by 8 pixels"):
             llm.embed(of_image(picture(8, 9)))
 
@@ -129,12 +131,14 @@ def test_texts_are_as_transformers_has_them(model, load):
     texts = ["water", "the old red boat", "snow on the hill by the sea and under one sky"]
     ids = [one.prompt_token_ids for one in llm.embed(texts, use_tqdm=False)]
     with torch.inference_mode():
-        expected = [reference.get_text_features(torch.tensor([own])).pooler_output[0].numpy() for own in ids]
-    assert (name == "CLIPModel") == (len({len(own) for own in ids}) > 1)
+        expected = [
+            reference.get_text_features(torch.tensor([token_ids])).pooler_output[0].numpy() for token_ids in ids
+        ]
+    assert (name == "CLIPModel") == (len({len(token_ids) for token_ids in ids}) > 1)
     assert_close(embed(llm, texts), expected)
 
 
-@pytest.mark.parametrize("end", [2, 3])  # 2, of older files, stands for the largest id of a text
+@pytest.mark.parametrize("end", [2, 3])  # 2, in older files, means the largest ID of a text
 def test_a_text_of_clip_ends_where_transformers_has_it_end(tmp_path, load, end):
     transformers = pytest.importorskip("transformers")
     folder = tiny_dual_encoder("CLIPModel", tmp_path)
@@ -144,15 +148,15 @@ def test_a_text_of_clip_ends_where_transformers_has_it_end(tmp_path, load, end):
     reference = transformers.CLIPModel.from_pretrained(folder, dtype=torch.float32).eval()
     texts, llm = ["the mill [SEP] by the sea [SEP] and", "snow", "[SEP] the hill"], load(folder)
     pictures = [of_image(picture(32, 32)), of_image(picture(20, 50))]
-    found = embed(llm, [texts[0], pictures[0], *texts[1:], pictures[1]])
-    assert_close([found[1], found[4]], embed(llm, pictures))
-    for text, own in zip(texts, [found[0], *found[2:4]], strict=True):
+    actual = embed(llm, [texts[0], pictures[0], *texts[1:], pictures[1]])
+    assert_close([actual[1], actual[4]], embed(llm, pictures))
+    for text, vector in zip(texts, [actual[0], *actual[2:4]], strict=True):
         (one,) = llm.embed(text, use_tqdm=False)
         with torch.inference_mode():
             expected = reference.get_text_features(torch.tensor([one.prompt_token_ids])).pooler_output[0].numpy()
-        assert_close([own], [expected])
+        assert_close([vector], [expected])
     tokens = llm.encode(texts[:1], BARE, pooling_task="token_embed", use_tqdm=False)[0].outputs.array
-    assert (np.abs(tokens - found[0]).max(axis=1) < 1e-5).nonzero()[0][0] != len(tokens) - 1
+    assert (np.abs(tokens - actual[0]).max(axis=1) < 1e-5).nonzero()[0][0] != len(tokens) - 1
 
 
 @pytest.mark.parametrize("name", ["SiglipModel", "Siglip2Model"])
@@ -176,8 +180,8 @@ def test_siglip_2_brings_texts_into_lower_case(tmp_path, load):
     path = folder / "tokenizer.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "normalizer": None}), encoding="utf-8")
     llm = load(folder)
-    found = embed(llm, ["Snow", "snow"])
-    assert np.array_equal(*found)
+    actual = embed(llm, ["Snow", "snow"])
+    assert np.array_equal(*actual)
 
 
 def test_texts_and_images_of_one_call_are_what_they_are_alone(model, load):
@@ -202,13 +206,13 @@ def test_the_older_spelling_of_a_part_counts_more(tmp_path, load):
     transformers = pytest.importorskip("transformers")
     folder = tiny_dual_encoder("CLIPModel", tmp_path)
     path = folder / "config.json"
-    said = json.loads(path.read_text())
-    text = said["text_config"]
+    settings = json.loads(path.read_text())
+    text = settings["text_config"]
     kept = {key: text[key] for key in ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers")}
     kept |= {key: text[key] for key in ("num_attention_heads", "max_position_embeddings")}
-    # Its own hidden_act is left out, so that it is the default; that of the part is another.
-    said |= {"text_config": text | {"hidden_act": "gelu"}, "text_config_dict": kept, "vision_config_dict": None}
-    path.write_text(json.dumps(said))
+    # hidden_act of the model is removed, so that the default applies; that of the part differs.
+    settings |= {"text_config": text | {"hidden_act": "gelu"}, "text_config_dict": kept, "vision_config_dict": None}
+    path.write_text(json.dumps(settings))
     reference = transformers.CLIPModel.from_pretrained(str(folder)).eval()
     assert reference.config.text_config.hidden_act == "quick_gelu"
     assert_close(
@@ -257,8 +261,8 @@ def test_the_settings_beside_the_model_are_taken(tmp_path, load, case):
     transformers = pytest.importorskip("transformers")
     name, settings = SETTINGS[case]
     folder = tiny_dual_encoder(name, tmp_path, processor=settings)
-    own = {key: value for key, value in settings.items() if not (key == "image_std" and value == 0.7)}
-    if own != settings:  # one number for all channels is written as three
+    stated = {key: value for key, value in settings.items() if not (key == "image_std" and value == 0.7)}
+    if stated != settings:  # one number for all channels is written as three
         folder.joinpath("preprocessor_config.json").write_text(json.dumps({**settings, "image_std": [0.7] * 3}))
     reference = getattr(transformers, name).from_pretrained(folder, dtype=torch.float32).eval()
     images = [picture(*size) for size in SIZES if min(size) > 1]
@@ -283,7 +287,7 @@ def test_settings_in_the_file_of_the_whole_processor_are_taken(tmp_path, load):
 
 
 @pytest.mark.parametrize(
-    ("name", "settings", "said"),
+    ("name", "settings", "message"),
     [
         (
             "CLIPModel",
@@ -296,10 +300,10 @@ def test_settings_in_the_file_of_the_whole_processor_are_taken(tmp_path, load):
         ("Siglip2Model", {**PROCESSORS["Siglip2Model"], "patch_size": 4}, "patch_size is 4, but config.json has"),
     ],
 )
-def test_settings_that_are_not_known_are_refused_when_an_image_comes(tmp_path, load, name, settings, said):
+def test_settings_that_are_not_known_are_refused_when_an_image_comes(tmp_path, load, name, settings, message):
     llm = load(tiny_dual_encoder(name, tmp_path, processor=settings))
     assert len(embed(llm, ["water"])) == 1
-    with pytest.raises(CheckpointError, match=said):
+    with pytest.raises(CheckpointError, match=message):
         embed(llm, [of_image(picture(4, 4))])
 
 
@@ -310,27 +314,27 @@ def test_images_of_another_size_than_the_model_reads_are_refused(tmp_path, load)
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"vision_config": {"image_size": 4}}, "image_size 4 with patch_size 8"),
         ({"vision_config": {"num_attention_heads": 5}}, "hidden_size 24 is not divisible by num_attention_heads 5"),
         ({"text_config": {"hidden_act": "swoosh"}}, "hidden_act 'swoosh'. Available: gelu"),
     ],
 )
-def test_a_config_that_cannot_be_is_refused(tmp_path, load, change, said):
-    with pytest.raises(CheckpointError, match=said):
+def test_a_config_that_cannot_be_is_refused(tmp_path, load, change, message):
+    with pytest.raises(CheckpointError, match=message):
         load(tiny_dual_encoder("CLIPModel", tmp_path), hf_overrides=change)
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"num_patches": 15}, "num_patches must be a square number; got 15"),
         ({"vision_use_head": False}, "vision_use_head is false"),
     ],
 )
-def test_a_siglip_2_config_that_cannot_be_is_refused(tmp_path, load, change, said):
-    with pytest.raises(CheckpointError, match=said):
+def test_a_siglip_2_config_that_cannot_be_is_refused(tmp_path, load, change, message):
+    with pytest.raises(CheckpointError, match=message):
         load(tiny_dual_encoder("Siglip2Model", tmp_path), hf_overrides={"vision_config": change})
 
 

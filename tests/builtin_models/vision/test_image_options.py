@@ -1,7 +1,4 @@
-"""How large images are read, by ``mm_processor_kwargs``: as by transformers' processors given the same; and refusals.
-
-``limit_mm_per_prompt`` too, which bounds how many there are.
-"""
+"""Image options: ``mm_processor_kwargs``, equal to transformers' processors, and ``limit_mm_per_prompt``."""
 
 import json
 import logging
@@ -40,24 +37,24 @@ def qwen(qwen_folder):
 
 @pytest.fixture(scope="module")
 def processor(qwen_folder):
-    """transformers' own, by the checkpoint's file: what is asked beside is said in each call."""
+    """Return transformers' processor for the checkpoint's settings; options are passed with each call."""
     tokenizer = transformers.PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer.from_file(str(qwen_folder / "tokenizer.json")), pad_token=PAD
     )
-    said = json.loads((qwen_folder / "preprocessor_config.json").read_text())
+    config = json.loads((qwen_folder / "preprocessor_config.json").read_text())
     base = transformers.Qwen2VLProcessor
     unchecked = type("Processor", (base,), {"check_argument_for_proper_class": lambda _, __, argument: type(argument)})
-    return unchecked(transformers.Qwen2VLImageProcessorPil(**said), tokenizer, None)
+    return unchecked(transformers.Qwen2VLImageProcessorPil(**config), tokenizer, None)
 
 
 def prompt(**options):
-    said = {"mm_processor_kwargs": options} if options else {}
-    return {"prompt": f"a {QWEN} b", "multi_modal_data": {"image": PICTURE}, **said}
+    settings = {"mm_processor_kwargs": options} if options else {}
+    return {"prompt": f"a {QWEN} b", "multi_modal_data": {"image": PICTURE}, **settings}
 
 
-def reading(llm, given):
-    """The tokens of a prompt, and what the model gets of its images."""
-    processor, items = llm.pipeline.split([given], None, "embed")
+def reading(llm, prompt):
+    """Return the tokens of a prompt and the image features that the model receives."""
+    processor, items = llm.pipeline.split([prompt], None, "embed")
     (job,) = llm.pipeline.prepare(processor, [0], items)
     if job.error is not None:
         raise job.error
@@ -90,10 +87,10 @@ def test_pixels_are_those_of_transformers_processor_with_the_same(
 def test_vectors_are_those_of_a_checkpoint_that_says_the_same(qwen, qwen_folder, load):
     options = {"min_pixels": 784, "max_pixels": 4 * 784}
     (expected,) = load(qwen_folder, mm_processor_kwargs=options).embed(prompt(), use_tqdm=False)
-    found, plain = qwen.embed([prompt(**options), prompt()], use_tqdm=False)
-    assert found.prompt_token_ids == expected.prompt_token_ids
-    assert len(found.prompt_token_ids) < len(plain.prompt_token_ids)
-    assert np.array_equal(found.outputs.embedding, expected.outputs.embedding)
+    actual, plain = qwen.embed([prompt(**options), prompt()], use_tqdm=False)
+    assert actual.prompt_token_ids == expected.prompt_token_ids
+    assert len(actual.prompt_token_ids) < len(plain.prompt_token_ids)
+    assert np.array_equal(actual.outputs.embedding, expected.outputs.embedding)
 
 
 def test_messages_say_so_too(qwen):
@@ -105,7 +102,7 @@ def test_messages_say_so_too(qwen):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"num_crops": 4}, "no option 'num_crops'; there are: min_pixels, max_pixels, size.shortest_edge"),
         ({"device": "cuda"}, "no option 'device'"),
@@ -125,11 +122,11 @@ def test_messages_say_so_too(qwen):
         ({"max_pixels": 784, "size": {"longest_edge": 785}}, "max_pixels is given twice"),
     ],
 )
-def test_what_a_reader_does_not_take_is_refused_and_costs_no_other(qwen, qwen_folder, options, said):
+def test_what_a_reader_does_not_take_is_refused_and_costs_no_other(qwen, qwen_folder, options, message):
     bad, good = qwen.embed([prompt(**options), prompt()], use_tqdm=False, on_error="return")
     assert isinstance(bad.error, InvalidInputError)
     assert bad.error.parameter == "mm_processor_kwargs"
-    assert said in str(bad.error)
+    assert message in str(bad.error)
     assert good.error is None
     with pytest.raises(InvalidInputError, match="mm_processor_kwargs"):
         LLM(str(qwen_folder), num_workers=1, mm_processor_kwargs=options)
@@ -155,46 +152,48 @@ def test_phi3_vision_is_cut_into_as_many_squares_as_are_asked_for(tmp_path, load
         llm.model_config.hf_config.vision_config.image_size,
         llm.model_config.hf_config.vision_config.patch_size,
     )
-    given = {"prompt": "<|image_1|> a", "multi_modal_data": {"image": PICTURE}}
+    prompt = {"prompt": "<|image_1|> a", "multi_modal_data": {"image": PICTURE}}
     for crops in (1, 4, 9):
-        _, features = reading(llm, {**given, "mm_processor_kwargs": {"num_crops": crops}})
+        _, features = reading(llm, {**prompt, "mm_processor_kwargs": {"num_crops": crops}})
         expected, grid = Crops(max_crops=crops, side=side, patch=patch).read(PICTURE)
         assert features["grids"].tolist() == [list(grid)]
         assert np.array_equal(features["crops"], expected)
-    (overridden,) = load(folder, mm_processor_kwargs={"num_crops": 1}).embed(given, use_tqdm=False)
-    (asked,) = llm.embed({**given, "mm_processor_kwargs": {"num_crops": 1}}, use_tqdm=False)
+    (overridden,) = load(folder, mm_processor_kwargs={"num_crops": 1}).embed(prompt, use_tqdm=False)
+    (asked,) = llm.embed({**prompt, "mm_processor_kwargs": {"num_crops": 1}}, use_tqdm=False)
     assert np.array_equal(overridden.outputs.embedding, asked.outputs.embedding)
-    with pytest.raises(InvalidInputError, match="no option 'max_pixels'; there are: num_crops"):
-        llm.embed({**given, "mm_processor_kwargs": {"max_pixels": 784}}, use_tqdm=False)
+    with pytest.raises(InvalidInputError, match=r"no image option 'max_pixels'. Available: num_crops"):
+        llm.embed({**prompt, "mm_processor_kwargs": {"max_pixels": 784}}, use_tqdm=False)
 
 
 def test_nemotron_has_as_many_tiles_as_are_asked_for(tmp_path, load):
     name = "llama-nemotron-embed-vl-1b-v2"
     llm = load(tiny_nemotron_vl(tmp_path / "plain" / name))
-    given = {"prompt": "<image> a", "multi_modal_data": {"image": PICTURE}}
-    for most in (1, 2, 4):
-        said = load(tiny_nemotron_vl(tmp_path / str(most) / name, processor={**PROCESSOR, "max_input_tiles": most}))
-        ids, features = reading(llm, {**given, "mm_processor_kwargs": {"max_input_tiles": most}})
-        expected_ids, expected = reading(said, given)
+    prompt = {"prompt": "<image> a", "multi_modal_data": {"image": PICTURE}}
+    for max_tiles in (1, 2, 4):
+        configured = load(
+            tiny_nemotron_vl(tmp_path / str(max_tiles) / name, processor={**PROCESSOR, "max_input_tiles": max_tiles})
+        )
+        ids, features = reading(llm, {**prompt, "mm_processor_kwargs": {"max_input_tiles": max_tiles}})
+        expected_ids, expected = reading(configured, prompt)
         assert np.array_equal(ids, expected_ids)
         assert np.array_equal(features["pixels"], expected["pixels"])
-    bare, _ = reading(llm, {**given, "mm_processor_kwargs": {"use_thumbnail": False, "max_dynamic_patch": 4}})
-    whole, _ = reading(llm, {**given, "mm_processor_kwargs": {"max_input_tiles": 4}})
+    bare, _ = reading(llm, {**prompt, "mm_processor_kwargs": {"use_thumbnail": False, "max_dynamic_patch": 4}})
+    whole, _ = reading(llm, {**prompt, "mm_processor_kwargs": {"max_input_tiles": 4}})
     tile = 4  # tokens: a quarter of 16 patches
     assert (whole == IMAGE_CONTEXT_ID).sum() - (bare == IMAGE_CONTEXT_ID).sum() == tile
     with pytest.raises(InvalidInputError, match="use_thumbnail must be true or false; got 1"):
-        reading(llm, {**given, "mm_processor_kwargs": {"use_thumbnail": 1}})
+        reading(llm, {**prompt, "mm_processor_kwargs": {"use_thumbnail": 1}})
 
 
 def test_pages_are_read_smaller_too(tmp_path, load):
-    given = {"multi_modal_data": {"image": PICTURE}}
+    prompt = {"multi_modal_data": {"image": PICTURE}}
     for name, options in (
         ("ColQwen2ForRetrieval", {"min_pixels": 784, "max_pixels": 4 * 784}),
         ("ColModernVBertForRetrieval", {"do_image_splitting": False}),
     ):
         llm = load(tiny_vision_retrieval(name, tmp_path / name))
-        small = llm.encode({**given, "mm_processor_kwargs": options}, pooling_task="token_embed", use_tqdm=False)
-        large = llm.encode(given, pooling_task="token_embed", use_tqdm=False)
+        small = llm.encode({**prompt, "mm_processor_kwargs": options}, pooling_task="token_embed", use_tqdm=False)
+        large = llm.encode(prompt, pooling_task="token_embed", use_tqdm=False)
         assert len(small[0].outputs.data) < len(large[0].outputs.data)
 
 
@@ -235,7 +234,7 @@ def test_beside_texts_they_mean_nothing(qwen):
 
 
 def test_the_same_number_for_images_does_not_make_them_the_same(qwen):
-    """Nothing is kept by ``multi_modal_uuids``: whoever sends them gets what his images are."""
+    """Nothing is cached by ``multi_modal_uuids``: results depend on the images only."""
     pictures = [PICTURE, Image.new("RGB", (56, 56), "white")]
     one, other = qwen.embed(
         [

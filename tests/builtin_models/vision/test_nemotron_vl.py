@@ -1,6 +1,6 @@
-"""NVIDIA's Llama that reads images, beside a plain one: tiles, tower, blocks of patches and maps, one prompt at a time.
+"""Llama Nemotron VL: equal to a reference implementation of tiles, blocks of patches and the projector.
 
-The reference is written from the published description, with transformers' tower of SigLIP's and its Llama.
+The reference follows the published description, with transformers' SigLIP vision model and Llama.
 """
 
 import json
@@ -31,14 +31,19 @@ EMBEDDER = "llama-nemotron-embed-vl-1b-v2"
 BARE = PoolingParams(use_activation=False)
 
 
-ONE, WIDE, TALL, LARGE = picture(34, 30), picture(33, 96, 1), picture(130, 20, 2), picture(140, 150, 3)
+SQUARE, WIDE, TALL, HUGE = (
+    picture(34, 30),
+    picture(33, 96, 1),
+    picture(130, 20, 2),
+    picture(140, 150, 3),
+)
 
 
-def tiles_of(image, most=6):
-    """The published rule: as near the shape, and as much of the area up to 60 %, as a grid can be."""
+def tiles_of(image, max_tiles=6):
+    """Cut an image by the published rule: the best product of aspect ratio similarity and covered area, up to 60 %."""
     width, height = image.size
-    best, found = float("-inf"), (1, 1)
-    for count in range(1, most + 1):
+    best, grid = float("-inf"), (1, 1)
+    for count in range(1, max_tiles + 1):
         for across in range(1, count + 1):
             if count % across:
                 continue
@@ -46,8 +51,8 @@ def tiles_of(image, most=6):
             ratio, shape = across / down, width / height
             fit = min(count * TILE_SIZE * TILE_SIZE / (width * height), 0.6) * min(ratio / shape, shape / ratio)
             if fit > best:
-                best, found = fit, (across, down)
-    across, down = found
+                best, grid = fit, (across, down)
+    across, down = grid
     stretched = image.resize((across * TILE_SIZE, down * TILE_SIZE))
     tiles = []
     for row in range(down):
@@ -58,7 +63,7 @@ def tiles_of(image, most=6):
 
 
 class Reference:
-    """Reads one prompt at a time."""
+    """The reference model, which reads one prompt at a time."""
 
     def __init__(self, folder, transformers):
         self.config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -79,7 +84,7 @@ class Reference:
         return self.weights[f"mlp1.{name}.weight"], self.weights[f"mlp1.{name}.bias"]
 
     def rows(self, tile):
-        """A tile as tokens: four patches, two by two, are end to end."""
+        """Return a tile as tokens of 2 by 2 concatenated patches."""
         pixels = torch.from_numpy(np.array(tile)).permute(2, 0, 1).float() / 255
         seen = self.tower((pixels.unsqueeze(0) - 0.5) / 0.5, output_hidden_states=True)
         layer = self.config["select_layer"]
@@ -95,7 +100,7 @@ class Reference:
         return functional.linear(functional.gelu(functional.linear(normed, *self.part("1"))), *self.part("3"))
 
     def __call__(self, text, images=(), *, special=True):
-        """The hidden states of a text that has ``<image>`` for each image."""
+        """Return the hidden states of a text with one ``<image>`` per image."""
         with torch.inference_mode():
             rows = [torch.cat([self.rows(tile) for tile in tiles_of(image)]) for image in images]
             for each in rows:
@@ -104,7 +109,7 @@ class Reference:
             embedded = self.llama.embed_tokens(ids)
             if rows:
                 embedded[ids == IMAGE_CONTEXT_ID] = torch.cat(rows)
-            every = torch.zeros(1, 1, len(ids), len(ids))  # added to the products of queries and keys: nothing hides
+            every = torch.zeros(1, 1, len(ids), len(ids))  # the attention mask: all tokens are attended to
             read = self.llama(inputs_embeds=embedded.unsqueeze(0), attention_mask=every)
             return read.last_hidden_state[0].numpy()
 
@@ -134,12 +139,12 @@ def llm(folder):
 
 
 CASES = (
-    ("passage: <image> a mill", [ONE]),
+    ("passage: <image> a mill", [SQUARE]),
     ("no image at all, but quite some text to read in one go", []),
-    ("<image>and<image>.", [WIDE, LARGE]),
+    ("<image>and<image>.", [WIDE, HUGE]),
     ("b", []),
     ("passage: <image> ", [TALL]),
-    ("<image><image>", [LARGE, ONE]),
+    ("<image><image>", [HUGE, SQUARE]),
 )
 
 
@@ -147,9 +152,9 @@ def prompt_of(text, images):
     return {"prompt": text, "multi_modal_data": {"image": images}} if images else text
 
 
-def near(found, expected):
-    assert found.shape == expected.shape
-    assert np.abs(found - expected).max() < 1e-4 * max(1.0, np.abs(expected).max())
+def near(actual, expected):
+    assert actual.shape == expected.shape
+    assert np.abs(actual - expected).max() < 1e-4 * max(1.0, np.abs(expected).max())
 
 
 def test_hidden_states_and_vectors_are_those_of_the_description(llm, plain, hidden):
@@ -159,13 +164,13 @@ def test_hidden_states_and_vectors_are_those_of_the_description(llm, plain, hidd
     assert llm.model_config.max_model_len == 512
     prompts = [prompt_of(*case) for case in CASES]
     expected = [plain(*case) for case in CASES]
-    for found, rows in zip(hidden(llm, prompts), expected, strict=True):
-        near(found, rows)
+    for output, rows in zip(hidden(llm, prompts), expected, strict=True):
+        near(output, rows)
     for prompt, rows in zip(prompts, expected, strict=True):
         near(hidden(llm, [prompt])[0], rows)
-    for found, rows in zip(llm.embed(prompts, use_tqdm=False), expected, strict=True):
-        near(np.array(found.outputs.embedding), mean_of(rows))
-        assert found.num_prompt_tokens == len(rows)
+    for output, rows in zip(llm.embed(prompts, use_tqdm=False), expected, strict=True):
+        near(np.array(output.outputs.embedding), mean_of(rows))
+        assert output.num_prompt_tokens == len(rows)
 
 
 @pytest.mark.parametrize("layer", [-2, 1])
@@ -178,16 +183,16 @@ def test_the_layer_of_the_tower_is_that_of_the_config(tmp_path, load, transforme
 
 
 @pytest.mark.parametrize(
-    ("said", "pooled"),
+    ("settings", "pooled"),
     [({}, "MEAN"), ({"pooling": "last"}, "LAST"), ({"llm_config": {**TEXT, "pooling": "cls"}}, "CLS")],
 )
-def test_pooling_is_that_of_the_config_or_of_its_part_on_text(tmp_path, load, said, pooled):
-    tiny_nemotron_vl(tmp_path, **said)
+def test_pooling_is_that_of_the_config_or_of_its_part_on_text(tmp_path, load, settings, pooled):
+    tiny_nemotron_vl(tmp_path, **settings)
     assert load(tmp_path).model_config.pooler_config.seq_pooling_type == pooled
 
 
 def test_many_tiles_are_seen_a_few_at_a_time(llm, plain, hidden):
-    text, images = "<image><image><image>", [LARGE, LARGE, picture(100, 160, 4)]
+    text, images = "<image><image><image>", [HUGE, HUGE, picture(100, 160, 4)]
     assert sum(len(tiles_of(image)) for image in images) > 16
     near(hidden(llm, [prompt_of(text, images)])[0], plain(text, images))
 
@@ -218,13 +223,13 @@ def test_tiles_stand_row_by_row_and_the_whole_behind_them():
 
 
 def test_how_images_are_cut_is_said_beside_the_model(tmp_path, load, plain):
-    one = len(plain("<image>", [ONE]))
+    one = len(plain("<image>", [SQUARE]))
     whole = load(tiny_nemotron_vl(tmp_path / "whole", processor={**PROCESSOR, "dynamic_image_size": False}))
-    (found,) = whole.embed([prompt_of("<image>", [LARGE])], use_tqdm=False)
-    assert found.num_prompt_tokens == one
+    (output,) = whole.embed([prompt_of("<image>", [HUGE])], use_tqdm=False)
+    assert output.num_prompt_tokens == one
     config = load(tiny_nemotron_vl(tmp_path / "config", processor={}, max_dynamic_patch=2, use_thumbnail=False))
-    (found,) = config.embed([prompt_of("<image>", [WIDE])], use_tqdm=False)
-    assert found.num_prompt_tokens == one + 4
+    (output,) = config.embed([prompt_of("<image>", [WIDE])], use_tqdm=False)
+    assert output.num_prompt_tokens == one + 4
 
 
 def parts(*texts, images=()):
@@ -238,105 +243,107 @@ MESSAGES = (
     ("user", "a mill", "<|begin_of_text|>a mill", []),
     (
         "document",
-        parts("a mill", "by a pond", images=[ONE, WIDE]),
+        parts("a mill", "by a pond", images=[SQUARE, WIDE]),
         "<|begin_of_text|>passage: <image> <image> a millby a pond",
-        [ONE, WIDE],
+        [SQUARE, WIDE],
     ),
-    ("document", parts(images=[ONE]), "<|begin_of_text|>passage: <image> ", [ONE]),
+    ("document", parts(images=[SQUARE]), "<|begin_of_text|>passage: <image> ", [SQUARE]),
     ("query", parts("as here:", images=[TALL]), "<|begin_of_text|>query: <image> as here:", [TALL]),
 )
 
 
 def test_messages_are_written_by_their_role(llm, plain):
-    """Whatever the tokenizer says, for a model of the published name."""
+    """Models with the published name ignore the template of the tokenizer."""
     messages = [{"messages": [{"role": role, "content": content}]} for role, content, _, _ in MESSAGES]
-    for found, (_, _, text, images) in zip(llm.embed(messages, use_tqdm=False), MESSAGES, strict=True):
-        near(np.array(found.outputs.embedding), plain.vector(text, images, special=False))
+    for output, (_, _, text, images) in zip(llm.embed(messages, use_tqdm=False), MESSAGES, strict=True):
+        near(np.array(output.outputs.embedding), plain.vector(text, images, special=False))
     two = [{"role": "query", "content": "a"}, {"role": "query", "content": "b"}]
     with pytest.raises(InvalidInputError, match="one message at a time; got 2"):
         llm.embed([{"messages": two}], use_tqdm=False)
 
 
 def test_the_template_of_the_tokenizer_is_left_aside_for_the_published_name_alone(tmp_path, load, folder):
-    said = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
     vectors = {}
     for name in (EMBEDDER, "mine"):
-        made = tiny_nemotron_vl(tmp_path / name)
-        (made / "tokenizer_config.json").write_text(json.dumps({**said, "chat_template": "chat"}), encoding="utf-8")
-        model = load(made)
+        path = tiny_nemotron_vl(tmp_path / name)
+        (path / "tokenizer_config.json").write_text(json.dumps({**config, "chat_template": "chat"}), encoding="utf-8")
+        model = load(path)
         messages = {"messages": [{"role": "query", "content": "a"}]}
-        (found, written) = model.embed([messages, "query: a" if name == EMBEDDER else "chat"], use_tqdm=False)
-        vectors[name] = (found.outputs.embedding, written.outputs.embedding)
+        (chat_output, text_output) = model.embed([messages, "query: a" if name == EMBEDDER else "chat"], use_tqdm=False)
+        vectors[name] = (chat_output.outputs.embedding, text_output.outputs.embedding)
     assert vectors[EMBEDDER][0] == vectors[EMBEDDER][1]
-    assert vectors["mine"][0] != vectors["mine"][1]  # written by the template, which adds no special token
+    assert vectors["mine"][0] != vectors["mine"][1]  # the template does not add special tokens
     assert vectors["mine"][0] != vectors[EMBEDDER][0]
 
 
 def test_a_model_of_another_name_has_the_template_where_its_tokenizer_has_none(tmp_path, load, plain):
     model = load(tiny_nemotron_vl(tmp_path))
-    (found,) = model.embed([{"messages": [{"role": "document", "content": parts("x", images=[ONE])}]}], use_tqdm=False)
-    near(np.array(found.outputs.embedding), plain.vector("passage: <image> x", [ONE]))
+    (output,) = model.embed(
+        [{"messages": [{"role": "document", "content": parts("x", images=[SQUARE])}]}], use_tqdm=False
+    )
+    near(np.array(output.outputs.embedding), plain.vector("passage: <image> x", [SQUARE]))
 
 
 def test_prompts_by_name_are_the_prefixes_of_the_roles(llm, plain):
     for name, prefix in (("query", "query: "), ("document", "passage: ")):
-        prompts = ["a mill", {"prompt": "a mill", "multi_modal_data": {"image": ONE}}]
+        prompts = ["a mill", {"prompt": "a mill", "multi_modal_data": {"image": SQUARE}}]
         text, seen = llm.embed(prompts, prompt_name=name, use_tqdm=False)
         near(np.array(text.outputs.embedding), plain.vector(f"{prefix}a mill"))
-        near(np.array(seen.outputs.embedding), plain.vector(f"{prefix}<image> a mill", [ONE]))
+        near(np.array(seen.outputs.embedding), plain.vector(f"{prefix}<image> a mill", [SQUARE]))
 
 
 def test_an_image_without_a_mark_stands_before_the_text_with_a_blank_behind_it(llm, plain):
     prompts = [{"multi_modal_data": {"image": WIDE}}, prompt_of("what?", [WIDE, TALL])]
     texts = [("<image> ", [WIDE]), ("<image> <image> what?", [WIDE, TALL])]
-    for found, (text, images) in zip(llm.embed(prompts, use_tqdm=False), texts, strict=True):
-        near(np.array(found.outputs.embedding), plain.vector(text, images))
+    for output, (text, images) in zip(llm.embed(prompts, use_tqdm=False), texts, strict=True):
+        near(np.array(output.outputs.embedding), plain.vector(text, images))
 
 
 @pytest.mark.parametrize(
-    ("prompt", "said"),
+    ("prompt", "message"),
     [
-        (prompt_of("<image><image>", [ONE]), "2 image placeholders"),
+        (prompt_of("<image><image>", [SQUARE]), "2 image placeholders"),
         (f"a text with {IMAGE_CONTEXT}", "but no image"),
         ({"prompt_token_ids": [6, IMAGE_CONTEXT_ID]}, "but no image"),
-        (prompt_of(f"<image>{IMAGE_CONTEXT}", [ONE]), f"the text holds '{IMAGE_CONTEXT}'"),
-        (prompt_of("<image>" * 30, [LARGE] * 30), "neither truncated nor chunked"),
+        (prompt_of(f"<image>{IMAGE_CONTEXT}", [SQUARE]), f"the text contains '{IMAGE_CONTEXT}'"),
+        (prompt_of("<image>" * 30, [HUGE] * 30), "neither truncated nor chunked"),
     ],
 )
-def test_what_cannot_be_read_is_refused_and_costs_no_other(llm, prompt, said):
-    found = llm.embed([prompt_of("<image>x", [ONE]), prompt, "text"], use_tqdm=False, on_error="return")
-    assert [output.error is None for output in found] == [True, False, True]
-    assert isinstance(found[1].error, InvalidInputError)
-    assert said in str(found[1].error)
+def test_what_cannot_be_read_is_refused_and_costs_no_other(llm, prompt, message):
+    outputs = llm.embed([prompt_of("<image>x", [SQUARE]), prompt, "text"], use_tqdm=False, on_error="return")
+    assert [output.error is None for output in outputs] == [True, False, True]
+    assert isinstance(outputs[1].error, InvalidInputError)
+    assert message in str(outputs[1].error)
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"downsample_ratio": 0.3}, "does not divide 4 by 4 patches"),
         ({"ps_version": "v1"}, "ps_version 'v1'"),
         ({"select_layer": 7}, "select_layer 7 is out of range: the vision encoder has 3 layers"),
     ],
 )
-def test_what_the_config_says_amiss_is_told(tmp_path, load, settings, said):
-    with pytest.raises(CheckpointError, match=said):
+def test_what_the_config_says_amiss_is_told(tmp_path, load, settings, message):
+    with pytest.raises(CheckpointError, match=message):
         load(tiny_nemotron_vl(tmp_path, **settings))
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"processor": {"image_size": 64}}, "tiles of 64 by 64 pixels"),
         ({"processor": {"norm_type": "imagenet"}}, "with the norm 'imagenet'"),
         ({"img_context_token_id": 3}, f"has {IMAGE_CONTEXT} as {IMAGE_CONTEXT_ID}"),
     ],
 )
-def test_files_that_are_not_of_one_model_are_told_with_the_first_image(tmp_path, load, settings, said):
+def test_files_that_are_not_of_one_model_are_told_with_the_first_image(tmp_path, load, settings, message):
     model = load(tiny_nemotron_vl(tmp_path, **settings))
     with pytest.raises(InvalidInputError, match="image processor could not be created") as caught:
-        model.embed([prompt_of("<image>", [ONE])], use_tqdm=False)
+        model.embed([prompt_of("<image>", [SQUARE])], use_tqdm=False)
     assert isinstance(caught.value.__cause__, CheckpointError)
-    assert said in str(caught.value.__cause__)
+    assert message in str(caught.value.__cause__)
 
 
 def test_scores_are_of_the_pair_as_the_reranker_was_trained(tmp_path, load, transformers):
@@ -348,34 +355,34 @@ def test_scores_are_of_the_pair_as_the_reranker_was_trained(tmp_path, load, tran
         return 1 / (1 + np.exp(-(plain(text, images).mean(axis=0) @ score)))
 
     documents = ["a mill by a pond", "snow"]
-    for found, document in zip(model.score("where is it?", documents, use_tqdm=False), documents, strict=True):
-        assert found.outputs.score == pytest.approx(
+    for output, document in zip(model.score("where is it?", documents, use_tqdm=False), documents, strict=True):
+        assert output.outputs.score == pytest.approx(
             expected(f"question:where is it? \n \n passage:{document}"), abs=1e-5
         )
     seen = [
         ("<image> question:where is it? \n \n passage:", [WIDE], parts(images=[WIDE])),
         (
             "<image> <image> question:where is it? \n \n passage:a mill",
-            [ONE, TALL],
-            parts("a mill", images=[ONE, TALL]),
+            [SQUARE, TALL],
+            parts("a mill", images=[SQUARE, TALL]),
         ),
     ]
     for text, images, content in seen:
-        (found,) = model.score("where is it?", {"content": content}, use_tqdm=False)
-        assert found.outputs.score == pytest.approx(expected(text, images), abs=1e-5)
-    (found,) = model.classify([prompt_of(*seen[0][:2])], use_tqdm=False)
-    assert found.outputs.probs == pytest.approx([expected(*seen[0][:2])], abs=1e-5)
+        (output,) = model.score("where is it?", {"content": content}, use_tqdm=False)
+        assert output.outputs.score == pytest.approx(expected(text, images), abs=1e-5)
+    (output,) = model.classify([prompt_of(*seen[0][:2])], use_tqdm=False)
+    assert output.outputs.probs == pytest.approx([expected(*seen[0][:2])], abs=1e-5)
 
 
 def test_scores_of_vectors_are_their_cosine_and_images_stand_first(llm, plain):
     content = parts("a mill", images=[WIDE])
-    (found,) = llm.score("where?", {"content": content}, use_tqdm=False)
+    (output,) = llm.score("where?", {"content": content}, use_tqdm=False)
     expected = plain.vector("where?") @ plain.vector("<image> a mill", [WIDE])
-    assert found.outputs.score == pytest.approx(expected, abs=1e-4)
+    assert output.outputs.score == pytest.approx(expected, abs=1e-4)
 
 
 def test_the_command_line_reads_images(folder, plain, tmp_path):
-    ONE.save(tmp_path / "one.png")
+    SQUARE.save(tmp_path / "one.png")
     result = CliRunner().invoke(cli.app, ["embed", "--model", str(folder), "--image", str(tmp_path / "one.png")])
     assert result.exit_code == 0, result.output
-    near(np.array(json.loads(result.stdout)["embedding"]), plain.vector("<image> ", [ONE]))
+    near(np.array(json.loads(result.stdout)["embedding"]), plain.vector("<image> ", [SQUARE]))

@@ -1,6 +1,6 @@
-"""Phi-3-vision: texts with images as its published description has them, in plain torch, on random tiny weights.
+"""Phi-3-vision: texts with images equal to a reference in plain torch, on random tiny weights.
 
-The tower is CLIP's and the decoder Phi-3's, both of transformers; what lies between is written out step by step.
+The vision encoder and the decoder are transformers' CLIP and Phi-3; the steps between follow the published description.
 """
 
 import json
@@ -26,7 +26,7 @@ TURNS = "{% for message in messages %}<|user|>\n{{ message['content'] }}<|end|>\
 
 
 def picture(height, width, seed=0):
-    """A random image of a few large spots."""
+    """Return a random image with a few large spots."""
     pixels = np.random.default_rng(seed).integers(0, 256, (-(-height // 4), -(-width // 4), 3), dtype=np.uint8)
     return Image.fromarray(pixels.repeat(4, 0).repeat(4, 1)[:height, :width])
 
@@ -44,7 +44,7 @@ WIDE, TALL, SQUARE, TINY, LINE = (
 
 
 def squares_of(image, num_crops, side):
-    """The whole and the parts of an image, each [3, side, side], and the rows and columns of the parts."""
+    """Return the whole image and its parts, each [3, side, side], and the rows and columns of the parts."""
     upright = image.width < image.height
     if upright:
         image = image.transpose(Image.Transpose.TRANSPOSE)
@@ -69,7 +69,7 @@ def squares_of(image, num_crops, side):
 
 
 class Reference:
-    """The model in plain torch, and classes of transformers for its two halves."""
+    """The model in plain torch, with transformers' classes for the vision encoder and the decoder."""
 
     def __init__(self, folder):
         self.config = json.loads((folder / "config.json").read_text())
@@ -79,9 +79,9 @@ class Reference:
         images = "model.vision_embed_tokens."
         self.images = {name.removeprefix(images): value for name, value in tensors.items() if name.startswith(images)}
         tower = transformers.CLIPVisionConfig(hidden_act="quick_gelu", **self.config["vision_config"])
-        self.tower = transformers.CLIPVisionModel(tower).eval()
-        start = "" if "embeddings.class_embedding" in self.tower.state_dict() else "vision_model."
-        self.tower.load_state_dict(
+        self.vision = transformers.CLIPVisionModel(tower).eval()
+        start = "" if "embeddings.class_embedding" in self.vision.state_dict() else "vision_model."
+        self.vision.load_state_dict(
             {
                 start + name.removeprefix("img_processor.vision_model."): value
                 for name, value in self.images.items()
@@ -102,23 +102,23 @@ class Reference:
         )
 
     def lines(self, features, rows, columns):
-        """Lines of squares of patches, two by two patches a row, and a mark behind each line."""
+        """Return lines of concatenated 2 by 2 patches, each followed by a separator."""
         half = features[0].shape[0] // 2
-        found = []
+        embeddings = []
         for line in range(rows * half):
             for column in range(columns * half):
                 square = features[line // half * columns + column // half]
                 top, left = 2 * (line % half), 2 * (column % half)
                 four = [square[top + down, left + right] for down in (0, 1) for right in (0, 1)]
-                found.append(torch.cat(four))
-            found.append(self.images["sub_GN"].flatten())
-        return found
+                embeddings.append(torch.cat(four))
+            embeddings.append(self.images["sub_GN"].flatten())
+        return embeddings
 
-    def rows_of(self, image):
-        """What stands for an image, [num_rows, hidden]."""
+    def embeddings_of(self, image):
+        """Return the embeddings of an image, [num_rows, hidden_size]."""
         whole, parts, rows, columns = squares_of(image, self.num_crops, self.config["vision_config"]["image_size"])
         pixels = torch.stack([whole, *parts])
-        hidden = self.tower(pixel_values=pixels, output_hidden_states=True).hidden_states[-2][:, 1:]
+        hidden = self.vision(pixel_values=pixels, output_hidden_states=True).hidden_states[-2][:, 1:]
         side = int(hidden.shape[1] ** 0.5)
         features = list(hidden.reshape(len(hidden), side, side, -1))
         one, many = self.lines(features[:1], 1, 1), self.lines(features[1:], rows, columns)
@@ -130,18 +130,18 @@ class Reference:
 
     @torch.inference_mode()
     def hidden(self, pieces, images, *, special=True):
-        """The hidden states of pieces of text, an image behind each but the last."""
+        """Return the hidden states of a text in pieces, with an image after each piece except the last."""
         table = self.decoder.get_input_embeddings()
         rows = []
         for number, piece in enumerate(pieces):
             ids = self.tokenizer.encode(piece, add_special_tokens=special).ids
             rows.append(table(torch.tensor(ids, dtype=torch.long)))
-            rows += [self.rows_of(images[number])] if number < len(images) else []
-        given = torch.cat(rows).unsqueeze(0)
-        return self.decoder(inputs_embeds=given, use_cache=False).last_hidden_state[0].numpy()
+            rows += [self.embeddings_of(images[number])] if number < len(images) else []
+        embeddings = torch.cat(rows).unsqueeze(0)
+        return self.decoder(inputs_embeds=embeddings, use_cache=False).last_hidden_state[0].numpy()
 
 
-# A text in pieces, and the images between them.
+# The pieces of a text, and the images between them.
 CASES = [
     (["the red boat", "is on the sea"], [WIDE]),
     (["no image at all"], []),
@@ -162,18 +162,18 @@ def of_image(image):
 
 
 def hidden_of(llm, prompts):
-    found = llm.encode(prompts, pooling_task="token_embed", pooling_params=BARE, use_tqdm=False)
-    return [output.outputs.array for output in found]
+    outputs = llm.encode(prompts, pooling_task="token_embed", pooling_params=BARE, use_tqdm=False)
+    return [output.outputs.array for output in outputs]
 
 
 def vector_of(rows):
     return rows[-1] / np.linalg.norm(rows[-1])
 
 
-def difference(found, expected):
-    """The largest, in units of the largest value that is expected."""
-    assert found.shape == expected.shape
-    return float(np.abs(found - expected).max() / np.abs(expected).max())
+def difference(actual, expected):
+    """Return the largest difference, relative to the largest expected value."""
+    assert actual.shape == expected.shape
+    return float(np.abs(actual - expected).max() / np.abs(expected).max())
 
 
 @pytest.fixture(scope="module")
@@ -194,9 +194,9 @@ def test_hidden_states_and_vectors_are_those_of_the_description(model, load):
     prompts = [prompt_of(*case) for case in CASES]
     together, alone = hidden_of(llm, prompts), [hidden_of(llm, [prompt])[0] for prompt in prompts]
     vectors = [output.outputs.array for output in llm.embed(prompts, use_tqdm=False)]
-    for found, single, vector, case in zip(together, alone, vectors, CASES, strict=True):
+    for actual, single, vector, case in zip(together, alone, vectors, CASES, strict=True):
         expected = reference.hidden(*case)
-        assert difference(found, expected) < 1e-4
+        assert difference(actual, expected) < 1e-4
         assert difference(single, expected) < 1e-4
         assert difference(vector, vector_of(expected)) < 1e-4
 
@@ -221,8 +221,8 @@ def test_the_shape_in_the_files_is_taken(tmp_path, load, num_crops, change):
     reference = Reference(folder)
     reference.config = written
     cases = CASES[:3]
-    for found, case in zip(hidden_of(load(folder), [prompt_of(*case) for case in cases]), cases, strict=True):
-        assert difference(found, reference.hidden(*case)) < 1e-4
+    for output, case in zip(hidden_of(load(folder), [prompt_of(*case) for case in cases]), cases, strict=True):
+        assert difference(output, reference.hidden(*case)) < 1e-4
 
 
 def test_the_most_squares_may_be_said_by_an_override(tmp_path, load):
@@ -255,8 +255,8 @@ def test_equal_texts_with_other_images_are_other_prompts(model, load):
 
 def test_bfloat16_is_near(model, load):
     folder, reference = model
-    (found,) = load(folder, dtype="bfloat16").embed([prompt_of(*CASES[0])], use_tqdm=False)
-    assert 1e-5 < difference(found.outputs.array, vector_of(reference.hidden(*CASES[0]))) < 0.05
+    (output,) = load(folder, dtype="bfloat16").embed([prompt_of(*CASES[0])], use_tqdm=False)
+    assert 1e-5 < difference(output.outputs.array, vector_of(reference.hidden(*CASES[0]))) < 0.05
 
 
 # --- images ---------------------------------------------------------------------------------------------------------
@@ -268,10 +268,10 @@ def test_bfloat16_is_near(model, load):
 )
 def test_squares_are_those_of_the_description(height, width, num_crops):
     image = picture(height, width)
-    found, grid = Crops(max_crops=num_crops, side=56, patch=14).read(image)
+    crops, grid = Crops(max_crops=num_crops, side=56, patch=14).read(image)
     whole, parts, rows, columns = squares_of(image, num_crops, 56)
     assert grid == (rows, columns)
-    for square, patches in zip([whole, *parts], found, strict=True):
+    for square, patches in zip([whole, *parts], crops, strict=True):
         cut = square.reshape(3, 4, 14, 4, 14).permute(1, 3, 2, 4, 0).reshape(16, -1).numpy()
         assert np.abs(patches - cut).max() < 2e-5
 
@@ -279,10 +279,10 @@ def test_squares_are_those_of_the_description(height, width, num_crops):
 @pytest.mark.parametrize(
     ("num_crops", "height", "width", "tokens"),
     [
-        (4, 500, 500, 757),  # 2 by 2 squares
+        (4, 500, 500, 757),  # 2 by 2 crops
         (16, 500, 500, 2509),  # 4 by 4
         (16, 768, 1024, 1921),  # 3 by 4
-        (16, 1024, 768, 1933),  # 4 by 3: a line more of each square
+        (16, 1024, 768, 1933),  # 4 by 3: one more line per crop
         (1, 10, 10, 313),
         (16, 50, 8000, 2473),  # 1 by 16
     ],
@@ -307,8 +307,8 @@ def test_vlm2vec_reads_one_message_its_parts_a_space_apart(model, load):
         reference.hidden(["", " a boat ", " and a hill"], [WIDE, TALL], special=False),
         reference.hidden(["a boat"], [], special=False),
     ]
-    for found, rows in zip(llm.embed([{"messages": one} for one in messages], use_tqdm=False), expected, strict=True):
-        assert difference(found.outputs.array, vector_of(rows)) < 1e-4
+    for output, rows in zip(llm.embed([{"messages": one} for one in messages], use_tqdm=False), expected, strict=True):
+        assert difference(output.outputs.array, vector_of(rows)) < 1e-4
     for wrong in ([{"role": "user", "content": "a"}] * 2, [{"role": "system", "content": "a"}, *messages[0]]):
         with pytest.raises(InvalidInputError, match="Embedding models should only embed one message at a time"):
             llm.embed({"messages": wrong}, use_tqdm=False)
@@ -317,9 +317,9 @@ def test_vlm2vec_reads_one_message_its_parts_a_space_apart(model, load):
 def test_a_text_of_vlm2vec_may_say_where_its_images_stand(model, load):
     folder, reference = model
     parts = [of_image(WIDE), {"type": "text", "text": "see <|image_1|> here"}]
-    (found,) = load(folder).embed({"messages": [{"role": "user", "content": parts}]}, use_tqdm=False)
+    (output,) = load(folder).embed({"messages": [{"role": "user", "content": parts}]}, use_tqdm=False)
     expected = reference.hidden(["see ", " here"], [WIDE], special=False)
-    assert difference(found.outputs.array, vector_of(expected)) < 1e-4
+    assert difference(output.outputs.array, vector_of(expected)) < 1e-4
 
 
 @pytest.mark.parametrize(
@@ -330,16 +330,16 @@ def test_a_text_of_vlm2vec_may_say_where_its_images_stand(model, load):
 def test_another_model_is_written_to_as_its_files_say_or_else_as_vlm2vec(tmp_path, load, template, pieces):
     folder = tiny_phi3_vision(tmp_path / "phi-vision", chat_template=template)
     parts = [of_image(WIDE), {"type": "text", "text": "a boat"}]
-    (found,) = load(folder).embed({"messages": [{"role": "user", "content": parts}]}, use_tqdm=False)
+    (output,) = load(folder).embed({"messages": [{"role": "user", "content": parts}]}, use_tqdm=False)
     expected = Reference(folder).hidden(pieces, [WIDE], special=False)
-    assert difference(found.outputs.array, vector_of(expected)) < 1e-4
+    assert difference(output.outputs.array, vector_of(expected)) < 1e-4
 
 
 # --- refused --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("text", "images", "said"),
+    ("text", "images", "message"),
     [
         ("<|image_1|><|image_2|>", WIDE, "2 image placeholders"),
         ("<|image_2|>", WIDE, "numbered 2; with 1 images, each of <|image_1|> to <|image_1|> must occur once"),
@@ -349,16 +349,16 @@ def test_another_model_is_written_to_as_its_files_say_or_else_as_vlm2vec(tmp_pat
         ("<|image_1|>" + "a " * 2040, WIDE, "neither truncated nor chunked"),
     ],
 )
-def test_what_cannot_be_read_is_refused_and_costs_no_other(model, load, text, images, said):
+def test_what_cannot_be_read_is_refused_and_costs_no_other(model, load, text, images, message):
     prompts = [prompt_of(*CASES[0]), {"prompt": text, "multi_modal_data": {"image": images}}, "text"]
-    found = load(model[0]).embed(prompts, use_tqdm=False, on_error="return")
-    assert [output.error is None for output in found] == [True, False, True]
-    assert isinstance(found[1].error, InvalidInputError)
-    assert said in str(found[1].error)
+    outputs = load(model[0]).embed(prompts, use_tqdm=False, on_error="return")
+    assert [output.error is None for output in outputs] == [True, False, True]
+    assert isinstance(outputs[1].error, InvalidInputError)
+    assert message in str(outputs[1].error)
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"img_processor": {"name": "siglip"}}, r"name 'siglip' in img_processor\. Supported: 'clip_vision_model'"),
         ({"img_processor": {"image_dim_out": 7}}, "image_dim_out 7 in img_processor, and the tower has hidden states"),
@@ -371,27 +371,27 @@ def test_what_cannot_be_read_is_refused_and_costs_no_other(model, load, text, im
     ],
     ids=str,
 )
-def test_images_that_are_read_otherwise_are_refused(model, load, change, said):
-    with pytest.raises(CheckpointError, match=said):
+def test_images_that_are_read_otherwise_are_refused(model, load, change, message):
+    with pytest.raises(CheckpointError, match=message):
         load(model[0], hf_overrides=change)
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"num_crops": 0}, "num_crops must be a positive integer"),
         ({"image_std": [1, 2]}, "image_std must be one number per channel"),
     ],
     ids=str,
 )
-def test_settings_of_images_that_cannot_be_done_are_named(tmp_path, load, change, said):
+def test_settings_of_images_that_cannot_be_done_are_named(tmp_path, load, change, message):
     folder = tiny_phi3_vision(tmp_path)
     path = folder / "preprocessor_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(InvalidInputError, match="image processor could not be created") as caught:
         load(folder).embed(prompt_of(*CASES[0]), use_tqdm=False)
     assert isinstance(caught.value.__cause__, CheckpointError)
-    assert said in str(caught.value.__cause__)
+    assert message in str(caught.value.__cause__)
 
 
 @pytest.mark.parametrize("lacks", ["glb_GN", "sub_GN", "img_projection.2.bias", "layers.1.mlp.fc2.weight"])

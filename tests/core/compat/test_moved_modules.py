@@ -54,7 +54,7 @@ def test_the_warning_of_import_module_names_the_line_that_calls_it(monkeypatch: 
 
 
 def test_a_record_may_state_the_former_reader_of_colbert() -> None:
-    with pytest.warns(DeprecationWarning, match=r"millpond_models\.retrieval\.colbert_sides") as caught:
+    with pytest.warns(DeprecationWarning, match=r"millpond_models\.retrieval\.colbert_config") as caught:
         reader = imported("millpond.loading.late_interaction:read_stanford")
-    assert "state millpond_models.retrieval.colbert_sides:read_marked" in str(caught[-1].message)
+    assert "state millpond_models.retrieval.colbert_config:read_marked" in str(caught[-1].message)
     assert reader.__name__ == "read_marked"

@@ -84,11 +84,8 @@ class DebertaV2Model(PoolingModel):
     def parameter_name(self, name: str) -> str | None:
         """Return the parameter's name; None for position embeddings that the model does not use."""
         target = super().parameter_name(name)
-        return (
-            None
-            if target == "embeddings.position_embeddings.weight" and self.embeddings.position_embeddings is None
-            else target
-        )
+        is_position = target == "embeddings.position_embeddings.weight"
+        return None if is_position and self.embeddings.position_embeddings is None else target
 
 
 class DebertaEmbeddings(nn.Module):

@@ -7,7 +7,7 @@ from millpond.context import Context
 from millpond.types.errors import CheckpointError
 from millpond_models.encoders.bert.model import BertModel
 from millpond_models.heads.classifier import Classifier, TanhClassifier
-from millpond_models.layers.position_bias import BUCKETS, RelativePositionBias
+from millpond_models.layers.position_bias import NUM_BUCKETS, RelativePositionBias
 
 FIRST_POSITION = 2  # after the padding ID used in training; config.json may contain another
 
@@ -40,9 +40,9 @@ class MPNetModel(BertModel):
         Raises:
             CheckpointError: If config.json has a different number of buckets.
         """
-        count = ctx.config.get("relative_attention_num_buckets", BUCKETS)
-        if count != BUCKETS:
-            message = f"config.json: unsupported relative_attention_num_buckets {count!r}. Supported: {BUCKETS}"
+        count = ctx.config.get("relative_attention_num_buckets", NUM_BUCKETS)
+        if count != NUM_BUCKETS:
+            message = f"config.json: unsupported relative_attention_num_buckets {count!r}. Supported: {NUM_BUCKETS}"
             raise CheckpointError(message)
         return RelativePositionBias(num_heads=ctx.config.num_attention_heads)
 

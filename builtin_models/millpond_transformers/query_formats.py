@@ -42,7 +42,7 @@ QUERY_FORMATS: Mapping[str, QueryFormat] = {
 }
 
 
-def read_sides(repository: "Repository", config: CheckpointConfig) -> LateInteraction:
+def read_query_format(repository: "Repository", config: CheckpointConfig) -> LateInteraction:
     """Return the settings for queries; documents are images or texts without a prompt.
 
     Raises:
