@@ -1,8 +1,9 @@
 """LLM: the offline API, a thin layer over loading, pipeline and engine."""
 
 import threading
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, Never, Self, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Never, Self, Unpack
 
 from millpond.loading.arguments import read_arguments, takes_model_args
 from millpond.loading.source import find_repository
@@ -82,6 +83,7 @@ class LLM(
         self._engine = Engine(
             Runner(self._loaded.model, device=self._loaded.context.device, num_workers=self.engine_config.num_workers),
             self.engine_config,
+            inline_single_batch=True,
         )
         self._driver = SyncDriver(self.model_config, self._engine, self.engine_config)
         self._lock = threading.Lock()
@@ -124,7 +126,7 @@ class LLM(
         task, items = self.pipeline.items(call)
         groups = task.groups(items)
         outputs: list[Any] = [None] * len(items)
-        with self._lock, _progress(use_tqdm, len(items)) as bar:
+        with self._lock, _progress_bar(use_tqdm, len(items)) if use_tqdm else nullcontext() as bar:
             try:
                 for jobs in self._driver.run(task, list(groups), items):
                     finished = task.finish(jobs, groups) if jobs else ()
@@ -135,14 +137,13 @@ class LLM(
                     if bar is not None:
                         bar.update(len(finished))
             finally:
-                self._engine.abort()
+                if self._engine.has_work:  # after an error
+                    self._engine.abort()
         results = task.results(call, items, outputs)
         return results if shape is None else shape(results)
 
 
-def _progress(use_tqdm: Progress, total: int) -> AbstractContextManager[Any]:
-    if not use_tqdm:
-        return nullcontext()
+def _progress_bar(use_tqdm: Literal[True] | Callable[..., Any], total: int) -> AbstractContextManager[Any]:
     from tqdm import tqdm  # noqa: PLC0415  only needed for calls with a progress bar
 
     make_bar = tqdm if use_tqdm is True else use_tqdm

@@ -149,7 +149,8 @@ class TaskMethods(
             EngineError: If the model fails on a prompt.
             EngineOverloadedError: With ``AsyncLLM``, if too many tokens are waiting.
         """
-        check_form(output)
+        if output != "objects":
+            check_form(output)
         call = embed_call(prompts, pooling_params, options, dimensions=dimensions)
         if output == "objects":
             return self._dispatch(call, use_tqdm)

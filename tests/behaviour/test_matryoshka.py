@@ -55,7 +55,7 @@ def test_errors_for_other_models_contain_the_fix(tmp_path, load, name):
     llm = load(tiny("BertModel", tmp_path / name))
     message = (
         r"does not support matryoshka representation, changing output dimensions will lead to poor results\. "
-        r"dimensions=8 was asked for; the model has 32\. .*hf_overrides=\{'is_matryoshka': True\} or "
+        r"dimensions=8 was requested; the model has 32\. .*hf_overrides=\{'is_matryoshka': True\} or "
         r"\{'matryoshka_dimensions': \[\.\.\.\]\}"
     )
     with pytest.raises(InvalidInputError, match=message) as caught:
@@ -143,7 +143,7 @@ def test_dense_modules_for_joined_pooling_types_take_no_tokens(checkpoint, load)
     )
     llm = load(checkpoint, hf_overrides={"is_matryoshka": True})
     assert arrays(encode(llm, 8)).shape == (3, 8)
-    with pytest.raises(InvalidInputError, match="Dense modules take the results of 2 pooling types joined"):
+    with pytest.raises(InvalidInputError, match="Dense modules expect the concatenated results of 2 pooling types"):
         encode(llm, None, task="token_embed")
 
 

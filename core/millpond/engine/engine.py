@@ -56,13 +56,23 @@ class Engine:
             (unless it fails on every request), or the requests of a batch that stops the loop.
     """
 
-    def __init__(self, runner: Runner, config: EngineConfig, *, notify: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        config: EngineConfig,
+        *,
+        notify: Callable[[], None] | None = None,
+        inline_single_batch: bool = False,
+    ) -> None:
         """Create an engine without requests.
 
         Args:
             runner: Computes the batches.
             config: The limits of a batch.
             notify: Called by a worker when a batch is done, to wake the thread that calls ``step``.
+            inline_single_batch: True to compute a batch in the thread that calls ``step`` if no other request waits or
+                runs: it saves two thread switches. It has no effect if torch uses several threads in that thread,
+                because these would slow down a small batch.
         """
         self.runner = runner
         self.scheduler = Scheduler(config.max_num_batched_tokens, config.max_num_seqs)
@@ -72,6 +82,7 @@ class Engine:
         self.on_failure: Callable[[list[PoolingRequest]], None] = lambda _: None
         self._budget = TokenBudget(config.max_num_batched_tokens)
         self._notify = notify
+        self._inline_single_batch = inline_single_batch
         self._consecutive_failures = 0
         self._running: list[list[PoolingRequest]] = []
         self._inline_batch: list[PoolingRequest] | None = None  # computed in the thread that calls ``step``
@@ -81,12 +92,12 @@ class Engine:
     @property
     def has_work(self) -> bool:
         """True if a request is waiting or running."""
-        return self.has_waiting or bool(self._running)
+        return bool(self._running or self._retries or self.scheduler.num_waiting)
 
     @property
     def has_waiting(self) -> bool:
         """True if a request is waiting for its batch."""
-        return bool(self._retries) or len(self.scheduler) > 0
+        return bool(self._retries) or self.scheduler.num_waiting > 0
 
     def add(self, request: PoolingRequest) -> None:
         """Add a request to the queue.
@@ -158,30 +169,33 @@ class Engine:
 
     def _launch(self) -> list[PoolingRequest]:
         ended: list[PoolingRequest] = []
-        while not self.is_full and self.has_waiting:
-            idle = self.runner.num_workers - len(self._running)
-            batch = self._retries.popleft() if self._retries else self.scheduler.take(idle)
-            ended += self._remove_cancelled(batch)
+        while (idle := self.runner.num_workers - len(self._running)) > 0:
+            if self._retries:
+                batch = self._retries.popleft()
+            elif self.scheduler.num_waiting:
+                batch = self.scheduler.take(idle)
+            else:
+                break
+            now, num_ended = perf_counter(), len(ended)
+            for request in batch:
+                if request.state.cancelled:
+                    request.error = _cancelled()
+                    ended.append(request)
+                else:
+                    request.state.started = now
+            for request in ended[num_ended:]:
+                batch.remove(request)
             if not batch:
                 continue
-            now = perf_counter()
-            for request in batch:
-                request.state.started = now
             batch[0].state.advanced = now
             if self._runs_inline(batch):
                 ended += self._handle_outcome(self._run_inline(batch))
                 break  # return these results before the next batch is computed
             self._running.append(batch)
-            self.runner.submit(batch, partial(self._finish, self._done))
+            # The queue of now: after ``abort``, results of this batch must not enter the next one.
+            done = self._done.put if self._notify is None else partial(self._finish, self._done)
+            self.runner.submit(batch, done)
         return ended
-
-    def _remove_cancelled(self, batch: list[PoolingRequest]) -> list[PoolingRequest]:
-        """Remove cancelled requests from a batch; return them with their error."""
-        cancelled = [request for request in batch if request.state.cancelled]
-        for request in cancelled:
-            batch.remove(request)
-            request.error = _cancelled()
-        return cancelled
 
     def _run_inline(self, batch: list[PoolingRequest]) -> Outcome:
         self._inline_batch = batch
@@ -191,11 +205,14 @@ class Engine:
             self._inline_batch = None
 
     def _runs_inline(self, batch: list[PoolingRequest]) -> bool:
-        """True if the batch is computed in this thread, with all threads of torch."""
+        """True if the batch is computed in this thread."""
         if self.runner.device.type != "cpu":
             return True
-        is_long = len(batch) == 1 and batch[0].num_tokens >= MULTI_THREAD_MIN_TOKENS
-        return is_long and not self._running and not self.has_waiting and self.runner.num_workers > 1
+        if self._running or self._retries or self.scheduler.num_waiting:
+            return False
+        if self._inline_single_batch and self.runner.intra_op_threads == 1:
+            return True
+        return len(batch) == 1 and batch[0].num_tokens >= MULTI_THREAD_MIN_TOKENS and self.runner.num_workers > 1
 
     def _finish(self, done: "SimpleQueue[Outcome]", outcome: Outcome) -> None:
         done.put(outcome)
@@ -209,7 +226,8 @@ class Engine:
         if error is None:
             self._consecutive_failures = 0
             self._measure(requests)
-            self.stats.failures += sum([request.error is not None for request in requests])
+            for request in requests:
+                self.stats.failures += request.error is not None
             return requests
         if isinstance(error, KeyboardInterrupt):
             self.on_failure(requests)
@@ -224,7 +242,9 @@ class Engine:
         return []
 
     def _measure(self, requests: list[PoolingRequest]) -> None:
-        tokens = sum([request.num_tokens for request in requests])
+        tokens = 0
+        for request in requests:
+            tokens += request.num_tokens
         began, ended = requests[0].state.started, perf_counter()
         self.stats.tokens += tokens
         self.throughput.note(tokens, began=began, ended=ended)

@@ -33,19 +33,17 @@ class Scheduler:
         max_num_batched_tokens: Maximum number of tokens of a batch; a longer request runs alone.
         max_num_seqs: Maximum number of requests of a batch.
         waiting_tokens: The tokens of all waiting requests.
+        num_waiting: The number of waiting requests.
     """
 
     max_num_batched_tokens: int
     max_num_seqs: int
     waiting_tokens: int = 0
+    num_waiting: int = 0
     _queues: dict[str, Queue] = field(default_factory=dict)
-    _waiting: int = 0
     _tickets: int = 0
     _overtaken: int = 0  # batches since the oldest request went first
     _since_interactive: int = INTERACTIVE_WINDOW_BATCHES  # batches since the last one of interactive requests
-
-    def __len__(self) -> int:
-        return self._waiting
 
     def add(self, request: PoolingRequest) -> None:
         """Add a request to its queue."""
@@ -53,7 +51,7 @@ class Scheduler:
         request.state.ticket = self._tickets
         queue = self._queues.setdefault(request.group, defaultdict(deque))
         queue[request.state.priority].append(request)
-        self._waiting += 1
+        self.num_waiting += 1
         self.waiting_tokens += request.num_tokens
 
     def take(self, workers: int = 1) -> list[PoolingRequest]:
@@ -62,11 +60,11 @@ class Scheduler:
         Args:
             workers: The number of idle workers, among which the waiting requests are divided.
         """
-        if self._waiting == 1:
+        if self.num_waiting == 1:
             return self._take_only()
         first = self._due()
         queue = self._queues[first.group]
-        self._count_batch(first)
+        self._since_interactive = self._since_interactive + 1 if first.state.priority > 0 else 0
         tokens_left = self._budget(queue, workers) - first.num_tokens
         batch = [first]
         self._drop_first(queue, first.state.priority)
@@ -84,18 +82,16 @@ class Scheduler:
         """Remove and return the only waiting request, as a batch."""
         ((first,),) = next(iter(self._queues.values())).values()
         self._overtaken = 0
-        self._count_batch(first)
-        self.clear()
-        return [first]
-
-    def _count_batch(self, first: PoolingRequest) -> None:
         self._since_interactive = self._since_interactive + 1 if first.state.priority > 0 else 0
+        self._queues.clear()
+        self.num_waiting = self.waiting_tokens = 0
+        return [first]
 
     def clear(self) -> list[PoolingRequest]:
         """Remove and return all waiting requests."""
         waiting = [request for queue in self._queues.values() for request in chain(*queue.values())]
         self._queues.clear()
-        self._waiting = self.waiting_tokens = 0
+        self.num_waiting = self.waiting_tokens = 0
         return waiting
 
     def drop_cancelled(self) -> list[PoolingRequest]:
@@ -111,7 +107,7 @@ class Scheduler:
                     del queue[priority]
             if not queue:
                 del self._queues[group]
-        self._waiting -= len(dropped)
+        self.num_waiting -= len(dropped)
         self.waiting_tokens -= sum(request.num_tokens for request in dropped)
         return dropped
 
@@ -141,7 +137,7 @@ class Scheduler:
             del queue[priority]
 
     def _taken(self, batch: list[PoolingRequest]) -> list[PoolingRequest]:
-        self._waiting -= len(batch)
+        self.num_waiting -= len(batch)
         self.waiting_tokens -= sum(request.num_tokens for request in batch)
         if not self._queues[batch[0].group]:
             del self._queues[batch[0].group]

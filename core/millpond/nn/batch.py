@@ -91,16 +91,21 @@ class PackedBatch:
         """
         lengths = tuple([sequence.shape[0] for sequence in sequences])
         types = None
-        if any([ids is not None for ids in token_type_ids]):  # noqa: C419  a list is faster for short texts
+        if token_type_ids and any([ids is not None for ids in token_type_ids]):  # noqa: C419  a list is faster
             types = torch.cat(
                 [
                     torch.zeros(length, dtype=torch.long) if ids is None else ids.long()
                     for ids, length in zip(token_type_ids, lengths, strict=True)
                 ]
             ).to(device)
+        if len(lengths) == 1:
+            input_ids, positions = sequences[0].long(), torch.arange(lengths[0])
+        else:
+            input_ids = torch.cat([sequence.long() for sequence in sequences])
+            positions = torch.cat([torch.arange(length) for length in lengths])
         return cls(
-            input_ids=_concatenated([sequence.long() for sequence in sequences]).to(device),
-            positions=_concatenated([torch.arange(length) for length in lengths]).to(device),
+            input_ids=input_ids.to(device),
+            positions=positions.to(device),
             lengths=lengths,
             token_type_ids=types,
             features=tuple(features),
@@ -123,12 +128,12 @@ class PackedBatch:
             features=tuple(self.features[i] for i in indices) if self.features else (),
         )
 
-    @property
+    @cached_property
     def num_tokens(self) -> int:
         """The number of tokens of all sequences."""
         return self.input_ids.shape[0]
 
-    @property
+    @cached_property
     def num_seqs(self) -> int:
         """The number of sequences."""
         return len(self.lengths)
@@ -250,11 +255,6 @@ class PoolingMetadata:
             starts=tuple(start for start, _ in bounds) if partial else (),
         )
         return rows, selected
-
-
-def _concatenated(parts: Sequence[Tensor]) -> Tensor:
-    """The concatenation of tensors; a single tensor is not copied."""
-    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
 
 
 if not TYPE_CHECKING:  # type checkers would accept any name

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from millpond.compat.io_adapter import OldProcessor
@@ -16,7 +17,7 @@ from millpond.pipeline.remote import prefetch_images
 from millpond.pipeline.tokenization import Params
 from millpond.plugin.blame import is_foreign, owner_of
 from millpond.types.errors import ComponentError, EngineError, InvalidInputError, MillpondError, PluginError
-from millpond.types.outputs import PoolingRequestOutput
+from millpond.types.outputs import ArrayOutput, PoolingRequestOutput
 from millpond.types.params import PoolingParams
 from millpond.types.prompts import PairItem, plugin_data, split_prompts
 
@@ -72,19 +73,18 @@ class BoundTask:
         name: The name of the task.
         processor: The IO processor that serves it.
         adapted: The processor, wrapped in an adapter if it implements the contract before 0.2.
+        limits: The limits that sequences are checked against; None for a built-in processor.
         is_quick: True if decoding a few items takes microseconds.
         is_plugin: True for the task "plugin", whose IO processor defines input and output.
     """
 
     def __init__(self, name: str, processor: IOProcessor[Any], ids: "count[int]", *, deduplicate: bool) -> None:
-        ctx, limits = processor.ctx, checks.NO_LIMITS
-        if is_foreign(owner_of(processor)):
-            limits = checks.limits_of(ctx)
+        ctx = processor.ctx
         self.name = name
         self.processor = processor
         self.is_plugin = name == PLUGIN
-        self._limits = limits
-        self._old = OldProcessor(processor, limits) if is_old(type(processor)) else None
+        self.limits = checks.limits_of(ctx) if is_foreign(owner_of(processor)) else None
+        self._old = OldProcessor(processor, self.limits or checks.NO_LIMITS) if is_old(type(processor)) else None
         self.adapted: IOProcessor[Any] = self._old or processor
         self.is_quick = processor.quick
         self._read = OptionsReader(processor)
@@ -123,9 +123,9 @@ class BoundTask:
 
     def groups(self, items: Items) -> dict[int, list[int]]:
         """Return the indices of the items to compute, each with the indices of all items that share its result."""
-        if len(items) == 1 or not self._deduplicate:
-            return {index: [index] for index in range(len(items))}
-        return equal_prompts(items)
+        if len(items) == 1:
+            return {0: [0]}
+        return equal_prompts(items) if self._deduplicate else {index: [index] for index in range(len(items))}
 
     def encode(self, indices: Sequence[int], items: Items, shared: dict[Any, Any] | None = None) -> list[Job]:
         """Encode items; an invalid item becomes a job with an error.
@@ -135,45 +135,66 @@ class BoundTask:
             items: The items.
             shared: The dict that the windows of the call share.
         """
-        valid = [item for item in items if not isinstance(item.data, Refused)]
+        refused: dict[int, Work] = {}
+        for number, item in enumerate(items):
+            if isinstance(item.data, Refused):
+                refused[number] = Work(error=item.data.error)
+        valid = [item for number, item in enumerate(items) if number not in refused] if refused else items
         call = Call(valid, {} if shared is None else shared)
         if not valid:
             works: Sequence[Work] = ()
         elif self._reads_images:
             with prefetch_images(item.data for item in valid):
-                works = checks.encode(self.adapted, call, self._limits)
+                works = checks.encode(self.adapted, call, self.limits)
         else:
-            works = checks.encode(self.adapted, call, self._limits)
-        if len(valid) == len(items):
-            return [Job(index, work) for index, work in zip(indices, works, strict=True)]
-        works_of_valid = iter(works)
-        return [
-            Job(index, Work(error=item.data.error) if isinstance(item.data, Refused) else next(works_of_valid))
-            for index, item in zip(indices, items, strict=True)
-        ]
+            works = checks.encode(self.adapted, call, self.limits)
+        if refused:
+            encoded = iter(works)
+            works = [refused[number] if number in refused else next(encoded) for number in range(len(items))]
+        return [Job(index, work) for index, work in zip(indices, works, strict=True)]
 
     def finish(
         self, jobs: Iterable[Job], groups: Mapping[int, Sequence[int]]
     ) -> list[tuple[int, PoolingRequestOutput[Any]]]:
         """Return the outputs of ended jobs with their indices; outputs of equal prompts are made from copies."""
-        works = [(index, _work_for(job, index)) for job in jobs for index in groups[job.index]]
-        errors = [work.error or _error_of(work) for _, work in works]
-        computed = [work for (_, work), error in zip(works, errors, strict=True) if error is None]
-        decoded = iter(checks.decode(self.adapted, computed) if computed else ())
-        return [
-            (index, self._output(index, work, next(decoded) if error is None else error))
-            for (index, work), error in zip(works, errors, strict=True)
-        ]
+        works: list[tuple[int, Work, MillpondError | None]] = []
+        computed: list[Work] = []
+        for job in jobs:
+            work, error = job.work, job.work.error
+            for sequence in work.sequences:
+                error = error or sequence.error
+            for index in groups[job.index]:
+                if error is None:
+                    computed.append(work if index == job.index else _with_copies(work))
+                works.append((index, work if error is not None else computed[-1], error))
+        decoded = iter(checks.decode(self.adapted, computed, self._output_type) if computed else ())
+        outputs: list[tuple[int, PoolingRequestOutput[Any]]] = []
+        for index, work, error in works:
+            outputs.append((index, self._output(index, work, next(decoded) if error is None else error)))
+        return outputs
 
     def results(self, call: TaskCall[R], items: Items, outputs: Sequence[PoolingRequestOutput[Any]]) -> list[R]:
         """Return the result of a call from the outputs of its items, in order; outputs of a plugin have no ids."""
-        _log_truncation(items, outputs)
+        is_truncated = False
+        for output in outputs:
+            is_truncated = is_truncated or output.num_dropped_tokens > 0
+            if not self.is_plugin:
+                output.request_id = output.request_id or str(next(self._ids))
+        if is_truncated:
+            _log_truncation(items, outputs)
         if self.is_plugin:
             return [call.output(**vars(output)) for output in self._joined(items, outputs)]
-        for output in outputs:
-            output.request_id = output.request_id or str(next(self._ids))
         joined = outputs if self._old is None else self._joined(items, outputs)
         return [call.retyped(output) for output in joined]
+
+    @cached_property
+    def _output_type(self) -> type:
+        """The type that ``decode`` must return: the target of the task's record; any array output for an array type."""
+        entry = None if self.is_plugin else self.processor.ctx.registry.tasks.find(self.name)
+        target: object = object if entry is None else entry.load()
+        if not isinstance(target, type):
+            return object
+        return ArrayOutput if issubclass(target, ArrayOutput) else target
 
     def _joined(
         self, items: Items, outputs: Sequence[PoolingRequestOutput[Any]]
@@ -285,23 +306,13 @@ def _key(data: object) -> object:
     return text if isinstance(text, str | PairItem) else None
 
 
-def _work_for(job: Job, index: int) -> Work:
-    """Return the work of a job for an index of the call: for the job's own index, or with copies of its results."""
-    work = job.work
-    if index == job.index or work.error is not None:
-        return work
+def _with_copies(work: Work) -> Work:
+    """Return a work with copies of the results of its sequences."""
     return replace(work, sequences=tuple([copy_of(sequence) for sequence in work.sequences]))
 
 
-def _error_of(work: Work) -> MillpondError | None:
-    for sequence in work.sequences:
-        if sequence.error is not None:
-            return sequence.error
-    return None
-
-
 def _located(error: MillpondError, index: int) -> MillpondError:
-    """The error with the place of its prompt."""
+    """Return the error with the index of its prompt."""
     if isinstance(error, InvalidInputError) and error.index != index:
         return error.at(index)
     if isinstance(error, ComponentError) and not str(error).startswith("prompt "):
@@ -314,7 +325,7 @@ def _located(error: MillpondError, index: int) -> MillpondError:
 
 
 def _log_truncation(items: Items, outputs: Sequence[PoolingRequestOutput[Any]]) -> None:
-    """Log, once a call, that prompts were cut for which no length was asked."""
+    """Log once per call the number of prompts truncated because of ``on_overflow``."""
     dropped = [
         output.num_dropped_tokens
         for output, item in zip(outputs, items, strict=True)

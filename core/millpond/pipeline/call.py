@@ -79,7 +79,7 @@ class TaskCall(Generic[R]):
         options: Options of the task by name; they are validated when the task is known.
         output: The output type of a prompt.
         content: The type of its ``outputs`` if they are arrays; None for the type that the task's IO processor returns.
-        on_error: "raise" or "return".
+        raises: True if the first error ends the call; otherwise errors are returned in the outputs.
     """
 
     prompts: object
@@ -88,12 +88,7 @@ class TaskCall(Generic[R]):
     options: Mapping[str, object]
     output: type[R]
     content: type[ArrayOutput] | None = None
-    on_error: str = "raise"
-
-    @property
-    def raises(self) -> bool:
-        """True if the first error ends the call."""
-        return self.on_error == "raise"
+    raises: bool = True
 
     def retyped(self, output: PoolingRequestOutput[Any]) -> R:
         """Return an output converted to the output type of the call."""
@@ -246,7 +241,7 @@ def _call(
         options=task_options,
         output=output,
         content=content,
-        on_error=on_error,
+        raises=on_error == "raise",
     )
 
 

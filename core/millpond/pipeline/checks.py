@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from millpond.engine.request import PoolingRequest, Representation
 from millpond.pipeline.io_processor import Asked, Call, IOProcessor, Work
-from millpond.plugin.blame import component_error, is_foreign, owner_of
+from millpond.plugin.blame import component_error, described, owner_of
 from millpond.types.errors import ComponentError, MillpondError
 from millpond.types.params import PoolingParams
 
@@ -73,13 +73,13 @@ def complete(processor: Processor, asked: Asked) -> Asked:
     return completed
 
 
-def encode(processor: Processor, call: Call, limits: Limits) -> list[Work]:
+def encode(processor: Processor, call: Call, limits: Limits | None) -> list[Work]:
     """Return the work of each item. If encoding all at once fails, encode each item alone.
 
     Args:
         processor: The IO processor.
         call: The items.
-        limits: The limits of the model; sequences of built-in IO processors are not checked.
+        limits: The limits of the model; None for built-in IO processors, whose return values are not checked.
     """
     try:
         works = list(processor.encode(call))
@@ -89,7 +89,7 @@ def encode(processor: Processor, call: Call, limits: Limits) -> list[Work]:
         if len(call.items) > 1:
             return [work for item in call.items for work in encode(processor, Call([item], call.shared), limits)]
         return [Work(error=failure(processor, "encode", error))]
-    if not is_foreign(owner_of(processor)):
+    if limits is None:
         return works
     if len(works) != len(call.items):
         message = f"encode must return one Work per item; for {len(call.items)} items it returned {len(works)}"
@@ -97,19 +97,30 @@ def encode(processor: Processor, call: Call, limits: Limits) -> list[Work]:
     return [_checked(processor, work, limits) for work in works]
 
 
-def decode(processor: Processor, works: Sequence[Work]) -> list[object]:
-    """Return the outputs of works whose sequences carry results, or the error of each work that fails."""
+def decode(processor: Processor, works: Sequence[Work], output_type: type = object) -> list[object]:
+    """Return the outputs of works whose sequences have results, or the error of each work that fails.
+
+    Args:
+        processor: The IO processor.
+        works: The works.
+        output_type: The type of outputs; an output of another type is replaced by an error.
+    """
     try:
         outputs: list[object] = list(processor.decode_many(works))
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001  the errors of a plugin are not known
         if len(works) > 1:
-            return [output for work in works for output in decode(processor, [work])]
+            return [output for work in works for output in decode(processor, [work], output_type)]
         return [failure(processor, "decode", error)]
     if len(outputs) != len(works):
         message = f"decode_many must return one output per work; for {len(works)} works it returned {len(outputs)}"
         return [breach(processor, message)] * len(works)
+    for index, output in enumerate(outputs):
+        if not isinstance(output, output_type) and not isinstance(output, MillpondError):
+            task = processor.ctx.task
+            message = f"decode returned {described(output)} for the task {task!r}; expected {_shown(output_type)}"
+            outputs[index] = breach(processor, message)
     return outputs
 
 
@@ -209,10 +220,10 @@ def breach(processor: Processor, message: str) -> ComponentError:
     return component_error(owner_of(processor), broke, public=broke)
 
 
+def _shown(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
 def _name(processor: Processor) -> str:
     owner = owner_of(processor)
-    return owner.label if owner is not None else f"IO processor {_class_of(processor)}"
-
-
-def _class_of(processor: Processor) -> str:
-    return f"{type(processor).__module__}.{type(processor).__qualname__}"
+    return owner.label if owner is not None else f"IO processor {_shown(type(processor))}"

@@ -93,7 +93,10 @@ class Work:
     @property
     def num_dropped_tokens(self) -> int:
         """The number of tokens removed by truncation."""
-        return sum([sequence.num_dropped_tokens for sequence in self.sequences])
+        count = 0
+        for sequence in self.sequences:
+            count += sequence.num_dropped_tokens
+        return count
 
 
 class IOProcessor(OldMethods, Generic[Out]):

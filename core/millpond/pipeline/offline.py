@@ -31,12 +31,17 @@ class SyncDriver:
 
     def run(self, task: BoundTask, indices: Sequence[int], items: Sequence[Item]) -> Iterator[list[Job]]:
         """Yield the jobs of the items with the given indices as they end."""
-        if len(indices) <= FIRST_WINDOW_ITEMS:
-            first = items if len(indices) == len(items) else [items[index] for index in indices]
-            if len(indices) <= MAX_WINDOW_TEXTS_WITH_IMAGES or not self._may_hold_images(items):
-                yield from self._compute(task.encode(indices, first))
-                return
-        yield from self._run_windows(task, indices, items)
+        if len(indices) > FIRST_WINDOW_ITEMS or (
+            len(indices) > MAX_WINDOW_TEXTS_WITH_IMAGES and self._may_hold_images(items)
+        ):
+            yield from self._run_windows(task, indices, items)
+            return
+        selected = items if len(indices) == len(items) else [items[index] for index in indices]
+        ended = self._add(task.encode(indices, selected))
+        if ended:
+            yield ended
+        while self._engine.has_work:
+            yield _ended(self._engine.step())
 
     def _run_windows(self, task: BoundTask, indices: Sequence[int], items: Sequence[Item]) -> Iterator[list[Job]]:
         shared: dict[Any, Any] = {}
@@ -59,23 +64,18 @@ class SyncDriver:
                 return None if window is None else pool.submit(encode, window)
 
             coming = encode_next()
-            yield self._start(ready)
+            yield self._add(ready)
             while coming is not None or self._engine.has_work:
                 if coming is not None and (coming.done() or not self._engine.has_work) and self._has_room(max_batches):
                     ready, coming = coming.result(), encode_next()
-                    yield self._start(ready)
+                    yield self._add(ready)
                     continue
                 yield _ended(self._engine.step())
 
     def _may_hold_images(self, items: Sequence[Item]) -> bool:
         return "image" in self._model.multimodal.modalities and any(may_hold_media(item.data) for item in items)
 
-    def _compute(self, jobs: list[Job]) -> Iterator[list[Job]]:
-        yield self._start(jobs)
-        while self._engine.has_work:
-            yield _ended(self._engine.step())
-
-    def _start(self, jobs: list[Job]) -> list[Job]:
+    def _add(self, jobs: list[Job]) -> list[Job]:
         """Add the sequences of jobs to the engine, longest first; return the jobs that need no computation."""
         waiting = new_sequences(jobs)
         if len(waiting) > 1:

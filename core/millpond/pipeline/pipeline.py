@@ -98,7 +98,9 @@ class Pipeline:
             InvalidInputError: If the call cannot be served.
             TypeError: If it has an unknown keyword argument.
         """
-        task = self.task_of(call.task, call.params)
+        task = self._bound.get(call.task) if isinstance(call.task, str) else None
+        if task is None:
+            task = self.task_of(call.task, call.params)
         if call.options:
             task.check_keywords(call.options)
         return task, task.items(call.prompts, call.params, call.options, raises=call.raises)

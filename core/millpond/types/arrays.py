@@ -1,4 +1,4 @@
-"""One array of the embeddings of a call, for callers that want numbers alone."""
+"""One array of the embeddings of a call, for callers that only need the numbers."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
@@ -18,7 +18,7 @@ def check_form(output: str) -> None:
     """Refuse an unknown value of the argument ``output``.
 
     Raises:
-        InvalidInputError: It is not one of ``FORMS``.
+        InvalidInputError: If it is not one of ``FORMS``.
     """
     if output not in FORMS:
         message = f"output={output!r}: expected one of {', '.join(map(repr, FORMS))}"
@@ -30,7 +30,7 @@ def stacked(outputs: Sequence[EmbeddingRequestOutput], size: int) -> "NDArray[np
 
     Args:
         outputs: The outputs of a call; the row of one with an error is NaN.
-        size: The dimensions where no output has an embedding.
+        size: The number of dimensions if no output has an embedding.
     """
     import numpy as np
 

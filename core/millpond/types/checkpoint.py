@@ -1,4 +1,4 @@
-"""CheckpointFacts: what the files beside config.json state of a model, each value with its origin. Without torch."""
+"""CheckpointFacts: the values that the files of a checkpoint state in addition to config.json, with their origins."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -32,9 +32,9 @@ class ModuleChain:
     """The modules of a checkpoint, in order.
 
     Attributes:
-        listed: All that its files list, those that are the model itself or that pool included.
-        before: Those that change the vectors of tokens before they are pooled.
-        after: Those after pooling, without a normalisation at the end: that is ``PoolingFacts.normalize``.
+        listed: All modules in the files, including the model itself and pooling.
+        before: The modules between the model and pooling.
+        after: The modules after pooling, without a final normalisation, which is ``PoolingFacts.normalize``.
     """
 
     listed: tuple[ModuleFacts, ...] = ()
@@ -44,12 +44,12 @@ class ModuleChain:
 
 @dataclass(frozen=True, kw_only=True)
 class PoolingFacts:
-    """How the vectors of tokens become a result.
+    """The pooling of token vectors.
 
     Attributes:
-        types: The names of pooling types, a tuple; the results of several are joined in this order.
-        normalize: True if the result is divided by its length, else False.
-        include_prompt: False if the tokens of a prompt are read and not pooled.
+        types: The names of pooling types, a tuple; several results are concatenated in this order.
+        normalize: True if the result is normalised, else False.
+        include_prompt: False if the tokens of a prompt are not pooled.
     """
 
     types: Choice | None = None
@@ -59,16 +59,16 @@ class PoolingFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class TextFacts:
-    """How texts are read.
+    """The preparation of texts.
 
     Attributes:
-        max_length: The most tokens of a text; counts more than what config.json and the tokenizer's files state.
-        tokenizer_binds: True if what the tokenizer's files state bounds the length whatever the kind of positions.
-        lower_case: True if texts are read in lower case.
+        max_length: The maximum number of tokens; takes precedence over config.json and the tokenizer's files.
+        tokenizer_binds: True if the tokenizer's files limit the length for all kinds of positions.
+        lower_case: True if texts are converted to lower case.
         special_tokens: False if the tokenizer adds no special tokens.
-        message_format: How the chat template gets each text: "flat", "structured" or "auto"; unstated, texts are read
-            as they are.
-        template_settings: Variables that the chat template is rendered with.
+        message_format: The format in which the chat template receives each text: "flat", "structured" or "auto"; None
+            if the chat template is not used for texts.
+        template_settings: Variables for the chat template.
     """
 
     max_length: Choice | None = None
@@ -81,11 +81,11 @@ class TextFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class PromptFacts:
-    """Prompts that are put before texts.
+    """Prompts before texts.
 
     Attributes:
-        named: The prompts by their names.
-        default: The name of the one for calls that name none.
+        named: The prompts by name.
+        default: The name of the default prompt.
     """
 
     named: Choice | None = None
@@ -94,13 +94,13 @@ class PromptFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddingFacts:
-    """What embeddings are.
+    """The properties of embeddings.
 
     Attributes:
-        similarity: How two of them are compared: "cosine", "dot", "euclidean", "manhattan"; of vectors of tokens
-            "maxsim", "meanmaxsim".
-        truncate_dim: The dimensions that are kept where a call does not specify it.
-        max_active_dims: The most weights of a sparse vector that are kept.
+        similarity: The similarity function: "cosine", "dot", "euclidean", "manhattan"; for token vectors "maxsim",
+            "meanmaxsim".
+        truncate_dim: The default number of dimensions that are kept.
+        max_active_dims: The maximum number of weights of a sparse vector.
     """
 
     similarity: Choice | None = None
@@ -110,10 +110,10 @@ class EmbeddingFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierFacts:
-    """What classes or scores are.
+    """The properties of classes or scores.
 
     Attributes:
-        num_labels: How many there are.
+        num_labels: The number of classes or scores.
         activation: The dotted name of their activation in torch.
     """
 
@@ -123,12 +123,11 @@ class ClassifierFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class RouteFacts:
-    """Routes of queries and documents through modules of their own.
+    """Separate routes of queries and documents through modules.
 
     Attributes:
-        by_input_type: The route of "query", of "document", and of None, which stands for calls that do not specify it;
-            empty where all texts take one route.
-        main: The route that stands for the model.
+        by_input_type: The routes of "query", "document" and None (no input type); empty if all texts share one route.
+        main: The route of the model itself.
         origin: The file that states them.
     """
 
@@ -144,7 +143,7 @@ class RetrievalFacts:
     """The different treatment of queries and documents.
 
     Attributes:
-        late_interaction: The ``LateInteraction`` of a model of ColBERT's kind.
+        late_interaction: The ``LateInteraction`` of a late-interaction model.
         static_query_weights: The module with one weight per token that embeds queries without the model.
         routes: The routes of queries and documents.
     """
@@ -162,12 +161,12 @@ class RetrievalFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterFacts:
-    """An adapter in a folder beside the weights.
+    """An adapter in a separate folder of the checkpoint.
 
     Attributes:
         folder: The folder.
-        read: Returns what the adapter changes: by the checkpoint's names of weights, without ``.weight``, the matrices
-            ``up`` and ``down``, whose product is added.
+        read: Returns the matrices ``up`` and ``down`` of each weight, whose product is added. The keys are the names of
+            the weights in the checkpoint, without ``.weight``.
     """
 
     folder: Path
@@ -176,21 +175,21 @@ class AdapterFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointFacts:
-    """What the files of a checkpoint state beside config.json; all of it may be empty.
+    """The values that the files of a checkpoint state in addition to config.json; all are optional.
 
     Attributes:
-        folder: The folder of config.json and the weights, where it is not the checkpoint's own.
-        config: What config.json would contain, where there is none or it does not describe the model.
-        known: Keys of config.json that it lacks; ``architectures`` takes the place of what it states.
-        task: The task that the checkpoint is for, such as "classify".
-        pooling: How the vectors of tokens become a result.
+        folder: The folder of config.json and the weights, if it is not the folder of the checkpoint.
+        config: The content for config.json, if the file is missing or does not describe the model.
+        known: Values for missing keys of config.json; ``architectures`` replaces the stated value.
+        task: The task of the checkpoint, such as "classify".
+        pooling: The pooling of token vectors.
         modules: The modules before and after pooling.
-        text: How texts are read.
+        text: The preparation of texts.
         prompts: Prompts before texts.
-        embedding: What embeddings are.
-        classifier: What classes or scores are.
-        retrieval: How queries and documents are told apart.
-        adapters: Adapters in folders beside the weights.
+        embedding: The properties of embeddings.
+        classifier: The properties of classes or scores.
+        retrieval: The different treatment of queries and documents.
+        adapters: Adapters in separate folders.
     """
 
     folder: Path | None = None
@@ -208,7 +207,7 @@ class CheckpointFacts:
 
     @property
     def pooling_types(self) -> tuple[str, ...]:
-        """The names of pooling types that the files state; empty for none."""
+        """The names of the pooling types in the files; empty for none."""
         return tuple(value_of(self.pooling.types, ()))
 
 
@@ -226,17 +225,17 @@ GROUPS = (
 
 
 def value_of(choice: Choice | None, default: Any = None) -> Any:
-    """The value of a choice; the default where nothing is stated."""
+    """Return the value of a choice; the default for None."""
     return default if choice is None else choice.value
 
 
 def stated(value: Any, origin: str) -> Choice | None:
-    """A choice of that value; None, which states nothing, if the value is None."""
+    """Return a value with its origin; None if the value is None."""
     return None if value is None else Choice(value=value, origin=origin)
 
 
 def merge_facts(first: T, second: T) -> T:
-    """The facts of two readers: of each value that of the first, or where it states none, of the second.
+    """Merge the facts of two readers; values of the first take precedence.
 
     Args:
         first: ``CheckpointFacts``, or a part of them.
@@ -244,8 +243,11 @@ def merge_facts(first: T, second: T) -> T:
     """
     merged: dict[str, Any] = {}
     for item in fields(first):  # type: ignore[arg-type]  # one of GROUPS
-        own, other = getattr(first, item.name), getattr(second, item.name)
-        merged[item.name] = merge_facts(own, other) if isinstance(own, GROUPS) else other if _is_empty(own) else own
+        value, other = getattr(first, item.name), getattr(second, item.name)
+        if isinstance(value, GROUPS):
+            merged[item.name] = merge_facts(value, other)
+        else:
+            merged[item.name] = other if _is_empty(value) else value
     return type(first)(**merged)
 
 
@@ -254,15 +256,15 @@ def _is_empty(value: object) -> bool:
 
 
 def facts_fault(facts: object, name: str = "") -> str | None:
-    """Return what is wrong with the types of facts that a reader returned; None if nothing is.
+    """Return the first type error in the facts of a reader; None if all types are right.
 
     Args:
         facts: ``CheckpointFacts``, or a part of them.
-        name: The field that the part is of, with a dot; empty for the whole.
+        name: The field of the part, with a dot; empty for the whole.
     """
-    plain = type(facts)()
+    defaults = type(facts)()
     for item in fields(facts):  # type: ignore[arg-type]  # one of GROUPS
-        value, default, path = getattr(facts, item.name), getattr(plain, item.name), f"{name}{item.name}"
+        value, default, path = getattr(facts, item.name), getattr(defaults, item.name), f"{name}{item.name}"
         if isinstance(default, GROUPS):
             expected = type(default)
             fault = facts_fault(value, f"{path}.") if isinstance(value, expected) else _wrong(path, value, expected)

@@ -1,4 +1,4 @@
-"""ComputeOptions: how a model computes, as far as the caller chooses it."""
+"""ComputeOptions: kernels, quantization and batch invariance of a model."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeOptions:
-    """How a model computes.
+    """Options of the computation of a model.
 
     Attributes:
         kernels: The variants of ops that the user chose, such as ``{"attention": "sdpa"}``.
-        quantization: The scheme that the model's linear maps compute in, such as "int8"; None for none. What comes
-            after the model, its poolers and heads, is not quantised.
-        batch_invariant: True if a result must be the same to the bit whatever shares its batch.
+        quantization: The scheme of the model's linear layers, such as "int8"; None for none. Poolers and heads are not
+            quantised.
+        batch_invariant: True if the bits of a result must not depend on other prompts of its batch.
     """
 
     kernels: Mapping[str, str] = field(default_factory=dict)

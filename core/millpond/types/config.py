@@ -1,4 +1,4 @@
-"""What users and checkpoints configure, and the one rule by which they are merged. Knows nothing of torch."""
+"""Configuration of users and checkpoints, and the rule for merging layers of settings."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -23,29 +23,31 @@ from millpond.types.model_info import (
 )
 from millpond.types.params import RENAMED, rename_fields, validated
 
-MOST_IMAGES = 1024  # that a prompt can be allowed to have: they are all in memory at once
-HOST = re.compile(r"\*|(?:\*\.)?[\w.-]+|\[[0-9a-f:.]+\]", re.ASCII | re.IGNORECASE)  # or all below one, or any
-JOINED_BY = "+"  # between the names of pooling types whose results are joined
+MAX_IMAGES_PER_PROMPT = 1024  # all images of a prompt are in memory at once
+HOST = re.compile(
+    r"\*|(?:\*\.)?[\w.-]+|\[[0-9a-f:.]+\]", re.ASCII | re.IGNORECASE
+)  # a host, *. and a domain, or * for any
+JOINED_BY = "+"  # separates the names of pooling types whose results are concatenated
 
 
 class PoolerConfig(BaseModel):
-    """How hidden states become the result; what is None is decided by the checkpoint, the architecture, the task.
+    """The pooling of hidden states. The checkpoint, the architecture or the task decides values that are None.
 
     Attributes:
-        task: The task that ``encode`` takes when none is named.
-        pooling_type: Shorthand that fills one of the next two.
-        seq_pooling_type: The pooling type of tasks with one result a prompt, such as CLS, LAST, MEAN.
-        tok_pooling_type: The pooling type of tasks with one result a token, such as ALL, STEP.
-        use_activation: Whether to normalise embeddings (or to apply the classifier's activation).
-        dimensions: How many dimensions to keep by default (Matryoshka).
-        enable_chunked_processing: Whether text over the model's maximum is split, embedded and merged.
-        max_embed_len: The longest text accepted then, in tokens.
-        chunk_renormalize: Whether the mean of normalised chunks is normalised again.
-        logit_bias: Subtracted from the logits; the old name of ``logit_mean``.
+        task: The default task of ``encode``.
+        pooling_type: Shorthand for the next two; sets the one that fits.
+        seq_pooling_type: The pooling type of tasks with one result per prompt, such as CLS, LAST, MEAN.
+        tok_pooling_type: The pooling type of tasks with one result per token, such as ALL, STEP.
+        use_activation: True to normalise embeddings, or to apply the classifier's activation.
+        dimensions: The default number of dimensions to keep (Matryoshka).
+        enable_chunked_processing: True to split texts over the model's maximum, and merge the embeddings of the pieces.
+        max_embed_len: The maximum number of tokens of a text with chunked processing.
+        chunk_renormalize: True to normalise the mean of normalised chunks again.
+        logit_bias: The former name of ``logit_mean``.
         logit_mean: Subtracted from the logits.
         logit_sigma: Divides the logits.
-        step_tag_id: The token id whose rows are kept, for STEP.
-        returned_token_ids: The columns that are kept, for STEP.
+        step_tag_id: The token id whose rows are returned, for STEP.
+        returned_token_ids: The columns that are returned, for STEP.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -79,7 +81,7 @@ class PoolerConfig(BaseModel):
                 message = f"Cannot set both `pooling_type` and `{other}`"
                 raise ValueError(message)
         if self.logit_bias is not None and self.logit_mean not in (None, self.logit_bias):
-            message = "`logit_bias` is the old name of `logit_mean`, and they disagree: pass `logit_mean` alone"
+            message = "`logit_bias` is the former name of `logit_mean`, and their values differ: pass `logit_mean` only"
             raise ValueError(message)
         if self.logit_sigma == 0:
             message = "logit_sigma cannot be 0 (division by zero)"
@@ -87,38 +89,37 @@ class PoolerConfig(BaseModel):
         return self
 
     @classmethod
-    def parse(cls, given: "PoolerConfig | Mapping[str, object] | str | None") -> "PoolerConfig":
-        """Take a config as an object, a dict, or JSON text; None is the empty config.
+    def parse(cls, config: "PoolerConfig | Mapping[str, object] | str | None") -> "PoolerConfig":
+        """Return a config from an object, a dict, JSON text, or None for the empty config.
 
         Raises:
-            InvalidInputError: If it is none of these, or a field does not fit.
+            InvalidInputError: If it has another type, or a field is invalid.
         """
-        if given is None:
+        if config is None:
             return cls()
-        if isinstance(given, PoolerConfig):
-            return given
-        if not isinstance(given, str | Mapping):
-            message = f"pooler_config must be a PoolerConfig, a dict or JSON text; got {type(given).__name__}"
+        if isinstance(config, PoolerConfig):
+            return config
+        if not isinstance(config, str | Mapping):
+            message = f"pooler_config must be a PoolerConfig, a dict or JSON text; got {type(config).__name__}"
             raise InvalidInputError(message, parameter="pooler_config")
-        return validated(cls, given, parameter="pooler_config")
+        return validated(cls, config, parameter="pooler_config")
 
 
 @renamed_attributes(mixed="mixed_modality")
 class InputOptions(BaseModel):
-    """What becomes of prompts where a call does not say.
+    """The default treatment of prompts.
 
     Attributes:
-        on_overflow: What becomes of a prompt over the model's maximum: "error", "truncate", "chunk".
-        apply_default_prompt: Whether the prompt that the checkpoint names as its default is put before texts.
+        on_overflow: The treatment of a prompt over the model's maximum: "error", "truncate", "chunk".
+        apply_default_prompt: True to put the checkpoint's default prompt before texts.
         chat_template: The template of queries and documents for cross-encoders, as Jinja text or the path of a file.
-        mixed_modality: The treatment of a prompt with text and an image, for models that read one or the other: "error"
-            refuses it, "mean" gives the mean of both vectors.
-        allowed_media_domains: The hosts that images may be fetched from where a prompt names them by URL;
-            ``*.example.org`` for those below one, ``*`` for any. None by default.
-        allowed_local_media_path: The folder that files may be read from where a prompt names them by ``file://`` URL;
-            empty for none.
-        mm_processor_kwargs: How large images are read, by the names of the options of the model's ``ImageReader``.
-        limit_mm_per_prompt: The most images of a prompt, under "image"; other media are not read.
+        mixed_modality: The treatment of a prompt with text and image, for models that read one or the other: "error"
+            refuses it, "mean" returns the mean of both vectors.
+        allowed_media_domains: The hosts of image URLs that may be fetched; ``*.example.org`` for all hosts of a domain,
+            ``*`` for any public host. None are allowed by default.
+        allowed_local_media_path: The folder whose files ``file://`` URLs may name; empty for none.
+        mm_processor_kwargs: The options of the model's ``ImageReader``, which control the size of images.
+        limit_mm_per_prompt: The maximum number of images of a prompt, under "image"; other media are not supported.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -130,59 +131,59 @@ class InputOptions(BaseModel):
     allowed_media_domains: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     allowed_local_media_path: str = ""
     mm_processor_kwargs: Mapping[str, Any] = Field(default_factory=dict)
-    limit_mm_per_prompt: Mapping[str, Annotated[int, Field(ge=0, le=MOST_IMAGES, strict=True)]] = Field(
+    limit_mm_per_prompt: Mapping[str, Annotated[int, Field(ge=0, le=MAX_IMAGES_PER_PROMPT, strict=True)]] = Field(
         default_factory=dict
     )
 
     @field_validator("allowed_media_domains", mode="before")
     @classmethod
-    def _as_domains(cls, given: object) -> object:
-        return () if given is None else (given,) if isinstance(given, str) else given
+    def _as_domains(cls, value: object) -> object:
+        return () if value is None else (value,) if isinstance(value, str) else value
 
     @field_validator("allowed_media_domains")
     @classmethod
-    def _are_hosts(cls, given: tuple[str, ...]) -> tuple[str, ...]:
-        for domain in given:
+    def _are_hosts(cls, domains: tuple[str, ...]) -> tuple[str, ...]:
+        for domain in domains:
             if not HOST.fullmatch(domain):
                 message = f"must be names of hosts, such as example.org, *.example.org, or * for any; got {domain!r}"
                 raise ValueError(message)
-        return given
+        return domains
 
     @field_validator("allowed_local_media_path", mode="before")
     @classmethod
-    def _as_path(cls, given: object) -> object:
-        return "" if given is None else fspath(given) if isinstance(given, PathLike) else given
+    def _as_path(cls, value: object) -> object:
+        return "" if value is None else fspath(value) if isinstance(value, PathLike) else value
 
     @field_validator("allowed_local_media_path")
     @classmethod
-    def _is_folder(cls, given: str) -> str:
-        if given and not Path(given).is_dir():
+    def _is_folder(cls, path: str) -> str:
+        if path and not Path(path).is_dir():
             message = "must be a folder that exists"
             raise ValueError(message)
-        return given
+        return path
 
     @field_validator("mm_processor_kwargs", mode="before")
     @classmethod
-    def _as_options(cls, given: object) -> object:
-        return {} if given is None else given
+    def _as_options(cls, value: object) -> object:
+        return {} if value is None else value
 
     @field_validator("limit_mm_per_prompt", mode="before")
     @classmethod
-    def _as_counts(cls, given: object) -> object:
-        """Counts by medium; one may stand in an object as ``count``, beside what vLLM sizes its memory by."""
-        if not isinstance(given, Mapping):
-            return {} if given is None else given
-        return {name: one.get("count") if isinstance(one, Mapping) else one for name, one in given.items()}
+    def _as_counts(cls, value: object) -> object:
+        """Return the counts by medium; a count may be in an object with the key ``count``, as in vLLM."""
+        if not isinstance(value, Mapping):
+            return {} if value is None else value
+        return {name: one.get("count") if isinstance(one, Mapping) else one for name, one in value.items()}
 
 
 class EngineConfig(BaseModel):
-    """How much is computed at once, and how much may wait.
+    """The limits of batches and of waiting requests.
 
     Attributes:
-        max_num_batched_tokens: The most tokens of a batch; a longer prompt runs alone.
-        max_num_seqs: The most prompts of a batch.
-        max_waiting_tokens: The most tokens that may wait online; over it, requests are refused.
-        num_workers: Single-threaded workers on a CPU; None for one a core.
+        max_num_batched_tokens: The maximum number of tokens of a batch; a longer prompt runs alone.
+        max_num_seqs: The maximum number of prompts of a batch.
+        max_waiting_tokens: The maximum number of waiting tokens in online use; requests over it are refused.
+        num_workers: The number of single-threaded workers on a CPU; None for one per core.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -194,7 +195,7 @@ class EngineConfig(BaseModel):
 
 
 class CheckpointConfig(Mapping[str, Any]):
-    """A model's config.json as read-only data, by item or by attribute; nested objects likewise."""
+    """A model's config.json as a read-only mapping, with attribute access; nested objects have the same type."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         vars(self)["_values"] = {key: _frozen(value) for key, value in values.items()}
@@ -214,28 +215,28 @@ class CheckpointConfig(Mapping[str, Any]):
         try:
             return self._values[name]
         except KeyError:
-            if name == "num_labels":  # which transformers counts, and does not write
+            if name == "num_labels":  # transformers derives it and does not write it
                 return len(self._values.get("id2label", (0, 1)))
-            message = f"config.json has no {name!r}; it has {', '.join(sorted(self._values))}"
+            message = f"config.json has no {name!r}. Available: {', '.join(sorted(self._values))}"
             raise AttributeError(message) from None
 
     def __setattr__(self, name: str, value: object) -> None:
-        # A change that went unheard would be worse: functions for hf_overrides are written for configs that can be set.
-        message = f"config.json is read-only here: return {{{name!r}: {value!r}}} to change it by hf_overrides"
+        # Functions for hf_overrides are written for mutable configs: an ignored assignment is worse than an error.
+        message = f"config.json is read-only here: return {{{name!r}: {value!r}}} to change it with hf_overrides"
         raise AttributeError(message)
 
     def __repr__(self) -> str:
         return f"CheckpointConfig({self._values!r})"
 
     def to_dict(self) -> dict[str, Any]:
-        """A copy made of plain dicts."""
+        """Return a copy of plain dicts."""
         return {key: value.to_dict() if isinstance(value, CheckpointConfig) else value for key, value in self.items()}
 
     @property
     def of_text(self) -> "CheckpointConfig":
-        """What it says of the part that reads text: its ``text_config`` or ``llm_config``, or all of it if it has none.
+        """The config of the text model: ``text_config`` or ``llm_config``, or the whole config if both are missing.
 
-        Where what reads texts and images stands in a part of its own, ``vlm_config``, it is what that says.
+        If the config has a ``vlm_config``, the text config within it is returned.
         """
         inner = self.get("vlm_config")
         whole = inner if isinstance(inner, CheckpointConfig) else self
@@ -243,7 +244,7 @@ class CheckpointConfig(Mapping[str, Any]):
         return next((part for part in parts if isinstance(part, CheckpointConfig)), whole)
 
     def overridden(self, overrides: Mapping[str, Any]) -> "CheckpointConfig":
-        """A copy in which the overrides replace what is here; nested objects are merged."""
+        """Return a copy with overrides; nested objects are merged."""
         return CheckpointConfig(_merged(self.to_dict(), overrides))
 
 
@@ -303,7 +304,7 @@ class ModelConfig(VllmModelConfig):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The names of its classes: those of ``id2label`` in config.json, else LABEL_0 ... as transformers has them."""
+        """The names of the classes: ``id2label`` of config.json, or LABEL_0 ... like transformers."""
         number, text = self.classification.num_labels, self.hf_config.get("text_config")
         inner = text.get("id2label") if isinstance(text, CheckpointConfig) else None
         stated = (names for names in (self.hf_config.get("id2label"), inner) if isinstance(names, CheckpointConfig))
@@ -312,7 +313,7 @@ class ModelConfig(VllmModelConfig):
 
     @property
     def is_matryoshka(self) -> bool:
-        """Whether embeddings may be cut to fewer dimensions; ``is_matryoshka: false`` forbids what else would allow."""
+        """True if embeddings may be truncated; ``is_matryoshka: false`` in config.json takes precedence."""
         if self.hf_config.get("is_matryoshka") is False:
             return False
         stated = self.hf_config.get("matryoshka_dimensions") or self.hf_config.get("is_matryoshka")
@@ -320,23 +321,23 @@ class ModelConfig(VllmModelConfig):
 
     @property
     def matryoshka_dimensions(self) -> tuple[int, ...]:
-        """The dimensions the model was trained for; empty for any."""
+        """The numbers of dimensions that the model was trained for; empty for any."""
         trained = self.hf_config.get("matryoshka_dimensions") or ()
         return (trained,) if isinstance(trained, int) else tuple(trained)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """A configured value, and who decided it."""
+    """A configured value and its origin."""
 
     value: Any
     origin: str
 
 
 def merge(*layers: tuple[str, Mapping[str, Any]]) -> dict[str, Choice]:
-    """Merge layers of settings, strongest first: of each name the first value that is not None.
+    """Merge layers of settings; the first value of a name that is not None takes precedence.
 
-    Its origin is the layer; a value that is a ``Choice`` keeps its own.
+    The origin of a value is its layer, unless the value is already a ``Choice``.
     """
     merged: dict[str, Choice] = {}
     for origin, settings in layers:

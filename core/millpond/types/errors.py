@@ -1,16 +1,16 @@
-"""The errors Millpond raises on purpose; every one says what was asked for, what there is, and the way out."""
+"""The errors that Millpond raises; messages state the request, the available alternatives and the solution."""
 
 
 class MillpondError(Exception):
-    """Root of all errors that Millpond raises on purpose."""
+    """Base class of the errors that Millpond raises."""
 
 
 class PluginError(MillpondError):
-    """A plugin broke its contract: raised by registering in Python, and at loading where that is strict."""
+    """A plugin violated its contract; raised by registration in Python, and by strict loading of plugins."""
 
 
 class UnknownNameError(MillpondError, LookupError):
-    """A name that no plugin brings, that two plugins bring, or whose target cannot be imported."""
+    """A name that no plugin or more than one plugin provides, or whose target cannot be imported."""
 
 
 class CheckpointError(MillpondError, ValueError):
@@ -18,15 +18,15 @@ class CheckpointError(MillpondError, ValueError):
 
 
 class ModelNotFoundError(CheckpointError, FileNotFoundError):
-    """No source knows a model of that name."""
+    """No source has a model with this name."""
 
 
 class InvalidInputError(MillpondError, ValueError):
-    """What the caller passed cannot be served.
+    """Invalid input of the caller.
 
     Attributes:
-        index: The place of the prompt in the call, from 0; None when the call itself is at fault.
-        parameter: The name of the parameter at fault, where there is one.
+        index: The index of the prompt in the call, from 0; None if the error concerns the whole call.
+        parameter: The name of the invalid parameter, if known.
     """
 
     def __init__(self, message: str, *, index: int | None = None, parameter: str | None = None) -> None:
@@ -39,28 +39,28 @@ class InvalidInputError(MillpondError, ValueError):
         return self.message if self.index is None else f"prompt {self.index}: {self.message}"
 
     def at(self, index: int) -> "InvalidInputError":
-        """The same error, naming the place of the prompt in the call."""
+        """Return a copy of the error with the index of the prompt in the call."""
         located = type(self)(self.message, index=index, parameter=self.parameter)
         located.__cause__ = self.__cause__
         return located
 
 
 class MissingDependencyError(InvalidInputError):
-    """An optional package is missing that the input needs; the message has the command that installs it."""
+    """An optional package is required for the input; the message contains the command that installs it."""
 
 
 class EngineError(MillpondError, RuntimeError):
-    """The model failed on a request; the requests beside it are not harmed."""
+    """The model failed on a request; other requests are not affected."""
 
 
 class ComponentError(EngineError, PluginError):
-    """A component of a plugin failed on a request, or returned something else than its kind promises.
+    """A component of a plugin failed on a request, or returned a value that violates its contract.
 
     Attributes:
-        plugin: The name of the plugin; empty if it is not known.
+        plugin: The name of the plugin; empty if unknown.
         kind: The kind of the component, such as ``"pooler"``.
         name: The name of the component.
-        public: The message without the text of what was raised, for clients of a server.
+        public: The message without the text of the original exception, for clients of a server.
     """
 
     def __init__(self, message: str, *, plugin: str = "", kind: str = "", name: str = "", public: str = "") -> None:
@@ -71,7 +71,7 @@ class ComponentError(EngineError, PluginError):
         self.public = public or message
 
     def at(self, index: int) -> "ComponentError":
-        """The same error, naming the place of the prompt in the call."""
+        """Return a copy of the error with the index of the prompt in the call."""
         located = type(self)(
             f"prompt {index}: {self}", plugin=self.plugin, kind=self.kind, name=self.name, public=self.public
         )
@@ -84,18 +84,18 @@ class NonFiniteOutputError(EngineError):
 
 
 class InsufficientMemoryError(EngineError):
-    """There was not enough memory for a request, though it was computed alone."""
+    """There was not enough memory for a request, even alone in a batch."""
 
 
 class BlockedInputError(EngineError):
-    """The model has failed on this input a moment ago, and is not asked again for a while."""
+    """The model failed on this input recently; it is refused for some time."""
 
 
 class EngineOverloadedError(EngineError):
-    """The engine's inbox is full: try again later, or raise ``max_waiting_tokens``.
+    """Too many tokens are waiting: try again later, or raise ``max_waiting_tokens``.
 
     Attributes:
-        retry_after: In how many seconds there should be room again, as far as that can be said; else None.
+        retry_after: The estimated number of seconds until the request can be accepted; None if unknown.
     """
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
@@ -112,6 +112,6 @@ class RequestCancelledError(EngineError):
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error says that there was not enough memory, of the device or of the machine; without torch."""
-    is_torch = any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__)
+    """Return True if an error means that device or host memory was exhausted. Does not import torch."""
+    is_torch = any(cls.__name__ == "OutOfMemoryError" for cls in type(error).__mro__)
     return is_torch or isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)

@@ -12,8 +12,8 @@ DISTRIBUTION = "millpond"
 def install_command(extra: str) -> str:
     """Return the command that installs an extra in this environment.
 
-    For an installation from a folder, such as a clone, it names that folder; else it names the packages of the extra,
-    which are on PyPI whether or not Millpond is.
+    If Millpond is installed from a folder, such as a clone, the command names that folder. Otherwise it names the
+    packages of the extra, because they are on PyPI even if Millpond is not.
 
     Args:
         extra: The extra, such as ``serve``.

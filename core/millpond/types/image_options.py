@@ -1,4 +1,4 @@
-"""How large a model reads images, where who loads it or asks it says so: ``mm_processor_kwargs`` and its checks."""
+"""Options of image sizes (``mm_processor_kwargs``) for a loaded model and for a prompt, with their checks."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from millpond.types.errors import InvalidInputError
 
 PARAMETER = "mm_processor_kwargs"
-NESTED = "images_kwargs"  # under which transformers' processors have what is for images
-LEAST, MOST = "min_", "max_"
-LONGEST = 50  # of what somebody wrote, in an error
+NESTED = "images_kwargs"  # the key of options of images for transformers' processors
+MIN_PREFIX, MAX_PREFIX = "min_", "max_"
+MAX_SHOWN_CHARS = 50  # the part of a caller's value in an error
 
 
 @dataclass(frozen=True)
 class ImageOption:
-    """A number that says how large images are read: the more, the larger. Or a flag, which makes them so.
+    """An option of the image size: a number, with larger images for larger numbers, or a flag.
 
     Attributes:
-        value: What it is where nobody says; a flag's is a bool.
-        most: The most that it may be.
+        value: The default value; a bool for a flag.
+        most: The maximum value.
     """
 
     value: int
@@ -26,12 +26,12 @@ class ImageOption:
 
 @dataclass(frozen=True)
 class ImageOptions:
-    """What a prompt asks of its images, not yet checked.
+    """The options of the images of a prompt, not yet checked.
 
     Attributes:
-        values: By the names of the options.
-        may_grow: Whether images may become larger by it than the model was loaded to read them; not where somebody else
-            than the program asks.
+        values: The values by name.
+        may_grow: True if images may become larger than with the options of the loaded model; False for requests of
+            clients.
     """
 
     values: Mapping[str, object]
@@ -44,59 +44,60 @@ def chosen_options(
     loaded: Mapping[str, object],
     asked: ImageOptions | None,
 ) -> dict[str, int]:
-    """What is chosen of a reader's options: by the prompt, else by who loaded the model; nothing of what neither says.
+    """Return the options of an image reader that the prompt or the loaded model sets; the prompt has precedence.
 
     Args:
-        known: The options, by name.
-        synonyms: Other names of them; those of parts have a dot, such as ``size.longest_edge``.
-        loaded: What the model was loaded with.
-        asked: What the prompt asks.
+        known: The options by name.
+        synonyms: Other names of options, with a dot for nested names, such as ``size.longest_edge``.
+        loaded: The options that the model was loaded with.
+        asked: The options of the prompt.
 
     Raises:
-        InvalidInputError: If a name is not known, a value does not fit, or images would grow that may not.
+        InvalidInputError: If a name is unknown, a value is invalid, or images would become larger than allowed.
     """
-    made = _checked(known, synonyms, loaded)
+    options = _checked(known, synonyms, loaded)
     if asked is not None:
-        wanted = _checked(known, synonyms, asked.values)
+        requested = _checked(known, synonyms, asked.values)
         if not asked.may_grow:
-            _check_growth(known, made, wanted)
-        made |= wanted
-    _check_order({**{name: option.value for name, option in known.items()}, **made}, made)
-    return made
+            _check_growth(known, options, requested)
+        options |= requested
+    _check_order({**{name: option.value for name, option in known.items()}, **options}, options)
+    return options
 
 
 def _checked(
-    known: Mapping[str, ImageOption], synonyms: Mapping[str, str], given: Mapping[str, object]
+    known: Mapping[str, ImageOption], synonyms: Mapping[str, str], values: Mapping[str, object]
 ) -> dict[str, int]:
-    made: dict[str, int] = {}
-    for stated, asked in _flat(given):
+    options: dict[str, int] = {}
+    for stated, asked in _flat(values):
         name = synonyms.get(stated, stated)
         option = known.get(name)
         if option is None:
-            there = ", ".join([*known, *(each for each in synonyms if synonyms[each] in known)])
+            available = ", ".join([*known, *(each for each in synonyms if synonyms[each] in known)])
             message = (
-                f"{PARAMETER}: images of this model have no option {stated[:LONGEST]!r}; there are: {there or 'none'}"
+                f"{PARAMETER}: this model has no image option {stated[:MAX_SHOWN_CHARS]!r}. "
+                f"Available: {available or 'none'}"
             )
             raise InvalidInputError(message, parameter=PARAMETER)
         value = _fitting(stated, asked, option)
-        if made.setdefault(name, value) != value:
-            message = f"{PARAMETER}: {name} is given twice, as {made[name]} and as {value}"
+        if options.setdefault(name, value) != value:
+            message = f"{PARAMETER}: {name} is set twice, to {options[name]} and to {value}"
             raise InvalidInputError(message, parameter=PARAMETER)
-    return made
+    return options
 
 
-def _flat(given: Mapping[str, object]) -> Iterator[tuple[str, object]]:
-    """Names and values, those of parts with a dot between; what is None is not given."""
-    inner = given.get(NESTED)
-    outer = given
+def _flat(values: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    """Yield names and values that are not None; nested names are joined with a dot."""
+    inner = values.get(NESTED)
+    outer = values
     if isinstance(inner, Mapping):
-        outer = {name: value for name, value in given.items() if name != NESTED}
+        outer = {name: value for name, value in values.items() if name != NESTED}
         yield from _parts(inner)
     yield from _parts(outer)
 
 
-def _parts(given: Mapping[str, object]) -> Iterator[tuple[str, object]]:
-    for name, value in given.items():
+def _parts(values: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    for name, value in values.items():
         each = (
             {f"{name}.{part}": inner for part, inner in value.items()} if isinstance(value, Mapping) else {name: value}
         )
@@ -111,36 +112,36 @@ def _fitting(name: str, value: object, option: ImageOption) -> int:
     else:
         if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= option.most:
             return value
-        expected = f"a whole number from 1 to {option.most}"
+        expected = f"an integer from 1 to {option.most}"
     message = f"{PARAMETER}: {name} must be {expected}; got {_brief(value)}"
     raise InvalidInputError(message, parameter=PARAMETER)
 
 
 def _brief(value: object) -> str:
-    """A value as errors tell it, however large it is."""
+    """Return the text of a value for errors, limited in length."""
     if isinstance(value, str):
-        return repr(value[:LONGEST])
-    told = isinstance(value, bool | float) or (isinstance(value, int) and value.bit_length() <= LONGEST)
-    return str(value) if told else type(value).__name__
+        return repr(value[:MAX_SHOWN_CHARS])
+    is_short = isinstance(value, bool | float) or (isinstance(value, int) and value.bit_length() <= MAX_SHOWN_CHARS)
+    return str(value) if is_short else type(value).__name__
 
 
-def _check_growth(known: Mapping[str, ImageOption], loaded: Mapping[str, int], wanted: Mapping[str, int]) -> None:
-    for name, value in wanted.items():
-        most = loaded.get(name, known[name].value)
-        if value > most:
+def _check_growth(known: Mapping[str, ImageOption], loaded: Mapping[str, int], requested: Mapping[str, int]) -> None:
+    for name, value in requested.items():
+        limit = loaded.get(name, known[name].value)
+        if value > limit:
             message = (
-                f"{PARAMETER}: {name} may be {_shown(most)} at most, got {_shown(value)}: a request may make images "
-                "smaller, and no larger than the model was loaded to read them"
+                f"{PARAMETER}: {name} may be at most {_shown(limit)}, got {_shown(value)}: a request can make images "
+                "smaller, but not larger than the setting of the loaded model"
             )
             raise InvalidInputError(message, parameter=PARAMETER)
 
 
-def _check_order(values: Mapping[str, int], made: Mapping[str, int]) -> None:
-    """Refuse a least that is over its most, where one of them was chosen."""
-    for name, most in values.items():
-        other = LEAST + name.removeprefix(MOST)
-        if name.startswith(MOST) and (name in made or other in made) and values.get(other, most) > most:
-            message = f"{PARAMETER}: {other} is {values[other]}, which is over {name}, {most}"
+def _check_order(values: Mapping[str, int], stated: Mapping[str, int]) -> None:
+    """Raise InvalidInputError if a minimum is above its maximum and one of them was set."""
+    for name, maximum in values.items():
+        other = MIN_PREFIX + name.removeprefix(MAX_PREFIX)
+        if name.startswith(MAX_PREFIX) and (name in stated or other in stated) and values.get(other, maximum) > maximum:
+            message = f"{PARAMETER}: {other}, {values[other]}, is above {name}, {maximum}"
             raise InvalidInputError(message, parameter=PARAMETER)
 
 

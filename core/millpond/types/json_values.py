@@ -11,17 +11,17 @@ from os import PathLike, fspath
 from typing import Any
 from uuid import UUID
 
-PIECE_BYTES = 3 * 2**18  # encoded at a time, so that other threads run in between; a multiple of 3
-NUMBERS = "biuf"  # kinds of numpy dtypes that JSON has numbers or booleans for
-DATES = "Mm"  # of dates and durations, which become text as numpy writes them
-AS_TEXT = (date, time, UUID, Decimal)
+PIECE_BYTES = 3 * 2**18  # bytes encoded at a time, so that other threads can run; a multiple of 3
+NUMBER_KINDS = "biuf"  # kinds of numpy dtypes that become JSON numbers or booleans
+DATE_KINDS = "Mm"  # kinds of dates and durations, which become text in numpy's format
+TEXT_TYPES = (date, time, UUID, Decimal)
 
 
 def to_json_values(value: object, *, array: Callable[[Any], object] | None = None) -> Any:
-    """Return a value as what ``json.dumps`` can write.
+    """Convert a value to types that ``json.dumps`` supports.
 
-    Bytes become ``{"type": "bytes", "base64": ...}``. Numpy arrays and torch tensors become lists of numbers, or what
-    ``array`` returns. Dataclasses, pydantic models and Millpond's outputs become objects or lists; enums their value;
+    Bytes become ``{"type": "bytes", "base64": ...}``. Numpy arrays and torch tensors become lists of numbers, or the
+    result of ``array``. Dataclasses, pydantic models and Millpond's outputs become objects or lists; enums their value;
     paths, dates, UUIDs and decimals text.
 
     Args:
@@ -29,7 +29,7 @@ def to_json_values(value: object, *, array: Callable[[Any], object] | None = Non
         array: Converts a numpy array of numbers or booleans; by default its ``tolist``.
 
     Raises:
-        TypeError: If JSON has no form for a part of the value; the message names the part and its type.
+        TypeError: If a part of the value has no JSON representation; the message names the part and its type.
     """
     convert = array or (lambda numbers: numbers.tolist())
     try:
@@ -59,7 +59,7 @@ def as_bytes(value: object) -> bytes | None:
 
 
 def as_array(value: object) -> Any:
-    """Return an array, a tensor or an output that holds one as a numpy array; None for anything else."""
+    """Return an array, a tensor or an output with an array as a numpy array; None for anything else."""
     torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy")
     if torch is not None and isinstance(value, torch.Tensor):
         tensor: Any = value
@@ -84,10 +84,10 @@ def _converted(value: object, convert: Callable[[Any], object], path: str) -> An
     if content is not None:
         return {"type": "bytes", "base64": base64_text(content)}
     if isinstance(value, list | tuple):
-        return [_converted(item, convert, f"{path}[{place}]") for place, item in enumerate(value)]
+        return [_converted(item, convert, f"{path}[{index}]") for index, item in enumerate(value)]
     numbers = as_array(value)
     if numbers is not None:
-        return convert(numbers) if numbers.dtype.kind in NUMBERS else _of_others(numbers, convert, path)
+        return convert(numbers) if numbers.dtype.kind in NUMBER_KINDS else _non_numeric(numbers, convert, path)
     parts = _parts(value)
     if parts is None:
         return _scalar(value, path)
@@ -95,16 +95,16 @@ def _converted(value: object, convert: Callable[[Any], object], path: str) -> An
 
 
 def _scalar(value: object, path: str) -> Any:
-    """A single value; those that JSON lacks become text where that is unambiguous."""
+    """Convert a single value; types that JSON lacks become text if that is unambiguous."""
     if isinstance(value, Enum):
         value = value.value
     numpy = sys.modules.get("numpy")
     if numpy is not None and isinstance(value, numpy.generic):
         number: Any = value
-        value = str(number) if number.dtype.kind in DATES else number.item()
+        value = str(number) if number.dtype.kind in DATE_KINDS else number.item()
     if value is None or isinstance(value, str | bool | int | float):
         return value
-    if isinstance(value, AS_TEXT):
+    if isinstance(value, TEXT_TYPES):
         return str(value)
     if isinstance(value, PathLike):
         return fspath(value)
@@ -112,7 +112,7 @@ def _scalar(value: object, path: str) -> Any:
 
 
 def _parts(value: object) -> Mapping[Any, object] | None:
-    """The named parts of a mapping, a record or a sparse vector; None for anything else."""
+    """Return the named parts of a mapping, a record or a sparse vector; None for anything else."""
     if isinstance(value, Mapping):
         return value
     if hasattr(value, "model_dump"):
@@ -128,9 +128,9 @@ def _parts(value: object) -> Mapping[Any, object] | None:
     return None
 
 
-def _of_others(array: Any, convert: Callable[[Any], object], path: str) -> Any:
-    """The items of an array that does not hold numbers, such as texts or bytes."""
-    if array.dtype.kind in DATES:
+def _non_numeric(array: Any, convert: Callable[[Any], object], path: str) -> Any:
+    """Convert the items of an array of other types than numbers, such as texts or bytes."""
+    if array.dtype.kind in DATE_KINDS:
         return array.astype(str).tolist()
     if array.dtype.kind in "OUS":
         return _converted(array.tolist(), convert, path)
@@ -150,5 +150,5 @@ def _no_form(value: object, path: str) -> TypeError:
     kind = f"{type(value).__module__}.{type(value).__qualname__}"
     dtype = getattr(value, "dtype", None)
     of = "" if dtype is None else f" of {dtype}"
-    message = f"{path.removeprefix('.') or 'it'} is a {kind}{of}, which JSON has no form for"
+    message = f"{path.removeprefix('.') or 'it'} is a {kind}{of}, which has no JSON representation"
     return TypeError(message)

@@ -1,4 +1,4 @@
-"""Late chunking of ``token_embed``: one vector for each chunk of N tokens, and where the chunks are in the text."""
+"""Late chunking of ``token_embed``: one vector for each chunk of N tokens, with the ranges of the chunks."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LateChunkingParams:
-    """The size of the chunks of a text that the model reads whole.
+    """The chunk size for late chunking, in which the model reads the whole text.
 
     Attributes:
         chunk_size: The number of tokens of a chunk, special tokens included; the last chunk may have fewer.
@@ -30,8 +30,8 @@ class LateChunk:
     """One chunk.
 
     Attributes:
-        token_range: Its tokens, from one up to another.
-        char_range: Its characters in the text, likewise; None for a chunk of special tokens alone.
+        token_range: Its tokens, (start, end).
+        char_range: Its characters in the text, (start, end); None for a chunk with only special tokens.
     """
 
     token_range: tuple[int, int]
@@ -40,12 +40,12 @@ class LateChunk:
 
 @dataclass(frozen=True, kw_only=True)
 class LateChunkingMetadata:
-    """Describes the chunks of one text by their places.
+    """The chunks of one text.
 
     Attributes:
-        chunk_size: The size that was asked for.
+        chunk_size: The requested size.
         input_tokens: The number of tokens of the text.
-        chunks: The chunks, in their order.
+        chunks: The chunks in order.
     """
 
     chunk_size: int
@@ -54,16 +54,16 @@ class LateChunkingMetadata:
 
 
 def late_chunks(offsets: "Sequence[tuple[int, int]]", chunk_size: int) -> LateChunkingMetadata:
-    """Return where the chunks of a text are.
+    """Return the ranges of the chunks of a text.
 
     Args:
-        offsets: The characters of each token, from one up to another; empty ranges for special tokens.
+        offsets: The characters of each token, (start, end); empty ranges for special tokens.
         chunk_size: The number of tokens of a chunk.
     """
     chunks = []
     for start in range(0, len(offsets), chunk_size):
-        own = offsets[start : start + chunk_size]
-        written = [(first, last) for first, last in own if first < last]
-        characters = (min(first for first, _ in written), max(last for _, last in written)) if written else None
-        chunks.append(LateChunk((start, start + len(own)), characters))
+        chunk = offsets[start : start + chunk_size]
+        ranges = [(first, last) for first, last in chunk if first < last]
+        characters = (min(first for first, _ in ranges), max(last for _, last in ranges)) if ranges else None
+        chunks.append(LateChunk((start, start + len(chunk)), characters))
     return LateChunkingMetadata(chunk_size=chunk_size, input_tokens=len(offsets), chunks=tuple(chunks))

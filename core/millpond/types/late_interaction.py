@@ -1,4 +1,4 @@
-"""LateInteraction: how a model of token vectors reads queries and documents. Without torch."""
+"""LateInteraction: the settings of a late-interaction model for queries and documents."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -8,12 +8,12 @@ from millpond.compat.renamed import renamed_contents
 
 @dataclass(frozen=True, kw_only=True)
 class TokenPooling:
-    """How the vectors of a text become fewer: those of tokens that mean alike become one.
+    """The clustering of similar token vectors of a text into fewer vectors.
 
     Attributes:
-        factor: How many times fewer they become.
-        protected: So many of the first stay as they are.
-        normalizes: Whether all are brought to length 1 again.
+        factor: The number of vectors is divided by this factor.
+        protected: The number of vectors at the start that are not clustered.
+        normalizes: True if the resulting vectors are normalised to length 1.
     """
 
     factor: float = 1.0
@@ -23,17 +23,17 @@ class TokenPooling:
 
 @dataclass(frozen=True, kw_only=True)
 class QueryDocumentConfig:
-    """How a query is read, or a document.
+    """The settings for queries, or for documents.
 
     Attributes:
-        marker: The token, or text, that is put before it; empty for none.
-        prompt: The text behind that.
-        ending: The text behind its own, which stays whatever is cut; before special tokens that end a text.
-        length: The most tokens, special tokens and the marker included; None for as many as the model reads.
-        skipped: The tokens whose vectors are left out, as words.
-        only: The ids of the tokens whose vectors alone are kept, such as those of image patches; empty for all.
-        pooling: How its vectors become fewer; None if they do not.
-        special_tokens: Whether the tokenizer adds special tokens; else those that are written are all it has.
+        marker: The token or text at the start; empty for none.
+        prompt: The text after the marker.
+        ending: The text at the end, which truncation keeps; special tokens follow it.
+        length: The maximum number of tokens, including special tokens and the marker; None for the model's maximum.
+        skipped: The tokens, as words, whose vectors are removed.
+        only: The ids of the tokens whose vectors are kept, such as those of image patches; empty to keep all.
+        pooling: The clustering of its vectors; None for none.
+        special_tokens: False if the tokenizer adds no special tokens to those in the text.
     """
 
     marker: str = ""
@@ -48,13 +48,13 @@ class QueryDocumentConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Expansion:
-    """The tokens that are put behind a query (Khattab and Zaharia, 2020, arXiv 2004.12832, section 3.2).
+    """Query augmentation: padding of queries to a fixed length (ColBERT, arXiv 2004.12832, section 3.2).
 
     Attributes:
-        length: The tokens of a query that has them.
-        cuts: Whether longer queries are cut to that.
-        attended: Whether the query's own tokens, and these, attend to them.
-        token: Which; None for the mask token, or where there is none, the one that ends a text.
+        length: The number of tokens after padding.
+        cuts: True if longer queries are truncated to this length.
+        attended: True if other tokens attend to the padding.
+        token: The padding token; None for the mask token or, if it is missing, the end-of-text token.
     """
 
     length: int
@@ -65,13 +65,13 @@ class Expansion:
 
 @dataclass(frozen=True, kw_only=True)
 class LateInteraction:
-    """How a model of token vectors reads queries and documents, as its files say.
+    """The settings of a late-interaction model, from its files.
 
     Attributes:
-        query: How a query is read.
-        document: How a document is read.
-        expansion: What is put behind queries; None for nothing.
-        dim: The dimensions of a vector where Stanford's files say; else None.
+        query: The settings for queries.
+        document: The settings for documents.
+        expansion: The padding of queries; None for none.
+        dim: The number of dimensions of a vector, if Stanford's files state it; else None.
     """
 
     query: QueryDocumentConfig = field(default_factory=QueryDocumentConfig)
@@ -81,7 +81,7 @@ class LateInteraction:
 
     @property
     def longest(self) -> int:
-        """The most tokens that the files say of a query or a document; 0 where they say nothing."""
+        """The maximum length of a query or document in the files; 0 if they state none."""
         expanded = None if self.expansion is None else self.expansion.length
         return max(filter(None, (self.query.length, self.document.length, expanded)), default=0)
 

@@ -94,7 +94,7 @@ class RetrievalInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class MultimodalInfo:
-    """The inputs of a model beside text.
+    """The inputs of a model in addition to text.
 
     Attributes:
         modalities: The kinds of inputs, such as ``("text", "image")``.

@@ -1,4 +1,4 @@
-"""What comes back: one request output a prompt, around arrays that become lists only when asked."""
+"""Outputs: one request output per prompt, with arrays that are converted to lists on access."""
 
 from dataclasses import dataclass
 from importlib import import_module
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class ArrayOutput:
-    """A pooled result: float32 numpy, on the host.
+    """A pooled result: a float32 numpy array.
 
     Attributes:
         array: The values.
@@ -36,7 +36,7 @@ class ArrayOutput:
             raise ValueError(self.misfit)
 
     def __array__(self, dtype: "np.typing.DTypeLike | None" = None, copy: bool | None = None) -> "np.ndarray[Any, Any]":
-        """The values, so that ``np.asarray(output)`` and ``np.stack(outputs)`` work."""
+        """Return the values, for ``np.asarray(output)`` and ``np.stack(outputs)``."""
         import numpy as np
 
         values = self._values()
@@ -56,7 +56,7 @@ class ArrayOutput:
 
     @classmethod
     def from_base(cls, output: "ArrayOutput") -> Self:
-        """The same values as this type of output; of a sparse one, those of the whole vocabulary."""
+        """Convert an output to this type; a sparse output becomes dense."""
         return cls(output.dense() if isinstance(output, SparseEmbeddingOutput) else output.array)
 
 
@@ -80,7 +80,7 @@ class LateChunksOutput(PoolingOutput):
     """The vectors of the chunks of a text, [num_chunks, dim], for ``late_chunking_params``.
 
     Attributes:
-        late_chunking: Where the chunks are.
+        late_chunking: The ranges of the chunks.
     """
 
     __slots__ = ("late_chunking",)
@@ -118,12 +118,12 @@ class EmbeddingOutput(ArrayOutput):
 
 
 class SparseEmbeddingOutput(ArrayOutput):
-    """The tokens of the vocabulary that have a weight, by their ids in ascending order.
+    """The non-zero weights of a sparse vector over a vocabulary, in ascending order of token ids.
 
     Attributes:
-        indices: Their ids, numpy int64, [num_terms].
-        size: How many tokens the vocabulary has: the dimensions of the vector.
-        tokens: The same as text, if that was asked for; else None.
+        indices: The token ids, numpy int64, [num_terms].
+        size: The size of the vocabulary, which is the number of dimensions.
+        tokens: The tokens as text, if requested; else None.
     """
 
     __slots__ = ("indices", "size", "tokens")
@@ -138,13 +138,12 @@ class SparseEmbeddingOutput(ArrayOutput):
         size: int | None = None,
         tokens: "Sequence[str] | None" = None,
     ) -> None:
-        """Hold weights.
+        """Create a sparse vector.
 
         Args:
-            array: The weights of the tokens; without ``indices``, those of the whole vocabulary, of which the ones that
-                are not 0 are kept.
+            array: The weights of the tokens; without ``indices``, the weights of the whole vocabulary.
             indices: The ids of the tokens.
-            size: How many tokens the vocabulary has, where ``indices`` are given.
+            size: The size of the vocabulary, if ``indices`` are passed.
             tokens: The tokens as text.
         """
         import numpy as np
@@ -161,16 +160,16 @@ class SparseEmbeddingOutput(ArrayOutput):
 
     @property
     def values(self) -> "np.ndarray[Any, Any]":
-        """The weight of each, numpy float32, [num_terms]."""
+        """The weights, numpy float32, [num_terms]."""
         return self.array
 
     @property
     def num_terms(self) -> int:
-        """How many tokens have a weight."""
+        """The number of non-zero weights."""
         return len(self.array)
 
     def dense(self) -> "np.ndarray[Any, Any]":
-        """The weights of the whole vocabulary, numpy float32, [size]."""
+        """Return the weights of the whole vocabulary, numpy float32, [size]."""
         import numpy as np
 
         whole = np.zeros(self.size, dtype=np.float32)
@@ -181,11 +180,11 @@ class SparseEmbeddingOutput(ArrayOutput):
         return self.dense()
 
     def top(self, count: int) -> "list[tuple[int, float]]":
-        """The ids of the heaviest tokens with their weights, heaviest first; of equals the lower id goes first."""
+        """Return the ids and weights of the tokens with the largest weights, sorted by weight, then by id."""
         import numpy as np
 
         order = np.argsort(-self.array, kind="stable")[:count]
-        return [(int(self.indices[place]), float(self.array[place])) for place in order]
+        return [(int(self.indices[index]), float(self.array[index])) for index in order]
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, SparseEmbeddingOutput):
@@ -206,9 +205,9 @@ class ChunkEmbedding(EmbeddingOutput):
     """The embedding of a chunk of a text, [hidden_size].
 
     Attributes:
-        start: Its first character.
-        end: The character behind its last.
-        text: What stands there.
+        start: The index of its first character.
+        end: The index after its last character.
+        text: Its text.
     """
 
     __slots__ = ("end", "start", "text")
@@ -224,16 +223,16 @@ class ChunkEmbedding(EmbeddingOutput):
 
 
 class ChunksOutput(ArrayOutput):
-    """The embeddings of the chunks of one text, [num_chunks, hidden_size]; iterating gives each ``ChunkEmbedding``.
+    """The embeddings of the chunks of one text, [num_chunks, hidden_size]; iterating yields each ``ChunkEmbedding``.
 
     Attributes:
-        spans: The characters of each chunk, from one up to another.
+        spans: The character range of each chunk, (start, end).
         text: The text.
     """
 
     __slots__ = ("spans", "text")
     ndim = 2
-    misfit = "pooled_data should be one embedding vector a chunk"
+    misfit = "pooled_data should be one embedding vector per chunk"
 
     def __init__(
         self,
@@ -248,12 +247,12 @@ class ChunksOutput(ArrayOutput):
     def __len__(self) -> int:
         return len(self.array)
 
-    def __getitem__(self, place: int) -> ChunkEmbedding:
-        start, end = self.spans[place]
-        return ChunkEmbedding(self.array[place], start=start, end=end, text=self.text[start:end])
+    def __getitem__(self, index: int) -> ChunkEmbedding:
+        start, end = self.spans[index]
+        return ChunkEmbedding(self.array[index], start=start, end=end, text=self.text[start:end])
 
     def __iter__(self) -> "Iterator[ChunkEmbedding]":
-        return (self[place] for place in range(len(self)))
+        return (self[index] for index in range(len(self)))
 
     def __repr__(self) -> str:
         return f"ChunksOutput(num_chunks={self.array.shape[0]}, hidden_size={self.array.shape[1]})"
@@ -268,7 +267,7 @@ class ClassificationOutput(ArrayOutput):
 
     @property
     def probs(self) -> list[float]:
-        """The probabilities as a list; logits where the activation was left out."""
+        """The probabilities as a list; logits if the activation was not applied."""
         values: list[float] = self.array.tolist()
         return values
 
@@ -282,7 +281,7 @@ class ClassificationOutput(ArrayOutput):
 
 
 class ScoringOutput(ArrayOutput):
-    """How well two texts go together: a scalar."""
+    """The score of two texts: a scalar."""
 
     __slots__ = ()
     ndim = 0
@@ -299,7 +298,7 @@ class ScoringOutput(ArrayOutput):
 
 @dataclass(frozen=True, slots=True)
 class RepresentationsOutput:
-    """Several results of one prompt, in the order in which they were asked for."""
+    """Several results of one prompt, in the requested order."""
 
     results: "tuple[ArrayOutput, ...]"
 
@@ -309,17 +308,17 @@ class RepresentationsOutput:
 
 @dataclass(kw_only=True)
 class PoolingRequestOutput(Generic[T]):
-    """What became of one prompt.
+    """The result of one prompt.
 
     Attributes:
         request_id: The id of the request within its ``LLM``.
         outputs: The result; None if ``error`` is set.
-        prompt_token_ids: The ids that the model read; empty where an IO processor plugin made the prompts.
-        num_cached_tokens: Always 0, there is no cache of prefixes.
+        prompt_token_ids: The token ids that the model read; empty if an IO processor plugin created the prompts.
+        num_cached_tokens: Always 0: there is no prefix cache.
         finished: Always True.
-        error: Why there is no result; only with ``on_error="return"``.
-        num_dropped_tokens: How many tokens truncation cut off; at least so many of a text so long that only a part of
-            it was tokenised.
+        error: The reason for a missing result; only with ``on_error="return"``.
+        num_dropped_tokens: The number of tokens that truncation removed; a lower bound for texts so long that only a
+            part was tokenised.
     """
 
     request_id: str
@@ -331,11 +330,11 @@ class PoolingRequestOutput(Generic[T]):
     num_dropped_tokens: int = 0
 
     def __array__(self, dtype: "np.typing.DTypeLike | None" = None, copy: bool | None = None) -> "np.ndarray[Any, Any]":
-        """The values of ``outputs``, so that ``np.stack(llm.embed(texts))`` is one array.
+        """Return the values of ``outputs``, for ``np.stack(llm.embed(texts))``.
 
         Raises:
-            MillpondError: The error of a prompt that has no result.
-            TypeError: The result is not an array.
+            MillpondError: The error of a prompt without a result.
+            TypeError: If the result is not an array.
         """
         if self.error is not None:
             raise self.error
@@ -346,45 +345,45 @@ class PoolingRequestOutput(Generic[T]):
 
     @property
     def num_prompt_tokens(self) -> int:
-        """How many tokens the model read."""
+        """The number of tokens that the model read."""
         return len(self.prompt_token_ids)
 
     @property
     def late_chunking(self) -> "LateChunkingMetadata | None":
-        """Where the chunks are whose vectors ``late_chunking_params`` asked for; else None."""
+        """The chunks requested with ``late_chunking_params``; else None."""
         return self.outputs.late_chunking if isinstance(self.outputs, LateChunksOutput) else None
 
     @property
     def truncated(self) -> bool:
-        """Whether tokens were cut off."""
+        """True if truncation removed tokens."""
         return self.num_dropped_tokens > 0
 
 
 class EmbeddingRequestOutput(PoolingRequestOutput[EmbeddingOutput]):
-    """What became of one prompt of ``LLM.embed``."""
+    """The result of one prompt of ``LLM.embed``."""
 
 
 class SparseEmbeddingRequestOutput(PoolingRequestOutput[SparseEmbeddingOutput]):
-    """What became of one prompt of ``LLM.embed_sparse``."""
+    """The result of one prompt of ``LLM.embed_sparse``."""
 
 
 class ChunksRequestOutput(PoolingRequestOutput[ChunksOutput]):
-    """What became of one text of ``LLM.embed_chunks``; ``prompt_token_ids`` are those of the whole text."""
+    """The result of one text of ``LLM.embed_chunks``; ``prompt_token_ids`` are those of the whole text."""
 
 
 class ClassificationRequestOutput(PoolingRequestOutput[ClassificationOutput]):
-    """What became of one prompt of ``LLM.classify``."""
+    """The result of one prompt of ``LLM.classify``."""
 
 
 class ScoringRequestOutput(PoolingRequestOutput[ScoringOutput]):
-    """What became of one pair of ``LLM.score``; ``prompt_token_ids`` are those of both texts."""
+    """The result of one pair of ``LLM.score``; ``prompt_token_ids`` are those of both texts."""
 
 
 class RepresentationsRequestOutput(PoolingRequestOutput[RepresentationsOutput]):
-    """What became of one prompt of ``LLM.represent``."""
+    """The result of one prompt of ``LLM.represent``."""
 
 
 def __getattr__(name: str) -> object:
-    """Return an output type of a plugin's task, which was here before 0.2."""
-    found: object = import_module("millpond.compat.exports").moved_type(__name__, name)
-    return found
+    """Return the output type of a plugin's task, which was in this module before 0.2."""
+    output_type: object = import_module("millpond.compat.exports").moved_type(__name__, name)
+    return output_type

@@ -1,4 +1,4 @@
-"""PoolingParams: what a caller may ask of one prompt. Knows nothing of models."""
+"""PoolingParams: the parameters of one prompt, independent of a model; validation of settings."""
 
 import warnings
 from collections.abc import Mapping
@@ -16,31 +16,31 @@ RENAMED = {"normalize": "use_activation", "softmax": "use_activation", "activati
 
 
 class PoolingParams(BaseModel):
-    """What a caller asks of the pooler, for one prompt or for all of a call.
+    """The parameters of pooling, for one prompt or for all prompts of a call.
 
-    What is None is taken from the model's ``PoolerConfig``.
+    Fields that are None have the value of the model's ``PoolerConfig``.
 
     Attributes:
-        task: The pooling task; filled in by the method that is called.
-        use_activation: Whether to normalise embeddings (or to apply the classifier's activation).
-        dimensions: Keep the first so many dimensions, for models trained for it (Matryoshka).
-        step_tag_id: The token id whose rows are kept, for pooling type STEP.
-        returned_token_ids: The columns that are kept, for pooling type STEP.
-        truncate_prompt_tokens: Keep at most so many tokens; -1 for the model's maximum.
-        truncation_side: The side tokens are cut from; None for that of the model's tokenizer.
-        pad_prompt_tokens: Fill prompts up to N tokens with padding, which the model reads like other tokens; -1 for the
-            model's maximum, 0 for no padding; None for what the model was trained with.
-        add_special_tokens: False leaves out the special tokens of the tokenizer; None for what each prompt states.
-        on_overflow: What becomes of a prompt over the model's maximum: "error" refuses it, "truncate" cuts it, "chunk"
-            embeds it in pieces and merges these.
-        prompt: Text that is put before the caller's, such as an instruction.
-        prompt_name: The same by the name that the checkpoint gives it.
-        adapter: The name of the checkpoint's adapter that computes it, of models that have one for each purpose. The
-            prompt of that name goes with it unless another is given, and it goes with the prompt of that name.
-        late_chunking_params: One vector for each chunk of N tokens of a text that the model reads whole, for the task
-            ``token_embed``.
-        skip_reading_prefix_cache: Without effect: nothing of a prompt is kept from one call to the next.
-        extra_kwargs: Parameters of a plugin's own.
+        task: The pooling task; set by the method that is called.
+        use_activation: True to normalise embeddings, or to apply the classifier's activation.
+        dimensions: Keep only the first N dimensions, for models trained for it (Matryoshka).
+        step_tag_id: The token id whose rows are returned, for pooling type STEP.
+        returned_token_ids: The columns that are returned, for pooling type STEP.
+        truncate_prompt_tokens: Keep at most N tokens; -1 for the model's maximum.
+        truncation_side: The side that tokens are removed from; None for that of the model's tokenizer.
+        pad_prompt_tokens: Pad prompts to N tokens; the model attends to the padding. -1 for the model's maximum, 0 for
+            no padding; None for the setting that the model was trained with.
+        add_special_tokens: False to add no special tokens; None for the setting of each prompt.
+        on_overflow: The treatment of a prompt over the model's maximum: "error" refuses it, "truncate" truncates it,
+            "chunk" embeds it in pieces and merges the vectors.
+        prompt: A text before the caller's text, such as an instruction.
+        prompt_name: The name of a prompt of the checkpoint.
+        adapter: The name of an adapter of the checkpoint, for models with one per purpose. Unless another prompt is
+            requested, the prompt with the same name is used, and ``prompt_name`` selects the adapter with that name.
+        late_chunking_params: Return one vector for each chunk of N tokens of a text that the model reads as a whole,
+            for the task ``token_embed``.
+        skip_reading_prefix_cache: No effect: there is no prefix cache.
+        extra_kwargs: Options of the task or of a plugin.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -70,74 +70,74 @@ class PoolingParams(BaseModel):
 
     @field_validator("late_chunking_params", mode="before")
     @classmethod
-    def _as_late_chunking(cls, given: object) -> object:
-        if isinstance(given, Mapping) and set(given) == {"chunk_size"}:
-            return LateChunkingParams(given["chunk_size"])
-        if given is None or isinstance(given, LateChunkingParams):
-            return given
-        message = f'expected {{"chunk_size": N}}; got {given!r}'
+    def _as_late_chunking(cls, value: object) -> object:
+        if isinstance(value, Mapping) and set(value) == {"chunk_size"}:
+            return LateChunkingParams(value["chunk_size"])
+        if value is None or isinstance(value, LateChunkingParams):
+            return value
+        message = f'expected {{"chunk_size": N}}; got {value!r}'
         raise ValueError(message)
 
     def verify(self, task: object = None, model_config: object = None) -> None:
-        """Check the parameters against what is known of a model, as vLLM does before it runs a request.
+        """Check the parameters against the configuration of a model, like vLLM before it runs a request.
 
         Args:
-            task: The task, where the parameters name none; or the model's configuration alone, as newer vLLM has it.
+            task: The task if the parameters name none; or only the model's configuration, like newer versions of vLLM.
             model_config: The model's configuration.
 
         Raises:
-            InvalidInputError: A field is not of the task, or does not fit the model.
+            InvalidInputError: If a field does not apply to the task, or is invalid for the model.
         """
         if model_config is None:
             task, model_config = None, task
         verify(with_task(self, task), model_config)
 
     def clone(self) -> Self:
-        """A deep copy."""
+        """Return a deep copy."""
         return self.model_copy(deep=True)
 
 
 def rename_fields(data: object, renamed: dict[str, str]) -> object:
-    """Take old spellings of fields for the new ones, with a DeprecationWarning."""
+    """Return the data with former names of fields replaced, with a DeprecationWarning."""
     if not isinstance(data, dict) or not renamed.keys() & data.keys():
         return data
-    mended = dict(data)
+    current = dict(data)
     for old, new in renamed.items():
-        if old not in mended:
+        if old not in current:
             continue
         warnings.warn(f"`{old}` was renamed: use `{new}`", DeprecationWarning, stacklevel=4)
-        value = mended.pop(old)
-        if mended.get(new) is None:
-            mended[new] = value
-        elif value not in (None, mended[new]):
-            message = f"`{old}` is the old name of `{new}`, and they disagree: pass `{new}` alone"
+        value = current.pop(old)
+        if current.get(new) is None:
+            current[new] = value
+        elif value not in (None, current[new]):
+            message = f"`{old}` is the former name of `{new}`, and their values differ: pass `{new}` only"
             raise ValueError(message)
-    return mended
+    return current
 
 
 def validated(model: type[M], values: Mapping[str, Any] | str, *, parameter: str) -> M:
-    """Build settings of what a caller passed, as fields or as JSON text.
+    """Validate settings of a caller, passed as fields or as JSON text.
 
     Args:
-        model: Their type.
-        values: What was passed.
-        parameter: The name of the argument that it was passed as.
+        model: The type of the settings.
+        values: The fields, or JSON text.
+        parameter: The name of the caller's argument.
 
     Raises:
-        InvalidInputError: If a field is unknown or does not fit; names each.
+        InvalidInputError: If a field is unknown or invalid; the message names each.
     """
     try:
         return model.model_validate_json(values) if isinstance(values, str) else model.model_validate(dict(values))
     except ValidationError as error:
-        faults = [_fault(fault, model) for fault in error.errors(include_url=False, include_context=False)]
-        said = "; ".join(faults)
-        prefix = "" if said.startswith(f"{parameter}=") else f"{parameter}: "
-        raise InvalidInputError(f"{prefix}{said}", parameter=parameter) from error
+        errors = [_described(fault, model) for fault in error.errors(include_url=False, include_context=False)]
+        message = "; ".join(errors)
+        prefix = "" if message.startswith(f"{parameter}=") else f"{parameter}: "
+        raise InvalidInputError(f"{prefix}{message}", parameter=parameter) from error
 
 
-def _fault(fault: Mapping[str, Any], model: type[BaseModel]) -> str:
-    place = ".".join(map(str, fault["loc"]))
+def _described(fault: Mapping[str, Any], model: type[BaseModel]) -> str:
+    field = ".".join(map(str, fault["loc"]))
     if fault["type"] == "extra_forbidden":
-        return f"there is no {place!r}; there are: {', '.join(model.model_fields)}"
+        return f"Unknown field {field!r}. Available: {', '.join(model.model_fields)}"
     reason = str(fault["msg"]).removeprefix("Value error, ")
-    return f"{place}={fault['input']!r}: {reason}" if place else reason
+    return f"{field}={fault['input']!r}: {reason}" if field else reason

@@ -1,4 +1,4 @@
-"""The forms a prompt may have, and their reduction to one. Knows nothing of tokenizers or models."""
+"""The forms of prompts and their conversion to ``Prompt``, independent of tokenizers and models."""
 
 from collections.abc import Iterable, Mapping, ValuesView
 from collections.abc import Set as AbstractSet
@@ -20,16 +20,16 @@ NO_DATA = (
     "Refer to the documentation of the IOProcessor in use for more details."
 )
 CONTENTS = ("prompt", "prompt_token_ids", "data", "messages")
-OF_CHATS = (
+CHAT_FIELDS = (
     "chat_template",
     "chat_template_kwargs",
     "add_generation_prompt",
     "continue_final_message",
     "add_special_tokens",
 )
-BUDGET = "template_budget"  # beside a template that somebody else wrote
-PREFIX = "prefix"  # beside messages, what a text would have before it
-WITH_MEDIA = frozenset({"data", "messages", "multi_modal_data"})  # fields of prompts that may hold more than text
+BUDGET = "template_budget"  # with the template of a client
+PREFIX = "prefix"  # with messages: the text before them
+MEDIA_FIELDS = frozenset({"data", "messages", "multi_modal_data"})  # fields of prompts with other content than text
 EXTRAS = frozenset({"multi_modal_data", IMAGE_OPTIONS, "multi_modal_uuids", "cache_salt"})
 
 
@@ -59,13 +59,12 @@ class DataPrompt(TypedDict):
 
 @dataclass
 class TemplateBudget:
-    """How long templates may take that somebody else than the program wrote, such as who sends a request.
+    """The CPU time for untrusted templates, such as those in requests; shared by the prompts of a request.
 
-    Prompts that share one share the time. Their templates are rendered where they can take neither more of it, nor much
-    memory, nor anything else.
+    Untrusted templates are rendered in a process with limits on time, memory and system access.
 
     Attributes:
-        seconds: The CPU time that is left.
+        seconds: The remaining CPU time.
     """
 
     seconds: float = 1.0
@@ -77,15 +76,15 @@ class Conversation:
 
     Attributes:
         messages: Objects with a ``role`` and a ``content``.
-        template: Jinja text that is taken instead of the model's own; None for that.
-        budget: How long that may take; None where the program trusts it.
-        variables: Further variables of the template.
-        add_generation_prompt: Whether the template opens an answer.
-        continue_final_message: Whether the last message is left open.
-        add_special_tokens: Whether special tokens are added to those that the template writes.
-        prefix: What the model reads before, such as an instruction: a message of the system where the template takes
-            one, else text before what is written.
-        image_options: What is asked of its images.
+        template: The Jinja template; None for the model's template.
+        budget: The CPU time for the template; None for a trusted template.
+        variables: Additional variables of the template.
+        add_generation_prompt: True if the template starts an answer.
+        continue_final_message: True if the last message is not closed.
+        add_special_tokens: True to add special tokens to those of the template.
+        prefix: A text before the messages, such as an instruction: a system message if the template supports it, else
+            text before the rendered messages.
+        image_options: The options of its images.
     """
 
     messages: tuple[object, ...]
@@ -101,12 +100,12 @@ class Conversation:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prompt:
-    """One prompt in the one form that IO processors see.
+    """One prompt in the form that IO processors receive.
 
-    Exactly one of ``text``, ``token_ids``, ``data`` and ``conversation`` is not None, unless ``multi_modal_data``
-    stands alone. ``token_ids`` is what the caller gave, not yet checked against a vocabulary. ``add_special_tokens``
-    says whether a text gets the tokenizer's special tokens. ``image_options`` is what is asked of its images.
-    ``is_written`` says that a template wrote the text; ``ending`` are the ids at its end, kept by truncation.
+    Exactly one of ``text``, ``token_ids``, ``data`` and ``conversation`` is not None, unless only ``multi_modal_data``
+    is set. ``token_ids`` are not yet checked against a vocabulary. ``add_special_tokens`` is True if the tokenizer adds
+    special tokens to the text. ``image_options`` are the options of its images. ``is_written`` is True if a template
+    wrote the text; truncation keeps the ids of ``ending`` at its end.
     """
 
     text: str | None = None
@@ -122,7 +121,7 @@ class Prompt:
 
 @dataclass(frozen=True)
 class ScoreCall:
-    """What ``LLM.score`` is called with, not yet checked.
+    """The arguments of ``LLM.score``, not yet checked.
 
     Attributes:
         queries: One text, or a list.
@@ -135,9 +134,9 @@ class ScoreCall:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ImagePart:
-    """A part of a content that holds an image: a URL, or one of the program's own.
+    """A part of a content with an image: a URL or an image object.
 
-    Parts of the same URL are equal; of other images, those of the same object.
+    Parts with the same URL are equal; other parts are equal if they contain the same object.
     """
 
     image: object
@@ -152,16 +151,16 @@ class ImagePart:
         return self.image if isinstance(self.image, str) else id(self.image)
 
 
-Content: TypeAlias = str | tuple[str | ImagePart, ...]  # a text; or parts, at least one of them an image
+Content: TypeAlias = str | tuple[str | ImagePart, ...]  # a text, or parts with at least one image
 
 
 @dataclass(frozen=True)
 class PairItem:
-    """What of pairs is computed at once, as in ``LLM.score``: a query with a document, or one of them alone.
+    """A query with a document, for cross-encoders; or a query or a document alone, for embedding models.
 
     Attributes:
-        query: The query; None if it is the document alone.
-        document: The document; None if it is the query alone.
+        query: The query; None for a document alone.
+        document: The document; None for a query alone.
     """
 
     query: Content | None = None
@@ -170,13 +169,13 @@ class PairItem:
 
 @dataclass(frozen=True)
 class ChunksCall:
-    """What ``LLM.embed_chunks`` is called with, not yet checked.
+    """The arguments of ``LLM.embed_chunks``, not yet checked.
 
     Attributes:
         texts: One text, or a list.
-        spans: The characters of the chunks of the text, or of each text; None where they are cut by tokens.
-        chunk_tokens: The tokens of a chunk.
-        overlap: The tokens that a chunk shares with the one before it.
+        spans: The character ranges of the chunks of the text, or of each text; None to split by tokens.
+        chunk_tokens: The number of tokens of a chunk.
+        overlap: The number of tokens that consecutive chunks share.
         method: "late" or "naive".
     """
 
@@ -189,7 +188,7 @@ class ChunksCall:
 
 @dataclass(frozen=True)
 class TextInChunks:
-    """One text of a call of ``LLM.embed_chunks``; fields as there, ``spans`` of this text alone."""
+    """One text of a call of ``LLM.embed_chunks``, with the fields of ``ChunksCall`` for this text."""
 
     text: object
     spans: object = None
@@ -199,10 +198,10 @@ class TextInChunks:
 
 
 def plugin_data(item: object) -> object:
-    """What a prompt of the form ``{"data": ...}`` holds.
+    """Return the content of a prompt of the form ``{"data": ...}``.
 
     Raises:
-        InvalidInputError: If it has another form, or holds nothing.
+        InvalidInputError: If it has another form, or the data is None.
     """
     if not isinstance(item, Mapping) or "data" not in item:
         message = f'the "plugin" pooling task takes {{"data": ...}}; got {type(item).__name__}'
@@ -213,10 +212,10 @@ def plugin_data(item: object) -> object:
 
 
 def split_prompts(prompts: object) -> list[object]:
-    """Split what a caller passed into single prompts, in order: a list of ints is one prompt.
+    """Split the argument of a caller into single prompts, in order; a list of ints is one prompt.
 
     Raises:
-        InvalidInputError: If it is nothing that holds prompts, or holds none.
+        InvalidInputError: If it has another type, or is empty.
     """
     if isinstance(prompts, str | Mapping):
         return [prompts]
@@ -232,10 +231,10 @@ def split_prompts(prompts: object) -> list[object]:
 
 
 def parse_prompt(item: object) -> Prompt:
-    """Bring one prompt into the one form.
+    """Convert one prompt to a ``Prompt``.
 
     Raises:
-        InvalidInputError: If its form is none of those that are known.
+        InvalidInputError: If its form is unknown.
     """
     if isinstance(item, str):
         return Prompt(text=str(item))
@@ -249,67 +248,66 @@ def parse_prompt(item: object) -> Prompt:
 
 
 def check_ordered(value: object, parameter: str) -> None:
-    """Refuse sets and views of dicts: results are given by place, and a set has none.
+    """Refuse sets and views of dicts, because results are returned in the order of prompts.
 
     Raises:
-        InvalidInputError: If it is one of these.
+        InvalidInputError: If the value is one of these.
     """
     if isinstance(value, AbstractSet | ValuesView):
         kind = type(value).__name__
         message = (
-            f"{parameter}: a {kind} has no places that results could be given by. Pass a list: list(...) of what you "
-            "have, sorted(...) for one order of a set"
+            f"{parameter}: results are returned in the order of prompts, and a {kind} has none. Pass a list, such as "
+            "sorted(...) or list(...)"
         )
         raise InvalidInputError(message, parameter=parameter)
 
 
 def may_hold_media(item: object) -> bool:
-    """Whether a prompt, or a query or document, may hold more than text or token ids."""
+    """Return True if a prompt, a query or a document may contain more than text or token ids."""
     if isinstance(item, PairItem):
         return not all(isinstance(content, str | None) for content in (item.query, item.document))
-    return isinstance(item, Mapping) and not WITH_MEDIA.isdisjoint(item)
+    return isinstance(item, Mapping) and not MEDIA_FIELDS.isdisjoint(item)
 
 
 def is_token_id(value: object) -> bool:
-    """Whether the value is an integer: Python's, numpy's or torch's, not a bool."""
+    """Return True for an integer of Python, numpy or torch, except a bool."""
     if type(value) is int:
         return True
     if isinstance(value, bool) or getattr(value, "ndim", 0) != 0 or "bool" in str(getattr(value, "dtype", "")):
         return False
     try:
-        index(value)  # type: ignore[arg-type]  # that is the question
+        index(value)  # type: ignore[arg-type]  # index raises TypeError for other types
     except TypeError:
         return False
     return True
 
 
 def _is_list(value: object) -> TypeGuard[Iterable[object]]:
-    """Whether the value holds others that are no bytes; an array of no dimension holds none, though it has __iter__."""
+    """Return True for iterables except bytes; arrays without dimensions have ``__iter__`` but are not iterable."""
     return isinstance(value, Iterable) and not isinstance(value, bytes | bytearray) and getattr(value, "ndim", 1) != 0
 
 
 def _parse_mapping(item: Mapping[str, object]) -> Prompt:
-    given = [key for key in CONTENTS if item.get(key) is not None]
+    contents = [key for key in CONTENTS if item.get(key) is not None]
     images = item.get("multi_modal_data")
     images = None if isinstance(images, Mapping) and not images else images
-    if len(given) > 1:
-        message = (
-            f"a prompt has one of 'prompt', 'prompt_token_ids', 'data', 'messages'; got {', '.join(map(repr, given))}"
-        )
+    if len(contents) > 1:
+        names = ", ".join(map(repr, contents))
+        message = f"a prompt has one of 'prompt', 'prompt_token_ids', 'data', 'messages'; got {names}"
         raise InvalidInputError(message, parameter="prompts")
     if "prompt_embeds" in item:
         message = "'prompt_embeds' is not supported: pass 'prompt' or 'prompt_token_ids'"
         raise InvalidInputError(message, parameter="prompts")
     if "data" in item and item["data"] is None:
         raise InvalidInputError(NO_DATA, parameter="data")
-    if not given and images is None:
+    if not contents and images is None:
         message = f"expected {FORMS}; got a dict with the keys {sorted(map(str, item))}"
         raise InvalidInputError(message, parameter="prompts")
-    own = (*OF_CHATS, PREFIX) if given == ["messages"] else ("add_special_tokens",)
-    known = (*CONTENTS, *own, *sorted(EXTRAS))
-    unknown = sorted(str(key) for key in item if key not in known and (key != BUDGET or given != ["messages"]))
+    options = (*CHAT_FIELDS, PREFIX) if contents == ["messages"] else ("add_special_tokens",)
+    known = (*CONTENTS, *options, *sorted(EXTRAS))
+    unknown = sorted(str(key) for key in item if key not in known and (key != BUDGET or contents != ["messages"]))
     if unknown:
-        message = f"a prompt has no field {unknown[0]!r}; it may have {', '.join(known)}"
+        message = f"Unknown field {unknown[0]!r} of a prompt. Available: {', '.join(known)}"
         raise InvalidInputError(message, parameter=unknown[0])
     if images is not None and not isinstance(images, Mapping):
         message = f"'multi_modal_data' must be a dict such as {{'image': ...}}; got {type(images).__name__}"
@@ -342,14 +340,14 @@ def _with_content(item: Mapping[str, object], images: Mapping[str, object] | Non
 
 
 def _image_options(item: Mapping[str, object]) -> ImageOptions | None:
-    """What is asked of the images of a prompt; None for nothing."""
-    given = item.get(IMAGE_OPTIONS)
-    if given is None or isinstance(given, ImageOptions):
-        return given
-    if not isinstance(given, Mapping):
-        message = f"'{IMAGE_OPTIONS}' must be a dict of options of images; got {type(given).__name__}"
+    """Return the options of the images of a prompt; None for none."""
+    options = item.get(IMAGE_OPTIONS)
+    if options is None or isinstance(options, ImageOptions):
+        return options
+    if not isinstance(options, Mapping):
+        message = f"'{IMAGE_OPTIONS}' must be a dict of options of images; got {type(options).__name__}"
         raise InvalidInputError(message, parameter=IMAGE_OPTIONS)
-    return ImageOptions(given) if given else None
+    return ImageOptions(options) if options else None
 
 
 def _conversation(item: Mapping[str, object]) -> Conversation:
@@ -371,7 +369,7 @@ def _conversation(item: Mapping[str, object]) -> Conversation:
     if not isinstance(prefix, str):
         message = f"'{PREFIX}' must be a str; got {type(prefix).__name__}"
         raise InvalidInputError(message, parameter=PREFIX)
-    flags = {name: item.get(name) or False for name in OF_CHATS[2:]}
+    flags = {name: item.get(name) or False for name in CHAT_FIELDS[2:]}
     wrong = next((name for name, value in flags.items() if not isinstance(value, bool)), None)
     if wrong is not None:
         message = f"{wrong!r} must be true or false; got {flags[wrong]!r}"

@@ -1,4 +1,4 @@
-"""The text that a reranker made of a language model reads for a query and a document."""
+"""RerankTemplate: the prompt of a query and a document for rerankers that are language models."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,10 +11,10 @@ class RerankTemplate:
     Attributes:
         pieces: The text, in pieces that are tokenised separately, as the model's authors do. ``{query}``,
             ``{document}`` and ``{instruction}`` are replaced.
-        instruction: The instruction if the caller gives none.
+        instruction: The default instruction.
         instruction_form: The form of an instruction in the text, such as ``"instruction: {}"``; left out without one.
-        written_marker: A query that starts with this text already has the template's form and is not changed.
-        recognized_by: Values of config.json by which a model of any name is known to read this template.
+        written_marker: A query that starts with this text is already formatted and is not changed.
+        recognized_by: Values of config.json that identify models with this template, independent of their name.
     """
 
     pieces: tuple[str, ...]
@@ -25,6 +25,6 @@ class RerankTemplate:
 
     def filled(self, query: str, document: str, instruction: str | None) -> tuple[str, ...]:
         """Return the pieces for a pair."""
-        chosen = instruction or self.instruction
-        written = self.instruction_form.format(chosen) if chosen else ""
-        return tuple(piece.format(query=query, document=document, instruction=written) for piece in self.pieces)
+        instruction = instruction or self.instruction
+        formatted = self.instruction_form.format(instruction) if instruction else ""
+        return tuple(piece.format(query=query, document=document, instruction=formatted) for piece in self.pieces)

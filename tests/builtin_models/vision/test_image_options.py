@@ -104,7 +104,7 @@ def test_messages_say_so_too(qwen):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_crops": 4}, "no option 'num_crops'; there are: min_pixels, max_pixels, size.shortest_edge"),
+        ({"num_crops": 4}, r"no image option 'num_crops'. Available: min_pixels, max_pixels, size.shortest_edge"),
         ({"device": "cuda"}, "no option 'device'"),
         ({"size": {"height": 28}}, "no option 'size.height'"),
         ({"size": 28}, "no option 'size'"),
@@ -119,7 +119,7 @@ def test_messages_say_so_too(qwen):
         ({"images_kwargs": {"images_kwargs": {"max_pixels": 784}}}, "no option 'images_kwargs.max_pixels'"),
         ({"x" * 10**6: 1}, f"no option {'x' * 50!r};"),
         ({"min_pixels": 10**6, "max_pixels": 784}, "min_pixels is 1000000, which is over max_pixels, 784"),
-        ({"max_pixels": 784, "size": {"longest_edge": 785}}, "max_pixels is given twice"),
+        ({"max_pixels": 784, "size": {"longest_edge": 785}}, "max_pixels is set twice"),
     ],
 )
 def test_what_a_reader_does_not_take_is_refused_and_costs_no_other(qwen, qwen_folder, options, message):
@@ -139,7 +139,7 @@ def test_who_may_make_images_smaller_alone_may_not_make_them_larger(qwen_folder,
         return {**prompt(), "mm_processor_kwargs": ImageOptions(options, may_grow=False)}
 
     for options in ({"max_pixels": 9 * 784 + 1}, {"min_pixels": 785}, {"size": {"longest_edge": 10**6}}):
-        with pytest.raises(InvalidInputError, match=r"may be \d+ at most, got \d+: a request may make images smaller"):
+        with pytest.raises(InvalidInputError, match=r"may be at most \d+, got \d+: a request can make images smaller"):
             reading(llm, asked(**options))
     ids, _ = reading(llm, asked(max_pixels=4 * 784))
     assert len(ids) < len(reading(llm, prompt())[0])

@@ -15,7 +15,7 @@ from millpond.testing.kernel_cases import KernelCases
 from millpond.types.checkpoint import RetrievalFacts
 from millpond.types.model_info import RetrievalInfo
 from millpond_command.model_arguments import arguments_of
-from millpond_command.model_options import Served
+from millpond_command.model_options import ServeOptions
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def test_arguments_and_options_of_models(deprecated, tmp_path):
 
 
 def test_options_of_the_command_line(capsys):
-    options = Served(deterministic=True, mixed="mean")
+    options = ServeOptions(deterministic=True, mixed="mean")
     arguments = arguments_of(options)
     assert (arguments["batch_invariant"], arguments["mixed_modality"]) == (True, "mean")
     assert {"deterministic", "mixed"}.isdisjoint(arguments)

@@ -29,7 +29,7 @@ def filled(*requests, budget=100, seqs=512):
 
 def take_all(scheduler, workers=1):
     batches = []
-    while len(scheduler):
+    while scheduler.num_waiting:
         batches.append(scheduler.take(workers))
     return batches
 
@@ -161,7 +161,7 @@ def test_clear_returns_all_that_waits_and_forgets_it():
     requests = [waiting(10, group=group) for group in ("text", "image", "text")]
     scheduler = filled(*requests)
     assert set(scheduler.clear()) == set(requests)
-    assert (len(scheduler), scheduler.waiting_tokens) == (0, 0)
+    assert (scheduler.num_waiting, scheduler.waiting_tokens) == (0, 0)
     scheduler.add(requests[0])
     assert scheduler.take() == [requests[0]]
 
@@ -224,7 +224,7 @@ def test_nothing_is_lost_doubled_or_miscounted(operations, budget, seqs):
             assert set(batch) <= set(left)
             left = [request for request in left if request not in batch]
             check_batch(batch, left, scheduler=scheduler, workers=arguments[0])
-        assert len(scheduler) == len(left)
+        assert scheduler.num_waiting == len(left)
         assert scheduler.waiting_tokens == sum(request.num_tokens for request in left)
     assert not left
 

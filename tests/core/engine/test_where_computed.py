@@ -2,6 +2,7 @@
 
 import threading
 
+import pytest
 import torch
 
 from millpond.engine.engine import MULTI_THREAD_MIN_TOKENS, Engine
@@ -28,6 +29,50 @@ def test_a_lone_long_sequence_is_computed_in_the_callers_thread_with_all_of_its_
 def test_a_lone_short_sequence_is_computed_by_a_worker(kit, model, make_engine):
     kit.check(kit.run_all(make_engine(2), [kit.request([1] * (MULTI_THREAD_MIN_TOKENS - 1))]))
     assert here(model) == [False]
+
+
+def single_inline(runner):
+    """Return an engine that computes a single batch in the calling thread."""
+    return Engine(runner, EngineConfig(), inline_single_batch=True)
+
+
+@pytest.fixture
+def one_thread():
+    """Let torch use one thread in this thread, so that runners of the test see one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_a_single_batch_is_computed_in_the_callers_thread_on_request(kit, model, one_thread, make_runner):
+    kit.check(kit.run_all(single_inline(make_runner(2)), [kit.request([1]), kit.request([2, 3])]))
+    assert here(model) == [True]
+
+
+def test_with_several_threads_a_single_short_batch_is_computed_by_a_worker(kit, model, three_threads, make_runner):
+    kit.check(kit.run_all(single_inline(make_runner(2)), [kit.request([1])]))
+    assert here(model) == [False]
+
+
+def test_a_batch_beside_another_one_is_computed_by_a_worker_despite_the_request(
+    kit, model, one_thread, make_runner, gate
+):
+    model.on_forward = gate
+    engine = Engine(make_runner(2), EngineConfig(max_num_seqs=1), inline_single_batch=True)
+    requests = kit.add_all(engine, [kit.request([1]), kit.request([2])])
+    engine.step(block=False)
+    gate.wait(2)
+    gate.open()
+    kit.drain(engine)
+    kit.check(requests)
+    assert sorted(here(model)) == [False, False]
+
+
+def test_a_single_poison_fails_in_the_callers_thread_as_on_a_worker(kit, model, one_thread, make_runner):
+    model.on_forward = kit.fails_on(POISON)
+    good, bad = kit.run_all(single_inline(make_runner(1)), [kit.request([1]), kit.request([POISON])])
+    assert (good.error, "poison" in str(bad.error)) == (None, True)
 
 
 def test_two_long_sequences_are_computed_by_workers_side_by_side(kit, model, make_engine, gate):

@@ -164,7 +164,7 @@ def test_the_old_task_auto_means_nothing(checkpoint, load, expected, vector):
 def test_an_old_task_that_needs_a_converter_asks_for_it(checkpoint, task):
     with (
         pytest.warns(DeprecationWarning, match="convert='classify'"),
-        pytest.raises(CheckpointError, match=r"'BertModel' is to be a classifier .*score\.weight"),
+        pytest.raises(CheckpointError, match=r"'BertModel' was requested as a classifier .*score\.weight"),
     ):
         LLM(str(checkpoint), task=task)
 

@@ -28,7 +28,7 @@ def test_a_pooler_config_is_an_object_a_dict_or_json(checkpoint, load, given, ve
 @pytest.mark.parametrize(
     ("given", "error", "said"),
     [
-        ({"pooling_typ": "MEAN"}, InvalidInputError, "pooler_config: there is no 'pooling_typ'"),
+        ({"pooling_typ": "MEAN"}, InvalidInputError, "pooler_config: Unknown field 'pooling_typ'"),
         ("MEAN", InvalidInputError, "pooler_config: Invalid JSON"),
         (["MEAN"], InvalidInputError, "pooler_config must be a PoolerConfig, a dict or JSON text; got list"),
         ({"pooling_type": "MEDIAN"}, UnknownNameError, r"Unknown pooler 'MEDIAN' .*Available: ALL, CLS, LAST"),

@@ -1,6 +1,7 @@
 """The contract of IO processors: shared sequences, windows, options, and plugins of the contract before 0.2."""
 
 import asyncio
+import itertools
 import warnings
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from millpond.plugin.manager import PluginManager
 from millpond.plugin.specs import IOProcessorSpec, TaskSpec
 from millpond.testing.checkpoints import tiny
 from millpond.types.errors import ComponentError, InvalidInputError, PluginError
+from millpond.types.outputs import PoolingOutput
 
 
 class ScaleOptions(BaseModel):
@@ -188,6 +190,56 @@ def test_an_output_of_another_type_is_refused_by_name(folder):
     expected = "task 'embed' of plugin runtime: its output must be a subclass of PoolingRequestOutput; got "
     with LLM(folder, plugins=task_with(output=int)) as llm, pytest.raises(PluginError, match=expected):
         llm.odd([5])
+
+
+def decoding(name, decode, target="millpond.types.outputs:EmbeddingOutput"):
+    """Plugins with a task whose IO processor returns the result of ``decode`` for the first array of a work."""
+    own = {"decode": lambda self, work: decode(work.sequences[0].results[0]), "encode": encode_ids}
+    manager = PluginManager()
+    manager.register(IOProcessorSpec(name="mine", target=type(name, (IOProcessor,), own), tasks=("mine",)))
+    manager.register(TaskSpec(name="mine", target=target, io_processor="mine", derived_from=("embed",), method="mine"))
+    return manager
+
+
+def encode_ids(self, call):
+    """Return one sequence for the token ids of each item."""
+    return [
+        Work(
+            sequences=(
+                PoolingRequest(
+                    input_ids=np.array(item.data),
+                    representations=(Representation("embed", PoolingParams(task="embed")),),
+                ),
+            )
+        )
+        for item in call.items
+    ]
+
+
+def test_an_output_of_another_type_than_the_target_is_an_error_of_its_item(folder):
+    calls = itertools.count()
+
+    def decode(array):
+        return {"vector": array} if next(calls) == 1 else PoolingOutput(array)
+
+    with LLM(folder, plugins=decoding("Wrong", decode), num_workers=1) as llm:
+        good, bad, other = llm.mine([[5], [6], [7]], use_tqdm=False, on_error="return")
+        assert isinstance(bad.error, ComponentError)
+        assert (good.error, other.error) == (None, None)
+        assert str(bad.error) == (
+            "prompt 1: the IO processor 'mine' of plugin runtime broke its contract: decode returned a dict for the "
+            "task 'mine'; expected millpond.types.outputs.ArrayOutput"
+        )
+
+
+def test_an_output_of_a_subclass_of_the_target_is_accepted(folder):
+    class Number(float):
+        """A subclass of the target."""
+
+    plugins = decoding("Right", lambda array: Number(array.sum()), target="builtins:float")
+    with LLM(folder, plugins=plugins, num_workers=1) as llm:
+        (output,) = llm.mine([5], use_tqdm=False)
+        assert isinstance(output.outputs, Number)
 
 
 def test_a_step_that_is_not_implemented_is_named(folder):

@@ -236,7 +236,9 @@ def finished(error=None, index=4):
         tokenizer=None,
         tasks=(),
         model=SimpleNamespace(architecture="Any", multimodal=MultimodalInfo()),
-        registry=SimpleNamespace(architectures=SimpleNamespace(find=lambda _: None)),
+        registry=SimpleNamespace(
+            architectures=SimpleNamespace(find=lambda _: None), tasks=SimpleNamespace(find=lambda _: None)
+        ),
     )
     task = BoundTask("done", Done(ctx), count(), deduplicate=True)
     ((place, output),) = task.finish([Job(index, Work(sequences=(request,)))], {index: [index]})

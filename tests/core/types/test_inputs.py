@@ -105,10 +105,10 @@ def test_what_holds_no_prompts_is_refused(given):
     ids=lambda given: type(given).__name__,
 )
 def test_collections_without_places_are_refused(given):
-    with pytest.raises(InvalidInputError, match=rf"a {type(given).__name__} has no places .* Pass a list") as caught:
+    with pytest.raises(InvalidInputError, match=rf"and a {type(given).__name__} has none\. Pass a list") as caught:
         split_prompts(given)
     assert caught.value.parameter == "prompts"
-    with pytest.raises(InvalidInputError, match="has no places"):
+    with pytest.raises(InvalidInputError, match="results are returned in the order of prompts"):
         parse_prompt({"prompt_token_ids": given})
 
 
@@ -134,11 +134,14 @@ def test_no_prompts_are_refused(given):
         ({"prompt": None}, r"got a dict with the keys \['prompt'\]"),
         ({"prompt": "a", "prompt_token_ids": [5]}, "has one of .* got 'prompt', 'prompt_token_ids'"),
         ({"prompt": "a", "data": 1}, "has one of .* got 'prompt', 'data'"),
-        ({"prompt": "a", "promt": "b"}, "a prompt has no field 'promt'; it may have prompt, prompt_token_ids, data"),
-        ({"prompt": "a", 3: "b"}, "a prompt has no field '3'"),
+        (
+            {"prompt": "a", "promt": "b"},
+            r"Unknown field 'promt' of a prompt\. Available: prompt, ",
+        ),
+        ({"prompt": "a", 3: "b"}, "Unknown field '3' of a prompt"),
         (
             {"messages": [{"role": "user", "content": "a"}], "chat_templat": "b"},
-            "a prompt has no field 'chat_templat'; it may have prompt, prompt_token_ids, data, messages, chat_template",
+            r"Unknown field 'chat_templat' of .*Available: prompt, prompt_token_ids, data, messages, chat_template",
         ),
         ({"prompt": 5}, "'prompt' must be a str; got int"),
         ({"prompt": ["a"]}, "'prompt' must be a str; got list"),

@@ -88,7 +88,7 @@ def circle():
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (object(), r"it is a builtins\.object, which JSON has no form for"),
+        (object(), r"it is a builtins\.object, which has no JSON representation"),
         ({"a": [1, {1, 2}]}, r"a\[1\] is a builtins\.set"),
         ([threading.Lock()], r"\[0\] is a _thread\.lock"),
         (np.array([1j]), r"it is a numpy\.ndarray of complex128"),

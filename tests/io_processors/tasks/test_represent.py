@@ -75,7 +75,7 @@ def test_awaited_it_gives_the_same(folder, llm):
         ([{"task": "classify"}], "the task 'classify' is not served; this model serves: embed, token_embed"),
         ([{}], "the task None is not served"),
         ([{"task": "embed", "dimensions": 0}], "dimensions"),
-        ([{"task": "embed", "colour": "red"}], "there is no 'colour'"),
+        ([{"task": "embed", "colour": "red"}], "Unknown field 'colour'"),
         ([{"task": "embed", "dimensions": 33}], r"dimensions in range \[1, 32\], got 33"),
         ([{"task": "embed", "step_tag_id": 5}], "does not support"),
     ],

@@ -207,7 +207,7 @@ class Trial:
         self.name = name
         bound = BoundTask(task, loaded.context.io_processor(name, task=task), count(), deduplicate=True)
         self.processor: Processor = bound.adapted
-        self._limits = checks.limits_of(loaded.context)
+        self._limits = bound.limits
         self._read = OptionsReader(bound.processor)
         self.asked = self.completed(params)
         self._engine = Engine(runner, loaded.engine)

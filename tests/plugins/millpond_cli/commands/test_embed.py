@@ -347,7 +347,7 @@ def test_what_cannot_be_done_is_told_in_a_line_and_exits_with_1(tmp_path, monkey
         (["cat", "--task", "tokens_embed"], "did you mean 'token_embed'"),
         (["cat", "--pooler-config", "{"], "--pooler-config '{' is not JSON"),
         (["cat", "--pooler-config", "[]"], "--pooler-config '[]' is not a JSON object"),
-        (["cat", "--pooler-config", '{"kind": 1}'], "there is no 'kind'; there are: task, pooling_type"),
+        (["cat", "--pooler-config", '{"kind": 1}'], "Unknown field 'kind'. Available: task, pooling_type"),
         (["cat", "--hf-overrides", "x"], "--hf-overrides 'x' is not JSON"),
         (["cat", "--kernel", "attention"], "--kernel 'attention': expected OP=VARIANT"),
     ],

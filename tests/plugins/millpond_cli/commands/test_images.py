@@ -121,7 +121,7 @@ def test_how_large_images_are_read_is_said_as_json(tmp_path, files):
     assert np.abs(vectors_of(done) - wanted).max() < 1e-6
     done = embed("-m", folder, "--image", "--mm-processor-kwargs", '{"num_crops": 4}', files[0])
     assert done.exit_code != 0
-    assert "no option 'num_crops'; there are: min_pixels, max_pixels" in done.stderr
+    assert "no image option 'num_crops'. Available: min_pixels, max_pixels" in done.stderr
     done = embed("-m", folder, "--image", "--limit-mm-per-prompt", '{"image": 0}', files[0])
     assert done.exit_code != 0
     assert "At most 0 image(s) may be provided in one prompt" in done.stderr

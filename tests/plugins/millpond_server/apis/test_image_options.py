@@ -44,10 +44,10 @@ def test_requests_make_images_smaller_and_no_larger(serving, tmp_path):
         assert tokenized["tokens"] == tokens
 
         for options, message in (
-            ({"max_pixels": 20 * TOKEN + 1}, "max_pixels may be 15680 at most, got 15681"),
+            ({"max_pixels": 20 * TOKEN + 1}, "max_pixels may be at most 15680, got 15681"),
             ({"size": {"longest_edge": 10**7}}, "max_pixels may be 15680 at most"),
             ({"images_kwargs": {"min_pixels": TOKEN + 1}}, "min_pixels may be 784 at most"),
-            ({"device": "cuda"}, "no option 'device'; there are: min_pixels, max_pixels"),
+            ({"device": "cuda"}, "no image option 'device'. Available: min_pixels, max_pixels"),
             ({"max_pixels": "/etc/passwd"}, "must be a whole number"),
             ({"max_pixels": -1}, "must be a whole number"),
         ):

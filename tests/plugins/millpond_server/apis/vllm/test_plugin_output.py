@@ -116,7 +116,7 @@ def test_more_than_bytes_is_refused_raw_and_sent_as_json_where_that_is_accepted(
 def test_what_json_has_no_form_for_is_an_error_in_the_log(server, caplog):
     answer = ask(server, "lock")
     assert answer.status == 500
-    assert "it is a _thread.lock, which JSON has no form for" in caplog.text
+    assert "it is a _thread.lock, which has no JSON representation" in caplog.text
 
 
 @pytest.mark.parametrize(
