@@ -1,4 +1,4 @@
-"""The test kit for authors of plugins: pytest fixtures, which pytest finds by itself, and what else stands beside them.
+"""The test kit for plugin authors: pytest fixtures, conformance classes, tiny checkpoints and other helpers.
 
-Nothing is imported here: pytest imports ``millpond.testing.fixtures``, and with it this package, whenever it starts.
+This module imports nothing, since pytest imports ``millpond.testing.fixtures``, and so this package, at every start.
 """

@@ -1,7 +1,7 @@
 """Small random checkpoints for tests: config.json, weights, a tokenizer, the files of sentence-transformers.
 
-No network, no transformers, and the same bytes at every run. Every parameter is random, biases and norms too: a loader
-that drops one of them must not pass because it was 0 or 1 by default.
+They need neither network access nor transformers, and are the same bytes in every run. Every parameter is random,
+including biases and norms, so that a loader that ignores one of them does not pass because its default is right.
 """
 
 import warnings
@@ -43,17 +43,17 @@ __all__ = [
 
 
 def tiny(architecture: str, path: Path | str, **options: Any) -> Path:
-    """Write a small random checkpoint of an architecture, by the function that its record names as ``extras.tiny``.
+    """Write a small random checkpoint of an architecture, with the function ``extras.tiny`` of its record.
 
-    The record is that of the architecture, or of the backbone of its family: ``BertForMaskedLM`` is written by the
-    function of ``BertModel``.
+    If the architecture has no such function, that of its family's backbone is used: ``BertForMaskedLM`` is written by
+    the function of ``BertModel``.
 
     Args:
         architecture: The name in config.json.
         path: The folder to write; created if it does not exist.
-        **options: Arguments of that function. The built-in text models take ``seed``, ``dtype``, ``prefix`` (before the
-            name of every tensor), ``shards`` (the number of safetensors files), ``tokenizer`` (False for none),
-            ``num_labels``; any other replaces a key of config.json, and None removes the key.
+        **options: Arguments of that function. The built-in text models accept ``seed``, ``dtype``, ``prefix`` (of all
+            tensor names), ``shards`` (the number of safetensors files), ``tokenizer`` (False for no tokenizer) and
+            ``num_labels``; any other option replaces a key of config.json, and None removes the key.
 
     Returns:
         The folder.
@@ -69,8 +69,8 @@ def tiny(architecture: str, path: Path | str, **options: Any) -> Path:
             return folder
     known = [entry.spec.name for entry in architectures.entries() if entry.spec.extras.tiny is not None]
     message = (
-        f"there is no tiny checkpoint of {architecture!r}; there are: {', '.join(known)}. "
-        "write_config, random_tensors, write_weights and write_tokenizer make one of any architecture"
+        f"No plugin writes tiny checkpoints of {architecture!r}. Available: {', '.join(known)}. "
+        "Use write_config, random_tensors, write_weights and write_tokenizer for other architectures"
     )
     raise UnknownNameError(message)
 

@@ -1,4 +1,4 @@
-"""What tests of models do again and again: random prompts, distances from a reference, changed checkpoints."""
+"""Helpers for tests of models: random prompts, errors relative to a reference, changes of checkpoints."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -10,34 +10,38 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-ABSENT = object()
+ABSENT = object()  # removes a key in change_config
 
 
 def random_prompts(vocabulary: int, lengths: Sequence[int], seed: int = 0, first: int = 5) -> list[list[int]]:
-    """Random token ids.
+    """Return prompts of random token ids.
 
     Args:
-        vocabulary: How many tokens there are.
-        lengths: The tokens of each prompt.
-        seed: Another seed gives other ids.
-        first: The lowest id; those below are special tokens.
+        vocabulary: The size of the vocabulary.
+        lengths: The number of tokens of each prompt.
+        seed: The random seed.
+        first: The lowest id; lower ids are special tokens.
     """
     random = np.random.default_rng(seed)
     return [random.integers(first, vocabulary, size=length).tolist() for length in lengths]
 
 
-def relative_error(found: Sequence[NDArray[Any]], expected: Sequence[NDArray[Any]]) -> float:
-    """The largest difference of results of one shape each, in units of the largest value that is expected."""
-    shapes = [rows.shape for rows in found], [rows.shape for rows in expected]
+def relative_error(actual: Sequence[NDArray[Any]], expected: Sequence[NDArray[Any]]) -> float:
+    """Return the largest absolute difference, divided by the largest absolute expected value.
+
+    Raises:
+        AssertionError: If the shapes differ.
+    """
+    shapes = [rows.shape for rows in actual], [rows.shape for rows in expected]
     if shapes[0] != shapes[1]:
-        message = f"the shapes are {shapes[0]}, and {shapes[1]} are expected"
+        message = f"the shapes are {shapes[0]}; expected {shapes[1]}"
         raise AssertionError(message)
-    worst = max(float(np.abs(one - other).max()) for one, other in zip(found, expected, strict=True))
-    return worst / max(float(np.abs(rows).max()) for rows in expected)
+    error = max(float(np.abs(rows - reference).max()) for rows, reference in zip(actual, expected, strict=True))
+    return error / max(float(np.abs(rows).max()) for rows in expected)
 
 
 def rewrite(folder: Path, change: Callable[[dict[str, Tensor]], Mapping[str, Tensor]]) -> Path:
-    """Change the tensors of a checkpoint, by name, in place.
+    """Change the tensors of a checkpoint in place.
 
     Returns:
         The folder.
@@ -48,7 +52,7 @@ def rewrite(folder: Path, change: Callable[[dict[str, Tensor]], Mapping[str, Ten
 
 
 def change_config(folder: Path, change: Mapping[str, Any]) -> Path:
-    """Change keys of config.json in place; one that becomes ``ABSENT`` is taken out.
+    """Change keys of config.json in place; the value ``ABSENT`` removes a key.
 
     Returns:
         The folder.

@@ -1,4 +1,4 @@
-"""Contexts without a model, for tests of what is built with one."""
+"""Contexts without a model, for tests of poolers and other components that are built with a context."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,15 +23,15 @@ def bare_context(
     dtype: str = "float32",
     batch_invariant: bool = False,
 ) -> ModelContext:
-    """The context of a model on the CPU that has no files.
+    """Return the context of a CPU model without files.
 
     Args:
-        registry: All that plugins brought.
-        tasks: The tasks that the model serves.
-        config: What stands in its config.json.
-        pooler_config: What is set of its ``PoolerConfig``.
-        dtype: The name of the dtype it computes in.
-        batch_invariant: True if each result must be the same to the bit in any batch.
+        registry: The records of plugins.
+        tasks: The tasks of the model.
+        config: The content of config.json.
+        pooler_config: The fields of ``PoolerConfig``.
+        dtype: The name of the dtype.
+        batch_invariant: True if results must not depend on the batch, bit for bit.
     """
     files = CheckpointConfig(config or {})
     labels = files.get("num_labels")

@@ -1,4 +1,4 @@
-"""Demands of tests: fail with a complaint unless something holds, or two results are the same."""
+"""Assertions of the test kit: they fail with a message unless a condition holds or two results are equal."""
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
@@ -14,58 +14,59 @@ from millpond.types.outputs import ArrayOutput
 Array = NDArray[Any]
 
 
-def demand(holds: bool, complaint: str) -> None:
-    """Fail the test with the complaint unless it holds."""
+def demand(condition: bool, message: str) -> None:
+    """Fail the test with the message unless the condition holds."""
     __tracebackhide__ = True
-    if not holds:
-        pytest.fail(complaint)
+    if not condition:
+        pytest.fail(message)
 
 
-def demand_same(found: object, expected: object, tolerance: float, what: str) -> None:
-    """Fail the test unless two results are the same; see ``difference``."""
+def demand_same(actual: object, expected: object, tolerance: float, what: str) -> None:
+    """Fail the test unless two results are equal; see ``difference``."""
     __tracebackhide__ = True
-    apart = difference(found, expected, tolerance)
-    demand(apart is None, f"{what}: {apart}")
+    problem = difference(actual, expected, tolerance)
+    demand(problem is None, f"{what}: {problem}")
 
 
-def difference(found: object, expected: object, tolerance: float) -> str | None:
-    """What sets two results apart, whatever they are made of; None if nothing does.
+def difference(actual: object, expected: object, tolerance: float) -> str | None:
+    """Describe the first difference between two results; None if they are equal.
 
     Args:
-        found: An output, an array, a tensor, a number, a text; or a mapping, a list or a dataclass of these.
-        expected: What it is held against.
-        tolerance: How far numbers may be apart, in units of the largest of an array, 1 at the least; 0 for not at all.
+        actual: An output, an array, a tensor, a number, a text; or a mapping, a list or a dataclass of these.
+        expected: The expected value.
+        tolerance: The allowed error of numbers, relative to the largest value of an array (at least 1); 0 requires
+            equal bits.
     """
-    if type(found) is not type(expected):
-        return f"{type(found).__name__} instead of {type(expected).__name__}"
-    arrays = _array(found), _array(expected)
+    if type(actual) is not type(expected):
+        return f"{type(actual).__name__} instead of {type(expected).__name__}"
+    arrays = _array(actual), _array(expected)
     if arrays[0] is not None and arrays[1] is not None:
         return _distance(arrays[0], arrays[1], tolerance)
-    parts = _parts(found), _parts(expected)
+    parts = _parts(actual), _parts(expected)
     if parts[0] is None or parts[1] is None:
-        return _difference_of_values(found, expected)
+        return _difference_of_values(actual, expected)
     if parts[0].keys() != parts[1].keys():
         return f"the parts {list(parts[0])} instead of {list(parts[1])}"
     for name, part in parts[0].items():
-        apart = difference(part, parts[1][name], tolerance)
-        if apart is not None:
-            return f"{name}: {apart}"
+        problem = difference(part, parts[1][name], tolerance)
+        if problem is not None:
+            return f"{name}: {problem}"
     return None
 
 
-def _difference_of_values(found: object, expected: object) -> str | None:
-    if bool(found == expected):
+def _difference_of_values(actual: object, expected: object) -> str | None:
+    if bool(actual == expected):
         return None
-    if not isinstance(found, bytes | bytearray) or not isinstance(expected, bytes | bytearray):
-        return f"{found!r:.80} instead of {expected!r:.80}"
-    pairs = enumerate(zip(found, expected, strict=False))
-    place = next((place for place, (one, other) in pairs if one != other), min(len(found), len(expected)))
-    hint = "Where rounding may do that, override comparable(output) and decode them to arrays"
-    return f"{len(found)} bytes instead of {len(expected)}, which differ from byte {place} on. {hint}"
+    if not isinstance(actual, bytes | bytearray) or not isinstance(expected, bytes | bytearray):
+        return f"{actual!r:.80} instead of {expected!r:.80}"
+    pairs = enumerate(zip(actual, expected, strict=False))
+    first = next((index for index, (byte, other) in pairs if byte != other), min(len(actual), len(expected)))
+    hint = "If rounding can cause this, override comparable(output) and decode the bytes to arrays"
+    return f"{len(actual)} bytes instead of {len(expected)}, different from byte {first}. {hint}"
 
 
 def _array(value: object) -> Array | None:
-    """The numbers of what holds numbers; None for anything else."""
+    """The numbers of an output, tensor, array or float; None for other values."""
     if isinstance(value, ArrayOutput):
         return value.array
     if isinstance(value, torch.Tensor):
@@ -83,12 +84,12 @@ def _parts(value: object) -> Mapping[Any, object] | None:
     return None
 
 
-def _distance(found: Array, expected: Array, tolerance: float) -> str | None:
-    if found.shape != expected.shape:
-        return f"the shape {list(found.shape)} instead of {list(expected.shape)}"
+def _distance(actual: Array, expected: Array, tolerance: float) -> str | None:
+    if actual.shape != expected.shape:
+        return f"the shape {list(actual.shape)} instead of {list(expected.shape)}"
     if tolerance == 0 or not np.issubdtype(expected.dtype, np.floating):
-        return None if np.array_equal(found, expected) else "not the same to the bit"
+        return None if np.array_equal(actual, expected) else "the bits differ"
     if expected.size == 0:
         return None
-    error = float(np.abs(found - expected).max()) / max(1.0, float(np.abs(expected).max()))
-    return None if error <= tolerance else f"off by {error:.2g} where {tolerance:.2g} is allowed"
+    error = float(np.abs(actual - expected).max()) / max(1.0, float(np.abs(expected).max()))
+    return None if error <= tolerance else f"the error is {error:.2g}, which exceeds {tolerance:.2g}"

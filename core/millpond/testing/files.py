@@ -1,4 +1,4 @@
-"""Files of tiny checkpoints: config.json, weights, and random values for them."""
+"""Files of tiny checkpoints: config.json and weights with random values."""
 
 import json
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ Shape = tuple[int, ...]
 
 
 def random_tensors(shapes: Mapping[str, Shape], *, seed: int = 0, dtype: str = "float32") -> dict[str, Tensor]:
-    """Random values for each name, such that activations keep their size; vectors named ``*.weight`` lie around 1."""
+    """Return random values for each name, scaled to keep the size of activations; vectors ``*.weight`` are around 1."""
     generator = torch.Generator().manual_seed(seed)
     tensors: dict[str, Tensor] = {}
     for name, shape in shapes.items():
@@ -32,7 +32,7 @@ def write_config(folder: Path | str, config: Mapping[str, Any]) -> None:
 
 
 def write_weights(folder: Path | str, tensors: Mapping[str, Tensor], *, shards: int = 1) -> None:
-    """Write model.safetensors, or several shards and the index that names them."""
+    """Write model.safetensors, or several shards with their index."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     if shards == 1:
@@ -49,6 +49,6 @@ def write_weights(folder: Path | str, tensors: Mapping[str, Tensor], *, shards: 
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write a file of JSON, and the folders that it is in."""
+    """Write a JSON file; its folder is created if needed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Fixtures for authors of plugins. pytest loads this module at each start, so it imports pytest and little else."""
+"""Fixtures for plugin authors. pytest loads this module at every start, so it imports little besides pytest."""
 
 import importlib
 import re
@@ -20,27 +20,27 @@ pytest_plugins = ("millpond.testing.time_limit",)
 
 @pytest.fixture
 def plugin_manager() -> "PluginManager":
-    """A fresh manager of all plugins that are installed; the test may register more without harm to others."""
-    from millpond.plugin.manager import PluginManager  # noqa: PLC0415  (pytest starts without it)
+    """Return a new manager of all installed plugins; records that the test registers do not affect other tests."""
+    from millpond.plugin.manager import PluginManager  # noqa: PLC0415  keeps the start of pytest fast
 
     return PluginManager()
 
 
 @pytest.fixture
 def registry() -> "Registry":
-    """What the built-in plugins bring, and nothing else that happens to be installed."""
-    from millpond.plugin.manager import PluginManager  # noqa: PLC0415  (pytest starts without it)
+    """Return the records of the built-in plugins, without other installed plugins."""
+    from millpond.plugin.manager import PluginManager  # noqa: PLC0415  keeps the start of pytest fast
 
     return PluginManager(ranks=("builtin",), disabled=()).registry
 
 
 @dataclass(frozen=True)
 class InstallPlugin:
-    """Makes plugins known as pip would: by distributions with an entry point of the group ``millpond``.
+    """Installs plugins like pip: as distributions with an entry point of the group ``millpond``.
 
     Attributes:
-        root: The folder below which they are installed.
-        patch: What undoes it.
+        root: The parent folder of the installed distributions.
+        patch: The monkeypatch that removes them at the end of the test.
     """
 
     root: Path
@@ -49,17 +49,17 @@ class InstallPlugin:
     def __call__(
         self, module: str | ModuleType, name: str, *, distribution: str | None = None, version: str = "1.0"
     ) -> Path:
-        """Install a plugin; the manager of the process is forgotten, and made anew when it is next asked for.
+        """Install a plugin; the process-wide plugin manager is reset and built again when it is next used.
 
         Args:
-            module: The source of the plugin's module, or the module. Source can name its own objects by
+            module: The source code of the plugin's module, or the module. Source code can refer to its own objects with
                 ``target=f"{__name__}:Name"``.
             name: The name of the entry point.
             distribution: The name of the distribution; default: ``millpond-NAME``.
             version: The version of the distribution.
 
         Returns:
-            The folder that was put on ``sys.path``.
+            The folder that was added to ``sys.path``.
         """
         distribution = distribution or f"millpond-{name}"
         folder = self.root / f"{sum(1 for _ in self.root.glob('*'))}-{distribution}"
@@ -72,22 +72,22 @@ class InstallPlugin:
             (folder / f"{module_name}.py").write_text(module, encoding="utf-8")
         _write_dist_info(folder, distribution, version, f"[millpond]\n{name} = {module_name}\n")
         self.patch.syspath_prepend(folder)
-        self._forget_manager()
+        self._reset_manager()
         return folder
 
-    def _forget_manager(self) -> None:
-        from millpond.plugin import manager as plugins  # noqa: PLC0415  (pytest starts without it)
+    def _reset_manager(self) -> None:
+        from millpond.plugin import manager as plugins  # noqa: PLC0415  keeps the start of pytest fast
 
         self.patch.setattr(plugins, "_process", plugins.Process())
 
 
 @pytest.fixture
 def install_plugin(tmp_path: Path) -> Iterator[InstallPlugin]:
-    """Install plugins for the length of the test, without pip."""
+    """Return a function that installs plugins without pip, until the end of the test."""
     root = tmp_path / "installed"
     with pytest.MonkeyPatch.context() as patch:
         yield InstallPlugin(root, patch)
-    _forget_modules(root)
+    _remove_modules(root)
 
 
 def _write_dist_info(folder: Path, distribution: str, version: str, entry_points: str) -> None:
@@ -98,7 +98,7 @@ def _write_dist_info(folder: Path, distribution: str, version: str, entry_points
     (dist_info / "entry_points.txt").write_text(entry_points, encoding="utf-8")
 
 
-def _forget_modules(folder: Path) -> None:
+def _remove_modules(folder: Path) -> None:
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
         if file is not None and Path(file).is_relative_to(folder):

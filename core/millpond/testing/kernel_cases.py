@@ -1,30 +1,31 @@
-"""KernelCases: the arguments that kernels of an op are tested with, and the part of a result of each sequence."""
+"""KernelCases: test arguments for the kernels of an op, and the part of a result that belongs to each sequence."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Generator, Tensor
 
 from millpond.compat.kernel_features import current_features
+from millpond.compat.renamed import renamed_contents
 from millpond.compat.warn import warn_caller
 
 Tensors = dict[str, Tensor]
-Setting = Mapping[str, Any]
+OpOptions = Mapping[str, Any]  # the arguments of an op that are not tensors
 Kernel = Callable[..., Any]
 
 
 class KernelCases:
-    """Arguments for an op whose kernels map rows to rows: ``kernel(x)``. Subclass it for an op of your own.
+    """Test arguments for an op whose kernels map rows to rows: ``kernel(x)``. Subclass it for other ops.
 
     Attributes:
-        packed: The names of the tensors with one row a token, sequences end to end.
-        overwrites: Those that a kernel may write its result into.
-        spoils: Those in which what is not finite must show in the result.
-        enlarged: Those that are made tiny and huge.
-        sizes: What they are multiplied with, in float32.
-        widths: The sizes of a row, multiples of a vector and not.
-        ops: Other ops, whose kernels those of this op are built of.
+        packed: The names of the tensors with one row per token, with concatenated sequences.
+        overwrites: The tensors that a kernel may overwrite with its result.
+        spoils: The tensors whose NaN and infinite values must appear in the result.
+        enlarged: The tensors that are scaled to tiny and huge values.
+        sizes: The factors of that scaling, in float32.
+        widths: The row sizes to test, including sizes that are not multiples of a SIMD vector.
+        ops: Other ops whose kernels are used by the kernels of this op.
     """
 
     packed: ClassVar[tuple[str, ...]] = ("x",)
@@ -36,39 +37,43 @@ class KernelCases:
     ops: ClassVar[tuple[str, ...]] = ()
 
     def with_parts(self, kernel: Kernel, parts: Mapping[str, Kernel]) -> Kernel:
-        """The kernel as ``call`` takes it. Override it for an op whose kernels are built of kernels of other ops.
+        """Return the kernel in the form that ``call`` expects; override it if kernels are built from other kernels.
 
         Args:
             kernel: The kernel.
-            parts: A kernel of each of ``ops``: those that the kernel fuses, else those that are chosen for its record.
+            parts: A kernel for each of ``ops``: the one that the kernel fuses, else the best one for its record.
         """
         del parts
         return kernel
 
-    def settings(self) -> Sequence[Setting]:
-        """All that an op can be asked to do: what is no tensor, or says which tensors there are."""
+    def settings(self) -> Sequence[OpOptions]:
+        """Return the variants of the op to test: arguments that are not tensors, or that select the tensors."""
         return ({},)
 
-    def required_features(self, setting: Setting) -> tuple[str, ...]:
-        """The optional features that a setting uses; only kernels with these ``features`` are tested with it."""
-        former: Callable[[Setting], tuple[str, ...]] | None = getattr(self, "needs", None)
+    def required_features(self, setting: OpOptions) -> tuple[str, ...]:
+        """Return the optional features of a setting; only kernels with these ``features`` are tested with it."""
+        former: Callable[[OpOptions], tuple[str, ...]] | None = getattr(self, "needs", None)
         if former is None:
             return ()
         warn_caller(f"{type(self).__name__}.needs was renamed: override required_features")
         return current_features(former(setting))
 
-    def tensors(self, num_tokens: int, width: int, setting: Setting, generator: Generator) -> Tensors:
-        """Random tensors by name, in float32 on the CPU."""
+    def tensors(self, num_tokens: int, width: int, setting: OpOptions, generator: Generator) -> Tensors:
+        """Return random tensors by name, in float32 on the CPU."""
         del setting
         return {"x": torch.randn(num_tokens, width, generator=generator)}
 
-    def call(self, kernel: Kernel, tensors: Tensors, lengths: Sequence[int], setting: Setting) -> Tensor:
-        """What the kernel makes of the tensors."""
+    def call(self, kernel: Kernel, tensors: Tensors, lengths: Sequence[int], setting: OpOptions) -> Tensor:
+        """Call the kernel with the tensors."""
         del lengths, setting
-        result: Tensor = kernel(**tensors)
-        return result
+        output: Tensor = kernel(**tensors)
+        return output
 
     def parts(self, result: Tensor, lengths: Sequence[int]) -> Sequence[Tensor]:
-        """What of the result belongs to each sequence."""
-        shares: Sequence[Tensor] = result.split(list(lengths))
-        return shares
+        """Split the result into the parts of each sequence."""
+        parts: Sequence[Tensor] = result.split(list(lengths))
+        return parts
+
+
+if not TYPE_CHECKING:  # type checkers would accept any name
+    __getattr__ = renamed_contents(__name__, {"Setting": "OpOptions"})

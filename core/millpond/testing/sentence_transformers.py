@@ -1,4 +1,4 @@
-"""Files of sentence-transformers for tiny checkpoints: modules.json, pooling, Dense modules, sparse encoders."""
+"""Writes the files of sentence-transformers for tiny checkpoints: modules, pooling, Dense layers, sparse encoders."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -49,11 +49,11 @@ class DenseLayer:
     """A Dense module of sentence-transformers, with random weights.
 
     Attributes:
-        in_features: What it takes.
-        out_features: What it gives.
-        bias: Whether it has one.
-        activation: The dotted name in its config.json.
-        pickled: Whether its weights are written as pytorch_model.bin.
+        in_features: The input size.
+        out_features: The output size.
+        bias: True if it has a bias.
+        activation: The dotted name of the activation in its config.json.
+        pickled: True to write the weights as pytorch_model.bin.
     """
 
     in_features: int
@@ -76,19 +76,19 @@ def write_sentence_transformers(
     prompts: Mapping[str, str] | None = None,
     seed: int = 1,
 ) -> None:
-    """Write modules.json and the files beside it: Transformer, Pooling, Dense modules, Normalize.
+    """Write modules.json, the settings files, and the modules Transformer, Pooling, Dense and Normalize.
 
     Args:
         folder: The folder of a checkpoint.
-        pooling: The pooling mode as sentence-transformers 6 names it, or several.
-        normalize: Whether there is a Normalize module.
+        pooling: The pooling mode in sentence-transformers 6, or several modes.
+        normalize: True to add a Normalize module.
         dense: The Dense modules, in order.
-        layout: "old" as almost the whole hub has it, "new" as sentence-transformers 6 writes it.
-        size: The dimensions of the transformer.
+        layout: "old" for the layout of most models on the hub, "new" for that of sentence-transformers 6.
+        size: The hidden size of the transformer.
         max_seq_length: Written to sentence_bert_config.json if it is not None.
-        do_lower_case: Written beside it.
+        do_lower_case: Written to the same file.
         prompts: Written to config_sentence_transformers.json.
-        seed: Another seed gives other Dense weights.
+        seed: The random seed of the Dense weights.
     """
     folder = Path(folder)
     types = OLD_MODULES if layout == "old" else NEW_MODULES
@@ -117,13 +117,13 @@ def write_sentence_transformers(
 def write_sparse_encoder(
     folder: Path | str, *, strategy: str = "max", activation: str = "relu", layout: Layout = "new"
 ) -> None:
-    """Write modules.json and the files beside it for a masked language model that is a SparseEncoder.
+    """Write the files of a SparseEncoder for a masked language model.
 
     Args:
-        folder: The folder of a checkpoint, such as that of "BertForMaskedLM".
+        folder: The folder of a checkpoint, such as one of "BertForMaskedLM".
         strategy: "max" or "sum".
         activation: "relu" or "log1p_relu".
-        layout: "old" as most of the hub has it, "new" as sentence-transformers 6 writes it.
+        layout: "old" for the layout of most models on the hub, "new" for that of sentence-transformers 6.
     """
     folder = Path(folder)
     types = SPARSE_MODULES[layout]
@@ -156,41 +156,41 @@ def write_sparse_autoencoder(
     size: int = 32,
     seed: int = 1,
 ) -> None:
-    """Put a SparseAutoEncoder behind the modules that modules.json names, and make it a SparseEncoder.
+    """Append a SparseAutoEncoder to the modules of a checkpoint, which becomes a SparseEncoder.
 
     Args:
         folder: The folder of a checkpoint with files of sentence-transformers.
-        features: How many features there are.
-        active: How many of them are not 0.
-        standardizes: Whether vectors are standardised first.
-        normalizes: Whether there is a Normalize module behind it.
-        size: The dimensions of what it takes.
-        seed: Another seed gives other weights.
+        features: The number of features.
+        active: The number of nonzero features.
+        standardizes: True if vectors are standardized first.
+        normalizes: True to append a Normalize module.
+        size: The input size.
+        seed: The random seed of the weights.
     """
     folder = Path(folder)
     modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
     kinds = ["SparseAutoEncoder", *(["Normalize"] if normalizes else [])]
-    for place, kind in enumerate(kinds, start=len(modules)):
+    for index, kind in enumerate(kinds, start=len(modules)):
         dotted = f"sentence_transformers.sparse_encoder.modules.sparse_auto_encoder.{kind}"
         dotted = NEW_MODULES.get(kind, dotted)
-        modules.append({"idx": place, "name": str(place), "path": f"{place}_{kind}", "type": dotted})
+        modules.append({"idx": index, "name": str(index), "path": f"{index}_{kind}", "type": dotted})
     write_json(folder / "modules.json", modules)
-    own = folder / modules[-len(kinds)]["path"]
+    module_folder = folder / modules[-len(kinds)]["path"]
     config = {"input_dim": size, "hidden_dim": features, "k": active, "k_aux": active, "normalize": standardizes}
-    write_json(own / "config.json", config)
+    write_json(module_folder / "config.json", config)
     shapes: dict[str, Shape] = {
         "pre_bias": (size,),
         "latent_bias": (features,),
         "decoder.linear.weight": (features, size),
     }
     tensors = random_tensors(shapes, seed=seed) | {"stats_last_nonzero": torch.zeros(features, dtype=torch.long)}
-    save_file(tensors, own / "model.safetensors", metadata={"format": "pt"})
+    save_file(tensors, module_folder / "model.safetensors", metadata={"format": "pt"})
     settings: dict[str, Any] = {"model_type": "SparseEncoder", "prompts": {}, "similarity_fn_name": "dot"}
     write_json(folder / "config_sentence_transformers.json", settings)
 
 
 def write_dense(folder: Path | str, layer: DenseLayer, *, seed: int = 1) -> None:
-    """Write a Dense module's folder: config.json and random weights."""
+    """Write the folder of a Dense module: config.json and random weights."""
     folder = Path(folder)
     shapes: dict[str, Shape] = {"linear.weight": (layer.out_features, layer.in_features)}
     if layer.bias:

@@ -1,6 +1,6 @@
-"""Time limits for conformance tests: what hangs fails its test, with the place where it hangs, and the run goes on.
+"""Time limits for conformance tests: a test that hangs fails with its stack, and the run continues.
 
-pytest loads the hooks with ``millpond.testing.fixtures``; they hold for tests whose class has ``time_limit``.
+pytest loads the hooks with ``millpond.testing.fixtures``; they apply to tests whose class has a ``time_limit``.
 """
 
 import faulthandler
@@ -17,30 +17,34 @@ from typing import Any, TypeVar
 
 import pytest
 
-AGAIN_SECONDS = 0.5  # a test that catches the first interruption is interrupted again
-HARD_FACTOR = 2  # times the limit, and
-HARD_SECONDS = 30.0  # more, after which the process ends: it hangs where Python cannot interrupt it
-SHOWN_FRAMES = 3
-WAITING = frozenset({"threading", "queue", "selectors", "concurrent.futures.thread", "concurrent.futures._base"})
-IDLE = ("millpond.engine.", "tqdm.", "execnet.")  # whose threads wait for work
+REPEAT_INTERVAL_S = 0.5  # a test that catches the first interruption is interrupted again
+# After HARD_FACTOR times the limit plus HARD_EXTRA_S, the process exits: it hangs where Python cannot interrupt it.
+HARD_FACTOR = 2
+HARD_EXTRA_S = 30.0
+MAX_SHOWN_FRAMES = 3
+WAITING_MODULES = frozenset(
+    {"threading", "queue", "selectors", "concurrent.futures.thread", "concurrent.futures._base"}
+)
+IDLE_MODULE_PREFIXES = ("millpond.engine.", "tqdm.", "execnet.")  # modules whose threads wait for work
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 class TimeLimitExceeded(KeyboardInterrupt):
-    """A test has taken longer than it may. An interruption, which the code under test is to pass on."""
+    """Interrupts a test that exceeds its time limit. The code under test should not catch it."""
 
 
 @dataclass
 class _Timer:
-    """The limit of the test that runs.
+    """The state of the current time limit.
 
     Attributes:
-        places: Where it hung when the limit was reached; empty if it was not.
-        stderr: A copy of the file descriptor that pytest does not capture.
+        stacks: The stacks of the threads when the limit was reached; empty before that.
+        stderr: A copy of the original stderr, which pytest does not capture.
+        depth: 1 while a limit is active, else 0.
     """
 
-    places: str = ""
+    stacks: str = ""
     stderr: int | None = None
     depth: int = field(default=0)
 
@@ -49,14 +53,14 @@ _timer = _Timer()
 
 
 def pytest_configure() -> None:
-    """Keep a way to write where pytest does not capture."""
+    """Keep a copy of stderr that pytest does not capture."""
     if _timer.stderr is None and sys.__stderr__ is not None:
         _timer.stderr = os.dup(sys.__stderr__.fileno())
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]:
-    """Hold a test of a conformance class to its time."""
+    """Apply the time limit of a conformance class to its tests."""
     limit = _limit_of(pyfuncitem)
     if limit is None:
         return (yield)
@@ -66,7 +70,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]
 
 @pytest.hookimpl(wrapper=True)
 def pytest_fixture_setup(fixturedef: Any, request: pytest.FixtureRequest) -> Generator[None, Any, Any]:
-    """Hold the fixtures of such a test to its time."""
+    """Apply the time limit of a conformance class to its fixtures."""
     limit = _limit_of(request.node)
     if limit is None:
         return (yield)
@@ -76,51 +80,51 @@ def pytest_fixture_setup(fixturedef: Any, request: pytest.FixtureRequest) -> Gen
 
 @contextmanager
 def limited(seconds: float, what: str) -> Generator[None, None, None]:
-    """Fail with the place where it hangs if the block takes longer; only in the main thread, where there are alarms.
+    """Fail with the current stacks if the block takes longer; only in the main thread, which receives alarms.
 
     Args:
-        seconds: How long it may take.
-        what: What the message calls it.
+        seconds: The time limit.
+        what: The name of the block, for the message.
     """
     has_alarm = hasattr(signal, "SIGALRM") and threading.current_thread() is threading.main_thread()
-    if not has_alarm or _timer.depth:  # a fixture that another one asks for runs within the limit of that one
+    if not has_alarm or _timer.depth:  # a fixture that another fixture requests runs within the limit of that fixture
         yield
         return
-    _timer.depth, _timer.places = 1, ""
+    _timer.depth, _timer.stacks = 1, ""
     before = signal.signal(signal.SIGALRM, _interrupt)
     if _timer.stderr is not None:
-        faulthandler.dump_traceback_later(seconds * HARD_FACTOR + HARD_SECONDS, exit=True, file=_timer.stderr)
-    signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN_SECONDS)
+        faulthandler.dump_traceback_later(seconds * HARD_FACTOR + HARD_EXTRA_S, exit=True, file=_timer.stderr)
+    signal.setitimer(signal.ITIMER_REAL, seconds, REPEAT_INTERVAL_S)
     try:
         yield
     except BaseException:
         _stop(before)
-        if not _timer.places:
+        if not _timer.stacks:
             raise
         raise pytest.fail.Exception(_message(seconds, what), pytrace=False) from None
     finally:
         _stop(before)
         _timer.depth = 0
-    if _timer.places:  # it caught the interruption, and went on
+    if _timer.stacks:  # the block caught the interruption and continued
         pytest.fail(_message(seconds, what), pytrace=False)
 
 
 def in_threads(function: Callable[[Item], Result], items: Sequence[Item], threads: int) -> list[Result]:
-    """Return the results of items in order, computed by some threads, which do not keep the process if they hang."""
+    """Return the results of items in order, computed by daemon threads, which do not keep the process alive."""
     results: list[Any] = [None] * len(items)
     errors: list[BaseException] = []
-    places = iter(range(len(items)))
+    indices = iter(range(len(items)))
     lock = threading.Lock()
 
     def work() -> None:
         while not errors:
             with lock:
-                place = next(places, None)
-            if place is None:
+                index = next(indices, None)
+            if index is None:
                 return
             try:
-                results[place] = function(items[place])
-            except BaseException as error:  # noqa: BLE001  raised again in the thread of the test
+                results[index] = function(items[index])
+            except BaseException as error:  # noqa: BLE001  raised again in the test's thread
                 errors.append(error)
 
     workers = [threading.Thread(target=work, name=f"conformance-{n}", daemon=True) for n in range(threads)]
@@ -140,8 +144,8 @@ def _limit_of(node: Any) -> float | None:
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     del number
-    if not _timer.places:
-        _timer.places = _where(frame)
+    if not _timer.stacks:
+        _timer.stacks = _stacks(frame)
     raise TimeLimitExceeded
 
 
@@ -153,30 +157,34 @@ def _stop(before: Any) -> None:
 
 def _message(seconds: float, what: str) -> str:
     return (
-        f"{what} hangs: it has not ended within {seconds:g} seconds (time_limit of the class). It was in\n"
-        f"{_timer.places}"
+        f"{what} hangs: it did not end within {seconds:g} seconds (time_limit of the class). The stacks:\n"
+        f"{_timer.stacks}"
     )
 
 
-def _where(frame: FrameType | None) -> str:
-    """The innermost lines of the test's thread, and of others that do more than wait."""
+def _stacks(frame: FrameType | None) -> str:
+    """The innermost frames of the test's thread, and of other threads that are not waiting."""
     lines = ["the test:", *_innermost(frame)]
     names = {thread.ident: thread.name for thread in threading.enumerate()}
-    for ident, other in sys._current_frames().items():  # noqa: SLF001  the one way to see other threads
+    for ident, other in sys._current_frames().items():  # noqa: SLF001  the only way to read the stacks of other threads
         caller = _caller(other)
-        if ident != threading.get_ident() and caller is not None and not _module(caller).startswith(IDLE):
+        if (
+            ident != threading.get_ident()
+            and caller is not None
+            and not _module(caller).startswith(IDLE_MODULE_PREFIXES)
+        ):
             lines += [f"the thread {names.get(ident, ident)}:", *_innermost(caller)]
     return "\n".join(lines)
 
 
 def _innermost(frame: FrameType | None) -> list[str]:
-    stack = traceback.extract_stack(_caller(frame))[-SHOWN_FRAMES:]
-    return [f"  {one.filename}:{one.lineno} in {one.name}: {one.line}" for one in stack]
+    stack = traceback.extract_stack(_caller(frame))[-MAX_SHOWN_FRAMES:]
+    return [f"  {entry.filename}:{entry.lineno} in {entry.name}: {entry.line}" for entry in stack]
 
 
 def _caller(frame: FrameType | None) -> FrameType | None:
-    """The innermost frame outside of what merely waits."""
-    while frame is not None and _module(frame) in WAITING:
+    """The innermost frame outside of modules that only wait."""
+    while frame is not None and _module(frame) in WAITING_MODULES:
         frame = frame.f_back
     return frame
 

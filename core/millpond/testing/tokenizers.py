@@ -1,4 +1,4 @@
-"""Tokenizers of tiny checkpoints: word pieces of a handmade vocabulary, and bytes."""
+"""Tokenizers of tiny checkpoints: word pieces of a small vocabulary, and bytes."""
 
 from pathlib import Path
 
@@ -20,49 +20,49 @@ SPECIAL = {
     "roberta": {"cls": "<s>", "pad": "<pad>", "sep": "</s>", "unk": "<unk>", "mask": "<mask>"},
     "decoder": {"unk": "<unk>", "bos": "<s>", "eos": "</s>", "pad": "<pad>"},
 }
-PAD, UNKNOWN = "<|endoftext|>", "<unk>"  # of tokenizers of bytes
-AROUND = {"bert": ("cls", "sep"), "roberta": ("cls", "sep"), "decoder": ("bos", "eos")}
+PAD, UNKNOWN = "<|endoftext|>", "<unk>"  # of byte tokenizers
+TEMPLATE_ROLES = {"bert": ("cls", "sep"), "roberta": ("cls", "sep"), "decoder": ("bos", "eos")}
 
 
 def vocabulary(family: str = "bert") -> dict[str, int]:
-    """The hand-made vocabulary of the tiny tokenizer: token to id."""
+    """Return the vocabulary of the tiny tokenizer: token to id."""
     pieces = [*SPECIAL[family].values(), *MARKS, *CHARACTERS, *(f"##{c}" for c in CHARACTERS), *WORDS.split()]
     return {token: number for number, token in enumerate(dict.fromkeys(pieces))}
 
 
 def write_tokenizer(folder: Path | str, family: str = "bert", *, max_length: int = 64) -> None:
-    """Write tokenizer.json and tokenizer_config.json: lower-cased word pieces, special tokens around each text.
+    """Write tokenizer.json and tokenizer_config.json: lowercase word pieces, with special tokens around each text.
 
     Args:
-        folder: Where to.
+        folder: The folder of the checkpoint.
         family: "bert" ([CLS] text [SEP]), "roberta" or "decoder" (<s> text </s>).
         max_length: ``model_max_length`` of tokenizer_config.json.
     """
     folder = Path(folder)
     special, tokens = SPECIAL[family], vocabulary(family)
-    made = tokenizers.Tokenizer(models.WordPiece(tokens, unk_token=special["unk"], max_input_chars_per_word=100))
-    made.normalizer = normalizers.BertNormalizer(lowercase=True)
-    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    made.add_special_tokens(list(special.values()))
-    start, end = (special[role] for role in AROUND[family])
-    made.post_processor = processors.TemplateProcessing(
+    tokenizer = tokenizers.Tokenizer(models.WordPiece(tokens, unk_token=special["unk"], max_input_chars_per_word=100))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.add_special_tokens(list(special.values()))
+    start, end = (special[role] for role in TEMPLATE_ROLES[family])
+    tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{start} $A {end}",
         pair=f"{start} $A {end} $B:1 {end}:1",
         special_tokens=[(token, tokens[token]) for token in (start, end)],
     )
     folder.mkdir(parents=True, exist_ok=True)
-    made.save(str(folder / "tokenizer.json"))
+    tokenizer.save(str(folder / "tokenizer.json"))
     names = {f"{role}_token": token for role, token in special.items()}
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": max_length, **names}
     write_json(folder / "tokenizer_config.json", settings)
 
 
 def byte_tokenizer(tokens: tuple[str, ...] = ()) -> tokenizers.Tokenizer:
-    """Return a tokenizer of bytes with special tokens: padding first, then these, then 256 bytes."""
+    """Return a byte tokenizer: the padding and unknown tokens, then these special tokens, then 256 bytes."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    pieces = {token: place for place, token in enumerate([PAD, UNKNOWN, *tokens, *letters])}
-    made = tokenizers.Tokenizer(models.BPE(vocab=pieces, merges=[], unk_token=UNKNOWN))
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.decoder = decoders.ByteLevel()
-    made.add_special_tokens([PAD, UNKNOWN, *tokens])
-    return made
+    pieces = {token: index for index, token in enumerate([PAD, UNKNOWN, *tokens, *letters])}
+    tokenizer = tokenizers.Tokenizer(models.BPE(vocab=pieces, merges=[], unk_token=UNKNOWN))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([PAD, UNKNOWN, *tokens])
+    return tokenizer

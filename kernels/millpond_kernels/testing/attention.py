@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 from millpond.nn.attention import MASKED_TOKENS, AttentionSpec
 from millpond.nn.batch import NUM_ATTENDED, EqualLengthGroup, PackedBatch
 from millpond.nn.bias import AttentionBias, DistanceBias
-from millpond.testing.kernel_cases import Kernel, KernelCases, Setting, Tensors
+from millpond.testing.kernel_cases import Kernel, KernelCases, OpOptions, Tensors
 
 
 class AttentionCases(KernelCases):
@@ -20,7 +20,7 @@ class AttentionCases(KernelCases):
     sizes = (1e-6, 30.0, 300.0)
     widths = (5, 16, 20, 32, 64, 80)
 
-    def settings(self) -> Sequence[Setting]:
+    def settings(self) -> Sequence[OpOptions]:
         """All combinations of causality, window and shared heads; optional features; combinations of features."""
         return [
             *(
@@ -41,11 +41,11 @@ class AttentionCases(KernelCases):
             ),
         ]
 
-    def required_features(self, setting: Setting) -> tuple[str, ...]:
+    def required_features(self, setting: OpOptions) -> tuple[str, ...]:
         """The features of softcap, bias and masked tokens."""
         return (*_spec(setting, 1.0).required_features, *((MASKED_TOKENS,) if setting.get("masked") else ()))
 
-    def tensors(self, num_tokens: int, width: int, setting: Setting, generator: Generator) -> Tensors:
+    def tensors(self, num_tokens: int, width: int, setting: OpOptions, generator: Generator) -> Tensors:
         """Query, key and value, [num_tokens, heads, width], and the tensors of biases."""
         heads = {"query": setting["heads"], "key": setting["kv_heads"], "value": setting["kv_heads"]}
         tensors = {name: torch.randn(num_tokens, count, width, generator=generator) for name, count in heads.items()}
@@ -56,7 +56,7 @@ class AttentionCases(KernelCases):
                 tensors[name] = torch.randn(num_tokens, setting["heads"], generator=generator)
         return tensors
 
-    def call(self, kernel: Kernel, tensors: Tensors, lengths: Sequence[int], setting: Setting) -> Tensor:
+    def call(self, kernel: Kernel, tensors: Tensors, lengths: Sequence[int], setting: OpOptions) -> Tensor:
         """[num_tokens, heads, width]."""
         ids = [torch.zeros(length, dtype=torch.long) for length in lengths]
         query = tensors["query"]
@@ -90,7 +90,7 @@ class PairBias:
         return product
 
 
-def _spec(setting: Setting, scale: float) -> AttentionSpec:
+def _spec(setting: OpOptions, scale: float) -> AttentionSpec:
     return AttentionSpec(
         scale=scale,
         causal=setting["causal"],
@@ -113,11 +113,11 @@ class RotaryCases(KernelCases):
     overwrites = ("x",)
     widths = (2, 6, 16, 32, 42, 64, 80, 128)
 
-    def settings(self) -> Sequence[Setting]:
+    def settings(self) -> Sequence[OpOptions]:
         """One head and several, rotated completely and partially."""
         return [{"heads": heads, "whole": whole} for heads in (3, 1) for whole in (True, False)]
 
-    def tensors(self, num_tokens: int, width: int, setting: Setting, generator: Generator) -> Tensors:
+    def tensors(self, num_tokens: int, width: int, setting: OpOptions, generator: Generator) -> Tensors:
         """Heads x [num_tokens, heads, width]; cosines and sines [num_tokens, 1, rotary_dim // 2]."""
         half = width // 2 if setting["whole"] else (width + 2) // 4
         angles = 9 * torch.randn(num_tokens, 1, half, generator=generator)

@@ -6,7 +6,7 @@ import torch
 from torch import Generator, Tensor
 
 from millpond.nn import AttentionSpec, PackedBatch
-from millpond.testing.kernel_cases import Kernel, KernelCases, Setting, Tensors
+from millpond.testing.kernel_cases import Kernel, KernelCases, OpOptions, Tensors
 from millpond_kernels.testing.parts import AttentionModule, LinearModule
 
 EPS = 1e-5
@@ -22,7 +22,7 @@ class EncoderLayerCases(KernelCases):
     ops = ("linear", "attention", "gelu", "layer_norm_residual", "feed_forward")
     widths = (16, 5, 32, 48)
 
-    def settings(self) -> Sequence[Setting]:
+    def settings(self) -> Sequence[OpOptions]:
         """Heads with and without ``heads * head_dim == size``; odd sizes; causal attention and a window."""
         shapes = ({"size": 48, "heads": 3, "inner": 80}, {"size": 20, "heads": 1, "inner": 33})
         plain = [{**shape, "causal": False, "window": None} for shape in shapes]
@@ -48,7 +48,7 @@ class EncoderLayerCases(KernelCases):
 
         return built
 
-    def tensors(self, num_tokens: int, width: int, setting: Setting, generator: Generator) -> Tensors:
+    def tensors(self, num_tokens: int, width: int, setting: OpOptions, generator: Generator) -> Tensors:
         """Rows x [num_tokens, size], weights that preserve the scale of values, biases, and the vectors of norms."""
         size, inner, whole = setting["size"], setting["inner"], setting["heads"] * width
         shapes = {"qkv": (3 * whole, size), "output": (size, whole), "up": (inner, size), "down": (size, inner)}
@@ -58,7 +58,7 @@ class EncoderLayerCases(KernelCases):
             tensors[f"{name}_bias"] = torch.randn(outputs, generator=generator)
         return tensors | {name: torch.randn(size, generator=generator) for name in ("weight", "shift")}
 
-    def call(self, kernel: Kernel, tensors: Tensors, lengths: Sequence[int], setting: Setting) -> Tensor:
+    def call(self, kernel: Kernel, tensors: Tensors, lengths: Sequence[int], setting: OpOptions) -> Tensor:
         """[num_tokens, size]."""
         ids = [torch.zeros(length, dtype=torch.long) for length in lengths]
         batch = PackedBatch.pack(ids, device=tensors["x"].device)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Generator, Tensor
 
-from millpond.testing.kernel_cases import Kernel, KernelCases, Setting, Tensors
+from millpond.testing.kernel_cases import Kernel, KernelCases, OpOptions, Tensors
 from millpond_kernels.testing.parts import LinearModule
 
 
@@ -14,7 +14,7 @@ class GeluCases(KernelCases):
 
     overwrites = ("x",)
 
-    def tensors(self, num_tokens: int, width: int, setting: Setting, generator: Generator) -> Tensors:
+    def tensors(self, num_tokens: int, width: int, setting: OpOptions, generator: Generator) -> Tensors:
         """Rows x [num_tokens, width] in the curved range of the function, and the bias [width]."""
         del setting
         return {
@@ -26,16 +26,16 @@ class GeluCases(KernelCases):
 class GatedCases(KernelCases):
     """``kernel(x, activation)``; a width is the size of half a row."""
 
-    def settings(self) -> Sequence[Setting]:
+    def settings(self) -> Sequence[OpOptions]:
         """All activations."""
         return [{"activation": name} for name in ("silu", "gelu", "gelu_tanh", "quick_gelu", "relu")]
 
-    def tensors(self, num_tokens: int, width: int, setting: Setting, generator: Generator) -> Tensors:
+    def tensors(self, num_tokens: int, width: int, setting: OpOptions, generator: Generator) -> Tensors:
         """Rows x [num_tokens, 2 * width] in the curved range of the functions."""
         del setting
         return {"x": 3 * torch.randn(num_tokens, 2 * width, generator=generator)}
 
-    def call(self, kernel: Kernel, tensors: Tensors, lengths: Sequence[int], setting: Setting) -> Tensor:
+    def call(self, kernel: Kernel, tensors: Tensors, lengths: Sequence[int], setting: OpOptions) -> Tensor:
         """[num_tokens, width]."""
         del lengths
         gated: Tensor = kernel(tensors["x"], setting["activation"])
@@ -47,7 +47,7 @@ class FeedForwardCases(KernelCases):
 
     ops = ("linear", "gelu")
 
-    def settings(self) -> Sequence[Setting]:
+    def settings(self) -> Sequence[OpOptions]:
         """Small and large inner sizes, with and without a bias."""
         return [{"inner": inner, "bias": bias} for inner in (48, 1, 130) for bias in (True, False)]
 
@@ -61,7 +61,7 @@ class FeedForwardCases(KernelCases):
 
         return built
 
-    def tensors(self, num_tokens: int, width: int, setting: Setting, generator: Generator) -> Tensors:
+    def tensors(self, num_tokens: int, width: int, setting: OpOptions, generator: Generator) -> Tensors:
         """Rows x [num_tokens, width], weights that preserve the scale of values, and the bias of the first layer."""
         inner = setting["inner"]
         tensors = {
@@ -78,7 +78,7 @@ class GatedFeedForwardCases(KernelCases):
     ops = ("linear", "gated")
     widths = (33, 64, 128)  # inner sizes; compiled layers in float32 are fused only for whole panels
 
-    def settings(self) -> Sequence[Setting]:
+    def settings(self) -> Sequence[OpOptions]:
         """All activations, with and without biases."""
         return [
             {"out": out, "bias": bias, "activation": activation}
@@ -100,7 +100,7 @@ class GatedFeedForwardCases(KernelCases):
 
         return built
 
-    def tensors(self, num_tokens: int, width: int, setting: Setting, generator: Generator) -> Tensors:
+    def tensors(self, num_tokens: int, width: int, setting: OpOptions, generator: Generator) -> Tensors:
         """Rows x [num_tokens, width], weights that preserve the scale of values, and biases."""
         shapes = {"gate_up": (2 * width, width), "down": (setting["out"], width)}
         tensors = {name: torch.randn(shape, generator=generator) / width**0.5 for name, shape in shapes.items()}
@@ -108,7 +108,7 @@ class GatedFeedForwardCases(KernelCases):
             tensors |= {f"{name}_bias": torch.randn(shape[0], generator=generator) for name, shape in shapes.items()}
         return {"x": torch.randn(num_tokens, width, generator=generator), **tensors}
 
-    def call(self, kernel: Kernel, tensors: Tensors, lengths: Sequence[int], setting: Setting) -> Tensor:
+    def call(self, kernel: Kernel, tensors: Tensors, lengths: Sequence[int], setting: OpOptions) -> Tensor:
         """[num_tokens, out]."""
         del lengths
         result: Tensor = kernel(setting["activation"], *tensors.values())

@@ -5,17 +5,17 @@ from collections.abc import Sequence
 import torch
 from torch import Generator, Tensor
 
-from millpond.testing.kernel_cases import Kernel, KernelCases, Setting, Tensors
+from millpond.testing.kernel_cases import Kernel, KernelCases, OpOptions, Tensors
 
 
 class NormalizeCases(KernelCases):
     """``kernel(x)``, for two and three dimensions."""
 
-    def settings(self) -> Sequence[Setting]:
+    def settings(self) -> Sequence[OpOptions]:
         """[rows, dim] and [rows, 1, dim]."""
         return [{"blocks": False}, {"blocks": True}]
 
-    def call(self, kernel: Kernel, tensors: Tensors, lengths: Sequence[int], setting: Setting) -> Tensor:
+    def call(self, kernel: Kernel, tensors: Tensors, lengths: Sequence[int], setting: OpOptions) -> Tensor:
         """[num_tokens, width]."""
         del lengths
         x = tensors["x"]
@@ -28,19 +28,19 @@ class SegmentPoolCases(KernelCases):
 
     packed = ("x", "weights")
 
-    def settings(self) -> Sequence[Setting]:
+    def settings(self) -> Sequence[OpOptions]:
         """All reductions, with and without weights where they are supported."""
         weighted = [{"how": how, "weighted": weighted} for how in ("sum", "mean") for weighted in (False, True)]
         return [*weighted, {"how": "max", "weighted": False}]
 
-    def tensors(self, num_tokens: int, width: int, setting: Setting, generator: Generator) -> Tensors:
+    def tensors(self, num_tokens: int, width: int, setting: OpOptions, generator: Generator) -> Tensors:
         """Rows x [num_tokens, width], and positive weights [num_tokens]."""
         tensors = {"x": torch.randn(num_tokens, width, generator=generator)}
         if setting["weighted"]:
             tensors["weights"] = 0.5 + torch.rand(num_tokens, generator=generator)
         return tensors
 
-    def call(self, kernel: Kernel, tensors: Tensors, lengths: Sequence[int], setting: Setting) -> Tensor:
+    def call(self, kernel: Kernel, tensors: Tensors, lengths: Sequence[int], setting: OpOptions) -> Tensor:
         """[num_seqs, width]."""
         weights = (tensors["weights"],) if setting["weighted"] else ()
         pooled: Tensor = kernel(tensors["x"], tuple(lengths), setting["how"], *weights)
@@ -58,17 +58,17 @@ class SpladeCases(KernelCases):
     sizes = (1e-6, 1e4)
     widths = (1, 7, 16, 33, 64)
 
-    def settings(self) -> Sequence[Setting]:
+    def settings(self) -> Sequence[OpOptions]:
         """Both reductions, with one logarithm and with two."""
         return [{"how": how, "log_again": log_again} for how in ("max", "sum") for log_again in (False, True)]
 
-    def tensors(self, num_tokens: int, width: int, setting: Setting, generator: Generator) -> Tensors:
+    def tensors(self, num_tokens: int, width: int, setting: OpOptions, generator: Generator) -> Tensors:
         """Rows x [num_tokens, width], and the weight of the head [vocabulary, width]."""
         del setting
         weight = torch.randn(50, width, generator=generator) / width**0.5
         return {"x": torch.randn(num_tokens, width, generator=generator), "weight": weight}
 
-    def call(self, kernel: Kernel, tensors: Tensors, lengths: Sequence[int], setting: Setting) -> Tensor:
+    def call(self, kernel: Kernel, tensors: Tensors, lengths: Sequence[int], setting: OpOptions) -> Tensor:
         """[num_seqs, vocabulary]."""
         weight = tensors["weight"].float()
 
@@ -92,17 +92,17 @@ class MaxsimCases(KernelCases):
     enlarged = ("documents",)
     widths = (7, 16, 33, 64, 96, 128)
 
-    def settings(self) -> Sequence[Setting]:
+    def settings(self) -> Sequence[OpOptions]:
         """One query and several; all pairs, and a list of pairs."""
         return [{"queries": queries, "listed": listed} for queries in ((32, 5, 1), (6,)) for listed in (False, True)]
 
-    def tensors(self, num_tokens: int, width: int, setting: Setting, generator: Generator) -> Tensors:
+    def tensors(self, num_tokens: int, width: int, setting: OpOptions, generator: Generator) -> Tensors:
         """Normalised token vectors, as in ColBERT: queries and documents [rows, width]."""
         rows = {"queries": sum(setting["queries"]), "documents": num_tokens}
         drawn = {name: torch.randn(count, width, generator=generator) for name, count in rows.items()}
         return {name: x / x.norm(dim=1, keepdim=True) for name, x in drawn.items()}
 
-    def call(self, kernel: Kernel, tensors: Tensors, lengths: Sequence[int], setting: Setting) -> Tensor:
+    def call(self, kernel: Kernel, tensors: Tensors, lengths: Sequence[int], setting: OpOptions) -> Tensor:
         """[num_queries, num_documents]; the scores of a list of pairs are converted to a matrix."""
         arguments = (tensors["queries"], tensors["documents"], setting["queries"], tuple(lengths))
         scores: Tensor

@@ -1,6 +1,6 @@
-"""Conformance classes: inherit one in your tests, name what you bring, and it is held against what it must do.
+"""Conformance classes: subclass one and name a record of your plugin to test it against its contract.
 
-``class TestMine(PoolerConformance): name = "MINE"`` is a whole test.
+``class TestMine(PoolerConformance): name = "MINE"`` is a complete test.
 """
 
 from millpond.testing.conformance.activation import ActivationConformance as ActivationConformance

@@ -1,4 +1,4 @@
-"""ActivationConformance: an activation maps rows of any number and leaves what it is given as it is."""
+"""ActivationConformance: tests of an activation on rows of any number and shape."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -20,12 +20,12 @@ TOLERANCES: Mapping[str, float] = MappingProxyType({"float32": 1e-5, "bfloat16":
 
 
 class ActivationConformance(RecordConformance):
-    """Tests of one activation: the record's target, and the kernel of its op where models compute it by that.
+    """Tests of one activation: the record's target, and the kernel of its op that models use in its place.
 
     Attributes:
         name: The activation's name.
-        tolerances: For each dtype, how far two ways to the same result may be apart.
-        bounded: Whether huge values give finite ones.
+        tolerances: The allowed error for each dtype.
+        bounded: True if the results of huge values are finite.
     """
 
     kind: ClassVar[str] = "activation"
@@ -33,23 +33,24 @@ class ActivationConformance(RecordConformance):
     bounded: ClassVar[bool] = True
 
     @pytest.fixture
-    def ways(self, entry: Entry[ActivationSpec]) -> dict[str, Activation]:
-        """The function that the record names, and the one that models get, by what they are called in complaints."""
+    def functions(self, entry: Entry[ActivationSpec]) -> dict[str, Activation]:
+        """The record's target and the function that models use, by their names in error messages."""
         ctx = bare_context(self.registry(), batch_invariant=True)
-        return {f"{self.name}, the target": entry.load(), f"{self.name}, by ctx.activation": ctx.activation(self.name)}
+        return {f"{self.name} (target)": entry.load(), f"{self.name} (ctx.activation)": ctx.activation(self.name)}
 
-    def test_shape_stays(self, ways: dict[str, Activation]) -> None:
-        """Values, rows, and rows of rows; none at all; float32 and bfloat16."""
-        for way, activation in ways.items():
+    def test_shape_is_kept(self, functions: dict[str, Activation]) -> None:
+        """Vectors, matrices, higher dimensions and empty tensors keep their shape, in float32 and bfloat16."""
+        for label, activation in functions.items():
             for dtype in self.tolerances:
                 for shape in (*SHAPES, (0, 7)):
-                    found = activation(_draw(shape).to(getattr(torch, dtype)))
-                    demand(found.shape == shape, f"{way} makes {list(found.shape)} of {list(shape)}, in {dtype}")
-                    demand(bool(torch.isfinite(found).all()), f"{way} makes what is not finite, in {dtype}")
+                    output = activation(_draw(shape).to(getattr(torch, dtype)))
+                    shapes = f"{list(output.shape)} for {list(shape)}"
+                    demand(output.shape == shape, f"{label} returns the shape {shapes}, in {dtype}")
+                    demand(bool(torch.isfinite(output).all()), f"{label} returns NaN or infinity, in {dtype}")
 
-    def test_rows_do_not_matter_to_each_other(self, ways: dict[str, Activation]) -> None:
-        """A row alone, among others, and among huge ones has one result, to the bit."""
-        for way, activation in ways.items():
+    def test_rows_are_independent(self, functions: dict[str, Activation]) -> None:
+        """A row has the same result, bit for bit, alone, among others, and among huge values."""
+        for label, activation in functions.items():
             for width in (1, 2, 3, 33):
                 x = _draw((65, width))
                 together = activation(x.clone())
@@ -57,45 +58,49 @@ class ActivationConformance(RecordConformance):
                     huge = x * 1e3
                     huge[row] = x[row]
                     alone = activation(x[row : row + 1].clone())[0]
-                    for found, how in ((together[row], "others"), (activation(huge)[row], "huge ones")):
-                        demand_same(found, alone, 0.0, f"{way}, row {row} of {width} values among {how} beside alone")
+                    for output, batch in ((together[row], "others"), (activation(huge)[row], "huge values")):
+                        what = f"{label}, row {row} of {width} values, among {batch} compared with alone"
+                        demand_same(output, alone, 0.0, what)
 
-    def test_both_ways_agree(self, ways: dict[str, Activation]) -> None:
-        """What models get is what the record names, in each dtype; bfloat16 is close to float32."""
-        named, given = ways.values()
+    def test_target_and_kernel_agree(self, functions: dict[str, Activation]) -> None:
+        """The function that models use equals the record's target; results in bfloat16 are close to float32."""
+        target, used = functions.values()
         for shape in SHAPES:
             x = _draw(shape)
-            expected = named(x.clone())
-            demand_same(given(x.clone()), expected, self.tolerances["float32"], f"{self.name}, {list(shape)}")
+            expected = target(x.clone())
+            demand_same(used(x.clone()), expected, self.tolerances["float32"], f"{self.name}, {list(shape)}")
             for dtype, tolerance in self.tolerances.items():
-                rounded = named(x.to(getattr(torch, dtype))).float()
-                demand_same(rounded, expected, tolerance, f"{self.name} in {dtype} beside float32, {list(shape)}")
+                rounded = target(x.to(getattr(torch, dtype))).float()
+                what = f"{self.name} in {dtype} compared with float32, {list(shape)}"
+                demand_same(rounded, expected, tolerance, what)
 
-    def test_what_it_is_given_stays_as_it_is(self, ways: dict[str, Activation]) -> None:
-        """The rows may be those of the model: another pooler reads them too."""
-        for way, activation in ways.items():
+    def test_input_is_not_changed(self, functions: dict[str, Activation]) -> None:
+        """The input is not written to: other poolers may read the same rows."""
+        for label, activation in functions.items():
             x = _draw((5, 7))
-            given = x.clone()
-            activation(given)
-            demand(torch.equal(given, x), f"{way} writes into what it is given")
+            rows = x.clone()
+            activation(rows)
+            demand(torch.equal(rows, x), f"{label} writes into its input")
 
-    def test_zeros_and_huge_values(self, ways: dict[str, Activation]) -> None:
-        """Zeros, and values of the size 1e4, give finite ones."""
-        for way, activation in ways.items():
+    def test_zeros_and_huge_values(self, functions: dict[str, Activation]) -> None:
+        """The results of zeros and of values around 1e4 are finite."""
+        for label, activation in functions.items():
             for size in (0.0, 1e4) if self.bounded else (0.0,):
-                found = activation(_draw((5, 7)) * size)
-                demand(bool(torch.isfinite(found).all()), f"{way} makes what is not finite of values of size {size:g}")
+                output = activation(_draw((5, 7)) * size)
+                demand(
+                    bool(torch.isfinite(output).all()), f"{label} returns NaN or infinity for values around {size:g}"
+                )
 
-    def test_what_is_no_number_is_seen(self, ways: dict[str, Activation]) -> None:
-        """NaN shows in its own row, and in no other: results that are not finite are refused."""
-        for way, activation in ways.items():
+    def test_nan_is_kept_in_its_row(self, functions: dict[str, Activation]) -> None:
+        """NaN appears in the result of its own row and in no other, so that the engine can reject it."""
+        for label, activation in functions.items():
             x = _draw((5, 7))
             clean = activation(x.clone())
             x[2] = torch.nan
-            found = activation(x)
-            demand(not torch.isfinite(found[2]).all(), f"{way} makes finite numbers of NaN")
+            output = activation(x)
+            demand(not torch.isfinite(output[2]).all(), f"{label} returns finite numbers for NaN")
             others = [0, 1, 3, 4]
-            demand_same(found[others], clean[others], self.tolerances["float32"], f"{way}, rows beside one of NaN")
+            demand_same(output[others], clean[others], self.tolerances["float32"], f"{label}, rows next to NaN")
 
 
 def _draw(shape: tuple[int, ...]) -> Tensor:

@@ -1,4 +1,4 @@
-"""ArchitectureConformance: a model of an architecture, loaded from a tiny checkpoint, and beside transformers."""
+"""ArchitectureConformance: tests of a model with a tiny checkpoint, and comparison with transformers."""
 
 import importlib
 from collections.abc import Sequence
@@ -17,13 +17,12 @@ from millpond.testing.conformance.model import ModelConformance
 from millpond.testing.demands import demand_same
 from millpond.types.params import PoolingParams
 
-POSITIONS = ("absolute", "absolute_after_pad", "relative")
-WITH_HEAD = {
+REFERENCE_SUFFIXES = {
     "token_embed": ("Model", "ForCausalLM"),
     "classify": ("ForSequenceClassification",),
     "token_classify": ("ForTokenClassification",),
 }
-BARE = PoolingParams(use_activation=False)
+NO_ACTIVATION = PoolingParams(use_activation=False)
 
 
 class ArchitectureConformance(ModelConformance):
@@ -31,50 +30,50 @@ class ArchitectureConformance(ModelConformance):
 
     Attributes:
         name: The architecture's name, as in ``architectures`` of config.json.
-        reference_tolerance: How far results may be from those of transformers.
+        reference_tolerance: The allowed error relative to the results of transformers.
     """
 
     kind: ClassVar[str] = "architecture"
-    wanted: ClassVar[str] = "it must be a subclass of millpond.nn.PoolingModel"
+    expected_target: ClassVar[str] = "it must be a subclass of millpond.nn.PoolingModel"
     reference_tolerance: ClassVar[float] = 2e-5
 
     def checkpoint(self, folder: Path) -> Path:
-        """Write a small model of the architecture; by default ``checkpoints.tiny``."""
+        """Write a small model of the architecture; by default with ``checkpoints.tiny``."""
         return tiny(self.name.rpartition("/")[2], folder)
 
     def fits(self, target: object) -> bool:
-        """The target is a PoolingModel."""
+        """Return True if the target is a PoolingModel class."""
         return isinstance(target, type) and issubclass(target, PoolingModel)
 
     def reference(self, folder: Path, prompts: Sequence[Any], task: str) -> list[NDArray[Any]] | None:
-        """What another implementation gives for each prompt, without activation; None where there is none.
+        """Return the results of another implementation for each prompt, without activation; None without one.
 
-        By default transformers' class of that name: hidden states for "token_embed", logits for "classify" and
-        "token_classify" where its name says that it gives them.
+        By default this is transformers' class of that name, with hidden states for "token_embed" and with logits for
+        "classify" and "token_classify" if the class has such a head.
         """
         name = self.name.rpartition("/")[2]
-        kind = getattr(importlib.import_module("transformers"), name, None)
-        if kind is None or task not in WITH_HEAD or not name.endswith(WITH_HEAD[task]):
+        model_class = getattr(importlib.import_module("transformers"), name, None)
+        if model_class is None or task not in REFERENCE_SUFFIXES or not name.endswith(REFERENCE_SUFFIXES[task]):
             return None
-        model = kind.from_pretrained(folder, dtype=torch.float32).eval()
-        chosen = model.base_model if task == "token_embed" else model
+        model = model_class.from_pretrained(folder, dtype=torch.float32).eval()
+        part = model.base_model if task == "token_embed" else model
         field = "last_hidden_state" if task == "token_embed" else "logits"
         with torch.inference_mode():
-            found = [getattr(chosen(torch.tensor([prompt])), field)[0] for prompt in prompts]
-        return [rows.float().numpy() for rows in found]
+            outputs = [getattr(part(torch.tensor([prompt])), field)[0] for prompt in prompts]
+        return [rows.float().numpy() for rows in outputs]
 
-    def test_it_gives_what_transformers_gives(self, folder: Path, llm: LLM) -> None:
-        """Held against the reference, for each task that it knows."""
+    def test_results_equal_the_reference(self, folder: Path, llm: LLM) -> None:
+        """The results equal those of the reference, for each task that the reference supports."""
         prompts, compared = self.prompts(llm), 0
         for task in self.tasks(llm):
             expected = self.reference(folder, prompts, task)
             if expected is None:
                 continue
-            outputs = llm.encode(list(prompts), BARE, pooling_task=task, use_tqdm=False)
-            for place, (output, one) in enumerate(zip(outputs, expected, strict=True)):
-                what = f"{self.name}, {task!r} of prompt {place} beside the reference"
-                found = np.asarray(output.outputs.array)
-                demand_same(found, np.asarray(one, dtype=np.float32), self.reference_tolerance, what)
+            outputs = llm.encode(list(prompts), NO_ACTIVATION, pooling_task=task, use_tqdm=False)
+            for index, (output, reference) in enumerate(zip(outputs, expected, strict=True)):
+                what = f"{self.name}, {task!r} of prompt {index} compared with the reference"
+                actual = np.asarray(output.outputs.array)
+                demand_same(actual, np.asarray(reference, dtype=np.float32), self.reference_tolerance, what)
             compared += 1
         if not compared:
-            pytest.skip(f"transformers has no {self.name}: say what to compare with: def reference(...)")
+            pytest.skip(f"transformers has no {self.name}: override reference(...) to compare with something else")

@@ -1,4 +1,4 @@
-"""ConverterConformance: what a converter makes of an architecture is a pooling model, and the architecture stays."""
+"""ConverterConformance: tests that a converter returns a pooling model class and does not change its input."""
 
 from pathlib import Path
 from typing import ClassVar
@@ -11,7 +11,7 @@ from millpond.testing.demands import demand
 
 
 class ConverterConformance(ModelConformance):
-    """Tests of one converter; ``checkpoint`` writes a small model that it is chosen for.
+    """Tests of one converter; ``checkpoint`` must write a small model for which it is chosen automatically.
 
     Attributes:
         name: The converter's name.
@@ -19,19 +19,19 @@ class ConverterConformance(ModelConformance):
 
     kind: ClassVar[str] = "converter"
 
-    def test_it_is_chosen_and_leaves_the_architecture_as_it_is(self, entry: Entry[ConverterSpec], folder: Path) -> None:
-        """The model is loaded by it, and is a PoolingModel; another model of that architecture does not notice."""
+    def test_it_is_chosen_and_does_not_change_the_architecture(self, entry: Entry[ConverterSpec], folder: Path) -> None:
+        """The model is loaded with the converter and is a PoolingModel; the class of the architecture is unchanged."""
         with self.load(folder) as llm:
-            resolution, model = llm._loaded.resolution, self.model(llm)  # noqa: SLF001  a test of it looks into it
-            chosen = resolution.converter
-            served = llm.model_config.tasks
-        demand(chosen is not None and chosen.qualified == entry.qualified, f"{folder} is not loaded by {self.name}")
-        demand(isinstance(model, PoolingModel), f"{self.name} makes a {type(model).__name__}")
-        demand(set(served) == set(entry.spec.tasks), f"{self.name} promises {entry.spec.tasks}; it serves {served}")
+            resolution, model = llm._loaded.resolution, self.model(llm)  # noqa: SLF001  no public attribute has it
+            used = resolution.converter
+            tasks = llm.model_config.tasks
+        demand(used is not None and used.qualified == entry.qualified, f"{self.name} is not chosen for {folder}")
+        demand(isinstance(model, PoolingModel), f"{self.name} returns a {type(model).__name__}, not a PoolingModel")
+        demand(set(tasks) == set(entry.spec.tasks), f"{self.name} declares {entry.spec.tasks}; the model has {tasks}")
         architecture = resolution.architecture.load()
-        own = type(architecture.__name__, (architecture,), {})  # which nothing has changed yet
-        before = dict(vars(own))
-        converted = entry.load()(own, llm.pipeline.ctx)
-        demand(dict(vars(own)) == before, f"{self.name} changes {own.__name__}, which others load too")
-        right = isinstance(converted, type) and issubclass(converted, PoolingModel)
-        demand(right, f"{self.name} must return a subclass of PoolingModel; it returned {converted!r}")
+        subclass = type(architecture.__name__, (architecture,), {})  # the original may have been changed above
+        before = dict(vars(subclass))
+        converted = entry.load()(subclass, llm.pipeline.ctx)
+        demand(dict(vars(subclass)) == before, f"{self.name} changes {subclass.__name__}, which other models share")
+        is_model = isinstance(converted, type) and issubclass(converted, PoolingModel)
+        demand(is_model, f"{self.name} must return a subclass of PoolingModel; it returned {converted!r}")

@@ -1,4 +1,4 @@
-"""IOProcessorConformance: what it cannot serve it refuses, and each item has an output of its own."""
+"""IOProcessorConformance: tests of input validation and of one independent output per item."""
 
 import importlib.util
 import inspect
@@ -22,35 +22,35 @@ from millpond.pipeline.options import OptionsReader
 from millpond.plugin.registry import Entry
 from millpond.plugin.specs import IOProcessorSpec
 from millpond.testing.checkpoints import tiny
+from millpond.testing.conformance.outputs import OutputComparison
 from millpond.testing.conformance.record import RecordConformance
 from millpond.testing.demands import demand, demand_same
-from millpond.testing.rubbish import rubbish, spoilt
+from millpond.testing.malformed import corrupted, invalid_values
 from millpond.testing.time_limit import in_threads
 from millpond.types.errors import InvalidInputError, MillpondError
 from millpond.types.params import PoolingParams
 
 Processor = IOProcessor[Any]
-SHOWN = 120  # characters of a value in a complaint
+MAX_SHOWN_CHARS = 120  # the length of a value in an error message
 
 
-class IOProcessorConformance(RecordConformance):
-    """Tests of one IO processor, for each task of its record, on a model that it serves.
+class IOProcessorConformance(OutputComparison, RecordConformance):
+    """Tests of one IO processor, for each task of its record, with a small model.
 
     Attributes:
         name: The IO processor's name.
-        arguments: What ``LLM`` is to be told beside the model.
-        tasks: Those of its tasks that are tried; by default all that the model serves.
-        items: Data of items that it can serve, as ``encode`` finds it in ``call.items``; several, of different sizes.
-        call: What a whole call passes, of which ``items`` of the IO processor makes the data; in place of ``items``.
-        chunked: Items with the number of sequences that each becomes: 0, 1, many.
-        refused: Items that it must refuse, beside those that nobody can serve.
-        params: What is asked.
-        tolerance: How far the outputs of an item alone and among others may be apart.
-        threads: How many threads call it at a time.
+        arguments: Arguments of ``LLM`` besides the model.
+        tasks: The tasks to test; by default all tasks of its record that the model supports.
+        items: Valid items of different sizes, in the form in which ``encode`` receives them in ``call.items``.
+        call: The prompts of a whole call, from which the IO processor's ``items`` method derives the items.
+        chunked: Items with the number of sequences that each is split into: 0, 1, many.
+        refused: Items that it must reject, in addition to general invalid values.
+        params: The pooling parameters.
+        threads: The number of threads that call it concurrently.
     """
 
     kind: ClassVar[str] = "io_processor"
-    wanted: ClassVar[str] = "it must be a subclass of millpond.IOProcessor"
+    expected_target: ClassVar[str] = "it must be a subclass of millpond.IOProcessor"
     arguments: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     items: ClassVar[Sequence[object]] = ("a cup of tea", "the old mill by the river", "no", [5, 6, 7], {"prompt": "a"})
     tasks: ClassVar[tuple[str, ...]] = ()
@@ -58,147 +58,139 @@ class IOProcessorConformance(RecordConformance):
     chunked: ClassVar[Sequence[tuple[object, int]]] = ()
     refused: ClassVar[Sequence[object]] = ()
     params: ClassVar[PoolingParams | None] = None
-    tolerance: ClassVar[float] = 1e-5
     threads: ClassVar[int] = 4
 
     def checkpoint(self, folder: Path) -> Path:
-        """Write a small model that it serves, and return its folder; by default a tiny BERT."""
+        """Write a small model for the IO processor and return its folder; by default a tiny BERT."""
         return tiny("BertModel", folder)
 
-    def comparable(self, output: Any) -> object:
-        """An output as it is compared. Override it to decode bytes to arrays, which are held to ``tolerance``."""
-        return output
-
     def fits(self, target: object) -> bool:
-        """The target is an IOProcessor that can be built."""
-        right = isinstance(target, type) and issubclass(target, IOProcessor)
-        return right and not inspect.isabstract(target)
+        """Return True if the target is a concrete IOProcessor class."""
+        is_processor = isinstance(target, type) and issubclass(target, IOProcessor)
+        return is_processor and not inspect.isabstract(target)
 
     @pytest.fixture
     def trials(self, entry: Entry[IOProcessorSpec], tmp_path: Path) -> Iterator[list["Trial"]]:
-        """The IO processor for each of its tasks that the model serves, and what computes its requests."""
+        """The IO processor for each of its tasks that the model supports, with an engine."""
         arguments = {"num_workers": 1, **self.arguments}
         if PLUGIN in entry.spec.tasks:
             arguments["io_processor_plugin"] = self.name
         loaded = load_model(str(self.checkpoint(tmp_path / "model")), read_arguments(arguments), self.plugins())
         runner = Runner(loaded.model, device=loaded.context.device, num_workers=1)
-        made = [Trial(self.name, task, loaded, runner, self.params) for task in self._served(entry, loaded)]
-        for trial in made:
+        trials = [Trial(self.name, task, loaded, runner, self.params) for task in self._tested_tasks(entry, loaded)]
+        for trial in trials:
             trial.items = self.items if self.call is None else list(trial.processor.items(self.call))
-        yield made
+        yield trials
         runner.close()
 
-    # --- what it is given ---------------------------------------------------------------------------------------------
+    # --- input --------------------------------------------------------------------------------------------------------
 
-    def test_rubbish_is_refused_or_served(self, trials: list["Trial"]) -> None:
-        """Whatever comes: an InvalidInputError, or requests that the engine can take. Nothing else."""
+    def test_malformed_items_are_accepted_or_rejected(self, trials: list["Trial"]) -> None:
+        """Any value leads to valid requests or to an InvalidInputError, never to another error."""
         for trial in trials:
-            for data in (*rubbish(), *self.refused, *(bad for item in trial.items for bad in spoilt(item))):
+            malformed = (value for item in trial.items for value in corrupted(item))
+            for data in (*invalid_values(), *self.refused, *malformed):
                 trial.demand_no_other_error(data)
 
-    def test_what_it_cannot_serve_is_refused(self, trials: list["Trial"]) -> None:
-        """An object of no kind, and what the author says; the error says why."""
+    def test_invalid_items_are_rejected(self, trials: list["Trial"]) -> None:
+        """A plain object and the items in ``refused`` are rejected with a message."""
         for trial in trials:
             for data in (object(), *self.refused):
                 error = trial.refusal(data)
-                demand(error is not None, f"{self.name} takes {_shown(data)}")
-                demand(bool(str(error).strip()), f"{self.name} refuses {_shown(data)} and does not say why")
+                demand(error is not None, f"{self.name} accepts {_shown(data)}")
+                demand(bool(str(error).strip()), f"{self.name} rejects {_shown(data)} without a message")
 
-    def test_any_json_is_refused_or_served(self, trials: list["Trial"]) -> None:
-        """What hypothesis makes up, where it is installed."""
+    def test_any_json_is_accepted_or_rejected(self, trials: list["Trial"]) -> None:
+        """Random JSON values from hypothesis, if it is installed, lead to no other error."""
         if importlib.util.find_spec("hypothesis") is None:
             pytest.skip("hypothesis is not installed")
         for trial in trials:
-            _try_anything(trial.demand_no_other_error)
+            _with_random_json(trial.demand_no_other_error)
 
-    def test_items_at_fault_cost_no_other(self, trials: list["Trial"]) -> None:
-        """Of several items at once, each is served or refused as it would be alone."""
+    def test_items_are_encoded_independently(self, trials: list["Trial"]) -> None:
+        """Each of several items is encoded like the item alone."""
         for trial in trials:
             for work, item in zip(trial.encoded(trial.items), trial.items, strict=True):
                 alone = trial.work(item)
                 if work.error is not None:
-                    pytest.fail(f"{self.name} serves {_shown(item)} alone, and not among others: {work.error}")
-                found, expected = ([_told(one) for one in each.sequences] for each in (work, alone))
-                demand_same(found, expected, 0.0, f"{self.name}, sequences")
+                    pytest.fail(f"{self.name} accepts {_shown(item)} alone, but not among others: {work.error}")
+                actual, expected = ([_fields(it) for it in encoded.sequences] for encoded in (work, alone))
+                demand_same(actual, expected, 0.0, f"{self.name}, sequences")
 
-    def test_parameters(self, trials: list["Trial"]) -> None:
-        """What is asked is always completed to the same; nothing at all is completed, or refused with a reason."""
+    def test_parameters_are_completed(self, trials: list["Trial"]) -> None:
+        """The same parameters are always completed alike; missing ones are completed or rejected with a message."""
         for trial in trials:
             again = trial.completed(self.params)
             same = (again.params, again.options) == (trial.asked.params, trial.asked.options)
             demand(same, f"{self.name} completes {self.params!r} to {trial.asked!r}, then to {again!r}")
-            for given in (None, PoolingParams()):
+            for params in (None, PoolingParams()):
                 try:
-                    trial.completed(given)
+                    trial.completed(params)
                 except InvalidInputError as error:
-                    demand(bool(str(error).strip()), f"{self.name} refuses {given!r} and does not say why")
+                    demand(bool(str(error).strip()), f"{self.name} rejects {params!r} without a message")
 
-    # --- what it gives ------------------------------------------------------------------------------------------------
+    # --- output -------------------------------------------------------------------------------------------------------
 
     def test_each_item_has_its_own_output(self, trials: list["Trial"]) -> None:
-        """Items in one call and alone, in one order and in the other, have the same outputs."""
+        """Items have the same outputs alone, in one call, and in reverse order."""
         for trial in trials:
             alone = [trial.outputs([item])[0] for item in trial.items]
             together = trial.outputs(trial.items)
-            back = trial.outputs(trial.items[::-1])[::-1]
-            for place, expected in enumerate(alone):
-                what = f"{self.name}, item {place}"
-                self.demand_alike(together[place], expected, self.tolerance, f"{what} among others beside alone")
-                self.demand_alike(back[place], expected, self.tolerance, f"{what} in reverse order beside alone")
+            reverse = trial.outputs(trial.items[::-1])[::-1]
+            for index, expected in enumerate(alone):
+                what = f"{self.name}, item {index}"
+                self.demand_alike(together[index], expected, self.tolerance, f"{what} among others compared with alone")
+                self.demand_alike(reverse[index], expected, self.tolerance, f"{what} in reverse compared with alone")
 
-    def test_an_output_can_be_made_again(self, trials: list["Trial"]) -> None:
-        """Equal items of a call are computed once, and each has its output: of the same sequences."""
+    def test_sequences_can_be_decoded_twice(self, trials: list["Trial"]) -> None:
+        """The same sequences can be decoded again: equal items of a call are computed only once."""
         for trial in trials:
             for item in trial.items:
                 works = trial.computed([item])
                 first, second = (trial.decoded(works)[0] for _ in range(2))
-                self.demand_alike(second, first, 0.0, f"{self.name} of {_shown(item)}, made again")
+                self.demand_alike(second, first, 0.0, f"{self.name}, {_shown(item)} decoded again")
 
     def test_any_number_of_chunks(self, trials: list["Trial"]) -> None:
-        """An item may become no request, one, or many."""
+        """An item may be split into no request, one, or many."""
         if not self.chunked:
-            pytest.skip(f"{self.name}: say which item becomes how many requests: chunked = [(item, 0), ...]")
+            pytest.skip(
+                f"{self.name}: set chunked = [(item, number of requests), ...] to test items with several requests"
+            )
         for trial in trials:
             for item, number in self.chunked:
-                made = trial.work(item).sequences
-                demand(len(made) == number, f"{self.name} makes {len(made)} sequences of {_shown(item)}, not {number}")
+                count = len(trial.work(item).sequences)
+                demand(count == number, f"{self.name} splits {_shown(item)} into {count} sequences, not {number}")
             together = trial.outputs([item for item, _ in self.chunked])
-            for (item, number), found in zip(self.chunked, together, strict=True):
+            for (item, number), output in zip(self.chunked, together, strict=True):
                 (alone,) = trial.outputs([item])
-                self.demand_alike(found, alone, self.tolerance, f"{self.name}, an item of {number} sequences")
+                self.demand_alike(output, alone, self.tolerance, f"{self.name}, an item of {number} sequences")
 
     def test_several_threads_may_call_it(self, trials: list["Trial"]) -> None:
-        """One object serves all calls: it keeps nothing of one."""
+        """Concurrent calls are independent: one object serves all calls."""
         for trial in trials:
-            expected = [[_told(one) for one in trial.work(item).sequences] for item in trial.items]
-            found = in_threads(trial.work, list(trial.items) * 8, self.threads)
-            for made, told in zip(found, expected * 8, strict=True):
-                demand_same(
-                    [_told(one) for one in made.sequences], told, 0.0, f"{self.name}, sequences made by threads"
-                )
+            expected = [[_fields(it) for it in trial.work(item).sequences] for item in trial.items]
+            works = in_threads(trial.work, list(trial.items) * 8, self.threads)
+            for work, sequences in zip(works, expected * 8, strict=True):
+                demand_same([_fields(it) for it in work.sequences], sequences, 0.0, f"{self.name}, in several threads")
 
-    def demand_alike(self, found: object, expected: object, tolerance: float, what: str) -> None:
-        """Demand that two outputs are the same, as they are compared."""
-        demand_same(self.comparable(found), self.comparable(expected), tolerance, what)
-
-    def _served(self, entry: Entry[IOProcessorSpec], loaded: LoadedModel) -> list[str]:
+    def _tested_tasks(self, entry: Entry[IOProcessorSpec], loaded: LoadedModel) -> list[str]:
         tasks, registry = loaded.context.tasks, self.registry()
-        served = [
+        tested = [
             task
             for task in self.tasks or entry.spec.tasks
             if task in (PLUGIN, *tasks) or set(tasks) & set(registry.tasks.get(task).spec.derived_from)
         ]
-        demand(bool(served), f"{self.name} serves {entry.spec.tasks}, the model of checkpoint() {tasks}")
-        return served
+        demand(bool(tested), f"{self.name} is for {entry.spec.tasks}; the model of checkpoint() has {tasks}")
+        return tested
 
 
 class Trial:
-    """An IO processor built for a task of a model, and what computes its sequences.
+    """An IO processor built for a task of a model, with an engine that computes its sequences.
 
     Attributes:
-        processor: The IO processor, by the adapter where it implements the contract before 0.2.
-        asked: What is asked, completed.
-        items: Items that it can serve.
+        processor: The IO processor, with an adapter if it implements the contract before 0.2.
+        asked: The completed parameters and options.
+        items: Valid items.
     """
 
     items: Sequence[object] = ()
@@ -213,18 +205,18 @@ class Trial:
         self._engine = Engine(runner, loaded.engine)
 
     def completed(self, params: PoolingParams | None) -> Asked:
-        """What is asked, as the IO processor completes it."""
+        """Return the parameters, completed by the IO processor."""
         return checks.complete(self.processor, self._read(params, {}))
 
     def encoded(self, items: Sequence[object]) -> list[Work]:
-        """The works of the items of one call."""
+        """Return the works of the items of one call."""
         return checks.encode(self.processor, Call([Item(item, self.asked) for item in items]), self._limits)
 
     def work(self, item: object) -> Work:
-        """The work of an item alone.
+        """Return the work of a single item.
 
         Raises:
-            MillpondError: If it is refused, or the IO processor fails on it.
+            MillpondError: If the item is rejected, or the IO processor fails.
         """
         (work,) = self.encoded([item])
         if work.error is not None:
@@ -232,7 +224,7 @@ class Trial:
         return work
 
     def computed(self, items: Sequence[object]) -> list[Work]:
-        """The works of items, which share batches, with their results."""
+        """Return the works of items with their results; the items share batches."""
         works = [self.work(item) for item in items]
         sequences = {id(sequence): sequence for work in works for sequence in work.sequences}
         for sequence in sequences.values():
@@ -245,10 +237,10 @@ class Trial:
         return works
 
     def decoded(self, works: Sequence[Work]) -> list[object]:
-        """The outputs of works.
+        """Return the outputs of works.
 
         Raises:
-            MillpondError: If the IO processor fails on one.
+            MillpondError: If the IO processor fails.
         """
         outputs = checks.decode(self.processor, works) if works else []
         for output in outputs:
@@ -257,11 +249,11 @@ class Trial:
         return outputs
 
     def outputs(self, items: Sequence[object]) -> list[object]:
-        """The outputs of items, which share batches."""
+        """Return the outputs of items; the items share batches."""
         return self.decoded(self.computed(items))
 
     def refusal(self, data: object) -> InvalidInputError | None:
-        """How it refuses an item; None if it takes it."""
+        """Return the error for an item that is rejected; None if it is accepted."""
         try:
             self.work(data)
         except InvalidInputError as error:
@@ -269,28 +261,28 @@ class Trial:
         return None
 
     def demand_no_other_error(self, data: object) -> None:
-        """Demand that an item is served, or refused by an InvalidInputError."""
+        """Fail unless an item is accepted, or rejected with an InvalidInputError."""
         __tracebackhide__ = True
         try:
             self.refusal(data)
-        except Exception as error:  # noqa: BLE001  any other is what is looked for
-            pytest.fail(f"{self.name} neither serves nor refuses {_shown(data)}: {error}")
+        except Exception as error:  # noqa: BLE001  the test looks for other errors
+            pytest.fail(f"{self.name} neither accepts nor rejects {_shown(data)}: {error}")
 
 
-def _try_anything(trial: Callable[[object], None]) -> None:
-    """Call with what JSON can hold, and bytes."""
-    from hypothesis import HealthCheck, given, settings  # noqa: PLC0415  authors may not have it
+def _with_random_json(function: Callable[[object], None]) -> None:
+    """Call a function with random JSON values and bytes."""
+    from hypothesis import HealthCheck, given, settings  # noqa: PLC0415  an optional dependency
     from hypothesis import strategies as st  # noqa: PLC0415
 
     leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec=None)) | st.binary()
     values = st.recursive(leaves, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8)
-    every: list[Any] = list(HealthCheck)
-    quiet = settings(max_examples=60, deadline=None, database=None, derandomize=True, suppress_health_check=every)
-    quiet(given(values)(trial))()
+    checks: list[Any] = list(HealthCheck)
+    profile = settings(max_examples=60, deadline=None, database=None, derandomize=True, suppress_health_check=checks)
+    profile(given(values)(function))()
 
 
-def _told(request: PoolingRequest) -> dict[str, object]:
-    """What of a request the engine is told."""
+def _fields(request: PoolingRequest) -> dict[str, object]:
+    """The fields of a request that the engine reads."""
     return {
         "input_ids": request.input_ids,
         "token_type_ids": request.token_type_ids,
@@ -303,6 +295,6 @@ def _told(request: PoolingRequest) -> dict[str, object]:
 
 def _shown(value: object) -> str:
     try:
-        return f"{value!r:.{SHOWN}}"
-    except Exception:  # noqa: BLE001  a value that cannot even be shown is shown by its kind
-        return f"something of {type(value).__name__}"
+        return f"{value!r:.{MAX_SHOWN_CHARS}}"
+    except Exception:  # noqa: BLE001  repr of any value may fail
+        return f"an object of the type {type(value).__name__}"

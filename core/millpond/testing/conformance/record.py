@@ -1,4 +1,4 @@
-"""RecordConformance: a record is right, what it names can be imported, and listing it costs nothing."""
+"""RecordConformance: tests of a record's fields, of its target, and of the imports of its module."""
 
 import sys
 from typing import Any, ClassVar
@@ -13,58 +13,58 @@ from millpond.testing.records.modules import imported_by
 
 
 class RecordConformance:
-    """Tests of any record.
+    """Tests of a record of any kind.
 
-    The classes for single kinds inherit it; for a source, a command or a route it is a whole test as it is.
+    It is the base of the classes for single kinds, and a complete test of sources, commands and routes.
 
     Attributes:
         kind: The kind of the record, such as ``"source"``.
-        name: Its name, or with its plugin, ``"plugin/NAME"``.
-        time_limit: The seconds that a test, or one of its fixtures, may take; what hangs fails with the place.
+        name: The name of the record, or its qualified name ``"plugin/NAME"``.
+        time_limit: The maximum duration of a test or fixture in seconds; a test that hangs fails with its stack.
+        expected_target: The requirement for the target, for the error message.
     """
 
     kind: ClassVar[str]
     name: ClassVar[str]
     time_limit: ClassVar[float] = 300.0
+    expected_target: ClassVar[str] = "it must be callable"
 
     def plugins(self) -> PluginManager:
-        """Where the record is looked up: by default among all installed plugins."""
+        """Return the plugins that provide the record; by default all installed plugins."""
         return get_plugin_manager()
 
     def registry(self) -> Registry:
-        """What these plugins bring."""
+        """Return the records of these plugins."""
         return self.plugins().registry
 
     @pytest.fixture
     def entry(self) -> Entry[Any]:
-        """The record and its origin."""
+        """The record with its plugin."""
         return self.registry().catalog(self.kind).get(self.name)
 
     def test_record_is_right(self, entry: Entry[Any]) -> None:
-        """It says in a line what it is, and names what there is."""
+        """The summary is one line, and all fields are valid."""
         demand(bool(entry.spec.summary.strip()), f"{entry.qualified} has no summary for listings")
         demand("\n" not in entry.spec.summary, f"the summary of {entry.qualified} is longer than one line")
         for fault in self.faults(entry):
             pytest.fail(f"{entry.qualified}: {fault}")
 
     def test_target_imports(self, entry: Entry[Any]) -> None:
-        """The target can be imported wherever the plugin is installed, and is what the kind asks for."""
+        """The target can be imported and has the type that the kind requires."""
         target = entry.load()
-        demand(self.fits(target), f"{entry.qualified}: {entry.spec.target!r} is {target!r}: {self.wanted}")
+        demand(self.fits(target), f"{entry.qualified}: {entry.spec.target!r} is {target!r}: {self.expected_target}")
 
     def test_listing_it_imports_nothing_heavy(self, entry: Entry[Any]) -> None:
-        """The plugin's module imports no torch and the like: ``millpond --help`` must not wait for them."""
+        """The plugin's module does not import torch or similar packages, which would slow down ``millpond --help``."""
         if not entry.origin.module:
-            pytest.skip(f"{entry.qualified} was registered by the running program: it has no module of its own")
+            pytest.skip(f"{entry.qualified} was registered by the running program and has no module")
         heavy = imported_by(entry.origin.module, tuple(sys.path))
         demand(not heavy, f"the module {entry.origin.module} imports {', '.join(heavy)}, before any target is used")
 
-    wanted: ClassVar[str] = "it must be something that can be called"
-
     def fits(self, target: object) -> bool:
-        """Whether what the record names is what its kind asks for."""
+        """Return True if the target has the type that the kind requires."""
         return callable(target)
 
     def faults(self, entry: Entry[Any]) -> list[str]:
-        """What is wrong with the fields of the record; ``millpond plugins doctor`` finds the same."""
+        """Return the faults of the record's fields, as in ``millpond plugins doctor``."""
         return [str(fault) for fault in field_faults(self.registry(), entry) if not fault.is_note]

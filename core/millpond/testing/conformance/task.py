@@ -1,4 +1,4 @@
-"""TaskConformance: what the record of a task names is there, and goes together."""
+"""TaskConformance: tests of the record of a task."""
 
 from typing import ClassVar
 
@@ -6,15 +6,15 @@ from millpond.testing.conformance.record import RecordConformance
 
 
 class TaskConformance(RecordConformance):
-    """Tests of one task: its record. What it computes is tested with poolers, IO processors and architectures.
+    """Tests of the record of one task; its results are tested with poolers, IO processors and architectures.
 
     Attributes:
         name: The task's name.
     """
 
     kind: ClassVar[str] = "task"
-    wanted: ClassVar[str] = "it must be the type of an output"
+    expected_target: ClassVar[str] = "it must be the type of an output"
 
     def fits(self, target: object) -> bool:
-        """The target is a type."""
+        """Return True if the target is a type."""
         return isinstance(target, type)

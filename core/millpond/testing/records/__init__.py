@@ -1,7 +1,7 @@
-"""Checks of records that need no model: fields, what they name, and whether the target is what its kind asks for.
+"""Checks of records without a model: their fields, and the types and signatures of their targets.
 
-``millpond plugins doctor`` and the conformance classes share them. There is one checker for each kind; each yields
-faults of the fields, and faults of the target once it is imported.
+``millpond plugins doctor`` and the conformance classes share them. The checks of each kind yield faults of the fields,
+and faults of the imported target.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -54,15 +54,15 @@ TARGETS: Mapping[str, TargetCheck] = MappingProxyType(
 
 
 def field_faults(registry: Registry, entry: Entry[Any]) -> list[Fault]:
-    """The faults of a record's fields; those that depend on valid types are looked for only where types are valid."""
-    found = list(common_faults(entry))
-    if any(not fault.is_note for fault in found):
-        return found
-    return [*found, *FIELDS[entry.spec.kind](registry, entry)]
+    """Return the faults of a record's fields; the other checks of fields run only if all types are valid."""
+    faults = list(common_faults(entry))
+    if any(not fault.is_note for fault in faults):
+        return faults
+    return [*faults, *FIELDS[entry.spec.kind](registry, entry)]
 
 
 def target_faults(registry: Registry, entry: Entry[Any]) -> list[Fault]:
-    """The faults of what a record's target names, which is imported; a record without a target has none."""
+    """Import a record's target and return its faults; empty for records without a target."""
     if entry.spec.kind not in TARGETS:
         return []
     try:
@@ -75,5 +75,5 @@ def target_faults(registry: Registry, entry: Entry[Any]) -> list[Fault]:
 
 
 def record_faults(registry: Registry, entry: Entry[Any]) -> list[Fault]:
-    """All faults of a record that can be found without a model."""
+    """Return all faults of a record that can be found without a model."""
     return [*field_faults(registry, entry), *target_faults(registry, entry)]

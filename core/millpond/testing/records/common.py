@@ -1,4 +1,4 @@
-"""What the checks of all kinds share: faults, names, types of fields, signatures, and names that must be known."""
+"""Shared checks of records: names, types of fields, signatures, and references to other records."""
 
 import inspect
 from collections import Counter
@@ -15,19 +15,19 @@ from millpond.plugin.target import imported
 
 ANY_TARGET = "target"
 WITH_SLASH = ("route", "published_model")
-UNLISTED = "published_model"  # listings show no summaries of them
+UNLISTED = "published_model"  # listings do not show the summaries of this kind
 MAY_BE_EMPTY = ("summary", "name", "instruction")
-MAY_BE_BLANK = {("converter", "pooling"), ("", "pieces")}  # where "" stands for no pooling type
+MAY_BE_BLANK = {("converter", "pooling"), ("", "pieces")}  # "" means no pooling type
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong with a record.
+    """A fault of a record.
 
     Attributes:
-        reason: What is wrong.
-        fix: How to fix it.
-        is_note: True for what is allowed, and yet is seldom meant.
+        reason: The description of the fault.
+        fix: The way to fix it.
+        is_note: True for values that are allowed but probably unintended.
     """
 
     reason: str
@@ -35,12 +35,12 @@ class Fault:
     is_note: bool = False
 
     def __str__(self) -> str:
-        """Reason and fix in one line."""
+        """Return reason and fix in one line."""
         return f"{self.reason}; fix: {self.fix}"
 
 
 def common_faults(entry: Entry[Any]) -> Iterator[Fault]:
-    """Faults of the name, the summary, the target's spelling, and the types of all fields."""
+    """Yield faults of the name, the summary, and the types of all fields."""
     spec = entry.spec
     yield from _name_faults(spec.kind, spec.name)
     yield from _type_faults(spec)
@@ -53,7 +53,7 @@ def common_faults(entry: Entry[Any]) -> Iterator[Fault]:
 
 
 def unknown_tasks(registry: Registry, field: str, tasks: Iterable[str]) -> Iterator[Fault]:
-    """A fault for each task that no plugin provides."""
+    """Yield a fault for each task that no plugin provides."""
     known = registry.tasks.names()
     for task in tasks:
         if task not in registry.tasks:
@@ -61,7 +61,7 @@ def unknown_tasks(registry: Registry, field: str, tasks: Iterable[str]) -> Itera
 
 
 def unknown(field: str, name: object, known: Iterable[str]) -> Fault:
-    """The fault of a name that does not exist."""
+    """Return the fault of a name that does not exist."""
     names = sorted(known)
     close = get_close_matches(str(name), names, n=1)
     fix = f"write {close[0]!r}" if close else f"use one of {', '.join(names) or 'none'}"
@@ -69,37 +69,37 @@ def unknown(field: str, name: object, known: Iterable[str]) -> Fault:
 
 
 def repeated(field: str, names: Iterable[str]) -> Iterator[Fault]:
-    """A fault for each name that is listed more than once."""
+    """Yield a fault for each name that is listed more than once."""
     for name, count in Counter(names).items():
         if count > 1:
             yield Fault(f"{field} lists {name!r} {count} times", "list it once")
 
 
 def blank(field: str, names: Iterable[str]) -> Iterator[Fault]:
-    """A fault if one of several names is empty."""
+    """Yield a fault if one of the names is empty."""
     if not all(name.strip() for name in names):
         yield Fault(f"{field} contains an empty name", "remove it")
 
 
 def named(field: str, target: str | None) -> tuple[Any, list[Fault]]:
-    """What a field names by an import string, and the fault if it does not import; None for a field that is not set."""
+    """Import the object that a field names; return it, or None if the field is not set, and the faults."""
     if target is None:
         return None, []
     try:
-        found = imported(target)
+        value = imported(target)
     except (Exception, SystemExit) as error:  # noqa: BLE001  a plugin's import may raise anything
         reason = f"{field}={target!r} raised {type(error).__name__}: {error}"
         return None, [Fault(reason, "correct the import string, or install what it imports")]
-    if found is None:
+    if value is None:
         return None, [Fault(f"{field}={target!r} is None", "name a class or a function")]
-    return found, []
+    return value, []
 
 
-def signature_faults(what: str, function: Any, arguments: tuple[str, ...]) -> Iterator[Fault]:
-    """A fault if a function cannot be called with so many positional arguments."""
-    called = f"{what}({', '.join(arguments)})"
+def signature_faults(name: str, function: Any, arguments: tuple[str, ...]) -> Iterator[Fault]:
+    """Yield a fault if a function cannot be called with these positional arguments."""
+    call = f"{name}({', '.join(arguments)})"
     if not callable(function):
-        yield Fault(f"{what} is {function!r}, which cannot be called", f"name a function: {called}")
+        yield Fault(f"{name} is {function!r}, which cannot be called", f"name a function: {call}")
         return
     try:
         signature = inspect.signature(function)
@@ -108,11 +108,11 @@ def signature_faults(what: str, function: Any, arguments: tuple[str, ...]) -> It
     try:
         signature.bind(*arguments)
     except TypeError as error:
-        yield Fault(f"{called} does not fit its signature {signature}: {error}", f"declare it to be called as {called}")
+        yield Fault(f"{call} does not match its signature {signature}: {error}", f"declare it to be called as {call}")
 
 
 def class_faults(target: Any, base: type, name: str, *, constructor: tuple[str, ...] = ("ctx",)) -> list[Fault]:
-    """Faults of a target that must be a concrete subclass, built as ``target(ctx)``."""
+    """Return the faults of a target that must be a concrete subclass, built as ``target(ctx)``."""
     if not isinstance(target, type):
         return [Fault(f"its target is {_shown(target)}, not a class", f"name a subclass of {name}")]
     if not issubclass(target, base):
@@ -128,22 +128,22 @@ def _abstract_methods(target: type) -> list[str]:
 
 
 def overrides(target: type, base: type, *methods: str) -> bool:
-    """True if a class overrides at least one of the methods of its base."""
+    """Return True if a class overrides at least one of the methods of its base."""
     return any(getattr(target, method, None) is not getattr(base, method, None) for method in methods)
 
 
 def async_faults(target: Any, *methods: str) -> Iterator[Fault]:
-    """A fault for each method that is a coroutine function."""
+    """Yield a fault for each method that is a coroutine function."""
     for method in methods:
         if inspect.iscoroutinefunction(getattr(target, method, None)):
-            yield Fault(f"{method} is async, and is called without await", f"write def {method}")
+            yield Fault(f"{method} is async, but it is called without await", f"write def {method}")
 
 
 def pooling_faults(registry: Registry, field: str, name: str | None) -> Iterator[Fault]:
-    """A fault for each pooling type of a name such as ``CLS+MEAN`` that no plugin provides."""
-    for one in () if name is None else name.split("+"):
-        if one not in registry.poolers:
-            yield unknown(field, one, registry.poolers.names())
+    """Yield a fault for each pooling type of a name such as ``CLS+MEAN`` that no plugin provides."""
+    for pooling_type in () if name is None else name.split("+"):
+        if pooling_type not in registry.poolers:
+            yield unknown(field, pooling_type, registry.poolers.names())
 
 
 def _name_faults(kind: str, name: str) -> Iterator[Fault]:
@@ -155,7 +155,7 @@ def _name_faults(kind: str, name: str) -> Iterator[Fault]:
 
 
 def _type_faults(spec: Any, group: str = "") -> Iterator[Fault]:
-    """Faults of the types of a record's fields, and of those in its groups."""
+    """Faults of the types of a record's fields, including nested groups of fields."""
     hints = _hints(type(spec))  # type: ignore[arg-type]  # mypy takes type[Any] for unhashable
     for item in fields(spec):
         value = getattr(spec, item.name)
@@ -168,7 +168,7 @@ def _type_faults(spec: Any, group: str = "") -> Iterator[Fault]:
             continue
         if is_dataclass(value):
             yield from _type_faults(value, f"{item.name}.")
-        if isinstance(value, tuple) and all(isinstance(one, str) for one in value):
+        if isinstance(value, tuple) and all(isinstance(text, str) for text in value):
             if (getattr(spec, "kind", ""), item.name) not in MAY_BE_BLANK:
                 yield from blank(group + item.name, value)
             if item.name != "pieces":
@@ -182,7 +182,7 @@ def _hints(record: Any) -> dict[str, TypeAdapter[Any]]:
     config = ConfigDict(arbitrary_types_allowed=True)
     hints = get_type_hints(record)
     plain = {item.name: hints[item.name] for item in fields(record) if item.name != ANY_TARGET}
-    # A dataclass has its own configuration: pydantic refuses another one.
+    # pydantic does not accept a configuration for dataclasses, which have their own.
     return {name: TypeAdapter(hint, config=None if is_dataclass(hint) else config) for name, hint in plain.items()}
 
 

@@ -10,28 +10,32 @@ from millpond.plugin.registry import Entry, Registry
 from millpond.plugin.specs import CommandSpec, KernelSpec, RouteSpec, SourceSpec
 from millpond.testing.records.common import Fault, named, repeated, signature_faults, unknown_tasks
 
-METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD")
+HTTP_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD")
 PARAMETER = re.compile(r"\{[A-Za-z_]\w*(:(str|path|int|float|uuid))?\}")
 BODIES = ("json", "bytes", "request")
-SIMILAR = 0.8
+MIN_SIMILARITY = 0.8  # between an unknown op and the op that is suggested
 
 
 def kernel_fields(registry: Registry, entry: Entry[KernelSpec]) -> Iterator[Fault]:
-    """Name, devices and dtypes; and whether the op is one that exists, or has a variant that always runs."""
+    """Check the name, devices, dtypes, ``cases`` and ``available``, and that the op has a variant that always runs."""
     spec = entry.spec
     if not spec.op.strip() or not spec.variant.strip():
-        yield Fault(f"its name {spec.name!r} is not <op>.<variant>", f"write '{spec.op or 'op'}.fast' or the like")
+        yield Fault(f"its name {spec.name!r} is not <op>.<variant>", f"write a name such as '{spec.op or 'op'}.fast'")
         return
     import torch  # noqa: PLC0415  `plugins list` does not need it
 
     for device in spec.devices:
         try:
-            torch.device(device)
+            index = torch.device(device).index
         except RuntimeError:
-            yield Fault(f"devices names {device!r}, which torch does not know", "use 'cpu', 'cuda' and the like")
-    for dtype in spec.dtypes:
-        if not isinstance(getattr(torch, dtype, None), torch.dtype):
-            yield Fault(f"dtypes names {dtype!r}, which torch does not know", "use 'float32', 'bfloat16' and the like")
+            yield Fault(f"devices names {device!r}, which torch does not know", "use device types such as 'cuda'")
+            continue
+        if index is not None:
+            yield Fault(f"devices names the single device {device!r}", f"write {device.partition(':')[0]!r}")
+    for name in spec.dtypes:
+        dtype = getattr(torch, name, None)
+        if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+            yield Fault(f"dtypes names {name!r}, which is not a floating-point dtype", "use names such as 'bfloat16'")
     yield from _op_faults(registry, entry)
     yield from _part_faults(registry, spec)
     yield from named("cases", spec.cases)[1]
@@ -42,71 +46,71 @@ def kernel_fields(registry: Registry, entry: Entry[KernelSpec]) -> Iterator[Faul
 
 
 def kernel_target(registry: Registry, entry: Entry[KernelSpec], target: Any) -> Iterator[Fault]:
-    """The target is a function."""
+    """Check that the target is a function."""
     del registry, entry
     if not callable(target):
         yield Fault(f"its target is {target!r:.80}, which cannot be called", "name a function")
     elif inspect.iscoroutinefunction(target):
-        yield Fault("its target is async, and is called without await", "write def")
+        yield Fault("its target is async, but it is called without await", "write def")
 
 
 def source_fields(registry: Registry, entry: Entry[SourceSpec]) -> Iterator[Fault]:
-    """The name is a scheme."""
+    """Check that the name is a valid scheme."""
     del registry
     if re.search(r"[:\s]", entry.spec.name):
-        yield Fault(f"its name {entry.spec.name!r} is not a scheme: nothing finds it", "use letters and digits")
+        yield Fault(f"its name {entry.spec.name!r} is not a valid scheme", "use letters and digits")
 
 
 def source_target(registry: Registry, entry: Entry[SourceSpec], target: Any) -> Iterator[Fault]:
-    """The target is a function of name and options."""
+    """Check that the target is a function of name and options."""
     del registry, entry
     if isinstance(target, type):
         yield Fault(f"its target {target.__name__} is a class", "name a function: target(name, options) -> Path | None")
         return
     if inspect.iscoroutinefunction(target):
-        yield Fault("its target is async, and is called without await", "write def")
+        yield Fault("its target is async, but it is called without await", "write def")
     yield from signature_faults("target", target, ("name", "options"))
 
 
 def command_fields(registry: Registry, entry: Entry[CommandSpec]) -> Iterator[Fault]:
-    """The name can be typed."""
+    """Check that the name can be typed as a command."""
     del registry
     if re.search(r"\s", entry.spec.name) or entry.spec.name.startswith("-"):
         yield Fault(f"its name {entry.spec.name!r} cannot be typed as a command", "write one word, with hyphens")
 
 
 def command_target(registry: Registry, entry: Entry[CommandSpec], target: Any) -> Iterator[Fault]:
-    """The target is a Typer app that declares a command typer can build."""
+    """Check that the target is a Typer app with a valid command."""
     del registry, entry
     import typer  # noqa: PLC0415  the other checks do not need it
     from typer.main import get_command  # noqa: PLC0415  as above
 
     if not isinstance(target, typer.Typer):
-        yield Fault(f"its target is {target!r:.80}, and no typer.Typer", "name an app: app = typer.Typer()")
+        yield Fault(f"its target is {target!r:.80}, not a typer.Typer", "name an app: app = typer.Typer()")
         return
     if not (target.registered_commands or target.registered_groups or target.registered_callback):
         yield Fault("its typer.Typer has no command", "decorate a function with @app.command()")
         return
     try:
         get_command(target)
-    except Exception as error:  # noqa: BLE001  typer raises many kinds for parameters that it cannot read
+    except Exception as error:  # noqa: BLE001  typer raises many exception types for invalid parameters
         reason = f"typer cannot build its command: {type(error).__name__}: {error}"
-        yield Fault(reason, "use parameters of types that typer knows")
+        yield Fault(reason, "use parameter types that typer supports")
 
 
 def route_fields(registry: Registry, entry: Entry[RouteSpec]) -> Iterator[Fault]:
-    """Method, path, tasks, body, and the models of request and response."""
+    """Check method, path, tasks, body, and the models of request and response."""
     spec = entry.spec
     method, space, path = spec.name.partition(" ")
-    if not space or method not in METHODS:
-        fix = f"write one of {', '.join(METHODS)} and the path: 'POST {path or spec.name}'"
+    if not space or method not in HTTP_METHODS:
+        fix = f"write one of {', '.join(HTTP_METHODS)} and the path: 'POST {path or spec.name}'"
         yield Fault(f"its name {spec.name!r} has no method", fix)
     elif not path.startswith("/") or re.search(r"\s", path):
         yield Fault(f"its path {path!r} is invalid", "begin it with '/', without white space")
     elif re.search(r"[{}]", PARAMETER.sub("", path)):
         yield Fault(f"its path {path!r} has an invalid parameter", "write '{id}' or '{id:path}'")
     else:
-        yield from repeated("its path", (found[1:-1].partition(":")[0] for found in re.findall(r"\{[^}]*\}", path)))
+        yield from repeated("its path", (match[1:-1].partition(":")[0] for match in re.findall(r"\{[^}]*\}", path)))
     yield from unknown_tasks(registry, "tasks", spec.tasks)
     if spec.body not in BODIES:
         yield Fault(f"body={spec.body!r} is unknown", f"use one of {', '.join(BODIES)}")
@@ -118,7 +122,7 @@ def route_fields(registry: Registry, entry: Entry[RouteSpec]) -> Iterator[Fault]
 
 
 def route_target(registry: Registry, entry: Entry[RouteSpec], target: Any) -> Iterator[Fault]:
-    """The target is an async function of request and model, and of the call if it takes three arguments."""
+    """Check that the target is an async function (request, llm) or (request, llm, call)."""
     del registry, entry
     function = target if inspect.isroutine(target) else getattr(target, "__call__", target)  # noqa: B004
     if not callable(target):
@@ -135,7 +139,7 @@ def _op_faults(registry: Registry, entry: Entry[KernelSpec]) -> Iterator[Fault]:
     spec = entry.spec
     same = [it.spec for it in registry.kernels.entries(overridden=True) if it.spec.op == spec.op]
     others = {it.spec.op for it in registry.kernels.entries() if it.origin.plugin != entry.origin.plugin}
-    close = get_close_matches(spec.op, others, n=1, cutoff=SIMILAR)
+    close = get_close_matches(spec.op, others, n=1, cutoff=MIN_SIMILARITY)
     if spec.op not in others and close:
         yield Fault(f"the op {spec.op!r} is unknown to all other plugins", f"write '{close[0]}.{spec.variant}'")
     elif not any(not it.devices and not it.dtypes and it.available is None for it in same):
@@ -147,7 +151,7 @@ def _part_faults(registry: Registry, spec: KernelSpec) -> Iterator[Fault]:
     for part in spec.fuses:
         op, _, variant = part.rpartition("/")[2].partition(".")
         if op == spec.op:
-            yield Fault(f"fuses names {part!r}, of its own op", "name the ops that it computes in one go")
+            yield Fault(f"fuses names {part!r}, of its own op", "name the ops that it replaces")
         elif op not in registry.kernels.grouped("op"):
             known = ", ".join(sorted(map(str, registry.kernels.grouped("op"))))
             yield Fault(f"fuses names {part!r}, of an unknown op", f"use kernels of: {known}")
@@ -166,10 +170,10 @@ def _available_faults(name: str | None, function: Any) -> Iterator[Fault]:
     try:
         answer = function()
     except (Exception, SystemExit) as error:  # noqa: BLE001  a plugin may raise anything
-        yield Fault(f"available={name!r} raised {type(error).__name__}: {error}", "return False, or why not")
+        yield Fault(f"available={name!r} raised {type(error).__name__}: {error}", "return False or the reason")
         return
     if not isinstance(answer, bool | str):
-        yield Fault(f"available={name!r} returned {answer!r:.80}", "return True, False, or a text that says why not")
+        yield Fault(f"available={name!r} returned {answer!r:.80}", "return True, False or the reason as text")
 
 
 def _schema_faults(field: str, model: Any) -> Iterator[Fault]:

@@ -28,19 +28,19 @@ RESERVED_IMPLEMENTATIONS = ("auto", "native")
 
 
 def architecture_fields(registry: Registry, entry: Entry[ArchitectureSpec]) -> Iterator[Fault]:
-    """Tasks, modalities, positions, pooling, and what else the record names."""
+    """Check tasks, modalities, positions, pooling, and the objects that the record names."""
     spec = entry.spec
     yield from unknown_tasks(registry, "tasks", spec.tasks)
     if spec.text.positions not in POSITIONS:
         yield Fault(f"text.positions={spec.text.positions!r} is unknown", f"use one of {', '.join(POSITIONS)}")
     if not spec.modalities:
-        yield Fault("it reads nothing: modalities are empty", "list what it reads: modalities=('text',)")
+        yield Fault("modalities are empty", "list them: modalities=('text',)")
     for name in spec.modalities:
         if name not in MODALITIES:
             yield Fault(f"modalities names {name!r}, which is unknown", f"use one of {', '.join(MODALITIES)}")
     if spec.extras.image_processor is not None and "image" not in spec.modalities:
         yield Fault(
-            f"extras.image_processor={spec.extras.image_processor!r}, and modalities lack 'image'",
+            f"extras.image_processor={spec.extras.image_processor!r}, but modalities lack 'image'",
             "add 'image' to modalities",
         )
     output = spec.output
@@ -48,7 +48,8 @@ def architecture_fields(registry: Registry, entry: Entry[ArchitectureSpec]) -> I
         yield Fault(f"output.num_labels={output.num_labels} is not a number of classes", "use None, or a number from 1")
     if output.token_weights and WEIGHTED_TASK not in spec.tasks:
         yield Fault(
-            f"output.token_weights is for {WEIGHTED_TASK!r}, which tasks lack", f"add {WEIGHTED_TASK!r} to tasks"
+            f"output.token_weights needs the task {WEIGHTED_TASK!r}, which tasks lack",
+            f"add {WEIGHTED_TASK!r} to tasks",
         )
     if output.activation is not None and output.activation not in registry.activations:
         yield unknown("output.activation", output.activation, registry.activations.names())
@@ -57,13 +58,13 @@ def architecture_fields(registry: Registry, entry: Entry[ArchitectureSpec]) -> I
 
 
 def architecture_target(registry: Registry, entry: Entry[ArchitectureSpec], target: Any) -> Iterator[Fault]:
-    """The target is a PoolingModel with a forward of its own."""
+    """Check that the target is a PoolingModel that implements forward."""
     del registry, entry
     from millpond.nn import PoolingModel  # noqa: PLC0415  needs torch
 
-    found = class_faults(target, PoolingModel, "millpond.nn.PoolingModel")
-    if found:
-        yield from found
+    faults = class_faults(target, PoolingModel, "millpond.nn.PoolingModel")
+    if faults:
+        yield from faults
         return
     if not overrides(target, PoolingModel, "forward"):
         yield Fault("its target does not implement forward", "implement forward(batch): [num_tokens, hidden]")
@@ -74,28 +75,28 @@ def architecture_target(registry: Registry, entry: Entry[ArchitectureSpec], targ
 
 
 def fallback_fields(registry: Registry, entry: Entry[FallbackSpec]) -> Iterator[Fault]:
-    """Patterns, implementation and tasks."""
+    """Check patterns, implementation and tasks."""
     spec = entry.spec
     yield from unknown_tasks(registry, "tasks", spec.tasks)
     if not spec.patterns:
-        yield Fault("patterns are empty: it is for no model", "list patterns: patterns=('*Model',)")
+        yield Fault("patterns are empty: it matches no model", "list patterns: patterns=('*Model',)")
     if spec.implementation in RESERVED_IMPLEMENTATIONS:
         reserved = ", ".join(RESERVED_IMPLEMENTATIONS)
         yield Fault(f"implementation={spec.implementation!r} is reserved", f"use a name other than {reserved}")
 
 
 def fallback_target(registry: Registry, entry: Entry[FallbackSpec], target: Any) -> Iterator[Fault]:
-    """The target takes the architecture in config.json and the config."""
+    """Check that the target takes the architecture name and the config."""
     del registry, entry
     yield from signature_faults("target", target, ("name", "config"))
 
 
 def converter_fields(registry: Registry, entry: Entry[ConverterSpec]) -> Iterator[Fault]:
-    """Architectures, tasks and pooling types."""
+    """Check architectures, tasks and pooling types."""
     spec = entry.spec
     yield from unknown_tasks(registry, "tasks", spec.tasks)
     if not spec.tasks:
-        yield Fault("the converted model serves no task", "list its tasks: tasks=('embed',)")
+        yield Fault("the converted model has no tasks", "list its tasks: tasks=('embed',)")
     if not spec.architectures:
         reason = f"architectures are empty: only convert={spec.name!r} chooses it"
         yield Fault(reason, "list patterns if it should be chosen automatically", is_note=True)
@@ -104,7 +105,7 @@ def converter_fields(registry: Registry, entry: Entry[ConverterSpec]) -> Iterato
 
 
 def converter_target(registry: Registry, entry: Entry[ConverterSpec], target: Any) -> Iterator[Fault]:
-    """The target takes a model class and the context."""
+    """Check that the target takes a model class and the context."""
     del registry, entry
     yield from signature_faults("target", target, ("model_class", "ctx"))
 
@@ -123,13 +124,13 @@ def _pooling_faults(registry: Registry, spec: ArchitectureSpec) -> Iterator[Faul
         ("seq_pooling_type", config.seq_pooling_type, False),
         ("pooling.tok_type", config.tok_pooling_type, True),
     ):
-        if name is not None and _gives(registry, name) == {not per_token}:
-            result = "token" if per_token else "prompt"
-            yield Fault(f"{field}={name!r} does not give one result a {result}", "name another pooling type")
+        if name is not None and _per_token(registry, name) == {not per_token}:
+            unit = "token" if per_token else "prompt"
+            yield Fault(f"{field}={name!r} does not return one result per {unit}", "name another pooling type")
 
 
-def _gives(registry: Registry, name: str) -> set[bool]:
-    """Whether a pooling type gives results of tokens, of prompts, or both; empty if it is not known."""
+def _per_token(registry: Registry, name: str) -> set[bool]:
+    """The values of ``per_token`` of a pooling type's tasks; empty for an unknown pooling type."""
     tasks = [
         task for it in registry.poolers.entries() if name in (it.spec.name, it.qualified) for task in it.spec.tasks
     ]
@@ -148,7 +149,7 @@ def _named_faults(spec: ArchitectureSpec) -> Iterator[Fault]:
     reader, faults = named("extras.image_processor", spec.extras.image_processor)
     yield from faults
     if reader is not None:
-        from millpond.pipeline.image_reader import ImageReader  # noqa: PLC0415  only few records have one
+        from millpond.pipeline.image_reader import ImageReader  # noqa: PLC0415  few records have one
 
         if isinstance(reader, type) and not issubclass(reader, ImageReader):
             yield Fault(f"extras.image_processor {reader.__name__} is not an ImageReader", "inherit from it")

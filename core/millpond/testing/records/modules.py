@@ -1,4 +1,4 @@
-"""Checks of a plugin's module: hooks that are never asked, records that are missing, and heavy imports."""
+"""Checks of a plugin's module: hooks that are never called, missing records, and slow imports."""
 
 import inspect
 import json
@@ -14,8 +14,8 @@ from millpond.plugin.hookspecs import PROJECT
 from millpond.plugin.manager import HOOKS, PluginInfo, PluginManager
 from millpond.testing.records.common import Fault
 
-HEAVY = ("torch", "transformers", "safetensors", "numpy")
-SECONDS = 120
+SLOW_IMPORTS = ("torch", "transformers", "safetensors", "numpy")
+IMPORT_TIMEOUT_S = 120
 IMPORT = """
 import importlib, json, sys
 module, sys.path[:] = json.loads(sys.argv[1])
@@ -26,7 +26,7 @@ print(json.dumps(sorted(set({heavy!r}) & set(sys.modules))), file=sys.__stdout__
 
 
 def module_faults(manager: PluginManager, info: PluginInfo) -> Iterator[Fault]:
-    """The faults of a plugin that is loaded, beside those of its records."""
+    """Yield the faults of a loaded plugin's module; those of its records are checked separately."""
     plugin = manager.implementation(info.name)
     if info.status != "ok" or plugin is None:
         return
@@ -42,17 +42,17 @@ def module_faults(manager: PluginManager, info: PluginInfo) -> Iterator[Fault]:
 
 @cache
 def imported_by(module: str, path: tuple[str, ...]) -> tuple[str, ...]:
-    """The heavy packages that a fresh interpreter has imported once it has imported a module.
+    """Return the packages with slow imports that a new interpreter imports together with a module.
 
     Raises:
-        ImportError: The module cannot be imported there.
+        ImportError: If the module cannot be imported there.
     """
-    command = [sys.executable, "-c", IMPORT.format(heavy=HEAVY), json.dumps([module, path])]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)  # noqa: S603
-    if done.returncode != 0:
-        message = f"a fresh interpreter cannot import {module}:\n{done.stderr}"
+    command = [sys.executable, "-c", IMPORT.format(heavy=SLOW_IMPORTS), json.dumps([module, path])]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=IMPORT_TIMEOUT_S, check=False)  # noqa: S603
+    if process.returncode != 0:
+        message = f"a new interpreter cannot import {module}:\n{process.stderr}"
         raise ImportError(message)
-    return tuple(json.loads(done.stdout.splitlines()[-1]))
+    return tuple(json.loads(process.stdout.splitlines()[-1]))
 
 
 def _hook_faults(plugin: object) -> Iterator[Fault]:
@@ -63,8 +63,8 @@ def _hook_faults(plugin: object) -> Iterator[Fault]:
         if hook in HOOKS:
             continue
         close = get_close_matches(hook, HOOKS, n=1, cutoff=0.8)
-        if options is not None:  # optionalhook=True let it through
+        if options is not None:  # pluggy accepts unknown hooks with optionalhook=True
             fix = f"write {close[0]}" if close else "remove it, unless a newer Millpond has it"
-            yield Fault(f"there is no hook {hook!r}: it is never asked", fix, is_note=not close)
+            yield Fault(f"unknown hook {hook!r}: it is never called", fix, is_note=not close)
         elif close and inspect.isfunction(getattr(plugin, name)) and name.startswith("register_"):
-            yield Fault(f"{name} is not a hook: it is never asked", f"write @hookimpl and def {close[0]}()")
+            yield Fault(f"{name} is not a hook: it is never called", f"write @hookimpl and def {close[0]}()")

@@ -8,7 +8,7 @@ from millpond.testing.records.common import Fault
 
 
 def published_fields(registry: Registry, entry: Entry[PublishedModelSpec]) -> Iterator[Fault]:
-    """The name, config.json's keys, and the templates."""
+    """Check the name, the keys for config.json, and the templates."""
     del registry
     spec = entry.spec
     if "/" not in spec.name:

@@ -1,4 +1,4 @@
-"""Checks of a plugin that is refused: all its faults, where loading it stops at the first."""
+"""Checks of a plugin that cannot be loaded: all its faults, although loading stops at the first one."""
 
 import inspect
 from collections import Counter
@@ -17,7 +17,7 @@ from millpond.testing.records.common import Fault
 
 
 def faults_of_refused(info: PluginInfo) -> tuple[list[Fault], list[Spec]]:
-    """The faults of a refused plugin's hooks, and the records that they yield all the same."""
+    """Return the faults of a rejected plugin's hooks, and the valid records that the hooks yield."""
     plugin = _imported(info)
     if plugin is None:
         return [], []
@@ -28,12 +28,12 @@ def faults_of_refused(info: PluginInfo) -> tuple[list[Fault], list[Spec]]:
     for (kind, name), count in Counter((spec.kind, spec.name) for spec in records).items():
         if count > 1:
             label = kind.replace("_", " ").replace("io ", "IO ")
-            faults.append(Fault(f"it names the {label} {name!r} {count} times", "give each a name of its own"))
+            faults.append(Fault(f"it registers the {label} {name!r} {count} times", "give each a unique name"))
     return faults, records
 
 
 def with_records(manager: PluginManager, info: PluginInfo, records: list[Spec]) -> tuple[Registry, list[Entry[Any]]]:
-    """A registry of what is loaded and of these records, and the entries of the latter."""
+    """Return a registry of all loaded records and these records, and the entries of these records."""
     registry = Registry()
     for catalog in manager.registry.catalogs():
         for entry in catalog.entries(overridden=True):
@@ -43,14 +43,14 @@ def with_records(manager: PluginManager, info: PluginInfo, records: list[Spec]) 
 
 def _imported(info: PluginInfo) -> object | None:
     """The plugin, if it can be imported."""
-    found = next((it for it in candidates() if it.origin == info.origin), None)
-    if found is None or info.failure is None or info.failure.stage == "import":
+    candidate = next((it for it in candidates() if it.origin == info.origin), None)
+    if candidate is None or info.failure is None or info.failure.stage == "import":
         return None
-    return found.load()
+    return candidate.load()
 
 
 def _hooks(plugin: object, faults: list[Fault]) -> Iterator[tuple[str, Any]]:
-    """The hooks that can be asked, with their functions; the others are faults."""
+    """The valid hooks, with their functions; the others are added to the faults."""
     markers = pluggy.PluginManager(PROJECT)
     for name in dir(plugin):
         options: Any = markers.parse_hookimpl_opts(plugin, name)
@@ -60,7 +60,7 @@ def _hooks(plugin: object, faults: list[Fault]) -> Iterator[tuple[str, Any]]:
             if hook in HOOKS:
                 faults.append(Fault(f"{name} lacks @hookimpl", f"write @hookimpl above def {name}"))
         elif hook not in HOOKS:
-            faults.append(Fault(f"there is no hook {hook!r}", f"write {close[0] if close else ' or '.join(HOOKS)}"))
+            faults.append(Fault(f"unknown hook {hook!r}", f"write {close[0] if close else ' or '.join(HOOKS)}"))
         elif options.get("wrapper") or options.get("hookwrapper"):
             faults.append(Fault(f"{name} wraps a hook", "write it without wrapper=True"))
         elif inspect.signature(getattr(plugin, name)).parameters:
@@ -81,7 +81,7 @@ def _records(hook: str, function: Any, faults: list[Fault]) -> list[Spec]:
             if not isinstance(value, kind):
                 faults.append(Fault(f"{hook} yields {value!r:.80}", f"yield {kind.__name__} records"))
             elif not isinstance(value.name, str) or not value.name.strip():
-                faults.append(Fault(f"{hook} yields a record with the name {value.name!r}", "name it by a text"))
+                faults.append(Fault(f"{hook} yields a record with the name {value.name!r}", "pass a non-empty text"))
             else:
                 records.append(value)
     except (Exception, SystemExit) as error:  # noqa: BLE001  a plugin may raise anything

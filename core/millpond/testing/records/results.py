@@ -38,7 +38,7 @@ OLD_SIGNATURES = {
 
 
 def task_fields(registry: Registry, entry: Entry[TaskSpec]) -> Iterator[Fault]:
-    """IO processor, pooling, activation, the tasks it is derived from, and the fields that its calls use."""
+    """Check the IO processor, pooling, activation, the tasks it is derived from, and the fields that define calls."""
     spec = entry.spec
     yield from call_faults(registry, entry)
     yield from unknown_tasks(registry, "derived_from", spec.derived_from)
@@ -46,7 +46,7 @@ def task_fields(registry: Registry, entry: Entry[TaskSpec]) -> Iterator[Fault]:
         if spec.io_processor not in registry.io_processors:
             yield unknown("io_processor", spec.io_processor, registry.io_processors.names())
         elif not _serves(registry, spec):
-            reason = f"its io_processor {spec.io_processor!r} does not serve it"
+            reason = f"its io_processor {spec.io_processor!r} does not support it"
             yield Fault(reason, f"add {spec.name!r} to tasks of that record")
     if spec.default_activation is not None and spec.default_activation not in registry.activations:
         yield unknown("default_activation", spec.default_activation, registry.activations.names())
@@ -59,75 +59,75 @@ def task_fields(registry: Registry, entry: Entry[TaskSpec]) -> Iterator[Fault]:
 
 
 def task_target(registry: Registry, entry: Entry[TaskSpec], target: Any) -> Iterator[Fault]:
-    """The target is the type of an output."""
+    """Check that the target is the type of an output."""
     del registry, entry
     if not isinstance(target, type):
         yield Fault(f"its target is {target!r:.80}, not a type", "name the class of the output")
 
 
 def pooler_fields(registry: Registry, entry: Entry[PoolerSpec]) -> Iterator[Fault]:
-    """It serves known tasks, and its activation exists."""
+    """Check that its tasks and its activation exist."""
     spec = entry.spec
     if not spec.tasks:
-        yield Fault("it serves no task", "list the tasks that it can be asked for: tasks=('embed',)")
+        yield Fault("it has no tasks", "list its tasks: tasks=('embed',)")
     yield from unknown_tasks(registry, "tasks", spec.tasks)
     if JOINED_BY in spec.name:
-        reason = f"its name contains {JOINED_BY!r}, which joins pooling types: nothing finds it"
+        reason = f"its name contains {JOINED_BY!r}, which joins pooling types"
         yield Fault(reason, f"write {spec.name.replace(JOINED_BY, '_')!r}")
     if spec.activation is not None and spec.activation not in registry.activations:
         yield unknown("activation", spec.activation, registry.activations.names())
 
 
 def pooler_target(registry: Registry, entry: Entry[PoolerSpec], target: Any) -> Iterator[Fault]:
-    """The target is a Pooler that pools; on random hidden states it gives one result for each sequence."""
+    """Check that the target is a Pooler that returns one result per sequence for random hidden states."""
     from millpond.nn import Pooler  # noqa: PLC0415  needs torch
     from millpond.testing.records.trials import try_pooler  # noqa: PLC0415  as above
 
-    found = class_faults(target, Pooler, "millpond.nn.Pooler")
-    if not found and not overrides(target, Pooler, "pool", "forward"):
-        found.append(Fault("its target overrides neither pool nor forward", "implement pool(hidden_states, metadata)"))
-    if not found:
-        found += async_faults(target, "pool", "forward")
+    faults = class_faults(target, Pooler, "millpond.nn.Pooler")
+    if not faults and not overrides(target, Pooler, "pool", "forward"):
+        faults.append(Fault("its target overrides neither pool nor forward", "implement pool(hidden_states, metadata)"))
+    if not faults:
+        faults += async_faults(target, "pool", "forward")
         for method in ("pool", "forward"):
-            found += signature_faults(method, getattr(target, method), ("self", "hidden_states", "metadata"))
-    if not found and entry.origin.rank != "builtin":
-        found += try_pooler(registry, entry)
-    yield from found
+            faults += signature_faults(method, getattr(target, method), ("self", "hidden_states", "metadata"))
+    if not faults and entry.origin.rank != "builtin":
+        faults += try_pooler(registry, entry)
+    yield from faults
 
 
 def activation_fields(registry: Registry, entry: Entry[ActivationSpec]) -> Iterator[Fault]:
-    """An op that it names exists."""
+    """Check that its op exists."""
     ops = {kernel.spec.op for kernel in registry.kernels.entries()}
     if entry.spec.op is not None and entry.spec.op not in ops:
         yield unknown("op", entry.spec.op, ops)
 
 
 def activation_target(registry: Registry, entry: Entry[ActivationSpec], target: Any) -> Iterator[Fault]:
-    """The target takes a tensor and returns one of the same shape."""
+    """Check that the target takes a tensor and returns one of the same shape."""
     del registry, entry
-    found = list(signature_faults("target", target, ("x",)))
-    if not found and inspect.iscoroutinefunction(target):
-        found.append(Fault("its target is async, and is called without await", "write def"))
-    if not found:
-        found += filter(None, (_activation_fault(target, shape) for shape in SHAPES))
-    yield from found[:1]
+    faults = list(signature_faults("target", target, ("x",)))
+    if not faults and inspect.iscoroutinefunction(target):
+        faults.append(Fault("its target is async, but it is called without await", "write def"))
+    if not faults:
+        faults += filter(None, (_activation_fault(target, shape) for shape in SHAPES))
+    yield from faults[:1]
 
 
 def io_processor_fields(registry: Registry, entry: Entry[IOProcessorSpec]) -> Iterator[Fault]:
-    """It serves known tasks."""
+    """Check that its tasks exist."""
     if not entry.spec.tasks:
-        yield Fault("it serves no task", "list its tasks: tasks=('plugin',) for input and output of its own")
+        yield Fault("it has no tasks", "list its tasks: tasks=('plugin',) for its own input and output")
     yield from unknown_tasks(registry, "tasks", entry.spec.tasks)
 
 
 def io_processor_target(registry: Registry, entry: Entry[IOProcessorSpec], target: Any) -> Iterator[Fault]:
-    """The target is an IOProcessor with the methods that every one needs."""
+    """Check that the target is an IOProcessor with all required methods."""
     del registry, entry
     from millpond.pipeline.io_processor import IOProcessor  # noqa: PLC0415  `plugins list` does not need it
 
-    found = class_faults(target, IOProcessor, "millpond.IOProcessor")
-    if found:
-        yield from found
+    faults = class_faults(target, IOProcessor, "millpond.IOProcessor")
+    if faults:
+        yield from faults
         return
     if overrides(target, IOProcessor, *OLD_STEPS) and not overrides(target, IOProcessor, "encode", "decode"):
         yield from _old_faults(target)
@@ -172,8 +172,8 @@ def _per_token_faults(registry: Registry, spec: TaskSpec) -> Iterator[Fault]:
         for pooler in [it for it in registry.poolers.entries() if name in (it.spec.name, it.qualified)][:1]:
             tasks = [task for task in pooler.spec.tasks if task in registry.tasks]
             if tasks and spec.per_token not in {registry.tasks.get(task).spec.per_token for task in tasks}:
-                result = "a token" if spec.per_token else "a prompt"
-                yield Fault(f"its default_pooling {name!r} does not give one result {result}", "name another")
+                unit = "token" if spec.per_token else "prompt"
+                yield Fault(f"its default_pooling {name!r} does not return one result per {unit}", "name another")
 
 
 def _activation_fault(function: Any, shape: tuple[int, ...]) -> Fault | None:

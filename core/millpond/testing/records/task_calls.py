@@ -1,4 +1,4 @@
-"""Checks of the fields of a task's record that its calls use: options, method, output and exports."""
+"""Checks of the fields of a task's record that define its calls: options, method, output and exports."""
 
 from collections.abc import Iterator
 from keyword import iskeyword
@@ -12,14 +12,14 @@ from millpond.testing.records.common import Fault, named
 
 
 def call_faults(registry: Registry, entry: Entry[TaskSpec]) -> Iterator[Fault]:
-    """Faults of the options, the method, the type of its outputs and the exports of a task."""
+    """Yield faults of the options, the method, the output type and the exports of a task."""
     spec = entry.spec
-    options, found = _named("options", spec.options)
-    yield from found
+    options, faults = _named("options", spec.options)
+    yield from faults
     if options is not None:
         yield from _options_faults(options)
-    output, found = _named("output", spec.output)
-    yield from found
+    output, faults = _named("output", spec.output)
+    yield from faults
     if output is not None:
         yield from _output_faults(output)
     for export in spec.exports:
@@ -29,7 +29,7 @@ def call_faults(registry: Registry, entry: Entry[TaskSpec]) -> Iterator[Fault]:
 
 
 def _named(field: str, value: str | object) -> tuple[Any, list[Fault]]:
-    """The object of a field that holds an import string or the object itself."""
+    """The object of a field that contains an import string or the object itself."""
     return named(field, value) if isinstance(value, str) else (value, [])
 
 
@@ -65,4 +65,4 @@ def _method_faults(registry: Registry, spec: TaskSpec) -> Iterator[Fault]:
     others = (it for it in registry.tasks.entries() if it.spec.name != spec.name)
     taken = next((it.qualified for it in others if it.spec.method == method), None)
     if taken is not None:
-        yield Fault(f"method={method!r} is that of the task {taken!r} as well", "use another name")
+        yield Fault(f"method={method!r} is also the method of the task {taken!r}", "use another name")

@@ -42,12 +42,12 @@ class TestActivationOfNoOp(MyActivation):
 
 RIGHT = ("Activation",)
 FAULTS = {
-    "TestActivationTogether": {"test_rows_do_not_matter_to_each_other"},
-    "TestActivationGreedy": {"test_what_it_is_given_stays_as_it_is"},
-    "TestActivationWider": {"test_shape_stays"},
+    "TestActivationTogether": {"test_rows_are_independent"},
+    "TestActivationGreedy": {"test_input_is_not_changed"},
+    "TestActivationWider": {"test_shape_is_kept"},
     "TestActivationOverflows": {"test_zeros_and_huge_values"},
-    "TestActivationWhitewash": {"test_what_is_no_number_is_seen"},
-    "TestActivationLastBit": {"test_rows_do_not_matter_to_each_other"},
+    "TestActivationWhitewash": {"test_nan_is_kept_in_its_row"},
+    "TestActivationLastBit": {"test_rows_are_independent"},
     "TestActivationOfNoOp": {"test_record_is_right"},
 }
 

@@ -183,22 +183,22 @@ class TestProcessorWrongIds(MyProcessor):
 
 RIGHT = ("Processor", "ProcessorPacked", "ProcessorEncoded")
 FAULTS = {
-    "TestProcessorTrusting": {"test_any_json_is_refused_or_served", "test_rubbish_is_refused_or_served"},
-    "TestProcessorTakesAll": {"test_what_it_cannot_serve_is_refused"},
-    "TestProcessorSilent": {"test_what_it_cannot_serve_is_refused"},
-    "TestProcessorMixesUp": {"test_items_at_fault_cost_no_other"},
-    "TestProcessorSpends": {"test_an_output_can_be_made_again"},
+    "TestProcessorTrusting": {"test_any_json_is_accepted_or_rejected", "test_malformed_items_are_accepted_or_rejected"},
+    "TestProcessorTakesAll": {"test_invalid_items_are_rejected"},
+    "TestProcessorSilent": {"test_invalid_items_are_rejected"},
+    "TestProcessorMixesUp": {"test_items_are_encoded_independently"},
+    "TestProcessorSpends": {"test_sequences_can_be_decoded_twice"},
     "TestProcessorForgetsNone": {"test_any_number_of_chunks"},
     "TestProcessorMiscounts": {"test_any_number_of_chunks"},
-    "TestProcessorByChance": {"test_parameters"},
-    "TestProcessorRemembers": {"test_an_output_can_be_made_again", "test_each_item_has_its_own_output"},
+    "TestProcessorByChance": {"test_parameters_are_completed"},
+    "TestProcessorRemembers": {"test_sequences_can_be_decoded_twice", "test_each_item_has_its_own_output"},
     "TestProcessorOfOneThread": {"test_several_threads_may_call_it"},
-    "TestProcessorOfOtherBytes": {"test_an_output_can_be_made_again", "test_each_item_has_its_own_output"},
-    "TestProcessorEncodesInReverse": {"test_items_at_fault_cost_no_other"},
-    "TestProcessorEncodesTooFew": {"test_items_at_fault_cost_no_other"},
-    "TestProcessorDecodesByChance": {"test_an_output_can_be_made_again", "test_each_item_has_its_own_output"},
-    "TestProcessorEncodesLists": {"test_each_item_has_its_own_output", "test_rubbish_is_refused_or_served"},
-    "TestProcessorWrongIds": {"test_each_item_has_its_own_output", "test_rubbish_is_refused_or_served"},
+    "TestProcessorOfOtherBytes": {"test_sequences_can_be_decoded_twice", "test_each_item_has_its_own_output"},
+    "TestProcessorEncodesInReverse": {"test_items_are_encoded_independently"},
+    "TestProcessorEncodesTooFew": {"test_items_are_encoded_independently"},
+    "TestProcessorDecodesByChance": {"test_sequences_can_be_decoded_twice", "test_each_item_has_its_own_output"},
+    "TestProcessorEncodesLists": {"test_each_item_has_its_own_output", "test_malformed_items_are_accepted_or_rejected"},
+    "TestProcessorWrongIds": {"test_each_item_has_its_own_output", "test_malformed_items_are_accepted_or_rejected"},
 }
 
 
@@ -220,7 +220,7 @@ def test_no_class_is_forgotten(outcomes):
 
 def test_what_is_said_of_a_fault_names_it(outcomes):
     for pattern in (
-        r"mine neither serves nor refuses None: the IO processor 'mine' of plugin \S+ failed in pre_process: TypeError",
+        r"mine neither accepts nor rejects None: the IO processor 'mine' of plugin \S+ failed in pre_process: TypeError",
         r"5 bytes instead of 5, which differ from byte 4 on\. .* override comparable\(output\)",
         r"mine makes 1 sequences of \[5, 6\], not 2",
     ):

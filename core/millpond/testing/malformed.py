@@ -1,4 +1,4 @@
-"""What callers hand in by mistake or malice: values of every kind, and good items spoilt in every way."""
+"""Malformed input for tests: invalid values of all types, and corrupted copies of valid items."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -6,20 +6,20 @@ from typing import Any
 import numpy as np
 import torch
 
-DEPTH = 2000  # of lists in lists; json.loads makes such ones
-LENGTH = 100_000
+NESTING_DEPTH = 2000  # of nested lists, which json.loads can return
+LONG_TEXT_CHARS = 100_000
 
 
-def rubbish() -> list[object]:
-    """Values that are next to nobody's input, made anew."""
+def invalid_values() -> list[object]:
+    """Return new values of many types that most IO processors do not accept."""
     endless: list[object] = []
     endless.append(endless)
     deep: list[object] = []
-    for _ in range(DEPTH):
+    for _ in range(NESTING_DEPTH):
         deep = [deep]
     return [
         *(None, True, False, 0, -1, 2**70, 1.5, float("nan"), float("inf"), 1j),
-        *("", " ", "\0", "\ud800", "\u200b", "\N{COMBINING ACUTE ACCENT}" * 50, "a" * LENGTH),
+        *("", " ", "\0", "\ud800", "\u200b", "\N{COMBINING ACUTE ACCENT}" * 50, "a" * LONG_TEXT_CHARS),
         *(b"", b"\xff\xfe", bytearray(b"abc"), memoryview(b"abc")),
         *(object(), object, len, NotImplemented, ...),
         *([], [[]], [None], [-1], [1.5], ["a", 1], [2**70], (), set(), {1, 2}, range(0), iter([1]), endless, deep),
@@ -30,26 +30,26 @@ def rubbish() -> list[object]:
     ]
 
 
-def spoilt(item: object) -> Iterator[object]:
-    """A good item with one of its parts missing, of another kind, or one too many."""
+def corrupted(item: object) -> Iterator[object]:
+    """Yield copies of a valid item with a part that is missing, has another type, or is duplicated."""
     if isinstance(item, Mapping):
         for key in item:
             yield {name: value for name, value in item.items() if name != key}
-            for other in (*rubbish(), *spoilt(item[key])):
+            for other in (*invalid_values(), *corrupted(item[key])):
                 yield {**item, key: other}
         yield {**item, "no such field": 1}
     elif isinstance(item, list | tuple) and item:
-        yield from (type(item)([*item, other]) for other in rubbish())
+        yield from (type(item)([*item, other]) for other in invalid_values())
         yield type(item)([])
     elif isinstance(item, bytes | str):
         yield from (item[: len(item) // 2], item * 2)
     elif isinstance(item, np.ndarray):
-        yield from _spoilt_array(item)
+        yield from _corrupted_array(item)
     elif isinstance(item, torch.Tensor):
-        yield from (torch.from_numpy(array) for array in _spoilt_array(item.numpy()) if array.dtype.kind in "fiu")
+        yield from (torch.from_numpy(array) for array in _corrupted_array(item.numpy()) if array.dtype.kind in "fiu")
 
 
-def _spoilt_array(array: np.ndarray[Any, Any]) -> Iterator[np.ndarray[Any, Any]]:
+def _corrupted_array(array: np.ndarray[Any, Any]) -> Iterator[np.ndarray[Any, Any]]:
     yield from (array[None], array[..., None], array[..., :0], array[:0], array.ravel(), array.astype(object))
     yield from (array.astype(np.complex64), array.astype(str), array.astype(bool))
     if array.dtype.kind == "f":
