@@ -1,4 +1,4 @@
-"""Plugins with a fault each, and some without, held against the conformance classes in a pytest of its own.
+"""Plugins with a fault each, and some without, tested with the conformance classes in a separate pytest process.
 
 Each test file here has the source of its ``PLUGINS``, and in ``FAULTS`` the tests in which each class must fail. The
 plugins of all files that are tested run in one process: to import what they need takes longer than they do.
@@ -88,44 +88,44 @@ class Vectors(IOProcessor):
 
 
 class Outcomes:
-    """What became of the tests that matter of each class.
+    """The outcomes of the tests of each class.
 
     Attributes:
-        said: All that pytest printed.
+        output: The output of pytest.
     """
 
-    def __init__(self, said):
-        self.said = said
-        found = re.findall(r"^test_faults\.py::(\w+)::(\S+) (PASSED|FAILED|ERROR|SKIPPED)", said, re.MULTILINE)
-        assert found, said
+    def __init__(self, output):
+        self.output = output
+        lines = re.findall(r"^test_faults\.py::(\w+)::(\S+) (PASSED|FAILED|ERROR|SKIPPED)", output, re.MULTILINE)
+        assert lines, output
         self._by_class = {}
-        for name, test, outcome in found:
+        for name, test, outcome in lines:
             self._by_class.setdefault(name, {})[test] = outcome
 
     def of(self, name, *kinds):
-        """The tests of a class that ended so."""
+        """Return the tests of a class with one of these outcomes."""
         return {test for test, outcome in self._by_class[name].items() if outcome in kinds}
 
     def classes(self, source):
-        """The classes of tests that stand in a source, each of which has run."""
-        written = set(re.findall(r"^class (Test\w+)", source, re.MULTILINE))
-        assert written <= set(self._by_class)
-        return written
+        """Return the test classes in the source code; each must have run."""
+        names = set(re.findall(r"^class (Test\w+)", source, re.MULTILINE))
+        assert names <= set(self._by_class)
+        return names
 
 
 @pytest.fixture(scope="session")
 def outcomes(request, tmp_path_factory):
-    """Of the plugins of all files that are tested now."""
+    """The outcomes for the plugins of all test files of this run, from one pytest process."""
     here = Path(__file__).parent
     modules = {item.module.__name__: item.module for item in request.session.items if item.path.parent == here}
-    asked = {name: module for name, module in modules.items() if hasattr(module, "PLUGINS")}
+    tested = {name: module for name, module in modules.items() if hasattr(module, "PLUGINS")}
     folder = tmp_path_factory.mktemp("faults")
-    (folder / "test_faults.py").write_text(HEAD + "".join(it.PLUGINS for it in asked.values()), encoding="utf-8")
-    chosen = [f"Test{kind}Right" for it in asked.values() for kind in it.RIGHT]
-    faults = [(name, tests) for it in asked.values() for name, tests in it.FAULTS.items()]
-    chosen += [f"{name}::{test}" for name, tests in faults for test in sorted(tests)]
-    nodes = [f"test_faults.py::{node}" for node in chosen]
-    done = subprocess.run(
+    (folder / "test_faults.py").write_text(HEAD + "".join(it.PLUGINS for it in tested.values()), encoding="utf-8")
+    selected = [f"Test{kind}Right" for it in tested.values() for kind in it.RIGHT]
+    faults = [(name, tests) for it in tested.values() for name, tests in it.FAULTS.items()]
+    selected += [f"{name}::{test}" for name, tests in faults for test in sorted(tests)]
+    nodes = [f"test_faults.py::{node}" for node in selected]
+    process = subprocess.run(
         [sys.executable, "-m", "pytest", "-v", "-rs", "--tb=line", "-p", "no:cacheprovider", *nodes],
         cwd=folder,
         capture_output=True,
@@ -133,4 +133,4 @@ def outcomes(request, tmp_path_factory):
         timeout=1800,
         check=False,
     )
-    return Outcomes(done.stdout + done.stderr)
+    return Outcomes(process.stdout + process.stderr)

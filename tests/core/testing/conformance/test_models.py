@@ -120,6 +120,6 @@ def test_no_class_is_forgotten(outcomes):
     assert outcomes.classes(PLUGINS) == {f"Test{kind}Right" for kind in RIGHT} | set(FAULTS)
 
 
-def test_what_is_said_of_a_fault_names_it(outcomes):
+def test_error_messages_name_the_fault(outcomes):
     for pattern in (r"BertModel loads an unknown tensor",):
-        assert re.search(pattern, outcomes.said), pattern
+        assert re.search(pattern, outcomes.output), pattern

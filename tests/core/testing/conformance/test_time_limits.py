@@ -1,4 +1,4 @@
-"""What hangs fails its test, with the place where it hangs, and the run goes on."""
+"""A test that hangs fails with its stack, and the run continues."""
 
 import re
 
@@ -96,4 +96,4 @@ def test_the_message_names_the_limit_and_the_place(outcomes):
         r"the thread millpond-worker-0:\n.*\n.*\n.* in sleep_for_ever: threading\.Event\(\)\.wait\(\)",
         r"the thread conformance-0:\n(.*\n)*?.* in sleep_for_ever",
     ):
-        assert re.search(pattern, outcomes.said), pattern
+        assert re.search(pattern, outcomes.output), pattern

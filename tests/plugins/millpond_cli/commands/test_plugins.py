@@ -127,7 +127,7 @@ def test_all_that_we_bring_is_healthy():
         ('PoolerSpec(name="X", target="no_such_module_here:X", tasks=("embed",))', "pooler", "no_such_module_here"),
         ('PoolerSpec(name="X", target="millpond.plugin.specs:Nothing", tasks=("embed",))', "pooler", "Nothing"),
         ('PoolerSpec(name="X", target="no colon", tasks=("embed",))', "pooler", "package.module:attribute"),
-        ('CommandSpec(name="X", target="builtins:print")', "command", "no typer.Typer"),
+        ('CommandSpec(name="X", target="builtins:print")', "command", "not a typer.Typer"),
         ('KernelSpec(name="X.y", target="builtins:print", available="no_such_module_here:f")', "kernel", "no_such_mod"),
     ],
 )

@@ -243,7 +243,7 @@ FAULTS = {
     "a summary of two lines": (pooler(summary="a\nb"), "its summary is longer than one line"),
     "an empty field": (pooler(size_key=" "), "size_key is an empty text"),
     # --- poolers
-    "a pooler without tasks": (pooler(tasks=()), "it serves no task"),
+    "a pooler without tasks": (pooler(tasks=()), "it has no tasks"),
     "a pooler of an unknown task": (pooler(tasks=("embedd",)), "tasks names 'embedd', which no plugin provides"),
     "a pooler with an unknown activation": (pooler(activation="normalise"), "activation names 'normalise'"),
     "a pooler with a plus": (pooler(name="A+B"), "its name contains '+', which joins pooling types"),
@@ -257,11 +257,11 @@ FAULTS = {
         "its target Base is abstract: weights",
     ),
     "a pooler without pool": (pooler(type("P", (Pooler,), {})), "overrides neither pool nor forward"),
-    "a pooler with another constructor": (pooler(TwoArguments), "target(ctx) does not fit its signature"),
-    "a pooler without ctx": (pooler(type("P", (Mean,), {"__init__": lambda self: None})), "target(ctx) does not fit"),
+    "a pooler with another constructor": (pooler(TwoArguments), "target(ctx) does not match its signature"),
+    "a pooler without ctx": (pooler(type("P", (Mean,), {"__init__": lambda self: None})), "target(ctx) does not match"),
     "a pooler whose pool lacks metadata": (
         pooler(type("P", (Pooler,), {"pool": lambda self, hidden_states: None})),
-        "pool(self, hidden_states, metadata) does not fit its signature",
+        "pool(self, hidden_states, metadata) does not match its signature",
     ),
     "a pooler that cannot be built": (
         pooler(type("P", (Mean,), {"__init__": lambda self, ctx: 1 / 0})),
@@ -297,11 +297,11 @@ FAULTS = {
     ),
     "a pooler that mixes sequences": (
         pooler(pools(lambda rows: torch.stack([torch.cat(list(rows)).mean(0) for _ in rows]))),
-        "its result for a sequence changes with the other sequences of a batch",
+        "its result for a sequence depends on the other sequences of the batch",
     ),
     "a pooler that mixes the tokens of sequences": (
         pooler(pools(lambda rows: [own + len(rows) for own in rows]), tasks=("token_embed",)),
-        "its result for a sequence changes with the other sequences of a batch",
+        "its result for a sequence depends on the other sequences of the batch",
     ),
     "a pooler that reads what the context lacks": (
         pooler(type("P", (Mean,), {"__init__": lambda self, ctx: ctx.confg})),
@@ -315,13 +315,13 @@ FAULTS = {
     "an activation of another shape": (activation(lambda x: x.sum(-1)), "returned a tensor [] for one of [7]"),
     "an activation that returns a float": (activation(lambda x: 0.5), "returned a float"),
     "an activation that raises": (activation(lambda x: 1 / 0), "raised ZeroDivisionError"),
-    "an activation of two arguments": (activation(lambda x, y: x), "target(x) does not fit its signature"),
+    "an activation of two arguments": (activation(lambda x, y: x), "target(x) does not match its signature"),
     "an activation that is no function": (activation(5), "which cannot be called"),
     "an activation for one shape alone": (activation(lambda x: torch.softmax(x, 1)), "raised IndexError"),
     "an activation in place": (activation(lambda x: x.mul_(2)), "writes into its input"),
     "an activation that rounds to integers": (activation(lambda x: x.long()), "returned int64 for a tensor of float32"),
     "an activation of an unknown op": (activation(torch.relu, op="normalise"), "op names 'normalise'"),
-    "an async activation": (activation(handler), "does not fit"),
+    "an async activation": (activation(handler), "does not match"),
     # --- IO processors
     "an IO processor without parse": (processor(without("parse")), "does not implement parse"),
     "an IO processor without pre_process": (processor(without("pre_process")), "does not implement pre_process"),
@@ -330,24 +330,24 @@ FAULTS = {
     "an IO processor that is a function": (processor(len), "not a class"),
     "an IO processor with another constructor": (
         processor(type("P", (Processor,), {"__init__": lambda self, ctx, size: None})),
-        "target(ctx) does not fit",
+        "target(ctx) does not match",
     ),
     "an async IO processor": (processor(type("P", (Processor,), {"parse": handler})), "parse is async"),
     "an IO processor whose pre_process lacks params": (
         processor(type("P", (Processor,), {"pre_process": lambda self, data: []})),
-        "pre_process(self, data, params) does not fit",
+        "pre_process(self, data, params) does not match",
     ),
     "an IO processor whose refusal is a method": (
         processor(type("P", (Processor,), {"refusal": lambda self, ctx: None})),
         "refusal is not a class method",
     ),
     "an IO processor of an unknown task": (processor(tasks=("plugins",)), "tasks names 'plugins'"),
-    "an IO processor without tasks": (processor(tasks=()), "it serves no task"),
+    "an IO processor without tasks": (processor(tasks=()), "it has no tasks"),
     # --- tasks
     "a task with an unknown IO processor": (task(io_processor="embedd"), "io_processor names 'embedd'"),
-    "a task that its IO processor does not serve": (task(), "its io_processor 'embed' does not serve it"),
+    "a task that its IO processor does not serve": (task(), "its io_processor 'embed' does not support it"),
     "a task with an unknown pooling type": (task(default_pooling="MEEN"), "default_pooling names 'MEEN'"),
-    "a task with pooling of the other kind": (task(default_pooling="ALL"), "does not give one result a prompt"),
+    "a task with pooling of the other kind": (task(default_pooling="ALL"), "does not return one result per prompt"),
     "a task with an unknown activation": (task(default_activation="softmx"), "default_activation names 'softmx'"),
     "a task made of an unknown one": (task(derived_from=("embedd",)), "derived_from names 'embedd'"),
     "a task made of a derived one": (
@@ -364,7 +364,7 @@ FAULTS = {
     "a task with a missing export": (task(exports=("odd:X",)), "exports='odd:X' raised AttributeError"),
     "a task with a method of LLM": (task(method="close"), "method='close' is never called: LLM has it already"),
     "a task with a method of AsyncLLM": (task(method="restart"), "AsyncLLM has it already"),
-    "a task with a method of another": (task(method="entities"), "that of the task 'tasks/entities' as well"),
+    "a task with a method of another": (task(method="entities"), "also the method of the task 'tasks/entities'"),
     "a task whose method has a space": (task(method="odd name"), "is not the name of a public method"),
     "a task whose method is a keyword": (task(method="class"), "is not the name of a public method"),
     # --- architectures
@@ -381,7 +381,7 @@ FAULTS = {
     ),
     "an architecture with pooling of tokens": (
         architecture(pooling=PoolingDefaults("ALL")),
-        "does not give one result a prompt",
+        "does not return one result per prompt",
     ),
     "an architecture with an unknown pooler setting": (
         architecture(pooling=PoolingDefaults(settings={"pooling": "MEAN"})),
@@ -437,7 +437,7 @@ FAULTS = {
     ),
     "an architecture with weights of tokens": (
         architecture(output=OutputShape(token_weights=True)),
-        "token_weights is for 'token_classify'",
+        "token_weights needs the task 'token_classify'",
     ),
     "a published model without its organisation": (published("minilm"), "name='minilm' lacks the organisation"),
     "a published model with a broken chat template": (published(chat_template="{% if %}"), "is not Jinja"),
@@ -454,7 +454,7 @@ FAULTS = {
     "an architecture without forward": (architecture(type("M", (PoolingModel,), {})), "does not implement forward"),
     "an architecture with another constructor": (
         architecture(type("M", (Model,), {"__init__": lambda self, config: None, "__new__": lambda cls, a, b: None})),
-        "target(ctx) does not fit",
+        "target(ctx) does not match",
     ),
     "an architecture with a broken pattern": (
         architecture(type("M", (Model,), {"weight_names": (("(", "x"),)})),
@@ -469,10 +469,10 @@ FAULTS = {
         "weight_transforms contains ('a', 'b')",
     ),
     # --- converters
-    "a converter without tasks": (converter(tasks=()), "serves no task"),
+    "a converter without tasks": (converter(tasks=()), "has no tasks"),
     "a converter of an unknown task": (converter(tasks=("embedd",)), "tasks names 'embedd'"),
     "a converter of an unknown pooling type": (converter(pooling=("MEEN",)), "pooling names 'MEEN'"),
-    "a converter of one argument": (converter(target=lambda ctx: None), "target(model_class, ctx) does not fit"),
+    "a converter of one argument": (converter(target=lambda ctx: None), "target(model_class, ctx) does not match"),
     # --- kernels
     "a kernel without variant": (kernel("odd"), "its name 'odd' is not <op>.<variant>"),
     "a kernel on an unknown device": (kernel(devices=("gpu",)), "devices names 'gpu'"),
@@ -481,7 +481,7 @@ FAULTS = {
     "a kernel that cannot be asked": (kernel(available="odd:X"), "available='odd:X' raised AttributeError"),
     "a kernel whose question fails": (kernel(available="odd:fails"), "available='odd:fails' raised ZeroDivisionError"),
     "a kernel with another answer": (kernel(available="odd:maybe"), "available='odd:maybe' returned 0.5"),
-    "a kernel asked with arguments": (kernel(available="odd:one"), "available() does not fit"),
+    "a kernel asked with arguments": (kernel(available="odd:one"), "available() does not match"),
     "a kernel that fuses its own op": (kernel(fuses=("odd.fast",)), "fuses names 'odd.fast', of its own op"),
     "a kernel that fuses an unknown op": (kernel(fuses=("atention.fast",)), "'atention.fast', of an unknown op"),
     "a kernel with cases that are not there": (kernel(cases="odd:X"), "cases='odd:X' raised AttributeError"),
@@ -489,10 +489,10 @@ FAULTS = {
     # --- sources, commands, routes
     "a source that is no function": (source(5), "which cannot be called"),
     "a source that is a class": (source(dict), "its target dict is a class"),
-    "a source of one argument": (source(lambda name: None), "target(name, options) does not fit"),
+    "a source of one argument": (source(lambda name: None), "target(name, options) does not match"),
     "an async source": (source(handler), "its target is async"),
-    "a source with a colon": (source(name="odd:"), "is not a scheme"),
-    "a command that is a function": (command(len), "and no typer.Typer"),
+    "a source with a colon": (source(name="odd:"), "is not a valid scheme"),
+    "a command that is a function": (command(len), "not a typer.Typer"),
     "a command without commands": (command(typer.Typer()), "its typer.Typer has no command"),
     "a command that typer cannot read": (command(odd_command()), "typer cannot build its command"),
     "a command of two words": (command(name="odd thing"), "cannot be typed as a command"),
@@ -515,9 +515,9 @@ FAULTS = {
     "a module in an unknown place": (module(places=("behind",)), "places contains 'behind'"),
     "a sparse module before pooling": (module(places=("before",), sparse=True), "places lack 'after'"),
     "a module of an unknown size": (module(size="odd:X"), "size='odd:X' raised AttributeError"),
-    "a module whose size takes one": (module(size="odd:one"), "size(config, size) does not fit"),
-    "a module of one argument": (module(lambda ctx: None), "target(ctx, config, weights) does not fit"),
-    "a route of one argument": (route(type("H", (), {"__call__": lambda self, request: None})()), "does not fit"),
+    "a module whose size takes one": (module(size="odd:one"), "size(config, size) does not match"),
+    "a module of one argument": (module(lambda ctx: None), "target(ctx, config, weights) does not match"),
+    "a route of one argument": (route(type("H", (), {"__call__": lambda self, request: None})()), "does not match"),
 }
 
 
@@ -587,11 +587,11 @@ def register_activations():
 PLUGINS = {
     "a misspelled hook without marker": (
         f"{HEAD}{HOOK}\ndef register_pooler():\n    yield\n",
-        ["register_pooler is not a hook: it is never asked"],
+        ["register_pooler is not a hook: it is never called"],
     ),
     "a misspelled optional hook": (
         f"{HEAD}{HOOK}\n@hookimpl(optionalhook=True)\ndef register_pooler():\n    yield\n",
-        ["there is no hook 'register_pooler': it is never asked"],
+        ["unknown hook 'register_pooler': it is never called"],
     ),
     "a heavy import": (f"import torch\n{HEAD}{HOOK}", ["imports numpy, torch: `millpond --help` waits for it"]),
     "a module that is missing": ("import not_here_at_all", ["failed at import: ModuleNotFoundError"]),
@@ -629,10 +629,10 @@ def register_routes(registry):
 """,
         [
             "register_tasks lacks @hookimpl",
-            "there is no hook 'register_pooler'",
+            "unknown hook 'register_pooler'",
             "register_poolers returned PoolerSpec",
             "register_commands returned None",
-            "it names the activation 'odd' 2 times",
+            "it registers the activation 'odd' 2 times",
             "register_activations yields a record with the name ' '",
             "register_activations yields 'odd'",
             "register_sources raised KeyError: 'licence'",
@@ -672,11 +672,11 @@ def test_a_line_names_plugin_kind_name_fault_and_fix(install_plugin):
     done = CliRunner().invoke(cli.app, ["plugins", "doctor"])
     assert done.exit_code == 1
     lines = done.stdout.splitlines()
-    fault = "acme: pooler 'MEAN': it serves no task; fix: list the tasks that it can be asked for: tasks=('embed',)"
+    fault = "acme: pooler 'MEAN': it has no tasks; fix: list its tasks: tasks=('embed',)"
     assert f"          {fault}" in lines
     assert "note      acme: pooler MEAN replaces poolers/MEAN, which stays available as 'poolers/MEAN'" in lines
     done = CliRunner().invoke(cli.app, ["plugins", "doctor", "--json"])
     (record,) = (it for it in json.loads(done.stdout)["plugins"] if it["name"] == "acme")
     assert (record["broken"][0]["kind"], record["broken"][0]["name"]) == ("pooler", "MEAN")
-    assert record["broken"][0]["fix"].startswith("list the tasks")
+    assert record["broken"][0]["fix"].startswith("list its tasks")
     assert record["overrides"] == [{"kind": "pooler", "name": "MEAN", "replaces": "poolers/MEAN"}]
