@@ -10,10 +10,12 @@ from millpond.types.params import PoolingParams
 BUILTIN = PluginManager(ranks=("builtin",), disabled=()).registry
 
 
-def with_logits(self, task, *, dtype="float32", deterministic=False):
+def with_logits(self, task, *, dtype="float32", batch_invariant=False):
     """A pooler of SPLADE with the head that its model gives it: here, hidden states are logits."""
     config = {"seq_pooling_type": self.name}
-    ctx = bare_context(self.registry(), tasks=(task,), pooler_config=config, dtype=dtype, batch_invariant=deterministic)
+    ctx = bare_context(
+        self.registry(), tasks=(task,), pooler_config=config, dtype=dtype, batch_invariant=batch_invariant
+    )
     return ctx.pooler(task, head=nn.Identity(), activation="identity").eval()
 
 
