@@ -1,8 +1,8 @@
-"""ModelArgs: every option of a model, declared once: name, type, default, description, spelling on the command line.
+"""ModelArgs: the options of a model, with name, type, default, description and command-line spelling.
 
-``LLM`` and ``AsyncLLM`` are typed from the class, their signatures and documentation show it, the options of commands
-are made from it, and so are the tables in docs/reference. It is a TypedDict, because only that types keyword arguments;
-pydantic checks the values later, because ``--help`` must not import it.
+The arguments of ``LLM`` and ``AsyncLLM``, the options of commands and the tables in docs/reference are generated from
+this class. It is a TypedDict, because only that types keyword arguments; pydantic validates the values later, because
+``--help`` must not import it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,22 +18,22 @@ Group = Literal["files", "settings", "computing", "running", "processor", "serve
 
 @dataclass(frozen=True)
 class ModelArg:
-    """The declaration of one option, beside its name and type.
+    """The declaration of one option, in addition to its name and type.
 
     Attributes:
-        default: The value where the option is not given.
+        default: The default value.
         description: One or two sentences, in Markdown.
         python: A sentence on values that only Python can pass.
-        group: The commands that have the option: "files" for all that read a checkpoint, "settings" for all but
-            ``bench``, "computing" for all but ``inspect``, "running" for those that compute results, "processor" for
-            ``encode`` and ``serve``, "server" for ``serve``; None for Python alone.
+        group: The commands that have the option: "files" for all that read a checkpoint, "settings" for all except
+            ``bench``, "computing" for all except ``inspect``, "running" for those that compute results, "processor" for
+            ``encode`` and ``serve``, "server" for ``serve``; None for Python only.
         panel: The heading of the option in the help of a command.
-        metavar: The name of its value there; "N" for an integer, "JSON" for an object.
-        options: The spellings on the command line; ``--name-with-dashes`` without any.
-        least: The smallest value.
+        metavar: The name of its value in the help; "N" for an integer, "JSON" for an object.
+        options: The spellings on the command line; by default ``--name-with-dashes``.
+        least: The minimum value.
         repeats: True if the option may be given several times.
-        shown: The default in words, where the value does not state it.
-        see: The title and the file below docs/ of a page with more.
+        shown: The default as text, if the value does not show it.
+        see: The title of a page with details, and its file in docs/.
         former: The name before 0.2, which still works with a DeprecationWarning.
     """
 
@@ -61,14 +61,14 @@ class ModelArgs(TypedDict, total=False):
     """The options of a model."""
 
     runner: Annotated[
-        str, ModelArg("auto", '`"auto"` or `"pooling"`, which mean the same.', group="server", metavar="NAME")
+        str, ModelArg("auto", '`"auto"` or `"pooling"`, which are equivalent.', group="server", metavar="NAME")
     ]
     convert: Annotated[
         str,
         ModelArg(
             "auto",
-            'The converter that makes a pooling model of another, such as `"embed"` or `"classify"`; `"auto"` chooses '
-            'one where it is needed, `"none"` forbids any.',
+            'The converter that turns another model into a pooling model, such as `"embed"` or `"classify"`; `"auto"` '
+            'to select one if necessary, `"none"` for no conversion.',
             group="files",
             metavar="NAME",
         ),
@@ -78,7 +78,7 @@ class ModelArgs(TypedDict, total=False):
         ModelArg(
             "auto",
             '`"float32"` (`"float"`), `"bfloat16"`, `"float16"` (`"half"`), or `"auto"` for the dtype of the '
-            "checkpoint, in float32 where the device does not compute in it natively.",
+            "checkpoint, or float32 if the device does not support that dtype natively.",
             group="files",
             metavar="DTYPE",
         ),
@@ -101,7 +101,7 @@ class ModelArgs(TypedDict, total=False):
             group="settings",
             metavar="N",
             least=1,
-            shown="as the checkpoint states",
+            shown="from the checkpoint",
         ),
     ]
     pooler_config: Annotated[
@@ -113,7 +113,7 @@ class ModelArgs(TypedDict, total=False):
             group="settings",
             panel="Pooling",
             metavar="JSON",
-            shown="as the checkpoint states",
+            shown="from the checkpoint",
             see=("PoolerConfig", "reference/pooling.md#poolerconfig"),
         ),
     ]
@@ -129,11 +129,11 @@ class ModelArgs(TypedDict, total=False):
     ]
     trust_remote_code: Annotated[
         bool,
-        ModelArg(False, "Accepted. Native models run no code of the model's folder.", group="computing"),
+        ModelArg(
+            False, "Accepted for compatibility: built-in models run no code from the model's folder.", group="computing"
+        ),
     ]
-    allow_pickle: Annotated[
-        bool, ModelArg(False, "Read weights that are pickles, with `weights_only=True`.", group="files")
-    ]
+    allow_pickle: Annotated[bool, ModelArg(False, "Read pickled weights, with `weights_only=True`.", group="files")]
     revision: Annotated[
         str | None, ModelArg(None, "The branch, tag or commit on the hub.", group="files", metavar="REV")
     ]
@@ -142,7 +142,7 @@ class ModelArgs(TypedDict, total=False):
         ModelArg(
             None,
             "The access token of the hub.",
-            "`True` for the stored one.",
+            "`True` for the stored token.",
             group="server",
             metavar="TOKEN",
             shown="`HF_TOKEN`",
@@ -153,7 +153,7 @@ class ModelArgs(TypedDict, total=False):
     ]
     skip_tokenizer_init: Annotated[
         bool,
-        ModelArg(False, "Load no tokenizer: prompts are token ids, or those of a plugin.", group="server"),
+        ModelArg(False, "Load no tokenizer: prompts are token ids, or inputs of a plugin.", group="server"),
     ]
     io_processor_plugin: Annotated[
         str | None,
@@ -162,15 +162,15 @@ class ModelArgs(TypedDict, total=False):
             'The IO processor of the task `"plugin"`.',
             group="processor",
             metavar="NAME",
-            shown="as config.json states",
+            shown="from config.json",
         ),
     ]
     on_overflow: Annotated[
         str,
         ModelArg(
             "error",
-            'The treatment of prompts over the maximum length where the call states none: `"error"`, `"truncate"`, or '
-            '`"chunk"` to embed them in pieces and merge the vectors.',
+            'The default treatment of prompts over the maximum length: `"error"`, `"truncate"`, or `"chunk"` to embed '
+            "them in pieces and merge the vectors.",
             group="server",
             panel="Pooling",
             metavar="ACTION",
@@ -180,7 +180,7 @@ class ModelArgs(TypedDict, total=False):
         bool,
         ModelArg(
             False,
-            "Put the checkpoint's default prompt before each text, unless the call names another.",
+            "Prepend the checkpoint's default prompt to each text, unless the call specifies another.",
             panel="Prompt",
         ),
     ]
@@ -193,7 +193,7 @@ class ModelArgs(TypedDict, total=False):
             group="server",
             panel="Prompt",
             metavar="JINJA",
-            shown="the checkpoint's",
+            shown="from the checkpoint",
         ),
     ]
     mixed_modality: Annotated[
@@ -212,7 +212,7 @@ class ModelArgs(TypedDict, total=False):
         str | Sequence[str] | None,
         ModelArg(
             None,
-            "A host that images are fetched from; `*.example.org` for all below one, `*` for any public one.",
+            "A host from which images may be fetched; `*.example.org` for its subdomains, `*` for all public hosts.",
             "Or a list of hosts.",
             group="server",
             panel="Access",
@@ -226,7 +226,7 @@ class ModelArgs(TypedDict, total=False):
         str | PathLike[str],
         ModelArg(
             "",
-            "The folder whose files `file://` URLs of images may name.",
+            "The folder from which images with `file://` URLs may be read.",
             "A `pathlib.Path` in a prompt may be any file.",
             group="server",
             panel="Access",
@@ -239,8 +239,8 @@ class ModelArgs(TypedDict, total=False):
         Mapping[str, object] | None,
         ModelArg(
             None,
-            'The sizes at which images are read, such as `{"max_pixels": 401408}`; the names depend on the model, and '
-            "requests over HTTP may make them smaller.",
+            'The sizes at which images are read, such as `{"max_pixels": 401408}`; the names depend on the model. '
+            "Requests over HTTP may reduce them.",
             metavar="JSON",
             see=IMAGE_SIZES,
         ),
@@ -249,8 +249,8 @@ class ModelArgs(TypedDict, total=False):
         Mapping[str, object] | None,
         ModelArg(
             None,
-            'The maximum number of images of a prompt, such as `{"image": 2}`, up to 1024; 1 for models that read one '
-            "image per prompt, else 32 by default.",
+            'The maximum number of images of a prompt, such as `{"image": 2}`, up to 1024; by default 32, or 1 for '
+            "models that read one image per prompt.",
             metavar="JSON",
         ),
     ]
@@ -282,8 +282,7 @@ class ModelArgs(TypedDict, total=False):
         str | None,
         ModelArg(
             None,
-            '`"int8"` computes in 8-bit integers: close to the same results, and faster on x86-64 CPUs with AVX2 or '
-            "more.",
+            '`"int8"` computes in 8-bit integers: similar results, and faster on x86-64 CPUs with at least AVX2.',
             group="computing",
             panel="Computing",
             metavar="SCHEME",
@@ -337,7 +336,7 @@ class ModelArgs(TypedDict, total=False):
         ModelArg(
             None,
             "The maximum number of waiting tokens; requests over it are refused.",
-            "Of `AsyncLLM` alone.",
+            "Only for `AsyncLLM`.",
             group="server",
             panel="Computing",
             metavar="N",
