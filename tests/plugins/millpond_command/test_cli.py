@@ -173,7 +173,7 @@ def test_a_misspelled_command_gets_a_suggestion():
 def test_an_unknown_command_gets_the_list():
     done = invoke("zzz")
     assert done.exit_code == 2
-    assert "Available: bench, classify, embed, encode, inspect, plugins, rerank, score, " in done.stderr
+    assert "Available: bench, classify, embed, encode, inspect, job, plugins, rerank, score, " in done.stderr
 
 
 @pytest.mark.parametrize(
