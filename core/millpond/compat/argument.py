@@ -1,4 +1,4 @@
-"""Argument: an argument of another library that is accepted without effect, or refused with the reason."""
+"""Argument: an argument of vLLM that is accepted without effect, or refused with the reason."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ Takes = Literal["both", "engine", "server"]
 
 @dataclass(frozen=True, kw_only=True)
 class Argument:
-    """An argument that has no effect here, or that asks for something that Millpond does not do.
+    """An argument that has no effect, or that requests an unsupported feature.
 
     Attributes:
         name: The name in Python; the option is the same with dashes.
         form: The form of the option.
-        neutral: The values that ask for nothing, as a tuple or a function of the value; None if no value has an effect.
-        reason: Why other values are refused, and the alternative.
-        equals: The argument whose value is accepted as well.
-        takes: Who takes it: "both", "engine" for ``LLM`` and ``AsyncLLM`` alone, "server" for ``millpond serve`` alone.
+        neutral: The values without effect, as a tuple or a function of the value; None if all values are ignored.
+        reason: The reason for refusing other values, and the alternative.
+        equals: The argument whose value is also accepted.
+        takes: "engine" for arguments of ``LLM`` and ``AsyncLLM``, "server" for ``millpond serve``, or "both".
     """
 
     name: str
@@ -35,7 +35,7 @@ class Argument:
         return f"--{self.name.replace('_', '-')}"
 
     def asks(self, value: object, others: Mapping[str, object]) -> bool:
-        """Return True if a value asks for something that Millpond does not do.
+        """Return True if a value requests an unsupported feature.
 
         Args:
             value: The value.
@@ -51,10 +51,10 @@ class Argument:
         """Return the message that refuses a value.
 
         Args:
-            shown: The argument and the value, as the caller wrote them.
+            shown: The argument and the value as the caller wrote them.
         """
         return f"{shown} is not supported: {self.reason}"
 
     def is_quiet(self, value: object) -> bool:
-        """Return True if a value needs no note, because it asks for nothing in vLLM either."""
+        """Return True if a value needs no note, because it has no effect in vLLM either."""
         return self.neutral is not None and not callable(self.neutral) and value in (None, *self.neutral)

@@ -9,14 +9,14 @@ from millpond.plugin.target import Target
 
 
 def exported(module: str, name: str) -> object:
-    """Return a type that the record of a task names, its output types or its ``exports``; or a module that moved.
+    """Return an output type or an item of ``exports`` of a task's record, or a module that moved.
 
     Args:
-        module: The module that is asked for it.
+        module: The module that is imported from.
         name: The name of the type.
 
     Raises:
-        AttributeError: If no task names a type of that name.
+        AttributeError: If no task has a type with this name.
     """
     if f"{module}.{name}" in MOVED:
         return import_module(f"{module}.{name}")
@@ -27,18 +27,18 @@ def exported(module: str, name: str) -> object:
                 if isinstance(target, type) and target.__name__ == name:
                     return target
                 if isinstance(target, str) and target.endswith(f":{name}"):
-                    found: object = Target(target, entry, "exports").load()
-                    return found
+                    exported_type: object = Target(target, entry, "exports").load()
+                    return exported_type
     message = f"module {module!r} has no attribute {name!r}"
     raise AttributeError(message)
 
 
 def moved_type(module: str, name: str) -> object:
-    """Return such a type where it was before 0.2, with a DeprecationWarning.
+    """Return a type in its module before 0.2, with a DeprecationWarning.
 
     Raises:
-        AttributeError: If no task names a type of that name.
+        AttributeError: If no task has a type with this name.
     """
-    found = exported(module, name)
+    exported_type = exported(module, name)
     warnings.warn(f"{module}.{name} was moved: use `from millpond import {name}`", DeprecationWarning, stacklevel=3)
-    return found
+    return exported_type

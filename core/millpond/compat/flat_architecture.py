@@ -1,6 +1,6 @@
 """The fields of ``ArchitectureSpec`` by their names before 0.2, with a DeprecationWarning.
 
-Flat fields such as ``size_keys`` are now in groups, published models and fallbacks in records of their own.
+Flat fields such as ``size_keys`` are now in groups; published models and fallbacks are separate records.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,7 +37,7 @@ GROUPED: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     }
 )
 SEPARATE: Final = ("published", "implementation", "stands_in_for", "describe")
-"""Fields that are records of other kinds now."""
+"""Fields that are now records of other kinds."""
 FLAT: Final = frozenset({*GROUPED, *SEPARATE, "pooler_config"})
 _KEPT: Final = "_separate_fields"
 _POOLER: Final = MappingProxyType(
@@ -58,7 +58,7 @@ class PublishedModel:
 
 @dataclass(frozen=True)
 class ResolvesByDescribe:
-    """The target of a fallback that was declared as an ``ArchitectureSpec`` with ``describe``.
+    """The target of a fallback that is declared as an ``ArchitectureSpec`` with ``describe``.
 
     Attributes:
         spec: The record without the fields of other records.
@@ -69,7 +69,7 @@ class ResolvesByDescribe:
     describe: str | None
 
     def __call__(self, name: str, config: Mapping[str, Any]) -> "ArchitectureSpec | str":
-        """Return the record for a name; text if the function refuses it."""
+        """Return the record for a name, or the text with which the function refuses it."""
         from millpond.plugin.target import imported  # noqa: PLC0415  the records import this module
 
         stated = {} if self.describe is None else imported(self.describe)(name, config)
@@ -77,7 +77,7 @@ class ResolvesByDescribe:
 
 
 def accepts_flat_fields(record: type[T]) -> type[T]:
-    """Let the record be created and read by the names of its fields before 0.2."""
+    """Accept the names of fields before 0.2 in the constructor and as attributes."""
     original: Callable[..., None] = record.__init__
 
     @wraps(original)
@@ -99,20 +99,20 @@ def accepts_flat_fields(record: type[T]) -> type[T]:
             raise AttributeError(message)
         _warn([name])
         if name in GROUPED:
-            group, own = GROUPED[name]
-            return getattr(getattr(self, group), own)
+            group, field_name = GROUPED[name]
+            return getattr(getattr(self, group), field_name)
         if name == "pooler_config":
             return self.pooling.pooler_config()
         default = {"published": (), "stands_in_for": (), "implementation": "native"}.get(name)
         return vars(self).get(_KEPT, {}).get(name, default)
 
-    record.__init__ = initialize  # type: ignore[method-assign, assignment]  # fields of before
+    record.__init__ = initialize  # type: ignore[method-assign, assignment]  # also accepts the former fields
     record.__getattr__ = read  # type: ignore[attr-defined]
     return record
 
 
 def separate_records(spec: "Spec") -> "Iterator[Spec]":
-    """Return the record itself and those that its flat fields described; a fallback takes the record's place."""
+    """Yield a record and the records of its flat fields; a fallback replaces the record."""
     kept = vars(spec).get(_KEPT)
     if kept is None:
         yield spec
@@ -153,30 +153,30 @@ def _fallback(spec: "ArchitectureSpec", kept: Mapping[str, Any]) -> "FallbackSpe
 
 
 def _warn(names: "Mapping[str, object] | Sequence[str]") -> None:
-    places = {name: ".".join(place) for name, place in GROUPED.items()} | {
+    replacements = {name: ".".join(path) for name, path in GROUPED.items()} | {
         "pooling": "pooling=PoolingDefaults(...)",
         "pooler_config": "pooling.tok_type and pooling.settings",
         "published": "PublishedModelSpec and the hook register_published_models",
         **dict.fromkeys(SEPARATE[1:], "FallbackSpec and the hook register_fallbacks"),
     }
-    moved = "; ".join(f"{name} is now {places[name]}" for name in sorted(names))
+    moved = "; ".join(f"{name} is now {replacements[name]}" for name in sorted(names))
     warn_caller(f"ArchitectureSpec: {moved}")
 
 
 def _regrouped(fields: dict[str, Any], flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of today for those of before; groups that are given as well are kept."""
+    """Return the present fields for former ones; other fields of a group are kept."""
     from millpond.plugin.specs import architecture as records  # noqa: PLC0415  as above
 
     changes: dict[str, dict[str, Any]] = {}
-    for name, (group, own) in GROUPED.items():
+    for name, (group, field_name) in GROUPED.items():
         if name in flat:
-            changes.setdefault(group, {})[own] = flat[name]
+            changes.setdefault(group, {})[field_name] = flat[name]
     if "pooling" in flat:
         changes.setdefault("pooling", {})["type"] = flat["pooling"]
     if "pooler_config" in flat:
         settings = dict(flat["pooler_config"])
-        own_fields = {_POOLER[key]: settings.pop(key) for key in _POOLER if key in settings}
-        changes.setdefault("pooling", {}).update({**own_fields, "settings": settings})
+        pooling_fields = {_POOLER[key]: settings.pop(key) for key in _POOLER if key in settings}
+        changes.setdefault("pooling", {}).update({**pooling_fields, "settings": settings})
     empty = {
         "pooling": records.PoolingDefaults(),
         "output": records.OutputShape(),
@@ -184,4 +184,7 @@ def _regrouped(fields: dict[str, Any], flat: Mapping[str, Any]) -> dict[str, Any
         "checkpoint": records.CheckpointLayout(),
         "extras": records.ModelExtras(),
     }
-    return {**fields, **{group: replace(fields.get(group, empty[group]), **own) for group, own in changes.items()}}
+    return {
+        **fields,
+        **{group: replace(fields.get(group, empty[group]), **values) for group, values in changes.items()},
+    }

@@ -30,11 +30,11 @@ NEW: Final[Mapping[str, str]] = MappingProxyType(
 OF_TASKS: Final[Mapping[str, str]] = MappingProxyType(
     {"task": "TaskContext", "head": "PoolerContext", "activation_name": "PoolerContext"}
 )
-"""The classes whose contexts have attributes that each context had."""
+"""The classes of contexts with these attributes, which all contexts had."""
 
 
 def accepts_flat_arguments(context: type[T]) -> type[T]:
-    """Let a class of contexts be created by the arguments of before 0.2.
+    """Accept the arguments before 0.2 in a class of contexts.
 
     Args:
         context: The class.
@@ -53,31 +53,31 @@ def accepts_flat_arguments(context: type[T]) -> type[T]:
                 del fields[name]
         original(self, **fields)
 
-    context.__init__ = initialize  # type: ignore[method-assign, assignment]  # the arguments of before
+    context.__init__ = initialize  # type: ignore[method-assign, assignment]  # also accepts the former arguments
     return context
 
 
 def serves_any_task(context: type[T]) -> type[T]:
-    """Let a model's context be created with a task, as a ``PoolerContext``, and be asked for the task that it lacks.
+    """Create a ``PoolerContext`` for a model's context with a task, and return None for attributes of tasks.
 
     Args:
         context: The class of contexts of models.
     """
 
     def create(kind: type[Any], **fields: Any) -> Any:
-        given = [name for name in OF_TASKS if fields.get(name) is not None and name not in kind.__dataclass_fields__]
-        if fields.get("task") is None or not given:
+        names = [name for name in OF_TASKS if fields.get(name) is not None and name not in kind.__dataclass_fields__]
+        if fields.get("task") is None or not names:
             return object.__new__(kind)
         from millpond.context import PoolerContext  # noqa: PLC0415  imports this module
 
-        warn_caller(f"{kind.__name__} has no {', '.join(given)}: use ctx.for_task(task), or a PoolerContext")
+        warn_caller(f"{kind.__name__} has no {', '.join(names)}: use ctx.for_task(task), or a PoolerContext")
         return object.__new__(PoolerContext)
 
     def read(self: object, name: str) -> None:
         if name in OF_TASKS:
             warn_caller(f"{type(self).__name__} has no {name}: a {OF_TASKS[name]} has it")
             return
-        hint = ": it is of no task, see ctx.for_task(task)" if name in ("task_spec", "task_entry") else ""
+        hint = ": it has no task, see ctx.for_task(task)" if name in ("task_spec", "task_entry") else ""
         message = f"{type(self).__name__!r} object has no attribute {name!r}{hint}"
         raise AttributeError(message)
 
@@ -87,7 +87,7 @@ def serves_any_task(context: type[T]) -> type[T]:
 
 
 def _regroup(fields: dict[str, Any], flat: Mapping[str, Any]) -> None:
-    """Put old arguments into the groups of today; what a group holds besides is kept."""
+    """Move former arguments to their groups; other fields of a group are kept."""
     compute = {name: flat[name] for name in ("kernels", "quantization", "batch_invariant") if name in flat}
     if compute:
         fields["compute"] = replace(fields.get("compute", ComputeOptions()), **compute)

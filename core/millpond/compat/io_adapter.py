@@ -1,4 +1,4 @@
-"""OldProcessor: runs an IO processor of the old contract by the new one, for one release."""
+"""OldProcessor: adapts an IO processor with the old contract to the new contract, for one release."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +20,7 @@ Pair = tuple[Any, PoolingParams]
 
 
 class OldProcessor(IOProcessor[Any]):
-    """Runs a processor that implements parse, pre_process and post_process."""
+    """Adapts a processor that implements parse, pre_process and post_process."""
 
     def __init__(self, old: IOProcessor[Any], limits: Limits) -> None:
         super().__init__(old.ctx)
@@ -38,36 +38,36 @@ class OldProcessor(IOProcessor[Any]):
         return self.old.quick
 
     def items(self, prompts: object) -> list[object]:
-        """Split a call."""
+        """Split a call into items."""
         with _guarded(self.old, "split"):
             return list(self.old.split(prompts))
 
     def complete(self, asked: Asked) -> Asked:
         """Complete the parameters."""
-        given = None if asked.params is NO_PARAMS else asked.params
+        caller_params = None if asked.params is NO_PARAMS else asked.params
         with _guarded(self.old, "pooling_params"):
-            params: object = self.old.pooling_params(given)
+            params: object = self.old.pooling_params(caller_params)
         if not isinstance(params, PoolingParams):
             raise breach(self.old, f"pooling_params must return PoolingParams; it returned {type(params).__name__}")
         return Asked(params, asked.options)
 
     def encode(self, call: Call) -> list[Work]:
-        """Parse each item, and make the requests of all at once."""
+        """Parse each item, then create the requests of all items in one call."""
         works: list[Work | None] = [None] * len(call.items)
         parsed: list[tuple[int, Pair]] = []
-        for place, (data, asked) in enumerate(call.items):
+        for index, (data, asked) in enumerate(call.items):
             try:
                 with _guarded(self.old, "parse"):
-                    parsed.append((place, (self.old.parse(data), asked.params)))
+                    parsed.append((index, (self.old.parse(data), asked.params)))
             except MillpondError as error:
-                works[place] = Work(error=error)
-        made = self._requests([pair for _, pair in parsed]) if parsed else []
-        for (place, _), work in zip(parsed, made, strict=True):
-            works[place] = work
+                works[index] = Work(error=error)
+        of_parsed = self._requests([pair for _, pair in parsed]) if parsed else []
+        for (index, _), work in zip(parsed, of_parsed, strict=True):
+            works[index] = work
         return [work for work in works if work is not None]
 
     def decode(self, work: Work) -> Any:
-        """Make the output of the requests."""
+        """Create the output from the requests."""
         with _guarded(self.old, "post_process"):
             return self.old.post_process(list(work.sequences))
 
@@ -80,32 +80,35 @@ class OldProcessor(IOProcessor[Any]):
 
     def _requests(self, items: Sequence[Pair]) -> list[Work]:
         try:
-            made = list(self.old.pre_process_many(items))
+            results = list(self.old.pre_process_many(items))
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # noqa: BLE001  the errors of a plugin are not known
+        except BaseException as error:  # noqa: BLE001  a plugin may raise any exception
             if len(items) > 1:
                 return [work for item in items for work in self._requests([item])]
             return [Work(error=failure(self.old, "pre_process", error))]
-        if len(made) != len(items):
-            message = f"pre_process_many must return a list an item; of {len(items)} items it returned {len(made)}"
+        if len(results) != len(items):
+            message = (
+                f"pre_process_many must return one list per item; it returned {len(results)} for {len(items)} items"
+            )
             return [Work(error=breach(self.old, message))] * len(items)
-        return [self._work(requests) for requests in made]
+        return [self._work(requests) for requests in results]
 
-    def _work(self, made: object) -> Work:
-        if isinstance(made, InvalidInputError):
-            return Work(error=made)
-        if not isinstance(made, list | tuple) or not all(isinstance(request, PoolingRequest) for request in made):
-            kinds = sorted({type(one).__name__ for one in made}) if isinstance(made, list | tuple) else []
-            of = f" of {', '.join(kinds)}" if isinstance(made, list | tuple) else ""
-            message = f"pre_process must return a list of PoolingRequest; it returned a {type(made).__name__}{of}"
+    def _work(self, requests: object) -> Work:
+        if isinstance(requests, InvalidInputError):
+            return Work(error=requests)
+        is_list = isinstance(requests, list | tuple)
+        if not isinstance(requests, list | tuple) or not all(isinstance(it, PoolingRequest) for it in requests):
+            types = sorted({type(it).__name__ for it in requests}) if isinstance(requests, list | tuple) else []
+            of = f" of {', '.join(types)}" if is_list else ""
+            message = f"pre_process must return a list of PoolingRequest; it returned a {type(requests).__name__}{of}"
             return Work(error=breach(self.old, message))
-        error = check_requests(self.old, made, self.ctx.tasks, self.limits)
-        return Work(sequences=tuple(made)) if error is None else Work(error=error)
+        error = check_requests(self.old, requests, self.ctx.tasks, self.limits)
+        return Work(sequences=tuple(requests)) if error is None else Work(error=error)
 
 
 def adapted(processor: IOProcessor[Any]) -> IOProcessor[Any]:
-    """Return a processor as one that encodes and decodes, for a processor that calls another one."""
+    """Return a processor with the new contract, for a processor that calls another one."""
     if not is_old(type(processor)):
         return processor
     return OldProcessor(processor, limits_of(processor.ctx) if is_foreign(owner_of(processor)) else NO_LIMITS)

@@ -20,8 +20,8 @@ OLD_STEPS = ("parse", "pre_process", "pre_process_many", "post_process")
 class OldMethods:
     """The methods of the old contract, for one release.
 
-    For a plugin that implements them these are its defaults. A processor of the new contract answers them by ``encode``
-    and ``decode``, since plugins of the old contract may call built-in ones, or derive from them.
+    They are defaults for plugins with the old contract. Processors with the new contract implement them with ``encode``
+    and ``decode``, because plugins with the old contract may call built-in processors or derive from them.
     """
 
     def split(self, call: object) -> list[object]:
@@ -41,50 +41,50 @@ class OldMethods:
             raise NotImplementedError
         return data
 
-    def pooling_params(self, given: PoolingParams | None) -> PoolingParams:
-        """Complete what was asked."""
-        asked = given or PoolingParams()
+    def pooling_params(self, params: PoolingParams | None) -> PoolingParams:
+        """Complete the parameters of a call."""
+        params = params or PoolingParams()
         if not encodes(type(self)):
-            return asked
-        completed = _completed(self, asked).params
-        return completed.model_copy(update={"extra_kwargs": asked.extra_kwargs})
+            return params
+        completed = _completed(self, params).params
+        return completed.model_copy(update={"extra_kwargs": params.extra_kwargs})
 
     def pre_process(self, data: Any, params: PoolingParams) -> "list[PoolingRequest]":
-        """Make the requests of an item."""
+        """Create the requests of an item."""
         if not encodes(type(self)):
             raise NotImplementedError
-        (made,) = _encoded(self, [(data, params)])
-        if isinstance(made, MillpondError):
-            raise made
-        return made
+        (requests,) = _encoded(self, [(data, params)])
+        if isinstance(requests, MillpondError):
+            raise requests
+        return requests
 
     def pre_process_many(
         self, items: Sequence[tuple[Any, PoolingParams]]
     ) -> "list[list[PoolingRequest] | InvalidInputError]":
-        """Make the requests of many items; an invalid item costs no other."""
+        """Create the requests of many items; an invalid item does not affect the others."""
         if encodes(type(self)) and type(self).pre_process is OldMethods.pre_process:
             return _encoded(self, items)
-        made: list[list[PoolingRequest] | InvalidInputError] = []
+        results: list[list[PoolingRequest] | InvalidInputError] = []
         for data, params in items:
             try:
-                made.append(self.pre_process(data, params))
+                results.append(self.pre_process(data, params))
             except InvalidInputError as error:
-                made.append(error)
-        return made
+                results.append(error)
+        return results
 
     def post_process(self, requests: "Sequence[PoolingRequest]") -> Any:
-        """Make the output of an item's requests."""
+        """Create the output from an item's requests."""
         if not encodes(type(self)):
             raise NotImplementedError
         from millpond.pipeline.io_processor import Work  # noqa: PLC0415  imports this module
 
-        noted = requests[0].note if requests else None
-        work = noted if isinstance(noted, Work) else Work()  # as ``_encoded`` left it
+        note = requests[0].note if requests else None
+        work = note if isinstance(note, Work) else Work()  # stored by ``_encoded``
         return self.decode(replace(work, sequences=tuple(requests)))  # type: ignore[attr-defined]  # IOProcessor has it
 
 
 def _completed(processor: Any, params: PoolingParams) -> "Asked":
-    """What parameters ask of a processor of the new contract."""
+    """Return the completed parameters and options for a processor with the new contract."""
     from millpond.pipeline.options import read_asked  # noqa: PLC0415  imports this package
 
     asked: Asked = processor.complete(read_asked(processor, params, {}))
@@ -94,7 +94,7 @@ def _completed(processor: Any, params: PoolingParams) -> "Asked":
 def _encoded(
     processor: Any, items: Sequence[tuple[Any, PoolingParams]]
 ) -> "list[list[PoolingRequest] | InvalidInputError]":
-    """The requests that a processor of the new contract makes; the first notes the work that they are of."""
+    """Return the requests of a processor with the new contract; the first request of a work refers to the work."""
     from millpond.pipeline.io_processor import Call, Item  # noqa: PLC0415  imports this module
 
     asked: dict[int, Asked] = {}
@@ -102,17 +102,17 @@ def _encoded(
         if id(params) not in asked:
             asked[id(params)] = _completed(processor, params)
     works: Sequence[Work] = processor.encode(Call([Item(data, asked[id(params)]) for data, params in items]))
-    made: list[Any] = []
+    results: list[Any] = []
     for work in works:
         requests = list(work.sequences)
         for request in requests[:1]:
             request.note = work
-        made.append(requests if work.error is None else work.error)
-    return made
+        results.append(requests if work.error is None else work.error)
+    return results
 
 
 def is_old(kind: type) -> bool:
-    """Return True for a class that implements methods of the old contract, alone or on top of one of the new."""
+    """Return True for a class that implements methods of the old contract, even if a base class has the new one."""
     base = _new_base(kind)
     return any(_overrides(kind, base, name) for name in vars(OldMethods) if not name.startswith("_"))
 
@@ -125,7 +125,7 @@ def encodes(kind: type) -> bool:
 
 
 def _new_base(kind: type) -> type:
-    """The class from which on the new contract is implemented; IOProcessor if nothing implements it."""
+    """Return the base class that implements the new contract; IOProcessor if none does."""
     from millpond.pipeline.io_processor import IOProcessor  # noqa: PLC0415  imports this module
 
     implementing = [base for base in kind.__mro__ if issubclass(base, IOProcessor) and _has_both(base, IOProcessor)]

@@ -1,4 +1,4 @@
-"""Attributes of ``model_config`` that only vLLM has, and those that had no group before 0.2."""
+"""Attributes of ``model_config`` for vLLM's code, and attributes that had no group before 0.2."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -33,11 +33,11 @@ GROUPED: Final[Mapping[str, tuple[str, str]]] = {
         )
     },
 }
-"""The group and the name of each attribute that was one of ``ModelConfig`` itself."""
+"""The group and the name of each former attribute of ``ModelConfig``."""
 
 
 class VllmModelConfig:
-    """Base class of ``ModelConfig`` with the attributes that vLLM has in its place."""
+    """Base class of ``ModelConfig`` with attributes of vLLM's model config."""
 
     model: str
     hf_config: Any
@@ -64,7 +64,7 @@ class VllmModelConfig:
 
     @property
     def architectures(self) -> list[str]:
-        """Return those of config.json, and the one that serves the model."""
+        """Return the architectures in config.json, and the one that serves the model."""
         named = self.hf_config.get("architectures") or ()
         return list(dict.fromkeys((*named, self.architecture)))
 
@@ -82,13 +82,13 @@ class VllmModelConfig:
 
     @property
     def is_multimodal_model(self) -> bool:
-        """Return True if it reads more than text."""
+        """Return True if the model has other inputs than text."""
         modalities: tuple[str, ...] = self.multimodal.modalities
         return modalities != ("text",)
 
 
 def accepts_flat_attributes(groups: Mapping[str, Callable[..., Any]]) -> Callable[[type[T]], type[T]]:
-    """Let ``ModelConfig`` be created and read by its attributes before 0.2, with a DeprecationWarning.
+    """Accept the attributes of ``ModelConfig`` before 0.2, with a DeprecationWarning.
 
     Args:
         groups: The classes of the groups, by the names of their fields.
@@ -112,10 +112,10 @@ def accepts_flat_attributes(groups: Mapping[str, Callable[..., Any]]) -> Callabl
                 message = f"{type(self).__name__!r} object has no attribute {name!r}"
                 raise AttributeError(message)
             _warn(name)
-            group, own = GROUPED[name]
-            return getattr(getattr(self, group), own)
+            group, attribute = GROUPED[name]
+            return getattr(getattr(self, group), attribute)
 
-        record.__init__ = initialize  # type: ignore[method-assign, assignment]  # the attributes of before
+        record.__init__ = initialize  # type: ignore[method-assign, assignment]  # also accepts the former attributes
         record.__getattr__ = read  # type: ignore[attr-defined]
         return record
 

@@ -1,4 +1,4 @@
-"""Modules by the names they had before 0.2: each loads the module of the new name, with a DeprecationWarning."""
+"""Names of modules before 0.2: importing one imports the module with the new name, with a DeprecationWarning."""
 
 import sys
 from collections.abc import Sequence
@@ -52,10 +52,10 @@ MOVED: Final = {
 
 
 class MovedModules(MetaPathFinder, Loader):
-    """Finds a module by its old name; the import gives the very module of the new name."""
+    """Finds a module by its former name; the import returns the module with the new name."""
 
     def __init__(self) -> None:
-        self._own: dict[str, ModuleSpec | None] = {}
+        self._specs: dict[str, ModuleSpec | None] = {}
 
     def find_spec(
         self,
@@ -71,15 +71,15 @@ class MovedModules(MetaPathFinder, Loader):
         new = MOVED[spec.name]
         warn_caller(f"{spec.name} was renamed: import {new}")
         module = import_module(new)
-        self._own[new] = module.__spec__
+        self._specs[new] = module.__spec__
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        """Give the module back its own spec, which importing it by another name replaced."""
-        module.__spec__ = self._own.pop(module.__name__)
+        """Restore the spec of the module, which the import with another name replaced."""
+        module.__spec__ = self._specs.pop(module.__name__)
 
 
 def install() -> None:
-    """Let imports find modules by their old names."""
+    """Enable imports of modules by their former names."""
     if not any(isinstance(finder, MovedModules) for finder in sys.meta_path):
         sys.meta_path.append(MovedModules())

@@ -1,4 +1,4 @@
-"""Parameters and tasks that vLLM removed: refused with its sentences, on which clients match."""
+"""Parameters and tasks that vLLM removed: they are refused with vLLM's messages, which clients match."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -11,7 +11,7 @@ REMOVED_TASKS: Final[Mapping[str, str]] = {
 
 
 class RemovedError(ValueError):
-    """A parameter or a task that was removed.
+    """A removed parameter or task.
 
     Attributes:
         parameter: The name of the field.
@@ -22,21 +22,21 @@ class RemovedError(ValueError):
         self.parameter = parameter
 
 
-def check_removed(given: object) -> None:
-    """Refuse fields of pooling parameters that were removed, and tasks; None is not given.
+def check_removed(fields: object) -> None:
+    """Refuse removed fields of pooling parameters, and removed tasks. Fields that are None are ignored.
 
     Args:
-        given: The fields by name; anything but a mapping is left to other checks.
+        fields: The fields by name; values that are not a mapping are ignored.
 
     Raises:
-        RemovedError: A field or a task was removed.
+        RemovedError: If a field or a task was removed.
     """
-    if not isinstance(given, Mapping):
+    if not isinstance(fields, Mapping):
         return
     for name in REMOVED_PARAMETERS:
-        if given.get(name) is not None:
+        if fields.get(name) is not None:
             message = f"Parameter `{name}` was removed; use `use_activation` instead."
             raise RemovedError(message, name)
-    task = given.get("task")
+    task = fields.get("task")
     if isinstance(task, str) and task in REMOVED_TASKS:
         raise RemovedError(REMOVED_TASKS[task], "task")

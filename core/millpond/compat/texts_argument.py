@@ -8,7 +8,7 @@ from millpond.compat.warn import warn_caller
 
 
 def accepts_texts(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a method that takes its prompts by the keyword ``texts`` as well, with a DeprecationWarning."""
+    """Return a method that also accepts its prompts as the keyword ``texts``, with a DeprecationWarning."""
 
     @wraps(method)
     def call(self: object, *prompts: object, **options: Any) -> Any:

@@ -1,4 +1,4 @@
-"""``PoolingParams.verify``: the check of parameters against a model that vLLM's code calls by that name."""
+"""``PoolingParams.verify``: the check of parameters against a model, for code written for vLLM."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 STEP_FIELDS = ("step_tag_id", "returned_token_ids")
 FIELDS = ("dimensions", "use_activation", *STEP_FIELDS)
 EMBEDDING, CLASSIFYING = ("dimensions", "use_activation"), ("use_activation",)
-OF_TASKS = {
+FIELDS_BY_TASK = {
     "embed": EMBEDDING,
     "token_embed": EMBEDDING,
     "classify": CLASSIFYING,
@@ -20,24 +20,24 @@ OF_TASKS = {
 
 
 def verify(params: "PoolingParams", model_config: Any) -> None:
-    """Check parameters against what is known of a model.
+    """Check parameters against the configuration of a model.
 
     Args:
         params: The parameters, with their task.
         model_config: The ``ModelConfig``, or an object with some of its attributes.
 
     Raises:
-        InvalidInputError: A field is not of the task, or does not fit the model.
+        InvalidInputError: If a field does not apply to the task, or is invalid for the model.
     """
     task = params.task
     if params.late_chunking_params is not None and task != "token_embed":
         message = f"Late chunking requires token_embed; the task is {task!r}"
         raise InvalidInputError(message, parameter="late_chunking_params")
-    if task not in OF_TASKS:
+    if task not in FIELDS_BY_TASK:
         return
     config = getattr(model_config, "pooler_config", None)
     steps = task.startswith("token_") and getattr(config, "tok_pooling_type", None) == "STEP"
-    valid = (*OF_TASKS[task], *(STEP_FIELDS if steps else ()))
+    valid = (*FIELDS_BY_TASK[task], *(STEP_FIELDS if steps else ()))
     invalid = [name for name in FIELDS if name not in valid and getattr(params, name) is not None]
     if invalid:
         message = f"Task {task!r} only supports {list(valid)} parameters, does not support {invalid} parameters"
@@ -47,10 +47,10 @@ def verify(params: "PoolingParams", model_config: Any) -> None:
 
 
 def with_task(params: "PoolingParams", task: object) -> "PoolingParams":
-    """Return parameters with the task that a caller names beside them.
+    """Return parameters with a task.
 
     Raises:
-        InvalidInputError: The parameters name another.
+        InvalidInputError: If the parameters already have a different task.
     """
     if task is None or task == params.task:
         return params

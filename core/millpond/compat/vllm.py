@@ -49,7 +49,7 @@ SAFETENSORS: Final = (
 
 
 def _no_images(value: Any) -> bool:
-    """Return True if options of media have none for images: of the other media nothing is read."""
+    """Return True if options of media contain none for images; other media are not supported."""
     return not (isinstance(value, Mapping) and value.get("image"))
 
 
@@ -273,18 +273,18 @@ def _of_server() -> Iterator[Argument]:
 
 
 ARGUMENTS: Final[Mapping[str, Argument]] = {row.name: row for row in _rows()}
-"""Every argument of vLLM without an effect of its own, by name."""
+"""The arguments of vLLM that have no effect or are refused, by name."""
 
 RENAMED: Final[Mapping[str, str]] = {"max_num_queued_tokens": "max_waiting_tokens"}
-"""Arguments that have another name here and the same meaning."""
+"""Arguments with a different name and the same meaning in Millpond."""
 
 ATTENTION_BACKENDS: Final = (
     "CUTLASS_MLA FLASHINFER FLASHINFER_MLA FLASHMLA FLASH_ATTN FLASH_ATTN_DIFFKV FLASH_ATTN_MLA FLEX_ATTENTION "
     "ROCM_AITER_FA ROCM_AITER_UNIFIED_ATTN ROCM_ATTN TORCH_SDPA TREE_ATTN TRITON_ATTN TRITON_MLA XFORMERS"
 )
-"""The names of vLLM's implementations of attention; Millpond chooses among its own."""
+"""The names of vLLM's implementations of attention, which are ignored."""
 
-SHORT: Final[Mapping[str, str]] = {
+SHORT_OPTIONS: Final[Mapping[str, str]] = {
     "-ac": "--attention-config",
     "-asc": "--api-server-count",
     "-cc": "--compilation-config",
@@ -310,9 +310,9 @@ SHORT: Final[Mapping[str, str]] = {
 
 
 def engine_argument(name: str) -> Argument | None:
-    """Return an argument that ``LLM`` takes; None if there is none of that name."""
-    found = ARGUMENTS.get(name)
-    return None if found is None or found.takes == "server" else found
+    """Return an argument of ``LLM`` by name; None if it is unknown."""
+    argument = ARGUMENTS.get(name)
+    return None if argument is None or argument.takes == "server" else argument
 
 
 def is_attention_backend(value: object) -> bool:
@@ -321,17 +321,17 @@ def is_attention_backend(value: object) -> bool:
 
 
 def option(name: str) -> tuple[Argument, bool] | None:
-    """Return the argument of an option, and False for its negation ``--no-...``; None if there is none of that name."""
+    """Return the argument of an option, and False for its negation ``--no-...``; None if the option is unknown."""
     key = name.removeprefix("--").replace("-", "_")
-    found = ARGUMENTS.get(key)
-    if found is not None:
-        return None if found.takes == "engine" else (found, True)
-    found = ARGUMENTS.get(key.removeprefix("no_"))
-    return (found, False) if found is not None and found.form == "flag" else None
+    argument = ARGUMENTS.get(key)
+    if argument is not None:
+        return None if argument.takes == "engine" else (argument, True)
+    argument = ARGUMENTS.get(key.removeprefix("no_"))
+    return (argument, False) if argument is not None and argument.form == "flag" else None
 
 
 def value_of(text: str) -> object:
-    """Return what the text of an option means: JSON, None, or the text itself."""
+    """Return the value of the text of an option: JSON, None, or the text itself."""
     if text == "None":
         return None
     try:
@@ -341,11 +341,11 @@ def value_of(text: str) -> object:
 
 
 def similar(name: str, implemented: Mapping[str, Any]) -> list[str]:
-    """Return the names of arguments of ``LLM`` that are close to an unknown one; implemented ones if there are any."""
+    """Return the names of arguments of ``LLM`` that are similar to an unknown one; implemented ones if possible."""
     others = (key for key, row in ARGUMENTS.items() if row.takes != "server")
     return get_close_matches(name, implemented) or get_close_matches(name, others)
 
 
 def options() -> list[str]:
-    """Return every option of ``vllm serve`` that has no effect of its own."""
+    """Return the options of ``vllm serve`` that have no effect or are refused."""
     return [row.option for row in ARGUMENTS.values() if row.takes != "engine"]

@@ -39,7 +39,7 @@ RENAMED = {
     "--kernels": "--kernel",
     "--allowed-origins": "--cors-origin",
     "--shutdown-timeout": "--drain-timeout",
-    **vllm.SHORT,
+    **vllm.SHORT_OPTIONS,
     **{option_of(old): option_of(new) for old, new in vllm.RENAMED.items()},
 }
 # Negated flags of vLLM that request the default.

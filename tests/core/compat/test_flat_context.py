@@ -72,7 +72,7 @@ def test_a_model_context_has_no_task_and_says_so(ctx, name):
 
 
 def test_an_attribute_of_a_task_names_the_fix(ctx):
-    with pytest.raises(AttributeError, match=r"'task_spec': it is of no task, see ctx.for_task\(task\)"):
+    with pytest.raises(AttributeError, match=r"'task_spec': it has no task, see ctx.for_task\(task\)"):
         ctx.task_spec  # noqa: B018
     with pytest.raises(AttributeError, match=r"no attribute 'tasc'$"):
         ctx.tasc  # noqa: B018

@@ -366,7 +366,7 @@ def test_requests_for_another_number_of_items_are_told(folder, manager):
         outputs = ask(llm, [{"data": [5]}, {"data": [6]}], on_error="return")
     for place, output in enumerate(outputs):
         assert str(output.error).startswith(f"prompt {place}: the IO processor ")
-        assert "must return a list an item; of 2 items it returned 1" in str(output.error)
+        assert "must return one list per item; it returned 1 for 2 items" in str(output.error)
 
 
 # --- both front doors -------------------------------------------------------------------------------------------------

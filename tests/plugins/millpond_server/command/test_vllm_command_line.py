@@ -102,7 +102,7 @@ def test_every_argument_is_one_of_async_llm():
 def test_no_option_that_is_declared_is_taken_for_one_without_effect():
     declared = {name for parameter in COMMAND.params for name in (*parameter.opts, *parameter.secondary_opts)}
     assert "--model-impl" in declared
-    assert declared & {*vllm.options(), *vllm.SHORT, *map(option_of, vllm.RENAMED)} == set()
+    assert declared & {*vllm.options(), *vllm.SHORT_OPTIONS, *map(option_of, vllm.RENAMED)} == set()
 
 
 def test_what_means_nothing_here_is_accepted_with_one_line(capsys):
