@@ -1,4 +1,4 @@
-"""Vectors of chunks of a text that the model reads whole, for ``late_chunking_params`` of the task ``token_embed``."""
+"""Late chunking: vectors of chunks from the token vectors of the whole text, for ``late_chunking_params``."""
 
 from dataclasses import dataclass
 
@@ -17,23 +17,23 @@ from millpond.types.params import PoolingParams
 from millpond.types.prompts import Prompt
 from millpond_io.text.prompt_tokenizer import PromptTokenizer, TokenizedPrompt
 
-SMALLEST_NORM = 1e-12
-PROBE = (-2.0, -0.5, 0.0, 0.5, 2.0)  # values by which the identity is told from other activations
+MIN_NORM = 1e-12
+PROBE = (-2.0, -0.5, 0.0, 0.5, 2.0)  # values that distinguish the identity from other activations
 
 
 @dataclass(frozen=True)
 class Chunked:
-    """The chunks of a request's text, and whether their vectors are normalised."""
+    """The chunks of a text; ``normalizes`` is True if their vectors are normalized."""
 
     metadata: LateChunkingMetadata
     normalizes: bool
 
 
 def check_late_chunking(ctx: TaskContext, asked: Asked) -> None:
-    """Check the parameters of a call that asks for late chunking.
+    """Check the parameters of a call with late chunking.
 
     Raises:
-        InvalidInputError: They ask for something else too, or the model has no vector that could be averaged.
+        InvalidInputError: Another parameter is not supported with late chunking, or the model does not support it.
     """
     params = asked.params
     if params.late_chunking_params is None:
@@ -56,24 +56,24 @@ def check_late_chunking(ctx: TaskContext, asked: Asked) -> None:
         raise InvalidInputError(message, parameter=used[0])
     if ctx.rows_after_pooling is not None and not _is_linear(ctx.rows_after_pooling):
         message = (
-            f"Late chunking does not support {ctx.model.model!r}: the mean of tokens after its Dense modules is not "
-            "what they make of the mean"
+            f"Late chunking does not support {ctx.model.model!r}: its Dense modules are not linear, so they cannot be "
+            "applied before the mean"
         )
         raise InvalidInputError(message, parameter="late_chunking_params")
 
 
 def check_prompt(prompt: Prompt, *, written: bool) -> None:
-    """Check a prompt of a call that asks for late chunking.
+    """Check a prompt of a call with late chunking.
 
     Args:
         prompt: The prompt.
-        written: True if the model's chat template writes texts.
+        written: True if texts are rendered with a chat template.
 
     Raises:
-        InvalidInputError: It is not text alone.
+        InvalidInputError: The prompt is not a plain text.
     """
     if written:
-        message = "Late chunking does not support models whose chat template writes texts"
+        message = "Late chunking does not support models that render texts with a chat template"
         raise InvalidInputError(message, parameter="late_chunking_params")
     if not prompt.text or prompt.multi_modal_data is not None:
         message = "Late chunking requires nonempty plain-text input"
@@ -83,11 +83,11 @@ def check_prompt(prompt: Prompt, *, written: bool) -> None:
 def chunked_sequence(
     prompt_tokenizer: PromptTokenizer, prompt: Prompt, rendered: TokenizedPrompt, params: PoolingParams, task: str
 ) -> tuple[PoolingRequest, Chunked]:
-    """Return the sequence of a text, of which all vectors are computed before they are normalised, and its chunks."""
-    assert params.late_chunking_params is not None  # noqa: S101  callers ask for it
+    """Return the sequence of a text, whose token vectors are not normalized, and its chunks."""
+    assert params.late_chunking_params is not None  # noqa: S101  checked by callers
     ids, offsets = prompt_tokenizer.encode_with_offsets(prompt.text or "", special=prompt.add_special_tokens)
     if ids != rendered.input_ids.tolist():
-        message = "Late chunking requires token offsets, and the tokens of the text are not those that the model reads"
+        message = "Late chunking requires token offsets, but the tokens of the text differ from those of the prompt"
         raise InvalidInputError(message, parameter="late_chunking_params")
     raw = params.model_copy(update={"use_activation": False, "late_chunking_params": None})
     chunks = late_chunks(offsets, params.late_chunking_params.chunk_size)
@@ -103,22 +103,22 @@ def chunks_of(array: NDArray[np.float32], chunked: Chunked) -> LateChunksOutput:
         chunked: The chunks.
 
     Raises:
-        InvalidInputError: The model gives no vector for some tokens.
+        InvalidInputError: The model does not return a vector for each token.
     """
     metadata = chunked.metadata
     if len(array) != metadata.input_tokens:
         message = (
-            f"Late chunking requires a vector for every token; the model gives {len(array)} for "
+            f"Late chunking requires a vector for every token; the model returned {len(array)} for "
             f"{metadata.input_tokens} tokens"
         )
         raise InvalidInputError(message, parameter="late_chunking_params")
     means = np.stack([array[slice(*chunk.token_range)].mean(axis=0) for chunk in metadata.chunks])
     if chunked.normalizes:
-        means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), SMALLEST_NORM)
+        means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), MIN_NORM)
     return LateChunksOutput(means, late_chunking=metadata)
 
 
-def _is_linear(projector: nn.Module) -> bool:
+def _is_linear(modules: nn.Module) -> bool:
     probe = torch.tensor(PROBE)
-    activations = [getattr(layer, "activation", None) for layer in projector.children()]
+    activations = [getattr(layer, "activation", None) for layer in modules.children()]
     return all(activation is not None and torch.equal(activation(probe), probe) for activation in activations)

@@ -1,4 +1,4 @@
-"""How a call of ``LLM.embed_chunks`` says to cut its texts: checks, and one item a text."""
+"""Options of ``LLM.embed_chunks``: checks of spans and chunk sizes, and one item per text."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,12 +9,11 @@ from millpond.types.prompts import ChunksCall, TextInChunks, check_ordered, is_t
 
 METHODS = ("late", "naive")
 Span = tuple[int, int]
-ENDS = 2  # of a span
 
 
 @dataclass(frozen=True)
 class Cut:
-    """How one text is cut: by ``spans`` of characters, or into chunks of ``size`` tokens that share ``overlap``."""
+    """The chunks of a text: spans of characters, or chunks of ``size`` tokens that overlap by ``overlap`` tokens."""
 
     spans: tuple[Span, ...] | None
     size: int
@@ -22,44 +21,44 @@ class Cut:
 
 
 def split_call(call: object) -> list[TextInChunks]:
-    """The texts of a call, each with the spans that are its own.
+    """Return the texts of a call, each with its spans.
 
     Raises:
-        InvalidInputError: If what the call says of all its texts does not fit.
+        InvalidInputError: If an option of the call is invalid.
     """
     if not isinstance(call, ChunksCall):
         message = (
-            "the task 'embed_chunks' is asked for by LLM.embed_chunks(texts, spans=...) or (texts, chunk_tokens=...)"
+            "the task 'embed_chunks' requires LLM.embed_chunks(texts, spans=...) or "
+            "LLM.embed_chunks(texts, chunk_tokens=...)"
         )
         raise InvalidInputError(message, parameter="pooling_task")
     _check_method(call.method)
     _check_sizes(call)
     texts = split_prompts(call.texts)
     if call.spans is None:
-        each: Sequence[object] = [None] * len(texts)
+        spans_by_text: Sequence[object] = [None] * len(texts)
     elif isinstance(call.texts, str | Mapping):
-        each = [call.spans]
+        spans_by_text = [call.spans]
     else:
-        each = _spans_of_each(call.spans, len(texts))
+        spans_by_text = _spans_by_text(call.spans, len(texts))
     return [
         TextInChunks(text, spans, call.chunk_tokens, call.overlap, call.method)
-        for text, spans in zip(texts, each, strict=True)
+        for text, spans in zip(texts, spans_by_text, strict=True)
     ]
 
 
 def read_cut(item: TextInChunks, text: str) -> Cut:
-    """How a text is cut.
+    """Return the chunks of a text.
 
     Raises:
-        InvalidInputError: If its spans are no spans of it; names the first that is none.
+        InvalidInputError: If a span is invalid; names the first one.
     """
     if item.spans is None:
         return Cut(None, _as_int(item.chunk_tokens), _as_int(item.overlap))
     spans = _listed(item.spans)
     if not spans:
-        message = "spans are a list of (start, stop), the characters of each chunk, and at least one; got " + (
-            "an empty list" if spans == [] else repr(item.spans)
-        )
+        got = "an empty list" if spans == [] else repr(item.spans)
+        message = f"spans must be a non-empty list of (start, stop), the characters of each chunk; got {got}"
         raise InvalidInputError(message, parameter="spans")
     return Cut(tuple(_read_span(number, span, len(text)) for number, span in enumerate(spans)), 0, 0)
 
@@ -79,38 +78,38 @@ def _check_sizes(call: ChunksCall) -> None:
         )
         raise InvalidInputError(message, parameter="spans" if call.spans is not None else "chunk_tokens")
     if call.chunk_tokens is not None and (not is_token_id(call.chunk_tokens) or _as_int(call.chunk_tokens) < 1):
-        message = f"chunk_tokens={call.chunk_tokens!r}: expected a number of tokens from 1 on"
+        message = f"chunk_tokens={call.chunk_tokens!r}: expected a number of tokens of at least 1"
         raise InvalidInputError(message, parameter="chunk_tokens")
-    most = 0 if call.chunk_tokens is None else _as_int(call.chunk_tokens) - 1
-    if not is_token_id(call.overlap) or not 0 <= _as_int(call.overlap) <= most:
-        allowed = "0, as spans say what overlaps" if call.chunk_tokens is None else f"from 0 to {most}"
+    max_overlap = 0 if call.chunk_tokens is None else _as_int(call.chunk_tokens) - 1
+    if not is_token_id(call.overlap) or not 0 <= _as_int(call.overlap) <= max_overlap:
+        allowed = "0, because spans determine the overlap" if call.chunk_tokens is None else f"from 0 to {max_overlap}"
         message = f"overlap={call.overlap!r}: expected a number of tokens, {allowed}"
         raise InvalidInputError(message, parameter="overlap")
 
 
-def _spans_of_each(spans: object, count: int) -> list[object]:
-    each = _listed(spans)
-    if each is None or len(each) != count:
-        got = type(spans).__name__ if each is None else f"{len(each)}"
-        message = f"spans of several texts are a list with one list of (start, stop) a text: {count} texts, {got} lists"
+def _spans_by_text(spans: object, count: int) -> list[object]:
+    items = _listed(spans)
+    if items is None or len(items) != count:
+        got = type(spans).__name__ if items is None else f"{len(items)}"
+        message = f"expected one list of (start, stop) for each text in spans: {count} texts, {got} lists"
         raise InvalidInputError(message, parameter="spans")
-    return each
+    return items
 
 
-def _read_span(number: int, span: object, length: int) -> Span:
+def _read_span(index: int, span: object, length: int) -> Span:
     ends = _listed(span)
-    if ends is None or len(ends) != ENDS or not all(map(is_token_id, ends)):
-        message = f"spans[{number}] = {brief(span)}: expected (start, stop), two numbers of characters"
+    if ends is None or len(ends) != 2 or not all(map(is_token_id, ends)):  # noqa: PLR2004  start and stop
+        message = f"spans[{index}] = {brief(span)}: expected (start, stop), two numbers of characters"
         raise InvalidInputError(message, parameter="spans")
     start, stop = map(_as_int, ends)
     if not 0 <= start < stop <= length:
-        message = f"spans[{number}] = ({start}, {stop}): expected 0 <= start < stop <= {length}, the text's characters"
+        message = f"spans[{index}] = ({start}, {stop}): expected 0 <= start < stop <= {length}, the text's characters"
         raise InvalidInputError(message, parameter="spans")
     return start, stop
 
 
 def _listed(value: object) -> list[object] | None:
-    """The items of a list, tuple or array; None if the value is none of them."""
+    """Return the items of a list, tuple or array; None for other values."""
     check_ordered(value, "spans")
     if not isinstance(value, Iterable) or isinstance(value, str | bytes | Mapping) or getattr(value, "ndim", 1) == 0:
         return None
@@ -118,4 +117,4 @@ def _listed(value: object) -> list[object] | None:
 
 
 def _as_int(value: object) -> int:
-    return int(value)  # type: ignore[call-overload,no-any-return]  # checked to be one
+    return int(value)  # type: ignore[call-overload,no-any-return]  # checked by callers

@@ -1,4 +1,4 @@
-"""Windows over a text that is longer than the model reads: which of them each chunk is pooled in."""
+"""Windows over texts that exceed the model's maximum length: the choice of a window for each chunk."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
@@ -6,39 +6,39 @@ from collections.abc import Sequence
 Span = tuple[int, int]
 
 
-def choose_windows(chunks: Sequence[Span], content: Span, room: int) -> list[Span]:
-    """A window for each chunk: of those that hold it, the one that gives it the most context.
+def choose_windows(chunks: Sequence[Span], content: Span, window_size: int) -> list[Span]:
+    """Return a window for each chunk: the window that contains the chunk with the most context.
 
-    Windows are ``room`` tokens long and begin every half of that. A chunk that none of them holds has one of its own,
-    with as much before as behind it. The context of a chunk is what stands on the side that has less; the beginning
-    and the end of the text are no lack.
+    Windows start at every half window. A chunk that no window contains gets its own window, centred on it. The context
+    of a chunk is the smaller number of tokens on one side of it; the side at the start or end of the text counts as
+    complete.
 
     Args:
-        chunks: The tokens of each, none longer than ``room``.
-        content: The tokens of the text.
-        room: The tokens of the text that fit into a window.
+        chunks: The spans of chunks, each at most ``window_size`` tokens long.
+        content: The span of the tokens of the text.
+        window_size: The number of tokens of the text in a window.
     """
     first, last = content
-    if last - first <= room:
+    if last - first <= window_size:
         return [content] * len(chunks)
-    step = max(room // 2, 1)
-    starts = [*range(first, last - room, step), last - room]
-    return [_choose(chunk, content, room, starts) for chunk in chunks]
+    step = max(window_size // 2, 1)
+    starts = [*range(first, last - window_size, step), last - window_size]
+    return [_choose(chunk, content, window_size, starts) for chunk in chunks]
 
 
-def _choose(chunk: Span, content: Span, room: int, starts: Sequence[int]) -> Span:
-    near = starts[bisect_left(starts, chunk[1] - room) : bisect_right(starts, chunk[0])]
-    holding = [(start, start + room) for start in near]
-    if not holding:
-        start = chunk[0] - (room - (chunk[1] - chunk[0])) // 2
-        start = min(max(start, content[0]), content[1] - room)
-        return (start, start + room)
-    return max(holding, key=lambda window: _context(chunk, window, content))
+def _choose(chunk: Span, content: Span, window_size: int, starts: Sequence[int]) -> Span:
+    candidates = starts[bisect_left(starts, chunk[1] - window_size) : bisect_right(starts, chunk[0])]
+    windows = [(start, start + window_size) for start in candidates]
+    if not windows:
+        start = chunk[0] - (window_size - (chunk[1] - chunk[0])) // 2
+        start = min(max(start, content[0]), content[1] - window_size)
+        return (start, start + window_size)
+    return max(windows, key=lambda window: _context(chunk, window, content))
 
 
 def _context(chunk: Span, window: Span, content: Span) -> tuple[int, int]:
-    """The context on the side that has less of it, then that on both."""
-    whole = content[1] - content[0]
-    before = whole if window[0] == content[0] else chunk[0] - window[0]
-    behind = whole if window[1] == content[1] else window[1] - chunk[1]
-    return min(before, behind), before + behind
+    """Return the smaller context of both sides, and their sum."""
+    complete = content[1] - content[0]
+    before = complete if window[0] == content[0] else chunk[0] - window[0]
+    after = complete if window[1] == content[1] else window[1] - chunk[1]
+    return min(before, after), before + after

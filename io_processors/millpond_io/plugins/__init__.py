@@ -1,1 +1,1 @@
-"""The IO processors that vLLM publishes as example plugins."""
+"""IO processors that are compatible with vLLM's example plugins."""

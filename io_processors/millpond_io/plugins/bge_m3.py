@@ -1,4 +1,4 @@
-"""The IO processor ``bge_m3_sparse_plugin``: vectors and weights of texts, in the form of vLLM's plugin."""
+"""The IO processor ``bge_m3_sparse_plugin``: dense and sparse vectors, in the format of vLLM's plugin."""
 
 from dataclasses import dataclass
 from reprlib import repr as brief
@@ -21,7 +21,7 @@ FIELDS = ("input", "embed_task", "return_tokens", "add_special_tokens", "dimensi
 
 @dataclass(frozen=True, kw_only=True)
 class Fields:
-    """The fields of the data of a call."""
+    """The validated fields of the data of a call."""
 
     prompts: list[str | list[int]]
     embed_task: str
@@ -36,16 +36,16 @@ class BgeM3Work(Work):
     """The sequences of the texts of a call.
 
     Attributes:
-        embed_task: The results that are wanted.
-        each: The work of each text.
+        embed_task: The requested results.
+        works: The work of each text.
     """
 
     embed_task: str
-    each: tuple[Work, ...]
+    works: tuple[Work, ...]
 
 
 class BgeM3Processor(IOProcessor[Answer]):
-    """``{"input": texts, "embed_task": "dense&sparse"}`` to a vector and the weights of tokens for each text."""
+    """Converts ``{"input": texts, "embed_task": "dense&sparse"}`` to a dense and a sparse vector for each text."""
 
     def __init__(self, ctx: TaskContext) -> None:
         super().__init__(ctx)
@@ -56,26 +56,26 @@ class BgeM3Processor(IOProcessor[Answer]):
 
     @classmethod
     def refusal(cls, ctx: TaskContext) -> str | None:
-        """Why the model cannot be served; None if it gives both vectors and weights."""
+        """Return the reason why the model is not supported; None if it returns dense and sparse vectors."""
         if "embed" not in ctx.tasks:
-            return "bge_m3_sparse_plugin needs a model that serves 'embed'."
+            return "bge_m3_sparse_plugin requires a model that supports the task 'embed'."
         return None if sparse_source(ctx) is not None else f"bge_m3_sparse_plugin: {NO_WEIGHTS}"
 
     def encode(self, call: Call) -> list[Work]:
-        """Check the fields, and tokenise the texts of each call."""
-        return encode_valid(call.items, _read, lambda read: [self._work(fields, asked) for fields, asked in read])
+        """Validate the fields and tokenize the texts of each call."""
+        return encode_valid(call.items, _read, lambda items: [self._work(fields, asked) for fields, asked in items])
 
     def _work(self, fields: Fields, asked: Asked) -> Work:
         dense: dict[str, object] = {"task": "embed", "dimensions": fields.dimensions}
         sparse: dict[str, object] = {"task": "embed_sparse", "extra_kwargs": {"return_tokens": fields.return_tokens}}
-        wanted = [
-            {**each, "use_activation": fields.use_activation}
-            for name, each in ((DENSE, dense), (SPARSE, sparse))
+        representations = [
+            {**representation, "use_activation": fields.use_activation}
+            for name, representation in ((DENSE, dense), (SPARSE, sparse))
             if name in fields.embed_task.split("&")
         ]
         params = asked.params.model_copy(update={"task": None, "extra_kwargs": None})
         try:
-            own = self.represent.complete(read_asked(self.represent, params, {REPRESENTATIONS: wanted}))
+            completed = self.represent.complete(read_asked(self.represent, params, {REPRESENTATIONS: representations}))
         except InvalidInputError as error:
             return Work(error=error)
         prompts = [
@@ -84,28 +84,28 @@ class BgeM3Processor(IOProcessor[Answer]):
             else {"prompt_token_ids": prompt}
             for prompt in fields.prompts
         ]
-        works = self.represent.encode(Call([Item(prompt, own) for prompt in prompts]))
-        fault = error_of(works)
-        if fault is not None:
-            return Work(error=fault)
+        works = self.represent.encode(Call([Item(prompt, completed) for prompt in prompts]))
+        text_error = error_of(works)
+        if text_error is not None:
+            return Work(error=text_error)
         sequences = tuple(sequence for work in works for sequence in work.sequences)
-        return BgeM3Work(sequences=sequences, embed_task=fields.embed_task, each=tuple(works))
+        return BgeM3Work(sequences=sequences, embed_task=fields.embed_task, works=tuple(works))
 
     def decode(self, work: Work) -> Answer:
-        """Collect the results of each text, and the number of tokens."""
-        assert isinstance(work, BgeM3Work)  # noqa: S101  made by ``encode``
+        """Return the results of each text, and the number of tokens."""
+        assert isinstance(work, BgeM3Work)  # noqa: S101  returned by ``encode``
         data = [
-            Answer(index=place, object=work.embed_task, **_told(self.represent.decode(own)))
-            for place, own in enumerate(work.each)
+            Answer(index=index, object=work.embed_task, **_record(self.represent.decode(text_work)))
+            for index, text_work in enumerate(work.works)
         ]
         return Answer(data=data, usage=usage_of(work.sequences))
 
 
 def _read(data: object) -> Fields:
-    """Check the fields of a call's data.
+    """Validate the fields of a call's data.
 
     Raises:
-        InvalidInputError: If one does not fit.
+        InvalidInputError: If a field is invalid.
     """
     fields = read_fields(data, FIELDS)
     task = fields.get("embed_task", BOTH)
@@ -122,20 +122,20 @@ def _read(data: object) -> Fields:
     )
 
 
-def _told(output: RepresentationsOutput) -> dict[str, Any]:
-    told: dict[str, Any] = {"sparse_embedding": None, "dense_embedding": None}
+def _record(output: RepresentationsOutput) -> dict[str, Any]:
+    record: dict[str, Any] = {"sparse_embedding": None, "dense_embedding": None}
     for result in output.results:
         if isinstance(result, SparseEmbeddingOutput):
-            tokens = [None] * result.num_terms if result.tokens is None else map(_written, result.tokens)
-            told["sparse_embedding"] = [
+            tokens = [None] * result.num_terms if result.tokens is None else map(_token_text, result.tokens)
+            record["sparse_embedding"] = [
                 Answer(token_id=token_id, weight=weight, token=token)
                 for token_id, weight, token in zip(result.indices.tolist(), result.values.tolist(), tokens, strict=True)
             ]
         else:
-            told["dense_embedding"] = result.array.tolist()
-    return told
+            record["dense_embedding"] = result.array.tolist()
+    return record
 
 
-def _written(token: str) -> str:
-    """Return a token as the text that it stands for: SentencePiece marks a space by another character."""
+def _token_text(token: str) -> str:
+    """Return the text of a token: SentencePiece represents a space by another character."""
     return token.replace("\N{LOWER ONE EIGHTH BLOCK}", " ")

@@ -1,4 +1,4 @@
-"""Queries and documents as a model of token vectors reads them: markers, expansion, tokens that are left out."""
+"""Encoding of queries and documents for late interaction: markers, query expansion and skipped tokens."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -26,9 +26,9 @@ class EncodedInput:
     """A query or document as token ids.
 
     Attributes:
-        rendered: The ids.
-        features: For the model: how many tokens are attended to, where that is not all.
-        kept: Which tokens' vectors are given, [num_tokens], bool; None for all.
+        rendered: The token ids.
+        features: The inputs of the model, such as the number of attended tokens if that is not all.
+        kept: True for each token whose vector is returned, [num_tokens], bool; None for all.
     """
 
     rendered: TokenizedPrompt
@@ -37,157 +37,162 @@ class EncodedInput:
 
 
 class Reader:
-    """Reads queries, or documents, of one model.
+    """Encodes the queries, or the documents, of a model.
 
-    A marker that is one token of the vocabulary is put behind the special tokens at the start as such, for a tokenizer
-    might take it to pieces; any other is text.
+    A marker that is one token of the vocabulary is inserted as a token after the special tokens at the start, because a
+    tokenizer might split it; any other marker is inserted as text.
     """
 
     def __init__(
-        self, ctx: TaskContext, tokenizer: Tokenizer, side: QueryDocumentConfig, expansion: Expansion | None
+        self, ctx: TaskContext, tokenizer: Tokenizer, config: QueryDocumentConfig, expansion: Expansion | None
     ) -> None:
-        self.most = min(ctx.model.max_model_len, side.length or ctx.model.max_model_len)
-        self.cuts = side.length is not None or (expansion is not None and expansion.cuts)
-        self.least = 0 if expansion is None else min(ctx.model.max_model_len, expansion.length)
-        if expansion is not None:
-            self.most = self.least if expansion.cuts else self.most
+        self.max_tokens = min(ctx.model.max_model_len, config.length or ctx.model.max_model_len)
+        self.truncates = config.length is not None or (expansion is not None and expansion.cuts)
+        self.expanded_length = 0 if expansion is None else min(ctx.model.max_model_len, expansion.length)
+        if expansion is not None and expansion.cuts:
+            self.max_tokens = self.expanded_length
         self.model = ctx.model.model
-        self.marker, text = _marker(tokenizer, side.marker)
-        self.before = text + side.prompt
-        self.ending, self.closing = _ending(tokenizer, side.ending)
-        self.adds_special_tokens = side.special_tokens
+        self.marker, text = _marker(tokenizer, config.marker)
+        self.prefix = text + config.prompt
+        self.suffix_ids, self.closing_ids = _suffix(tokenizer, config.ending)
+        self.adds_special_tokens = config.special_tokens
         added = tokenizer.backend.get_added_tokens_decoder()
-        self.special_ids = frozenset(id_ for id_, token in added.items() if token.special)
-        self.skipped = np.array(sorted(_ids(tokenizer, side.skipped)), dtype=np.int64)
-        self.only = np.array(side.only, dtype=np.int64)
+        self.special_ids = frozenset(token_id for token_id, token in added.items() if token.special)
+        self.skipped = np.array(sorted(_token_ids(tokenizer, config.skipped)), dtype=np.int64)
+        self.only = np.array(config.only, dtype=np.int64)
         self.expansion = expansion
-        self.pooling = side.pooling
-        if side.pooling is not None:
+        self.pooling = config.pooling
+        if config.pooling is not None:
             load_clustering()
-        self.filler = None if expansion is None else _filler(ctx, tokenizer, expansion)
+        self.expansion_id = None if expansion is None else _expansion_id(ctx, tokenizer, expansion)
 
     @property
     def room(self) -> int:
-        """The number of tokens that a text and its special tokens may have."""
-        return self.most - len(self.marker) - len(self.ending)
+        """The maximum number of tokens of a text and its special tokens, without the marker and the suffix."""
+        return self.max_tokens - len(self.marker) - len(self.suffix_ids)
 
     def prepared(self, prompt: Prompt, params: PoolingParams) -> tuple[Prompt, PoolingParams]:
-        """A prompt with the text before it, and how much of both is kept; one with an image as it is."""
+        """Return a text prompt with its prefix, and its truncation; prompts with images are not changed."""
         if prompt.multi_modal_data is not None:
             return prompt, params
-        if prompt.text is not None and (self.before or not self.adds_special_tokens):
+        if prompt.text is not None and (self.prefix or not self.adds_special_tokens):
             special = prompt.add_special_tokens and self.adds_special_tokens
-            prompt = replace(prompt, text=self.before + prompt.text, add_special_tokens=special)
+            prompt = replace(prompt, text=self.prefix + prompt.text, add_special_tokens=special)
         room = self.room
-        asked = params.truncate_prompt_tokens
-        if not self.cuts and asked is None and params.on_overflow != "truncate":
+        requested = params.truncate_prompt_tokens
+        if not self.truncates and requested is None and params.on_overflow != "truncate":
             return prompt, params
-        kept = room if asked in (None, -1) else min(asked or room, room)
+        kept = room if requested in (None, -1) else min(requested or room, room)
         return prompt, params.model_copy(update={"truncate_prompt_tokens": kept})
 
     def read(self, rendered: TokenizedPrompt) -> EncodedInput:
-        """The ids with the marker and what is put behind them; those of an image as they are.
+        """Add the marker, the suffix and the expansion to token ids; prompts with images are not changed.
 
         Raises:
-            InvalidInputError: If they are more than the model reads.
+            InvalidInputError: If there are more tokens than the maximum.
         """
         if rendered.features:
             return EncodedInput(rendered, rendered.features, self._kept(rendered.input_ids) if len(self.only) else None)
         ids = rendered.input_ids
-        place = int(len(ids) > 0 and int(ids[0]) in self.special_ids)
-        ids = np.concatenate([ids[:place], np.array(self.marker, dtype=np.int64), ids[place:]])
-        if self.ending:
-            ids = np.insert(ids, self._end(ids), self.ending)
-        if len(ids) > self.most:
+        start = int(len(ids) > 0 and int(ids[0]) in self.special_ids)
+        ids = np.concatenate([ids[:start], np.array(self.marker, dtype=np.int64), ids[start:]])
+        if self.suffix_ids:
+            ids = np.insert(ids, self._end(ids), self.suffix_ids)
+        if len(ids) > self.max_tokens:
             message = (
-                f"the prompt has {len(ids)} tokens with what is put around it, and {self.model!r} reads {self.most}: "
-                "cut it with truncate_prompt_tokens=-1"
+                f"the prompt has {len(ids)} tokens with its marker and suffix; the maximum of {self.model!r} is "
+                f"{self.max_tokens}. Truncate it with truncate_prompt_tokens=-1"
             )
             raise InvalidInputError(message, parameter="prompts")
-        own = len(ids)
+        num_tokens = len(ids)
         features: Mapping[str, object] = {}
-        if self.expansion is not None and own < self.least:
-            ids = np.concatenate([ids, np.full(self.least - own, self.filler, dtype=np.int64)])
-            features = {} if self.expansion.attended else {NUM_ATTENDED: own}
+        if self.expansion is not None and num_tokens < self.expanded_length:
+            ids = np.concatenate([ids, np.full(self.expanded_length - num_tokens, self.expansion_id, dtype=np.int64)])
+            features = {} if self.expansion.attended else {NUM_ATTENDED: num_tokens}
         return EncodedInput(TokenizedPrompt(ids, rendered.num_dropped_tokens), features, self._kept(ids))
 
     def _kept(self, ids: NDArray[np.int64]) -> NDArray[np.bool_] | None:
-        """Which tokens' vectors are given, [num_tokens]; None for all."""
+        """Return True for each token whose vector is returned, [num_tokens]; None for all."""
         if not len(self.skipped) and not len(self.only):
             return None
         kept = ~np.isin(ids, self.skipped)
         return kept & np.isin(ids, self.only) if len(self.only) else kept
 
     def _end(self, ids: NDArray[np.int64]) -> int:
-        """Where a text ends: before the special tokens that the tokenizer puts behind it, if it did."""
-        closes = len(self.closing) > 0 and tuple(ids[-len(self.closing) :].tolist()) == self.closing
-        return len(ids) - len(self.closing) * closes
+        """Return the end of the text, before the special tokens that the tokenizer added after it."""
+        num_closing = len(self.closing_ids)
+        closes = num_closing > 0 and tuple(ids[-num_closing:].tolist()) == self.closing_ids
+        return len(ids) - num_closing * closes
 
 
 def readers(ctx: TaskContext) -> Mapping[str, Reader]:
-    """The reader of each type of input; empty for a model that knows none."""
-    said: LateInteraction | None = ctx.model.retrieval.late_interaction
-    if said is None or ctx.tokenizer is None or not ctx.task_spec.per_token:
+    """Return the reader of each input type; empty for models without late interaction."""
+    config: LateInteraction | None = ctx.model.retrieval.late_interaction
+    if config is None or ctx.tokenizer is None or not ctx.task_spec.per_token:
         return {}
     return {
-        "query": Reader(ctx, ctx.tokenizer, said.query, said.expansion),
-        "document": Reader(ctx, ctx.tokenizer, said.document, None),
+        "query": Reader(ctx, ctx.tokenizer, config.query, config.expansion),
+        "document": Reader(ctx, ctx.tokenizer, config.document, None),
     }
 
 
-def token_pooling(options: Any, known: Mapping[str, Reader]) -> TokenPooling | None:
-    """Return how the vectors of a text become fewer; None if they do not. Queries only do as the model states."""
-    kind = input_type(options)
-    own = known[kind].pooling if kind is not None and kind in known else None
-    return own if kind == "query" else pooling_of(getattr(options, POOL_FACTOR, None), own)
+def token_pooling(options: Any, readers: Mapping[str, Reader]) -> TokenPooling | None:
+    """Return the token pooling of a text; None for none. For queries, only the setting of the model applies."""
+    text_type = input_type(options)
+    model_pooling = readers[text_type].pooling if text_type is not None and text_type in readers else None
+    return model_pooling if text_type == "query" else pooling_of(getattr(options, POOL_FACTOR, None), model_pooling)
 
 
 def input_type(options: Any) -> str | None:
-    """Return what the options of a call state that its prompts are; None for prompts as they are."""
-    kind: str | None = getattr(options, INPUT_TYPE, None)
-    return kind
+    """Return the input type in the options of a call, "query" or "document"; None if it is not specified."""
+    value: str | None = getattr(options, INPUT_TYPE, None)
+    return value
 
 
 def _marker(tokenizer: Tokenizer, marker: str) -> tuple[tuple[int, ...], str]:
-    """The marker as a token, and what of it is text: "[unused0] " is a token, as is "[Q] " where that was added."""
-    first = marker.split(maxsplit=1)[0] if marker.strip() else ""
-    for token in (marker, first):
-        found = tokenizer.backend.token_to_id(token) if token else None
-        if found is not None:
-            return (found,), marker.removeprefix(token).lstrip()
+    """Return the ids of the marker's token, and the rest of the marker as text.
+
+    "[unused0] " is a token; "[Q] " is a token only if it was added to the vocabulary.
+    """
+    first_word = marker.split(maxsplit=1)[0] if marker.strip() else ""
+    for token in (marker, first_word):
+        token_id = tokenizer.backend.token_to_id(token) if token else None
+        if token_id is not None:
+            return (token_id,), marker.removeprefix(token).lstrip()
     return (), marker
 
 
-def _ending(tokenizer: Tokenizer, ending: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The ids of what is put behind a text, and of the special tokens that the tokenizer puts behind that."""
-    if not ending:
+def _suffix(tokenizer: Tokenizer, suffix: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the ids of the text after each input, and the ids of the special tokens that follow it."""
+    if not suffix:
         return (), ()
-    bare = tokenizer.backend.encode(ending, add_special_tokens=False)
-    return tuple(bare.ids), ends_of(tokenizer)[1]
+    encoding = tokenizer.backend.encode(suffix, add_special_tokens=False)
+    return tuple(encoding.ids), ends_of(tokenizer)[1]
 
 
 def ends_of(tokenizer: Tokenizer) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the ids of the special tokens that the tokenizer puts before a text, and of those after it."""
-    whole = tokenizer.backend.encode("a", add_special_tokens=True)
-    marks = "".join(map(str, whole.special_tokens_mask))
-    return tuple(whole.ids[: marks.find("0")]), tuple(whole.ids[marks.rfind("0") + 1 :])
+    """Return the ids of the special tokens that the tokenizer adds before a text, and of those after it."""
+    encoding = tokenizer.backend.encode("a", add_special_tokens=True)
+    mask = "".join(map(str, encoding.special_tokens_mask))
+    return tuple(encoding.ids[: mask.find("0")]), tuple(encoding.ids[mask.rfind("0") + 1 :])
 
 
-def _ids(tokenizer: Tokenizer, words: tuple[str, ...]) -> set[int]:
-    """The ids of words that are tokens; the others are nowhere in a text."""
-    found = (tokenizer.backend.token_to_id(word) for word in words)
-    return {id_ for id_ in found if id_ is not None}
+def _token_ids(tokenizer: Tokenizer, words: tuple[str, ...]) -> set[int]:
+    """Return the ids of the words that are tokens; other words cannot occur."""
+    token_ids = (tokenizer.backend.token_to_id(word) for word in words)
+    return {token_id for token_id in token_ids if token_id is not None}
 
 
-def _filler(ctx: TaskContext, tokenizer: Tokenizer, expansion: Expansion) -> int:
+def _expansion_id(ctx: TaskContext, tokenizer: Tokenizer, expansion: Expansion) -> int:
+    """Return the id of the token that expands queries."""
     names = (
         [expansion.token]
         if expansion.token
         else [tokenizer.special_tokens.get(f"{role}_token") for role in ("mask", "eos")]
     )
-    found = [tokenizer.backend.token_to_id(name) for name in names if name]
-    known = next((id_ for id_ in found if id_ is not None), None)
-    if known is None:
-        message = f"{ctx.model.model!r} expands queries, and its tokenizer has no token to do so with: {names}"
+    token_ids = [tokenizer.backend.token_to_id(name) for name in names if name]
+    expansion_id = next((token_id for token_id in token_ids if token_id is not None), None)
+    if expansion_id is None:
+        message = f"{ctx.model.model!r} expands queries, but its tokenizer has none of the tokens {names}"
         raise InvalidInputError(message, parameter="tokenizer")
-    return known
+    return expansion_id

@@ -1,4 +1,4 @@
-"""Embeddings of models whose queries and documents take different routes: each text is read as its route reads it."""
+"""RoutedTexts: embeddings of models with different modules (routes) for queries and documents."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -13,7 +13,7 @@ from millpond_io.text.processor import TextProcessor
 
 
 class RoutedTexts:
-    """The IO processors of a model's routes, of which the input type of a text chooses one."""
+    """The IO processors of a model's routes; the input type of a text selects one."""
 
     def __init__(self, ctx: TaskContext, build: Callable[[TaskContext], TextProcessor]) -> None:
         """Build an IO processor for each route.
@@ -23,32 +23,33 @@ class RoutedTexts:
             build: Builds the IO processor of a route.
         """
         self.model = ctx.model.model
-        self.names: Mapping[str | None, str] = {kind: name for kind, (name, _) in ctx.routes.items()}
+        self.names: Mapping[str | None, str] = {text_type: name for text_type, (name, _) in ctx.routes.items()}
         contexts = dict(ctx.routes.values())
-        self.processors = {name: build(own.for_task(ctx.task)) for name, own in contexts.items()}
+        self.processors = {name: build(route_ctx.for_task(ctx.task)) for name, route_ctx in contexts.items()}
 
     def complete(self, asked: Asked) -> Asked:
-        """Complete what is asked by the route of its input type."""
-        kind = input_type(asked.options)
-        name = self.names.get(kind, next(iter(self.names.values())))  # a missing one is refused when the route is taken
+        """Complete the parameters with the route of the input type."""
+        text_type = input_type(asked.options)
+        name = self.names.get(text_type, next(iter(self.names.values())))  # ``encode`` reports a missing route
         completed = self.processors[name].complete(_without_type(asked))
-        return replace(completed, params=add_options(completed.params, RouteOptions(kind)), options=asked.options)
+        # Poolers select the route by the input type, too.
+        return replace(completed, params=add_options(completed.params, RouteOptions(text_type)), options=asked.options)
 
     def encode(self, call: Call) -> list[Work]:
-        """Read and tokenise prompts, all texts of a route at once."""
+        """Validate and tokenize prompts, all texts of a route at once."""
         works: list[Work | None] = [None] * len(call.items)
-        places: dict[str, list[int]] = {}
-        for place, item in enumerate(call.items):
+        indices_by_route: dict[str, list[int]] = {}
+        for index, item in enumerate(call.items):
             try:
-                places.setdefault(self._route(item.asked), []).append(place)
+                indices_by_route.setdefault(self._route(item.asked), []).append(index)
             except InvalidInputError as error:
-                works[place] = Work(error=error)
-        for name, own in places.items():
-            items = [Item(call.items[place].data, _without_type(call.items[place].asked)) for place in own]
-            for place, work in zip(own, self.processors[name].encode(Call(items, call.shared)), strict=True):
+                works[index] = Work(error=error)
+        for name, indices in indices_by_route.items():
+            items = [Item(call.items[index].data, _without_type(call.items[index].asked)) for index in indices]
+            for index, work in zip(indices, self.processors[name].encode(Call(items, call.shared)), strict=True):
                 for sequence in work.sequences:
                     sequence.route = name
-                works[place] = work
+                works[index] = work
         return [work for work in works if work is not None]
 
     def decode(self, work: Work) -> ArrayOutput:
@@ -56,19 +57,19 @@ class RoutedTexts:
         return self.processors[work.sequences[0].route].decode(work)
 
     def _route(self, asked: Asked) -> str:
-        kind = input_type(asked.options)
-        if kind in self.names:
-            return self.names[kind]
-        known = " or ".join(f"input_type={name!r}" for name in self.names if name is not None)
+        text_type = input_type(asked.options)
+        if text_type in self.names:
+            return self.names[text_type]
+        available = " or ".join(f"input_type={name!r}" for name in self.names if name is not None)
         message = (
-            f"{self.model!r} has no route for input_type={kind!r}: its queries and documents go through modules of "
-            f"their own. Pass {known}"
+            f"{self.model!r} has no route for input_type={text_type!r}: it has different modules for queries and "
+            f"documents. Pass {available}"
         )
         raise InvalidInputError(message, parameter=INPUT_TYPE)
 
 
 def _without_type(asked: Asked) -> Asked:
-    """What is asked of the IO processor of a route, which reads all texts alike."""
+    """Return the parameters for the IO processor of a route, which has no input types."""
     if input_type(asked.options) is None:
         return asked
     return replace(asked, options=asked.options.model_copy(update={INPUT_TYPE: None}))

@@ -1,1 +1,1 @@
-"""Scores of queries and documents: cross-encoders, bi-encoders, and late interaction."""
+"""Scoring of queries and documents with cross-encoders, bi-encoders and late interaction."""

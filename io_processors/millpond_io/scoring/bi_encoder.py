@@ -1,4 +1,4 @@
-"""Scores of queries and documents that are embedded separately, by the similarity of their vectors."""
+"""BiEncoder: scores queries and documents by the similarity of their vectors, which are computed separately."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,14 +20,14 @@ from millpond_io.scoring.maxsim import MaxSim
 from millpond_io.scoring.options import warn_of_templates
 from millpond_io.scoring.similarities import SIMILARITIES, Pairs
 
-OF_PROMPTS = (None, "prompts", "multi_modal_data")  # parameters that mean nothing to a caller of score
+PROMPT_PARAMETERS = (None, "prompts", "multi_modal_data")  # replaced in errors by the parameters of LLM.score
 QUERY, DOCUMENT = "query", "document"
 PARAMETERS = {QUERY: "data_1", DOCUMENT: "data_2"}
 Key = tuple[str, Content, int]
 
 
 class SeparatePair(PairItem):
-    """A query and a document that are computed apart; equal pairs have sequences in common, and ids of their own."""
+    """A query and a document that are encoded separately. Equal pairs share sequences, but have different ids."""
 
     def __eq__(self, other: object) -> bool:
         return self is other
@@ -38,13 +38,13 @@ class SeparatePair(PairItem):
 
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True)
 class PairRequest(Asked):
-    """The parameters and options of pairs, and those of each side.
+    """The parameters and options of pairs.
 
     Attributes:
-        of: For "query" and "document", what their own IO processor is asked.
+        by_role: The parameters and options of "query" and of "document".
     """
 
-    of: dict[str, Asked] = field(default_factory=dict)
+    by_role: dict[str, Asked] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True, weakref_slot=True)
@@ -52,8 +52,8 @@ class PairInput:
     """A query or a document of a call.
 
     Attributes:
-        work: Its sequences, or its error.
-        number: Its part of the ids of outputs.
+        work: The work with its sequences, or its error.
+        number: A number for the ids of outputs.
     """
 
     work: Work
@@ -62,39 +62,39 @@ class PairInput:
 
 @dataclass(eq=False, slots=True)
 class SharedInputs:
-    """The queries and documents of a call that some pair still needs, and the last query.
+    """The queries and documents of a call that are needed for pairs that are not scored yet.
 
     Attributes:
-        known: Each, as long as a pair of it is not scored: a call may have more vectors than fit into memory.
-        last: The last query: it may be that of all documents.
+        inputs: The inputs by key, held weakly: the vectors of a whole call may not fit into memory.
+        last_query: The last query, which may be needed for all documents.
     """
 
-    known: WeakValueDictionary[Key, PairInput] = field(default_factory=WeakValueDictionary)
-    last: PairInput | None = None
+    inputs: WeakValueDictionary[Key, PairInput] = field(default_factory=WeakValueDictionary)
+    last_query: PairInput | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True)
 class PairWork(Work):
-    """A query and a document.
+    """A pair of a query and a document.
 
     Attributes:
         query: The query, which may be in many pairs.
         document: The document.
-        between: The ids that stand between those of both.
+        separator: The token ids between those of the query and the document, in outputs.
     """
 
     query: PairInput
     document: PairInput
-    between: list[int]
+    separator: list[int]
 
     @property
     def prompt_token_ids(self) -> list[int]:
-        """The ids of the query, then those of the document."""
-        return [*self.query.work.prompt_token_ids, *self.between, *self.document.work.prompt_token_ids]
+        """The ids of the query, the separator and the document."""
+        return [*self.query.work.prompt_token_ids, *self.separator, *self.document.work.prompt_token_ids]
 
 
 class BiEncoder:
-    """Embeds queries and documents by the IO processor of another task, each once, and compares the pairs."""
+    """Encodes each query and document once, with the IO processor of another task, and compares their vectors."""
 
     pair: Callable[[Content, Content], PairItem] = SeparatePair
 
@@ -106,93 +106,95 @@ class BiEncoder:
         self.uses_input_types = (task == "token_embed" and late) or (task == "embed" and static) or bool(ctx.routes)
         self.reader = ctx.image_reader()
         pad = None if ctx.tokenizer is None else ctx.tokenizer.pad_token_id
-        self.between = [] if pad is None else [pad]
+        self.separator = [] if pad is None else [pad]  # as in vLLM
         self.compare: Callable[[Pairs], Iterator[float]] = (
             SIMILARITIES[ctx.model.embedding.similarity] if task == "embed" else MaxSim(ctx)
         )
         self._numbers = count()
 
     def complete(self, asked: Asked) -> PairRequest:
-        """Complete what is asked, as the IO processor of each side does."""
-        warn_of_templates(asked.options, "the model embeds each text for itself, templates are for cross-encoders")
+        """Complete the parameters of queries and of documents."""
+        warn_of_templates(asked.options, "the model encodes each text separately; templates are for cross-encoders")
         mixed_modality = asked.options.mixed_modality
-        given = {} if mixed_modality is None else {"mixed_modality": mixed_modality}
-        of = {
-            side: self.inner.complete(
+        options = {} if mixed_modality is None else {"mixed_modality": mixed_modality}
+        by_role = {
+            role: self.inner.complete(
                 read_asked(
-                    self.inner, asked.params, {**given, **({"input_type": side} if self.uses_input_types else {})}
+                    self.inner, asked.params, {**options, **({"input_type": role} if self.uses_input_types else {})}
                 )
             )
-            for side in (QUERY, DOCUMENT)
+            for role in (QUERY, DOCUMENT)
         }
-        return PairRequest(of[QUERY].params, asked.options, of=of)
+        return PairRequest(by_role[QUERY].params, asked.options, by_role=by_role)
 
     def encode(self, call: Call) -> list[Work]:
-        """Make the sequences of the queries and documents that the call has not had yet, all tokenised at once."""
+        """Encode the queries and documents that are new in the call, all at once."""
         shared: SharedInputs = call.shared.setdefault(SharedInputs, SharedInputs())
-        sides: dict[Key, PairInput] = {}
+        inputs: dict[Key, PairInput] = {}
         keys = [((QUERY, data.query, id(asked)), (DOCUMENT, data.document, id(asked))) for data, asked in call.items]
         new: dict[Key, Asked] = {}
         for pair, (_, asked) in zip(keys, call.items, strict=True):
             for key in pair:
-                known = shared.known.get(key)
-                if known is None:
+                shared_input = shared.inputs.get(key)
+                if shared_input is None:
                     new[key] = asked
                 else:
-                    sides[key] = known
-        cuts = {key: self._cut(key, asked) for key, asked in new.items()}
+                    inputs[key] = shared_input
+        contents = {key: self._truncate(key, asked) for key, asked in new.items()}
         items = [
-            Item(_prompt(cuts[key][0], self.reader), cast("PairRequest", asked).of[key[0]])
+            Item(_prompt(contents[key][0], self.reader), cast("PairRequest", asked).by_role[key[0]])
             for key, asked in new.items()
         ]
         works = self.inner.encode(Call(items)) if items else ()
-        for (key, (_, dropped)), work in zip(cuts.items(), works, strict=True):
+        for (key, (_, num_dropped)), work in zip(contents.items(), works, strict=True):
             if work.sequences:
-                work.sequences[0].num_dropped_tokens += dropped
-            sides[key] = shared.known[key] = PairInput(work=work, number=next(self._numbers))
-        shared.last = sides[keys[-1][0]]
-        return [self._work(sides[query], sides[document]) for query, document in keys]
+                work.sequences[0].num_dropped_tokens += num_dropped
+            inputs[key] = shared.inputs[key] = PairInput(work=work, number=next(self._numbers))
+        shared.last_query = inputs[keys[-1][0]]
+        return [self._work(inputs[query], inputs[document]) for query, document in keys]
 
     def decode_many(self, works: Sequence[Work]) -> list[ScoringOutput]:
-        """Compare the vectors of pairs; those of a side that is in many pairs are made once."""
+        """Compare the vectors of pairs; the vectors of an input in several pairs are decoded once."""
         pairs = cast("Sequence[PairWork]", works)
-        sides = {side.number: side.work for pair in pairs for side in (pair.query, pair.document)}
-        outputs = self.inner.decode_many([*sides.values()])
-        arrays = {number: output.array for number, output in zip(sides, outputs, strict=True)}
+        inputs = {it.number: it.work for pair in pairs for it in (pair.query, pair.document)}
+        outputs = self.inner.decode_many([*inputs.values()])
+        arrays = {number: output.array for number, output in zip(inputs, outputs, strict=True)}
         scores = self.compare([(arrays[pair.query.number], arrays[pair.document.number]) for pair in pairs])
         return [ScoringOutput(np.asarray(score)) for score in scores]
 
     def _work(self, query: PairInput, document: PairInput) -> Work:
-        error = _of(QUERY, query.work.error) or _of(DOCUMENT, document.work.error)
+        error = _with_role(QUERY, query.work.error) or _with_role(DOCUMENT, document.work.error)
         return PairWork(
             sequences=(*query.work.sequences, *document.work.sequences) if error is None else (),
             error=error,
             request_id=f"{query.number}_{next(self._numbers)}",
             query=query,
             document=document,
-            between=self.between,
+            separator=self.separator,
         )
 
-    def _cut(self, key: Key, asked: Asked) -> tuple[Content, int]:
-        """Return the content of a side with as many tokens of its texts as are asked for, and how many were cut off."""
-        side, content, _ = key
+    def _truncate(self, key: Key, asked: Asked) -> tuple[Content, int]:
+        """Return the truncated content of a query or document, and the number of removed tokens."""
+        role, content, _ = key
         options = asked.options
-        most = options.max_tokens_per_query if side == QUERY else options.max_tokens_per_doc
-        return truncate(self.ctx.tokenizer, content, most) if most and self.ctx.tokenizer is not None else (content, 0)
+        limit = options.max_tokens_per_query if role == QUERY else options.max_tokens_per_doc
+        if not limit or self.ctx.tokenizer is None:
+            return content, 0
+        return truncate(self.ctx.tokenizer, content, limit)
 
 
 def _prompt(content: Content, reader: Any) -> dict[str, object]:
-    """Return a content as the IO processor of a side takes it."""
+    """Return a content as a prompt of the inner IO processor."""
     if isinstance(content, str):
         return {"prompt": content}
     return {"prompt": with_placeholders(content, reader), "multi_modal_data": {"image": images_of(content)}}
 
 
-def _of(side: str, error: MillpondError | None) -> MillpondError | None:
-    """Return the error of a side with its name."""
+def _with_role(role: str, error: MillpondError | None) -> MillpondError | None:
+    """Return the error of a query or document with its role in the message."""
     if not isinstance(error, InvalidInputError):
         return error
-    parameter = PARAMETERS[side] if error.parameter in OF_PROMPTS else error.parameter
-    named = InvalidInputError(f"{side}: {error.message}", parameter=parameter)
-    named.__cause__ = error
-    return named
+    parameter = PARAMETERS[role] if error.parameter in PROMPT_PARAMETERS else error.parameter
+    with_role = InvalidInputError(f"{role}: {error.message}", parameter=parameter)
+    with_role.__cause__ = error
+    return with_role

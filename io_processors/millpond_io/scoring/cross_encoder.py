@@ -1,4 +1,4 @@
-"""Pairs that a model reads together: each is one sequence; of a cross-encoder its one class is the score."""
+"""CrossEncoder and PairReader: pairs of texts that a model encodes together, as one sequence."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,29 +18,29 @@ from millpond.types.params import PoolingParams
 from millpond.types.prompts import Content, PairItem, Prompt
 from millpond_io.images.parts import in_lines, texts_of
 from millpond_io.scoring.options import PairOptions
-from millpond_io.scoring.pair_encoder import Encoded, PairEncoder
+from millpond_io.scoring.pair_encoder import EncodedPair, PairEncoder
 from millpond_io.scoring.pair_images import PairImages
 from millpond_io.scoring.pair_prompts import PairPrompts
-from millpond_io.scoring.written_pairs import WrittenPairs
+from millpond_io.scoring.rendered_pairs import RenderedPairs
 from millpond_io.text.prompt_tokenizer import PromptTokenizer, TokenizedPrompt
 
 TASK = "classify"
 NO_TEMPLATE = (
-    "a pair with images is written by a template, with a message of the role 'query' and one of the role 'document', "
-    "and this model has none: pass chat_template, to the call or to the LLM"
+    "pairs with images require a template with messages of the roles 'query' and 'document', but this model has none: "
+    "pass chat_template to the call or to LLM"
 )
 
 
 class PairReader:
-    """Makes one sequence of each pair, by the model's template or its tokenizer's form of pairs."""
+    """Encodes each pair as one sequence, with the template of the model or the pair format of its tokenizer."""
 
     def __init__(self, ctx: TaskContext, *, by_tokenizer: bool = False) -> None:
-        """Take the prompts of a model.
+        """Initialize the reader.
 
         Args:
-            ctx: The model's context.
-            by_tokenizer: Whether the tokenizer joins the texts of every model that has no template, as in transformers;
-                else those of models that continue text are joined before they are tokenised, as in vLLM.
+            ctx: The context of the model.
+            by_tokenizer: True if, without a template, the tokenizer joins the texts for all models, as in transformers;
+                False if texts are concatenated for causal language models, as in vLLM.
         """
         self.prompt_tokenizer = PromptTokenizer(ctx)
         self.prompts = PairPrompts(ctx, by_tokenizer=by_tokenizer)
@@ -51,21 +51,21 @@ class PairReader:
         )
 
     def check(self, params: PoolingParams, options: PairOptions) -> None:
-        """Refuse what is not for pairs, and warn of what has no effect.
+        """Check the parameters of a call, and warn about options without effect.
 
         Raises:
-            InvalidInputError: If something is not for pairs.
+            InvalidInputError: If a parameter is not supported for pairs.
         """
         self.prompts.warn_of(options)
         if params.add_special_tokens is False:
-            message = "add_special_tokens=False is not supported for pairs that a model reads together"
+            message = "add_special_tokens=False is not supported for pairs that are encoded together"
             raise InvalidInputError(message, parameter="add_special_tokens")
         if params.pad_prompt_tokens:
-            message = "padding='max_length' is not supported for pairs that a model reads together"
+            message = "padding='max_length' is not supported for pairs that are encoded together"
             raise InvalidInputError(message, parameter="padding")
 
     def encoder(self, params: PoolingParams, options: PairOptions) -> PairEncoder | InvalidInputError:
-        """Return what makes sequences of the pairs of a call, or why there is nothing that does."""
+        """Return the encoder for the pairs of a call, or the error if they cannot be encoded."""
         try:
             return self.prompts.encoder(params, options)
         except InvalidInputError as error:
@@ -78,29 +78,29 @@ class PairReader:
         options: PairOptions,
         encoder: PairEncoder | InvalidInputError | None = None,
     ) -> list[Work]:
-        """Return the sequence of each pair, all tokenised at once; an invalid pair costs no other.
+        """Return the work of each pair, all tokenized at once; an invalid pair does not affect the others.
 
         Args:
             pairs: The pairs.
-            params: What is asked of all.
-            options: Their options.
-            encoder: What ``encoder`` returned for the call; None to ask it.
+            params: The parameters of the call.
+            options: The options of the call.
+            encoder: The result of ``encoder`` for the call; None to create it.
         """
         encoder = encoder or self.encoder(params, options)
         if isinstance(encoder, InvalidInputError):
             return [Work(error=encoder)] * len(pairs)
-        faults = [self._fault(pair) for pair in pairs]
+        errors = [self._error(pair) for pair in pairs]
         texts = [
             (pair.query, pair.document)
-            for pair, fault in zip(pairs, faults, strict=True)
-            if fault is None and isinstance(pair.query, str) and isinstance(pair.document, str)
+            for pair, error in zip(pairs, errors, strict=True)
+            if error is None and isinstance(pair.query, str) and isinstance(pair.document, str)
         ]
         encoded = iter(encoder.encode_many(texts))
         works: list[Work] = []
-        for pair, fault in zip(pairs, faults, strict=True):
+        for pair, pair_error in zip(pairs, errors, strict=True):
             try:
-                if fault is not None:
-                    raise fault
+                if pair_error is not None:
+                    raise pair_error
                 if isinstance(pair.query, str) and isinstance(pair.document, str):
                     request = self._of_texts(next(encoded), params)
                 else:
@@ -111,7 +111,8 @@ class PairReader:
                 works.append(Work(sequences=(request,)))
         return works
 
-    def _fault(self, pair: PairItem) -> InvalidInputError | None:
+    def _error(self, pair: PairItem) -> InvalidInputError | None:
+        """Return the error of an invalid query or document; None if both are valid."""
         for name, content, parameter in (("query", pair.query, "data_1"), ("document", pair.document, "data_2")):
             text = content if isinstance(content, str) else in_lines(texts_of(content or ()))
             try:
@@ -123,7 +124,7 @@ class PairReader:
     def _with_images(
         self, pair: PairItem, encoder: PairEncoder, params: PoolingParams, options: PairOptions
     ) -> PoolingRequest:
-        if self.images is None or not isinstance(encoder, WrittenPairs) or not self.prompts.has_template(options):
+        if self.images is None or not isinstance(encoder, RenderedPairs) or not self.prompts.has_template(options):
             raise InvalidInputError(NO_TEMPLATE, parameter="chat_template")
         rendered: TokenizedPrompt = self.images.read(pair, encoder, params)
         return PoolingRequest(
@@ -133,7 +134,7 @@ class PairReader:
             num_dropped_tokens=rendered.num_dropped_tokens,
         )
 
-    def _of_texts(self, encoded: Encoded | InvalidInputError, params: PoolingParams) -> PoolingRequest:
+    def _of_texts(self, encoded: EncodedPair | InvalidInputError, params: PoolingParams) -> PoolingRequest:
         if isinstance(encoded, InvalidInputError):
             raise encoded
         if not encoded.input_ids:
@@ -153,17 +154,17 @@ class PairReader:
 
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True)
 class PairsAsked(Asked):
-    """The parameters and options of pairs, with the encoder made for them.
+    """The parameters and options of pairs, with their encoder.
 
     Attributes:
-        encoder: What makes sequences of them, or why there is nothing that does.
+        encoder: The encoder, or the error if the pairs cannot be encoded.
     """
 
     encoder: PairEncoder | InvalidInputError
 
 
 class CrossEncoder:
-    """Scores pairs by the one class of a model that reads a query and a document together."""
+    """Scores pairs with a classifier with one label, which encodes a query and a document together."""
 
     pair: Callable[[Content, Content], PairItem] = PairItem
 
@@ -172,13 +173,13 @@ class CrossEncoder:
         self.inner = adapted(ctx.io_processor(ctx.registry.tasks.get(TASK).spec.io_processor, task=TASK))
 
     def complete(self, asked: Asked) -> Asked:
-        """Complete what is asked, as the IO processor of classes does."""
+        """Complete the parameters, like the IO processor of the task ``classify``."""
         self.pairs.check(asked.params, asked.options)
         params = self.inner.complete(read_asked(self.inner, asked.params, {})).params
         return PairsAsked(params, asked.options, encoder=self.pairs.encoder(params, asked.options))
 
     def encode(self, call: Call) -> list[Work]:
-        """Make the sequence of each pair."""
+        """Encode each pair as one sequence."""
         works: list[Work] = []
         for _, group in groupby(call.items, key=lambda item: id(item.asked)):
             items = [*group]
@@ -187,5 +188,5 @@ class CrossEncoder:
         return works
 
     def decode_many(self, works: Sequence[Work]) -> list[ScoringOutput]:
-        """Make the scores of pairs."""
+        """Return the scores of pairs."""
         return [ScoringOutput(work.sequences[0].results[0].reshape(())) for work in works]

@@ -1,4 +1,4 @@
-"""MaxSim: the similarity of two sets of vectors, those of the tokens of a query and of a document."""
+"""MaxSim: the similarity of the token vectors of a query and a document."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -8,15 +8,15 @@ import torch
 from millpond.context import TaskContext
 from millpond_io.scoring.similarities import Array, Pairs
 
-NO_VECTORS = -1e9  # the score of a document without, as sentence-transformers has it
-DOCUMENT_TOKENS_AT_ONCE = 32_768  # whose vectors are copied end to end for MaxSim
+EMPTY_DOCUMENT_SCORE = -1e9  # as in sentence-transformers
+MAX_TOKENS_PER_BLOCK = 32_768  # bounds the memory for the copies of vectors
 
 
 class MaxSim:
-    """The sum, over the tokens of a query, of the largest product with a token of the document, by the op ``maxsim``.
+    """Computes the sum, over the tokens of a query, of the largest dot product with a token of the document.
 
-    Where the model compares by "meanmaxsim", it is divided by the number of the query's tokens. A document may have no
-    vectors, where its files leave out all of its tokens: it goes behind all others. So may a query, whose sum is 0.
+    For "meanmaxsim", the sum is divided by the number of query tokens. If all tokens of a document are skipped, its
+    score is the lowest; if all tokens of a query are skipped, its score is 0. The op ``maxsim`` computes the products.
     """
 
     def __init__(self, ctx: TaskContext) -> None:
@@ -26,46 +26,46 @@ class MaxSim:
         self.device = ctx.device
 
     def __call__(self, pairs: Pairs) -> Iterator[float]:
-        """The score of each pair of sets of vectors, [num_tokens, dim] each.
+        """Yield the score of each pair of token vectors, [num_tokens, dim] each.
 
-        Documents are copied in blocks of a bounded size, whatever their number.
+        Vectors are copied in blocks of a bounded size.
         """
         scores = self._scores([(query, document) for query, document in pairs if len(query) and len(document)])
         for query, document in pairs:
             if not len(document):
-                yield NO_VECTORS
+                yield EMPTY_DOCUMENT_SCORE
             else:
                 yield next(scores) if len(query) else 0.0
 
     def _scores(self, pairs: Pairs) -> Iterator[float]:
-        """The scores of pairs that have vectors both."""
+        """Yield the scores of pairs without empty queries and documents."""
         for block in _blocks(pairs):
             queries = list({id(query): query for query, _ in block}.values())
             numbers = {id(query): number for number, query in enumerate(queries)}
-            scores = self.op(
-                self._end_to_end(queries),
-                self._end_to_end([document for _, document in block]),
+            output = self.op(
+                self._concatenated(queries),
+                self._concatenated([document for _, document in block]),
                 [len(query) for query in queries],
                 [len(document) for _, document in block],
-                None if len(queries) == 1 else [(numbers[id(query)], place) for place, (query, _) in enumerate(block)],
+                None if len(queries) == 1 else [(numbers[id(query)], index) for index, (query, _) in enumerate(block)],
             )
-            found = scores.flatten().tolist()
+            scores = output.flatten().tolist()
             if self.mean:
-                found = [score / len(query) for score, (query, _) in zip(found, block, strict=True)]
-            yield from found
+                scores = [score / len(query) for score, (query, _) in zip(scores, block, strict=True)]
+            yield from scores
 
-    def _end_to_end(self, arrays: Sequence[Array]) -> torch.Tensor:
+    def _concatenated(self, arrays: Sequence[Array]) -> torch.Tensor:
         return torch.from_numpy(np.concatenate(arrays)).to(self.device)
 
 
 def _blocks(pairs: Pairs) -> Iterator[Pairs]:
-    """Neighbouring pairs whose documents have so many tokens together, or one pair whose document has more."""
-    start = tokens = 0
-    for place, (query, document) in enumerate(pairs):
-        added = len(query) + len(document)
-        if place > start and tokens + added > DOCUMENT_TOKENS_AT_ONCE:
-            yield pairs[start:place]
-            start, tokens = place, 0
-        tokens += added
+    """Yield consecutive pairs with at most ``MAX_TOKENS_PER_BLOCK`` tokens in total, or one longer pair."""
+    start = num_tokens = 0
+    for index, (query, document) in enumerate(pairs):
+        pair_tokens = len(query) + len(document)
+        if index > start and num_tokens + pair_tokens > MAX_TOKENS_PER_BLOCK:
+            yield pairs[start:index]
+            start, num_tokens = index, 0
+        num_tokens += pair_tokens
     if start < len(pairs):
         yield pairs[start:]

@@ -1,4 +1,4 @@
-"""Options of pairs of texts, and what of them has no effect."""
+"""PairOptions: the options of tasks with pairs of texts."""
 
 import warnings
 from collections.abc import Mapping
@@ -13,9 +13,9 @@ class PairOptions:
     Attributes:
         chat_template: The template of a pair, as Jinja text or the path of a file.
         chat_template_kwargs: Further variables of the template.
-        instruction: What a reranker is to judge by.
-        max_tokens_per_query: How many tokens of a query are read; 0 for all.
-        max_tokens_per_doc: How many tokens of a document are read; 0 for all.
+        instruction: The definition of relevance, for rerankers that take an instruction.
+        max_tokens_per_query: The maximum number of tokens of a query; 0 for no limit.
+        max_tokens_per_doc: The maximum number of tokens of a document; 0 for no limit.
     """
 
     chat_template: str | None = None
@@ -25,8 +25,8 @@ class PairOptions:
     max_tokens_per_doc: int = 0
 
 
-def warn_of_templates(options: PairOptions, why: str) -> None:
-    """Warn that what only templates use has no effect, and why."""
+def warn_of_templates(options: PairOptions, reason: str) -> None:
+    """Warn about options without effect, because no template is used."""
     for name in ("chat_template", "chat_template_kwargs", "instruction"):
         if getattr(options, name):
-            warnings.warn(f"{name} has no effect: {why}", stacklevel=2)
+            warnings.warn(f"{name} has no effect: {reason}", stacklevel=2)

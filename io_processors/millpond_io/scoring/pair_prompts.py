@@ -1,4 +1,4 @@
-"""Prompts of cross-encoders: the caller's template, the checkpoint's, its authors' wording, or a bare pair."""
+"""PairPrompts: the prompt format of cross-encoders, from a template, published prompts, or a plain pair."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,18 +13,15 @@ from millpond_io.chat.roles import RoleTemplate
 from millpond_io.chat.templates import JinjaTemplate, read_template
 from millpond_io.scoring.options import PairOptions, warn_of_templates
 from millpond_io.scoring.pair_encoder import Limits, PairEncoder
+from millpond_io.scoring.rendered_pairs import Render, RenderedPairs, SpecialTokens
 from millpond_io.scoring.tokenizer_pairs import TokenizerPairs
-from millpond_io.scoring.written_pairs import Special, Write, WrittenPairs
 
-NOT_VARIABLES = ("prompt", "prompt_name", "restore_suffix")  # sentence-transformers' own, which no template sees
-BARE = (
-    "this model reads the query and the document without a template. chat_template, of the call or of the LLM, gives "
-    "it one"
-)
+LIBRARY_SETTINGS = ("prompt", "prompt_name", "restore_suffix")  # of sentence-transformers; not template variables
+NO_TEMPLATE = "this model has no template for pairs. Pass chat_template to the call or to LLM"
 
 
 class PairTemplate:
-    """A template of pairs: the caller's, or the checkpoint's own."""
+    """A template of pairs, from the caller or the checkpoint."""
 
     def __init__(
         self,
@@ -32,115 +29,116 @@ class PairTemplate:
         tokenizer: Tokenizer,
         text: str,
         *,
-        own: Mapping[str, Any] | None = None,
+        settings: Mapping[str, Any] | None = None,
         structured: bool = False,
     ) -> None:
-        """Read a template.
+        """Initialize a template.
 
         Args:
-            ctx: The model's context.
-            tokenizer: Its tokenizer.
-            text: The template.
-            own: The settings that stand beside it, of the checkpoint's; None for another.
-            structured: Whether contents are lists of parts, instead of texts.
+            ctx: The context of the model.
+            tokenizer: The tokenizer of the model.
+            text: The text of the template.
+            settings: The settings of the checkpoint's template; None for a template of the caller.
+            structured: True if contents are lists of parts instead of texts.
         """
         self.ctx = ctx
-        self.is_own = own is not None
+        self.from_checkpoint = settings is not None
         length = ctx.model.max_model_len
-        self.roles = RoleTemplate(tokenizer, JinjaTemplate(text), length, own or {}, structured=structured)
+        self.roles = RoleTemplate(tokenizer, JinjaTemplate(text), length, settings or {}, structured=structured)
 
-    def writer(self, params: PoolingParams, options: PairOptions) -> Write:
-        """Return what writes a pair: a message of the system, where there is an instruction or prompt, and of both."""
-        own = {name: value for name, value in options.chat_template_kwargs.items() if name not in NOT_VARIABLES}
+    def renderer(self, params: PoolingParams, options: PairOptions) -> Render:
+        """Return a function that renders a pair, with the instruction or prompt of the call as system message."""
+        kwargs = options.chat_template_kwargs
+        variables = {name: value for name, value in kwargs.items() if name not in LIBRARY_SETTINGS}
         instruction = _instruction(options)
         if instruction is not None:
-            own.setdefault("instruction", instruction)
-        system = _prompt(self.ctx, params, options, default=self.is_own)
+            variables.setdefault("instruction", instruction)
+        system = _prompt(self.ctx, params, options, default=self.from_checkpoint)
         if instruction is not None and "instruction" not in self.roles.template.source:
             system = instruction
 
-        def write(query: str, document: str) -> tuple[str, ...]:
+        def render(query: str, document: str) -> tuple[str, ...]:
             texts = {"system": system or None, "query": query, "document": document}
-            return (self.roles.render(texts, own, max_text_chars=2 * (len(query) + len(document))),)
+            return (self.roles.render(texts, variables, max_text_chars=2 * (len(query) + len(document))),)
 
-        return write
+        return render
 
 
 class PairPrompts:
-    """The form in which a model reads pairs, chosen when it is loaded; a call may pass its own template.
+    """The prompt format of pairs, determined when a model is loaded; a call may pass its own template.
 
     Attributes:
-        template: The template that the model was loaded with, or the checkpoint's where its score is the logits of
-            tokens, as sentence-transformers' LogitScore; None for neither.
-        known: The wording of the model's authors, where it is known.
-        is_unwritable: Whether the checkpoint's template leaves a role out.
-        by_tokenizer: Whether the tokenizer joins the texts of every bare pair.
-        segments: How many segments the model tells apart, where its tokenizer gives them; else 0.
+        template: The template that the model was loaded with; else the checkpoint's template if the score is computed
+            from logits of tokens, like LogitScore of sentence-transformers; None for neither.
+        published: The prompts that the authors of the model published, if any.
+        is_unusable: True if the checkpoint's template does not write both roles.
+        by_tokenizer: True if the tokenizer joins the texts of pairs without a template.
+        segments: The number of segments that the model distinguishes; 0 if its tokenizer does not return them.
     """
 
     def __init__(self, ctx: TaskContext, *, by_tokenizer: bool = False) -> None:
         self.ctx = ctx
-        tokenizer, given = ctx.tokenizer, ctx.inputs.chat_template
-        own = None
+        tokenizer = ctx.tokenizer
+        checkpoint_template = None
         if tokenizer is not None and ctx.config.get("classifier_from_token_ids"):
-            own = tokenizer.chat_template
-        self.known = ctx.model.prompting.rerank_template
+            checkpoint_template = tokenizer.chat_template
+        self.published = ctx.model.prompting.rerank_template
         self.template: PairTemplate | None = None
-        if tokenizer is not None and given is not None:
-            self.template = PairTemplate(ctx, tokenizer, read_template(given))
-        elif tokenizer is not None and own is not None:
-            self.template = _own_template(ctx, tokenizer, own)
-        self.is_unwritable = own is not None and self.template is None
+        if tokenizer is not None and ctx.inputs.chat_template is not None:
+            self.template = PairTemplate(ctx, tokenizer, read_template(ctx.inputs.chat_template))
+        elif tokenizer is not None and checkpoint_template is not None:
+            self.template = _checkpoint_template(ctx, tokenizer, checkpoint_template)
+        self.is_unusable = checkpoint_template is not None and self.template is None
         self.by_tokenizer = by_tokenizer or uses_separator(ctx)
-        stated = ctx.config.get("type_vocab_size")
-        gives = tokenizer is not None and tokenizer.returns_token_type_ids
-        self.segments = stated if gives and isinstance(stated, int) else 0
+        num_segments = ctx.config.get("type_vocab_size")
+        has_segments = tokenizer is not None and tokenizer.returns_token_type_ids
+        self.segments = num_segments if has_segments and isinstance(num_segments, int) else 0
 
     def warn_of(self, options: PairOptions) -> None:
-        """Warn of what only a template would read, where there is none."""
+        """Warn about options for templates if there is no template."""
         if not self.has_template(options):
-            warn_of_templates(options, BARE)
+            warn_of_templates(options, NO_TEMPLATE)
 
     def has_template(self, options: PairOptions) -> bool:
-        """Return whether a template or a known wording writes the pairs of a call."""
-        written = options.chat_template is not None or self.template is not None or self.known is not None
-        return written or self.is_unwritable
+        """Return True if the pairs of a call are rendered with a template or published prompts."""
+        is_rendered = options.chat_template is not None or self.template is not None or self.published is not None
+        return is_rendered or self.is_unusable
 
     def encoder(self, params: PoolingParams, options: PairOptions) -> PairEncoder:
-        """Return what makes sequences of the pairs of a call.
+        """Return the encoder for the pairs of a call.
 
         Raises:
-            InvalidInputError: If a template, a prompt or a length that is asked for is not there or does not fit.
+            InvalidInputError: If the template, the prompt or the truncation is invalid.
         """
         ctx, tokenizer = self.ctx, self.ctx.tokenizer
         if tokenizer is None:
-            message = f"the model {ctx.model.model!r} has no tokenizer, and a score is asked for of texts"
+            message = f"the model {ctx.model.model!r} has no tokenizer, which scoring of texts requires"
             raise InvalidInputError(message, parameter="data_1")
         limits, template = Limits.of(params, options, ctx), self.template
         if options.chat_template is not None:
             template = PairTemplate(ctx, tokenizer, read_template(options.chat_template))
         if template is not None:
-            special: Special = "none" if template.is_own else "once"
-            return WrittenPairs(tokenizer, limits, template.writer(params, options), special=special)
-        if self.known is not None:
-            write = _known_writer(self.known, _instruction(options) or _prompt(ctx, params, options))
-            return WrittenPairs(tokenizer, limits, write)
-        if self.is_unwritable:
+            special: SpecialTokens = "none" if template.from_checkpoint else "once"
+            return RenderedPairs(tokenizer, limits, template.renderer(params, options), special=special)
+        if self.published is not None:
+            render = _published_renderer(self.published, _instruction(options) or _prompt(ctx, params, options))
+            return RenderedPairs(tokenizer, limits, render)
+        if self.is_unusable:
             message = (
-                f"the chat template of {ctx.model.model!r} does not write both a message of the role 'query' and one "
-                "of the role 'document'. chat_template, of the call or of the LLM, gives another"
+                f"the chat template of {ctx.model.model!r} does not write messages of both roles, 'query' and "
+                "'document'. Pass chat_template to the call or to LLM"
             )
             raise InvalidInputError(message, parameter="chat_template")
-        before = _prompt(ctx, params, options) or ""
+        prompt = _prompt(ctx, params, options) or ""
         if self.by_tokenizer:
-            return TokenizerPairs(tokenizer, limits, segments=self.segments, before=before)
+            return TokenizerPairs(tokenizer, limits, segments=self.segments, prompt=prompt)
         if limits.document:
-            return WrittenPairs(tokenizer, limits, lambda query, document: (before + query, document))
-        return WrittenPairs(tokenizer, limits, lambda query, document: (before + query + document,), special="all")
+            return RenderedPairs(tokenizer, limits, lambda query, document: (prompt + query, document))
+        return RenderedPairs(tokenizer, limits, lambda query, document: (prompt + query + document,), special="all")
 
 
 def uses_separator(ctx: TaskContext) -> bool:
-    """Return whether a bare pair has special tokens in the middle: not for models that continue text."""
+    """Return True if plain pairs have special tokens between the texts: not for causal language models."""
     for name in ("use_sep_token", "use_pad_token"):
         if isinstance(ctx.config.get(name), bool):
             return bool(ctx.config[name])
@@ -148,31 +146,31 @@ def uses_separator(ctx: TaskContext) -> bool:
     return entry is None or "classify" in entry.spec.tasks or entry.spec.pooling.type != "LAST"
 
 
-def _own_template(ctx: TaskContext, tokenizer: Tokenizer, own: ChatTemplate) -> PairTemplate | None:
-    """Return the checkpoint's, with contents as text or as lists of parts; None if it leaves a role out."""
+def _checkpoint_template(ctx: TaskContext, tokenizer: Tokenizer, template: ChatTemplate) -> PairTemplate | None:
+    """Return the checkpoint's template, with contents as texts or lists of parts; None if it does not write both."""
     for structured in (False, True):
-        template = PairTemplate(ctx, tokenizer, own.text, own=own.settings, structured=structured)
-        if _carries_both(template.writer(PoolingParams(), PairOptions())):
-            return template
+        pair_template = PairTemplate(ctx, tokenizer, template.text, settings=template.settings, structured=structured)
+        if _writes_both(pair_template.renderer(PoolingParams(), PairOptions())):
+            return pair_template
     return None
 
 
-def _carries_both(write: Write) -> bool:
-    """Return whether what is written changes with the query and with the document."""
+def _writes_both(render: Render) -> bool:
+    """Return True if the text depends on both the query and the document."""
     try:
-        plain = write("a", "b")
-        return write("c", "b") != plain and write("a", "c") != plain
+        text = render("a", "b")
+        return render("c", "b") != text and render("a", "c") != text
     except InvalidInputError:
         return False
 
 
-def _known_writer(known: RerankTemplate, instruction: str | None) -> Write:
-    def write(query: str, document: str) -> tuple[str, ...]:
-        if known.written_marker is not None and query.startswith(known.written_marker):
+def _published_renderer(template: RerankTemplate, instruction: str | None) -> Render:
+    def render(query: str, document: str) -> tuple[str, ...]:
+        if template.written_marker is not None and query.startswith(template.written_marker):
             return (query + document,)
-        return known.filled(query, document, instruction)
+        return template.filled(query, document, instruction)
 
-    return write
+    return render
 
 
 def _instruction(options: PairOptions) -> str | None:
@@ -185,24 +183,24 @@ def _instruction(options: PairOptions) -> str | None:
 
 
 def _prompt(ctx: TaskContext, params: PoolingParams, options: PairOptions, *, default: bool = False) -> str | None:
-    """Return the prompt that a call names or contains; else the default of the checkpoint, if it is applied.
+    """Return the prompt of a call, by text or name; else the default prompt of the checkpoint, if it is applied.
 
     Raises:
-        InvalidInputError: If there is none of that name.
+        InvalidInputError: If the name is unknown.
     """
-    said = options.chat_template_kwargs.get("prompt")
-    if said is not None and not isinstance(said, str):
-        message = f"CrossEncoder prompt must be a string; got {type(said).__name__}"
+    prompt = options.chat_template_kwargs.get("prompt")
+    if prompt is not None and not isinstance(prompt, str):
+        message = f"CrossEncoder prompt must be a string; got {type(prompt).__name__}"
         raise InvalidInputError(message, parameter="chat_template_kwargs")
-    said = said if said is not None else params.prompt
-    if said is not None:
-        return said
+    prompt = prompt if prompt is not None else params.prompt
+    if prompt is not None:
+        return prompt
     name = options.chat_template_kwargs.get("prompt_name") or params.prompt_name
     if name is None:
         applied = default or ctx.inputs.apply_default_prompt
         return ctx.model.prompting.prompts.get(ctx.model.prompting.default_name or "") if applied else None
     if not isinstance(name, str) or name not in ctx.model.prompting.prompts:
-        there = ", ".join(map(repr, ctx.model.prompting.prompts)) or "none"
-        message = f"Unknown saved CrossEncoder prompt {name!r}; there are: {there}"
+        available = ", ".join(map(repr, ctx.model.prompting.prompts)) or "none"
+        message = f"Unknown saved CrossEncoder prompt {name!r}. Available: {available}"
         raise InvalidInputError(message, parameter="prompt_name")
     return ctx.model.prompting.prompts[name]

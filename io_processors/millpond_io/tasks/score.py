@@ -30,8 +30,8 @@ class ScoreProcessor(IOProcessor[ScoringOutput]):
         self.derived_from = task
         self.scorer: CrossEncoder | BiEncoder = CrossEncoder(ctx) if task == "classify" else BiEncoder(ctx, task)
         reads_mixed = ctx.model.multimodal.image_reader is not None  # required for pairs with images
-        sees = "image" in ctx.model.multimodal.modalities and (reads_mixed or task != "classify")
-        self.inputs = ScoreInputs(ctx.model.architecture, sees=sees)
+        reads_images = "image" in ctx.model.multimodal.modalities and (reads_mixed or task != "classify")
+        self.inputs = ScoreInputs(ctx.model.architecture, reads_images=reads_images)
 
     @classmethod
     def refusal(cls, ctx: TaskContext) -> str | None:

@@ -30,7 +30,7 @@ def test_a_token_is_of_every_span_that_it_overlaps(tokens, first):
 @pytest.mark.parametrize("tokens", [PLAIN, SPACED, PROMPTED], ids=["plain", "spaced", "prompt"])
 def test_a_span_without_a_token_is_named(tokens, span):
     with pytest.raises(
-        InvalidInputError, match=rf"spans\[1\] = \({span[0]}, {span[1]}\) holds no token: its text is ' +'"
+        InvalidInputError, match=rf"spans\[1\] = \({span[0]}, {span[1]}\) contains no token: its text is ' +'"
     ):
         chunks_of_spans(tokens, [(0, 3), span], TEXT)
 

@@ -82,7 +82,7 @@ def test_tokens_and_what_else_may_be_said(m3):
         ({"input": "a", "embed_task": "colbert"}, "embed_task must be 'dense', 'sparse' or 'dense&sparse'"),
         ({"input": "a", "return_tokens": "yes"}, "return_tokens must be true or false; got 'yes'"),
         ({"input": "a", "dimensions": 12}, "does not support matryoshka"),
-        ({"input": "a", "inputs": "a"}, "data has no field 'inputs'; there are: input, embed_task"),
+        ({"input": "a", "inputs": "a"}, "data: unknown field 'inputs'. Available: input, embed_task"),
         ({"input": ["a", "mill " * 100]}, "data: input 1: This model's maximum context length"),
     ],
     ids=str,
@@ -124,7 +124,7 @@ def test_outputs_are_read_by_attributes_too(m3):
     assert first.sparse_embedding[0].token_id == first["sparse_embedding"][0]["token_id"]
     assert (len(first.dense_embedding), first.object) == (32, "dense&sparse")
     assert found.usage.prompt_tokens == found.usage.total_tokens > found.usage.completion_tokens == 0
-    with pytest.raises(AttributeError, match="no field 'colbert'; it has: data, usage"):
+    with pytest.raises(AttributeError, match=r"Unknown field 'colbert'\. Available: data, usage"):
         _ = found.colbert
 
 
@@ -151,7 +151,7 @@ def test_colbert_puts_special_tokens_and_markers_around_token_ids(tmp_path, load
     ("name", "message"),
     [
         ("bge_m3_sparse_plugin", "has no sparse embeddings"),
-        ("colbert_query_plugin", "needs a model of token vectors"),
+        ("colbert_query_plugin", "requires a model with token vectors"),
     ],
 )
 def test_another_model_is_not_served(tmp_path, load, name, message):

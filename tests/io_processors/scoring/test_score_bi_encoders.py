@@ -133,7 +133,7 @@ def test_a_window_keeps_the_query_of_the_next_one_and_no_document(cosine):
 
 
 def test_thousands_of_documents_are_scored_in_blocks(late, monkeypatch):
-    monkeypatch.setattr(maxsim, "DOCUMENT_TOKENS_AT_ONCE", 50)
+    monkeypatch.setattr(maxsim, "MAX_TOKENS_PER_BLOCK", 50)
     sizes = []
     scorer = late.pipeline.processor("score").scorer
     op = scorer.compare.op
@@ -149,9 +149,9 @@ def test_thousands_of_documents_are_scored_in_blocks(late, monkeypatch):
 
 
 def test_blocks_of_cosines(cosine, monkeypatch):
-    monkeypatch.setattr(similarities, "PAIRS_AT_ONCE", 2)
+    monkeypatch.setattr(similarities, "MAX_PAIRS_PER_BLOCK", 2)
     test_each_query_with_its_document((cosine, cosines))
-    monkeypatch.setattr(similarities, "VALUES_AT_ONCE", 3)  # less than a vector has
+    monkeypatch.setattr(similarities, "MAX_VALUES_PER_BLOCK", 3)  # less than a vector has
     test_each_query_with_its_document((cosine, cosines))
 
 

@@ -296,9 +296,11 @@ def test_the_template_of_the_model(judge_folder, judge):
 def test_a_pair_without_a_template_is_refused(judge):
     outputs = judge.score("which mill", ["by the river", {"image": ONE}], use_tqdm=False, on_error="return")
     assert outputs[0].error is None
-    assert "a pair with images is written by a template" in str(outputs[1].error)
+    assert "pairs with images require a template" in str(outputs[1].error)
     for template in ("{{ messages[0].content }}", "{{ messages[-1].content * 2 }}"):
-        with pytest.raises(InvalidInputError, match="leaves an image of the pair out, or writes it twice"):
+        with pytest.raises(
+            InvalidInputError, match="must write the contents of the query and of the document exactly once"
+        ):
             scores(judge, "which mill", {"image": ONE}, chat_template=template)
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from millpond import LLM, InvalidInputError, PoolingParams
 from millpond.testing.checkpoints import tiny
 from millpond_io.scoring.score_inputs import ScoreInputs
-from millpond_io.scoring.tokenizer_pairs import cut_pair, shares
+from millpond_io.scoring.tokenizer_pairs import longest_first, truncate_pair
 
 MANY = settings(max_examples=60, deadline=None)
 WORDS = st.sampled_from(
@@ -116,7 +116,7 @@ def test_sides_are_as_many_texts_or_one_query(queries, documents):
 @MANY
 @given(first=st.integers(0, 300), second=st.integers(0, 300), room=st.integers(0, 400))
 def test_shares_are_those_of_the_tokenizers_library(first, second, room, cutter):
-    kept = shares(first, second, room)
+    kept = longest_first(first, second, room)
     assert sum(kept) == min(first + second, room)
     assert kept == cutter(first, second, room)
 
@@ -141,7 +141,7 @@ def cutter(tmp_path_factory):
 def test_cuts_leave_special_tokens_and_segments(first, second, kept, tmp_path_factory):
     encoding = _encoder(tmp_path_factory).encode("the " * first, "a " * second)
     for side in ("left", "right"):
-        cut = cut_pair(encoding, kept, side=side, segments=2)
+        cut = truncate_pair(encoding, kept, side=side, segments=2)
         left, right = min(first, kept[0]), min(second, kept[1])
         assert cut.token_type_ids == [0] * (left + 2) + [1] * (right + 1)
         assert len(cut.input_ids) == left + right + 3

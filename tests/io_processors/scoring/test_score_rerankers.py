@@ -133,7 +133,7 @@ def test_the_document_alone_is_cut(qwen, limit):
     (output,) = llm.score("the cat", LONG, truncate_prompt_tokens=limit)
     assert output.prompt_token_ids == published_ids(folder, "the cat", LONG, most=512 if limit == -1 else limit)
     assert output.truncated
-    with pytest.raises(InvalidInputError, match="no room for a document"):
+    with pytest.raises(InvalidInputError, match="no token of the document is left"):
         llm.score("the cat", LONG, truncate_prompt_tokens=20)
 
 
@@ -305,7 +305,7 @@ def test_a_template_without_the_roles_is_refused(tmp_path):
     made.save(str(tmp_path / "saved"))
     (tmp_path / "saved" / "chat_template.jinja").write_text("{{ messages[0].role }}", encoding="utf-8")
     with LLM(str(tmp_path / "saved"), num_workers=1) as llm:
-        with pytest.raises(InvalidInputError, match="does not write both"):
+        with pytest.raises(InvalidInputError, match="does not write messages of both roles"):
             llm.score("the cat", "a dog")
         assert llm.score("the cat", "a dog", chat_template=ROLES)[0].error is None
 

@@ -276,7 +276,7 @@ def test_one_text_at_fault_costs_no_other(tiny_bert):
     assert [None if output.error is None else str(output.error) for output in outputs] == [
         None,
         "prompt 1: the text is empty: pass at least one character, or leave the prompt out",
-        "prompt 2: spans[0] = (12, 13) holds no token: its text is ' '",
+        "prompt 2: spans[0] = (12, 13) contains no token: its text is ' '",
         "prompt 3: spans[0] = (0, 99): expected 0 <= start < stop <= 46, the text's characters",
     ]
 
@@ -289,23 +289,28 @@ def test_one_text_at_fault_costs_no_other(tiny_bert):
     [
         (TEXT, {}, "chunk_tokens", r"takes spans=\[\(start, stop\), ...\].* or chunk_tokens=N.*; got neither"),
         (TEXT, {"spans": SPANS, "chunk_tokens": 5}, "spans", "got both"),
-        (TEXT, {"chunk_tokens": 0}, "chunk_tokens", "chunk_tokens=0: expected a number of tokens from 1 on"),
+        (TEXT, {"chunk_tokens": 0}, "chunk_tokens", "chunk_tokens=0: expected a number of tokens of at least 1"),
         (TEXT, {"chunk_tokens": "5"}, "chunk_tokens", "chunk_tokens='5': expected"),
         (TEXT, {"chunk_tokens": 5.0}, "chunk_tokens", "chunk_tokens=5.0: expected"),
         (TEXT, {"chunk_tokens": 5, "overlap": 5}, "overlap", "overlap=5: expected a number of tokens, from 0 to 4"),
         (TEXT, {"chunk_tokens": 5, "overlap": -1}, "overlap", "overlap=-1: expected"),
         (TEXT, {"chunk_tokens": 5, "overlap": None}, "overlap", "overlap=None: expected"),
-        (TEXT, {"spans": SPANS, "overlap": 1}, "overlap", "overlap=1: expected a number of tokens, 0, as spans say"),
+        (
+            TEXT,
+            {"spans": SPANS, "overlap": 1},
+            "overlap",
+            "overlap=1: expected a number of tokens, 0, because spans determine",
+        ),
         (TEXT, {"chunk_tokens": 5, "method": "early"}, "method", "method='early': expected one of 'late', 'naive'"),
         (TEXT, {"spans": []}, "spans", "at least one; got an empty list"),
-        (TEXT, {"spans": "0-5"}, "spans", "spans are a list of .*; got '0-5'"),
-        (TEXT, {"spans": 5}, "spans", "spans are a list of .*; got 5"),
+        (TEXT, {"spans": "0-5"}, "spans", "spans must be a non-empty list of .*; got '0-5'"),
+        (TEXT, {"spans": 5}, "spans", "spans must be a non-empty list of .*; got 5"),
         (TEXT, {"spans": [5]}, "spans", r"spans\[0\] = 5: expected \(start, stop\)"),
         (TEXT, {"spans": [(0, 3), (1, 2, 3)]}, "spans", r"spans\[1\] = \(1, 2, 3\): expected \(start, stop\)"),
         (TEXT, {"spans": [(0.0, 3)]}, "spans", r"spans\[0\] = \(0.0, 3\): expected \(start, stop\)"),
         (TEXT, {"spans": [(3, 3)]}, "spans", r"spans\[0\] = \(3, 3\): expected 0 <= start < stop <= 46"),
         (TEXT, {"spans": [(-3, 3)]}, "spans", r"spans\[0\] = \(-3, 3\): expected 0 <= start"),
-        ([TEXT], {"spans": SPANS}, "spans", "one list of .* a text: 1 texts, 4 lists"),
+        ([TEXT], {"spans": SPANS}, "spans", "one list of .* in spans: 1 texts, 4 lists"),
         ([TEXT, TEXT], {"spans": 5}, "spans", "2 texts, int lists"),
         ([5, 6], {"chunk_tokens": 5}, "prompts", "embed_chunks takes texts, .*; these are token ids"),
         ([], {"chunk_tokens": 5}, "prompts", "the list is empty"),
@@ -321,5 +326,5 @@ def test_bad_input_is_named(tiny_bert, texts, said, parameter, message):
 
 
 def test_the_task_is_asked_for_by_its_method(tiny_bert):
-    with pytest.raises(InvalidInputError, match=r"asked for by LLM\.embed_chunks"):
+    with pytest.raises(InvalidInputError, match=r"requires LLM\.embed_chunks"):
         tiny_bert.encode(TEXT, pooling_task="embed_chunks")
