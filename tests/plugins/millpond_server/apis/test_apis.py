@@ -57,7 +57,7 @@ def test_the_first_version_of_cohere_gives_a_bare_list(http, vectors):
     assert (typed["response_type"], list(typed["embeddings"])) == ("embeddings_by_type", ["float"])
 
 
-def test_cohere_cuts_as_it_is_told(http, offline):
+def test_cohere_truncates_the_requested_side(http, offline):
     long = " ".join(f"word{number}" for number in range(300))
     ends = {}
     for side in ("END", "START"):
@@ -86,7 +86,7 @@ def test_cohere_cuts_as_it_is_told(http, offline):
         ({"texts": ["a"], "truncate": "MIDDLE"}, "truncate"),
     ],
 )
-def test_cohere_is_refused_what_does_not_fit(http, body, message):
+def test_invalid_requests_of_cohere_are_refused(http, body, message):
     assert message in refused(http.post("/v2/embed", json=body))
 
 
@@ -126,7 +126,7 @@ def test_scores_pair_by_pair(http, vectors):
         ({"text_1": "a", "text_2": "b", "max_tokens_per_doc": 256}, "max_tokens_per_doc"),
     ],
 )
-def test_scores_are_refused_for_what_does_not_fit(http, body, message):
+def test_invalid_score_requests_are_refused(http, body, message):
     assert message in refused(http.post("/score", json=body))
 
 
@@ -151,13 +151,13 @@ def test_fields_of_documents_may_be_chosen(http):
     assert (results[0]["index"], results[0]["document"]["text"]) == (0, "title: tea\nbody: a cup of tea")
 
 
-def test_what_is_no_document_is_refused(http):
+def test_invalid_documents_are_refused(http):
     assert "a document must be a text" in refused(http.post("/rerank", json={"query": "a", "documents": [5]}))
     assert "list length" in refused(http.post("/rerank", json={"query": "a", "documents": ["b"] * 1025}), 413)
 
 
 @pytest.mark.parametrize("task", ["reward"])
-def test_pooling_takes_the_old_names_of_what_the_model_gives_for_each_token(http, task):
+def test_pooling_accepts_the_old_names_of_token_tasks(http, task):
     old, new = (http.post("/pooling", json={"input": "a", "task": name}).json() for name in (task, "token_embed"))
     assert old["data"] == new["data"]
 
@@ -166,12 +166,12 @@ def test_pooling_takes_the_old_names_of_what_the_model_gives_for_each_token(http
     ("task", "way"),
     [("represent", "POST /v1/represent"), ("embed_chunks", "LLM.embed_chunks")],
 )
-def test_pooling_says_where_what_it_does_not_give_is_to_be_had(http, task, way):
+def test_pooling_names_the_route_of_unsupported_tasks(http, task, way):
     assert way in refused(http.post("/pooling", json={"input": "a", "task": task}))
 
 
 @pytest.mark.parametrize("query", [5, ["a"], ["a", "b"], [{"text": "a"}], [{}]])
-def test_what_is_no_query_is_refused(http, query):
+def test_invalid_queries_are_refused(http, query):
     assert "a query must be a text" in refused(http.post("/rerank", json={"query": query, "documents": ["c", "d"]}))
 
 
@@ -197,7 +197,7 @@ def test_pooling_gives_the_bare_result_of_a_task(http, offline, vectors):
         ({}, "one of `input`"),
     ],
 )
-def test_pooling_is_refused_what_the_model_lacks(http, body, message):
+def test_pooling_refuses_tasks_that_the_model_lacks(http, body, message):
     assert message in refused(http.post("/pooling", json=body))
 
 

@@ -131,7 +131,7 @@ def test_pairs_of_texts_are_classified_among_single_ones(post, folders, path):
     ],
     ids=repr,
 )
-def test_what_is_no_pair_is_refused(post, inputs, message):
+def test_invalid_pairs_are_refused(post, inputs, message):
     assert message in post("/classify", 400, input=inputs, model="classifier")["error"]["message"]
 
 
@@ -140,7 +140,7 @@ def test_pairs_cannot_do_without_special_tokens(post):
     assert refused["param"] == "add_special_tokens"
 
 
-def test_tei_tells_what_the_model_is(post, labels):
+def test_tei_describes_the_model(post, labels):
     kind = post("/info")["model_type"]["classifier"]
     assert kind["id2label"] == {str(index): label for index, label in enumerate(labels)}
     assert kind["label2id"] == {label: index for index, label in enumerate(labels)}
@@ -159,6 +159,6 @@ def test_a_cross_encoder_ranks_in_every_dialect(post, scores):
     np.testing.assert_allclose([one["score"] for one in results], scores, atol=1e-6)
 
 
-def test_what_a_model_does_not_serve_is_refused(post):
+def test_unsupported_tasks_of_a_model_are_refused(post):
     assert "num_labels == 1" in post("/score", 400, text_1=QUERY, text_2=TEXTS, model="classifier")["message"]
     assert "Embedding API is not supported" in post("/pooling", 400, input="a", task="embed")["message"]

@@ -46,7 +46,7 @@ def test_openai_for_python_asks_for_base64(http, vectors, path):
 
 
 @pytest.mark.parametrize("ids", [[101, 30522], [[101, 102], [30522]]])
-def test_an_id_beyond_the_vocabulary_is_named_with_what_there_is(http, ids):
+def test_an_id_beyond_the_vocabulary_is_reported_with_the_valid_range(http, ids):
     answer = http.post("/v1/embeddings", json={"input": ids})
     message = answer.json()["error"]["message"]
     assert (answer.status_code, "30522" in message, "30521" in message) == (400, True, True), message
@@ -106,7 +106,7 @@ def shape(value):
     return [shape(item) for item in value] if isinstance(value, list) else type(value)
 
 
-def test_nulls_in_what_a_body_holds_are_as_if_not_there(http):
+def test_nulls_inside_a_body_count_as_missing(http):
     wanted = {"task": "embed", "dimensions": None, "use_activation": None, "embedding_types": None}
     (item,) = ask(http, "/v1/represent", input=["a"], representations=[wanted])["data"]
     assert item["representations"][0]["shape"] == [384]
@@ -139,7 +139,7 @@ SEEN = {
         ("/tokenize", {"prompt": "a"}),
     ],
 )
-def test_fields_that_nobody_knows_are_told_and_do_no_harm(http, path, body):
+def test_unknown_fields_are_listed_in_a_header_and_ignored(http, path, body):
     answer = http.post(path, json={**body, **SEEN})
     assert answer.status_code == 200, answer.text
     ignored = answer.headers["x-millpond-ignored"].split(", ")
@@ -147,7 +147,7 @@ def test_fields_that_nobody_knows_are_told_and_do_no_harm(http, path, body):
     assert "x-millpond-ignored" not in http.post(path, json=body).headers
 
 
-def test_only_names_that_a_header_can_hold_are_told(http):
+def test_only_names_that_a_header_can_contain_are_listed(http):
     odd = {"a b": 1, "ü": 1, "x\r\nset-cookie": 1, "good": 1, **{f"many_{number}": 1 for number in range(100)}}
     answer = http.post("/v1/embeddings", json={"input": "a", **odd})
     assert answer.headers["x-millpond-ignored"].split(", ") == ["good", *(f"many_{number}" for number in range(15))]
@@ -220,7 +220,7 @@ def test_equals_keep_the_order_of_the_request(http, path):
 
 
 @pytest.mark.parametrize("path", ["/v2/rerank", "/cohere/v1/rerank", "/cohere/v2/rerank"])
-def test_cohere_cuts_documents_whatever_the_limit(http, path):
+def test_cohere_truncates_documents_at_any_limit(http, path):
     """4096 is the default of Cohere's clients, for models of any length."""
     long = ["tea " * 600, "snow " * 600]
     for limit in ({}, {"max_tokens_per_doc": 4096}, {"max_tokens_per_doc": None}):
@@ -292,7 +292,7 @@ def test_every_answer_has_an_id(http, path):
 
 
 @pytest.mark.parametrize("path", ["/v1/models", "/models", "/infinity/models", "/jina/v1/models", "/vllm/v1/models"])
-def test_models_have_what_clients_look_for(http, path):
+def test_model_cards_have_the_fields_that_clients_read(http, path):
     (card,) = http.get(path).json()["data"]
     assert {"id", "object", "created", "owned_by", "max_model_len"} <= set(card)
     assert {"queue_fraction", "queue_absolute", "results_pending", "batch_size"} <= set(card["stats"])
@@ -317,7 +317,7 @@ def test_names_may_hold_slashes(local):
         ("/score", {"text_1": "a", "text_2": TEXTS}),
     ],
 )
-def test_usage_and_model_are_always_told(http, path, body):
+def test_usage_and_model_are_always_in_the_response(http, path, body):
     answer = ask(http, path, **body)
     assert answer["model"] == "all-MiniLM-L6-v2"
     assert answer["usage"]["total_tokens"] == answer["usage"]["prompt_tokens"] > 0

@@ -99,7 +99,7 @@ def test_objects_of_jina_with_both(http):
     assert "must be a text or" in refused(http.post("/v1/embeddings", json={"input": [both | {"image": 7}]}))
 
 
-def test_models_are_told_of_by_the_name_that_clients_know(http, folder):
+def test_errors_contain_the_served_name_of_the_model(http, folder):
     part = {"type": "video_url", "video_url": {"url": "x"}}
     for path, body in (("/v1/embeddings", {"messages": message(part)}), ("/embed", {"inputs": "water " * 200})):
         answer = http.post(path, json={**body, "truncate": False})

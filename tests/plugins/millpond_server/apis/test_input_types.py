@@ -47,7 +47,7 @@ def test_jina_names_the_task_of_each_request(post, vectors, path):
     assert min(np.abs(vectors[name] - vectors[None]).max() for name in TASKS[:-1]) > 1e-3
 
 
-def test_a_prompt_by_its_name_brings_the_adapter_and_one_of_the_callers_stays(post, vectors):
+def test_a_prompt_name_selects_the_adapter_and_a_given_prompt_is_kept(post, vectors):
     named, with_prompt = post(
         "/v1/embeddings",
         {"input": [TEXT], "prompt_name": "retrieval.query"},

@@ -66,7 +66,7 @@ def vectors(llm, texts, **options):
     ],
     ids=str,
 )
-def test_pooling_reads_the_side_that_is_said(post, offline, fields, side):
+def test_pooling_uses_the_requested_input_type(post, offline, fields, side):
     body = post("/pooling", model="colbert", input=DOCUMENTS, **fields)
     for item, expected in zip(body["data"], vectors(offline["colbert"], DOCUMENTS, input_type=side), strict=True):
         np.testing.assert_allclose(item["data"], expected, atol=1e-6)
@@ -75,7 +75,7 @@ def test_pooling_reads_the_side_that_is_said(post, offline, fields, side):
         np.testing.assert_allclose(other["representations"][0]["embeddings"]["float"], item, atol=1e-6)
 
 
-def test_what_disagrees_is_refused_and_other_models_do_not_mind(post, offline):
+def test_disagreeing_fields_are_refused_by_models_that_use_them(post, offline):
     refused = post("/pooling", 400, model="colbert", input="a", input_type="query", is_query=False)
     assert "disagree: pass one of them" in refused["error"]["message"]
     (item,) = post("/pooling", model="m3", input="a", task="token_embed", input_type="query")["data"]
@@ -89,7 +89,7 @@ def test_vectors_become_fewer_on_request(post, offline):
     post("/pooling", 400, model="colbert", input="a", pool_factor=0.5)
 
 
-def test_vectors_that_became_one_are_told_without_a_token(tmp_path, application):
+def test_merged_vectors_have_no_token(tmp_path, application):
     folder = tiny("BertModel", tmp_path)
     kinds = ["base.modules.transformer.Transformer", "base.modules.normalize.Normalize"]
     kinds.append("multi_vector_encoder.modules.token_pooling.HierarchicalTokenPooling")

@@ -199,7 +199,7 @@ def test_kinds_of_numbers_are_given_on_the_route_of_openai_too(post, offline):
     ],
     ids=str,
 )
-def test_what_has_no_meaning_here_is_refused_by_name_unless_it_says_nothing(post, path, body, field, value, neutral):
+def test_unsupported_fields_are_refused_unless_they_request_the_default(post, path, body, field, value, neutral):
     status = 422 if path in ("/embed_all", "/predict") else 400
     refused = post(path, status, **body, **{field: value})
     message = refused.get("message") or refused["error"]

@@ -69,7 +69,7 @@ def test_where_they_are_taken_they_write_the_text(trusting, way):
 
 
 @pytest.mark.parametrize("template", HOSTILE)
-def test_what_is_hostile_is_answered_400_and_the_server_goes_on(trusting, template):
+def test_hostile_templates_are_400_and_the_server_continues(trusting, template):
     with trusting.client() as client:
         began = time.monotonic()
         refused = ask(client, messages=[TALK] * 50, chat_template=template)
@@ -94,7 +94,7 @@ def test_others_are_served_while_one_takes_its_time(local):
         assert hostile.result().status_code == 400
 
 
-def test_a_template_that_is_no_text_is_refused(trusting):
+def test_a_template_that_is_not_text_is_refused(trusting):
     with trusting.client() as client:
         refused = ask(client, chat_template_kwargs={"chat_template": 5})
         assert (refused.status_code, refused.json()["error"]["param"]) == (400, "chat_template")

@@ -139,7 +139,7 @@ def asked(operation, mode, how):
     return answered
 
 
-def test_routes_keep_what_their_description_says(schema):
+def test_routes_comply_with_their_description(schema):
     """One path of each kind of route; the others are the same under other names."""
     kinds = {}
     for row in rows():

@@ -169,7 +169,7 @@ def test_nothing_else_is_read_or_fetched(clip_http, url, message):
 
 
 @pytest.mark.parametrize("document", [7, None, [], {}, {"image": 7}, {"content": []}, {"content": [7]}, {"title": "a"}])
-def test_what_is_no_document_is_refused(clip_http, document):
+def test_invalid_documents_are_refused(clip_http, document):
     posted(clip_http, "/rerank", 400, query="a", documents=["b", document])
     posted(clip_http, "/score", 400, queries="a", documents=["b", document])
 

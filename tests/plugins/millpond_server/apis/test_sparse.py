@@ -47,7 +47,7 @@ def test_tei_gives_pairs_of_index_and_value(post, weights, path):
     assert [len(one) for one in post(path, inputs=TEXTS, max_active_dims=3)] == [3, 3]
 
 
-def test_tei_cuts_what_is_too_long_unless_told_otherwise(post, offline):
+def test_tei_truncates_long_texts_by_default(post, offline):
     (sparse_vectors,) = post("/embed_sparse", inputs="mill " * 100)
     (cut,) = offline.embed_sparse("mill " * 100, truncate_prompt_tokens=-1)
     assert [pair["index"] for pair in sparse_vectors] == cut.outputs.indices.tolist()
@@ -55,7 +55,7 @@ def test_tei_cuts_what_is_too_long_unless_told_otherwise(post, offline):
     assert refused["error_type"] == "Validation"
 
 
-def test_who_has_no_such_weights_says_so(post):
+def test_models_without_sparse_vectors_refuse_the_route(post):
     refused = post("/embed_sparse", 424, inputs=TEXTS, model="dense")
     assert refused["error"] == "Backend error: Model is not an embedding model with SPLADE pooling"
     assert post("/embed_sparse", 400, inputs=[])["error_type"] == "Empty"
@@ -80,7 +80,7 @@ def test_pooling_gives_the_dense_vector(post, weights):
         np.testing.assert_allclose(item["data"], weights[0].dense(), atol=1e-6)
 
 
-def test_explain_tells_the_terms_and_what_they_add(post, weights):
+def test_explain_returns_the_terms_and_their_contributions(post, weights):
     body = post("/explain", query=TEXTS[0], documents=TEXTS, top_terms=1000)
     assert [(term["token_id"], term["weight"]) for term in body["query_terms"]] == weights[0].top(1000)
     for item, document in zip(body["data"], weights, strict=True):
@@ -94,7 +94,7 @@ def test_explain_tells_the_terms_and_what_they_add(post, weights):
     assert [term["token"] for term in few["query_terms"]] == [names[token] for token, _ in weights[0].top(2)]
 
 
-def test_features_of_a_code_are_told_by_their_numbers(post, folders):
+def test_features_of_a_sparse_autoencoder_are_named_by_their_ids(post, folders):
     with LLM(folders["coded"], num_workers=1) as llm:
         expected = [output.outputs for output in llm.embed_sparse(TEXTS, use_tqdm=False)]
     for one, expected_vector in zip(post("/embed_sparse", inputs=TEXTS, model="coded"), expected, strict=True):

@@ -105,7 +105,7 @@ def test_no_option_that_is_declared_is_taken_for_one_without_effect():
     assert declared & {*vllm.options(), *vllm.SHORT_OPTIONS, *map(option_of, vllm.RENAMED)} == set()
 
 
-def test_what_means_nothing_here_is_accepted_with_one_line(capsys):
+def test_options_without_effect_are_accepted_with_a_note(capsys):
     words = (
         "--gpu-memory-utilization 0.9 --enforce_eager --disable-log-requests --tensor-parallel-size 1 -tp=1 --seed 0"
     )
@@ -187,7 +187,7 @@ def test_an_option_that_is_almost_one_of_vllm_is_an_error_with_that_one():
         (["--pooler-config", '{"pool": 1}'], "^--pooler-config '{\"pool\": 1}': .*pool"),
     ],
 )
-def test_what_makes_no_sense(words, message):
+def test_invalid_command_lines_are_errors(words, message):
     with pytest.raises(CommandError, match=message) as raised:
         arguments(*words)
     assert raised.value.exit_code == 2
@@ -296,12 +296,12 @@ def test_keys_come_from_the_command_line_or_the_environment(words, environment, 
         (["--drain-delay", "-1"], "--drain-delay -1"),
     ],
 )
-def test_what_is_out_of_bounds_is_told_by_the_name_of_the_option(words, message):
+def test_invalid_values_are_reported_with_the_name_of_the_option(words, message):
     with pytest.raises(CommandError, match=message):
         settings(*words)
 
 
-def test_a_missing_extra_is_told_with_the_way_out(monkeypatch):
+def test_a_missing_extra_is_an_error_with_the_install_command(monkeypatch):
     from millpond.types.extras import install_command
     from millpond_server.command import settings as command_settings
 

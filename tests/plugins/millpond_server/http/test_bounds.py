@@ -28,7 +28,7 @@ def test_a_body_that_nests_too_deep_is_refused(client, body):
     assert "more than 64 levels" in answer.json()["detail"]
 
 
-def test_a_validation_error_shows_little_of_what_is_nested(client):
+def test_a_validation_error_shows_little_of_nested_values(client):
     answer = post(client, f'{{"input": "a", "user": {FIT}}}')
     assert answer.status_code == 400
     assert "user: Input should be a valid string (type=string_type, input=[[[[[...]]]]])" in answer.json()["detail"]
@@ -96,6 +96,6 @@ def test_a_path_that_looks_like_a_host_is_not_redirected_to(client):
     assert client.get(url).status_code == 404
 
 
-def test_a_host_header_that_is_no_host_does_not_break_the_answer(client):
+def test_an_invalid_host_header_does_not_break_the_response(client):
     for host in ("[", "a b", "[::1", "a:b:c"):
         assert client.get("/nowhere", headers={"host": host}).status_code in (400, 404, 421)

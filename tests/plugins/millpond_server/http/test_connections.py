@@ -136,7 +136,7 @@ def test_pipelined_requests_are_answered_in_their_order(local):
 @pytest.mark.parametrize(
     "rubbish", [b"\x16\x03\x01\x02\x00", b"GET\r\n\r\n", b"A: b\r\n\r\n", GET + b"a\x0b: 1\r\n\r\n"]
 )
-def test_what_is_no_http_is_400(local, rubbish):
+def test_bytes_that_are_not_http_are_400(local, rubbish):
     with local().connect() as connection:
         connection.sendall(rubbish)
         assert answer_of(read_all(connection))[0] == 400
@@ -210,7 +210,7 @@ def test_idle_connections_make_room_for_others(local, monkeypatch):
         connection.close()
 
 
-def test_a_trailer_is_no_header(local):
+def test_trailers_are_not_used_as_headers(local):
     body = b"13\r\n" + b'{"input": "a boat"}' + b"\r\n0\r\nauthorization: Bearer k\r\nx-request-timeout-ms: x\r\n\r\n"
     server = local(api_keys=("k",))
     head = b"transfer-encoding: chunked\r\nconnection: close\r\n"
@@ -273,7 +273,7 @@ def test_a_body_that_does_not_arrive_is_408(local):
         check_error(read_all(connection), 408, "body did not arrive")
 
 
-def test_a_client_that_expects_100_is_told_to_go_on(local):
+def test_a_client_that_expects_100_gets_100_continue(local):
     with local().connect() as connection:
         connection.sendall(post(b"content-length: 19\r\nexpect: 100-continue\r\nconnection: close\r\n"))
         assert connection.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"

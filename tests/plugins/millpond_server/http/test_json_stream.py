@@ -20,7 +20,7 @@ VALUES = st.recursive(
 
 @settings(deadline=None, max_examples=200)
 @given(VALUES)
-def test_whatever_it_is_it_is_what_orjson_writes(value):
+def test_slices_are_the_same_bytes_as_orjson(value):
     assert asyncio.run(as_json(value)) == orjson.dumps(value, option=JSON_OPTIONS)
 
 
@@ -73,7 +73,7 @@ async def stays():
     await asyncio.Event().wait()
 
 
-def test_what_is_left_of_a_large_answer_is_not_written_for_a_client_that_is_gone(monkeypatch):
+def test_a_large_response_stops_when_its_client_disconnects(monkeypatch):
     monkeypatch.setattr(json_stream, "STREAM_ABOVE_BYTES", 1000)
     messages = []
 

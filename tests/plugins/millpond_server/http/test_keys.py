@@ -107,7 +107,7 @@ def test_a_file_of_keys_is_read_anew_when_it_changes(tmp_path, monkeypatch, capl
         keys.ApiKeys([], str(file))
 
 
-def test_a_file_without_keys_is_no_open_server(tmp_path):
+def test_a_key_file_without_keys_is_an_error(tmp_path):
     from millpond_server.http.keys import ApiKeys
 
     (tmp_path / "keys").write_text("# none yet\n", encoding="utf-8")
@@ -151,7 +151,7 @@ def test_pages_of_named_sites_may(local):
         assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (401, ASKS["origin"])
 
 
-def test_a_root_path_is_taken_away_wherever_the_proxy_leaves_it(local):
+def test_the_root_path_is_removed_if_the_proxy_keeps_it(local):
     with local(root_path="/ml/v2", api_keys=("right",)).client() as client:
         headers = {"authorization": "Bearer right"}
         assert client.get("/ml/v2/health").status_code == client.get("/health").status_code == 200
@@ -177,7 +177,7 @@ def test_a_key_file_of_any_editor_holds_the_keys_that_one_sees(tmp_path, content
     assert not keys.is_valid(b"\xef\xbb\xbfvisible")
 
 
-def test_a_key_file_that_is_no_text_is_told(tmp_path):
+def test_a_key_file_that_is_not_text_is_an_error(tmp_path):
     file = tmp_path / "keys.txt"
     file.write_bytes(b"key\xff\xfe")
     with pytest.raises(ValueError, match=r"keys\.txt is not UTF-8 text: invalid start byte at byte 3"):

@@ -80,7 +80,7 @@ def test_a_number_out_of_bounds_is_400_and_named(few, path, body, word):
     assert word in answered.text
 
 
-def test_what_is_tokenised_for_its_own_sake_is_bounded_too(few):
+def test_routes_that_tokenize_have_limits_too(few):
     assert few.post("/tokenize", json={"prompt": "a " * 4000}).status_code == 200
     for path, body in (
         ("/tokenize", {"prompt": "a " * 4001}),

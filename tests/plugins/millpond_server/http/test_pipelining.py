@@ -87,7 +87,7 @@ def test_http_2_with_prior_knowledge_is_refused(local):
     "rubbish", [b"\x16\x03\x01\x02\x00", b"A: b\r\n\r\n", b"GET /\x01 HTTP/1.1\r\n\r\n", b"\xff" * 9]
 )
 @pytest.mark.parametrize("first", [GET + b"\r\n", post()])
-def test_what_is_not_http_after_a_request_is_400_after_its_answer(local, first, rubbish):
+def test_invalid_bytes_after_a_request_are_400_after_its_response(local, first, rubbish):
     server = local()
     with server.connect() as connection:
         connection.sendall(first + rubbish)

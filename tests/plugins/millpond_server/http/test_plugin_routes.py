@@ -171,7 +171,7 @@ def test_a_stream_that_fails_is_cut_and_one_line_names_its_route(server, caplog)
     assert server.request("GET", "/lines").status == 200
 
 
-def test_what_fails_before_it_is_sent_is_answered(server):
+def test_a_stream_that_fails_before_its_start_is_an_error_response(server):
     answer = server.request("GET", "/file")
     assert (answer.status, "oops" in answer.json()) == (500, True)
 

@@ -24,7 +24,7 @@ def embed(client, text="a boat", **more):
 # --- ids --------------------------------------------------------------------------------------------------------------
 
 
-def test_every_answer_bears_the_id_that_its_request_brought(local):
+def test_every_response_has_the_id_of_its_request(local):
     with local(api_keys=("key",)).client() as client:
         id_header = {"x-request-id": "order-66.a_B"}
         known = {**id_header, "authorization": "Bearer key"}
@@ -50,7 +50,7 @@ def test_requests_without_an_id_get_one_each(local):
 # --- times ------------------------------------------------------------------------------------------------------------
 
 
-def test_server_timing_says_where_the_time_went(local):
+def test_server_timing_contains_all_stages(local):
     with local().client() as client:
         timing = embed(client).headers["server-timing"]
         assert "server-timing" not in client.get("/health").headers
@@ -163,7 +163,7 @@ def test_no_client_can_make_series(local):
     assert first == last
 
 
-def test_load_says_how_much_waits(local, watch, gate):
+def test_load_reports_running_and_waiting_requests(local, watch, gate):
     import concurrent.futures
 
     server = local()

@@ -131,7 +131,7 @@ def test_each_request_of_a_pipeline_is_answered_in_order_however_it_is_cut(seed)
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_what_is_not_http_ends_a_pipeline_with_400_however_it_is_cut(seed):
+def test_invalid_bytes_in_any_pieces_end_a_pipeline_with_400(seed):
     rng = random.Random(seed)
     requests = [request(rng, number) for number in range(rng.choice([0, 1, 40]))]
     data = b"".join(one for one, _ in requests) + rng.choice(

@@ -64,7 +64,7 @@ def settings(**more):
     return Settings(**more)
 
 
-def test_https_serves_the_same_and_http_is_no_longer_spoken(local, files, trusting):
+def test_https_serves_requests_and_plain_http_is_refused(local, files, trusting):
     server = local(ssl_certfile=files.both)
     assert server.address.startswith("https://127.0.0.1:")
     assert server.state.end.__self__.config.ssl.minimum_version == ssl.TLSVersion.TLSv1_2
@@ -91,7 +91,7 @@ def test_a_connection_that_never_encrypts_is_closed(local, files, trusting, monk
         assert client.get("/live").status_code == 200
 
 
-def test_who_must_show_a_certificate_is_refused_without_one(local, files, trusting, authority):
+def test_clients_without_a_required_certificate_are_refused(local, files, trusting, authority):
     server = local(ssl_certfile=files.certificate, ssl_keyfile=files.key, ssl_ca_certs=files.ca, ssl_cert_reqs=2)
     with pytest.raises(httpx2.TransportError), server.client(verify=trusting) as client:
         client.get("/live")
@@ -102,7 +102,7 @@ def test_who_must_show_a_certificate_is_refused_without_one(local, files, trusti
         assert embed(client).status_code == 200
 
 
-def test_faults_of_certificates_are_told_clearly(files, authority, tmp_path):
+def test_invalid_certificates_are_clear_errors(files, authority, tmp_path):
     from millpond_server.http.tls import check_tls, tls_options
 
     other = Files(authority, tmp_path)
@@ -147,7 +147,7 @@ def test_the_password_may_come_from_the_environment_and_is_never_shown():
 
 
 @pytest.mark.slow
-def test_the_command_speaks_https_says_so_and_sigterm_loses_no_request(folder, serving, files, trusting):
+def test_the_command_serves_https_and_sigterm_loses_no_request(folder, serving, files, trusting):
     outcomes, lost = [], []
 
     def hammer(address):

@@ -22,7 +22,7 @@ def test_each_client_is_warned_of_once(local, caplog):
         assert "(other\\x85\\xad)" in warnings_in(caplog)[1]
 
 
-def test_of_clients_beyond_number_only_some_are_told_of(local, caplog, monkeypatch):
+def test_the_number_of_logged_clients_is_limited(local, caplog, monkeypatch):
     monkeypatch.setattr("millpond_server.http.token_ids.MAX_LOGGED_CLIENTS", 3)
     with local().client() as client:
         for number in range(6):
@@ -31,7 +31,7 @@ def test_of_clients_beyond_number_only_some_are_told_of(local, caplog, monkeypat
 
 
 @pytest.mark.parametrize("prefix", ["", "/vllm"])
-def test_they_are_refused_where_the_operator_says_so(local, caplog, prefix):
+def test_token_ids_are_refused_with_reject_token_ids(local, caplog, prefix):
     server = local(reject_token_ids=True)
     with server.client() as client:
         for ids in IDS:

@@ -25,7 +25,7 @@ WHEN = 1_800_000_000.25
 FIELDS = {"method": "POST", "path": "/v1/embeddings", "status": 200, "ms": 1.5}
 
 
-def test_a_line_says_when_and_what():
+def test_a_line_contains_time_and_fields():
     assert as_text(FIELDS, WHEN) == "2027-01-15T08:00:00.250Z POST /v1/embeddings 200 ms=1.5"
     assert json.loads(as_json(FIELDS, WHEN)) == {"time": "2027-01-15T08:00:00.250Z", "event": "request", **FIELDS}
 
@@ -54,7 +54,7 @@ def test_all_lines_are_written_in_their_order(monkeypatch):
     assert lines[0][:17] in {time.strftime("%Y-%m-%dT%H:%M:", time.gmtime(when)) for when in (before, time.time())}
 
 
-def test_lines_that_nobody_takes_are_dropped_and_counted(monkeypatch):
+def test_unread_lines_are_dropped_and_counted(monkeypatch):
     may_write = threading.Event()
 
     class Slow(io.StringIO):
@@ -79,7 +79,7 @@ def test_lines_that_nobody_takes_are_dropped_and_counted(monkeypatch):
     assert any("lines of the log were lost: they could not be written in time" in line for line in lines)
 
 
-def test_nobody_reads_it_any_more(monkeypatch):
+def test_a_closed_stderr_does_not_raise(monkeypatch):
     closed = io.StringIO()
     closed.close()
     monkeypatch.setattr(sys, "stderr", closed)
@@ -152,7 +152,7 @@ def test_a_full_disk_behind_stderr_keeps_no_server_from_starting_serving_and_end
 
 
 @pytest.mark.slow
-def test_a_pipe_behind_stderr_that_nobody_reads_holds_nothing_up(folder):
+def test_an_unread_stderr_pipe_does_not_block_the_server(folder):
     ours, theirs = os.pipe()
     fcntl.fcntl(theirs, fcntl.F_SETPIPE_SZ, 4096)
     with served(folder, theirs) as (process, address), httpx2.Client(base_url=address, timeout=60) as client:

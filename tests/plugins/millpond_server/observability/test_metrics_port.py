@@ -37,7 +37,7 @@ def test_without_it_metrics_are_with_the_rest(local):
 
 
 @pytest.mark.slow
-def test_the_command_says_where_its_metrics_are(folder, serving):
+def test_the_overview_contains_the_url_of_the_metrics(folder, serving):
     with serving(folder, "--metrics-port", "0", "--metrics-host", "127.0.0.2") as running:
         (metrics,) = re.findall(r"http://127\.0\.0\.2:\d+/metrics", "".join(running.lines))
         assert f"{running.address}/metrics" not in "".join(running.lines)

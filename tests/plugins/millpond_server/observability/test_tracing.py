@@ -97,7 +97,7 @@ def test_without_a_trace_of_its_client_each_request_has_its_own(traced, spans):
     assert [span.parent for span in whole] == [None, None]
 
 
-def test_what_fails_is_told_and_only_the_servers_faults_are_errors(traced, spans, watch):
+def test_only_server_errors_are_errors_in_spans(traced, spans, watch):
     def forward(_):
         raise RuntimeError("of the model")
 
@@ -142,11 +142,11 @@ def test_probes_are_not_traced_and_the_log_names_traces(traced, spans, monkeypat
         ({"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"}, ("otlp over http/json",)),
     ],
 )
-def test_the_standard_variables_say_what_is_exported(environment, names):
+def test_standard_environment_variables_select_exporters(environment, names):
     assert exporters_of(environment) == names
 
 
-def test_what_is_not_installed_is_told_and_no_reason_not_to_serve(monkeypatch, caplog):
+def test_missing_opentelemetry_is_logged_and_the_server_starts(monkeypatch, caplog):
     assert tracing_of({"OTEL_TRACES_EXPORTER": "zipkin"}) is None
     assert "the exporter 'zipkin' is not installed. Available: console, otlp_proto_http" in caplog.text
     monkeypatch.setattr("millpond_server.observability.tracing_config.find_spec", lambda _: None)

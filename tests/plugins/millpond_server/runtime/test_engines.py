@@ -100,7 +100,7 @@ def test_a_poison_in_a_batch_of_64_fails_alone_and_is_not_tried_again(local, wat
 
 
 @pytest.mark.parametrize("error", [SystemExit, RecursionError, AssertionError, StopIteration])
-def test_whatever_a_model_raises_the_server_goes_on(local, watch, error):
+def test_the_server_continues_after_any_error_of_a_model(local, watch, error):
     server = local(limits={"quarantine_seconds": 0})
     with server.client() as client:
 
@@ -114,7 +114,7 @@ def test_whatever_a_model_raises_the_server_goes_on(local, watch, error):
         assert client.get("/health").status_code == 200
 
 
-def test_out_of_memory_is_no_fault_of_the_request_and_may_be_tried_again(local, watch):
+def test_out_of_memory_is_a_503_that_may_be_retried(local, watch):
     server = local()
     with server.client() as client:
 
@@ -137,7 +137,7 @@ def dying(_):
     raise KeyboardInterrupt  # the one error that ends the thread which turns the engine
 
 
-def test_of_a_dead_engine_all_are_told_within_a_second(local, watch, gate, pool, deaths):
+def test_a_crashed_engine_fails_all_requests_within_a_second(local, watch, gate, pool, deaths):
     server = local()
     with server.client() as client:
 
@@ -203,7 +203,7 @@ def test_of_a_model_that_hangs_health_tells_and_the_others_are_served(local, wat
         assert embed(client, "green sky").status_code == 200
 
 
-def test_where_no_worker_is_left_nobody_waits(local, watch, gate, pool):
+def test_requests_fail_at_once_if_no_worker_is_left(local, watch, gate, pool):
     server = local(limits={"hang_seconds": 0.5})
     with server.client() as client:
         watch(gate)
@@ -245,7 +245,7 @@ def measured(server, rate):
 
 
 @pytest.mark.parametrize("status", [503, 429])
-def test_who_would_wait_too_long_is_refused_with_when_to_come_again(local, watch, gate, pool, status):
+def test_requests_that_would_wait_too_long_are_refused_with_retry_after(local, watch, gate, pool, status):
     server = measured(local(limits={"queue_wait": 2.0}, overload_status=status), rate=10)
     with server.client() as client:
         watch(gate)
@@ -266,7 +266,7 @@ def test_who_would_wait_too_long_is_refused_with_when_to_come_again(local, watch
         assert embed(client).status_code == 200
 
 
-def test_who_is_in_a_hurry_is_refused_at_once_or_dropped_in_time(local, watch, gate, pool):
+def test_requests_with_a_timeout_are_refused_at_once_or_cancelled_in_time(local, watch, gate, pool):
     server = measured(local(), rate=10)
     with server.client() as client:
         watch(gate)

@@ -77,7 +77,7 @@ def test_health_tells_of_a_loop_that_does_not_turn(local, gate, pool):
         seconds_until(200, client)
 
 
-def test_a_batch_whose_layers_are_slow_does_not_hang_however_slow_it_is(local, pool):
+def test_a_batch_with_slow_layers_is_not_reported_as_hanging(local, pool):
     server = local(limits={"hang_seconds": 0.6})
     engine = server.llm.engine.engine
     layers = next(part for part in engine.runner.model.modules() if isinstance(part, nn.ModuleList))
@@ -108,7 +108,7 @@ def test_a_batch_that_was_to_take_long_does_not_hang(local, watch, gate, pool, r
         assert held.result(PATIENCE).status_code == 200
 
 
-def test_who_waits_behind_a_long_batch_makes_it_no_hang(local, watch, gate, pool):
+def test_requests_that_wait_for_a_long_batch_do_not_make_it_hang(local, watch, gate, pool):
     server = local()
     with server.client() as client:
         server.llm.engine.engine.throughput.rate = 5.0

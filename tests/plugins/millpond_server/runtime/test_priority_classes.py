@@ -51,7 +51,7 @@ def test_the_tokens_of_a_body_are_guessed(body, expected):
     assert exceeds_tokens(body, 512, max_text_tokens=8192) is expected
 
 
-def test_a_long_text_is_no_more_than_what_is_left_of_it():
+def test_a_text_counts_at_most_as_the_maximum_length():
     assert not exceeds_tokens({"input": "a boat " * 10_000}, 512, max_text_tokens=256)
 
 

@@ -84,7 +84,7 @@ def load(running):
 # --- start ------------------------------------------------------------------------------------------------------------
 
 
-def test_it_says_what_it_serves_on_stderr_and_where_on_stdout(minilm_server):
+def test_the_overview_is_on_stderr_and_the_address_on_stdout(minilm_server):
     output = "".join(minilm_server.lines)
     row = next(line for line in minilm_server.lines if line.startswith(f"  {MINILM}  "))
     assert re.search(r"embed, token_embed.*  cpu  +float32  .*attention\.\w+.*  256  +[\d,]+", row)
@@ -109,7 +109,7 @@ def test_help_loads_neither_torch_nor_pydantic():
 
 
 @pytest.mark.slow
-def test_an_address_that_is_taken_is_told_before_the_model_is_loaded():
+def test_an_address_in_use_is_reported_before_the_model_is_loaded():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         command = [sys.executable, "-m", "millpond", "serve", MINILM, "--port", str(taken.getsockname()[1])]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
@@ -157,7 +157,7 @@ def test_selected_plugin_routes_are_mounted_and_an_engine_crash_exits_with_70(na
     assert any("--engine-restart is deprecated and has no effect" in line for line in running.lines)
 
 
-def test_a_plugin_that_brings_no_routes_is_told(registry):
+def test_a_selected_plugin_without_routes_is_an_error(registry):
     from millpond_server.runtime.application import mounted
     from millpond_server.runtime.settings import Settings
 
@@ -170,7 +170,7 @@ def test_a_plugin_that_brings_no_routes_is_told(registry):
 # --- end --------------------------------------------------------------------------------------------------------------
 
 
-def test_sigterm_finishes_what_runs_and_exits_with_0(napping):
+def test_sigterm_finishes_running_requests_and_exits_with_0(napping):
     with napping("--drain-delay", "1.0") as running, concurrent.futures.ThreadPoolExecutor() as pool:
         with running.client() as client:
             assert client.get("/ready").status_code == 200
@@ -186,7 +186,7 @@ def test_sigterm_finishes_what_runs_and_exits_with_0(napping):
 
 
 @pytest.mark.slow
-def test_what_is_not_finished_in_time_is_answered_503(napping):
+def test_unfinished_requests_are_answered_with_503(napping):
     with (
         napping("--drain-timeout", "0.5", env={"NAP": "8"}) as running,
         concurrent.futures.ThreadPoolExecutor() as pool,
@@ -213,7 +213,7 @@ def test_a_second_signal_ends_it_at_once(napping):
 
 
 @pytest.mark.slow
-def test_ctrl_c_finishes_what_runs_and_exits_with_130(napping):
+def test_ctrl_c_finishes_running_requests_and_exits_with_130(napping):
     with napping() as running, concurrent.futures.ThreadPoolExecutor() as pool:
         slow = pool.submit(embed, running, SLOW)
         eventually(lambda: load(running) == 1)

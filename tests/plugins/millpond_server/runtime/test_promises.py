@@ -103,7 +103,7 @@ BODIES = {
 
 
 @pytest.mark.parametrize("name", BODIES)
-def test_what_cannot_be_served_is_refused_before_it_costs_much(door, name):
+def test_hostile_requests_are_refused_at_low_cost(door, name):
     """50 ms for 10 MB on an idle machine."""
     body, status, word = BODIES[name]
     times = []
@@ -178,7 +178,7 @@ def send(connection, head, part, most):
         (b"GET /live HTTP/1.1\r\nhost: localhost\r\n", b"x: 1\r\n" * 10_000, 16, 431, 8),
     ],
 )
-def test_what_is_too_large_takes_little_memory(door, head, part, size, status, most):
+def test_bodies_that_are_too_large_take_little_memory(door, head, part, size, status, most):
     before = door.forget_peak()
     with door.connect() as connection:
         raw = send(connection, head, part, size * MIB)

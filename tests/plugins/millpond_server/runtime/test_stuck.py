@@ -84,7 +84,7 @@ def until_health_is(status, running):
 
 
 @pytest.mark.slow
-def test_a_thread_of_an_io_processor_that_hangs_is_told_of_and_not_waited_for(stuck):
+def test_a_hanging_io_processor_thread_is_reported_and_abandoned(stuck):
     with stuck("--drain-timeout", "1", "--hang-timeout", "0.5") as running:
         leave(running, STONE)
         assert "1 thread of its IO processors do not end" in until_health_is(503, running)
@@ -121,7 +121,7 @@ def test_an_engine_that_dies_while_another_batch_runs_ends_the_process(stuck):
     assert any("crashed with KeyboardInterrupt" in line for line in running.lines)
 
 
-def test_threads_that_work_are_told_from_idle_ones():
+def test_busy_threads_are_distinguished_from_idle_ones():
     from concurrent.futures import ThreadPoolExecutor
 
     from millpond.pipeline.thread_activity import busy_threads, stack_of

@@ -58,7 +58,7 @@ def vectors_of(answer):
     return [item["embedding"] for item in answer["data"]]
 
 
-def test_models_tell_what_they_serve(post):
+def test_models_list_their_capabilities(post):
     cards = {card["id"]: card for card in post("/infinity/models")["data"]}
     assert {name: set(card["capabilities"]) for name, card in cards.items()} == {
         "encoder": {"embed"},
@@ -72,7 +72,7 @@ def test_models_tell_what_they_serve(post):
     assert post("/models")["data"][0]["capabilities"] == ["embed"]
 
 
-def test_health_is_told_as_the_time(post):
+def test_health_returns_the_time(post):
     assert post("/infinity/health")["unix"] > 1.7e9
 
 
@@ -152,7 +152,7 @@ def test_texts_over_the_maximum_are_cut_and_far_too_long_ones_refused(post):
     ],
     ids=str,
 )
-def test_what_is_refused_has_their_statuses(post, path, body, status):
+def test_errors_have_the_statuses_of_infinity(post, path, body, status):
     refused = post(f"/infinity{path}", status, **{"model": "encoder", **body})
     assert refused["error"]["message"] == refused["detail"]
 

@@ -59,7 +59,7 @@ def test_texts_may_be_cut(post):
     ],
     ids=str,
 )
-def test_what_cannot_be_served_is_refused(post, asked, message):
+def test_invalid_requests_are_refused(post, asked, message):
     assert message in json.dumps(post("/entities", 400, **asked))
 
 

@@ -39,7 +39,7 @@ def test_several_results_come_at_once(http, offline):
         assert (item["tokens"][0], item["tokens"][-1]) == ("[CLS]", "[SEP]")
 
 
-def test_what_was_cut_is_told(http):
+def test_truncation_is_reported(http):
     body = {"input": "tea " * 600, "representations": [{"task": "embed"}], "truncate_prompt_tokens": 16}
     (item,) = http.post("/v1/represent", json=body).json()["data"]
     assert (item["num_tokens"], item["truncated"], item["num_dropped_tokens"] > 0) == (16, True, True)
@@ -55,7 +55,7 @@ def test_what_was_cut_is_told(http):
         ([{"task": "embed"}] * 33, "representations"),
     ],
 )
-def test_what_cannot_be_given_is_refused(http, wanted, message):
+def test_unsupported_representations_are_refused(http, wanted, message):
     answer = http.post("/v1/represent", json={"input": "a", "representations": wanted})
     assert answer.status_code == 400
     assert message in answer.json()["error"]["message"]

@@ -46,7 +46,7 @@ def test_base64_is_little_endian_float32(http, expected):
     [("float32", 4, 1e-6), ("float16", 2, 1e-3), ("bfloat16", 2, 4e-3), ("fp8_e4m3", 1, 0.1), ("fp8_e5m2", 1, 0.1)],
 )
 @pytest.mark.parametrize("endianness", ["little", "big", "native"])
-def test_bytes_say_in_a_header_what_they_are(http, expected, dtype, width, tolerance, endianness):
+def test_bytes_are_described_in_a_header(http, expected, dtype, width, tolerance, endianness):
     answer = ask(http, input=TEXTS, encoding_format="bytes", embed_dtype=dtype, endianness=endianness)
     metadata = json.loads(answer.headers["metadata"])
     assert [(item["start"], item["end"]) for item in metadata["data"]] == [
@@ -124,7 +124,7 @@ def test_full_size_is_always_allowed_and_another_is_refused(http):
         ({"input": ["a"] * 2049}, 413, "list length"),
     ],
 )
-def test_what_does_not_fit_is_refused_in_a_body_that_many_clients_read(http, body, status, message):
+def test_invalid_requests_are_refused_in_a_format_of_many_clients(http, body, status, message):
     answer = ask(http, **body)
     refusal = answer.json()
     assert answer.status_code == refusal["error"]["code"] == status
@@ -133,7 +133,7 @@ def test_what_does_not_fit_is_refused_in_a_body_that_many_clients_read(http, bod
 
 
 @pytest.mark.parametrize("raw", [b"", b"{", b'{"input": "\\ud800"}', b"[" * 5000, b'{"input": [1e400]}', b"\xff\xfe"])
-def test_what_is_no_json_is_refused(http, raw):
+def test_invalid_json_is_refused(http, raw):
     answer = http.post("/v1/embeddings", content=raw, headers={"content-type": "application/json"})
     assert answer.status_code == 400
 
@@ -148,14 +148,14 @@ def test_too_long_text_is_cut_on_request(http):
     assert body["usage"]["prompt_tokens"] == 256
 
 
-def test_models_are_told(http):
+def test_models_are_listed(http):
     (card,) = http.get("/v1/models").json()["data"]
     assert (card["id"], card["object"], card["max_model_len"]) == ("all-MiniLM-L6-v2", "model", 256)
     assert http.get(f"/v1/models/{card['id']}").json()["id"] == card["id"]
     assert http.get("/v1/models/nope").status_code == 404
 
 
-def test_it_says_that_it_lives(http):
+def test_health_routes_respond_with_200(http):
     assert (http.get("/health").status_code, http.get("/ping").status_code) == (200, 200)
     missing = http.get("/nope")
     assert (missing.status_code, missing.json()["detail"]) == (404, "Not Found")

@@ -35,7 +35,7 @@ def test_cohere_has_them_too(post, vector):
     np.testing.assert_allclose(embeddings[1], vector, atol=1e-6)
 
 
-def test_openai_refuses_them_and_names_the_way(post):
+def test_openai_refuses_them_and_names_another_route(post):
     for inputs, field in (("", "input"), (["a", ""], "input[1]")):
         refused = post("/v1/embeddings", 400, input=inputs)["error"]
         assert refused["message"].startswith(f"{field} cannot be an empty string")

@@ -108,7 +108,7 @@ def test_a_splade_model_gives_dense_vectors_only_where_they_are_not_normalised(p
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_headers_tell_what_was_computed_and_how_long_it_took(post, path, body, characters, tokens):
+def test_headers_contain_counts_and_times(post, path, body, characters, tokens):
     answer = asked(post, path, body)
     assert answer.status_code == 200, answer.text
     headers = answer.headers
@@ -121,7 +121,7 @@ def test_headers_tell_what_was_computed_and_how_long_it_took(post, path, body, c
     assert parts <= times["x-total-time"] == times["x-compute-time"]
 
 
-def test_health_is_told_under_their_prefix_too(post):
+def test_health_is_available_under_the_prefix_too(post):
     answer = post.runner.run(post.client.get("/tei/health"))
     assert (answer.status_code, answer.content) == (200, b"")
 
@@ -138,7 +138,7 @@ def test_info_names_splade_as_they_do(application, folders):
         assert call("/", inputs="the mill") == call("/embed_sparse", inputs="the mill")
 
 
-def test_tokens_are_told_by_the_letters_of_the_text(post):
+def test_tokens_contain_the_characters_of_the_text(post):
     text = "The  OLD Mill, älter"
     (tokens,) = post("/tei/tokenize", inputs=text)
     inner = [token for token in tokens if not token["special"]]

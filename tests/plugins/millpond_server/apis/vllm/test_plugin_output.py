@@ -113,7 +113,7 @@ def test_more_than_bytes_is_refused_raw_and_sent_as_json_where_that_is_accepted(
     assert data_of(ask(server, "nested", accept=f"{RAW}, */*;q=0.1"))["count"] == 2
 
 
-def test_what_json_has_no_form_for_is_an_error_in_the_log(server, caplog):
+def test_an_output_that_is_not_json_serializable_is_logged(server, caplog):
     answer = ask(server, "lock")
     assert answer.status == 500
     assert "it is a _thread.lock, which has no JSON representation" in caplog.text

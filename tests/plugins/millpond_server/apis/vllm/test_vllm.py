@@ -78,7 +78,7 @@ def test_a_truncation_size_over_the_maximum_is_refused_to_the_letter(post, path,
 
 @pytest.mark.parametrize("model", ["embedder", "reranker"])
 @pytest.mark.parametrize(("path", "sides"), [("/score", ("queries", "documents")), ("/rerank", ("query", "documents"))])
-def test_a_pair_over_the_maximum_is_refused_with_the_way_out(post, model, path, sides):
+def test_a_pair_over_the_maximum_is_refused_with_a_hint(post, model, path, sides):
     message = error(post, path, model=model, **{sides[0]: "mill " * 100, sides[1]: [TEXT, "a"]})["message"]
     assert "This model's maximum context length is 64 tokens. However, " in message
     assert "Please reduce the length of the input prompt" in message
@@ -137,7 +137,7 @@ def test_an_id_that_cannot_stand_in_a_header_is_refused(post, value):
     assert "request_id" in error(post, "/pooling", model="embedder", input=TEXT, request_id=value)["message"]
 
 
-def test_the_id_of_the_body_stands_in_the_header_of_bytes(post):
+def test_the_id_of_the_body_is_in_the_header_of_bytes(post):
     body = {"model": "embedder", "input": TEXT, "encoding_format": "bytes", "request_id": "a b"}
     answer = post.runner.run(post.client.post("/pooling", json=body))
     assert json.loads(answer.headers["metadata"])["id"] == "pooling-a b"
@@ -230,5 +230,5 @@ def test_pooling_gives_vectors_of_chunks_and_where_they_are(post):
         ),
     ],
 )
-def test_late_chunking_of_what_has_no_chunks_is_refused(post, body, message):
+def test_late_chunking_of_other_tasks_is_refused(post, body, message):
     assert message in error(post, "/pooling", **{"model": "embedder", "input": TEXT, **body})["message"]

@@ -251,7 +251,7 @@ def test_the_task_need_not_be_named(post, model, task):
     [(SINGLE, SINGLE, 1), (SINGLE, PLURAL, 2), (PLURAL, PLURAL, 2), ([SINGLE], PLURAL, 2)],
     ids=["1:1", "1:N", "N:N", "[1]:N"],
 )
-def test_pairs_are_named_in_each_way_of_vllm(post, model, names, first, second, count):
+def test_pairs_have_all_field_names_of_vllm(post, model, names, first, second, count):
     response = post("/score", model=model, **dict(zip(names, (first, second), strict=True)))
     assert [(item["index"], item["object"]) for item in response["data"]] == [
         (index, "score") for index in range(count)
