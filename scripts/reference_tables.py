@@ -223,7 +223,8 @@ def default_of(field: Field[Any]) -> str:
 def type_name(annotation: Any) -> str:
     """Return a type in source form, without its module."""
     text = annotation.__name__ if isinstance(annotation, type) and not get_args(annotation) else str(annotation)
-    return re.sub(r"\b(?:\w+\.)+(\w+)", r"\1", text)
+    bare = re.sub(r"\b(?:\w+\.)+(\w+)", r"\1", text)
+    return re.sub(r"^Optional\[(.*)\]$", r"\1 | None", bare)
 
 
 def field_table(record: type[Any]) -> Iterator[str]:
