@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from millpond import LLM, PoolingParams
+from millpond.testing.comparisons import relative_error
 
 
 @pytest.fixture
@@ -43,3 +44,27 @@ def reference(transformers):
             return [model(torch.tensor([ids])).last_hidden_state[0].float().numpy() for ids in prompts]
 
     return reference
+
+
+@pytest.fixture
+def equals_reference(load, hidden, reference):
+    """Return a function that compares the hidden states of Millpond with those of ``reference``."""
+
+    def equals_reference(folder, prompts, **settings) -> bool:
+        return relative_error(hidden(load(folder, **settings), prompts), reference(folder, prompts)) <= 1e-5
+
+    return equals_reference
+
+
+@pytest.fixture
+def assert_equal_in_any_batch(load, hidden):
+    """Return a function that compares the hidden states in one batch, alone and in small batches with expected ones."""
+
+    def assert_equal_in_any_batch(folder, prompts, expected, **settings) -> None:
+        llm = load(folder, **settings)
+        assert relative_error(hidden(llm, prompts), expected) <= 1e-5
+        assert relative_error([hidden(llm, prompt)[0] for prompt in prompts], expected) <= 1e-5
+        small = load(folder, max_num_batched_tokens=17, max_num_seqs=2, **settings)
+        assert relative_error(hidden(small, prompts), expected) <= 1e-5
+
+    return assert_equal_in_any_batch

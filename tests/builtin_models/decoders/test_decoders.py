@@ -58,30 +58,14 @@ def reference(transformers):
     return reference
 
 
-@pytest.fixture
-def holds(load, hidden, reference):
-    """Return a function that compares the hidden states of Millpond with those of transformers."""
-
-    def holds(folder, prompts, **settings):
-        return relative_error(hidden(load(folder, **settings), prompts), reference(folder, prompts)) <= TOLERANCE
-
-    return holds
-
-
 # --- equal to transformers ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_batch_of_mixed_lengths_equals_transformers(tmp_path, load, hidden, reference, name):
+def test_a_batch_of_mixed_lengths_equals_transformers(tmp_path, assert_equal_in_any_batch, reference, name):
     folder = tiny(name, tmp_path)
     prompts = prompts_of(LENGTHS)
-    llm = load(folder)
-    expected = reference(folder, prompts)
-    assert relative_error(hidden(llm, prompts), expected) <= TOLERANCE
-    assert relative_error([hidden(llm, prompt)[0] for prompt in prompts], expected) <= TOLERANCE
-    assert (
-        relative_error(hidden(load(folder, max_num_batched_tokens=17, max_num_seqs=2), prompts), expected) <= TOLERANCE
-    )
+    assert_equal_in_any_batch(folder, prompts, reference(folder, prompts))
 
 
 @pytest.mark.parametrize(
@@ -101,14 +85,14 @@ def test_a_batch_of_mixed_lengths_equals_transformers(tmp_path, load, hidden, re
     ],
     ids=str,
 )
-def test_the_shape_in_config_json_is_taken(tmp_path, holds, shape):
+def test_the_shape_in_config_json_is_taken(tmp_path, equals_reference, shape):
     base = {"hidden_size": 30} if shape.get("num_attention_heads") == 6 else {}
-    assert holds(tiny("LlamaModel", tmp_path, **base, **shape), prompts_of(FEW_LENGTHS))
+    assert equals_reference(tiny("LlamaModel", tmp_path, **base, **shape), prompts_of(FEW_LENGTHS))
 
 
 @pytest.mark.parametrize("name", ["Qwen3Model", "GemmaModel"])
-def test_biases_of_attention_are_taken(tmp_path, holds, name):
-    assert holds(tiny(name, tmp_path, attention_bias=True), prompts_of(FEW_LENGTHS))
+def test_biases_of_attention_are_taken(tmp_path, equals_reference, name):
+    assert equals_reference(tiny(name, tmp_path, attention_bias=True), prompts_of(FEW_LENGTHS))
 
 
 ACTIVATIONS = (
@@ -119,22 +103,22 @@ ACTIVATIONS = (
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("deterministic", [False, True])
-def test_hidden_activation_equals_that_of_transformers(tmp_path, holds, activation, deterministic):
+def test_hidden_activation_equals_that_of_transformers(tmp_path, equals_reference, activation, deterministic):
     folder = tiny("LlamaModel", tmp_path, hidden_act=activation)
-    assert holds(folder, prompts_of(FEW_LENGTHS), batch_invariant=deterministic)
+    assert equals_reference(folder, prompts_of(FEW_LENGTHS), batch_invariant=deterministic)
 
 
-def test_gelu_in_the_files_of_gemma_means_its_approximation(tmp_path, holds):
-    assert holds(tiny("GemmaModel", tmp_path, hidden_act="gelu"), prompts_of(FEW_LENGTHS))
+def test_gelu_in_the_files_of_gemma_means_its_approximation(tmp_path, equals_reference):
+    assert equals_reference(tiny("GemmaModel", tmp_path, hidden_act="gelu"), prompts_of(FEW_LENGTHS))
 
 
 @pytest.mark.parametrize(("name", "size"), [("Qwen3Model", 128), ("GemmaModel", 256)])
-def test_heads_without_a_size_have_that_of_the_family(tmp_path, holds, name, size):
+def test_heads_without_a_size_have_that_of_the_family(tmp_path, equals_reference, name, size):
     folder = tiny(name, tmp_path, head_dim=size)
     config = json.loads((folder / "config.json").read_text())
     del config["head_dim"]
     (folder / "config.json").write_text(json.dumps(config))
-    assert holds(folder, prompts_of(FEW_LENGTHS))
+    assert equals_reference(folder, prompts_of(FEW_LENGTHS))
 
 
 @pytest.mark.parametrize("kernel", ["native", "sdpa", "reference"])
@@ -155,7 +139,7 @@ def test_every_kernel_of_attention_takes_shared_heads_of_usual_sizes(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_comes_later_is_not_seen_unless_is_causal_is_false(tmp_path, load, hidden, holds, name):
+def test_what_comes_later_is_not_seen_unless_is_causal_is_false(tmp_path, load, hidden, equals_reference, name):
     folder = tiny(name, tmp_path)
     first, second = prompts_of([20]), prompts_of([20])
     second[0][15] = 4 if first[0][15] != 4 else 5
@@ -165,7 +149,7 @@ def test_what_comes_later_is_not_seen_unless_is_causal_is_false(tmp_path, load, 
     change_config(folder, {"is_causal": False})
     one, other = (hidden(load(folder), prompt)[0] for prompt in (first, second))
     assert np.abs(one - other).max(axis=1).min() > 1e-3
-    assert holds(folder, prompts_of(LENGTHS))
+    assert equals_reference(folder, prompts_of(LENGTHS))
 
 
 def test_attention_of_both_directions_is_chosen_by_an_override(tmp_path, load, hidden):
@@ -199,8 +183,8 @@ def test_gemma_has_a_name_of_its_own_for_both_directions(tmp_path, load, hidden)
     ],
     ids=str,
 )
-def test_a_window_that_is_shorter_than_the_text_equals_transformers(tmp_path, holds, name, window, causal):
-    assert holds(tiny(name, tmp_path, is_causal=causal, **window), prompts_of(LENGTHS))
+def test_a_window_that_is_shorter_than_the_text_equals_transformers(tmp_path, equals_reference, name, window, causal):
+    assert equals_reference(tiny(name, tmp_path, is_causal=causal, **window), prompts_of(LENGTHS))
 
 
 def test_windows_change_what_is_seen(tmp_path, load, hidden):
@@ -215,10 +199,10 @@ def test_windows_change_what_is_seen(tmp_path, load, hidden):
     assert relative_error(states[2], hidden(load(folder), prompts)) == 0
 
 
-def test_mistral_without_a_window_attends_to_all(tmp_path, load, hidden, holds):
+def test_mistral_without_a_window_attends_to_all(tmp_path, load, hidden, equals_reference):
     prompts = prompts_of(FEW_LENGTHS)
     folder = change_config(tiny("MistralModel", tmp_path), {"sliding_window": None})
-    assert holds(folder, prompts)
+    assert equals_reference(folder, prompts)
     windowed = hidden(load(folder, hf_overrides={"sliding_window": 24}), prompts)
     assert relative_error(windowed, hidden(load(folder), prompts)) > 0.05
 
@@ -228,7 +212,7 @@ def test_mistral_without_a_window_attends_to_all(tmp_path, load, hidden, holds):
 
 @pytest.mark.parametrize("scaling", SCALINGS.values(), ids=SCALINGS)
 @pytest.mark.parametrize("spelling", ["rope_parameters", "rope_scaling", "type"])
-def test_rotary_positions_equal_those_of_transformers(tmp_path, load, hidden, holds, scaling, spelling):
+def test_rotary_positions_equal_those_of_transformers(tmp_path, load, hidden, equals_reference, scaling, spelling):
     if spelling == "rope_parameters":
         settings = {"rope_theta": None, "rope_parameters": {**scaling, "rope_theta": 500.0}}
     else:
@@ -236,7 +220,7 @@ def test_rotary_positions_equal_those_of_transformers(tmp_path, load, hidden, ho
         settings = {"rope_theta": 500.0, "rope_scaling": scaling if spelling == "rope_scaling" else named}
     folder = tiny("LlamaModel", tmp_path / "scaled", head_dim=16, **settings)
     prompts = prompts_of(FEW_LENGTHS)
-    assert holds(folder, prompts)
+    assert equals_reference(folder, prompts)
     plain = hidden(load(tiny("LlamaModel", tmp_path / "plain", head_dim=16, rope_theta=500.0)), prompts)
     same = scaling["rope_type"] == "dynamic"  # only texts beyond the training length have other positions
     assert (relative_error(hidden(load(folder), prompts), plain) == 0) is same
@@ -244,18 +228,18 @@ def test_rotary_positions_equal_those_of_transformers(tmp_path, load, hidden, ho
 
 @pytest.mark.parametrize("theta", [100.0, 1000000.0])
 @pytest.mark.parametrize("name", NAMES)
-def test_the_base_of_the_frequencies_is_taken(tmp_path, load, hidden, holds, name, theta):
+def test_the_base_of_the_frequencies_is_taken(tmp_path, load, hidden, equals_reference, name, theta):
     folder = tiny(name, tmp_path / "old", rope_theta=theta)
     prompts = prompts_of(FEW_LENGTHS)
-    assert holds(folder, prompts)
+    assert equals_reference(folder, prompts)
     new = {"rope_theta": None, "rope_parameters": {"rope_theta": theta, "rope_type": "default"}}
     folder_of_new = tiny(name, tmp_path / "new", **new)
     assert relative_error(hidden(load(folder_of_new), prompts), hidden(load(folder), prompts)) == 0
     assert relative_error(hidden(load(tiny(name, tmp_path / "base")), prompts), hidden(load(folder), prompts)) > 1e-3
 
 
-def test_without_a_base_it_is_that_of_transformers(tmp_path, holds):
-    assert holds(tiny("LlamaModel", tmp_path, rope_theta=None), prompts_of(FEW_LENGTHS))
+def test_without_a_base_it_is_that_of_transformers(tmp_path, equals_reference):
+    assert equals_reference(tiny("LlamaModel", tmp_path, rope_theta=None), prompts_of(FEW_LENGTHS))
 
 
 def test_dynamic_frequencies_are_those_of_each_text_by_its_length(tmp_path, load, hidden, reference, monkeypatch):
@@ -317,8 +301,8 @@ def test_bfloat16_is_near_transformers(tmp_path, load, hidden, reference, name):
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 @pytest.mark.parametrize("name", NAMES)
-def test_a_16_bit_checkpoint_is_computed_in_float32_without_loss(tmp_path, holds, name, dtype):
-    assert holds(tiny(name, tmp_path, dtype=dtype), prompts_of(FEW_LENGTHS), dtype="float32")
+def test_a_16_bit_checkpoint_is_computed_in_float32_without_loss(tmp_path, equals_reference, name, dtype):
+    assert equals_reference(tiny(name, tmp_path, dtype=dtype), prompts_of(FEW_LENGTHS), dtype="float32")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -363,13 +347,13 @@ def test_deterministic_gives_the_same_bits_on_several_threads(tmp_path, hidden, 
 
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_one_that_predicts_tokens_has_the_same_hidden_states(tmp_path, load, hidden, holds, family, tied):
+def test_one_that_predicts_tokens_has_the_same_hidden_states(tmp_path, load, hidden, equals_reference, family, tied):
     prompts = prompts_of(FEW_LENGTHS)
     folder = tiny(f"{family}ForCausalLM", tmp_path / "causal", tie_word_embeddings=tied)
     names = list(load_file(folder / "model.safetensors"))
     assert ("lm_head.weight" in names) is not tied
     assert sum(name.startswith("model.") for name in names) == len(names) - (not tied)
-    assert holds(folder, prompts)
+    assert equals_reference(folder, prompts)
     bare = tiny(f"{family}Model", tmp_path / "bare")
     assert relative_error(hidden(load(folder), prompts), hidden(load(bare), prompts)) == 0
 

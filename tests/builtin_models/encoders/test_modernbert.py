@@ -58,29 +58,13 @@ def logits(model):
     return logits
 
 
-@pytest.fixture
-def holds(load, hidden, reference):
-    """Return a function that compares the hidden states of Millpond with those of transformers."""
-
-    def holds(folder, prompts, **settings):
-        return relative_error(hidden(load(folder, **settings), prompts), reference(folder, prompts)) <= TOLERANCE
-
-    return holds
-
-
 # --- hidden states --------------------------------------------------------------------------------------------------
 
 
-def test_a_batch_of_mixed_lengths_equals_transformers(tmp_path, load, hidden, reference):
+def test_a_batch_of_mixed_lengths_equals_transformers(tmp_path, assert_equal_in_any_batch, reference):
     folder = tiny("ModernBertModel", tmp_path)
     prompts = prompts_of(LENGTHS)
-    llm = load(folder)
-    expected = reference(folder, prompts)
-    assert relative_error(hidden(llm, prompts), expected) <= TOLERANCE
-    assert relative_error([hidden(llm, prompt)[0] for prompt in prompts], expected) <= TOLERANCE
-    assert (
-        relative_error(hidden(load(folder, max_num_batched_tokens=17, max_num_seqs=2), prompts), expected) <= TOLERANCE
-    )
+    assert_equal_in_any_batch(folder, prompts, reference(folder, prompts))
 
 
 @pytest.mark.parametrize(
@@ -107,9 +91,9 @@ def test_a_batch_of_mixed_lengths_equals_transformers(tmp_path, load, hidden, re
     ids=lambda shape: str({key: "absent" if value is ABSENT else value for key, value in shape.items()}),
 )
 @pytest.mark.parametrize("deterministic", [False, True])
-def test_the_shape_in_config_json_is_taken(tmp_path, holds, shape, deterministic):
+def test_the_shape_in_config_json_is_taken(tmp_path, equals_reference, shape, deterministic):
     folder = tiny("ModernBertModel", tmp_path, **{key: value for key, value in shape.items() if value is not ABSENT})
-    assert holds(change_config(folder, shape), prompts_of(FEW_LENGTHS), batch_invariant=deterministic)
+    assert equals_reference(change_config(folder, shape), prompts_of(FEW_LENGTHS), batch_invariant=deterministic)
 
 
 def test_the_window_changes_what_is_seen(tmp_path, load, hidden):
@@ -130,7 +114,9 @@ def test_without_a_local_base_the_global_one_is_taken(tmp_path, load, hidden):
 
 
 @pytest.mark.parametrize("scaling", [{"rope_type": "linear", "factor": 4.0}, {"rope_type": "yarn", "factor": 4.0}])
-def test_rotary_positions_of_each_kind_of_layer_equal_those_of_transformers(tmp_path, load, hidden, holds, scaling):
+def test_rotary_positions_of_each_kind_of_layer_equal_those_of_transformers(
+    tmp_path, load, hidden, equals_reference, scaling
+):
     rope_parameters = {
         "full_attention": {"rope_theta": 700.0, "original_max_position_embeddings": 16, **scaling},
         "sliding_attention": {"rope_type": "default", "rope_theta": 90.0},
@@ -138,7 +124,7 @@ def test_rotary_positions_of_each_kind_of_layer_equal_those_of_transformers(tmp_
     prompts = prompts_of(FEW_LENGTHS)
     folder = tiny("ModernBertModel", tmp_path, rope_parameters=rope_parameters, hidden_size=64)
     change_config(folder, {"global_rope_theta": ABSENT, "local_rope_theta": ABSENT})
-    assert holds(folder, prompts)
+    assert equals_reference(folder, prompts)
     actual = hidden(load(folder), prompts)
     other = {"rope_parameters": {"full_attention": {"rope_type": "default"}}}
     assert relative_error(hidden(load(folder, hf_overrides=other), prompts), actual) > 1e-3
