@@ -1,4 +1,4 @@
-"""How many tokens a batch may have once memory has run out, and how it becomes as many as before."""
+"""The token budget after memory ran out, and its recovery."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +17,7 @@ def succeed(budget, count):
     return budget.tokens
 
 
-def test_it_is_raised_a_step_whenever_enough_batches_have_succeeded():
+def test_it_is_raised_after_enough_successful_batches():
     budget = TokenBudget(4096)
     budget.shrink(2048)
     assert succeed(budget, INITIAL_RAISE_AFTER_BATCHES - 1) == 2048
@@ -27,7 +27,7 @@ def test_it_is_raised_a_step_whenever_enough_batches_have_succeeded():
     assert succeed(budget, 10 * INITIAL_RAISE_AFTER_BATCHES) == 4096
 
 
-def test_a_step_too_many_makes_the_next_one_come_later():
+def test_a_raise_that_failed_delays_the_next_one():
     budget = TokenBudget(4096)
     budget.shrink(2000)
     needed = INITIAL_RAISE_AFTER_BATCHES
@@ -53,7 +53,7 @@ def test_a_failure_begins_the_count_anew():
 
 
 @given(st.integers(1, 10_000), st.lists(st.one_of(st.none(), st.integers(0, 10_000)), max_size=300))
-def test_it_stays_between_its_bounds(most, operations):
+def test_it_stays_within_its_bounds(most, operations):
     budget = TokenBudget(most)
     for tokens in operations:
         before = budget.tokens

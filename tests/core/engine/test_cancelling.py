@@ -1,4 +1,4 @@
-"""Requests that nobody wants any more, and an engine that is to stop: cancelling, aborting, interrupts, closing."""
+"""Cancelled requests and a stopping engine: cancel, abort, interrupts, close."""
 
 import pytest
 
@@ -23,7 +23,7 @@ def test_cancelled_before_its_batch_is_dropped_without_a_batch(kit, model, make_
     assert [len(sequences) for sequences in model.seen] == [1, 1]
 
 
-def test_a_batch_of_cancelled_requests_is_no_batch(kit, model, make_engine):
+def test_a_batch_of_cancelled_requests_is_not_computed(kit, model, make_engine):
     engine = make_engine()
     requests = kit.add_all(engine, kit.numbered(5))
     for request in requests:
@@ -63,7 +63,7 @@ def test_cancelled_while_its_batch_fails_is_not_run_again(kit, model, make_engin
     assert not any((3,) in sequences for sequences in model.seen[1:])
 
 
-def test_abort_returns_what_waits_and_what_runs_and_does_not_wait_for_it(kit, model, make_engine, gate):
+def test_abort_returns_waiting_and_running_requests_without_waiting_for_them(kit, model, make_engine, gate):
     model.on_forward = gate
     engine = make_engine(2, max_num_seqs=1)
     requests = kit.add_all(engine, kit.numbered(5))
@@ -75,7 +75,7 @@ def test_abort_returns_what_waits_and_what_runs_and_does_not_wait_for_it(kit, mo
     assert (engine.has_work, engine.scheduler.waiting_tokens) == (False, 0)
 
 
-def test_what_was_aborted_does_not_come_back(kit, model, make_engine, gate):
+def test_results_of_aborted_requests_are_dropped(kit, model, make_engine, gate):
     model.on_forward = gate
     engine = make_engine(2, max_num_seqs=1)
     kit.add_all(engine, kit.numbered(5))

@@ -80,7 +80,7 @@ def test_the_batch_of_lower_priority_runs_first(kit, model, make_engine):
     assert [sequences[0][0] for sequences in model.seen] == [0, 3, 1, 4, 2, 5]
 
 
-def test_who_waits_for_a_batch_is_notified_when_it_is_done(kit, make_runner):
+def test_the_waiting_thread_is_notified_when_a_batch_is_done(kit, make_runner):
     notified = threading.Event()
     engine = Engine(make_runner(), EngineConfig(), notify=notified.set)
     engine.add(kit.request([1]))
@@ -89,7 +89,7 @@ def test_who_waits_for_a_batch_is_notified_when_it_is_done(kit, make_runner):
     kit.check(engine.step(block=False) or engine.step())
 
 
-def test_stats_count_what_was_done(kit, model, make_engine):
+def test_stats_count_batches_requests_and_tokens(kit, model, make_engine):
     model.on_forward, model.nan_at = kit.fails_on(POISON), WORSE
     engine = make_engine(max_num_seqs=2)
     cancelled = kit.request([5, 5, 5])

@@ -1,4 +1,4 @@
-"""What a failing batch costs: the request at fault fails alone, with the error, after few forwards more."""
+"""Failing batches: only the failing request fails, with its error, after a few additional forward passes."""
 
 import pytest
 import torch
@@ -14,19 +14,19 @@ POISON, WORSE = 666, 777
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
-@pytest.mark.parametrize("place", [0, 31, 63])
-def test_a_poison_among_64_fails_alone_and_costs_few_forwards(kit, model, make_engine, num_workers, place):
+@pytest.mark.parametrize("index", [0, 31, 63])
+def test_a_poison_among_64_fails_alone_and_costs_few_forwards(kit, model, make_engine, num_workers, index):
     engine = make_engine(num_workers)
     clean = kit.run_all(engine, kit.numbered(64))
     forwards = len(model.seen)
     model.on_forward = kit.fails_on(POISON)
     requests = kit.numbered(64)
-    requests[place] = kit.request([POISON])
+    requests[index] = kit.request([POISON])
     kit.run_all(engine, requests)
-    assert [number for number, request in enumerate(requests) if request.error is not None] == [place]
-    assert isinstance(requests[place].error, EngineError)
-    assert "RuntimeError: poison" in str(requests[place].error)
-    assert isinstance(requests[place].error.__cause__, RuntimeError)
+    assert [number for number, request in enumerate(requests) if request.error is not None] == [index]
+    assert isinstance(requests[index].error, EngineError)
+    assert "RuntimeError: poison" in str(requests[index].error)
+    assert isinstance(requests[index].error.__cause__, RuntimeError)
     assert len(model.seen) - forwards <= forwards + 2 * 6
     for request, twin in zip(requests, clean, strict=True):
         assert request.error is not None or request.results[0].tolist() == twin.results[0].tolist()
@@ -71,7 +71,7 @@ def test_a_failing_batch_does_not_fail_those_that_wait_behind_it(kit, model, mak
     kit.check(kit.run_all(engine, requests)[1:])
 
 
-def test_nan_and_poison_in_one_batch_are_told_apart(kit, model, make_engine):
+def test_nan_and_a_failing_input_in_one_batch_are_distinguished(kit, model, make_engine):
     model.on_forward, model.nan_at = kit.fails_on(POISON), WORSE
     requests = kit.run_all(make_engine(), [kit.request([number]) for number in (1, WORSE, 2, POISON, 3)])
     assert isinstance(requests[1].error, NonFiniteOutputError)
@@ -90,7 +90,7 @@ def test_a_pooler_that_fails_on_one_request_fails_it_alone(kit, make_engine):
 
 
 @pytest.mark.parametrize("error", [SystemExit, GeneratorExit, RecursionError])
-def test_whatever_a_model_raises_becomes_the_requests_error(kit, model, make_engine, error):
+def test_any_exception_of_a_model_becomes_the_error_of_the_request(kit, model, make_engine, error):
     model.on_forward = kit.fails_on(POISON, error=lambda: error("out"))
     requests = kit.run_all(make_engine(2), [kit.request([number]) for number in (1, POISON, 2)])
     assert isinstance(requests[1].error, EngineError)
@@ -121,7 +121,7 @@ def pools(kit):
     bad=st.sets(st.integers(0, 30), max_size=6),
     shape=st.tuples(st.integers(1, 3), st.integers(1, 40)),
 )
-def test_exactly_those_that_cannot_be_computed_fail(kit, pools, tokens, bad, shape):
+def test_exactly_the_failing_requests_fail(kit, pools, tokens, bad, shape):
     num_workers, budget = shape
     model, runner = pools(num_workers)
     model.on_forward = kit.fails_on(*bad)

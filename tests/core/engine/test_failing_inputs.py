@@ -26,7 +26,7 @@ def failing_inputs(clock):
     return FailingInputs(60.0, clock)
 
 
-def test_what_failed_alone_is_blocked_for_so_many_seconds(kit, failing_inputs, clock):
+def test_an_input_that_failed_alone_is_blocked_for_the_configured_seconds(kit, failing_inputs, clock):
     failing_inputs.record([kit.request([1, 2])])
     assert failing_inputs.seconds_left(kit.request([1, 2])) == 60.0
     assert failing_inputs.seconds_left(kit.request([2, 1])) == 0.0
@@ -38,7 +38,7 @@ def test_what_failed_alone_is_blocked_for_so_many_seconds(kit, failing_inputs, c
     assert failing_inputs.seconds_left(kit.request([1, 2])) == 0.0
 
 
-def test_of_several_each_is_computed_alone_until_it_was_computed(kit, failing_inputs):
+def test_possible_causes_are_computed_separately_until_they_succeed(kit, failing_inputs):
     several = [kit.request([number]) for number in range(4)]
     failing_inputs.record(several)
     again = [kit.request([number]) for number in range(4)]
@@ -58,13 +58,13 @@ def test_equal_requests_that_fail_together_are_one(kit, failing_inputs):
     assert failing_inputs.seconds_left(kit.request([1])) == 60.0
 
 
-def test_without_seconds_nobody_is_kept(kit):
+def test_with_zero_seconds_nothing_is_kept(kit):
     failing_inputs = FailingInputs()
     failing_inputs.record([kit.request([1])])
     assert (len(failing_inputs), failing_inputs.seconds_left(kit.request([1]))) == (0, 0.0)
 
 
-def test_who_is_not_in_it_pays_little_for_it(kit, failing_inputs, monkeypatch):
+def test_other_requests_are_checked_cheaply(kit, failing_inputs, monkeypatch):
     failing_inputs.record([kit.request([1])])
     monkeypatch.setattr("millpond.engine.failing_inputs.fingerprint", None)
     assert failing_inputs.seconds_left(kit.request([2])) == 0.0
@@ -72,7 +72,7 @@ def test_who_is_not_in_it_pays_little_for_it(kit, failing_inputs, monkeypatch):
     assert len(failing_inputs) == 1
 
 
-def test_of_too_many_the_oldest_are_forgotten(kit, failing_inputs):
+def test_the_oldest_entries_are_dropped(kit, failing_inputs):
     for number in range(MAX_ENTRIES + 1):
         failing_inputs.record([kit.request([number])])
     assert len(failing_inputs) == MAX_ENTRIES
@@ -80,7 +80,7 @@ def test_of_too_many_the_oldest_are_forgotten(kit, failing_inputs):
     assert failing_inputs.seconds_left(kit.request([1])) == 60.0
 
 
-def test_inputs_are_told_apart_by_all_that_the_model_reads_and_is_asked(kit):
+def test_inputs_are_distinguished_by_everything_that_the_model_receives(kit):
     def features(value):
         return kit.request([1, 2], features={"pixels": value})
 
@@ -100,7 +100,7 @@ def test_inputs_are_told_apart_by_all_that_the_model_reads_and_is_asked(kit):
     assert fingerprint(features(object())) is None
 
 
-def test_what_cannot_be_known_again_is_not_kept(kit, failing_inputs):
+def test_inputs_without_a_fingerprint_are_not_kept(kit, failing_inputs):
     nameless = kit.request([1], features={"a": object()})
     failing_inputs.record([nameless])
     assert failing_inputs.seconds_left(nameless) == 0.0

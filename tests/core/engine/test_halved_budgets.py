@@ -20,7 +20,7 @@ def out_of_memory(kind):
 
 
 def holds(most, error, failed=None):
-    """A machine whose memory holds so many tokens."""
+    """A machine whose memory holds a number of tokens."""
 
     def on_forward(sequences):
         if sum(map(len, sequences)) > most:
@@ -47,7 +47,7 @@ def test_out_of_memory_halves_the_budget_until_all_succeed(kit, model, make_engi
     assert failed == []
 
 
-def test_batches_that_run_out_of_memory_side_by_side_halve_the_budget_once(kit, model, make_engine, gate):
+def test_concurrent_batches_that_run_out_of_memory_halve_the_budget_once(kit, model, make_engine, gate):
     def on_forward(sequences):
         gate()
         holds(2048, MemoryError())(sequences)
@@ -103,8 +103,8 @@ def test_once_there_is_memory_again_batches_become_as_large_as_before(kit, model
     assert [sum(map(len, sequences)) for sequences in model.seen] == [4090, 4090, 4090, 10]
 
 
-def test_what_a_batch_held_that_ran_out_of_memory_is_given_back(kit, model, make_engine):
-    """Whoever keeps the error, as an output does, must not keep the rows of all layers with it."""
+def test_the_memory_of_a_batch_that_ran_out_of_memory_is_freed(kit, model, make_engine):
+    """An object that holds the error, such as an output, must not keep the hidden states of all layers alive."""
     held = []
 
     class Rows:

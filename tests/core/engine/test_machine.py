@@ -1,4 +1,4 @@
-"""What this machine is called, whatever its system states."""
+"""The name of the processor, on systems that report it in different ways."""
 
 import pytest
 
@@ -25,6 +25,6 @@ def test_this_machine_has_a_name():
     assert machine.processor_name() == machine.processor_name() != ""
 
 
-def test_a_machine_that_states_nothing_has_a_name_all_the_same(tmp_path, monkeypatch):
+def test_a_machine_that_reports_nothing_still_has_a_name(tmp_path, monkeypatch):
     monkeypatch.setattr(machine, "CPUINFO_PATH", tmp_path / "absent")
     assert machine.processor_name.__wrapped__()

@@ -51,8 +51,8 @@ def test_a_process_that_may_have_no_more_memory_goes_on_in_smaller_batches(tmp_p
     command = [sys.executable, "-c", CODE, str(folder), str(SPARE)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1800)
     assert done.returncode == 0, done.stderr[-3000:]
-    told = json.loads(done.stdout.splitlines()[-1])
-    assert told["failures"] == 0
-    assert told["off"] < 1e-5
-    assert 256 <= told["small"] < 60_000
-    assert told["recovered"] == 200_000
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert report["failures"] == 0
+    assert report["off"] < 1e-5
+    assert 256 <= report["small"] < 60_000
+    assert report["recovered"] == 200_000

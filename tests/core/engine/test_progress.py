@@ -1,4 +1,4 @@
-"""What a batch has got through is noted on it: at its start, and by layers, each batch on its own."""
+"""Progress of batches: recorded at the start of the batch and of some layers, separately for each batch."""
 
 import gc
 import threading
@@ -13,7 +13,7 @@ from millpond.engine.request import RequestState
 
 
 class Layer(nn.Module):
-    """A layer that tells the test how often it has been noted before it computes."""
+    """A layer that reports the recorded progress before it computes."""
 
     def __init__(self, seen):
         super().__init__()
@@ -25,7 +25,7 @@ class Layer(nn.Module):
 
 
 class Stack(nn.Module):
-    """Layers below another module, and modules in a list of their own within each of them."""
+    """Layers below another module, each with a nested module list."""
 
     def __init__(self, count, seen):
         super().__init__()
@@ -51,7 +51,7 @@ def batch():
 
 
 @pytest.mark.parametrize(("layers", "marks"), [(0, 0), (1, 1), (3, 3), (4, 4), (6, 4), (24, 4)])
-def test_a_few_layers_note_that_they_begin(clock, layers, marks):
+def test_a_few_layers_record_their_start(clock, layers, marks):
     model, one = Stack(layers, []), batch()
     progress = Progress(model)
     assert progress.num_hooks == marks <= MAX_HOOKED_LAYERS
@@ -65,7 +65,7 @@ def test_a_few_layers_note_that_they_begin(clock, layers, marks):
     assert one[0].state.advanced == 1 + marks
 
 
-def test_marks_are_spread_over_the_model(clock):
+def test_hooks_are_spread_over_the_model(clock):
     seen, one = [], batch()
     model = Stack(8, seen)
     Progress(model).begin(one)
@@ -73,7 +73,7 @@ def test_marks_are_spread_over_the_model(clock):
     assert seen == [2, 2, 3, 3, 4, 4, 5, 5]
 
 
-def test_a_model_that_goes_round_in_circles_makes_no_progress(clock):
+def test_a_model_in_an_infinite_loop_makes_no_progress(clock):
     model, one = Stack(4, []), batch()
     progress = Progress(model)
     progress.begin(one)
@@ -85,28 +85,28 @@ def test_a_model_that_goes_round_in_circles_makes_no_progress(clock):
     assert one[0].state.advanced == before + 4
 
 
-def test_each_thread_notes_its_own_batch_and_one_without_a_batch_nothing():
+def test_each_thread_records_its_own_batch_and_threads_without_a_batch_none():
     model, batches = Stack(4, []), [batch() for _ in range(8)]
     progress = progress_of(model)
     assert progress_of(model) is progress
 
-    def work(own):
-        progress.begin(own)
+    def work(batch):
+        progress.begin(batch)
         for _ in range(50):
-            model(own)
+            model(batch)
         progress.end()
 
-    threads = [threading.Thread(target=work, args=(own,)) for own in batches[1:]]
+    threads = [threading.Thread(target=work, args=(batch,)) for batch in batches[1:]]
     for thread in threads:
         thread.start()
     model(batches[0])
     for thread in threads:
         thread.join()
     assert batches[0][0].state.advanced == 0
-    assert all(own[0].state.advanced > 0 for own in batches[1:])
+    assert all(batch[0].state.advanced > 0 for batch in batches[1:])
 
 
-def test_runners_of_one_model_share_its_notes(kit, model, make_runner):
+def test_runners_of_one_model_share_its_progress_recorder(kit, model, make_runner):
     model.layers = nn.ModuleList([nn.Identity() for _ in range(4)])
     first, second = make_runner(), make_runner()
     assert first.progress is second.progress

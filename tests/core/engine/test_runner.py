@@ -16,7 +16,7 @@ from millpond.nn.threads import op_threads
 from millpond.types.errors import ComponentError, NonFiniteOutputError
 from millpond.types.params import PoolingParams
 
-TWO, THREE = PoolingParams(dimensions=2), PoolingParams(dimensions=3)
+DIM_2, DIM_3 = PoolingParams(dimensions=2), PoolingParams(dimensions=3)
 
 
 def run(runner, *requests):
@@ -51,7 +51,7 @@ def test_many_shuffled_lengths_find_their_requests(kit, make_runner):
     kit.check(run(make_runner(), *requests))
 
 
-def test_the_order_of_the_batch_that_is_handed_back_is_the_one_that_came(kit, make_runner):
+def test_the_order_of_requests_in_an_outcome_is_that_of_the_batch(kit, make_runner):
     requests = [kit.request([1] * length) for length in (3, 1, 2)]
     assert make_runner().run(requests).requests == requests
 
@@ -103,13 +103,13 @@ def test_equal_ids_with_other_segments_are_two(kit, model, make_runner):
 
 def test_equal_ids_with_other_features_are_two(kit, model, make_runner):
     features = [{}, {"add": 1}, {"add": 2}, {}]
-    requests = run(make_runner(), *[kit.request([1, 2], features=own) for own in features])
+    requests = run(make_runner(), *[kit.request([1, 2], features=feature) for feature in features])
     assert [request.results[0][3] for request in requests] == [2, 3, 4, 2]
     assert len(model.seen[0]) == 3
 
 
-def test_equal_sequences_with_other_params_are_computed_once_and_pooled_each_their_own_way(kit, model, make_runner):
-    asked = [TWO, THREE, PoolingParams(), PoolingParams(dimensions=2), TWO]
+def test_equal_sequences_with_other_params_are_computed_once_and_pooled_separately(kit, model, make_runner):
+    asked = [DIM_2, DIM_3, PoolingParams(), PoolingParams(dimensions=2), DIM_2]
     requests = run(make_runner(), *[kit.request([1, 2, 3], params=params) for params in asked])
     for request, params in zip(requests, asked, strict=True):
         np.testing.assert_allclose(request.results[0], kit.mean_of(request)[: params.dimensions])
@@ -123,10 +123,10 @@ def test_several_representations_come_from_one_forward(kit, model, make_runner):
     request = kit.request([3, 4])
     full = PoolingParams()
     request.representations = (
-        Representation("embed", TWO),
+        Representation("embed", DIM_2),
         Representation("token_embed", full),
         Representation("embed", full),
-        Representation("token_embed", THREE),
+        Representation("token_embed", DIM_3),
     )
     run(make_runner(), request)
     assert len(model.seen) == 1
@@ -137,17 +137,17 @@ def test_several_representations_come_from_one_forward(kit, model, make_runner):
 
 def test_a_batch_of_different_tasks_is_one_forward(kit, model, make_runner):
     tasks = [["embed"], ["token_embed"], ["embed", "token_embed"], ["token_embed", "embed"]]
-    requests = [kit.request(range(length, 2 * length), tasks=own) for length, own in enumerate(tasks, start=2)]
+    requests = [kit.request(range(length, 2 * length), tasks=names) for length, names in enumerate(tasks, start=2)]
     run(make_runner(), *reversed(requests))
     assert len(model.seen) == 1
-    for request, own in zip(requests, tasks, strict=True):
-        for task, array in zip(own, request.results, strict=True):
+    for request, names in zip(requests, tasks, strict=True):
+        for task, array in zip(names, request.results, strict=True):
             wanted = kit.mean_of(request)
             np.testing.assert_allclose(array if task == "embed" else array.mean(0), wanted, rtol=1e-6)
 
 
 def test_token_rows_of_different_widths_come_apart_again(kit, make_runner):
-    requests = [kit.request([7] * length, tasks=["token_embed"], params=p) for length, p in [(3, TWO), (2, THREE)]]
+    requests = [kit.request([7] * length, tasks=["token_embed"], params=p) for length, p in [(3, DIM_2), (2, DIM_3)]]
     run(make_runner(), *requests)
     assert [request.results[0].shape for request in requests] == [(3, 2), (2, 3)]
 
@@ -199,7 +199,7 @@ def test_a_batch_that_fails_leaves_no_results(kit, model, make_runner):
     assert all(request.results == [] and request.error is None for request in requests)
 
 
-def test_what_one_pooler_found_does_not_outlive_the_failure_of_another(kit, model, make_runner):
+def test_results_of_one_pooler_are_dropped_if_another_fails(kit, model, make_runner):
     """Else a request that succeeds when it is run again would still carry an error."""
 
     class Broken(nn.Module):
@@ -231,7 +231,7 @@ def test_a_pooler_with_too_few_or_too_many_results_fails_its_batch(kit, model, m
 
 
 @pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, GeneratorExit, MemoryError])
-def test_a_worker_outlives_whatever_a_model_raises(kit, model, make_runner, error):
+def test_a_worker_survives_any_exception_of_a_model(kit, model, make_runner, error):
     model.on_forward = kit.fails_on(7, error=error)
     runner = make_runner(1)
     assert isinstance(on_worker(runner, kit.request([7])).error, error)
@@ -244,7 +244,7 @@ def test_a_worker_outlives_whatever_a_model_raises(kit, model, make_runner, erro
 
 
 def computed_with(model, runner, kit):
-    """How many threads torch has where a batch is computed, after an operation that uses them."""
+    """Return the numbers of torch threads in the threads that compute batches, after an operation that uses them."""
     numbers = []
 
     def on_forward(_):
@@ -263,23 +263,23 @@ def test_workers_compute_in_one_thread_each(kit, model, make_runner):
 
 
 @pytest.mark.usefixtures("three_threads")
-def test_workers_stay_single_threaded_when_the_caller_changes_his_number(kit, model, make_runner):
+def test_workers_stay_single_threaded_when_the_caller_sets_another_number(kit, model, make_runner):
     runner = make_runner(2)
     torch.set_num_threads(2)
     assert computed_with(model, runner, kit) == {1}
 
 
-def test_the_callers_number_of_threads_is_as_it_was(make_runner, three_threads):
+def test_the_callers_number_of_threads_is_unchanged(make_runner, three_threads):
     make_runner(2)
     assert torch.get_num_threads() == three_threads
 
 
 def threads_of_a_new_thread():
-    found = SimpleQueue()
-    thread = threading.Thread(target=lambda: found.put(torch.get_num_threads()))
+    numbers = SimpleQueue()
+    thread = threading.Thread(target=lambda: numbers.put(torch.get_num_threads()))
     thread.start()
     thread.join()
-    return found.get()
+    return numbers.get()
 
 
 def test_a_thread_that_starts_later_has_the_callers_number(make_runner, three_threads):
@@ -287,7 +287,7 @@ def test_a_thread_that_starts_later_has_the_callers_number(make_runner, three_th
     assert threads_of_a_new_thread() == three_threads
 
 
-def test_runners_made_side_by_side_leave_the_number_as_it_was(model, closing, three_threads):
+def test_runners_created_concurrently_leave_the_number_unchanged(model, closing, three_threads):
     """One that reads the number while another's workers start would take theirs for the caller's, and keep it."""
     together = threading.Barrier(8)
 
@@ -332,7 +332,7 @@ def test_beside_another_batch_an_op_has_one_thread(kit, model, make_runner):
 
 
 @pytest.mark.usefixtures("three_threads")
-def test_a_batch_that_failed_is_no_company(kit, model, make_runner):
+def test_a_failed_batch_does_not_count_as_running(kit, model, make_runner):
     runner, shares = make_runner(2), []
     model.on_forward = kit.fails_on(1)
     assert on_worker(runner, kit.request([1])).error is not None
@@ -341,7 +341,7 @@ def test_a_batch_that_failed_is_no_company(kit, model, make_runner):
     assert shares == [3]
 
 
-def test_as_many_workers_as_asked_for_compute_at_a_time(kit, model, make_runner, gate):
+def test_the_requested_number_of_workers_compute_concurrently(kit, model, make_runner, gate):
     model.on_forward = gate
     runner, outcomes = make_runner(3), SimpleQueue()
     for number in range(4):
@@ -381,9 +381,7 @@ def test_close_ends_the_workers_after_what_they_have(kit, model, make_runner, ga
     runner.close()
 
 
-def test_workers_that_hang_are_waited_for_all_together_and_not_one_after_the_other(
-    kit, model, make_runner, gate, monkeypatch
-):
+def test_the_close_timeout_applies_to_all_hanging_workers_together(kit, model, make_runner, gate, monkeypatch):
     """Else a program with 64 workers would take 64 times as long to end."""
     model.on_forward = gate
     runner = make_runner(8)
@@ -399,7 +397,7 @@ def test_workers_that_hang_are_waited_for_all_together_and_not_one_after_the_oth
     assert sum(waited) < 0.2
 
 
-def test_a_runner_that_is_forgotten_ends_its_workers(kit, model, threads_named):
+def test_a_garbage_collected_runner_stops_its_workers(kit, model, threads_named):
     runner = Runner(model, device=torch.device("cpu"), num_workers=2)
     workers = threads_named("millpond-worker")
     for number in range(4):
@@ -413,7 +411,7 @@ def test_a_runner_that_is_forgotten_ends_its_workers(kit, model, threads_named):
         assert not worker.is_alive()
 
 
-def test_a_model_that_gives_another_number_of_rows_than_tokens_is_told(make_engine, model, kit):
+def test_a_model_with_another_number_of_rows_than_tokens_is_an_error(make_engine, model, kit):
     model.forward = lambda batch: torch.zeros(batch.num_tokens + 1, 4)
     engine = make_engine()
     request = kit.request([5, 6, 7])

@@ -72,13 +72,13 @@ def test_a_lower_priority_goes_first_and_arrival_decides_among_equals():
     assert [late.index(request) for request in taken] == [3, 1, 4, 0, 2]
 
 
-def test_what_is_patient_shares_no_batch_with_what_is_not():
+def test_batch_and_interactive_requests_share_no_batch():
     late = [waiting(10, priority=priority) for priority in (5, 0, 1, -1, 5)]
     batches = take_all(filled(*late, budget=1000))
     assert [[late.index(request) for request in batch] for batch in batches] == [[3, 1], [2, 0, 4]]
 
 
-def test_what_is_patient_has_smaller_batches_while_others_come():
+def test_batches_of_batch_requests_are_smaller_while_interactive_ones_arrive():
     scheduler = filled(*[waiting(256, priority=1) for _ in range(300)], budget=4096)
     assert len(scheduler.take()) == 16
     scheduler.add(waiting(10))
@@ -94,18 +94,18 @@ def test_a_stream_of_urgent_requests_does_not_starve_the_others(urgent, patient)
         for _ in range(20):  # more than a batch: at any time something urgent waits
             scheduler.add(waiting(10, priority=urgent))
         taken.append(scheduler.take())
-    turns = [place for place, batch in enumerate(taken) if batch[0].state.priority == patient]
+    turns = [position for position, batch in enumerate(taken) if batch[0].state.priority == patient]
     assert turns == [
         OLDEST_FIRST_INTERVAL - 1,
         2 * OLDEST_FIRST_INTERVAL - 1,
         3 * OLDEST_FIRST_INTERVAL - 1,
         4 * OLDEST_FIRST_INTERVAL - 1,
     ]
-    assert [len(taken[place]) for place in turns] == [10] * 4
-    assert [request.state.ticket for place in turns for request in taken[place]] == list(range(1, 41))
+    assert [len(taken[position]) for position in turns] == [10] * 4
+    assert [request.state.ticket for position in turns for request in taken[position]] == list(range(1, 41))
 
 
-def test_who_waits_for_nobody_is_no_turn_nearer():
+def test_a_request_that_is_not_overtaken_gets_no_credit():
     scheduler = filled(budget=100)
     for _ in range(3 * OLDEST_FIRST_INTERVAL):
         scheduler.add(waiting(10))
@@ -132,7 +132,7 @@ def test_groups_take_turns_by_the_age_of_their_first_request():
     assert [batch[0].group for batch in take_all(filled(*mixed))] == ["text", "image", "text", "image"]
 
 
-def test_what_waits_is_shared_among_idle_workers():
+def test_waiting_requests_are_shared_among_idle_workers():
     scheduler = filled(*[waiting(100) for _ in range(20)], budget=4096)
     assert [len(scheduler.take(2)), len(scheduler.take(1))] == [10, 10]
 
@@ -152,12 +152,12 @@ def test_a_share_is_never_over_the_budget():
     assert lengths([scheduler.take(2)]) == [[60, 40]]
 
 
-def test_more_than_all_workers_can_hold_is_cut_by_the_budget_alone():
+def test_with_more_tokens_than_all_workers_take_only_the_budget_counts():
     scheduler = filled(*[waiting(100) for _ in range(90)], budget=4000)
     assert len(scheduler.take(2)) == 40
 
 
-def test_clear_returns_all_that_waits_and_forgets_it():
+def test_clear_returns_and_removes_all_waiting_requests():
     requests = [waiting(10, group=group) for group in ("text", "image", "text")]
     scheduler = filled(*requests)
     assert set(scheduler.clear()) == set(requests)
@@ -173,10 +173,10 @@ CANCEL = st.tuples(st.just("cancel"), st.sets(st.integers(0, 20), max_size=5))
 
 
 def check_batch(batch, left, *, scheduler, workers):
-    """The batch is of one group and one lane, starts with what is due or has waited longest, and holds what it may."""
+    """Check the group, priority class, first request and limits of a batch."""
     first = batch[0]
 
-    def place(request):
+    def order(request):
         return request.state.priority != first.state.priority, request.state.priority, request.state.ticket
 
     def shares(request):
@@ -187,12 +187,12 @@ def check_batch(batch, left, *, scheduler, workers):
         (first.state.priority, first.state.ticket) < (request.state.priority, request.state.ticket) for request in left
     )
     assert is_due or all(first.state.ticket < request.state.ticket for request in left)
-    assert batch == sorted(batch, key=place)
+    assert batch == sorted(batch, key=order)
     assert all(shares(request) for request in batch)
     assert len(batch) == 1 or tokens <= scheduler.max_num_batched_tokens
     assert len(batch) <= scheduler.max_num_seqs
-    same = sorted(filter(shares, left), key=place)
-    assert not same or place(batch[-1]) < place(same[0])
+    same = sorted(filter(shares, left), key=order)
+    assert not same or order(batch[-1]) < order(same[0])
     if same and workers == 1 and len(batch) < scheduler.max_num_seqs:
         assert tokens + same[0].num_tokens > scheduler.max_num_batched_tokens
 
@@ -214,7 +214,7 @@ def test_nothing_is_lost_doubled_or_miscounted(operations, budget, seqs):
             assert set(scheduler.clear()) == set(left)
             left = []
         elif what == "cancel":
-            for request in [request for place, request in enumerate(left) if place in arguments[0]]:
+            for request in [request for number, request in enumerate(left) if number in arguments[0]]:
                 request.cancel()
             assert set(scheduler.drop_cancelled()) == {request for request in left if request.state.cancelled}
             left = [request for request in left if not request.state.cancelled]

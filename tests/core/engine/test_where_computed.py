@@ -1,4 +1,4 @@
-"""Where a batch is computed: by a worker, in the caller's thread with all of its threads, on an accelerator."""
+"""The thread that computes a batch: a worker, or the calling thread for long sequences and on accelerators."""
 
 import threading
 
@@ -13,11 +13,11 @@ POISON = 666
 
 
 def here(model):
-    """Of each forward, whether it was computed in this thread."""
+    """Return True for each forward pass in this thread."""
     return [thread is threading.current_thread() for thread in model.threads]
 
 
-def test_a_lone_long_sequence_is_computed_in_the_callers_thread_with_all_of_its_threads(
+def test_a_single_long_sequence_is_computed_in_the_calling_thread_with_all_threads(
     kit, model, make_engine, three_threads
 ):
     numbers = []
@@ -26,7 +26,7 @@ def test_a_lone_long_sequence_is_computed_in_the_callers_thread_with_all_of_its_
     assert (here(model), numbers) == ([True], [three_threads])
 
 
-def test_a_lone_short_sequence_is_computed_by_a_worker(kit, model, make_engine):
+def test_a_single_short_sequence_is_computed_by_a_worker(kit, model, make_engine):
     kit.check(kit.run_all(make_engine(2), [kit.request([1] * (MULTI_THREAD_MIN_TOKENS - 1))]))
     assert here(model) == [False]
 
@@ -101,7 +101,7 @@ def test_a_long_sequence_beside_a_running_batch_is_computed_by_a_worker(kit, mod
     assert here(model) == [False, False]
 
 
-def test_a_lone_long_poison_fails_like_any_other(kit, model, make_engine):
+def test_a_single_long_failing_input_fails_like_any_other(kit, model, make_engine):
     model.on_forward = kit.fails_on(POISON)
     engine = make_engine(2)
     (request,) = kit.run_all(engine, [kit.request([POISON] * MULTI_THREAD_MIN_TOKENS)])
@@ -110,7 +110,7 @@ def test_a_lone_long_poison_fails_like_any_other(kit, model, make_engine):
 
 
 class Accelerator:
-    """Stands for the runner of a device where batches are computed one after the other, in the caller's thread."""
+    """Fake runner of a device that computes one batch at a time, in the calling thread."""
 
     device = torch.device("cuda")
     num_workers = 1
@@ -127,7 +127,7 @@ class Accelerator:
 
 
 def test_on_an_accelerator_each_step_returns_the_batch_it_computed(kit):
-    """Else the first result waits for the last, and who comes meanwhile is not seen."""
+    """Otherwise the first result would wait for the last one, and new requests would not be seen."""
     runner = Accelerator()
     engine = Engine(runner, EngineConfig(max_num_seqs=2))
     requests = kit.add_all(engine, kit.numbered(6))

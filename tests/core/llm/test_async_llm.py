@@ -1,4 +1,4 @@
-"""AsyncLLM: the results of LLM, many calls at a time, cancelling, overload, closing, a loop that is not held up."""
+"""AsyncLLM: the same results as LLM, concurrent calls, cancellation, overload, closing, a responsive event loop."""
 
 import asyncio
 import gc
@@ -20,7 +20,7 @@ def vectors(outputs):
 
 @pytest.fixture
 def make(folder, watched, closing):
-    """Load the tiny BERT, watched; it is closed with the test, on whatever loop."""
+    """Load the tiny BERT, watched; it is closed after the test, on any event loop."""
 
     def make(num_workers=2, **arguments):
         llm = AsyncLLM(folder, plugins=watched.plugins, num_workers=num_workers, **arguments)
@@ -47,7 +47,7 @@ async def held(gate, count=1):
 
 
 async def queued(llm, tokens):
-    """Wait until the engine has so many tokens."""
+    """Wait until the engine has a number of tokens."""
     while llm.engine.waiting_tokens < tokens:  # noqa: ASYNC110  the engine has no event for it
         await asyncio.sleep(0)
 
@@ -79,8 +79,8 @@ def test_a_real_model_equals_llm(minilm):
     np.testing.assert_allclose(vectors(one_by_one), vectors(together), atol=1e-6, rtol=0)
 
 
-def test_many_calls_at_a_time_each_get_their_own(make, expected):
-    calls = [[TEXTS[(start + place) % len(TEXTS)] for place in range(1 + start % 3)] for start in range(200)]
+def test_concurrent_calls_each_get_their_own_results(make, expected):
+    calls = [[TEXTS[(start + offset) % len(TEXTS)] for offset in range(1 + start % 3)] for start in range(200)]
 
     async def main():
         llm = make()
@@ -138,7 +138,7 @@ def test_params_are_taken_per_prompt(make):
     assert lengths[0] != pytest.approx(1, abs=1e-3)
 
 
-def test_a_lower_priority_overtakes_what_waits(make, watched, gate):
+def test_a_lower_priority_number_overtakes_waiting_calls(make, watched, gate):
     seen = []
     watched.watch(lambda sequences: (seen.append(sequences[0]), gate()))
 
@@ -182,7 +182,7 @@ def test_a_bad_prompt_is_returned_beside_the_others(make, expected):
     check(outputs[:3] + outputs[4:], TEXTS[:5], expected)
 
 
-def test_a_call_of_nothing_but_bad_prompts_returns(make):
+def test_a_call_with_only_invalid_prompts_returns(make):
     async def main():
         return await make().embed(["\ud800", "\udfff"], on_error="return")
 
@@ -217,7 +217,7 @@ def test_an_unknown_way_to_treat_errors_is_refused(make):
         asyncio.run(make().embed("a", on_error="skip"))
 
 
-def test_overload_is_raised_and_passes(make, watched, gate):
+def test_overload_raises_and_is_temporary(make, watched, gate):
     watched.watch(gate)
 
     async def main():
@@ -236,7 +236,7 @@ def test_overload_is_raised_and_passes(make, watched, gate):
 # --- cancelling -------------------------------------------------------------------------------------------------------
 
 
-def test_a_cancelled_call_drops_what_of_it_does_not_run_yet(make, watched, gate):
+def test_a_cancelled_call_drops_its_requests_that_are_not_running(make, watched, gate):
     seen = []
     watched.watch(lambda sequences: (seen.extend(sequences), gate()))
     problems = []
@@ -302,7 +302,7 @@ def test_a_call_cancelled_while_it_is_tokenised_is_not_computed(make, watched, m
     assert seen == [[(8,)]]
 
 
-def test_a_loop_that_is_closed_before_the_answer_does_not_kill_the_engine(make, watched, gate, expected, caplog):
+def test_a_loop_closed_before_the_result_does_not_crash_the_engine(make, watched, gate, expected, caplog):
     watched.watch(gate)
     llm = make(1)
     loop = asyncio.new_event_loop()
@@ -357,7 +357,7 @@ def test_close_without_finishing_fails_the_calls_that_wait(make, watched, gate):
     assert isinstance(returned[0].error, EngineClosedError)
 
 
-def test_a_call_after_close_says_that_it_is_closed(make):
+def test_a_call_after_close_raises_engine_closed_error(make):
     async def main():
         llm = make()
         await llm.close()
@@ -370,7 +370,7 @@ def test_a_call_after_close_says_that_it_is_closed(make):
     asyncio.run(main())
 
 
-def test_a_call_that_is_tokenised_while_the_engine_closes_says_that_it_is_closed(make, monkeypatch, kit):
+def test_a_call_tokenised_while_the_engine_closes_raises_engine_closed_error(make, monkeypatch, kit):
     go_on, begun = threading.Event(), threading.Event()
 
     async def main():
@@ -462,7 +462,7 @@ def test_the_event_loop_goes_on_while_the_model_computes(make, watched, gate):
 # --- death ------------------------------------------------------------------------------------------------------------
 
 
-def test_an_engine_that_has_died_can_be_restarted(make, watched, kit, expected, monkeypatch):
+def test_a_crashed_engine_can_be_restarted(make, watched, kit, expected, monkeypatch):
     monkeypatch.setattr(threading, "excepthook", lambda _: None)  # pytest would warn
 
     async def main():

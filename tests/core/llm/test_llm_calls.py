@@ -19,8 +19,8 @@ from millpond.types.errors import EngineClosedError, EngineError, InvalidInputEr
 POISON = 5  # a token id that no text in these tests has
 BERT = "architecture 'BertModel' of plugin runtime"
 FAILED = f"prompt 500: {BERT} failed on this request: RuntimeError: poison"
-MANY = 3000
-FAULTY = [1, 10**9]  # no vocabulary has so many tokens
+NUM_PROMPTS = 3000
+FAULTY = [1, 10**9]  # an id outside any vocabulary
 
 
 def texts_of(count):
@@ -63,18 +63,18 @@ def check(llm, outputs, texts):
 # --- order and windows ------------------------------------------------------------------------------------------------
 
 
-def test_windows_of_thousands_of_prompts_give_what_each_gives_alone(plain):
-    texts = texts_of(MANY)
+def test_windows_of_thousands_of_prompts_equal_single_calls(plain):
+    texts = texts_of(NUM_PROMPTS)
     outputs = embed(plain, texts)
-    assert len(outputs) == MANY
+    assert len(outputs) == NUM_PROMPTS
     sample = [0, 1, 63, 64, 65, 319, 320, 321, 1343, 1344, 2367, 2368, 2998, 2999]
-    check(plain, [outputs[place] for place in sample], [texts[place] for place in sample])
+    check(plain, [outputs[index] for index in sample], [texts[index] for index in sample])
     ids = [int(output.request_id) for output in outputs]
-    assert ids == list(range(ids[0], ids[0] + MANY))
+    assert ids == list(range(ids[0], ids[0] + NUM_PROMPTS))
 
 
 def test_every_output_of_many_is_of_its_own_prompt(plain):
-    prompts = [[7 + number % 50] * (1 + number % 30) for number in range(MANY)]
+    prompts = [[7 + number % 50] * (1 + number % 30) for number in range(NUM_PROMPTS)]
     assert [output.prompt_token_ids for output in embed(plain, prompts)] == prompts
 
 
@@ -100,7 +100,7 @@ def test_params_follow_their_prompts_through_the_windows(plain):
     bare, normal = PoolingParams(use_activation=False), PoolingParams()
     params = [bare if number % 3 else normal for number in range(500)]
     lengths = np.linalg.norm(vectors(embed(plain, texts_of(500), pooling_params=params)), axis=1)
-    assert ((np.abs(lengths - 1) < 1e-5) == [own is normal for own in params]).all()
+    assert ((np.abs(lengths - 1) < 1e-5) == [param is normal for param in params]).all()
 
 
 def test_while_one_window_is_computed_the_next_is_tokenised(llm, watched, monkeypatch, kit):
@@ -143,12 +143,12 @@ def test_equal_texts_with_other_parameters_are_not_the_same(llm):
     assert np.linalg.norm(raw.outputs.array) != pytest.approx(1, abs=1e-3)
 
 
-def test_each_of_several_equal_prompts_at_fault_is_told_with_its_own_place(llm):
+def test_each_of_several_equal_invalid_prompts_has_its_own_index(llm):
     outputs = embed(llm, ["good", FAULTY, "good", FAULTY], on_error="return")
     assert [output.error and str(output.error)[:9] for output in outputs] == [None, "prompt 1:", None, "prompt 3:"]
 
 
-def test_equal_texts_are_computed_each_if_that_is_asked_for(folder):
+def test_equal_texts_are_computed_separately_without_deduplication(folder):
     with LLM(folder, deduplicate=False) as llm:
         task, prepared = llm.pipeline.bind("embed"), []
         encode = task.encode
@@ -166,20 +166,20 @@ def clean(plain):
     return vectors(embed(plain, texts_of(1000)))
 
 
-@pytest.mark.parametrize("place", [0, 63, 64, 637, 999])
-def test_one_bad_prompt_of_a_thousand_is_returned_beside_the_others(plain, clean, place):
+@pytest.mark.parametrize("index", [0, 63, 64, 637, 999])
+def test_one_invalid_prompt_of_a_thousand_is_returned_with_the_others(plain, clean, index):
     texts = texts_of(1000)
-    texts[place] = FAULTY
+    texts[index] = FAULTY
     outputs = embed(plain, texts, on_error="return")
-    assert [number for number, output in enumerate(outputs) if output.error is not None] == [place]
-    assert isinstance(outputs[place].error, InvalidInputError)
-    assert outputs[place].error.index == place
-    assert outputs[place].outputs is None
-    others = [number for number in range(1000) if number != place]
+    assert [number for number, output in enumerate(outputs) if output.error is not None] == [index]
+    assert isinstance(outputs[index].error, InvalidInputError)
+    assert outputs[index].error.index == index
+    assert outputs[index].outputs is None
+    others = [number for number in range(1000) if number != index]
     np.testing.assert_allclose(vectors([outputs[number] for number in others]), clean[others], atol=1e-5, rtol=0)
 
 
-def test_one_bad_prompt_of_a_thousand_is_raised_with_its_place(plain):
+def test_one_invalid_prompt_of_a_thousand_is_raised_with_its_index(plain):
     texts = texts_of(1000)
     texts[637] = FAULTY
     with pytest.raises(InvalidInputError, match=r"^prompt 637: Token id 1000000000") as caught:
@@ -188,7 +188,7 @@ def test_one_bad_prompt_of_a_thousand_is_raised_with_its_place(plain):
     check(plain, embed(plain, ["a mill"]), ["a mill"])
 
 
-def test_one_poison_of_a_thousand_is_returned_beside_the_others(llm, watched, kit):
+def test_one_failing_input_of_a_thousand_is_returned_with_the_others(llm, watched, kit):
     prompts = [[7 + number % 100] for number in range(1000)]
     prompts[500] = [POISON]
     watched.watch(kit.fails_on(POISON))
@@ -199,7 +199,7 @@ def test_one_poison_of_a_thousand_is_returned_beside_the_others(llm, watched, ki
     check(llm, [outputs[499], outputs[501]], [prompts[499], prompts[501]])
 
 
-def test_one_poison_of_a_thousand_is_raised_with_its_place(llm, watched, kit):
+def test_one_failing_input_of_a_thousand_is_raised_with_its_index(llm, watched, kit):
     watched.watch(kit.fails_on(POISON))
     with pytest.raises(EngineError, match=r"^prompt 500: .*poison") as caught:
         embed(llm, [[POISON if number == 500 else 7] for number in range(1000)])
@@ -207,13 +207,13 @@ def test_one_poison_of_a_thousand_is_raised_with_its_place(llm, watched, kit):
     check(llm, embed(llm, [[7, 8]]), [[7, 8]])
 
 
-def test_parameters_that_do_not_fit_name_the_prompt_they_are_for(plain):
+def test_invalid_parameters_name_their_prompt(plain):
     params = [PoolingParams(), PoolingParams(dimensions=7), PoolingParams()]
     with pytest.raises(InvalidInputError, match=r"^prompt 1: .*matryoshka"):
         embed(plain, ["a", "b", "c"], pooling_params=params)
 
 
-def test_after_an_error_nothing_of_the_call_is_computed_any_more(make_llm, watched, kit):
+def test_after_an_error_the_rest_of_the_call_is_not_computed(make_llm, watched, kit):
     llm, seen = make_llm(1), []
 
     def on_forward(sequences):
@@ -252,7 +252,7 @@ def test_a_tokeniser_that_breaks_in_its_thread_breaks_the_call_once(plain, monke
 # --- progress ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_progress_bar_of_the_callers_own_sees_every_prompt(plain):
+def test_a_custom_progress_bar_counts_every_prompt(plain):
     shown = io.StringIO()
     outputs = plain.embed(texts_of(200), use_tqdm=functools.partial(tqdm.tqdm, file=shown, mininterval=0))
     assert len(outputs) == 200
@@ -261,7 +261,7 @@ def test_a_progress_bar_of_the_callers_own_sees_every_prompt(plain):
 
 
 class Bar(contextlib.nullcontext):
-    """A progress bar that notes what it is told, and raises at a count."""
+    """A progress bar that records its updates, and raises at a count."""
 
     def __init__(self, *, total, desc, raise_at=None, error=None, **_):
         super().__init__(self)
@@ -282,7 +282,7 @@ def test_bad_prompts_count_as_progress_too(plain):
 
 
 @pytest.mark.parametrize("use_tqdm", [True, False])
-def test_short_work_shows_nothing_and_stdout_is_never_written_to(plain, use_tqdm, capfd):
+def test_short_calls_show_no_bar_and_stdout_is_never_written_to(plain, use_tqdm, capfd):
     assert len(plain.embed(["a", "b"], use_tqdm=use_tqdm)) == 2
     out, err = capfd.readouterr()
     assert out == ""
@@ -347,7 +347,7 @@ def interrupt():
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="needs signals to threads")
 @pytest.mark.parametrize("count", [3, 1000])
-def test_an_interrupt_ends_the_call_at_once_and_the_next_is_right(llm, watched, gate, interrupt, count):
+def test_an_interrupt_ends_the_call_at_once_and_the_next_call_works(llm, watched, gate, interrupt, count):
     """The workers are held in the model: a call that waited for them would not end."""
 
     def interrupted(_):
@@ -395,7 +395,7 @@ def test_with_ends_the_workers_when_its_body_raises(folder, threads_named, kit):
     assert workers_end(workers, kit)
 
 
-def test_a_closed_model_says_that_it_is_closed(folder):
+def test_a_closed_model_raises_engine_closed_error(folder):
     llm = LLM(folder, num_workers=2)
     llm.close()
     llm.close()
@@ -419,7 +419,7 @@ def test_close_waits_for_the_calls_of_other_threads(folder, watched, gate, kit):
         embed(llm, "a")
 
 
-def test_a_model_that_is_forgotten_ends_its_workers(folder, threads_named, kit):
+def test_a_garbage_collected_model_stops_its_workers(folder, threads_named, kit):
     llm = LLM(folder, num_workers=2)
     embed(llm, texts_of(100))
     workers = threads_named("millpond-worker")
@@ -428,7 +428,7 @@ def test_a_model_that_is_forgotten_ends_its_workers(folder, threads_named, kit):
     assert workers_end(workers, kit)
 
 
-def test_a_model_that_is_forgotten_after_an_error_ends_its_workers(folder, threads_named, kit):
+def test_a_model_garbage_collected_after_an_error_stops_its_workers(folder, threads_named, kit):
     llm = LLM(folder, num_workers=2)
     with contextlib.suppress(InvalidInputError):
         embed(llm, ["a"] * 100 + [FAULTY])

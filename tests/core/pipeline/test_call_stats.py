@@ -1,4 +1,4 @@
-"""What a call of AsyncLLM took and found, for who measures it."""
+"""Timings and counts of calls of AsyncLLM."""
 
 import asyncio
 
@@ -7,7 +7,7 @@ from millpond.pipeline.call_stats import CallStats, current_stats
 from millpond.testing.checkpoints import tiny
 
 
-def test_calls_add_up_what_they_took_and_found(tmp_path):
+def test_timings_and_counts_of_calls_add_up(tmp_path):
     async def main():
         async with AsyncLLM(str(tiny("BertModel", tmp_path / "bert")), num_workers=1) as llm:
             stats = CallStats()

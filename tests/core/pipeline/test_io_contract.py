@@ -49,15 +49,15 @@ class Distances(IOProcessor):
         if item.data["ids"] == [6]:
             raise KeyError("six")
         anchor = call.shared.setdefault("anchor", self.sequence([5], item.asked))
-        own = self.sequence(item.data["ids"], item.asked)
-        return Distance(sequences=(anchor, own), scale=item.asked.options.scale)
+        sequence = self.sequence(item.data["ids"], item.asked)
+        return Distance(sequences=(anchor, sequence), scale=item.asked.options.scale)
 
     def sequence(self, ids, asked):
         return PoolingRequest(input_ids=np.array(ids), representations=(Representation("embed", asked.params),))
 
     def decode(self, work):
-        anchor, own = (sequence.results[0] for sequence in work.sequences)
-        return float(np.linalg.norm(anchor - own)) * work.scale
+        anchor, vector = (sequence.results[0] for sequence in work.sequences)
+        return float(np.linalg.norm(anchor - vector)) * work.scale
 
 
 class Old(IOProcessor):
@@ -71,16 +71,16 @@ class Old(IOProcessor):
         return [self.embed.parse(ids) for ids in ([5], data["ids"])]
 
     def pre_process(self, data, params):
-        own = self.embed.pooling_params(None)
-        made = self.embed.pre_process_many([(prompt, own) for prompt in data])
-        for one in made:
+        params = self.embed.pooling_params(None)
+        requests_of_prompts = self.embed.pre_process_many([(prompt, params) for prompt in data])
+        for one in requests_of_prompts:
             if isinstance(one, InvalidInputError):
                 raise one
-        return [request for requests in made for request in requests]
+        return [request for requests in requests_of_prompts for request in requests]
 
     def post_process(self, requests):
-        anchor, own = (self.embed.post_process([request]).array for request in requests)
-        return float(np.linalg.norm(anchor - own))
+        anchor, vector = (self.embed.post_process([request]).array for request in requests)
+        return float(np.linalg.norm(anchor - vector))
 
 
 @pytest.fixture(scope="module")
@@ -90,10 +90,10 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def plugins():
-    made = PluginManager()
+    manager = PluginManager()
     for kind in (Distances, Old):
-        made.register(IOProcessorSpec(name=kind.__name__.lower(), target=kind, tasks=("plugin",)))
-    return made
+        manager.register(IOProcessorSpec(name=kind.__name__.lower(), target=kind, tasks=("plugin",)))
+    return manager
 
 
 @pytest.fixture(scope="module")
@@ -194,9 +194,9 @@ def test_an_output_of_another_type_is_refused_by_name(folder):
 
 def decoding(name, decode, target="millpond.types.outputs:EmbeddingOutput"):
     """Plugins with a task whose IO processor returns the result of ``decode`` for the first array of a work."""
-    own = {"decode": lambda self, work: decode(work.sequences[0].results[0]), "encode": encode_ids}
+    methods = {"decode": lambda self, work: decode(work.sequences[0].results[0]), "encode": encode_ids}
     manager = PluginManager()
-    manager.register(IOProcessorSpec(name="mine", target=type(name, (IOProcessor,), own), tasks=("mine",)))
+    manager.register(IOProcessorSpec(name="mine", target=type(name, (IOProcessor,), methods), tasks=("mine",)))
     manager.register(TaskSpec(name="mine", target=target, io_processor="mine", derived_from=("embed",), method="mine"))
     return manager
 
@@ -264,8 +264,8 @@ class Scaled(Distances):
 
 
 class Derived(Scaled):
-    def pooling_params(self, given):
-        return super().pooling_params(given)
+    def pooling_params(self, params):
+        return super().pooling_params(params)
 
     def pre_process(self, data, params):
         return super().pre_process(data, params)

@@ -1,4 +1,4 @@
-"""The pipeline: calls into prompts, prompts into requests, requests into outputs; and IO processors of any shape."""
+"""The pipeline: from calls to prompts, requests and outputs, with IO processors of any kind."""
 
 import asyncio
 import threading
@@ -80,9 +80,9 @@ def embed(llm, prompts, **named):
 
 
 @given(total=st.integers(0, 10_000), first=st.integers(1, 200), largest=st.integers(200, 2000))
-def test_windows_cover_every_place_once_and_grow_to_the_largest(total, first, largest):
+def test_windows_cover_every_index_once_and_grow_to_the_largest(total, first, largest):
     ranges = list(windows(total, first=first, largest=largest))
-    assert [place for places in ranges for place in places] == list(range(total))
+    assert [index for window in ranges for index in window] == list(range(total))
     sizes = [len(places) for places in ranges]
     assert all(0 < size <= largest for size in sizes)
     assert sizes[:-1] == sorted(sizes[:-1])
@@ -100,8 +100,8 @@ def test_shared_params_are_completed_once(plain):
 
 
 def test_params_for_each_prompt_stay_with_it(plain):
-    own = [PoolingParams(use_activation=value) for value in (True, False, None)]
-    _, items = plain.pipeline.split(["a", "b", "c"], own, "embed")
+    params = [PoolingParams(use_activation=value) for value in (True, False, None)]
+    _, items = plain.pipeline.split(["a", "b", "c"], params, "embed")
     assert [item.asked.params.use_activation for item in items] == [True, False, True]
 
 
@@ -115,13 +115,13 @@ def test_params_for_each_prompt_stay_with_it(plain):
         ([PoolingParams(), PoolingParams(task="token_embed")], "prompt 1: You cannot overwrite"),
     ],
 )
-def test_params_that_do_not_fit_are_refused(plain, params, message):
+def test_invalid_params_are_refused(plain, params, message):
     with pytest.raises(InvalidInputError, match=message) as caught:
         plain.pipeline.split(["a", "b"], params, "embed")
     assert caught.value.parameter in ("pooling_params", "pooling_task")
 
 
-def test_the_params_say_the_task_when_the_call_does_not(plain):
+def test_the_params_name_the_task_if_the_call_does_not(plain):
     task, (item,) = plain.pipeline.split("a", PoolingParams(task="token_embed"), None)
     assert task.name == item.asked.params.task == "token_embed"
 
@@ -140,7 +140,7 @@ def test_a_task_that_the_model_does_not_serve_is_refused(plain, task, message):
     assert caught.value.parameter == "pooling_task"
 
 
-def test_a_processor_is_built_once_a_task(plain):
+def test_a_processor_is_built_once_per_task(plain):
     first, _ = plain.pipeline.split("a", None, "embed")
     again, _ = plain.pipeline.split("b", None, "embed")
     other, _ = plain.pipeline.split("b", None, "token_embed")
@@ -167,25 +167,25 @@ def test_a_call_that_its_processor_splits_into_nothing_has_no_outputs(llm, chunk
     assert embed(llm, "text") == []
 
 
-def test_an_unknown_way_to_treat_errors_is_refused():
+def test_an_unknown_value_of_on_error_is_refused():
     assert embed_call("a", None, {"on_error": "raise"}).raises
     assert not embed_call("a", None, {"on_error": "return"}).raises
     with pytest.raises(InvalidInputError, match=r"on_error='skip': expected one of 'raise', 'return'"):
         embed_call("a", None, {"on_error": "skip"})
 
 
-def test_an_unknown_option_is_refused_and_what_was_meant_is_said():
+def test_an_unknown_option_is_refused_with_a_suggestion():
     with pytest.raises(TypeError, match=r"unexpected keyword argument 'on_eror': did you mean 'on_error'"):
         embed_call("a", None, {"on_eror": "raise"})
     with pytest.raises(TypeError, match=r"unexpected keyword argument 'zzz': available: truncate_prompt_tokens, "):
         embed_call("a", None, {"zzz": 1})
 
 
-def test_parameters_at_fault_cost_one_prompt_where_errors_are_returned(plain):
-    given = [PoolingParams(), PoolingParams(dimensions=7), PoolingParams(task="token_embed"), None]
+def test_invalid_parameters_affect_one_prompt_if_errors_are_returned(plain):
+    params = [PoolingParams(), PoolingParams(dimensions=7), PoolingParams(task="token_embed"), None]
     with pytest.raises(InvalidInputError, match=r"prompt 1: .*dimensions=7"):
-        plain.embed(["a", "b", "c", "d"], pooling_params=given)
-    outputs = plain.embed(["a", "b", "c", "d"], pooling_params=given, on_error="return", use_tqdm=False)
+        plain.embed(["a", "b", "c", "d"], pooling_params=params)
+    outputs = plain.embed(["a", "b", "c", "d"], pooling_params=params, on_error="return", use_tqdm=False)
     assert [output.error and str(output.error).partition(":")[0] for output in outputs] == [
         None,
         "prompt 1",
@@ -198,7 +198,7 @@ def test_parameters_at_fault_cost_one_prompt_where_errors_are_returned(plain):
 # --- from prompts to outputs ------------------------------------------------------------------------------------------
 
 
-def test_a_prompt_at_fault_becomes_a_job_with_an_error_that_names_its_place(plain):
+def test_an_invalid_prompt_becomes_a_job_with_an_error_and_its_index(plain):
     processor, items = plain.pipeline.split(["a", [10**9], 7, "b"], None, "embed")
     jobs = plain.pipeline.prepare(processor, range(100, 104), items)
     assert [job.index for job in jobs] == [100, 101, 102, 103]
@@ -211,7 +211,7 @@ def test_a_prompt_at_fault_becomes_a_job_with_an_error_that_names_its_place(plai
     assert [len(job.requests) for job in jobs] == [1, 0, 0, 1]
 
 
-def test_a_prompt_refused_when_requests_are_made_names_its_place_too(llm):
+def test_a_prompt_refused_during_encoding_has_its_index_too(llm):
     processor, items = llm.pipeline.split([[7], [99]], None, "embed")
     assert [job.error and str(job.error) for job in llm.pipeline.prepare(processor, range(100, 102), items)] == [
         None,
@@ -241,12 +241,12 @@ def finished(error=None, index=4):
         ),
     )
     task = BoundTask("done", Done(ctx), count(), deduplicate=True)
-    ((place, output),) = task.finish([Job(index, Work(sequences=(request,)))], {index: [index]})
-    assert place == index
+    ((output_index, output),) = task.finish([Job(index, Work(sequences=(request,)))], {index: [index]})
+    assert output_index == index
     return output
 
 
-def test_an_output_says_what_was_read_and_what_was_dropped():
+def test_an_output_has_its_token_ids_and_the_number_of_dropped_tokens():
     output = finished()
     assert (output.outputs, output.error, output.request_id) == ("done", None, "")
     assert (output.prompt_token_ids, output.num_prompt_tokens) == ([1, 2], 2)
@@ -264,7 +264,7 @@ def test_errors_of_the_engine_name_the_prompt_once_and_keep_their_type_and_cause
     assert str(finished(InvalidInputError("no", index=2)).error) == "prompt 4: no"
 
 
-def test_an_output_in_another_type_keeps_its_array_and_the_rest():
+def test_a_retyped_output_keeps_its_array_and_other_fields():
     array = np.ones(3, dtype=np.float32)
     output = PoolingRequestOutput(
         request_id="7", outputs=PoolingOutput(array), prompt_token_ids=[1], num_dropped_tokens=2
@@ -283,7 +283,7 @@ def test_an_output_in_another_type_keeps_its_array_and_the_rest():
 
 
 def test_a_prompt_of_several_requests_is_merged_when_the_last_has_ended(llm):
-    prompts = [[7 + number % 20 + place for place in range(number % 6)] for number in range(1, 400)]
+    prompts = [[7 + number % 20 + offset for offset in range(number % 6)] for number in range(1, 400)]
     prompts = [prompt or [7] for prompt in prompts]
     alone = {number: embed(llm, [[number]])[0].outputs.array for number in range(7, 40)}
     for prompt, output in zip(prompts, embed(llm, prompts), strict=True):
@@ -293,7 +293,7 @@ def test_a_prompt_of_several_requests_is_merged_when_the_last_has_ended(llm):
         assert output.prompt_token_ids == (prompt if len(prompt) == 1 else [])
 
 
-def test_a_prompt_of_no_requests_needs_no_computing(llm, chunking):
+def test_a_prompt_without_requests_needs_no_computation(llm, chunking):
     seen = []
     chunking.watch(seen.append)
     (output,) = embed(llm, [[]])
@@ -315,7 +315,7 @@ def test_one_failing_request_fails_its_prompt_and_no_other(llm, chunking, kit):
     ]
 
 
-def test_both_front_doors_serve_any_processor_alike(llm, folder, chunking, kit):
+def test_llm_and_async_llm_serve_any_processor_alike(llm, folder, chunking, kit):
     prompts = [[7, 8], [9, POISON, 10], "text", [99], [7, 98], [], [11]]
     chunking.watch(kit.fails_on(POISON))
 

@@ -1,4 +1,4 @@
-"""Calls become requests beside the event loop: small ones that come together go together, none waits for a long one."""
+"""PreprocessingPool: small calls are encoded together, and no call waits for a long one."""
 
 import asyncio
 import gc
@@ -26,7 +26,7 @@ PATIENCE = 120.0
 
 
 class Gated:
-    """Stands for the tasks of a model: notes what it is given, and makes jobs once it may."""
+    """Fake tasks of a model: records its calls, and returns jobs once the gate is open."""
 
     def __init__(self):
         self.calls = []
@@ -37,7 +37,7 @@ class Gated:
     def task(self, name):
         return self.tasks.setdefault(name, GatedTask(self, name))
 
-    def encode(self, name, places, items):
+    def encode(self, name, indices, items):
         self.calls.append((name, [data for data, _ in items]))
         self.began.release()
         assert self.may_go.wait(PATIENCE)
@@ -45,17 +45,17 @@ class Gated:
             raise OSError("poisoned")
         if "panic" in self.calls[-1][1]:
             raise SystemExit("panic")
-        return [Job(place, Work(request_id=name)) for place in places]
+        return [Job(index, Work(request_id=name)) for index in indices]
 
 
 class GatedTask:
-    """Stands for a bound task."""
+    """Fake bound task."""
 
     def __init__(self, gated, name):
         self.gated, self.name = gated, name
 
-    def encode(self, places, items):
-        return self.gated.encode(self.name, places, items)
+    def encode(self, indices, items):
+        return self.gated.encode(self.name, indices, items)
 
 
 class NamedPool(PreprocessingPool):
@@ -97,7 +97,7 @@ async def ask(pool, *texts, processor="embed"):
     return [(job.index, job.work.request_id) for job in jobs]
 
 
-def test_calls_that_come_meanwhile_are_prepared_as_one(pipeline, pool):
+def test_calls_that_arrive_meanwhile_are_encoded_together(pipeline, pool):
     async def main():
         first = asyncio.create_task(ask(pool, "a"))
         await started(pipeline)
@@ -116,7 +116,7 @@ def test_calls_that_come_meanwhile_are_prepared_as_one(pipeline, pool):
     assert pipeline.calls == [("embed", ["a"]), ("embed", ["b", "c", "d"]), ("classify", ["e"])]
 
 
-def test_a_large_call_goes_alone_and_holds_no_small_one_up(pipeline, pool):
+def test_a_large_call_is_encoded_alone_and_delays_no_small_one(pipeline, pool):
     large = "x" * (MAX_SMALL_CALL_CHARS + 1)
 
     async def main():
@@ -131,7 +131,7 @@ def test_a_large_call_goes_alone_and_holds_no_small_one_up(pipeline, pool):
     assert pipeline.calls == [("embed", [large]), ("embed", ["a"])]
 
 
-def test_a_call_that_is_cancelled_costs_no_other(pipeline, pool):
+def test_a_cancelled_call_affects_no_other(pipeline, pool):
     async def main():
         first = asyncio.create_task(ask(pool, "a"))
         await started(pipeline)
@@ -146,7 +146,7 @@ def test_a_call_that_is_cancelled_costs_no_other(pipeline, pool):
     asyncio.run(main())
 
 
-def test_whoever_waits_learns_of_a_failure_and_the_next_call_is_served(pipeline, pool):
+def test_waiting_calls_get_a_failure_and_the_next_call_is_served(pipeline, pool):
     pipeline.may_go.set()
 
     async def main():
@@ -158,10 +158,10 @@ def test_whoever_waits_learns_of_a_failure_and_the_next_call_is_served(pipeline,
 
 
 def test_calls_of_two_event_loops_are_answered_on_their_own(pipeline, pool):
-    found = []
+    results = []
 
     def run(text):
-        found.append(asyncio.run(ask(pool, text)))
+        results.append(asyncio.run(ask(pool, text)))
 
     threads = [threading.Thread(target=run, args=(text,)) for text in "abc"]
     for thread in threads:
@@ -169,10 +169,10 @@ def test_calls_of_two_event_loops_are_answered_on_their_own(pipeline, pool):
     pipeline.may_go.set()
     for thread in threads:
         thread.join(PATIENCE)
-    assert found == [[(0, "embed")]] * 3
+    assert results == [[(0, "embed")]] * 3
 
 
-def test_what_would_end_the_thread_leaves_nobody_waiting(pipeline, pool):
+def test_an_exception_that_would_end_the_thread_fails_the_call(pipeline, pool):
     pipeline.may_go.set()
 
     async def main():
@@ -194,7 +194,7 @@ HOST = ImagePart("https://example.org/slow.png")
         PairItem(query=("a mill", HOST)),
     ],
 )
-def test_what_waits_for_images_holds_no_texts_up(pipeline, pool, slow):
+def test_calls_that_wait_for_images_delay_no_texts(pipeline, pool, slow):
     async def main():
         waiting = [
             asyncio.create_task(pool.encode("score", [0], [Item(slow, PARAMS)])) for _ in range(NUM_REMOTE_THREADS)
@@ -209,8 +209,8 @@ def test_what_waits_for_images_holds_no_texts_up(pipeline, pool, slow):
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("at_hand", ["data:image/png;base64,AAAA", "file:///tmp/a.png"])
-def test_images_that_are_at_hand_do_not_wait_for_those_of_slow_hosts(pipeline, pool, at_hand):
+@pytest.mark.parametrize("local_url", ["data:image/png;base64,AAAA", "file:///tmp/a.png"])
+def test_local_images_do_not_wait_for_images_of_slow_hosts(pipeline, pool, local_url):
     async def main():
         slow = {"multi_modal_data": {"image": "https://example.org/slow.png"}}
         waiting = [
@@ -218,17 +218,17 @@ def test_images_that_are_at_hand_do_not_wait_for_those_of_slow_hosts(pipeline, p
         ]
         for _ in range(NUM_REMOTE_THREADS):
             await started(pipeline)
-        own = {"multi_modal_data": {"image": at_hand}}
-        image = asyncio.create_task(pool.encode("embed", [0], [Item(own, PARAMS)]))
+        local = {"multi_modal_data": {"image": local_url}}
+        image = asyncio.create_task(pool.encode("embed", [0], [Item(local, PARAMS)]))
         await started(pipeline)  # although the others still go on
-        assert pipeline.calls[-1][1] == [own]
+        assert pipeline.calls[-1][1] == [local]
         pipeline.may_go.set()
         await asyncio.gather(*waiting, image)
 
     asyncio.run(main())
 
 
-def test_prompts_of_a_call_that_is_cancelled_are_not_kept_until_a_thread_is_free(pipeline, pool):
+def test_prompts_of_a_cancelled_call_are_released_at_once(pipeline, pool):
     class Text(str):
         """A text that can be watched."""
 
@@ -272,7 +272,7 @@ def test_small_calls_do_not_wait_for_one_that_hangs(pipeline, pool):
     asyncio.run(calls())
 
 
-def test_what_is_small():
+def test_a_call_is_small_up_to_its_limits():
     assert is_small(items(*["a"] * MAX_SMALL_CALL_PROMPTS))
     assert is_small(items("x" * MAX_SMALL_CALL_CHARS))
     assert not is_small(items(*["a"] * (MAX_SMALL_CALL_PROMPTS + 1)))

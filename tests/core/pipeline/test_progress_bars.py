@@ -1,11 +1,11 @@
-"""Progress of a call: told to whoever is named, and not shown for short work."""
+"""Progress bars: a custom one is updated, and short calls show none."""
 
 import pytest
 import tqdm
 
 
 class Bar:
-    """What a factory of progress bars makes."""
+    """A progress bar that records its updates."""
 
     def __init__(self, **settings):
         self.settings = settings
@@ -21,7 +21,7 @@ class Bar:
         self.done += count
 
 
-def test_progress_is_told_to_a_callable(tiny_bert):
+def test_a_callable_creates_the_progress_bar(tiny_bert):
     bars = []
     tiny_bert.embed(["a"] * 130, use_tqdm=lambda **settings: bars.append(Bar(**settings)) or bars[-1])
     (bar,) = bars
@@ -29,7 +29,7 @@ def test_progress_is_told_to_a_callable(tiny_bert):
     assert (bar.settings["total"], bar.settings["desc"], bar.settings["closed"]) == (130, "Processed prompts", True)
 
 
-def test_a_tqdm_of_the_users_own_is_taken(tiny_bert, capsys):
+def test_a_custom_tqdm_is_used(tiny_bert, capsys):
     tiny_bert.embed(["a"] * 3, use_tqdm=tqdm.tqdm)
     seen = capsys.readouterr()
     assert "Processed prompts: 100%" in seen.err
@@ -37,7 +37,7 @@ def test_a_tqdm_of_the_users_own_is_taken(tiny_bert, capsys):
 
 
 @pytest.mark.parametrize("use_tqdm", [True, False])
-def test_short_work_shows_no_progress(tiny_bert, capsys, monkeypatch, use_tqdm):
+def test_short_calls_show_no_progress(tiny_bert, capsys, monkeypatch, use_tqdm):
     monkeypatch.setattr("tqdm.std.time", lambda: 0.0)  # by its clock, however busy the machine
     tiny_bert.embed(["a"] * 3, use_tqdm=use_tqdm)
     assert capsys.readouterr() == ("", "")

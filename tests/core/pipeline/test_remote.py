@@ -1,4 +1,4 @@
-"""Images of other hosts: which they are, that several of a call are fetched at a time, and that few are held."""
+"""Remote images: they are recognized, several of a call are fetched concurrently, and few are kept."""
 
 import threading
 
@@ -40,7 +40,7 @@ def images(*urls):
         ([1, 2], []),
     ],
 )
-def test_what_is_an_image_of_another_host(prompt, urls):
+def test_remote_images_are_recognized(prompt, urls):
     assert list(remote_images([prompt])) == urls
 
 
@@ -56,7 +56,7 @@ def test_images_of_a_call_are_fetched_at_the_same_time():
         assert [fetch_image(url, fetch) for url in urls] == [url.encode() for url in urls]
 
 
-def test_no_more_are_fetched_ahead_than_may_be_held():
+def test_the_number_of_prefetched_images_is_limited():
     begun = []
 
     def fetch(url):
@@ -93,7 +93,7 @@ def test_an_image_that_cannot_be_fetched_fails_alone():
         assert fetch_image(B, fetch) == b"image"
 
 
-def test_a_call_that_nobody_waits_for_fetches_no_further_image():
+def test_a_cancelled_call_fetches_no_further_image():
     left, may_end, begun = threading.Event(), threading.Event(), []
 
     def fetch(url):
@@ -112,7 +112,7 @@ def test_a_call_that_nobody_waits_for_fetches_no_further_image():
     assert len(begun) <= MAX_CONCURRENT_FETCHES
 
 
-def test_alone_an_image_is_fetched_in_the_thread_that_reads_it():
+def test_a_single_image_is_fetched_in_the_thread_that_reads_it():
     names = []
     with prefetch_images(images(A)):
         fetch_image(A, lambda _: names.append(threading.current_thread().name) or b"")

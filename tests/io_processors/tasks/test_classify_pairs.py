@@ -1,4 +1,4 @@
-"""``LLM.classify`` of pairs of texts: several classes, as the CrossEncoder of sentence-transformers gives them."""
+"""``LLM.classify`` of pairs of texts: several classes, equal to the CrossEncoder of sentence-transformers."""
 
 import importlib
 
@@ -21,18 +21,18 @@ def given(pairs):
     return [{"text": first, "text_pair": second} for first, second in pairs]
 
 
-def test_they_equal_theirs(tmp_path, llm, sentence_transformers):
+def test_pairs_equal_sentence_transformers(tmp_path, llm, sentence_transformers):
     theirs = sentence_transformers.CrossEncoder(str(tmp_path / "nli"), device="cpu")
     expected = np.asarray(theirs.predict(PAIRS, apply_softmax=True, show_progress_bar=False))
-    found = np.stack([output.outputs.array for output in llm.classify(given(PAIRS), use_tqdm=False)])
-    assert found.shape == (len(PAIRS), LABELS)
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    probs = np.stack([output.outputs.array for output in llm.classify(given(PAIRS), use_tqdm=False)])
+    assert probs.shape == (len(PAIRS), LABELS)
+    np.testing.assert_allclose(probs, expected, atol=1e-5)
     bare = llm.classify(given(PAIRS), pooling_params=PoolingParams(use_activation=False), use_tqdm=False)
     logits = np.asarray(theirs.predict(PAIRS, activation_fn=lambda x: x, show_progress_bar=False))
     np.testing.assert_allclose(np.stack([output.outputs.array for output in bare]), logits, atol=1e-5)
 
 
-def test_they_may_stand_among_texts(llm):
+def test_pairs_can_be_mixed_with_texts(llm):
     mixed = [given(PAIRS)[0], "rain", given(PAIRS)[1], [5, 6, 7]]
     together = llm.classify(mixed, use_tqdm=False)
     for output, prompt in zip(together, mixed, strict=True):
@@ -43,7 +43,7 @@ def test_they_may_stand_among_texts(llm):
     assert together[0].prompt_token_ids == types["input_ids"]
 
 
-def test_one_that_is_too_long_is_cut_on_request(llm):
+def test_a_long_pair_is_truncated_on_request(llm):
     pair = given([("mill " * 40, "river " * 40)])
     with pytest.raises(InvalidInputError, match="maximum context length is 64 tokens"):
         llm.classify(pair, use_tqdm=False)
@@ -69,21 +69,21 @@ def test_other_forms_are_refused(llm, pair, message):
         llm.classify([pair], use_tqdm=False)
 
 
-def test_tokens_have_no_pairs(llm):
+def test_token_classification_refuses_pairs(llm):
     with pytest.raises(InvalidInputError, match="for the task 'classify'"):
         llm.encode(given(PAIRS), pooling_task="token_classify", use_tqdm=False)
     with pytest.raises(InvalidInputError, match="Unknown option 'input_type' of the task 'classify'"):
         llm.classify("a", input_type="query", use_tqdm=False)
 
 
-def logits_of(folder, given, **settings):
-    """What transformers computes for texts and pairs, one by one: rows of logits."""
+def logits_of(folder, prompts, **settings):
+    """Return the logits of transformers for texts and pairs, one by one."""
     torch, transformers = importlib.import_module("torch"), importlib.import_module("transformers")
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     model = transformers.AutoModelForSequenceClassification.from_pretrained(folder).eval()
     rows = []
     with torch.no_grad():
-        for item in given:
+        for item in prompts:
             texts = (item,) if isinstance(item, str) else item
             rows.append(model(**tokenizer(*texts, return_tensors="pt", **settings)).logits[0].numpy())
     return np.stack(rows)
@@ -100,18 +100,18 @@ FAMILIES = ("BertForSequenceClassification", "RobertaForSequenceClassification",
 def test_pairs_and_texts_together_equal_transformers(tmp_path, load, family):
     folder = tiny(family, tmp_path / "nli", num_labels=LABELS)
     mixed = [PAIRS[0], "rain over the mill", PAIRS[1], list(PAIRS[2]), "a"]
-    found = load(folder).classify(mixed, pooling_params=PoolingParams(use_activation=False), use_tqdm=False)
-    np.testing.assert_allclose(logits(found), logits_of(folder, mixed), atol=2e-5)
+    outputs = load(folder).classify(mixed, pooling_params=PoolingParams(use_activation=False), use_tqdm=False)
+    np.testing.assert_allclose(logits(outputs), logits_of(folder, mixed), atol=2e-5)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_pairs_that_are_cut_equal_transformers(tmp_path, load, family):
+def test_truncated_pairs_equal_transformers(tmp_path, load, family):
     folder = tiny(family, tmp_path / "nli", num_labels=LABELS)
     pairs = [("mill " * 40, "river " * 5), ("rain", "the cat sat on the mill " * 9), ("a road " * 9, "night " * 30)]
-    found = load(folder).classify(
+    outputs = load(folder).classify(
         pairs, pooling_params=PoolingParams(use_activation=False), truncate_prompt_tokens=20, use_tqdm=False
     )
-    np.testing.assert_allclose(logits(found), logits_of(folder, pairs, truncation=True, max_length=20), atol=2e-5)
+    np.testing.assert_allclose(logits(outputs), logits_of(folder, pairs, truncation=True, max_length=20), atol=2e-5)
 
 
 def test_tuples_lists_and_mappings_are_the_same_pair(llm):

@@ -1,4 +1,4 @@
-"""Late chunking: the tokens of each chunk pooled of what the model made of the whole text (arXiv 2409.04701)."""
+"""Late chunking: the tokens of each chunk are pooled after the model read the whole text (arXiv 2409.04701)."""
 
 import asyncio
 import json
@@ -12,7 +12,7 @@ from millpond.testing.checkpoints import DenseLayer, tiny, write_sentence_transf
 TEXT = "the old cat, the mill. we go to town! one boat"
 SPANS = [(0, 12), (13, 22), (23, 37), (38, 46)]  # 4, 3, 5 and 2 tokens between [CLS] and [SEP]
 TOKENS = [(0, 5), (5, 8), (8, 13), (13, 16)]  # those of each, [CLS] with the first and [SEP] with the last
-LONG = "the cat was on a mill " * 25  # 150 tokens
+LONG_TEXT = "the cat was on a mill " * 25  # 150 tokens
 POOLED = {
     "CLS": lambda rows, _: rows[0],
     "LAST": lambda rows, _: rows[-1],
@@ -27,8 +27,8 @@ def unit(vector):
     return vector / np.linalg.norm(vector)
 
 
-def chunks(llm, text, **said):
-    (output,) = llm.embed_chunks(text, use_tqdm=False, **said)
+def chunks(llm, text, **options):
+    (output,) = llm.embed_chunks(text, use_tqdm=False, **options)
     return output.outputs
 
 
@@ -51,7 +51,7 @@ def test_a_chunk_is_the_mean_of_its_tokens_in_the_whole_text(tiny_bert, hidden_s
 
 @pytest.mark.parametrize("use_activation", [True, False])
 @pytest.mark.parametrize("method", POOLED)
-def test_chunks_are_pooled_as_texts_are(checkpoint, load, hidden_states, method, use_activation):
+def test_chunks_are_pooled_like_texts(checkpoint, load, hidden_states, method, use_activation):
     llm = load(checkpoint, pooler_config={"pooling_type": method, "use_activation": use_activation})
     states = hidden_states(llm.embed(TEXT)[0].prompt_token_ids)
     expected = np.stack([POOLED[method](states[start:stop], start) for start, stop in TOKENS])
@@ -60,22 +60,22 @@ def test_chunks_are_pooled_as_texts_are(checkpoint, load, hidden_states, method,
     assert np.abs(chunks(llm, TEXT, spans=SPANS).array - expected).max() <= 1e-5
 
 
-@pytest.mark.parametrize("said", [{}, {"prompt": "on the "}, {"prompt_name": "query"}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"prompt": "on the "}, {"prompt_name": "query"}], ids=str)
 @pytest.mark.parametrize("include_prompt", [True, False])
-def test_a_chunk_that_is_the_whole_text_is_its_embedding(checkpoint, load, said, include_prompt):
+def test_a_chunk_that_is_the_whole_text_is_its_embedding(checkpoint, load, options, include_prompt):
     dense = [DenseLayer(in_features=64, out_features=20), DenseLayer(in_features=20, out_features=24)]
     write_sentence_transformers(checkpoint, pooling=["mean", "max"], dense=dense, prompts={"query": "the query is "})
     change(checkpoint / "1_Pooling" / "config.json", include_prompt=include_prompt)
     llm = load(checkpoint, hf_overrides={"is_matryoshka": True})
     for params in (None, PoolingParams(dimensions=7), PoolingParams(use_activation=False)):
-        (whole,) = llm.embed(TEXT, pooling_params=params, **said)
+        (whole,) = llm.embed(TEXT, pooling_params=params, **options)
         for cut in ({"spans": [(0, len(TEXT))]}, {"chunk_tokens": 1000}):
-            found = chunks(llm, TEXT, pooling_params=params, **cut, **said)
-            assert found.array.shape == (1, *whole.outputs.array.shape)
-            assert np.abs(found.array[0] - whole.outputs.array).max() <= 1e-6
+            chunked = chunks(llm, TEXT, pooling_params=params, **cut, **options)
+            assert chunked.array.shape == (1, *whole.outputs.array.shape)
+            assert np.abs(chunked.array[0] - whole.outputs.array).max() <= 1e-6
 
 
-def test_a_prompt_is_of_the_chunk_that_begins_the_text(tiny_bert, hidden_states):
+def test_a_prompt_belongs_to_the_first_chunk(tiny_bert, hidden_states):
     (output,) = tiny_bert.embed_chunks(TEXT, spans=SPANS, prompt="a dog: ")
     states = hidden_states(output.prompt_token_ids)
     assert len(states) == 19
@@ -93,7 +93,7 @@ def test_chunks_that_are_neither_first_nor_last_have_no_special_tokens(tiny_bert
 
 
 @pytest.mark.parametrize("method", ["late", "naive"])
-def test_a_text_may_do_without_special_tokens(tiny_bert, method):
+def test_a_text_can_omit_special_tokens(tiny_bert, method):
     plain = {"prompt": TEXT, "add_special_tokens": False}
     (output,) = tiny_bert.embed_chunks(plain, spans=[(0, len(TEXT))], method=method)
     (embedded,) = tiny_bert.embed(plain)
@@ -114,27 +114,27 @@ def test_chunks_of_tokens(tiny_bert, hidden_states):
     ]
 
 
-def test_characters_that_become_two_in_lower_case_move_nothing(checkpoint, load):
+def test_characters_that_become_two_in_lower_case_shift_no_offsets(checkpoint, load):
     write_sentence_transformers(checkpoint, max_seq_length=64, do_lower_case=True)
     text = "\u0130\u0130\u0130 the Cat was HERE. the Boat"
-    found = chunks(load(checkpoint), text, spans=[(0, 3), (4, 11), (22, 30)])
-    assert [chunk.text for chunk in found] == ["\u0130\u0130\u0130", "the Cat", "the Boat"]
+    chunked = chunks(load(checkpoint), text, spans=[(0, 3), (4, 11), (22, 30)])
+    assert [chunk.text for chunk in chunked] == ["\u0130\u0130\u0130", "the Cat", "the Boat"]
     plain = chunks(load(checkpoint), text.lower(), spans=[(0, 6), (7, 14), (25, 33)])
-    assert np.abs(found.array - plain.array).max() <= 1e-6
+    assert np.abs(chunked.array - plain.array).max() <= 1e-6
 
 
 def test_decoders_are_chunked_too(tmp_path, load):
     llm = load(tiny("Qwen3Model", tmp_path), pooler_config={"pooling_type": "LAST"})
     states = llm.encode(TEXT, pooling_task="token_embed")[0].outputs.array  # normalised, as the last of each is
-    found = chunks(llm, TEXT, spans=SPANS)
-    assert np.abs(found.array - states[[stop - 1 for _, stop in TOKENS]]).max() <= 1e-5
+    chunked = chunks(llm, TEXT, spans=SPANS)
+    assert np.abs(chunked.array - states[[stop - 1 for _, stop in TOKENS]]).max() <= 1e-5
 
 
 # --- longer than the model reads --------------------------------------------------------------------------------------
 
 
 def test_a_long_text_is_read_in_windows_each_with_its_special_tokens(tiny_bert, hidden_states):
-    (output,) = tiny_bert.embed_chunks(LONG, chunk_tokens=30)
+    (output,) = tiny_bert.embed_chunks(LONG_TEXT, chunk_tokens=30)
     ids = output.prompt_token_ids
     assert len(ids) == 152
     assert output.num_dropped_tokens == 0
@@ -147,8 +147,8 @@ def test_a_long_text_is_read_in_windows_each_with_its_special_tokens(tiny_bert, 
         assert np.abs(vector - unit(hidden_states(read)[first:last].mean(axis=0))).max() <= 1e-6
 
 
-def test_a_chunk_that_no_window_holds_has_its_own(tiny_bert, hidden_states):
-    (output,) = tiny_bert.embed_chunks(LONG, chunk_tokens=61)
+def test_a_chunk_that_fits_no_window_has_its_own(tiny_bert, hidden_states):
+    (output,) = tiny_bert.embed_chunks(LONG_TEXT, chunk_tokens=61)
     ids = output.prompt_token_ids
     read = [ids[0], *ids[1 + 61 : 1 + 61 + 62], ids[-1]]  # tokens 61 to 122, and the one behind them
     expected = unit(hidden_states(read)[1:62].mean(axis=0))
@@ -160,12 +160,12 @@ def test_a_chunk_longer_than_the_model_reads_is_refused(tiny_bert):
         r"^prompt 1: chunk 1, the characters \(4, 549\), has 149 tokens; the model reads at most 62 in addition to"
     )
     with pytest.raises(InvalidInputError, match=message) as caught:
-        tiny_bert.embed_chunks([TEXT, LONG], spans=[SPANS, [(0, 3), (4, len(LONG.rstrip()))]])
+        tiny_bert.embed_chunks([TEXT, LONG_TEXT], spans=[SPANS, [(0, 3), (4, len(LONG_TEXT.rstrip()))]])
     assert caught.value.parameter == "spans"
 
 
-def test_a_prompt_stands_before_every_window(tiny_bert, hidden_states):
-    (output,) = tiny_bert.embed_chunks(LONG, chunk_tokens=30, prompt="a dog: ")
+def test_a_prompt_precedes_every_window(tiny_bert, hidden_states):
+    (output,) = tiny_bert.embed_chunks(LONG_TEXT, chunk_tokens=30, prompt="a dog: ")
     ids = output.prompt_token_ids
     read = [*ids[:4], *ids[4 + 88 + 3 : 4 + 150], ids[-1]]  # 59 tokens of the text
     assert len(read) == 64
@@ -176,67 +176,67 @@ def test_a_prompt_stands_before_every_window(tiny_bert, hidden_states):
         tiny_bert.embed_chunks("cat", chunk_tokens=3, prompt="dog " * 62)
 
 
-def test_a_call_may_do_without_special_tokens(tiny_bert):
-    said = {"add_special_tokens": False}
-    (asked,) = tiny_bert.embed_chunks(TEXT, spans=SPANS, tokenization_kwargs=said)
-    (expected,) = tiny_bert.embed_chunks({"prompt": TEXT, **said}, spans=SPANS)
+def test_a_call_can_omit_special_tokens(tiny_bert):
+    options = {"add_special_tokens": False}
+    (asked,) = tiny_bert.embed_chunks(TEXT, spans=SPANS, tokenization_kwargs=options)
+    (expected,) = tiny_bert.embed_chunks({"prompt": TEXT, **options}, spans=SPANS)
     assert asked.prompt_token_ids == expected.prompt_token_ids
     assert len(asked.prompt_token_ids) == 14
     assert np.abs(asked.outputs.array - expected.outputs.array).max() <= 1e-6
 
 
-def test_padding_is_refused_where_chunks_of_one_text_are_pooled(tiny_bert):
+def test_padding_is_refused_with_late_chunking(tiny_bert):
     with pytest.raises(InvalidInputError, match="pass method='naive'") as caught:
         tiny_bert.embed_chunks(TEXT, spans=SPANS, tokenization_kwargs={"padding": "max_length"})
     assert caught.value.parameter == "padding"
 
 
-def test_a_long_text_is_refused_where_that_is_said(tiny_bert, checkpoint, load):
+def test_a_long_text_is_refused_on_request(tiny_bert, checkpoint, load):
     with pytest.raises(InvalidInputError, match="maximum context length is 64 tokens"):
-        tiny_bert.embed_chunks(LONG, chunk_tokens=30, on_overflow="error")
+        tiny_bert.embed_chunks(LONG_TEXT, chunk_tokens=30, on_overflow="error")
     limited = load(checkpoint, pooler_config={"max_embed_len": 100})
     with pytest.raises(InvalidInputError, match=r"maximum embedding input length is 100 tokens.*152 tokens"):
-        limited.embed_chunks(LONG, chunk_tokens=30)
+        limited.embed_chunks(LONG_TEXT, chunk_tokens=30)
 
 
-@pytest.mark.parametrize("said", [{"on_overflow": "truncate"}, {"truncate_prompt_tokens": -1}], ids=str)
-def test_nothing_is_cut_off(tiny_bert, said):
-    ((name, _),) = said.items()
+@pytest.mark.parametrize("options", [{"on_overflow": "truncate"}, {"truncate_prompt_tokens": -1}], ids=str)
+def test_truncation_is_refused(tiny_bert, options):
+    ((name, _),) = options.items()
     with pytest.raises(InvalidInputError, match="embed_chunks does not truncate texts") as caught:
-        tiny_bert.embed_chunks(TEXT, chunk_tokens=4, **said)
+        tiny_bert.embed_chunks(TEXT, chunk_tokens=4, **options)
     assert caught.value.parameter == name
 
 
 # --- naive ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("said", [{}, {"prompt": "on the "}], ids=str)
-def test_naive_chunks_are_texts_of_their_own(tiny_bert, said):
-    (output,) = tiny_bert.embed_chunks(TEXT, spans=SPANS, method="naive", **said)
-    alone = tiny_bert.embed([TEXT[start:stop] for start, stop in SPANS], **said)
+@pytest.mark.parametrize("options", [{}, {"prompt": "on the "}], ids=str)
+def test_naive_chunks_are_separate_texts(tiny_bert, options):
+    (output,) = tiny_bert.embed_chunks(TEXT, spans=SPANS, method="naive", **options)
+    alone = tiny_bert.embed([TEXT[start:stop] for start, stop in SPANS], **options)
     expected = np.stack([one.outputs.array for one in alone])
     assert np.abs(output.outputs.array - expected).max() <= 1e-6
     assert output.prompt_token_ids == [token for one in alone for token in one.prompt_token_ids]
     assert np.abs(chunks(tiny_bert, TEXT, spans=SPANS).array - expected).max() > 1e-3
 
 
-def test_a_naive_chunk_may_be_in_pieces(tiny_bert, checkpoint, load):
-    cut = {"spans": [(0, 3), (4, len(LONG))], "method": "naive"}
+def test_a_naive_chunk_can_be_embedded_in_pieces(tiny_bert, checkpoint, load):
+    cut = {"spans": [(0, 3), (4, len(LONG_TEXT))], "method": "naive"}
     for llm in (tiny_bert, load(checkpoint, on_overflow="truncate")):
         with pytest.raises(
             InvalidInputError, match=r"prompt 0: chunk 1, .*: This model's maximum context length is 64"
         ):
-            llm.embed_chunks(LONG, **cut)
-    found = chunks(tiny_bert, LONG, on_overflow="chunk", **cut)
-    (expected,) = tiny_bert.embed(LONG[4:], on_overflow="chunk")
-    assert np.abs(found.array[1] - expected.outputs.array).max() <= 1e-6
+            llm.embed_chunks(LONG_TEXT, **cut)
+    chunked = chunks(tiny_bert, LONG_TEXT, on_overflow="chunk", **cut)
+    (expected,) = tiny_bert.embed(LONG_TEXT[4:], on_overflow="chunk")
+    assert np.abs(chunked.array[1] - expected.outputs.array).max() <= 1e-6
 
 
 # --- calls ------------------------------------------------------------------------------------------------------------
 
 
 def test_each_text_has_its_own_output(tiny_bert):
-    texts = [TEXT, {"prompt": "the cat"}, LONG]
+    texts = [TEXT, {"prompt": "the cat"}, LONG_TEXT]
     outputs = tiny_bert.embed_chunks(texts, spans=[SPANS, [(0, 3)], [[0, 22], np.array([22, 44])]])
     assert all(isinstance(output, ChunksRequestOutput) for output in outputs)
     assert [len(output.outputs) for output in outputs] == [4, 1, 2]
@@ -246,31 +246,31 @@ def test_each_text_has_its_own_output(tiny_bert):
     assert len({output.request_id for output in outputs}) == 3
 
 
-def test_asked_asynchronously_it_is_the_same(tiny_folder, tiny_bert):
+def test_async_calls_return_the_same(tiny_folder, tiny_bert):
     async def main():
         async with AsyncLLM(str(tiny_folder), num_workers=1, pooler_config={"pooling_type": "MEAN"}) as llm:
-            return await llm.embed_chunks([TEXT, LONG], chunk_tokens=20, overlap=5)
+            return await llm.embed_chunks([TEXT, LONG_TEXT], chunk_tokens=20, overlap=5)
 
     for output, twin in zip(
-        asyncio.run(main()), tiny_bert.embed_chunks([TEXT, LONG], chunk_tokens=20, overlap=5), strict=True
+        asyncio.run(main()), tiny_bert.embed_chunks([TEXT, LONG_TEXT], chunk_tokens=20, overlap=5), strict=True
     ):
         assert output.outputs.spans == twin.outputs.spans
         np.testing.assert_allclose(output.outputs.array, twin.outputs.array, atol=1e-6, rtol=0)
 
 
-def test_what_comes_back_knows_where_it_is_from(tiny_bert):
-    found = chunks(tiny_bert, TEXT, spans=SPANS)
-    assert isinstance(found, ChunksOutput)
-    assert repr(found) == "ChunksOutput(num_chunks=4, hidden_size=32)"
-    assert isinstance(found[1], ChunkEmbedding)
-    assert repr(found[1]) == "ChunkEmbedding(start=13, end=22, hidden_size=32)"
-    assert found[1].embedding == found.array[1].tolist()
-    assert [chunk.hidden_size for chunk in found] == [32] * 4
+def test_an_output_has_the_characters_of_its_chunks(tiny_bert):
+    output = chunks(tiny_bert, TEXT, spans=SPANS)
+    assert isinstance(output, ChunksOutput)
+    assert repr(output) == "ChunksOutput(num_chunks=4, hidden_size=32)"
+    assert isinstance(output[1], ChunkEmbedding)
+    assert repr(output[1]) == "ChunkEmbedding(start=13, end=22, hidden_size=32)"
+    assert output[1].embedding == output.array[1].tolist()
+    assert [chunk.hidden_size for chunk in output] == [32] * 4
     with pytest.raises(IndexError):
-        found[4]
+        output[4]
 
 
-def test_one_text_at_fault_costs_no_other(tiny_bert):
+def test_an_invalid_text_affects_no_other(tiny_bert):
     texts, spans = [TEXT, "", TEXT, TEXT], [SPANS, [(0, 1)], [(12, 13)], [(0, 99)]]
     outputs = tiny_bert.embed_chunks(texts, spans=spans, on_error="return")
     assert [None if output.error is None else str(output.error) for output in outputs] == [
@@ -285,7 +285,7 @@ def test_one_text_at_fault_costs_no_other(tiny_bert):
 
 
 @pytest.mark.parametrize(
-    ("texts", "said", "parameter", "message"),
+    ("texts", "options", "parameter", "message"),
     [
         (TEXT, {}, "chunk_tokens", r"takes spans=\[\(start, stop\), ...\].* or chunk_tokens=N.*; got neither"),
         (TEXT, {"spans": SPANS, "chunk_tokens": 5}, "spans", "got both"),
@@ -319,12 +319,12 @@ def test_one_text_at_fault_costs_no_other(tiny_bert):
         (TEXT, {"chunk_tokens": 5, "on_overflow": "cut"}, "on_overflow", "on_overflow='cut'"),
     ],
 )
-def test_bad_input_is_named(tiny_bert, texts, said, parameter, message):
+def test_invalid_input_is_named(tiny_bert, texts, options, parameter, message):
     with pytest.raises(InvalidInputError, match=message) as caught:
-        tiny_bert.embed_chunks(texts, **said)
+        tiny_bert.embed_chunks(texts, **options)
     assert caught.value.parameter == parameter
 
 
-def test_the_task_is_asked_for_by_its_method(tiny_bert):
+def test_the_task_requires_its_method(tiny_bert):
     with pytest.raises(InvalidInputError, match=r"requires LLM\.embed_chunks"):
         tiny_bert.encode(TEXT, pooling_task="embed_chunks")

@@ -1,4 +1,4 @@
-"""``LLM.embed_sparse``: the weights that sentence-transformers gives, by the ids of their tokens."""
+"""``LLM.embed_sparse``: the weights of sentence-transformers, by token ids."""
 
 import asyncio
 
@@ -28,13 +28,13 @@ def llm(folder):
 
 def theirs(sentence_transformers, folder, **options):
     model = sentence_transformers.SparseEncoder(str(folder), device="cpu")
-    found = model.encode(TEXTS, batch_size=3, show_progress_bar=False, convert_to_sparse_tensor=False, **options)
-    return model, found.numpy()
+    vectors = model.encode(TEXTS, batch_size=3, show_progress_bar=False, convert_to_sparse_tensor=False, **options)
+    return model, vectors.numpy()
 
 
-def same(found, expected):
+def same(outputs, expected):
     """Sparse outputs beside dense rows."""
-    for output, row in zip(found, expected, strict=True):
+    for output, row in zip(outputs, expected, strict=True):
         weights = output.outputs
         assert weights.indices.tolist() == np.flatnonzero(row).tolist()
         np.testing.assert_allclose(weights.values, row[weights.indices], rtol=1e-5, atol=1e-5)
@@ -46,21 +46,21 @@ def test_weights_and_tokens_equal_theirs(tmp_path, load, sentence_transformers, 
     folder = tiny("BertForMaskedLM", tmp_path)
     write_sparse_encoder(folder, strategy=way[0], activation=way[1])
     model, expected = theirs(sentence_transformers, folder)
-    found = load(folder).embed_sparse(TEXTS, return_tokens=True)
-    same(found, expected)
-    for output, decoded in zip(found, model.decode(model.encode(TEXTS, show_progress_bar=False)), strict=True):
-        own = dict(zip(output.outputs.tokens, output.outputs.values.tolist(), strict=True))
-        assert own == pytest.approx(dict(decoded), rel=1e-5, abs=1e-5)
+    outputs = load(folder).embed_sparse(TEXTS, return_tokens=True)
+    same(outputs, expected)
+    for output, decoded in zip(outputs, model.decode(model.encode(TEXTS, show_progress_bar=False)), strict=True):
+        weights = dict(zip(output.outputs.tokens, output.outputs.values.tolist(), strict=True))
+        assert weights == pytest.approx(dict(decoded), rel=1e-5, abs=1e-5)
 
 
-def test_the_heaviest_alone_equal_theirs(llm, folder, sentence_transformers):
+def test_the_largest_weights_equal_theirs(llm, folder, sentence_transformers):
     _, expected = theirs(sentence_transformers, folder, max_active_dims=7)
-    found = llm.embed_sparse(TEXTS, max_active_dims=7)
-    assert [output.outputs.num_terms for output in found] == [7] * len(TEXTS)
-    same(found, expected)
+    outputs = llm.embed_sparse(TEXTS, max_active_dims=7)
+    assert [output.outputs.num_terms for output in outputs] == [7] * len(TEXTS)
+    same(outputs, expected)
 
 
-def test_the_dense_vector_stays(llm):
+def test_the_dense_vector_is_available_too(llm):
     sparse, dense = llm.embed_sparse(TEXTS[0])[0].outputs, llm.embed(TEXTS[0])[0].outputs
     assert isinstance(sparse, SparseEmbeddingOutput)
     assert sparse.size == dense.hidden_size == SIZE
@@ -70,14 +70,14 @@ def test_the_dense_vector_stays(llm):
     assert (sparse.indices.dtype, sparse.values.dtype, sparse.tokens) == (np.int64, np.float32, None)
 
 
-def test_the_heaviest_are_told_first(llm):
+def test_the_largest_weights_are_shown_first(llm):
     sparse = llm.embed_sparse(TEXTS[0])[0].outputs
     top = sparse.top(5)
     assert [weight for _, weight in top] == sorted(sparse.values.tolist(), reverse=True)[:5]
     assert all(sparse.dense()[token] == np.float32(weight) for token, weight in top)
 
 
-def test_one_forward_gives_sparse_and_token_vectors(llm):
+def test_one_forward_returns_sparse_and_token_vectors(llm):
     wanted = [{"task": "embed_sparse", "extra_kwargs": {"max_active_dims": 4}}, {"task": "token_embed"}]
     (output,) = llm.represent(TEXTS[0], wanted)
     sparse, tokens = output.outputs.results
@@ -85,7 +85,7 @@ def test_one_forward_gives_sparse_and_token_vectors(llm):
     assert tokens == llm.encode(TEXTS[0], pooling_task="token_embed")[0].outputs
 
 
-def test_online_it_is_the_same(folder, llm):
+def test_async_calls_return_the_same(folder, llm):
     async def ask():
         async with AsyncLLM(str(folder), num_workers=1) as online:
             return await online.embed_sparse(TEXTS, return_tokens=True)
@@ -95,10 +95,10 @@ def test_online_it_is_the_same(folder, llm):
         assert output.outputs.tokens == expected.outputs.tokens
 
 
-def test_parameters_may_say_it_too(llm):
+def test_parameters_can_contain_the_options(llm):
     params = [PoolingParams(extra_kwargs={"max_active_dims": 2}), None]
-    found = llm.embed_sparse(TEXTS[:2], pooling_params=params, max_active_dims=3)
-    assert [output.outputs.num_terms for output in found] == [2, 3]
+    outputs = llm.embed_sparse(TEXTS[:2], pooling_params=params, max_active_dims=3)
+    assert [output.outputs.num_terms for output in outputs] == [2, 3]
 
 
 @pytest.mark.parametrize(
@@ -115,18 +115,18 @@ def test_parameters_may_say_it_too(llm):
     ],
     ids=str,
 )
-def test_what_it_cannot_give_is_refused(llm, asked, message):
+def test_unsupported_parameters_are_refused(llm, asked, message):
     with pytest.raises(InvalidInputError, match=message):
         llm.embed_sparse("a", **asked)
 
 
-def test_a_model_without_such_weights_says_so(tiny_bert):
+def test_a_model_without_token_weights_is_refused(tiny_bert):
     assert "embed_sparse" not in tiny_bert.supported_tasks
     with pytest.raises(InvalidInputError, match=r"has no sparse embeddings.*Supported tasks: \('embed'"):
         tiny_bert.embed_sparse("a")
 
 
-def test_an_output_is_built_of_either_form():
+def test_an_output_is_built_from_either_form():
     whole = SparseEmbeddingOutput([0.0, 2.0, 0.0, 0.5])
     parts = SparseEmbeddingOutput([2.0, 0.5], indices=[1, 3], size=4)
     assert whole == parts

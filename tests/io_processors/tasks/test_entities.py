@@ -1,4 +1,4 @@
-"""Entities: equal to transformers' TokenClassificationPipeline, in every way of aggregating, whatever the tokenizer."""
+"""Entities: equal to transformers' TokenClassificationPipeline, for every aggregation and kind of tokenizer."""
 
 import asyncio
 import importlib
@@ -27,11 +27,11 @@ TEXTS = [
 
 
 def write(folder, *, architecture="BertForTokenClassification", **settings):
-    """A checkpoint by which each kind has some of the tokens: of a random head, one kind would have nearly all."""
+    """A checkpoint that assigns tokens to every label; a random head would assign nearly all tokens to one."""
     tiny(architecture, folder, num_labels=len(LABELS), **settings)
     path = folder / "config.json"
     config = json.loads(path.read_text())
-    config |= {"id2label": dict(enumerate(LABELS)), "label2id": {name: place for place, name in enumerate(LABELS)}}
+    config |= {"id2label": dict(enumerate(LABELS)), "label2id": {name: index for index, name in enumerate(LABELS)}}
     path.write_text(json.dumps(config))
     tensors = load_file(folder / "model.safetensors")
     with LLM(str(folder), num_workers=1) as llm:
@@ -44,7 +44,7 @@ def write(folder, *, architecture="BertForTokenClassification", **settings):
 
 @pytest.fixture(scope="session")
 def reference():
-    """What the pipeline of transformers gives for each text."""
+    """Return the entities of the transformers pipeline for each text."""
     transformers = importlib.import_module("transformers")
     logging = importlib.import_module("transformers.utils.logging")
 
@@ -69,10 +69,10 @@ def as_theirs(entities, aggregation):
 
 
 def demand_equal(outputs, expected, aggregation):
-    found = [output.outputs for output in outputs]
+    entities_of_texts = [output.outputs for output in outputs]
     bare = [[{key: value for key, value in one.items() if key != "score"} for one in text] for text in expected]
-    assert [as_theirs(entities, aggregation) for entities in found] == bare
-    scores = [[one.score for one in entities] for entities in found]
+    assert [as_theirs(entities, aggregation) for entities in entities_of_texts] == bare
+    scores = [[one.score for one in entities] for entities in entities_of_texts]
     for ours, theirs in zip(scores, expected, strict=True):
         np.testing.assert_allclose(ours, [float(one["score"]) for one in theirs], rtol=0, atol=1e-5)
 
@@ -98,16 +98,16 @@ def byte_level(folder):
     """A tokenizer of bytes and merges, which marks no words."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokens = {
-        token: place for place, token in enumerate(["<s>", "<pad>", "</s>", "<unk>", *alphabet, "Ġt", "he", "Ġthe"])
+        token: index for index, token in enumerate(["<s>", "<pad>", "</s>", "<unk>", *alphabet, "Ġt", "he", "Ġthe"])
     }
-    made = tokenizers.Tokenizer(models.BPE(tokens, [("Ġ", "t"), ("h", "e"), ("Ġt", "he")], unk_token="<unk>"))
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.decoder = tokenizers.decoders.ByteLevel()
-    made.add_special_tokens(["<s>", "</s>", "<unk>", "<pad>"])
-    made.post_processor = tokenizers.processors.TemplateProcessing(
+    tokenizer = tokenizers.Tokenizer(models.BPE(tokens, [("Ġ", "t"), ("h", "e"), ("Ġt", "he")], unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = tokenizers.decoders.ByteLevel()
+    tokenizer.add_special_tokens(["<s>", "</s>", "<unk>", "<pad>"])
+    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
         single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
     )
-    made.save(str(folder / "tokenizer.json"))
+    tokenizer.save(str(folder / "tokenizer.json"))
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": "<unk>", "pad_token": "<pad>"}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings | {"model_max_length": 64}))
     return len(tokens)
@@ -125,14 +125,14 @@ def test_entities_of_a_tokenizer_that_marks_no_words(tmp_path, reference, aggreg
 
 
 @pytest.mark.parametrize("ignored", [[], ["PER", "MISC"], ["O", "LOC"]], ids=str)
-def test_kinds_are_left_out_as_in_transformers(tmp_path, reference, ignored):
+def test_labels_are_ignored_as_in_transformers(tmp_path, reference, ignored):
     folder = write(tmp_path)
     expected = reference(folder, TEXTS, aggregation_strategy="simple", ignore_labels=ignored)
     with LLM(str(folder), num_workers=1) as llm:
         demand_equal(llm.entities(TEXTS, ignore_labels=ignored, use_tqdm=False), expected, "simple")
 
 
-def test_texts_that_are_cut_equal_those_of_transformers(tmp_path, reference):
+def test_truncated_texts_equal_those_of_transformers(tmp_path, reference):
     folder = write(tmp_path)
     texts = ["the old mill by the river " * 20]
     expected = reference(folder, texts, aggregation_strategy="first")
@@ -150,7 +150,7 @@ def test_texts_that_are_cut_equal_those_of_transformers(tmp_path, reference):
         assert output.outputs[3].end == len(texts[0]) - 1
 
 
-def test_characters_are_those_of_the_text_behind_a_prompt(tmp_path):
+def test_characters_are_those_of_the_text_after_a_prompt(tmp_path):
     folder = write(tmp_path)
     with LLM(str(folder), num_workers=1) as llm:
         everything = {"aggregation": "none", "ignore_labels": ()}
@@ -168,8 +168,8 @@ def test_texts_in_lower_case_keep_their_characters(tmp_path):
 
 
 @pytest.mark.parametrize("aggregation", ["first", "average", "max"])
-def test_a_word_is_of_one_kind(aggregation):
-    """Of three tokens, the first is surely B-PER, the others are rather I-LOC, one of them very surely."""
+def test_a_word_has_one_label(aggregation):
+    """The first of three tokens is clearly B-PER; the others are more likely I-LOC, one of them clearly."""
     rows = np.array([[0.0, 0.6, 0.0, 0.0, 0.4, 0.0], [0, 0.1, 0, 0, 0.9, 0], [0, 0.3, 0, 0, 0.7, 0]], dtype=np.float32)
     pieces = [
         Piece(word=word, start=start, end=start + 2, continues_word=start > 0, scores=row, token=start)
@@ -183,18 +183,18 @@ def test_a_word_is_of_one_kind(aggregation):
     assert entity.word == "ab|##cd|##ef"
 
 
-def test_what_begins_an_entity_does_not_join_the_one_before():
+def test_a_label_that_starts_an_entity_does_not_join_the_previous_one():
     labels = ["B-PER", "I-PER", "I-PER", "B-PER", "I-LOC", "MISC", "MISC", "O", "B-PER"]
     pieces = [
         Piece(
             word=label,
-            start=place,
-            end=place + 1,
+            start=index,
+            end=index + 1,
             continues_word=False,
             scores=np.eye(6, dtype=np.float32)[LABELS.index(label)],
-            token=place,
+            token=index,
         )
-        for place, label in enumerate(labels)
+        for index, label in enumerate(labels)
     ]
     aggregate = Aggregation(name="simple", labels=LABELS, ignored=frozenset("O"), spell=" ".join, entity=Entity)
     assert [(one.label, one.start, one.end) for one in aggregate(pieces, "123456789")] == [
@@ -207,7 +207,7 @@ def test_what_begins_an_entity_does_not_join_the_one_before():
 
 
 @pytest.mark.parametrize(
-    ("asked", "parameter", "said"),
+    ("asked", "parameter", "message"),
     [
         ({"aggregation": "best"}, "aggregation", "'best': expected one of none, simple, first, average, max"),
         ({"ignore_labels": "O"}, "ignore_labels", "must be a list of names of classes; got 'O'"),
@@ -219,9 +219,9 @@ def test_what_begins_an_entity_does_not_join_the_one_before():
     ],
     ids=str,
 )
-def test_what_entities_know_nothing_of_is_refused(tmp_path, asked, parameter, said):
+def test_unsupported_options_are_refused(tmp_path, asked, parameter, message):
     with LLM(str(write(tmp_path)), num_workers=1) as llm:
-        with pytest.raises(InvalidInputError, match=said) as caught:
+        with pytest.raises(InvalidInputError, match=message) as caught:
             llm.entities("the cat", **asked)
         assert caught.value.parameter == parameter
 
@@ -235,25 +235,25 @@ def test_characters_are_those_of_tokens_where_no_special_ones_are_added(tmp_path
 
 
 def test_token_ids_have_no_characters(tmp_path):
-    said = "spans of characters; these are token ids"
-    with LLM(str(write(tmp_path)), num_workers=1) as llm, pytest.raises(InvalidInputError, match=said):
+    message = "spans of characters; these are token ids"
+    with LLM(str(write(tmp_path)), num_workers=1) as llm, pytest.raises(InvalidInputError, match=message):
         llm.entities([[5, 6, 7]])
 
 
 @pytest.mark.parametrize("name", ["BertForSequenceClassification", "BertModel"])
-def test_models_of_texts_find_no_entities(tmp_path, name):
+def test_text_classification_models_are_refused(tmp_path, name):
     with LLM(str(tiny(name, tmp_path)), num_workers=1) as llm:
         assert "entities" not in llm.supported_tasks
         with pytest.raises(InvalidInputError, match=r"finds no entities: the task requires"):
             llm.entities("the cat")
 
 
-def test_one_class_is_no_entity(tmp_path):
+def test_a_model_with_one_class_is_refused(tmp_path):
     with LLM(str(tiny("BertForTokenClassification", tmp_path, num_labels=1)), num_workers=1) as llm:
         assert "entities" not in llm.supported_tasks
 
 
-def test_async_and_other_ways_in_give_the_same(tmp_path):
+def test_async_and_other_methods_return_the_same(tmp_path):
     folder = write(tmp_path)
     with LLM(str(folder), num_workers=1) as llm:
         expected = [output.outputs for output in llm.entities(TEXTS, aggregation="max", use_tqdm=False)]

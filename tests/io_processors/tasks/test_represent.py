@@ -1,4 +1,4 @@
-"""Several results of one text from one forward pass: each is what its own task gives, and the model runs once."""
+"""Several results of one text from one forward pass: each equals the result of its task, and the model runs once."""
 
 import asyncio
 import json
@@ -37,7 +37,7 @@ def alone(llm, text, wanted):
     return output.outputs.array
 
 
-def test_each_result_is_that_of_its_own_task(llm):
+def test_each_result_equals_that_of_its_task(llm):
     for text, output in zip(TEXTS, llm.represent(TEXTS, WANTED, use_tqdm=False), strict=True):
         for wanted, result in zip(WANTED, output.outputs.results, strict=True):
             np.testing.assert_allclose(result.array, alone(llm, text, wanted), atol=1e-6)
@@ -55,14 +55,14 @@ def test_the_model_runs_once_for_all(llm, monkeypatch):
     assert tokens == [output.num_prompt_tokens]
 
 
-def test_awaited_it_gives_the_same(folder, llm):
+def test_async_calls_return_the_same(folder, llm):
     async def ask():
         async with AsyncLLM(str(folder)) as awaited:
             return await awaited.represent(TEXTS, WANTED)
 
     expected = llm.represent(TEXTS, WANTED, use_tqdm=False)
-    for found, output in zip(asyncio.run(ask()), expected, strict=True):
-        for one, other in zip(found.outputs.results, output.outputs.results, strict=True):
+    for online, output in zip(asyncio.run(ask()), expected, strict=True):
+        for one, other in zip(online.outputs.results, output.outputs.results, strict=True):
             np.testing.assert_allclose(one.array, other.array, atol=1e-6)
 
 
@@ -71,7 +71,7 @@ def test_awaited_it_gives_the_same(folder, llm):
     [
         ([], "must be a list of objects"),
         ("embed", "must be a list of objects"),
-        ([5], "holds int"),
+        ([5], "contains int"),
         ([{"task": "classify"}], "the task 'classify' is not served; this model serves: embed, token_embed"),
         ([{}], "the task None is not served"),
         ([{"task": "embed", "dimensions": 0}], "dimensions"),
@@ -80,19 +80,19 @@ def test_awaited_it_gives_the_same(folder, llm):
         ([{"task": "embed", "step_tag_id": 5}], "does not support"),
     ],
 )
-def test_what_cannot_be_given_is_refused(llm, wanted, message):
+def test_invalid_representations_are_refused(llm, wanted, message):
     with pytest.raises(InvalidInputError, match=message):
         llm.represent("a", wanted)
 
 
-def test_outputs_are_told_in_short(llm):
+def test_the_repr_of_outputs_is_short(llm):
     (output,) = llm.represent("a", WANTED[:2], use_tqdm=False)
     assert (
         repr(output.outputs) == "RepresentationsOutput(EmbeddingOutput(hidden_size=32), EmbeddingOutput(hidden_size=8))"
     )
 
 
-def test_a_side_is_the_prompt_of_its_name(folder, tmp_path, llm):
+def test_the_input_type_selects_the_prompt_of_its_name(folder, tmp_path, llm):
     with pytest.raises(InvalidInputError, match="does not distinguish queries and documents"):
         llm.represent("the mill", WANTED, input_type="query")
     prompts = {"prompts": {"query": "find: ", "document": "read: "}}
@@ -100,10 +100,10 @@ def test_a_side_is_the_prompt_of_its_name(folder, tmp_path, llm):
     (tmp_path / "model" / "config_sentence_transformers.json").write_text(json.dumps(prompts))
     with LLM(str(tmp_path / "model"), num_workers=1) as other:
         for side, name in (("query", "query"), ("document", "document"), (None, None)):
-            (found,) = other.represent("the mill", WANTED, input_type=side, use_tqdm=False)
+            (output,) = other.represent("the mill", WANTED, input_type=side, use_tqdm=False)
             (expected,) = other.represent("the mill", WANTED, prompt_name=name, use_tqdm=False)
-            assert found.prompt_token_ids == expected.prompt_token_ids
-            for one, same in zip(found.outputs.results, expected.outputs.results, strict=True):
+            assert output.prompt_token_ids == expected.prompt_token_ids
+            for one, same in zip(output.outputs.results, expected.outputs.results, strict=True):
                 np.testing.assert_allclose(one.array, same.array, atol=1e-6)
         with pytest.raises(InvalidInputError, match="neither prompt nor prompt_name"):
             other.represent("the mill", WANTED, input_type="query", prompt_name="document")

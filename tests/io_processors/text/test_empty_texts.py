@@ -1,4 +1,4 @@
-"""A text without characters is served by its special tokens, as in sentence-transformers, in every task."""
+"""Empty texts: every task uses their special tokens, as in sentence-transformers."""
 
 import importlib
 import json
@@ -50,7 +50,7 @@ def test_classes_of_texts_and_tokens_equal_transformers(tmp_path, load, texts):
     assert [list(output.outputs) for output in llm.entities([""])] == [[]]
 
 
-def test_vectors_of_tokens_are_those_of_the_special_tokens(tiny_bert, hidden_states):
+def test_token_vectors_are_those_of_the_special_tokens(tiny_bert, hidden_states):
     (output,) = tiny_bert.encode([""], pooling_task="token_embed")
     expected = hidden_states(output.prompt_token_ids)
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
@@ -65,9 +65,9 @@ def test_sparse_weights_equal_sentence_transformers(tmp_path, load, sentence_tra
     llm = load(folder)
     for texts in ([""], TEXTS):
         expected = theirs.encode(texts, show_progress_bar=False, convert_to_sparse_tensor=False).numpy()
-        found = np.stack([output.outputs.dense() for output in llm.embed_sparse(texts)])
-        np.testing.assert_allclose(found, expected, atol=1e-5)
-        assert found.shape[1] == len(vocabulary("bert"))
+        vectors = np.stack([output.outputs.dense() for output in llm.embed_sparse(texts)])
+        np.testing.assert_allclose(vectors, expected, atol=1e-5)
+        assert vectors.shape[1] == len(vocabulary("bert"))
 
 
 @pytest.mark.parametrize("pairs", [[("", "")], [("", "rain"), ("the cat", ""), ("", ""), ("a", "b")]], ids=str)
@@ -75,18 +75,18 @@ def test_scores_equal_sentence_transformers(tmp_path, load, sentence_transformer
     folder = tiny("BertForSequenceClassification", tmp_path / "reranker", num_labels=1)
     theirs = sentence_transformers.CrossEncoder(str(folder), device="cpu")
     queries, documents = map(list, zip(*pairs, strict=True))
-    found = [output.outputs.score for output in load(folder).score(queries, documents)]
-    np.testing.assert_allclose(found, theirs.predict(pairs, show_progress_bar=False), atol=1e-5)
+    scores = [output.outputs.score for output in load(folder).score(queries, documents)]
+    np.testing.assert_allclose(scores, theirs.predict(pairs, show_progress_bar=False), atol=1e-5)
 
     folder = tiny("BertModel", tmp_path / "towers")
     write_sentence_transformers(folder, pooling="mean")
     towers = sentence_transformers.SentenceTransformer(str(folder), device="cpu")
     expected = towers.similarity_pairwise(towers.encode(queries), towers.encode(documents))
-    found = [output.outputs.score for output in load(folder).score(queries, documents)]
-    np.testing.assert_allclose(found, expected.numpy(), atol=1e-5)
+    scores = [output.outputs.score for output in load(folder).score(queries, documents)]
+    np.testing.assert_allclose(scores, expected.numpy(), atol=1e-5)
 
 
-def test_a_tokenizer_without_special_tokens_gives_an_empty_text_none(tmp_path, load):
+def test_an_empty_text_without_special_tokens_is_refused(tmp_path, load):
     folder = tiny("GPT2Model", tmp_path / "model")
     tokens = json.loads((folder / "tokenizer.json").read_text())
     (folder / "tokenizer.json").write_text(json.dumps(tokens | {"post_processor": None}))

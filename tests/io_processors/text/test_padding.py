@@ -1,4 +1,4 @@
-"""Padding that a call asks for: ``padding``, ``pad_prompt_tokens``, and the padding token of checkpoints."""
+"""Padding requested by a call: ``padding``, ``pad_prompt_tokens``, and the padding token of checkpoints."""
 
 import json
 
@@ -27,7 +27,7 @@ CAT = [2, 160, 98, 3]
     ],
     ids=str,
 )
-def test_a_call_may_fill_prompts_up_with_padding(tiny_bert, settings, length):
+def test_a_call_can_pad_prompts(tiny_bert, settings, length):
     kept = CAT if "truncate_prompt_tokens" not in settings else [2, 160, 3]
     expected = kept + [0] * (length - len(kept))
     (output,) = tiny_bert.embed("the cat", tokenization_kwargs=settings)
@@ -35,12 +35,12 @@ def test_a_call_may_fill_prompts_up_with_padding(tiny_bert, settings, length):
     assert np.array_equal(output.outputs.array, tiny_bert.embed([expected])[0].outputs.array)
 
 
-def test_token_ids_are_filled_up_too(tiny_bert):
+def test_token_ids_are_padded_too(tiny_bert):
     (output,) = tiny_bert.embed([[5, 6]], pooling_params=PoolingParams(pad_prompt_tokens=4))
     assert output.prompt_token_ids == [5, 6, 0, 0]
 
 
-def test_a_model_that_fills_all_texts_up_may_be_told_not_to(tmp_path, load):
+def test_a_call_can_turn_off_the_padding_of_a_model(tmp_path, load):
     llm = load(tiny_dual_encoder("SiglipModel", tmp_path))
     filled, plain = (llm.embed("sun", tokenization_kwargs={"padding": way})[0] for way in ("max_length", "do_not_pad"))
     assert filled.prompt_token_ids == llm.embed("sun")[0].prompt_token_ids
@@ -55,7 +55,7 @@ def test_a_model_that_fills_all_texts_up_may_be_told_not_to(tmp_path, load):
     ],
     ids=str,
 )
-def test_padding_that_does_not_fit_is_refused(tiny_bert, settings, message):
+def test_invalid_padding_is_refused(tiny_bert, settings, message):
     with pytest.raises(InvalidInputError, match=message):
         tiny_bert.embed("the cat", tokenization_kwargs=settings)
 
@@ -80,11 +80,11 @@ def test_the_usage_of_a_pair_counts_the_padding_token_that_no_file_names(tmp_pat
     assert len(named) == len(query) + 1 + len(document)
 
 
-@pytest.mark.parametrize("given", [False, True, None])
-def test_a_call_may_leave_out_special_tokens(tiny_bert, given):
-    settings = {} if given is None else {"add_special_tokens": given}
+@pytest.mark.parametrize("special", [False, True, None])
+def test_a_call_can_omit_special_tokens(tiny_bert, special):
+    settings = {} if special is None else {"add_special_tokens": special}
     output, ids = tiny_bert.embed(["the cat", [2, 98, 3]], tokenization_kwargs=settings)
-    assert output.prompt_token_ids == (CAT[1:-1] if given is False else CAT)
+    assert output.prompt_token_ids == (CAT[1:-1] if special is False else CAT)
     assert ids.prompt_token_ids == [2, 98, 3]
 
 

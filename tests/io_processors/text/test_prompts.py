@@ -1,4 +1,4 @@
-"""Prompts before texts: as sentence-transformers puts them, and never in silence."""
+"""Prompts before texts: equal to sentence-transformers, and never applied silently."""
 
 import json
 import logging
@@ -54,12 +54,12 @@ def test_prompts_are_those_of_sentence_transformers(checkpoint, load, sentence_t
     change(checkpoint / "1_Pooling" / "config.json", include_prompt=include_prompt)
     theirs = sentence_transformers.SentenceTransformer(str(checkpoint), device="cpu")
     llm = load(checkpoint)
-    for said in ({}, {"prompt": "hello you "}, {"prompt_name": "query"}, {"prompt": "one " * 100}):
-        expected = theirs.encode(TEXTS, show_progress_bar=False, **said)
-        assert np.abs(embed(llm, TEXTS, **said) - expected).max() <= 1e-5
+    for options in ({}, {"prompt": "hello you "}, {"prompt_name": "query"}, {"prompt": "one " * 100}):
+        expected = theirs.encode(TEXTS, show_progress_bar=False, **options)
+        assert np.abs(embed(llm, TEXTS, **options) - expected).max() <= 1e-5
 
 
-def test_the_default_prompt_is_theirs_when_it_is_asked_for(prompted, load, sentence_transformers):
+def test_the_default_prompt_is_that_of_sentence_transformers_on_request(prompted, load, sentence_transformers):
     change(prompted / "config_sentence_transformers.json", default_prompt_name="document")
     expected = sentence_transformers.SentenceTransformer(str(prompted), device="cpu").encode(TEXTS)
     llm = load(prompted, apply_default_prompt=True)
@@ -69,27 +69,27 @@ def test_the_default_prompt_is_theirs_when_it_is_asked_for(prompted, load, sente
 # --- which prompt -----------------------------------------------------------------------------------------------------
 
 
-def test_a_prompt_stands_before_the_text(prompted, load):
+def test_a_prompt_precedes_the_text(prompted, load):
     llm = load(prompted)
-    for said in ({"prompt": "the query is "}, {"prompt_name": "query"}):
-        (output,) = llm.embed("the cat", **said)
+    for options in ({"prompt": "the query is "}, {"prompt_name": "query"}):
+        (output,) = llm.embed("the cat", **options)
         (plain,) = llm.embed("the query is the cat")
         assert output.prompt_token_ids == plain.prompt_token_ids
         assert output.outputs == plain.outputs
-        (tokens,) = llm.encode("the cat", pooling_task="token_embed", **said)
+        (tokens,) = llm.encode("the cat", pooling_task="token_embed", **options)
         assert tokens.outputs.data.shape[0] == len(plain.prompt_token_ids)
 
 
-@pytest.mark.parametrize("said", [{"prompt": ""}, {"prompt_name": ""}], ids=str)
-def test_an_empty_prompt_leaves_the_default_out(prompted, load, said):
+@pytest.mark.parametrize("options", [{"prompt": ""}, {"prompt_name": ""}], ids=str)
+def test_an_empty_prompt_replaces_the_default(prompted, load, options):
     change(prompted / "config_sentence_transformers.json", default_prompt_name="document")
     llm = load(prompted, apply_default_prompt=True)
-    first, second = (llm.embed("the cat", **options)[0].prompt_token_ids for options in ({}, said))
+    first, second = (llm.embed("the cat", **each)[0].prompt_token_ids for each in ({}, options))
     ids = vocabulary()
     assert second == [ids[token] for token in ("[CLS]", "the", "cat", "[SEP]")]
-    assert first == llm.embed("a document, the cat", **said)[0].prompt_token_ids
+    assert first == llm.embed("a document, the cat", **options)[0].prompt_token_ids
     third = llm.embed("the cat", prompt_name="query")[0].prompt_token_ids
-    assert third == llm.embed("the query is the cat", **said)[0].prompt_token_ids
+    assert third == llm.embed("the query is the cat", **options)[0].prompt_token_ids
 
 
 def test_token_ids_get_no_default_prompt(prompted, load):
@@ -97,7 +97,7 @@ def test_token_ids_get_no_default_prompt(prompted, load):
     assert load(prompted, apply_default_prompt=True).embed([5, 6])[0].prompt_token_ids == [5, 6]
 
 
-def test_prompts_may_stand_in_config_json_too(prompted, load):
+def test_prompts_can_be_in_config_json_too(prompted, load):
     change(prompted / "config.json", task_instructions={"retrieval.query": "find the ", "query": "another "})
     llm = load(prompted)
     assert llm.model_config.prompting.prompts == {**PROMPTS, "retrieval.query": "find the ", "query": "another "}
@@ -105,12 +105,12 @@ def test_prompts_may_stand_in_config_json_too(prompted, load):
     assert output.prompt_token_ids == llm.embed("find the cat")[0].prompt_token_ids
 
 
-def test_each_text_may_have_its_own_prompt_and_it_counts_more_than_that_of_the_call(prompted, load):
+def test_the_prompt_of_a_text_takes_precedence_over_that_of_the_call(prompted, load):
     llm = load(prompted)
-    own = [PoolingParams(prompt="the "), None, PoolingParams(prompt_name="document"), PoolingParams(prompt="")]
-    found = llm.embed(["cat"] * 4, pooling_params=own, prompt_name="query")
+    params = [PoolingParams(prompt="the "), None, PoolingParams(prompt_name="document"), PoolingParams(prompt="")]
+    outputs = llm.embed(["cat"] * 4, pooling_params=params, prompt_name="query")
     wanted = llm.embed(["the cat", "the query is cat", "a document, cat", "cat"])
-    assert [output.prompt_token_ids for output in found] == [output.prompt_token_ids for output in wanted]
+    assert [output.prompt_token_ids for output in outputs] == [output.prompt_token_ids for output in wanted]
 
 
 # --- tokens that are not pooled ---------------------------------------------------------------------------------------
@@ -123,7 +123,7 @@ def excluding(prompted):
     return prompted
 
 
-def test_left_out_are_the_tokens_before_the_text(excluding, load):
+def test_tokens_before_the_text_are_excluded(excluding, load):
     llm = load(excluding, pooler_config={"use_activation": False})
     states = llm.encode("the old cat", pooling_task="token_embed")[0].outputs.array  # [CLS] the old cat [SEP]
     (output,) = llm.embed("cat", prompt="the old ")
@@ -132,7 +132,7 @@ def test_left_out_are_the_tokens_before_the_text(excluding, load):
     assert np.abs(tokens.outputs.array - states).max() <= 1e-6
 
 
-def test_what_is_cut_on_the_left_is_the_prompt_first(excluding, load):
+def test_truncation_on_the_left_removes_the_prompt_first(excluding, load):
     llm = load(excluding, pooler_config={"use_activation": False})
     params = PoolingParams(truncate_prompt_tokens=5, truncation_side="left", prompt="the old ")
     (output,) = llm.embed("cat dog bird", pooling_params=params)
@@ -155,10 +155,10 @@ def test_a_prompt_that_leaves_nothing_is_refused(excluding, load):
     assert llm.embed("the cat", prompt="old ")[0].num_prompt_tokens == 3
 
 
-# --- nothing in silence -----------------------------------------------------------------------------------------------
+# --- never silently -----------------------------------------------------------------------------------------------
 
 
-def test_a_default_prompt_that_is_not_applied_is_told_at_load(prompted, load, caplog):
+def test_a_default_prompt_that_is_not_applied_is_logged_at_load(prompted, load, caplog):
     change(prompted / "config_sentence_transformers.json", default_prompt_name="document")
     with caplog.at_level(logging.WARNING, logger="millpond"):
         llm = load(prompted)
@@ -169,7 +169,7 @@ def test_a_default_prompt_that_is_not_applied_is_told_at_load(prompted, load, ca
     assert llm.embed("cat")[0].num_prompt_tokens == 3
 
 
-def test_what_is_applied_is_not_told(prompted, load, caplog):
+def test_an_applied_default_prompt_is_not_logged(prompted, load, caplog):
     change(prompted / "config_sentence_transformers.json", default_prompt_name="document")
     change(prompted / "1_Pooling" / "config.json", include_prompt=False)
     with caplog.at_level(logging.WARNING, logger="millpond"):
@@ -180,7 +180,7 @@ def test_what_is_applied_is_not_told(prompted, load, caplog):
 @pytest.mark.parametrize(
     ("name", "reason"), [(None, "has no default prompt"), ("nobody", "its default prompt 'nobody' does not exist")]
 )
-def test_a_default_that_there_is_not_is_told(prompted, load, caplog, name, reason):
+def test_a_missing_default_prompt_is_logged(prompted, load, caplog, name, reason):
     change(prompted / "config_sentence_transformers.json", default_prompt_name=name)
     with caplog.at_level(logging.WARNING, logger="millpond"):
         llm = load(prompted, apply_default_prompt=True)
@@ -194,7 +194,7 @@ def test_a_default_that_there_is_not_is_told(prompted, load, caplog, name, reaso
 
 
 @pytest.mark.parametrize(
-    ("prompt", "said", "parameter", "message"),
+    ("prompt", "options", "parameter", "message"),
     [
         ("cat", {"prompt_name": "querry"}, "prompt_name", "prompt_name='querry'.*Available: 'query', 'document'"),
         (
@@ -208,22 +208,22 @@ def test_a_default_that_there_is_not_is_told(prompted, load, caplog, name, reaso
         ("cat", {"prompt": "\ud800"}, "prompt", "lone surrogate at character 0"),
     ],
 )
-def test_prompts_that_cannot_be_served_are_refused(prompted, load, prompt, said, parameter, message):
+def test_prompts_that_cannot_be_served_are_refused(prompted, load, prompt, options, parameter, message):
     with pytest.raises(InvalidInputError, match=message) as caught:
-        load(prompted).embed(prompt, **said)
+        load(prompted).embed(prompt, **options)
     assert caught.value.parameter == parameter
 
 
-@pytest.mark.parametrize("said", [{"prompt": 5}, {"prompt_name": ["query"]}, {"prompt": b"a"}], ids=str)
-def test_prompts_that_are_no_text_are_refused(tiny_bert, said):
-    ((name, value),) = said.items()
+@pytest.mark.parametrize("options", [{"prompt": 5}, {"prompt_name": ["query"]}, {"prompt": b"a"}], ids=str)
+def test_prompts_that_are_not_text_are_refused(tiny_bert, options):
+    ((name, value),) = options.items()
     with pytest.raises(InvalidInputError, match=rf"{name}=.*should be a valid string") as caught:
-        tiny_bert.embed("cat", **said)
+        tiny_bert.embed("cat", **options)
     assert repr(value) in str(caught.value)
     assert caught.value.parameter == name
 
 
-def test_a_checkpoint_without_prompts_says_so(tiny_bert):
+def test_the_error_for_a_checkpoint_without_prompts_says_none(tiny_bert):
     with pytest.raises(
         InvalidInputError, match=r"no prompt of that name\. Available: none\. prompt=\.\.\. accepts any text"
     ):

@@ -1,4 +1,4 @@
-"""What the tests of the engine in its thread share: waiting for requests and threads to end."""
+"""Fixtures of the tests of BackgroundEngine: waiting for requests and threads to end."""
 
 import threading
 from types import SimpleNamespace
@@ -10,7 +10,7 @@ HOUR = 3600.0  # seconds that nothing of a test may take, however busy the machi
 
 
 class Latch:
-    """Waits for requests to end, in whatever thread that happens."""
+    """Waits for requests to end in any thread."""
 
     def __init__(self, requests):
         self.ended = []
@@ -70,7 +70,7 @@ def joined(thread):
 
 @pytest.fixture(scope="session")
 def kit(kit) -> SimpleNamespace:
-    """The kit of the engine's tests, and what stands above."""
+    """Return the kit of the engine's tests with the functions above."""
     return SimpleNamespace(
         **vars(kit), hour=HOUR, latch=Latch, run=run, quarantined=quarantined, in_thread=in_thread, joined=joined
     )
@@ -78,7 +78,7 @@ def kit(kit) -> SimpleNamespace:
 
 @pytest.fixture
 def deaths(monkeypatch):
-    """What threads died of, instead of pytest's warning."""
+    """Return the exceptions that ended threads, instead of pytest's warning."""
     died = []
     monkeypatch.setattr(threading, "excepthook", died.append)
     return died

@@ -1,4 +1,4 @@
-"""Closing: what waits is finished or fails, what comes is refused, and nobody is left waiting."""
+"""Closing: waiting requests are finished or fail, new ones are refused, and no caller is left waiting."""
 
 import threading
 
@@ -7,7 +7,7 @@ import pytest
 from millpond.types.errors import EngineClosedError
 
 
-def test_close_finishes_what_waits(kit, model, make_thread, gate, threads_named):
+def test_close_finishes_waiting_requests(kit, model, make_thread, gate, threads_named):
     model.on_forward = gate
     thread = make_thread(1, max_num_seqs=2)
     workers = threads_named("millpond-worker")
@@ -24,7 +24,7 @@ def test_close_finishes_what_waits(kit, model, make_thread, gate, threads_named)
     assert all(kit.joined(worker) for worker in workers)
 
 
-def test_close_without_finishing_fails_what_waits_and_what_runs_without_waiting_for_it(
+def test_close_without_finishing_fails_waiting_and_running_requests_at_once(
     kit, model, make_thread, gate, threads_named
 ):
     model.on_forward = gate
@@ -44,7 +44,7 @@ def test_close_without_finishing_fails_what_waits_and_what_runs_without_waiting_
     assert all(kit.joined(worker) for worker in workers)
 
 
-def test_what_is_closed_takes_nothing(kit, make_thread):
+def test_a_closed_engine_refuses_requests(kit, make_thread):
     thread = make_thread(1)
     thread.close()
     with pytest.raises(EngineClosedError, match="closed"):
@@ -52,7 +52,7 @@ def test_what_is_closed_takes_nothing(kit, make_thread):
     assert thread.waiting_tokens == 0
 
 
-def test_while_it_finishes_it_takes_nothing(kit, model, make_thread, gate):
+def test_a_closing_engine_refuses_requests(kit, model, make_thread, gate):
     model.on_forward = gate
     thread = make_thread(1)
     request = kit.request([1])
@@ -70,7 +70,7 @@ def test_while_it_finishes_it_takes_nothing(kit, model, make_thread, gate):
     kit.check(latch.wait())
 
 
-def test_closing_twice_is_closing_once(kit, make_thread):
+def test_closing_twice_is_allowed(kit, make_thread):
     thread = make_thread(1)
     kit.check(kit.run(thread, [kit.request([1])]))
     thread.close()
@@ -93,7 +93,7 @@ def test_every_close_waits_for_the_end(kit, model, make_thread, gate):
     kit.check(latch.wait())
 
 
-def test_a_close_that_takes_too_long_can_be_hurried(kit, model, make_thread, gate):
+def test_a_second_close_can_shorten_the_wait(kit, model, make_thread, gate):
     model.on_forward = gate
     thread = make_thread(1, max_num_seqs=1)
     requests = [kit.request([number]) for number in range(5)]

@@ -1,4 +1,4 @@
-"""An engine that dies leaves nobody waiting, and says what it has died of."""
+"""A crashed engine fails all requests and reports the exception."""
 
 import pytest
 
@@ -11,7 +11,7 @@ def lightning(**_):
     raise RuntimeError("struck by lightning")
 
 
-def test_an_engine_that_dies_leaves_nobody_waiting(kit, model, make_thread, gate, deaths):
+def test_a_crashing_engine_fails_all_requests(kit, model, make_thread, gate, deaths):
     model.on_forward = gate
     thread = make_thread(1)
     requests = [kit.request([number]) for number in range(6)]
@@ -31,7 +31,7 @@ def test_an_engine_that_dies_leaves_nobody_waiting(kit, model, make_thread, gate
 
 
 @pytest.mark.usefixtures("deaths")
-def test_an_engine_that_has_died_takes_nothing_and_ends_its_workers(kit, make_thread, threads_named):
+def test_a_crashed_engine_refuses_requests_and_stops_its_workers(kit, make_thread, threads_named):
     thread = make_thread(1)
     workers = threads_named("millpond-worker")
     thread.engine.step = lightning
@@ -44,7 +44,7 @@ def test_an_engine_that_has_died_takes_nothing_and_ends_its_workers(kit, make_th
     assert all(kit.joined(worker) for worker in workers)
 
 
-def test_results_that_the_dying_engine_held_in_its_hands_are_not_forgotten(kit, make_thread, deaths):
+def test_results_that_the_crashing_engine_had_received_are_delivered(kit, make_thread, deaths):
     thread = make_thread(1)
     step = thread.engine.step
 
@@ -63,7 +63,7 @@ def test_results_that_the_dying_engine_held_in_its_hands_are_not_forgotten(kit, 
     assert deaths
 
 
-def test_a_model_that_raises_a_keyboard_interrupt_leaves_nobody_waiting(kit, model, make_thread, deaths):
+def test_a_keyboard_interrupt_in_the_model_fails_all_requests(kit, model, make_thread, deaths):
     model.on_forward = kit.fails_on(POISON, error=KeyboardInterrupt)
     thread = make_thread(1)
     requests = [kit.request([POISON]), kit.request([1])]
@@ -75,7 +75,7 @@ def test_a_model_that_raises_a_keyboard_interrupt_leaves_nobody_waiting(kit, mod
     assert deaths
 
 
-def test_it_says_what_it_has_died_of(kit, make_thread, deaths):
+def test_the_crash_reason_names_the_exception(kit, make_thread, deaths):
     thread = make_thread(1)
     assert thread.crash_reason == ""
     thread.engine.step = lightning

@@ -1,9 +1,9 @@
-"""A batch that hangs can be given up: it ends once, and is not tried again until it has ended after all."""
+"""A hanging batch can be abandoned: it ends once, and its inputs are blocked until it has ended."""
 
 from millpond.types.errors import BlockedInputError
 
 
-def test_what_hangs_can_be_given_up_and_ends_once(kit, model, make_thread, gate):
+def test_a_hanging_batch_can_be_abandoned_and_ends_once(kit, model, make_thread, gate):
     model.on_forward = gate
     thread = make_thread(1)
     requests = [kit.request([number]) for number in range(3)]
@@ -26,7 +26,7 @@ def test_what_hangs_can_be_given_up_and_ends_once(kit, model, make_thread, gate)
     assert thread.waiting_tokens == 0
 
 
-def test_what_hangs_is_not_tried_again_until_it_has_ended_after_all(kit, model, make_thread, gate):
+def test_inputs_of_a_hanging_batch_are_blocked_until_it_has_ended(kit, model, make_thread, gate):
     model.on_forward = gate
     thread = make_thread(1)
     thread.failing_inputs.seconds = kit.hour

@@ -1,4 +1,4 @@
-"""A full inbox: what is refused, and that what still fits is served."""
+"""A full inbox: calls that do not fit are refused, and calls that fit are served."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -23,7 +23,7 @@ def test_a_full_inbox_refuses_all_of_a_call_and_recovers(kit, model, make_thread
     assert not any((3,) in sequences or (4,) in sequences for sequences in model.seen)
 
 
-def test_what_still_fits_is_taken_after_a_refusal(kit, model, make_thread, gate):
+def test_a_call_that_fits_is_accepted_after_a_refusal(kit, model, make_thread, gate):
     model.on_forward = gate
     thread = make_thread(1, max_waiting_tokens=100)
     thread.submit([kit.request([1] * 60)])

@@ -1,4 +1,4 @@
-"""What a model failed on is not tried again for a while, and nothing else is held to have caused it."""
+"""Failing inputs are blocked for some time, and other inputs are not."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from millpond.types.errors import BlockedInputError, EngineClosedError, InvalidI
 POISON = 666
 
 
-def test_what_the_model_has_failed_on_is_not_tried_again(kit, model, make_thread):
+def test_an_input_that_the_model_failed_on_is_blocked(kit, model, make_thread):
     model.on_forward = kit.fails_on(POISON)
     thread = make_thread(1)
     thread.failing_inputs.seconds = kit.hour
@@ -28,7 +28,7 @@ def test_what_the_model_has_failed_on_is_not_tried_again(kit, model, make_thread
     kit.check(kit.run(thread, [kit.request([POISON])]))
 
 
-def test_where_the_model_fails_on_all_few_are_held_to_have_caused_it(kit, model, make_thread):
+def test_only_a_few_inputs_are_blocked_if_the_model_fails_on_all(kit, model, make_thread):
     model.on_forward = kit.fails_on(*range(64))
     thread = make_thread(1)
     thread.failing_inputs.seconds = kit.hour
@@ -42,7 +42,7 @@ def test_where_the_model_fails_on_all_few_are_held_to_have_caused_it(kit, model,
 
 
 @pytest.mark.parametrize("error", [MemoryError, lambda: InvalidInputError("no")])
-def test_what_is_no_fault_of_the_model_may_be_tried_again(kit, model, make_thread, error):
+def test_inputs_that_were_refused_are_not_blocked(kit, model, make_thread, error):
     model.on_forward = kit.fails_on(POISON, error=error)
     thread = make_thread(1)
     thread.failing_inputs.seconds = kit.hour
@@ -51,7 +51,7 @@ def test_what_is_no_fault_of_the_model_may_be_tried_again(kit, model, make_threa
     kit.check(kit.run(thread, [kit.request([POISON])]))
 
 
-def test_of_a_batch_that_killed_the_engine_the_culprit_is_found(kit, model, make_runner, make_thread, deaths):
+def test_the_cause_is_found_in_a_batch_that_crashed_the_engine(kit, model, make_runner, make_thread, deaths):
     model.on_forward = kit.fails_on(POISON, error=KeyboardInterrupt)
     thread = make_thread(1)
     thread.failing_inputs.seconds = kit.hour
@@ -71,7 +71,7 @@ def test_of_a_batch_that_killed_the_engine_the_culprit_is_found(kit, model, make
     assert len(deaths) == 2
 
 
-def test_failing_inputs_that_are_empty_are_taken_over_too(make_runner):
+def test_empty_failing_inputs_are_taken_over_too(make_runner):
     empty = FailingInputs(60.0)
     successor = BackgroundEngine(make_runner(1), EngineConfig(), empty)
     successor.close()

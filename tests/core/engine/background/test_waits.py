@@ -1,4 +1,4 @@
-"""How long a request will have to wait: what is expected, and what is refused because of it."""
+"""The expected wait of a request, and requests refused because of it."""
 
 import pytest
 
@@ -6,13 +6,13 @@ from millpond.types.errors import EngineOverloadedError
 
 
 def measured(thread, rate):
-    """The thread, as if its engine had computed so many tokens a second."""
+    """Return the engine with a given number of tokens per second as its measured throughput."""
     thread.engine.throughput.note(rate, began=0.0, ended=1.0)
     thread.engine.throughput.note = lambda *_, **__: None
     return thread
 
 
-def test_the_expected_wait_is_that_of_what_is_served_first(kit, model, make_thread, gate):
+def test_the_expected_wait_counts_requests_that_are_served_first(kit, model, make_thread, gate):
     model.on_forward = gate
     thread = measured(make_thread(1), rate=100)
     assert thread.expected_wait() == 0.0
@@ -26,7 +26,7 @@ def test_the_expected_wait_is_that_of_what_is_served_first(kit, model, make_thre
     assert [thread.expected_wait(priority) for priority in (-1, 0, 1)] == [0.0, 0.0, 0.0]
 
 
-def test_nothing_is_expected_before_a_batch_was_measured(kit, model, make_thread, gate):
+def test_the_expected_wait_is_zero_before_the_first_batch(kit, model, make_thread, gate):
     model.on_forward = gate
     thread = make_thread(1)
     thread.max_wait_s = 0.001
@@ -39,7 +39,7 @@ def test_nothing_is_expected_before_a_batch_was_measured(kit, model, make_thread
     assert thread.engine.throughput.rate > 0
 
 
-def test_a_hopeless_wait_is_refused_with_when_to_come_again(kit, model, make_thread, gate):
+def test_a_wait_over_the_limit_is_refused_with_a_retry_time(kit, model, make_thread, gate):
     model.on_forward = gate
     thread = measured(make_thread(1), rate=100)
     thread.max_wait_s = 1.0
@@ -55,7 +55,7 @@ def test_a_hopeless_wait_is_refused_with_when_to_come_again(kit, model, make_thr
     kit.check([waiting])
 
 
-def test_what_is_patient_leaves_room_for_the_others(kit, model, make_thread, gate):
+def test_batch_requests_leave_capacity_for_interactive_ones(kit, model, make_thread, gate):
     model.on_forward = gate
     thread = measured(make_thread(1, max_waiting_tokens=100), rate=10)
     thread.submit([kit.request([1] * 70, priority=1)])

@@ -1,4 +1,4 @@
-"""The engine in a thread of its own: many callers, batches that form by themselves, to each caller its own result."""
+"""BackgroundEngine: many callers share batches, and each gets its own result."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -37,7 +37,7 @@ def test_an_idle_engine_starts_at_once_and_an_idle_worker_beside_a_busy_one_too(
     kit.check(latch.wait())
 
 
-def test_a_result_is_handed_out_while_another_batch_still_runs(kit, model, make_thread, gate):
+def test_a_result_is_delivered_while_another_batch_still_runs(kit, model, make_thread, gate):
     model.on_forward = lambda sequences: gate() if (1,) in sequences else None
     thread = make_thread(2)
     held = kit.request([1])
@@ -66,7 +66,7 @@ def test_while_a_worker_computes_the_engine_sleeps(kit, model, make_thread, gate
 
 
 def test_batches_form_while_the_model_is_busy(kit, model, make_thread, gate):
-    """No timers: what comes while a batch runs shares the next, whatever its group was interleaved with."""
+    """No timers: requests that arrive while a batch runs share the next one, even if groups alternate."""
     model.on_forward = gate
     thread = make_thread(1, max_num_batched_tokens=2048)
     requests = [kit.request([number] * 10, group=("text", "image")[number % 2]) for number in range(301)]
@@ -93,7 +93,7 @@ def test_the_requests_of_a_call_start_together(kit, model, make_thread):
     assert [len(sequences) for sequences in model.seen] == [5]
 
 
-def test_a_lower_priority_overtakes_what_waits(kit, model, make_thread, gate):
+def test_a_lower_priority_number_overtakes_waiting_requests(kit, model, make_thread, gate):
     model.on_forward = gate
     thread = make_thread(1, max_num_seqs=1)
     requests = [kit.request([number], priority=priority) for number, priority in enumerate([0, 5, 5, -1, 0])]
@@ -106,7 +106,7 @@ def test_a_lower_priority_overtakes_what_waits(kit, model, make_thread, gate):
     assert [sequences[0][0] for sequences in model.seen] == [0, 3, 4, 1, 2]
 
 
-def test_a_poison_fails_alone(kit, model, make_thread):
+def test_a_failing_input_fails_alone(kit, model, make_thread):
     model.on_forward = kit.fails_on(POISON)
     requests = kit.run(make_thread(2), [kit.request([POISON if number == 9 else number]) for number in range(64)])
     assert isinstance(requests.pop(9).error, EngineError)
@@ -128,7 +128,7 @@ def test_a_cancelled_request_is_dropped_and_frees_its_place(kit, model, make_thr
     assert (len(model.seen), thread.waiting_tokens) == (1, 0)
 
 
-def test_what_is_cancelled_gives_its_room_back_while_the_model_is_busy(kit, model, make_thread, gate):
+def test_cancelled_requests_free_their_tokens_while_the_model_is_busy(kit, model, make_thread, gate):
     model.on_forward = gate
     thread = make_thread(1, max_waiting_tokens=100)
     first, dropped = kit.request([1] * 10), [kit.request([2] * 10) for _ in range(9)]
@@ -154,7 +154,7 @@ def test_a_lone_long_sequence_is_served_too(kit, make_thread):
     kit.check(kit.run(make_thread(2), [kit.request([1] * MULTI_THREAD_MIN_TOKENS)]))
 
 
-def test_a_caller_that_fails_to_take_its_result_harms_no_other(kit, make_thread, caplog):
+def test_a_failing_callback_affects_no_other_request(kit, make_thread, caplog):
     thread = make_thread(1)
 
     def broken(_):
@@ -167,18 +167,18 @@ def test_a_caller_that_fails_to_take_its_result_harms_no_other(kit, make_thread,
     assert "the caller is broken" in caplog.text
 
 
-def test_submitting_nothing_is_nothing(make_thread):
+def test_submitting_no_requests_has_no_effect(make_thread):
     thread = make_thread(1)
     thread.submit([])
     assert thread.waiting_tokens == 0
 
 
-def test_each_batch_is_told_with_its_seconds(kit, make_thread):
+def test_on_batch_receives_each_batch_with_its_seconds(kit, make_thread):
     thread = make_thread(1)
-    told = []
-    thread.engine.on_batch = lambda requests, seconds: told.append((list(requests), seconds))
+    batches = []
+    thread.engine.on_batch = lambda requests, seconds: batches.append((list(requests), seconds))
     requests = kit.run(thread, [kit.request([number]) for number in range(4)])
     thread.close()
-    assert [set(batch) for batch, _ in told] == [set(requests)]
-    assert told[0][1] > 0
+    assert [set(batch) for batch, _ in batches] == [set(requests)]
+    assert batches[0][1] > 0
     assert all(request.state.started > 0 for request in requests)
