@@ -1,4 +1,4 @@
-"""Which implementation of an op is taken: by device, dtype, availability and priority, or by name."""
+"""The choice of the kernel of an op: by device, dtype, availability and priority, or by name."""
 
 import sys
 from types import ModuleType
@@ -213,7 +213,7 @@ def test_an_op_that_nobody_brings_is_an_error_that_lists_the_ops(kernels):
         rank_kernels(Registry(), "pool", HERE)
 
 
-def test_a_variant_that_nobody_brings_is_refused_though_the_model_asks_for_no_such_op(tmp_path):
+def test_an_unknown_variant_is_refused_even_if_the_model_does_not_use_the_op(tmp_path):
     folder = str(tiny("BertModel", tmp_path / "model"))
     with pytest.raises(UnknownNameError, match=r"no kernel for 'splade\.bloks' on cpu in .*: splade\.blocks fits"):
         LLM(folder, kernels={"splade": "bloks"})
@@ -224,8 +224,8 @@ def test_the_kernel_of_a_name_that_two_plugins_bear_is_named_whole(kernels):
     kernels(kernel("a"))
     registry = kernels(kernel("a", priority=1), origin=THEIRS)
     for name, origin in (("mine/op.a", MINE), ("theirs/op.a", THEIRS)):
-        found = choose_kernel(registry, "op", HERE, variant=name)
-        assert found.entry.origin is origin
+        match = choose_kernel(registry, "op", HERE, variant=name)
+        assert match.entry.origin is origin
 
 
 # --- the built-in kernels -------------------------------------------------------------------------------------------
@@ -350,8 +350,8 @@ FUSED = ("encoder_layer", "feed_forward", "gated_feed_forward")
 
 def served(llm):
     ctx = llm._loaded.context  # noqa: SLF001
-    found = {op: choose_kernel(ctx.registry, op, setting).entry.spec for op, setting in ctx.ops.items()}
-    return {op: spec.variant for op, spec in found.items()}
+    specs = {op: choose_kernel(ctx.registry, op, setting).entry.spec for op, setting in ctx.ops.items()}
+    return {op: spec.variant for op, spec in specs.items()}
 
 
 @pytest.mark.parametrize("name", ["BertModel", "LlamaModel"])
@@ -369,13 +369,13 @@ def served(llm):
 def test_a_variant_that_the_user_names_serves_in_place_of_the_fused_op(tmp_path, name, kernels, lost):
     folder = str(tiny(name, tmp_path))
     with LLM(folder) as llm, LLM(folder, kernels=kernels) as other:
-        usual, found = served(llm), served(other)
+        usual, selected = served(llm), served(other)
         (one,), (two,) = llm.embed("the cat"), other.embed("the cat")
     assert abs(one.outputs.array - two.outputs.array).max() <= 1e-5
     for op in set(FUSED) & set(usual):
-        assert found[op] == ("reference" if op in lost else usual[op]), op
-    for op in set(kernels) & set(found):
-        assert found[op] == kernels[op]
+        assert selected[op] == ("reference" if op in lost else usual[op]), op
+    for op in set(kernels) & set(selected):
+        assert selected[op] == kernels[op]
 
 
 @pytest.mark.skipif(not native.is_available(), reason="needs the kernels compiled for this processor")

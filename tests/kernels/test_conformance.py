@@ -38,7 +38,7 @@ class TestAttentionNative(KernelConformance):
 
 
 class AttentionInBytes(AttentionCases):
-    sizes = (1e-6, 30.0)  # of huge scores, eight bits do not tell the largest from the next
+    sizes = (1e-6, 30.0)  # eight bits cannot distinguish the largest of huge scores from the next
 
 
 class TestAttentionInt8Native(KernelConformance):

@@ -24,10 +24,10 @@ def facts(ctx):
 
 def test_a_context_of_a_task_is_made_by_replace(ctx):
     with pytest.warns(DeprecationWarning, match=r"has no task: use ctx.for_task\(task\)") as caught:
-        made = replace(ctx, task="embed")
-    assert isinstance(made, PoolerContext)
-    assert made.task_spec.name == "embed"
-    assert made.head is None
+        created = replace(ctx, task="embed")
+    assert isinstance(created, PoolerContext)
+    assert created.task_spec.name == "embed"
+    assert created.head is None
     assert [warning.filename for warning in caught] == [__file__]
 
 
@@ -35,30 +35,30 @@ def test_the_flat_arguments_are_grouped(ctx):
     dense, sparse = torch.nn.Linear(4, 2), torch.nn.Identity()
     flat = {"kernels": {"linear": "torch"}, "quantization": "int8", "batch_invariant": True}
     with pytest.warns(DeprecationWarning, match=r"quantization is now compute=ComputeOptions\(quantization=") as caught:
-        made = Context(**facts(ctx), **flat, projector=dense, code=sparse, ops={}, activations={})
+        created = Context(**facts(ctx), **flat, projector=dense, code=sparse, ops={}, activations={})
     assert [warning.filename for warning in caught] == [__file__]
-    assert made.compute == ComputeOptions(**flat)
-    assert list(made.rows_after_pooling) == [dense]
-    assert made.post_pooling.sparse is sparse
+    assert created.compute == ComputeOptions(**flat)
+    assert list(created.rows_after_pooling) == [dense]
+    assert created.post_pooling.sparse is sparse
 
 
 def test_replace_of_one_flat_argument_keeps_the_others(ctx):
     dense = torch.nn.Sequential(torch.nn.Linear(4, 2))
     with pytest.warns(DeprecationWarning, match=OLD):
-        made = replace(
+        created = replace(
             replace(ctx, projector=dense, batch_invariant=True), quantization="int8", code=torch.nn.Identity()
         )
-    assert made.compute == ComputeOptions(quantization="int8", batch_invariant=True)
-    assert list(made.rows_after_pooling) == list(dense)
-    assert made.makes_sparse
+    assert created.compute == ComputeOptions(quantization="int8", batch_invariant=True)
+    assert list(created.rows_after_pooling) == list(dense)
+    assert created.makes_sparse
     with pytest.warns(DeprecationWarning, match=OLD):
-        assert replace(made, projector=None, code=None).post_pooling is None
+        assert replace(created, projector=None, code=None).post_pooling is None
 
 
 def test_every_argument_of_before_is_accepted_at_its_default(ctx):
     with pytest.warns(DeprecationWarning, match=OLD):
-        made = Context(**facts(ctx), **NOTHING, task=None, head=None, activation_name=None)
-    assert type(made) is ModelContext
+        created = Context(**facts(ctx), **NOTHING, task=None, head=None, activation_name=None)
+    assert type(created) is ModelContext
     with pytest.warns(DeprecationWarning, match=OLD):
         of_task = Context(**facts(ctx), **NOTHING, task="embed", head=None, activation_name="relu")
     assert (of_task.task, of_task.activation_name) == ("embed", "relu")

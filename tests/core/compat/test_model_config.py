@@ -23,27 +23,27 @@ CONFIG = ModelConfig(**COMMON, identity=ModelIdentity(path="p", source="s", arch
 
 
 @pytest.mark.parametrize("name", sorted(set(GROUPED) - set(KEPT)))
-def test_an_attribute_by_its_old_name_is_read_with_a_warning_that_points_at_the_caller(name):
-    group, own = GROUPED[name]
-    with pytest.warns(DeprecationWarning, match=rf"use `model_config\.{group}\.{own}`") as caught:
+def test_reading_a_former_attribute_warns_at_the_caller(name):
+    group, attribute = GROUPED[name]
+    with pytest.warns(DeprecationWarning, match=rf"use `model_config\.{group}\.{attribute}`") as caught:
         value = getattr(CONFIG, name)
-    assert value == getattr(getattr(CONFIG, group), own)
+    assert value == getattr(getattr(CONFIG, group), attribute)
     assert caught[0].filename == __file__
 
 
 @pytest.mark.parametrize("name", KEPT)
 def test_attributes_that_vllm_has_need_no_warning(name, recwarn):
-    group, own = GROUPED[name]
-    assert getattr(CONFIG, name) == getattr(getattr(CONFIG, group), own)
+    group, attribute = GROUPED[name]
+    assert getattr(CONFIG, name) == getattr(getattr(CONFIG, group), attribute)
     assert not recwarn.list
 
 
 def test_a_config_is_created_by_old_names_with_a_warning():
     with pytest.warns(DeprecationWarning, match="num_labels"):
-        made = ModelConfig(**COMMON, path="p", source="s", architecture="A", embedding_size=None, num_labels=3)
-    assert made == replace(CONFIG, classification=ClassificationInfo(num_labels=3))
+        config = ModelConfig(**COMMON, path="p", source="s", architecture="A", embedding_size=None, num_labels=3)
+    assert config == replace(CONFIG, classification=ClassificationInfo(num_labels=3))
     with pytest.warns(DeprecationWarning, match="classifier_activation") as caught:
-        changed = replace(made, classifier_activation="sigmoid")
+        changed = replace(config, classifier_activation="sigmoid")
     assert [warning.filename for warning in caught] == [__file__]
     assert changed.classification == ClassificationInfo(num_labels=3, activation="sigmoid")
 

@@ -16,13 +16,15 @@ IDS = [[2, 160, 136, 130, 3], [2, 20, 3]]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """The folder of a small checkpoint of an architecture, made once."""
-    root, made = tmp_path_factory.mktemp("offline"), {}
+    """Return the folder of a small checkpoint of an architecture, created once."""
+    root, folders = tmp_path_factory.mktemp("offline"), {}
 
     def folder(architecture, **options):
-        name = f"{architecture}-{len(made)}"
+        name = f"{architecture}-{len(folders)}"
         key = (architecture, *sorted(options.items()))
-        return made[key] if key in made else made.setdefault(key, str(tiny(architecture, root / name, **options)))
+        return (
+            folders[key] if key in folders else folders.setdefault(key, str(tiny(architecture, root / name, **options)))
+        )
 
     return folder
 
@@ -42,7 +44,7 @@ def reranker(folder, load):
 
 @pytest.mark.parametrize("method", ["embed", "encode"])
 @pytest.mark.parametrize(
-    ("given", "count"),
+    ("prompts", "count"),
     [
         (PROMPTS[0], 1),
         (PROMPTS, 2),
@@ -54,9 +56,9 @@ def reranker(folder, load):
     ],
     ids=str,
 )
-def test_prompts_have_the_forms_of_vllm(tiny_bert, method, given, count):
+def test_prompts_have_the_forms_of_vllm(tiny_bert, method, prompts, count):
     more = {"pooling_task": "embed"} if method == "encode" else {}
-    outputs = getattr(tiny_bert, method)(given, **more)
+    outputs = getattr(tiny_bert, method)(prompts, **more)
     assert len(outputs) == count
     for output in outputs:
         assert output.finished

@@ -1,4 +1,4 @@
-"""What the tests of the plugin manager share: sources of plugins, managers of them alone, and what is known of one."""
+"""Fixtures of the tests of the plugin manager."""
 
 import logging
 import textwrap
@@ -25,7 +25,7 @@ def source():
 
 @pytest.fixture(scope="session")
 def brings(source):
-    """The source of a plugin that brings poolers of these names."""
+    """Return the source of a plugin with poolers of these names."""
 
     def brings(*names):
         lines = [
@@ -39,7 +39,7 @@ def brings(source):
 
 @pytest.fixture(scope="session")
 def installed_only():
-    """A manager of what is installed, without the built-ins."""
+    """Return a manager of the installed plugins, without the built-in ones."""
 
     def installed_only(**options):
         return PluginManager(ranks=("installed",), disabled=(), **options)
@@ -49,7 +49,7 @@ def installed_only():
 
 @pytest.fixture(scope="session")
 def info_of():
-    """What a manager knows of the plugin of a name."""
+    """Return the information of a manager about a plugin."""
 
     def info_of(manager, name):
         (info,) = (info for info in manager.plugins() if info.name == name)
@@ -60,6 +60,6 @@ def info_of():
 
 @pytest.fixture
 def caplog(caplog):
-    """What is logged from INFO on."""
+    """Capture log messages from level INFO."""
     caplog.set_level(logging.INFO, logger="millpond")
     return caplog

@@ -65,7 +65,7 @@ def padded(rows, lengths):
 
 
 def means(rows, lengths):
-    return torch.stack([own.mean(0) for own in rows.split(list(lengths))])
+    return torch.stack([part.mean(0) for part in rows.split(list(lengths))])
 
 
 @pytest.fixture(scope="session")
@@ -122,7 +122,7 @@ WRONG_POOLERS = {
         "for the task 'embed' its result is an array [64]; expected [32]",
     ),
     "returns more rows than tokens": (
-        lambda rows, lengths: [own.repeat(2, 1) for own in rows.split(list(lengths))],
+        lambda rows, lengths: [part.repeat(2, 1) for part in rows.split(list(lengths))],
         "token_embed",
         "its result for 1 tokens is an array [2, 32]; expected [1, dim], or fewer rows",
     ),
@@ -403,8 +403,8 @@ def test_asynchronous_calls_report_the_same(folder, manager):
         async with AsyncLLM(folder, plugins=manager, num_workers=1, pooler_config={"seq_pooling_type": "ODD"}) as llm:
             return await llm.embed([[7], [7, 8]], on_error="return")
 
-    for place, output in enumerate(asyncio.run(main())):
-        message = f"prompt {place}: pooler 'ODD' of plugin acme failed on this request: RuntimeError: no licence"
+    for index, output in enumerate(asyncio.run(main())):
+        message = f"prompt {index}: pooler 'ODD' of plugin acme failed on this request: RuntimeError: no licence"
         assert str(output.error) == message
         assert type(output.error) is ComponentError
 

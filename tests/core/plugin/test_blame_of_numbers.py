@@ -41,7 +41,7 @@ class Bare(PoolingModel):
 
 
 class Stacked(PoolingModel):
-    """As many linear maps as num_hidden_layers states, stored as one tensor."""
+    """``num_hidden_layers`` linear layers, stored as one tensor."""
 
     weight_transforms = (WeightTransform.split(r"^stack$", tuple(f"layers.{n}.weight" for n in range(LAYERS))),)
 

@@ -1,4 +1,4 @@
-"""A broken plugin is booked with its fault and harms nobody but who needs it: a row of the table for each fault."""
+"""A broken plugin is recorded with its failure and does not affect others: one row of the table per fault."""
 
 import logging
 import re

@@ -1,4 +1,4 @@
-"""Which plugins are found: real ones, written to disk, by their entry points; and the built-ins by the same door."""
+"""Discovery of plugins by their entry points: real ones, written to disk, and the built-in ones."""
 
 import sys
 
@@ -52,9 +52,9 @@ def test_every_target_of_the_built_ins_imports():
 def test_built_ins_load_first_and_the_rest_in_an_order_no_disk_decides(install_plugin, brings):
     for name in ("zebra", "ant", "mole"):
         install_plugin(brings(name.upper()), name)
-    found = [info.name for info in PluginManager(disabled=()).plugins()]
-    assert found[-3:] == ["ant", "mole", "zebra"]
-    assert "poolers" in found[:-3]
+    names = [info.name for info in PluginManager(disabled=()).plugins()]
+    assert names[-3:] == ["ant", "mole", "zebra"]
+    assert "poolers" in names[:-3]
 
 
 def test_a_distribution_found_twice_is_taken_once(install_plugin, brings, installed_only):

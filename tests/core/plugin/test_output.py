@@ -1,4 +1,4 @@
-"""What plugins print does not mix with results: it goes to stderr. An import that hangs is named."""
+"""The output of plugins goes to stderr, separate from results. A slow import is logged."""
 
 import json
 import logging
@@ -54,7 +54,7 @@ PRINTED = ["import of the module", "call of a hook", "import of a target", "cons
 
 @pytest.fixture
 def noisy(install_plugin):
-    """The folder of a plugin that prints wherever it can."""
+    """The folder of a plugin that prints in every stage."""
     folder = install_plugin(NOISY, "noisy")
     (folder / "noisy_targets.py").write_text(TARGETS, encoding="utf-8")
     return folder

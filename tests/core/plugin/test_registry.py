@@ -1,4 +1,4 @@
-"""The registry: precedence, qualified names, ambiguity, targets imported at first use, and what its errors say."""
+"""The registry: precedence, qualified names, ambiguity, targets imported at first use, and its errors."""
 
 import logging
 import sys
@@ -84,8 +84,8 @@ def test_records_that_are_added_later_are_among_the_entries_and_groups(registry)
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
 def test_runtime_wins_over_installed_wins_over_built_in_in_any_order(registry, order):
     origins = (POOLERS, THIRD, RUNTIME)
-    for place in order:
-        registry.register(pooler("MEAN"), origins[place])
+    for rank in order:
+        registry.register(pooler("MEAN"), origins[rank])
     assert registry.poolers.get("MEAN").origin is RUNTIME
     assert [entry.origin for entry in registry.poolers.entries()] == [RUNTIME]
     assert {entry.origin for entry in registry.poolers.entries(overridden=True)} == set(origins)

@@ -1,4 +1,4 @@
-"""What the environment says of plugins: which are left out, and that failures are raised or logged."""
+"""Environment variables for plugins: disabled plugins, and failures that are raised or logged."""
 
 import logging
 import re

@@ -1,4 +1,4 @@
-"""Of several plugins that bring one name: who wins, and how the others are called."""
+"""Precedence among plugins with the same name, and the names of the others."""
 
 import pytest
 

@@ -49,15 +49,15 @@ def test_parameters_that_vllm_removed_are_refused_in_its_words(old):
 
 
 @pytest.mark.parametrize(
-    ("task", "said"),
+    ("task", "message"),
     [
         ("score", "`score` task was removed; use `classify` instead."),
         ("encode", "`encode` task was removed; use `token_embed` or `token_classify` instead."),
     ],
 )
-def test_tasks_that_vllm_removed_are_refused_in_its_words(task, said):
+def test_tasks_that_vllm_removed_are_refused_in_its_words(task, message):
     for kind in (PoolingParams, PoolerConfig):
-        with pytest.raises(ValueError, match=re.escape(said)):
+        with pytest.raises(ValueError, match=re.escape(message)):
             kind(task=task)
 
 
@@ -69,8 +69,8 @@ def test_the_first_name_of_the_task_of_a_model_is_taken_with_a_warning():
 @pytest.mark.parametrize("old", ["normalize", "softmax", "activation"])
 def test_old_spellings_are_taken_with_a_warning_that_points_at_the_caller(old):
     with pytest.warns(DeprecationWarning, match=rf"`{old}` was renamed: use `use_activation`") as caught:
-        made = PoolerConfig(**{old: False})
-    assert made.use_activation is False
+        config = PoolerConfig(**{old: False})
+    assert config.use_activation is False
     assert [warning.filename for warning in caught] == [__file__]
 
 
@@ -102,17 +102,17 @@ def test_a_clone_is_deep():
 
 
 @pytest.mark.parametrize(
-    "given",
+    "value",
     [
         {"pooling_type": "MEAN", "use_activation": False},
         '{"pooling_type": "MEAN", "use_activation": false}',
         PoolerConfig(pooling_type="MEAN", use_activation=False),
         CheckpointConfig({"pooling_type": "MEAN", "use_activation": False}),
     ],
-    ids=lambda given: type(given).__name__,
+    ids=lambda value: type(value).__name__,
 )
-def test_a_pooler_config_is_an_object_a_dict_or_json(given):
-    assert PoolerConfig.parse(given) == PoolerConfig(pooling_type="MEAN", use_activation=False)
+def test_a_pooler_config_is_an_object_a_dict_or_json(value):
+    assert PoolerConfig.parse(value) == PoolerConfig(pooling_type="MEAN", use_activation=False)
 
 
 def test_none_is_the_empty_pooler_config():
@@ -121,7 +121,7 @@ def test_none_is_the_empty_pooler_config():
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("value", "message"),
     [
         ({"pooling_typ": "MEAN"}, r"Unknown field 'pooling_typ'\. Available: task, pooling_type"),
         ('{"pooling_typ": "MEAN"}', "Unknown field 'pooling_typ'"),
@@ -142,9 +142,9 @@ def test_none_is_the_empty_pooler_config():
     ],
     ids=repr,
 )
-def test_a_pooler_config_that_does_not_fit_names_what_is_wrong(given, said):
-    with pytest.raises(InvalidInputError, match=said) as caught:
-        PoolerConfig.parse(given)
+def test_a_pooler_config_that_does_not_fit_names_what_is_wrong(value, message):
+    with pytest.raises(InvalidInputError, match=message) as caught:
+        PoolerConfig.parse(value)
     assert str(caught.value).startswith("pooler_config")
     assert caught.value.parameter == "pooler_config"
     assert "pydantic" not in str(caught.value)
@@ -185,7 +185,7 @@ def test_a_missing_field_says_what_there_is():
 
 
 def test_a_checkpoint_config_cannot_be_changed():
-    """A change that went unheard would leave the caller with another model than they think."""
+    """A change that is ignored would load a different model than the caller expects."""
     values = copy.deepcopy(NESTED)
     config = CheckpointConfig(values)
     values["hidden_size"] = 64

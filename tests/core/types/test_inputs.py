@@ -19,25 +19,25 @@ def ids(*values):
 
 
 def without_address(value):
-    """What a value is called: an address would give the test another name in each process."""
+    """Return an id without an address, which would differ between processes."""
     return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
 
 
 class Ids:
-    """Something that can be iterated and is no list."""
+    """An iterable that is not a list."""
 
     def __iter__(self):
         return iter([5, 6])
 
 
 class Text(str):
-    """A str of somebody's own."""
+    """A subclass of str."""
 
     __slots__ = ()
 
 
 @pytest.mark.parametrize(
-    ("given", "prompts"),
+    ("value", "prompts"),
     [
         ("a", [text("a")]),
         ("", [text("")]),
@@ -79,47 +79,47 @@ class Text(str):
     ],
     ids=without_address,
 )
-def test_form(given, prompts):
-    found = [parse_prompt(item) for item in split_prompts(given)]
-    assert found == prompts
-    assert all(prompt.text is None or type(prompt.text) is str for prompt in found)
+def test_form(value, prompts):
+    parsed = [parse_prompt(item) for item in split_prompts(value)]
+    assert parsed == prompts
+    assert all(prompt.text is None or type(prompt.text) is str for prompt in parsed)
 
 
 @pytest.mark.parametrize(
-    "given",
+    "value",
     [None, 5, 1.5, True, b"a", bytearray(b"a"), object(), np.array(5), torch.tensor(5)],
     ids=without_address,
 )
-def test_what_holds_no_prompts_is_refused(given):
+def test_what_holds_no_prompts_is_refused(value):
     with pytest.raises(
         InvalidInputError, match=r'^expected a str, a list of token ids, \{"prompt": str\}.*; got'
     ) as caught:
-        split_prompts(given)
+        split_prompts(value)
     assert caught.value.parameter == "prompts"
-    assert type(given).__name__ in str(caught.value)
+    assert type(value).__name__ in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    "given",
+    "value",
     [{"a", "b"}, frozenset("ab"), set(), {"a": 1}.keys(), {"a": "b"}.values(), {"a": 1}.items()],
-    ids=lambda given: type(given).__name__,
+    ids=lambda value: type(value).__name__,
 )
-def test_collections_without_places_are_refused(given):
-    with pytest.raises(InvalidInputError, match=rf"and a {type(given).__name__} has none\. Pass a list") as caught:
-        split_prompts(given)
+def test_collections_without_places_are_refused(value):
+    with pytest.raises(InvalidInputError, match=rf"and a {type(value).__name__} has none\. Pass a list") as caught:
+        split_prompts(value)
     assert caught.value.parameter == "prompts"
     with pytest.raises(InvalidInputError, match="results are returned in the order of prompts"):
-        parse_prompt({"prompt_token_ids": given})
+        parse_prompt({"prompt_token_ids": value})
 
 
-@pytest.mark.parametrize("given", [[], (), np.array([]), np.zeros((0, 3), dtype=int), iter([])], ids=without_address)
-def test_no_prompts_are_refused(given):
+@pytest.mark.parametrize("value", [[], (), np.array([]), np.zeros((0, 3), dtype=int), iter([])], ids=without_address)
+def test_no_prompts_are_refused(value):
     with pytest.raises(InvalidInputError, match="You must pass at least one prompt"):
-        split_prompts(given)
+        split_prompts(value)
 
 
 @pytest.mark.parametrize(
-    ("item", "said"),
+    ("item", "message"),
     [
         (None, "got NoneType"),
         (5, "got int"),
@@ -158,8 +158,8 @@ def test_no_prompts_are_refused(given):
     ],
     ids=repr,
 )
-def test_an_item_that_is_no_prompt_is_refused(item, said):
-    with pytest.raises(InvalidInputError, match=said) as caught:
+def test_an_item_that_is_no_prompt_is_refused(item, message):
+    with pytest.raises(InvalidInputError, match=message) as caught:
         parse_prompt(item)
     assert caught.value.parameter is not None
 

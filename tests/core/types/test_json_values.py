@@ -1,4 +1,4 @@
-"""The output of an IO processor as JSON values: bytes and arrays, wherever they are nested."""
+"""The output of an IO processor as JSON values: bytes and arrays at any depth."""
 
 import base64
 import json
@@ -61,16 +61,16 @@ class Box(BaseModel):
     ],
 )
 def test_values_become_json(value, expected):
-    found = to_json_values(value)
-    assert found == expected
-    assert json.loads(json.dumps(found)) == expected
+    converted = to_json_values(value)
+    assert converted == expected
+    assert json.loads(json.dumps(converted)) == expected
 
 
 def test_an_array_may_be_tagged_with_its_dtype_and_shape():
     array = np.arange(6, dtype=">f4").reshape(2, 3).T
-    found = to_json_values({"a": [array]}, array=tagged_array)["a"][0]
-    assert (found["type"], found["dtype"], found["shape"]) == ("ndarray", "float32", [3, 2])
-    values = np.frombuffer(base64.b64decode(found["base64"]), dtype="<f4").reshape(found["shape"])
+    converted = to_json_values({"a": [array]}, array=tagged_array)["a"][0]
+    assert (converted["type"], converted["dtype"], converted["shape"]) == ("ndarray", "float32", [3, 2])
+    values = np.frombuffer(base64.b64decode(converted["base64"]), dtype="<f4").reshape(converted["shape"])
     np.testing.assert_array_equal(values, array)
 
 
@@ -80,9 +80,9 @@ def test_long_bytes_are_encoded_in_pieces_to_the_same_text():
 
 
 def circle():
-    made = []
-    made.append(made)
-    return made
+    nested = []
+    nested.append(nested)
+    return nested
 
 
 @pytest.mark.parametrize(

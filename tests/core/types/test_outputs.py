@@ -1,4 +1,4 @@
-"""What comes back: arrays that become lists and tensors when asked, and what became of each prompt."""
+"""Outputs: conversion of arrays to lists and tensors, and the results of prompts."""
 
 import copy
 import pickle
@@ -80,9 +80,9 @@ def test_a_loaded_model_gives_these(tiny_bert):
 
 
 def test_request_ids_are_all_different(tiny_bert):
-    found = tiny_bert.embed(["a", "b"]) + tiny_bert.embed(["a", ""], on_error="return")
-    assert len({output.request_id for output in found}) == 4
-    assert {type(output.request_id) for output in found} == {str}
+    outputs = tiny_bert.embed(["a", "b"]) + tiny_bert.embed(["a", ""], on_error="return")
+    assert len({output.request_id for output in outputs}) == 4
+    assert {type(output.request_id) for output in outputs} == {str}
 
 
 def test_a_result_may_be_changed_without_harm_to_others(tiny_bert):

@@ -77,29 +77,29 @@ def by_hand(query, key, value, lengths, spec, *, attended=None, added=lambda hea
 def test_the_yardstick_equals_a_loop_over_single_scores(spec):
     lengths = (1, 6, 3, 1)
     states = random_states(lengths, heads=4, kv_heads=2)
-    found = attention_reference.attention(*states, packed(lengths), spec)
-    assert found.shape == states[0].shape
-    assert (found - by_hand(*states, lengths, spec)).abs().max() <= 1e-6
+    actual = attention_reference.attention(*states, packed(lengths), spec)
+    assert actual.shape == states[0].shape
+    assert (actual - by_hand(*states, lengths, spec)).abs().max() <= 1e-6
 
 
 @pytest.mark.parametrize("spec", [AttentionSpec(scale=1.5, softcap=0.8, causal=causal) for causal in (False, True)])
 def test_the_yardstick_caps_scores_as_a_loop_does(spec):
     lengths = (1, 6, 3)
     states = random_states(lengths, heads=4, kv_heads=2)
-    found = attention_reference.attention(*states, packed(lengths), spec)
-    assert (found - by_hand(*states, lengths, spec)).abs().max() <= 1e-6
+    actual = attention_reference.attention(*states, packed(lengths), spec)
+    assert (actual - by_hand(*states, lengths, spec)).abs().max() <= 1e-6
 
 
 @pytest.mark.parametrize("spare", [0, 4])
 def test_the_yardstick_adds_what_belongs_to_a_distance(spare):
-    """The middle column is that of a token and itself, wherever the tensor ends."""
+    """The middle column is for distance 0, independent of the size of the tensor."""
     lengths, spec = (2, 5, 1), AttentionSpec(scale=SCALE, bias="distance", softcap=2.0)
     states = random_states(lengths)
     middle = max(lengths) - 1 + spare
     values = torch.randn(4, 2 * middle + 1, generator=torch.Generator().manual_seed(2))
-    found = attention_reference.attention(*states, packed(lengths), spec, DistanceBias(values))
+    actual = attention_reference.attention(*states, packed(lengths), spec, DistanceBias(values))
     expected = by_hand(*states, lengths, spec, added=lambda head, i, j: float(values[head, middle + j - i]))
-    assert (found - expected).abs().max() <= 1e-6
+    assert (actual - expected).abs().max() <= 1e-6
 
 
 @pytest.mark.parametrize("spec", SPECS[:4] + SPECS[5:9], ids=str)
@@ -107,8 +107,8 @@ def test_the_yardstick_hides_the_last_tokens(spec):
     """Also where a window then holds none that may be seen."""
     lengths, attended = (6, 9, 1, 4), (2, 9, 1, 1)
     states = random_states(lengths)
-    found = attention_reference.attention(*states, hiding(lengths, attended), spec)
-    assert (found - by_hand(*states, lengths, spec, attended=attended)).abs().max() <= 1e-6
+    actual = attention_reference.attention(*states, hiding(lengths, attended), spec)
+    assert (actual - by_hand(*states, lengths, spec, attended=attended)).abs().max() <= 1e-6
 
 
 def test_tokens_can_be_hidden_but_not_all_of_them():
@@ -129,9 +129,9 @@ def test_a_window_of_a_long_text_takes_no_square_of_it(monkeypatch, causal):
     monkeypatch.setattr(attention_sdpa, "attention_mask", recorded)
     lengths, spec = (1500,), AttentionSpec(scale=SCALE, window=40, causal=causal)
     states = random_states(lengths, heads=1, kv_heads=1)
-    found = attention_sdpa.attention(*states, packed(lengths), spec)
+    actual = attention_sdpa.attention(*states, packed(lengths), spec)
     assert sum(seen) <= 1500 * (attention_sdpa.WINDOW_ROWS + 2 * 40)
-    assert (found - attention_reference.attention(*states, packed(lengths), spec)).abs().max() <= 1e-5
+    assert (actual - attention_reference.attention(*states, packed(lengths), spec)).abs().max() <= 1e-5
 
 
 def test_few_queries_at_a_time_give_what_all_of_them_do(monkeypatch):
@@ -141,17 +141,17 @@ def test_few_queries_at_a_time_give_what_all_of_them_do(monkeypatch):
     cases, generator = AttentionCases(), torch.Generator().manual_seed(3)
     for setting in cases.settings():
         tensors = cases.tensors(sum(LENGTHS), 16, setting, generator)
-        found, expected = (
+        actual, expected = (
             cases.call(kernel, tensors, LENGTHS, setting)
             for kernel in (attention_sdpa.attention, attention_reference.attention)
         )
-        assert (found - expected).abs().max() <= 1e-5, setting
+        assert (actual - expected).abs().max() <= 1e-5, setting
 
 
 @pytest.mark.skipif(not native.is_available(), reason="needs the compiled kernels")
 @pytest.mark.parametrize("shape", ["fits", "too short", "of other heads"])
 def test_compiled_code_adds_biases_however_long_a_text_is(monkeypatch, shape):
-    """Longer ones than it takes else; a bias that would be read beyond its end goes to torch, which says so."""
+    """Longer sequences than without a bias; torch refuses a bias that is too small."""
     lengths, attended, spec = (1100, 7), (900, 7), AttentionSpec(scale=SCALE, bias="distance")
     states = random_states(lengths, heads=2, kv_heads=1, head_dim=16)
     columns = {"too short": 2 * 1099 - 1}.get(shape, 2 * 1101 - 1)
@@ -163,8 +163,8 @@ def test_compiled_code_adds_biases_however_long_a_text_is(monkeypatch, shape):
         return
     if shape == "fits":
         monkeypatch.setattr(attention_native, "attend_group", None)  # which is not called
-    found = attention_native.attention(*states, batch, spec, bias)
-    assert (found - attention_reference.attention(*states, batch, spec, bias)).abs().max() <= 1e-5
+    actual = attention_native.attention(*states, batch, spec, bias)
+    assert (actual - attention_reference.attention(*states, batch, spec, bias)).abs().max() <= 1e-5
 
 
 def test_a_single_token_attends_to_itself(backend):
@@ -193,15 +193,15 @@ def test_states_may_be_views_of_a_fused_map(backend, head_dim):
     views = fused.unbind(1)
     assert not views[1].is_contiguous()
     expected = backend(*(view.clone() for view in views), batch, spec)
-    found = backend(*views, batch, spec)
-    assert torch.allclose(found, expected, atol=1e-6)
+    actual = backend(*views, batch, spec)
+    assert torch.allclose(actual, expected, atol=1e-6)
     assert torch.equal(fused, before)
-    assert found.is_contiguous()
+    assert actual.is_contiguous()
 
 
 @pytest.mark.parametrize(("groups", "device", "padded"), [(16, "meta", False), (17, "meta", True), (17, "cpu", False)])
 def test_many_groups_are_padded_on_accelerators_alone(monkeypatch, groups, device, padded):
-    """The meta device stands for an accelerator: it is not the CPU, and computes nothing."""
+    """The meta device substitutes for an accelerator: it computes nothing."""
     lengths = tuple(range(1, groups + 1))
     states = [tensor.to(device) for tensor in random_states(lengths)]
     taken = []

@@ -1,4 +1,4 @@
-"""The op ``encoder_layer`` compiled: its parts' bits, whatever the sequences and the threads."""
+"""The compiled op ``encoder_layer`` has the bits of its parts, for all sequences and numbers of threads."""
 
 import pytest
 import torch
@@ -26,7 +26,7 @@ in_bytes = pytest.mark.skipif(
     native.int8_attention_availability() is not True,
     reason="needs the kernels compiled for a processor with AVX-512 VNNI",
 )
-KINDS = [
+VARIANTS = [
     pytest.param(EncoderLayerNative, attention, id="float32"),
     pytest.param(EncoderLayerInt8Native, attention, id="int8 and attention in float32"),
     pytest.param(EncoderLayerAllInt8Native, attention_int8, id="int8", marks=in_bytes),
@@ -76,7 +76,7 @@ def equal(one, other):
     torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
 
 
-@pytest.mark.parametrize(("kind", "kernel"), KINDS)
+@pytest.mark.parametrize(("kind", "kernel"), VARIANTS)
 @settings(max_examples=40, deadline=None)
 @given(
     lengths=st.lists(st.integers(1, 130), min_size=1, max_size=12),
@@ -96,7 +96,7 @@ def test_a_layer_in_one_go_is_its_parts_one_by_one(kind, kernel, lengths, sizes,
     equal(x, before)
 
 
-@pytest.mark.parametrize(("kind", "kernel"), KINDS)
+@pytest.mark.parametrize(("kind", "kernel"), VARIANTS)
 def test_a_sequence_has_the_same_bits_in_any_batch_by_any_number_of_threads(kind, kernel):
     whole, batch = kind(**parts_of(kind, kernel)), packed([3, 40, 40, 50, 97, 120])
     x = torch.randn(batch.num_tokens, 48)
@@ -107,7 +107,7 @@ def test_a_sequence_has_the_same_bits_in_any_batch_by_any_number_of_threads(kind
             equal(whole(x[start : start + length], packed([length])), together[start : start + length])
 
 
-@pytest.mark.parametrize(("kind", "kernel"), KINDS)
+@pytest.mark.parametrize(("kind", "kernel"), VARIANTS)
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_what_is_not_finite_spoils_its_sequence_and_no_other(kind, kernel, bad):
     x = torch.randn(60, 48)
@@ -141,7 +141,7 @@ def odd_parts(kind, kernel):
 ODD = ("a map in torch", "no bias", "a window", "causal", "a norm without bias", "a vector with gaps")
 
 
-@pytest.mark.parametrize(("kind", "kernel"), KINDS)
+@pytest.mark.parametrize(("kind", "kernel"), VARIANTS)
 @pytest.mark.parametrize("odd", ODD)
 def test_parts_that_compiled_code_cannot_join_are_called_one_by_one(kind, kernel, odd):
     parts = parts_of(kind, kernel, **odd_parts(kind, kernel)[odd])
@@ -150,7 +150,7 @@ def test_parts_that_compiled_code_cannot_join_are_called_one_by_one(kind, kernel
     equal(whole(x, batch), EncoderLayerReference(**parts)(x, batch))
 
 
-@pytest.mark.parametrize(("kind", "kernel"), KINDS)
+@pytest.mark.parametrize(("kind", "kernel"), VARIANTS)
 def test_heads_and_maps_of_other_sizes_are_not_joined(kind, kernel):
     assert kind(**parts_of(kind, kernel, heads=6, head_dim=8)).layer is None
     assert kind(**parts_of(kind, kernel, **odd_parts(kind, kernel)["a map of another size"])).layer is None
@@ -158,7 +158,7 @@ def test_heads_and_maps_of_other_sizes_are_not_joined(kind, kernel):
     assert kind(**parts_of(kind, kernel, feed_forward_norm=short)).layer is None
 
 
-@pytest.mark.parametrize(("kind", "kernel"), KINDS)
+@pytest.mark.parametrize(("kind", "kernel"), VARIANTS)
 def test_long_sequences_and_masked_tokens_are_left_to_the_parts(kind, kernel):
     parts = parts_of(kind, kernel)
     whole, plain = kind(**parts), EncoderLayerReference(**parts)
@@ -174,7 +174,7 @@ def test_long_sequences_and_masked_tokens_are_left_to_the_parts(kind, kernel):
         whole(torch.randn(5, 48), packed([5]))
 
 
-@pytest.mark.parametrize(("kind", "kernel"), KINDS)
+@pytest.mark.parametrize(("kind", "kernel"), VARIANTS)
 def test_rows_that_are_not_those_of_the_batch_are_refused(kind, kernel):
     whole = kind(**parts_of(kind, kernel))
     with pytest.raises(ValueError, match="x has 6 rows, but the batch has 5 tokens"):

@@ -1,4 +1,4 @@
-"""What kernels for GPUs need, and attention by torch's FlashAttention: how it is asked, as far as no GPU is needed."""
+"""Requirements of GPU kernels, and the calls of torch's FlashAttention, as far as they can be tested without a GPU."""
 
 from importlib.util import find_spec
 
@@ -61,7 +61,7 @@ def test_an_nvidia_gpu_is_needed(monkeypatch, nvidia, available, cuda):
 def plain_varlen_attn(
     query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, *, scale, window_size, enable_gqa, num_splits
 ):
-    """What torch documents of ``varlen_attn``, a sequence at a time, and what FlashAttention demands."""
+    """The documented behaviour of ``varlen_attn``, one sequence at a time, with FlashAttention's requirements."""
     assert num_splits == 1
     assert enable_gqa is (query.shape[1] != key.shape[1])
     assert all(x.dtype in (torch.bfloat16, torch.float16) and x.stride(2) == 1 for x in (query, key, value))
@@ -101,5 +101,5 @@ def test_torch_takes_what_it_is_asked(spec, kv_heads):
     batch = PackedBatch.pack([torch.zeros(3), torch.zeros(7)], device=torch.device("meta"))
     query = torch.empty(10, 4, 64, dtype=torch.bfloat16, device="meta")
     key = torch.empty(10, kv_heads, 64, dtype=torch.bfloat16, device="meta")
-    found = attention_varlen.attention(query, key, key, batch, spec)
-    assert (found.shape, found.dtype, found.device) == (query.shape, query.dtype, query.device)
+    actual = attention_varlen.attention(query, key, key, batch, spec)
+    assert (actual.shape, actual.dtype, actual.device) == (query.shape, query.dtype, query.device)

@@ -21,7 +21,7 @@ FLOATS = ("*fp32", "*bf16", "*fp16")
 
 @pytest.mark.slow
 def test_kernels_equal_their_references_in_the_interpreter():
-    """In a process of its own: Triton asks for its interpreter once, when it is imported."""
+    """In a separate process: Triton selects its interpreter once, when it is imported."""
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(INTERPRETED)],
         env={**os.environ, "TRITON_INTERPRET": "1"},
@@ -33,7 +33,7 @@ def test_kernels_equal_their_references_in_the_interpreter():
     )
     assert done.returncode == 0, done.stdout + done.stderr
     (passed,) = re.findall(r"(\d+) passed", done.stdout)
-    (skipped,) = re.findall(r"(\d+) skipped", done.stdout)  # the threads, of which the interpreter stands one
+    (skipped,) = re.findall(r"(\d+) skipped", done.stdout)  # the number of threads; the interpreter supports one
     assert int(passed) > 15 * CLASSES
     assert int(skipped) == CLASSES
 
@@ -71,7 +71,7 @@ def test_every_kernel_compiles_for_gpus(compile_for, capability, floats):
 
     pooled = {"ROWS": segment_pool.ROWS, "COLUMNS": segment_pool.COLUMNS}
     pooling_types = [floats, "*i64", "*fp32", "*fp32", "i32", "i32", "i32"]
-    near = {"column_stride": 1}  # a 1 is no argument at a launch: it is compiled in
+    near = {"column_stride": 1}  # a 1 is not an argument at a launch: it is compiled in
     trials = [
         (segment_pool._segment_pool, pooling_types, {**pooled, **strides, "HOW": how, "WEIGHTED": weighted})  # noqa: SLF001
         for how, weighted in (("sum", False), ("sum", True), ("mean", False), ("mean", True), ("max", False))

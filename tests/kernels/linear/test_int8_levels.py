@@ -54,8 +54,8 @@ def test_products_are_exact_in_every_shape(level, shape):
     for rows in ROWS:
         x = draw(rows, inputs, seed=rows)
         steps = 1.01 * quantise_rows(x)[1] * linear.weights[1][:outputs] * 128  # roundings of a half may differ
-        found = linear(x, add_bias=False).double()
-        assert ((found - expected(x, draw(outputs, inputs))).abs() <= steps).all(), level
+        actual = linear(x, add_bias=False).double()
+        assert ((actual - expected(x, draw(outputs, inputs))).abs() <= steps).all(), level
 
 
 EXTREMES = {
@@ -75,8 +75,8 @@ def test_the_largest_bytes_do_not_overflow(level, weights, rows):
     weight = EXTREMES[weights](generator)
     x = torch.full((9, 384), 5.0) if rows == "all 255" else torch.randint(0, 2, (9, 384), generator=generator) * 255.0
     x[:, 0] = 5.0 if rows == "all 255" else 255.0
-    found = LinearInt8Native(weight, None)(x)
-    torch.testing.assert_close(found.double(), expected(x, weight), rtol=1e-6, atol=1e-6, msg=level)
+    actual = LinearInt8Native(weight, None)(x)
+    torch.testing.assert_close(actual.double(), expected(x, weight), rtol=1e-6, atol=1e-6, msg=level)
 
 
 @pytest.mark.parametrize("inputs", [1, 2, 7, 8, 13, 384])
@@ -107,9 +107,9 @@ def test_outliers_cost_16_bit_sums_little():
 def test_a_row_that_is_not_finite_becomes_nan_and_no_other_does(level, bad):
     x = draw(11, 50)
     x[6, 49] = bad
-    found = LinearInt8Native(draw(20, 50, seed=1), None)(x)
-    assert found[6].isnan().all(), level
-    assert found[[row for row in range(11) if row != 6]].isfinite().all()
+    actual = LinearInt8Native(draw(20, 50, seed=1), None)(x)
+    assert actual[6].isnan().all(), level
+    assert actual[[row for row in range(11) if row != 6]].isfinite().all()
 
 
 def halves(up, down, gates):

@@ -26,7 +26,7 @@ def steps_of(weight, kernel):
     largest = np.zeros(len(weight), np.float32)
     for first in range(0, inputs, 8):
         for places in ((0, 1, 4, 5), (2, 3, 6, 7)):
-            group = weight[:, [first + place for place in places if first + place < inputs]]
+            group = weight[:, [first + offset for offset in places if first + offset < inputs]]
             for sums in (np.maximum(group, 0).sum(1), np.maximum(-group, 0).sum(1)):
                 largest = np.maximum(largest, sums)
     return largest / np.float32(126)
@@ -52,7 +52,7 @@ def draw(rows, inputs, outputs, seed):
 
 
 def step_of(x, weight):
-    """What one step of one row's quantisation is worth in a result: roundings of a half may fall to either side."""
+    """Return the size of one quantisation step of a row in a result: halves may be rounded up or down."""
     ranges = np.maximum(x.max(1), 0) - np.minimum(x.min(1), 0)
     return ranges.max() / 255 * np.abs(weight).max() * 2
 
@@ -62,9 +62,9 @@ def step_of(x, weight):
 @given(st.integers(1, 130), st.integers(1, 200), st.integers(1, 150), st.integers(0, 1000))
 def test_the_integers_are_those_of_the_description(kernel, rows, inputs, outputs, seed):
     x, weight, bias = draw(rows, inputs, outputs, seed)
-    found = kernel(torch.from_numpy(weight), torch.from_numpy(bias))(torch.from_numpy(x)).numpy()
+    actual = kernel(torch.from_numpy(weight), torch.from_numpy(bias))(torch.from_numpy(x)).numpy()
     exact = expected(x, weight, bias, steps_of(weight, kernel))
-    np.testing.assert_allclose(found, exact, atol=2 * step_of(x, weight), rtol=1e-5)
+    np.testing.assert_allclose(actual, exact, atol=2 * step_of(x, weight), rtol=1e-5)
 
 
 @pytest.mark.skipif(
@@ -79,14 +79,14 @@ def test_compiled_and_in_torch_are_the_same_but_for_roundings_of_a_half():
 
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_rows_of_one_sign_lose_no_more_than_others(kernel):
-    """A zero of its own gives each row the range that it has: after GELU most of it is on one side."""
+    """Each row has a separate zero point: after GELU most values have the same sign."""
     x = torch.from_numpy(draw(64, 512, 1, 3)[0]).abs()
     weight = torch.randint(-127, 128, (96, 512), generator=torch.Generator().manual_seed(1)).float()
     weight[:, 0] = 127
     steps = torch.from_numpy(steps_of(weight.numpy(), kernel)).unsqueeze(1)
     rounded = (weight / steps).round() * steps
-    error = kernel(weight, None)(x) - x @ rounded.T  # of the rows alone
-    steps = x.amax(1) / 255  # half of what they would be if each row had to reach as far to the other side
+    error = kernel(weight, None)(x) - x @ rounded.T  # the error of quantised rows only
+    steps = x.amax(1) / 255  # half of the steps of a symmetric quantisation
     uniform = steps / 12**0.5 * rounded.norm(dim=1).mean()
     assert (error.std(dim=1) / uniform).mean() == pytest.approx(1, abs=0.1)
 
@@ -109,11 +109,11 @@ def test_rows_that_are_all_alike(kernel, value):
 
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
-@pytest.mark.parametrize("place", [0, 17, 39])
-def test_what_is_not_finite_spoils_its_row_and_no_other(kernel, bad, place):
+@pytest.mark.parametrize("column", [0, 17, 39])
+def test_what_is_not_finite_spoils_its_row_and_no_other(kernel, bad, column):
     weight = torch.from_numpy(draw(1, 40, 20, 2)[1])
     x = torch.ones(15, 40)
-    x[4, place] = bad
+    x[4, column] = bad
     spoilt = ~kernel(weight, None)(x).isfinite()
     assert spoilt[4].all()
     assert not spoilt[[row for row in range(15) if row != 4]].any()

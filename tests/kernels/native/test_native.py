@@ -58,8 +58,8 @@ def test_attention_is_the_reference(lengths, head_dim, heads, seed):
     joint = torch.randn(batch.num_tokens, num_heads + 2 * kv_heads, head_dim) * 2
     query, key, value = joint.split([num_heads, kv_heads, kv_heads], dim=1)
     spec = AttentionSpec(scale=head_dim**-0.5)
-    found = attention_native.attention(query, key, value, batch, spec)
-    torch.testing.assert_close(found, reference(query, key, value, batch, spec), atol=3e-5, rtol=1e-5)
+    actual = attention_native.attention(query, key, value, batch, spec)
+    torch.testing.assert_close(actual, reference(query, key, value, batch, spec), atol=3e-5, rtol=1e-5)
 
 
 @compiled
@@ -68,8 +68,8 @@ def test_attention_is_the_reference(lengths, head_dim, heads, seed):
 def test_what_is_not_compiled_goes_to_torch(spec, head_dim):
     batch = packed([1, 9, 9, 300])
     query, key, value = torch.randn(3, batch.num_tokens, 2, head_dim)
-    found = attention_native.attention(query, key, value, batch, spec)
-    torch.testing.assert_close(found, reference(query, key, value, batch, spec), atol=1e-5, rtol=1e-5)
+    actual = attention_native.attention(query, key, value, batch, spec)
+    torch.testing.assert_close(actual, reference(query, key, value, batch, spec), atol=1e-5, rtol=1e-5)
 
 
 @compiled
@@ -77,8 +77,8 @@ def test_attention_stands_scores_of_any_size():
     batch = packed([33])
     query, key, value = torch.randn(3, 33, 1, 16)
     spec = AttentionSpec(scale=1000.0)
-    found = attention_native.attention(query, key, value, batch, spec)
-    torch.testing.assert_close(found, reference(query, key, value, batch, spec), atol=1e-4, rtol=1e-4)
+    actual = attention_native.attention(query, key, value, batch, spec)
+    torch.testing.assert_close(actual, reference(query, key, value, batch, spec), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("gelu", GELUS)
@@ -95,8 +95,8 @@ def test_gelu_is_exact(gelu, rows, columns, seed):
 def test_gelu_at_the_edges(gelu):
     edges = [0.0, -0.0, 1e-30, -1e-30, 3.9, 5.6, -5.6, 20.0, -20.0, 1e30, -1e30]
     x = torch.tensor(edges * 3).unsqueeze(0)
-    found = gelu(x.clone(), torch.zeros(x.shape[1]))
-    torch.testing.assert_close(found, functional.gelu(x), atol=2e-6, rtol=1e-6)
+    actual = gelu(x.clone(), torch.zeros(x.shape[1]))
+    torch.testing.assert_close(actual, functional.gelu(x), atol=2e-6, rtol=1e-6)
     nan = gelu(torch.full((1, 20), torch.nan), torch.zeros(20))
     assert nan.isnan().all()
 
@@ -109,8 +109,8 @@ def test_layer_norm_is_that_of_the_sum(norm, rows, columns, seed):
     x, residual = torch.randn(2, rows, columns) * 3 + 5
     bias, weight, shift = torch.randn(3, columns)
     exact = functional.layer_norm(x.double() + bias + residual, (columns,), weight.double(), shift.double(), 1e-5)
-    found = norm(x.clone(), bias, residual, weight, shift, 1e-5)
-    torch.testing.assert_close(found.double(), exact, atol=2e-5, rtol=1e-5)
+    actual = norm(x.clone(), bias, residual, weight, shift, 1e-5)
+    torch.testing.assert_close(actual.double(), exact, atol=2e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("gated", GATES)
@@ -128,8 +128,8 @@ def test_gates_are_their_formulas(gated, rows, columns, activation, seed):
 @pytest.mark.parametrize("gated", GATES)
 def test_gates_at_the_edges(gated, activation):
     edges = torch.tensor([0.0, -0.0, 1e-30, -1e-30, 5.6, -5.6, 20.0, -20.0, 87.0, -87.0, 200.0, -200.0, 1e5, -1e5] * 3)
-    found = gated(torch.cat([edges, torch.ones_like(edges)]).unsqueeze(0), activation)[0]
-    torch.testing.assert_close(found.double(), EXACT[activation](edges.double()), atol=1e-6, rtol=1e-6)
+    actual = gated(torch.cat([edges, torch.ones_like(edges)]).unsqueeze(0), activation)[0]
+    torch.testing.assert_close(actual.double(), EXACT[activation](edges.double()), atol=1e-6, rtol=1e-6)
     assert gated(torch.full((1, 40), torch.nan), activation).isnan().all()
 
 
@@ -153,8 +153,8 @@ def test_heads_are_turned_as_complex_numbers_are(rotary, rows, heads, half, rest
     first, second = x[..., : 2 * half].double().chunk(2, dim=-1)
     turned = torch.complex(first, second) * torch.polar(torch.ones_like(angles.double()), angles.double())
     exact = torch.cat([turned.real, turned.imag, x[..., 2 * half :].double()], dim=-1)
-    found = rotary(x, angles.cos(), angles.sin())
-    torch.testing.assert_close(found.double(), exact, atol=2e-6, rtol=1e-6)
+    actual = rotary(x, angles.cos(), angles.sin())
+    torch.testing.assert_close(actual.double(), exact, atol=2e-6, rtol=1e-6)
     assert torch.equal(joint[:, :heads], before[:, :heads])
     assert torch.equal(joint[:, 2 * heads :], before[:, 2 * heads :])
 
@@ -181,8 +181,8 @@ def test_a_sequence_has_the_same_bits_wherever_its_heads_are_in_memory(kernel, h
         return kernel(*rows.unbind(1), batch, AttentionSpec(scale=0.25))
 
     together = attended(heads, *lengths).split(lengths)
-    for rows, length, found in zip(heads.split(lengths), lengths, together, strict=True):
-        assert torch.equal(attended(rows.clone(), length), found)
+    for rows, length, actual in zip(heads.split(lengths), lengths, together, strict=True):
+        assert torch.equal(attended(rows.clone(), length), actual)
 
 
 @compiled
@@ -221,7 +221,7 @@ def test_maps_with_a_gate_that_compiled_code_cannot_fuse_are_called_one_by_one(i
 @compiled
 @pytest.mark.parametrize("target", ["linear.native:LinearNative", "linear.int8:LinearInt8Native"])
 @pytest.mark.parametrize(
-    ("x", "said"),
+    ("x", "message"),
     [
         (torch.randn(3, 8), r"with the shape \[3, 8\]"),
         (torch.randn(3, 9, dtype=torch.float64), "x is torch.float64"),
@@ -230,10 +230,10 @@ def test_maps_with_a_gate_that_compiled_code_cannot_fuse_are_called_one_by_one(i
     ],
     ids=["width", "dtype", "dimensions", "device"],
 )
-def test_linear_refuses_what_it_would_read_beyond(target, x, said):
+def test_linear_refuses_what_it_would_read_beyond(target, x, message):
     module, _, name = target.partition(":")
     mapped = getattr(import_module(f"millpond_kernels.{module}"), name)(torch.randn(4, 9), None)
-    with pytest.raises(ValueError, match=rf"{said}.*needs torch.float32 with the shape \[any, 9\] on the CPU"):
+    with pytest.raises(ValueError, match=rf"{message}.*needs torch.float32 with the shape \[any, 9\] on the CPU"):
         mapped(x)
 
 

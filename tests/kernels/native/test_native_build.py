@@ -34,7 +34,7 @@ needs_installed = pytest.mark.skipif(
     not all((INSTALLED / library).is_file() for library in LIBRARIES), reason="needs kernels compiled at installation"
 )
 
-# Loads libraries, and says what a program that does so has afterwards.
+# Loads libraries, and prints the resulting state of the process.
 LOAD = """
 import ctypes, json, sys
 
@@ -72,11 +72,11 @@ def run(*command, cwd, **variables):
 
 
 def build_wheel(source, to, **variables):
-    """Build a wheel as a user would; return it, and all that was said."""
+    """Build a wheel like a user; return it and the output."""
     options = ["--no-deps", "--no-index", "--no-build-isolation", "--disable-pip-version-check"]
-    said = run(sys.executable, "-m", "pip", "wheel", "-v", *options, "-w", to, source, cwd=source, **variables)
+    output = run(sys.executable, "-m", "pip", "wheel", "-v", *options, "-w", to, source, cwd=source, **variables)
     (wheel,) = to.glob("*.whl")
-    return wheel, said
+    return wheel, output
 
 
 def libraries_of(wheel):
@@ -102,13 +102,13 @@ def unpack(wheel, to):
 
 
 def load(folder):
-    """What a fresh interpreter finds when it loads the libraries of a folder."""
+    """Load the libraries of a folder in a new interpreter; return the state of the process."""
     libraries = [folder / name for name in LIBRARIES]
     return json.loads(run(sys.executable, "-c", LOAD, ",".join(functions()), *libraries, cwd=folder))
 
 
 def functions(library=None):
-    """What the sources define for others: all, or what a library is to hold."""
+    """Return the public functions of the sources: all, or those for one library."""
     code = "".join((REPOSITORY / source).read_text(encoding="utf-8") for source in SOURCES)
     code = re.sub(r"/\*.*?\*/", "", code, flags=re.DOTALL)
     if library == native.LIBRARIES["AVX2"]:
@@ -117,7 +117,7 @@ def functions(library=None):
 
 
 def all_functions():
-    """What each library is to hold."""
+    """Return the expected functions of each library."""
     return [functions(library) for library in LIBRARIES]
 
 
@@ -127,7 +127,7 @@ def built_in(folder):
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory):
-    """What the source distribution holds: all that there is to build from, on any machine."""
+    """The content of the source distribution, from which every machine can build."""
     folder = tmp_path_factory.mktemp("sdist")
     run(sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", folder, ".", cwd=REPOSITORY)
     (archive,) = folder.glob("*.tar.gz")
@@ -165,12 +165,12 @@ def test_sources_are_enough_to_build_from(sources):
 @pytest.mark.slow
 @needs_compiler
 def test_wheel_is_for_this_platform_and_any_python(compiled):
-    wheel, said = compiled
+    wheel, output = compiled
     python, abi, system = tag_of(wheel).split("-")
     assert (python, abi) == ("py3", "none")
     assert system.endswith(platform.machine().lower())
     assert libraries_of(wheel) == LIBRARIES
-    assert WITHOUT not in said
+    assert WITHOUT not in output
 
 
 @pytest.mark.slow
@@ -183,17 +183,17 @@ def test_building_a_wheel_leaves_the_sources_as_they_were(compiled, sources):
 @pytest.mark.slow
 @needs_compiler
 def test_every_library_loads_and_holds_every_function(compiled, tmp_path):
-    found = load(unpack(compiled[0], tmp_path))
+    state = load(unpack(compiled[0], tmp_path))
     assert len(functions()) > 1
-    assert found["functions"] == all_functions()
+    assert state["functions"] == all_functions()
 
 
 @pytest.mark.slow
 @needs_compiler
 def test_loading_the_kernels_changes_nothing_else(compiled, tmp_path):
-    found = load(unpack(compiled[0], tmp_path))
-    assert [Path(file).name for file in found["brought_along"]] == LIBRARIES, "they need libc and libm alone"
-    assert found["half_of_smallest"] > 0, "numbers near 0 would be taken for 0 in the whole program"
+    state = load(unpack(compiled[0], tmp_path))
+    assert [Path(file).name for file in state["brought_along"]] == LIBRARIES, "they need libc and libm alone"
+    assert state["half_of_smallest"] > 0, "numbers near 0 would be taken for 0 in the whole program"
 
 
 @pytest.mark.slow
@@ -215,8 +215,8 @@ def test_an_assembler_without_avx_vnni_builds_the_rest(sources, tmp_path):
     refuse = 'case "$*" in *probe.c*|*HAVE_AVX_VNNI*) echo "no such instruction" >&2; exit 1;; esac'
     wrapper.write_text(f'#!/bin/sh\n{refuse}\nexec {shlex.quote(compiler)} "$@"\n', encoding="utf-8")
     wrapper.chmod(0o755)
-    wheel, said = build_wheel(sources, tmp_path, CC=str(wrapper))
-    assert WITHOUT not in said
+    wheel, output = build_wheel(sources, tmp_path, CC=str(wrapper))
+    assert WITHOUT not in output
     folder = unpack(wheel, tmp_path / "unpacked")
     libraries = [ctypes.CDLL(str(folder / name)) for name in LIBRARIES]
     has_dot_products = dict(zip(LIBRARIES, (it.millpond_linear_int8_dot_products() for it in libraries), strict=True))
@@ -235,8 +235,8 @@ def test_editable_install_finds_the_kernels_beside_their_source(sources, pathles
     assert built_in(copy) == LIBRARIES
     assert load(library.parent)["functions"] == all_functions()
 
-    said = run(sys.executable, "-c", EDITABLE, tmp_path, cwd=copy, **pathless)
-    assert WITHOUT in said
+    output = run(sys.executable, "-c", EDITABLE, tmp_path, cwd=copy, **pathless)
+    assert WITHOUT in output
     assert built_in(copy) == [], "kernels of an earlier source must not stay"
 
 
@@ -258,10 +258,10 @@ def test_editable_install_finds_the_kernels_beside_their_source(sources, pathles
     ],
 )
 def test_building_goes_on_without_compiled_kernels_and_says_so(sources, pathless, tmp_path, variables, reason):
-    wheel, said = build_wheel(sources, tmp_path, **{**pathless, **variables})
+    wheel, output = build_wheel(sources, tmp_path, **{**pathless, **variables})
     assert tag_of(wheel) == "py3-none-any"
     assert libraries_of(wheel) == []
-    (line,) = (line.strip() for line in said.splitlines() if WITHOUT in line)
+    (line,) = (line.strip() for line in output.splitlines() if WITHOUT in line)
     assert line.startswith("millpond: ")
     assert reason in line
 
@@ -279,7 +279,7 @@ def test_kernels_of_an_editable_install_are_not_taken_into_a_wheel(sources, path
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Where the loader looks for libraries; empty at first."""
+    """The folder from which libraries are loaded; empty at first."""
     monkeypatch.setattr(native, "FOLDER", tmp_path)
     native.library.cache_clear()
     yield tmp_path
@@ -298,7 +298,7 @@ def test_the_processor_decides_which_library_is_loaded(folder, monkeypatch):
     loaded = {}
     for capability in native.LIBRARIES:
         pretend(capability, monkeypatch)
-        loaded[capability] = Path(native.library()._name).name  # noqa: SLF001  ctypes says it nowhere else
+        loaded[capability] = Path(native.library()._name).name  # noqa: SLF001  ctypes has no public way to read it
     assert loaded == native.LIBRARIES
     pretend("DEFAULT", monkeypatch)
     assert not native.is_available()

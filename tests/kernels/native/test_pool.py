@@ -1,4 +1,4 @@
-"""The threads that compiled kernels share their work among: the same bits, whoever computes them."""
+"""The threads that compiled kernels share their work among: the bits do not depend on the thread."""
 
 import subprocess
 import sys
@@ -192,7 +192,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), bits(3) == alone)
 
 
 def output_of(program):
-    """What a fresh interpreter writes that runs it."""
+    """Return the output of code in a new interpreter."""
     done = subprocess.run(
         [sys.executable, "-c", START + program], capture_output=True, text=True, timeout=120, check=False
     )

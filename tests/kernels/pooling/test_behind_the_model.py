@@ -35,28 +35,28 @@ def by_numpy(x, weights, how):
 )
 def test_segment_pool_equals_numpy(pool, width, how, weighted):
     x, weights = random(sum(LENGTHS), width), random(sum(LENGTHS), seed=1).abs()
-    found = pool(x, LENGTHS, how, weights if weighted else None)
+    actual = pool(x, LENGTHS, how, weights if weighted else None)
     stops = np.cumsum(LENGTHS)[:-1]
     parts = zip(np.split(x.double().numpy(), stops), np.split(weights.double().numpy(), stops), strict=True)
-    expected = np.stack([by_numpy(rows, own if weighted else np.ones(len(rows)), how) for rows, own in parts])
-    assert np.abs(found.numpy() - expected).max() <= 5e-6
-    assert found.dtype == torch.float32
+    expected = np.stack([by_numpy(rows, w if weighted else np.ones(len(rows)), how) for rows, w in parts])
+    assert np.abs(actual.numpy() - expected).max() <= 5e-6
+    assert actual.dtype == torch.float32
 
 
 def test_the_device_that_is_no_cpu_takes_the_op_for_segments():
-    """The meta device stands for an accelerator: it computes nothing, and knows the shape."""
-    found = segment_pool_torch(torch.empty(60, 7, device="meta"), LENGTHS, "max")
-    assert (found.shape, found.dtype) == ((5, 7), torch.float32)
+    """The meta device substitutes for an accelerator: it computes only shapes."""
+    actual = segment_pool_torch(torch.empty(60, 7, device="meta"), LENGTHS, "max")
+    assert (actual.shape, actual.dtype) == ((5, 7), torch.float32)
 
 
 @pytest.mark.parametrize("pool", POOLS)
 @pytest.mark.parametrize("how", ["sum", "mean"])
 def test_sixteen_bits_are_summed_in_float32(pool, how):
     x = (random(4000, 3) + 1).bfloat16()
-    found = pool(x, (4000,), how)
+    actual = pool(x, (4000,), how)
     exact = x.double().sum(0) / (4000 if how == "mean" else 1)
-    assert found.dtype == torch.float32
-    assert (found[0] / exact - 1).abs().max() <= 1e-5
+    assert actual.dtype == torch.float32
+    assert (actual[0] / exact - 1).abs().max() <= 1e-5
 
 
 @pytest.mark.parametrize("lengths", [(), (3, 0, 57), (30, 29), (30, 31), (-1, 61)])
@@ -159,8 +159,8 @@ def test_blocks_change_nothing_but_the_memory(monkeypatch, tokens, expected, row
     )
     assert (maxsim_batched(*tokens) - expected).abs().max() <= 1e-5
     listed = [(query, document) for document in (4, 0, 2) for query in (0, 1, 2)]
-    found = maxsim_batched(*tokens, listed)
-    assert (found - torch.stack([expected[pair] for pair in listed])).abs().max() <= 1e-5
+    actual = maxsim_batched(*tokens, listed)
+    assert (actual - torch.stack([expected[pair] for pair in listed])).abs().max() <= 1e-5
     for (documents, queries), count in blocks:
         assert queries <= max(query_rows, 4)
         assert documents <= document_rows or count == 1
@@ -171,6 +171,6 @@ def test_nan_in_a_query_is_seen_in_its_scores_alone(tokens):
     queries = tokens[0].clone()
     queries[4] = torch.nan  # the second query
     for variant in MAXSIMS:
-        found = variant(queries, *tokens[1:])
-        assert found[1].isnan().all()
-        assert found[[0, 2]].isfinite().all()
+        actual = variant(queries, *tokens[1:])
+        assert actual[1].isnan().all()
+        assert actual[[0, 2]].isfinite().all()
