@@ -1,4 +1,4 @@
-"""What the tests of poolers share: poolers built as a model builds them, models, sentence-transformers."""
+"""Fixtures for the tests of poolers: poolers built like by a model, models, sentence-transformers."""
 
 import pytest
 import torch
@@ -13,9 +13,9 @@ from millpond.types.model_info import ModelIdentity
 
 @pytest.fixture
 def build(registry):
-    """Build the pooler of a task for a pooling type, as a model of two tasks would."""
+    """Build the pooler of a task for a pooling type, like a model with two tasks."""
 
-    def build(name, *, task="embed", projector=None, head=None, activation=None):
+    def build(name, *, task="embed", dense=None, head=None, activation=None):
         config = CheckpointConfig({})
         model = ModelConfig(
             model="none",
@@ -32,7 +32,7 @@ def build(registry):
             config=config,
             device=torch.device("cpu"),
             dtype=torch.float32,
-            post_pooling=None if projector is None else PostPooling([projector]),
+            post_pooling=None if dense is None else PostPooling([dense]),
         )
         return ctx.pooler(task, head=head, activation=activation)
 
@@ -41,7 +41,7 @@ def build(registry):
 
 @pytest.fixture
 def metadata():
-    """What a pooler is told of sequences of these lengths; their token ids count up from 0."""
+    """Return the metadata of sequences of these lengths; their token ids count up from 0."""
 
     def metadata(*lengths, params=None):
         return PoolingMetadata(

@@ -1,4 +1,4 @@
-"""Activations against plain numpy, on one vector, on rows of vectors, and at the ends of the scale."""
+"""Activations compared with numpy, for single vectors, rows, and extreme values."""
 
 import math
 
@@ -34,7 +34,7 @@ TORCH_ACTIVATIONS = (
 
 
 def of_torch(name):
-    """The class of torch.nn with its default arguments, as an activation of numpy's arrays."""
+    """Return a function that applies a class of torch.nn with its default arguments to numpy arrays."""
     options = {"dim": -1} if "Soft" in name and name[-3:] in ("max", "min") else {}
     module = getattr(torch.nn, name)(**options).eval()
     return lambda x: module(torch.from_numpy(x)).numpy()
@@ -52,17 +52,17 @@ def test_these_are_all_activations(registry):
 def test_activation_equals_numpy(registry, name, shape):
     x = 2 * torch.randn(shape, generator=torch.Generator().manual_seed(0))
     before = x.clone()
-    found = registry.activations.get(name).load()(x)
-    assert found.shape == x.shape
-    assert np.abs(found.numpy() - EXPECTED[name](x.double().numpy())).max() <= 1e-6
+    activated = registry.activations.get(name).load()(x)
+    assert activated.shape == x.shape
+    assert np.abs(activated.numpy() - EXPECTED[name](x.double().numpy())).max() <= 1e-6
     assert torch.equal(x, before)
 
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_activation_is_finite_at_the_ends_of_the_scale(registry, name):
     for value in (0.0, 1e-30, -1e30, 1e18):
-        found = registry.activations.get(name).load()(torch.full((2, 3), value))
-        assert torch.isfinite(found).all(), value
+        activated = registry.activations.get(name).load()(torch.full((2, 3), value))
+        assert torch.isfinite(activated).all(), value
 
 
 def test_normalize_keeps_zeros_and_the_direction_of_tiny_vectors(registry):
@@ -110,7 +110,7 @@ def test_a_plugin_may_bring_another_kernel_for_it(plugin_manager):
     plugin_manager.register(KernelSpec(name="normalize.mine", target=mine, priority=99, dtypes=("float32",)))
     registry = plugin_manager.registry
     assert context(registry).activation("normalize").function is mine
-    # Pooled tensors are float32 whatever the model computes in.
+    # Pooled tensors are float32 for models of any dtype.
     assert context(registry, dtype=torch.bfloat16).activation("normalize").function is mine
     assert context(registry, kernels={"normalize": "torch"}).activation("normalize") is normalize_torch
 

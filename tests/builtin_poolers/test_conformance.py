@@ -1,4 +1,4 @@
-"""Every pooler and activation that Millpond comes with does what every pooler and activation must."""
+"""Conformance tests of all built-in poolers and activations."""
 
 from torch import nn
 
@@ -11,7 +11,7 @@ BUILTIN = PluginManager(ranks=("builtin",), disabled=()).registry
 
 
 def with_logits(self, task, *, dtype="float32", batch_invariant=False):
-    """A pooler of SPLADE with the head that its model gives it: here, hidden states are logits."""
+    """Build a SPLADE pooler with a head that returns the hidden states as logits."""
     config = {"seq_pooling_type": self.name}
     ctx = bare_context(
         self.registry(), tasks=(task,), pooler_config=config, dtype=dtype, batch_invariant=batch_invariant
@@ -23,13 +23,15 @@ OWN = {"STEP": {"params": PoolingParams(step_tag_id=3)}} | {
     name: {"build": with_logits} for name in ("SPLADE_MAX", "SPLADE_SUM", "SPLADE_MAX_LOG", "SPLADE_SUM_LOG")
 }
 
-# It jumps by 0.5, so that a value that is rounded across that place gives another result.
+# It jumps by 0.5, so that a value that is rounded across the jump has another result.
 JUMPS = {"hardshrink": {"tolerances": {**ActivationConformance.tolerances, "bfloat16": 0.51}}}
 
-# A class for each that is registered: one that is new is tested from its first day.
+# One class for each registered record, so that new records are tested automatically.
 for _entry in BUILTIN.poolers.entries():
-    _own = {"name": _entry.spec.name, **OWN.get(_entry.spec.name, {})}
-    globals()[f"TestPooler{_entry.spec.name}"] = type(f"TestPooler{_entry.spec.name}", (PoolerConformance,), _own)
+    _attributes = {"name": _entry.spec.name, **OWN.get(_entry.spec.name, {})}
+    globals()[f"TestPooler{_entry.spec.name}"] = type(
+        f"TestPooler{_entry.spec.name}", (PoolerConformance,), _attributes
+    )
 for _entry in BUILTIN.activations.entries():
     _name = f"TestActivation{_entry.spec.name.title().replace('_', '')}"
     globals()[_name] = type(

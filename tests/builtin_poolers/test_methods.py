@@ -1,4 +1,4 @@
-"""Pooling methods against plain numpy, whatever the lengths, dtypes and parameters of the batch."""
+"""Pooling methods compared with numpy, for different lengths, dtypes and parameters."""
 
 import numpy as np
 import pytest
@@ -63,11 +63,11 @@ def test_method_equals_numpy(build, metadata, name):
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_states_of_one_sign_and_a_single_token(build, metadata, name):
-    """A maximum that starts from 0, or a sum over a neighbour's rows, would show here."""
+    """Detects a maximum that starts from 0, and sums that include rows of neighbouring sequences."""
     hidden = -1 - states((3, 1, 4)).abs()
     pooled = build(name)(hidden, metadata(3, 1, 4)).numpy()
     assert np.abs(pooled - expected(name, hidden, (3, 1, 4))).max() <= 1e-6
-    assert np.abs(pooled[1] - hidden[3].numpy()).max() <= 1e-6  # of one token, every method gives that token
+    assert np.abs(pooled[1] - hidden[3].numpy()).max() <= 1e-6  # for one token, every method returns that token
 
 
 @pytest.mark.parametrize("name", EXPECTED)
@@ -92,9 +92,9 @@ def test_a_sequence_is_pooled_as_if_it_were_alone(build, name, lengths, seed):
         return pooler.pool(rows, PoolingMetadata(lengths=counts, input_ids=torch.zeros(len(rows))))
 
     together = pool(hidden, *lengths)
-    for place, length in enumerate(lengths):
-        alone = pool(hidden[offsets[place] : offsets[place + 1]], length)
-        assert torch.allclose(together[place], alone[0], atol=1e-6)
+    for index, length in enumerate(lengths):
+        alone = pool(hidden[offsets[index] : offsets[index + 1]], length)
+        assert torch.allclose(together[index], alone[0], atol=1e-6)
 
 
 def test_all_gives_every_row_of_each_sequence(build, metadata):
@@ -109,7 +109,7 @@ def test_all_is_float32_whatever_the_model_computes_in(build, metadata):
     assert {rows.dtype for rows in pooled} == {torch.float32}
 
 
-# --- what comes behind the method -----------------------------------------------------------------------------------
+# --- head and activation --------------------------------------------------------------------------------------------
 
 
 def unit(rows):
@@ -144,9 +144,9 @@ def test_each_sequence_has_its_own_parameters_a_token(build, metadata):
     hidden = states(LENGTHS)
     pooled = build("ALL", task="token_embed")(hidden, metadata(*LENGTHS, params=MIXED))
     parts = np.split(hidden.numpy(), np.cumsum(LENGTHS)[:-1])
-    for found, rows, params in zip(pooled, parts, MIXED, strict=True):
-        assert found.shape == (len(rows), params.dimensions or 6)
-        assert np.abs(found.numpy() - finished(rows, params)).max() <= 1e-6
+    for output, rows, params in zip(pooled, parts, MIXED, strict=True):
+        assert output.shape == (len(rows), params.dimensions or 6)
+        assert np.abs(output.numpy() - finished(rows, params)).max() <= 1e-6
 
 
 def test_dimensions_are_cut_before_normalising(build, metadata):
@@ -157,22 +157,22 @@ def test_dimensions_are_cut_before_normalising(build, metadata):
 
 
 def test_the_projector_comes_before_dimensions_and_activation(build, metadata):
-    projector = torch.nn.Linear(6, 4).requires_grad_(False)
+    dense = torch.nn.Linear(6, 4).requires_grad_(False)
     hidden = states((4, 2))
     params = [PoolingParams(use_activation=True, dimensions=3)] * 2
     for task, name, rows in (
         ("embed", "MEAN", expected("MEAN", hidden, (4, 2))),
         ("token_embed", "ALL", hidden.numpy()),
     ):
-        pooled = build(name, task=task, projector=projector)(hidden, metadata(4, 2, params=params))
-        found = torch.cat([rows.reshape(-1, 3) for rows in pooled]).numpy()
-        projected = rows @ projector.weight.numpy().T + projector.bias.numpy()
-        assert np.abs(found - unit(projected[:, :3])).max() <= 1e-6
+        pooled = build(name, task=task, dense=dense)(hidden, metadata(4, 2, params=params))
+        outputs = torch.cat([rows.reshape(-1, 3) for rows in pooled]).numpy()
+        projected = rows @ dense.weight.numpy().T + dense.bias.numpy()
+        assert np.abs(outputs - unit(projected[:, :3])).max() <= 1e-6
 
 
 def test_a_head_replaces_the_projector(build, metadata):
-    head, projector = torch.nn.Linear(6, 2).requires_grad_(False), torch.nn.Linear(6, 4)
-    pooled = build("CLS", projector=projector, head=head, activation="softmax")(
+    head, dense = torch.nn.Linear(6, 2).requires_grad_(False), torch.nn.Linear(6, 4)
+    pooled = build("CLS", dense=dense, head=head, activation="softmax")(
         states((3,)), metadata(3, params=[PoolingParams()])
     )
     assert pooled.shape == (1, 2)

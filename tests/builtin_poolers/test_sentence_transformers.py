@@ -1,4 +1,4 @@
-"""What sentence-transformers pools, projects and normalises, in the files it wrote years ago and writes now."""
+"""Pooling, Dense and Normalize modules equal sentence-transformers, for old and new file layouts."""
 
 import json
 import shutil
@@ -42,7 +42,7 @@ ACTIVATIONS = {
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory):
-    """A checkpoint without any file of sentence-transformers."""
+    """A checkpoint without files of sentence-transformers."""
     return tiny("BertModel", tmp_path_factory.mktemp("bare"))
 
 
@@ -83,9 +83,9 @@ def test_each_pooling_mode_equals_theirs(checkpoint, load, theirs, mode, how):
     llm = load(checkpoint)
     assert llm.model_config.pooler_config.seq_pooling_type == POOLING_TYPES[mode]
     assert llm.model_config.pooler_config.use_activation is normalize
-    found = ours(llm)
-    assert np.abs(found - theirs(checkpoint)).max() <= 1e-5
-    assert np.allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5) is normalize
+    vectors = ours(llm)
+    assert np.abs(vectors - theirs(checkpoint)).max() <= 1e-5
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5) is normalize
 
 
 @pytest.mark.parametrize("how", LAYOUTS, ids=str)
@@ -100,9 +100,9 @@ def test_a_chain_of_dense_modules_equals_theirs(checkpoint, load, theirs, bias, 
     write_sentence_transformers(checkpoint, dense=dense, layout=layout, normalize=normalize)
     llm = load(checkpoint)
     assert llm.model_config.embedding_size == 9
-    found = ours(llm)
-    assert found.shape == (len(TEXTS), 9)
-    assert np.abs(found - theirs(checkpoint)).max() <= 1e-5
+    vectors = ours(llm)
+    assert vectors.shape == (len(TEXTS), 9)
+    assert np.abs(vectors - theirs(checkpoint)).max() <= 1e-5
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -141,8 +141,8 @@ def test_special_tokens_in_a_text_stay_such_in_lower_case(tmp_path, load, senten
     write_sentence_transformers(folder, max_seq_length=64, do_lower_case=True)
     texts = ["The [MASK] of the Mill [SEP] and", "\u039f\u0394\u039f\u03a3 \u0130stanbul"]
     expected = sentence_transformers.SentenceTransformer(str(folder), device="cpu").encode(texts)
-    found = [output.outputs.array for output in load(folder).embed(texts)]
-    np.testing.assert_allclose(np.stack(found), expected, atol=1e-5)
+    vectors = [output.outputs.array for output in load(folder).embed(texts)]
+    np.testing.assert_allclose(np.stack(vectors), expected, atol=1e-5)
     (asked,) = load(folder).embed(texts[0])
     assert 4 in asked.prompt_token_ids  # [MASK]
 
@@ -152,12 +152,12 @@ def test_text_is_lower_cased_where_the_files_say_so(tmp_path, load, theirs):
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
     tokenizer["normalizer"]["lowercase"] = False
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
-    found = {}
+    vectors = {}
     for lower in (False, True):
         write_sentence_transformers(folder, layout="old", max_seq_length=64, do_lower_case=lower)
-        found[lower] = ours(load(folder))
-        assert np.abs(found[lower] - theirs(folder)).max() <= 1e-5
-    assert np.abs(found[False] - found[True]).max() > 0.01
+        vectors[lower] = ours(load(folder))
+        assert np.abs(vectors[lower] - theirs(folder)).max() <= 1e-5
+    assert np.abs(vectors[False] - vectors[True]).max() > 0.01
 
 
 def test_the_transformer_may_lie_in_a_folder_of_its_own(bare, tmp_path, load, theirs):
@@ -193,7 +193,7 @@ def test_types_are_matched_by_their_last_name(checkpoint, load, kind):
     assert load(checkpoint).model_config.pooler_config.seq_pooling_type == "MAX"
 
 
-# --- who decides ----------------------------------------------------------------------------------------------------
+# --- precedence -----------------------------------------------------------------------------------------------------
 
 
 def test_the_user_decides_over_the_files(checkpoint, load):
@@ -226,9 +226,9 @@ def test_a_modules_json_without_pooling_decides_nothing(checkpoint, load):
 def test_several_pooling_modes_at_once_equal_theirs(checkpoint, load, theirs, how):
     layout, normalize = how
     write_sentence_transformers(checkpoint, pooling=["cls", "max", "mean"], layout=layout, normalize=normalize, size=32)
-    found = ours(load(checkpoint))
-    assert found.shape == (len(TEXTS), 96)
-    assert np.abs(found - theirs(checkpoint)).max() <= 1e-5
+    vectors = ours(load(checkpoint))
+    assert vectors.shape == (len(TEXTS), 96)
+    assert np.abs(vectors - theirs(checkpoint)).max() <= 1e-5
 
 
 def test_old_flags_that_are_all_off_mean_what_they_mean_there(checkpoint, load, theirs):
@@ -237,7 +237,7 @@ def test_old_flags_that_are_all_off_mean_what_they_mean_there(checkpoint, load, 
     assert np.abs(ours(load(checkpoint)) - theirs(checkpoint)).max() <= 1e-5
 
 
-# --- modules that Millpond would apply otherwise than they stand ----------------------------------------------------
+# --- unsupported modules --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [32, 12])
@@ -248,24 +248,24 @@ def test_a_dense_module_with_a_residual_equals_theirs(bare, tmp_path, load, sent
     modules = [kinds.Transformer(str(bare)), kinds.Pooling(32), head]
     model = sentence_transformers.SentenceTransformer(modules=modules, device="cpu")
     model.save_pretrained(str(tmp_path / "saved"))
-    found = ours(load(tmp_path / "saved"))
-    assert np.abs(found - model.encode(TEXTS, show_progress_bar=False)).max() <= 1e-5
+    vectors = ours(load(tmp_path / "saved"))
+    assert np.abs(vectors - model.encode(TEXTS, show_progress_bar=False)).max() <= 1e-5
 
 
 def test_a_dense_module_that_names_no_activation_has_that_of_theirs(checkpoint, load, theirs):
     dense = [DenseLayer(in_features=32, out_features=12, activation=ACTIVATIONS["Identity"])]
     write_sentence_transformers(checkpoint, dense=dense, normalize=False)
     path = checkpoint / "2_Dense" / "config.json"
-    said = json.loads(path.read_text())
-    del said["activation_function"]
-    path.write_text(json.dumps(said))
+    config = json.loads(path.read_text())
+    del config["activation_function"]
+    path.write_text(json.dumps(config))
     np.testing.assert_allclose(ours(load(checkpoint)), theirs(checkpoint), atol=1e-5)
 
 
-@pytest.mark.parametrize("place", [2, 3], ids=["Dense", "Normalize"])
-def test_a_module_that_reads_tokens_is_refused(checkpoint, load, place):
+@pytest.mark.parametrize("position", [2, 3], ids=["Dense", "Normalize"])
+def test_a_module_that_reads_tokens_is_refused(checkpoint, load, position):
     write_sentence_transformers(checkpoint, dense=[DenseLayer(in_features=32, out_features=32)])
-    home = checkpoint / json.loads((checkpoint / "modules.json").read_text())[place]["path"]
+    home = checkpoint / json.loads((checkpoint / "modules.json").read_text())[position]["path"]
     home.mkdir(exist_ok=True)
     config = json.loads((home / "config.json").read_text()) if (home / "config.json").exists() else {}
     (home / "config.json").write_text(json.dumps(config | {"module_input_name": "token_embeddings"}))
@@ -347,7 +347,7 @@ def test_a_module_outside_the_folder_is_refused(checkpoint, load, path):
 
 
 @pytest.mark.parametrize(
-    ("tensors", "said"),
+    ("tensors", "message"),
     [
         ({"bias": torch.ones(4)}, r"has none of linear\.weight, dense\.weight, weight\. Available: bias"),
         ({"linear.weight": torch.ones(4, 31)}, r"'linear.weight' .* has \[4, 31\], .* implies \[4, 32\]"),
@@ -357,10 +357,10 @@ def test_a_module_outside_the_folder_is_refused(checkpoint, load, path):
     ],
     ids=["no weight", "shape", "no bias", "shape of the bias", "NaN"],
 )
-def test_dense_weights_that_do_not_fit_are_named(checkpoint, load, tensors, said):
+def test_dense_weights_that_do_not_fit_are_named(checkpoint, load, tensors, message):
     write_sentence_transformers(checkpoint, dense=[DenseLayer(in_features=32, out_features=4)])
     save_file(tensors, checkpoint / "2_Dense" / "model.safetensors")
-    with pytest.raises(CheckpointError, match=said) as caught:
+    with pytest.raises(CheckpointError, match=message) as caught:
         load(checkpoint)
     assert "2_Dense" in str(caught.value)
 
@@ -393,10 +393,10 @@ def test_pickled_dense_weights_are_read_on_request_alone(checkpoint, load):
     write_sentence_transformers(checkpoint, dense=[DenseLayer(in_features=32, out_features=4, pickled=True)])
     with pytest.raises(CheckpointError, match=r"pytorch_model\.bin is a pickle.*allow_pickle=True"):
         load(checkpoint)
-    found = ours(load(checkpoint, allow_pickle=True))
+    vectors = ours(load(checkpoint, allow_pickle=True))
     state = torch.load(checkpoint / "2_Dense" / "pytorch_model.bin", weights_only=True)
     save_file(state, checkpoint / "2_Dense" / "model.safetensors")
-    assert np.array_equal(ours(load(checkpoint)), found)
+    assert np.array_equal(ours(load(checkpoint)), vectors)
 
 
 @pytest.mark.parametrize("key", ["weight", "linear.weight", "dense.weight"])

@@ -1,4 +1,4 @@
-"""What a SparseAutoEncoder makes of pooled vectors equals the SparseEncoder of sentence-transformers."""
+"""Sparse features of a SparseAutoEncoder equal the SparseEncoder of sentence-transformers."""
 
 import json
 
@@ -41,8 +41,8 @@ def test_each_form_equals_theirs(tmp_path, load, sentence_transformers, form):
     for most, active in ((None, 9), (3, 3), (20, 20)):
         options = {"convert_to_sparse_tensor": False, "max_active_dims": most, "show_progress_bar": False}
         expected = model.encode(TEXTS, **options)
-        found = llm.embed_sparse(TEXTS, max_active_dims=most, truncate_prompt_tokens=-1, use_tqdm=False)
-        rows = np.stack([output.outputs.dense() for output in found])
+        outputs = llm.embed_sparse(TEXTS, max_active_dims=most, truncate_prompt_tokens=-1, use_tqdm=False)
+        rows = np.stack([output.outputs.dense() for output in outputs])
         np.testing.assert_allclose(rows, expected.numpy(), rtol=1e-4, atol=1e-5)
         assert ((rows != 0).sum(1) == active).all()
         if most is None:
@@ -55,8 +55,8 @@ def test_each_form_equals_theirs(tmp_path, load, sentence_transformers, form):
 
 def test_features_have_numbers_for_names_and_tokens_no_code(tmp_path, load):
     llm = load(coded(tmp_path / "model", normalize=True))
-    (found,) = llm.embed_sparse(TEXTS[1], return_tokens=True)
-    assert found.outputs.tokens == tuple(map(str, found.outputs.indices.tolist()))
+    (output,) = llm.embed_sparse(TEXTS[1], return_tokens=True)
+    assert output.outputs.tokens == tuple(map(str, output.outputs.indices.tolist()))
     wanted = [{"task": "embed_sparse", "extra_kwargs": {"max_active_dims": 2}}, {"task": "token_embed"}]
     (both,) = llm.represent(TEXTS[1], wanted)
     sparse, tokens = both.outputs.results
@@ -68,9 +68,9 @@ def test_the_settings_say_how_many_are_kept_before_the_code_does(tmp_path, load,
     path = folder / "config_sentence_transformers.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"max_active_dims": 5}))
     expected = sentence_transformers.SparseEncoder(str(folder), device="cpu").encode(TEXTS).to_dense().numpy()
-    found = load(folder).embed_sparse(TEXTS, truncate_prompt_tokens=-1)
-    np.testing.assert_allclose(np.stack([it.outputs.dense() for it in found]), expected, rtol=1e-4, atol=1e-5)
-    assert {it.outputs.num_terms for it in found} == {5}
+    outputs = load(folder).embed_sparse(TEXTS, truncate_prompt_tokens=-1)
+    np.testing.assert_allclose(np.stack([it.outputs.dense() for it in outputs]), expected, rtol=1e-4, atol=1e-5)
+    assert {it.outputs.num_terms for it in outputs} == {5}
 
 
 def test_damaged_folders_are_named(tmp_path, load):

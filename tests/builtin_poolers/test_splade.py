@@ -1,4 +1,4 @@
-"""SPLADE equals the SparseEncoder of sentence-transformers, and never holds the logits of a whole batch."""
+"""SPLADE equals the SparseEncoder of sentence-transformers, and never stores the logits of a whole batch."""
 
 import json
 
@@ -55,12 +55,12 @@ def test_each_way_equals_theirs(tmp_path, load, theirs, way, layout):
     assert llm.model_config.pooler_config.seq_pooling_type == WAYS[way]
     assert llm.model_config.embedding_size == len(vocabulary("bert"))
     expected = theirs(folder)
-    found = ours(llm)
-    assert found.shape == expected.shape == (len(TEXTS), len(vocabulary("bert")))
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
-    assert (found >= 0).all()
-    assert 0.05 < (found == 0).mean() < 0.95
-    assert np.linalg.norm(found, axis=1).min() > 1.1  # not normalised
+    vectors = ours(llm)
+    assert vectors.shape == expected.shape == (len(TEXTS), len(vocabulary("bert")))
+    np.testing.assert_allclose(vectors, expected, rtol=1e-5, atol=1e-5)
+    assert (vectors >= 0).all()
+    assert 0.05 < (vectors == 0).mean() < 0.95
+    assert np.linalg.norm(vectors, axis=1).min() > 1.1  # not normalised
 
 
 @pytest.mark.parametrize("name", ["RobertaForMaskedLM", "XLMRobertaForMaskedLM", "CamembertForMaskedLM"])
@@ -96,9 +96,9 @@ def test_heads_of_other_families_equal_theirs(tmp_path, load, theirs, family):
     model.save_pretrained(tmp_path)
     write_tokenizer(tmp_path, "bert")
     write_sparse_encoder(tmp_path)
-    found = ours(load(tmp_path))
-    np.testing.assert_allclose(found, theirs(tmp_path), rtol=1e-4, atol=1e-4)
-    assert 0.05 < (found == 0).mean() < 0.95
+    vectors = ours(load(tmp_path))
+    np.testing.assert_allclose(vectors, theirs(tmp_path), rtol=1e-4, atol=1e-4)
+    assert 0.05 < (vectors == 0).mean() < 0.95
 
 
 @pytest.mark.parametrize("names", ["both biases", "a table of its own"])
@@ -119,16 +119,16 @@ def test_the_head_is_found_by_its_other_names(tmp_path, load, theirs, names):
 
 def test_any_masked_language_model_by_the_pooling_type(tmp_path, load):
     folder = tiny("BertForMaskedLM", tmp_path / "bare")
-    assert load(folder).model_config.embedding_size == 32  # of the backbone, unless somebody says that it is SPLADE
-    found = ours(load(folder, pooler_config={"pooling_type": "SPLADE_SUM"}))
+    assert load(folder).model_config.embedding_size == 32  # the backbone's size, without a SPLADE pooling type
+    vectors = ours(load(folder, pooler_config={"pooling_type": "SPLADE_SUM"}))
     write_sparse_encoder(folder, strategy="sum")
-    assert np.array_equal(found, ours(load(folder)))
+    assert np.array_equal(vectors, ours(load(folder)))
 
 
 def test_a_published_one_is_known_by_its_name(tmp_path, load):
     named = load(tiny("BertForMaskedLM", tmp_path / "splade-v3"))
-    said = load(tiny("BertForMaskedLM", tmp_path / "bare"), pooler_config={"pooling_type": "SPLADE_MAX"})
-    assert np.array_equal(ours(named), ours(said))
+    llm = load(tiny("BertForMaskedLM", tmp_path / "bare"), pooler_config={"pooling_type": "SPLADE_MAX"})
+    assert np.array_equal(ours(named), ours(llm))
 
 
 @pytest.mark.parametrize("ends", [{}, {"cls_token_id": 2, "sep_token_id": 3}, {"cls_token_id": 2}], ids=str)
@@ -143,19 +143,19 @@ def test_the_name_of_other_servers_leaves_out_what_config_json_names(tmp_path, l
     def embedded(model, prompts):
         return [output.outputs.array for output in model.embed(prompts, use_tqdm=False)]
 
-    found, whole = embedded(llm, prompts), embedded(everything, prompts)
+    limited, whole = embedded(llm, prompts), embedded(everything, prompts)
     weights = everything.model_config.embedding_size
     model = everything._loaded.model  # noqa: SLF001  a test of it looks into it
-    for place, prompt in enumerate(prompts):
+    for index, prompt in enumerate(prompts):
         bare = PoolingParams(use_activation=False)
         (states,) = everything.encode([prompt], bare, pooling_task="token_embed", use_tqdm=False)
         start = int("cls_token_id" in ends and prompt[0] == 2)
         stop = len(prompt) - int("sep_token_id" in ends and len(prompt) > start and prompt[-1] == 3)
         rows = torch.from_numpy(states.outputs.array.copy())[start:stop]
         expected = model.mlm(rows).relu().log1p().sum(0).numpy() if len(rows) else np.zeros(weights)
-        np.testing.assert_allclose(found[place], expected, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(limited[index], expected, rtol=1e-5, atol=1e-5)
     if not ends:
-        assert all(np.array_equal(one, other) for one, other in zip(found, whole, strict=True))
+        assert all(np.array_equal(one, other) for one, other in zip(limited, whole, strict=True))
 
 
 def test_tokens_come_without_the_head(tmp_path, load):
@@ -179,12 +179,12 @@ def test_few_rows_at_a_time_give_what_all_at_once_give(build, metadata, name):
 
     head = Head(16, 50)
     with torch.inference_mode():
-        found = build(name, head=head, activation="identity")(hidden, metadata(*lengths))
+        output = build(name, head=head, activation="identity")(hidden, metadata(*lengths))
         weights = nn.functional.linear(hidden, head.weight, head.bias).relu().double().log1p()
     weights = weights.log1p() if name.endswith("LOG") else weights
     parts = weights.split(lengths)
     expected = torch.stack([part.sum(0) if "SUM" in name else part.amax(0) for part in parts])
-    assert torch.allclose(found.double(), expected, rtol=1e-5, atol=1e-5)
+    assert torch.allclose(output.double(), expected, rtol=1e-5, atol=1e-5)
     assert sum(seen) == sum(lengths)
     assert max(seen) <= splade.BLOCK_ROWS
 
@@ -234,15 +234,15 @@ def test_normalised_weights_equal_theirs_and_the_heaviest_are_chosen_behind(tmp_
     llm, model = load(folder), sentence_transformers.SparseEncoder(str(folder), device="cpu")
     for most in (None, 7):
         options = {"convert_to_sparse_tensor": False, "max_active_dims": most, "show_progress_bar": False}
-        found = llm.embed_sparse(TEXTS, max_active_dims=most, truncate_prompt_tokens=-1, use_tqdm=False)
-        rows = np.stack([output.outputs.dense() for output in found])
+        outputs = llm.embed_sparse(TEXTS, max_active_dims=most, truncate_prompt_tokens=-1, use_tqdm=False)
+        rows = np.stack([output.outputs.dense() for output in outputs])
         np.testing.assert_allclose(rows, model.encode(TEXTS, **options).numpy(), rtol=1e-5, atol=1e-6)
         if most is None:
             np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, rtol=1e-5)
     np.testing.assert_allclose(ours(llm), model.encode(TEXTS, convert_to_sparse_tensor=False).numpy(), atol=1e-5)
     (raw,) = llm.embed(TEXTS[0], pooling_params=PoolingParams(use_activation=False))
     assert np.linalg.norm(raw.outputs.array) > 1.1
-    # What is embedded in pieces is the mean of theirs, as long as they are.
+    # The mean of the chunks of a text is normalized like each chunk.
     assert np.linalg.norm(plain) > 1.1
     whole = llm.embed("the mill " * 90, on_overflow="chunk")[0].outputs.array
     assert np.linalg.norm(whole) == pytest.approx(1, abs=1e-5)

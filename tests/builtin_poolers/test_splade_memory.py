@@ -17,8 +17,8 @@ SIZE = {
     "intermediate_size": 1536,
     "max_position_embeddings": 512,
 }
-MOST = 1.5  # times the encoder's memory
-# A few hundred terms a text, as trained models have: else the results themselves, of random weights, are large.
+MAX_MEMORY_RATIO = 1.5  # relative to the encoder's memory
+# Shifts the logits so that texts have a few hundred terms, like with trained models; random weights give more.
 SHIFT = 60.0
 ASK = """
 import resource, sys
@@ -35,7 +35,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 def peak(folder, method):
-    """The most memory of a process of its own that asks, in KiB; and how many terms a text has."""
+    """Return the peak memory of a separate process in KiB, and the number of terms of a text."""
     code = ASK.format(tokens=TOKENS, texts=TEXTS, method=method)
     done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True)
     texts, terms, memory = map(int, done.stdout.split())
@@ -54,5 +54,5 @@ def test_memory_is_bounded(tmp_path):
     alone, _ = peak(encoder, "embed")
     whole, terms = peak(splade, "embed_sparse")
     assert 10 < terms < 1000
-    told = f"encoder {alone / 1024:.0f} MiB, SPLADE {whole / 1024:.0f} MiB: {whole / alone:.2f} times"
-    assert whole <= MOST * alone, told
+    message = f"encoder {alone / 1024:.0f} MiB, SPLADE {whole / 1024:.0f} MiB: {whole / alone:.2f} times"
+    assert whole <= MAX_MEMORY_RATIO * alone, message

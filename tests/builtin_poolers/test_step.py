@@ -1,4 +1,4 @@
-"""STEP: only the rows of the tokens that end a step, then the head, then the activation; never columns of states."""
+"""STEP pools only the tokens that end a step; returned_token_ids selects classes, never hidden dimensions."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def softmax(rows):
 
 
 class Recorded(torch.nn.Module):
-    """A linear head that remembers how many rows it saw."""
+    """A linear head that records the number of its input rows."""
 
     def __init__(self, width=6, labels=3):
         super().__init__()
@@ -41,7 +41,7 @@ class Recorded(torch.nn.Module):
 
 
 class Vocabulary(TokenLogits):
-    """Logits of tokens that remembers which it was asked for."""
+    """A head for token logits that records the requested tokens."""
 
     def __init__(self, width=6, tokens=20):
         super().__init__()
@@ -55,7 +55,7 @@ class Vocabulary(TokenLogits):
 
 @pytest.fixture
 def step(build):
-    """A STEP pooler with a head and the softmax."""
+    """Build a STEP pooler with a head and the softmax."""
 
     def step(head=None, task="token_classify", activation="softmax"):
         return build("STEP", task=task, head=head, activation=activation)
@@ -63,28 +63,28 @@ def step(build):
     return step
 
 
-def worst(found, expected):
-    assert [tuple(rows.shape) for rows in found] == [tuple(rows.shape) for rows in expected]
-    return max(float(np.abs(one.numpy() - other).max(initial=0)) for one, other in zip(found, expected, strict=True))
+def worst(actual, expected):
+    assert [tuple(rows.shape) for rows in actual] == [tuple(rows.shape) for rows in expected]
+    return max(float(np.abs(one.numpy() - other).max(initial=0)) for one, other in zip(actual, expected, strict=True))
 
 
 def test_the_head_sees_only_the_rows_of_the_tag(step):
     head, hidden = Recorded(), states()
-    found = step(head)(hidden, metadata(PoolingParams(step_tag_id=TAG)))
+    steps = step(head)(hidden, metadata(PoolingParams(step_tag_id=TAG)))
     assert head.seen == [4]
-    assert worst(found, [softmax(head.linear(hidden[places])) for places in STEPS]) <= 1e-6
-    assert [rows.shape for rows in found] == [(2, 3), (1, 3), (0, 3), (1, 3)]
+    assert worst(steps, [softmax(head.linear(hidden[places])) for places in STEPS]) <= 1e-6
+    assert [rows.shape for rows in steps] == [(2, 3), (1, 3), (0, 3), (1, 3)]
 
 
 def test_without_a_tag_every_row_is_kept(step):
     head, hidden = Recorded(), states()
-    found = step(head)(hidden, metadata(PoolingParams()))
-    assert worst(found, [softmax(rows) for rows in head.linear(hidden).split(LENGTHS)]) <= 1e-6
+    steps = step(head)(hidden, metadata(PoolingParams()))
+    assert worst(steps, [softmax(rows) for rows in head.linear(hidden).split(LENGTHS)]) <= 1e-6
 
 
 def test_no_step_at_all_gives_no_rows(step):
-    found = step(Recorded())(states(), metadata(PoolingParams(step_tag_id=77)))
-    assert [rows.shape for rows in found] == [(0, 3)] * 4
+    steps = step(Recorded())(states(), metadata(PoolingParams(step_tag_id=77)))
+    assert [rows.shape for rows in steps] == [(0, 3)] * 4
     wanted = PoolingParams(step_tag_id=77, returned_token_ids=(1, 0))
     assert [rows.shape for rows in step(Recorded())(states(), metadata(wanted))] == [(0, 2)] * 4
     assert [rows.shape for rows in step(Vocabulary())(states(), metadata(wanted))] == [(0, 2)] * 4
@@ -110,29 +110,29 @@ def test_each_sequence_has_its_own_parameters(step):
 
 def test_classes_are_chosen_out_of_the_activation_over_all(step):
     head, hidden = Recorded(), states()
-    found = step(head)(hidden, metadata(PoolingParams(step_tag_id=TAG, returned_token_ids=(1,))))
-    assert worst(found, [softmax(head.linear(hidden[places]))[:, [1]] for places in STEPS]) <= 1e-6
-    assert float(found[0].max()) < 1
+    steps = step(head)(hidden, metadata(PoolingParams(step_tag_id=TAG, returned_token_ids=(1,))))
+    assert worst(steps, [softmax(head.linear(hidden[places]))[:, [1]] for places in STEPS]) <= 1e-6
+    assert float(steps[0].max()) < 1
 
 
 def test_of_a_vocabulary_only_what_is_asked_is_computed(step):
     head, hidden = Vocabulary(), states()
-    found = step(head)(hidden, metadata(PoolingParams(step_tag_id=TAG, returned_token_ids=(17, 4))))
+    steps = step(head)(hidden, metadata(PoolingParams(step_tag_id=TAG, returned_token_ids=(17, 4))))
     assert head.asked == [(4, (17, 4))]
     expected = [softmax(hidden[places] @ head.weight[[17, 4]].T) for places in STEPS]
-    assert worst(found, expected) <= 1e-6
+    assert worst(steps, expected) <= 1e-6
 
 
 def test_requests_for_other_tokens_share_a_batch(step):
     head, hidden = Vocabulary(), states()
     params = [PoolingParams(returned_token_ids=ids, step_tag_id=TAG) for ids in ((1, 2), (3, 4, 5), (1, 2), (1, 2))]
-    found = step(head)(hidden, metadata(params))
+    steps = step(head)(hidden, metadata(params))
     assert head.asked == [(3, (1, 2)), (1, (3, 4, 5))]
     expected = [
-        softmax(hidden[places] @ head.weight[list(own.returned_token_ids)].T)
-        for places, own in zip(STEPS, params, strict=True)
+        softmax(hidden[places] @ head.weight[list(param.returned_token_ids)].T)
+        for places, param in zip(STEPS, params, strict=True)
     ]
-    assert worst(found, expected) <= 1e-6
+    assert worst(steps, expected) <= 1e-6
 
 
 def test_logits_of_tokens_are_calibrated(registry, build, step):
@@ -142,16 +142,16 @@ def test_logits_of_tokens_are_calibrated(registry, build, step):
     assert step(head).takes_tokens is True
 
     class Ctx:
-        """As much of a context as calibration asks for."""
+        """The part of a context that LogitScaling reads."""
 
         class pooler_config:  # noqa: N801  an attribute of the context
             logit_mean, logit_bias, logit_sigma = 1.5, None, 2.0
 
     hidden = states()
     asked = PoolingParams(step_tag_id=TAG, returned_token_ids=(1, 2), use_activation=False)
-    found = step(LogitScaling(Ctx, head))(hidden, metadata(asked))
+    steps = step(LogitScaling(Ctx, head))(hidden, metadata(asked))
     expected = [((hidden[places] @ head.weight[[1, 2]].T - 1.5) / 2).numpy() for places in STEPS]
-    assert worst(found, expected) <= 1e-6
+    assert worst(steps, expected) <= 1e-6
 
 
 @pytest.mark.parametrize("wanted", [(3,), (0, 99)])
@@ -167,8 +167,8 @@ def test_a_class_that_there_is_not_is_refused_by_name(step, wanted):
 def test_vectors_have_no_classes(step):
     pooler = step(task="token_embed", activation="normalize")
     hidden = states()
-    found = pooler(hidden, metadata(PoolingParams(step_tag_id=TAG)))
-    assert worst(found, [torch.nn.functional.normalize(hidden[places]).numpy() for places in STEPS]) <= 1e-6
+    steps = pooler(hidden, metadata(PoolingParams(step_tag_id=TAG)))
+    assert worst(steps, [torch.nn.functional.normalize(hidden[places]).numpy() for places in STEPS]) <= 1e-6
     with pytest.raises(InvalidInputError, match="task token_embed returns vectors") as caught:
         pooler.check(PoolingParams(step_tag_id=TAG, returned_token_ids=(0, 1)))
     assert caught.value.parameter == "returned_token_ids"
@@ -178,14 +178,14 @@ def test_a_sequence_is_pooled_as_if_it_were_alone(step):
     head, hidden = Recorded(), states()
     together = step(head)(hidden, metadata(PoolingParams(step_tag_id=TAG)))
     starts = np.cumsum([0, *LENGTHS])
-    for place, length in enumerate(LENGTHS):
-        rows = slice(starts[place], starts[place + 1])
+    for index, length in enumerate(LENGTHS):
+        rows = slice(starts[index], starts[index + 1])
         alone = PoolingMetadata(
             lengths=(length,), input_ids=torch.tensor(IDS[rows]), params=(PoolingParams(step_tag_id=TAG),)
         )
-        assert torch.allclose(step(head)(hidden[rows], alone)[0], together[place], atol=1e-6)
+        assert torch.allclose(step(head)(hidden[rows], alone)[0], together[index], atol=1e-6)
 
 
 def test_results_are_float32_whatever_the_model_computes_in(step):
-    found = step(Recorded())(states().bfloat16(), metadata(PoolingParams(step_tag_id=TAG)))
-    assert {rows.dtype for rows in found} == {torch.float32}
+    steps = step(Recorded())(states().bfloat16(), metadata(PoolingParams(step_tag_id=TAG)))
+    assert {rows.dtype for rows in steps} == {torch.float32}

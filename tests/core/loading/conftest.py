@@ -1,4 +1,4 @@
-"""What the tests of loading share: what the tiny BERT makes of a prompt, and a config.json that is changed."""
+"""Fixtures for the tests of loading: the embedding of a prompt by the tiny BERT, and changes of config.json."""
 
 import json
 
@@ -9,13 +9,13 @@ PROMPT = "the old mill by the river"
 
 @pytest.fixture(scope="session")
 def prompt() -> str:
-    """What the tests embed."""
+    """The prompt that the tests embed."""
     return PROMPT
 
 
 @pytest.fixture(scope="session")
 def vector():
-    """What a model makes of the prompt."""
+    """Return the embedding of the prompt by a model."""
 
     def vector(llm):
         return llm.embed(PROMPT)[0].outputs.array
@@ -25,13 +25,13 @@ def vector():
 
 @pytest.fixture(scope="session")
 def expected(tiny_bert, vector):
-    """What any copy of the tiny BERT must compute."""
+    """The embedding that any copy of the tiny BERT must return."""
     return vector(tiny_bert)
 
 
 @pytest.fixture(scope="session")
 def change():
-    """Change fields of a folder's config.json; None takes one out."""
+    """Change fields of a folder's config.json; None removes a field."""
 
     def change(folder, **fields):
         path = folder / "config.json"

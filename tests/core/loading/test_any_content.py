@@ -1,4 +1,4 @@
-"""Every error on the way to a model is one of ours, whatever stands in its small files."""
+"""Invalid content of a model's small files only raises errors that Millpond defines."""
 
 import json
 
@@ -21,12 +21,12 @@ from millpond.testing.checkpoints import write_sentence_transformers
     ],
 )
 def test_no_file_can_break_more_than_its_model(checkpoint, file):
-    """Whatever stands in a small file, loading ends in a model or in an error that Millpond raises on purpose."""
+    """With any content of a small file, loading succeeds or raises an error that Millpond defines."""
     write_sentence_transformers(checkpoint, layout="old", max_seq_length=32)
     original = json.loads((checkpoint / file).read_text())
     odd = [None, True, -1, 0.5, 10**40, "", "x", [], [1], {}, {"a": {"b": None}}]
     keys = sorted(original) if isinstance(original, dict) and file != "tokenizer.json" else []
-    endless = ("num_hidden_layers", 10**40)  # a model of so many layers would be built until the memory is full
+    endless = ("num_hidden_layers", 10**40)  # building these layers would fill the memory
     damaged = [{**original, key: value} for key in keys for value in odd if (key, value) != endless] + odd
     if file == "modules.json":
         damaged += [[{**original[0], key: value}, *original[1:]] for key in original[0] for value in odd]

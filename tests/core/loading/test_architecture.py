@@ -1,4 +1,4 @@
-"""Which architecture serves a name that nobody registers, which converter makes it pool, what is known of a model."""
+"""Choice of the architecture and converter for unregistered names, and the classification settings of models."""
 
 import json
 import re
@@ -23,7 +23,7 @@ PLAIN = CheckpointFacts()
 
 @pytest.fixture
 def registry():
-    """One family, "Mill", registered by its backbone; and converters as the built-in ones are shaped."""
+    """One family, "Mill", registered with its backbone, and converters like the built-in ones."""
     manager = PluginManager(ranks=())
     for spec in (
         ArchitectureSpec(name="MillModel", target=object(), tasks=("embed",)),
@@ -47,9 +47,9 @@ def registry():
 
 
 def chosen(registry, name, convert="auto", **more):
-    found = choose_architecture(registry, CheckpointConfig({"architectures": [name]}), convert, **more)
-    converter = None if found.converter is None else found.converter.spec.name
-    return found.architecture.spec.name, converter, found.tasks
+    match = choose_architecture(registry, CheckpointConfig({"architectures": [name]}), convert, **more)
+    converter = None if match.converter is None else match.converter.spec.name
+    return match.architecture.spec.name, converter, match.tasks
 
 
 @pytest.mark.parametrize(

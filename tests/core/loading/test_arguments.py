@@ -1,4 +1,4 @@
-"""The other arguments of LLM: unknown, without a meaning here, of another spelling, converters."""
+"""Arguments of LLM that are unknown, have no effect, or have former names; and converters."""
 
 import asyncio
 import logging
@@ -75,7 +75,7 @@ def test_a_limit_of_vllm_has_its_name_here():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ({"tensor_parallel_size": 2}, "tensor_parallel_size=2 is not supported: only 1 is"),
         ({"pipeline_parallel_size": 4}, "pipeline_parallel_size=4 is not supported"),
@@ -109,8 +109,8 @@ def test_a_limit_of_vllm_has_its_name_here():
     ],
     ids=str,
 )
-def test_an_argument_that_does_not_fit_is_refused(checkpoint, arguments, said):
-    with pytest.raises(InvalidInputError, match=said) as caught:
+def test_an_argument_that_does_not_fit_is_refused(checkpoint, arguments, message):
+    with pytest.raises(InvalidInputError, match=message) as caught:
         LLM(str(checkpoint), **arguments)
     assert isinstance(caught.value, ValueError)
 
@@ -131,7 +131,7 @@ def test_the_models_own_name_may_be_that_of_its_tokenizer(checkpoint, load, expe
 
 
 @pytest.mark.parametrize(
-    ("old", "said"),
+    ("old", "message"),
     [
         ({"task": "embed"}, r"`task` was replaced: use `convert='embed'`"),
         ({"task": "reward"}, r"`task` was replaced: leave it out.*for hidden states use `convert='embed'`"),
@@ -147,8 +147,8 @@ def test_the_models_own_name_may_be_that_of_its_tokenizer(checkpoint, load, expe
     ],
     ids=str,
 )
-def test_old_spellings_are_taken_with_a_warning_that_points_at_the_caller(checkpoint, old, said, expected, vector):
-    with pytest.warns(DeprecationWarning, match=said) as caught:
+def test_old_spellings_are_taken_with_a_warning_that_points_at_the_caller(checkpoint, old, message, expected, vector):
+    with pytest.warns(DeprecationWarning, match=message) as caught:
         llm = LLM(str(checkpoint), num_workers=1, **old)
     with llm:
         assert np.array_equal(vector(llm), expected)

@@ -1,4 +1,4 @@
-"""What checkpoints say of templates and special tokens is read from whichever file has it, and damage is told."""
+"""Chat templates and special tokens are read from all files that may contain them; damaged files are reported."""
 
 import json
 
@@ -13,7 +13,7 @@ from millpond.types.errors import CheckpointError
 
 @pytest.fixture
 def files(tmp_path):
-    """Write files beside a tiny BERT, or change its tokenizer_config.json; gives the repository."""
+    """Add files to a tiny BERT, or change its tokenizer_config.json; returns the repository."""
     folder = tiny("BertModel", tmp_path / "model")
 
     def write(config=None, **others) -> Repository:
@@ -48,17 +48,17 @@ def test_the_template_is_found_where_transformers_finds_it(files, config, others
 
 
 def test_the_settings_are_those_of_sentence_transformers(files):
-    said = {"processing_kwargs": {"chat_template": {"add_generation_prompt": True}}}
-    template = read_chat_template(files({"chat_template": "a"}, sentence_bert_config__json=said))
+    settings = {"processing_kwargs": {"chat_template": {"add_generation_prompt": True}}}
+    template = read_chat_template(files({"chat_template": "a"}, sentence_bert_config__json=settings))
     assert template is not None
     assert template.settings == {"add_generation_prompt": True}
 
 
 def test_special_tokens_are_text_or_objects_in_either_file(files):
     config = {"pad_token": {"content": "<p>", "lstrip": False}, "cls_token": None, "sep_token": 3}
-    found = read_special_tokens(files(config, special_tokens_map__json={"cls_token": "<c>", "pad_token": "no"}))
-    assert (found["pad_token"], found["cls_token"]) == ("<p>", "<c>")
-    assert "sep_token" not in found
+    tokens = read_special_tokens(files(config, special_tokens_map__json={"cls_token": "<c>", "pad_token": "no"}))
+    assert (tokens["pad_token"], tokens["cls_token"]) == ("<p>", "<c>")
+    assert "sep_token" not in tokens
 
 
 def test_a_damaged_template_is_told(files):
@@ -69,17 +69,17 @@ def test_a_damaged_template_is_told(files):
 
 
 @pytest.mark.parametrize(
-    ("config", "given"),
+    ("config", "expected"),
     [
         ({"model_input_names": ["input_ids", "token_type_ids"]}, True),
         ({"model_input_names": ["input_ids"], "tokenizer_class": "BertTokenizer"}, False),
         ({"tokenizer_class": "BertTokenizerFast"}, True),
         ({"tokenizer_class": "RobertaTokenizer"}, False),
-        ({"tokenizer_class": None}, True),  # config.json says "bert"
+        ({"tokenizer_class": None}, True),  # model_type in config.json is "bert"
     ],
 )
-def test_segments_are_given_as_in_transformers(files, config, given):
-    assert load_tokenizer(files(config)).returns_token_type_ids is given
+def test_segments_are_given_as_in_transformers(files, config, expected):
+    assert load_tokenizer(files(config)).returns_token_type_ids is expected
 
 
 def test_the_padding_token_is_found_in_the_tokenizer_itself(files):

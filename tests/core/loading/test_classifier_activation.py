@@ -1,4 +1,4 @@
-"""An architecture names the activation of its classes: it counts more than files, and less than the caller."""
+"""The activation in an architecture's record overrides the files, and is overridden by the caller."""
 
 import json
 from dataclasses import replace
@@ -25,7 +25,7 @@ def named(manager, activation):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A classifier whose config.json asks for the softmax."""
+    """A classifier whose config.json specifies the softmax."""
     folder = tiny(NAME, tmp_path_factory.mktemp("tiny") / "model", num_labels=3)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "problem_type": "single_label_classification"}))
@@ -35,17 +35,17 @@ def folder(tmp_path_factory):
 def classes(folder, activation, **arguments):
     with LLM(folder, plugins=named(PluginManager(), activation), num_workers=1, **arguments) as llm:
         (raw,) = llm.classify("the old mill", use_tqdm=False, pooling_params=PoolingParams(use_activation=False))
-        (found,) = llm.classify("the old mill", use_tqdm=False)
-    return llm.model_config.classification.activation, found.outputs.array, raw.outputs.array
+        (output,) = llm.classify("the old mill", use_tqdm=False)
+    return llm.model_config.classification.activation, output.outputs.array, raw.outputs.array
 
 
 def test_the_record_counts_more_than_config_json(folder):
-    name, found, raw = classes(folder, "sigmoid")
+    name, probabilities, raw = classes(folder, "sigmoid")
     assert name == "sigmoid"
-    np.testing.assert_allclose(found, 1 / (1 + np.exp(-raw)), rtol=1e-6)
-    name, found, raw = classes(folder, "identity")
+    np.testing.assert_allclose(probabilities, 1 / (1 + np.exp(-raw)), rtol=1e-6)
+    name, probabilities, raw = classes(folder, "identity")
     assert name == "identity"
-    np.testing.assert_array_equal(found, raw)
+    np.testing.assert_array_equal(probabilities, raw)
     assert classes(folder, None)[0] == "softmax"
 
 
@@ -68,9 +68,9 @@ def test_inspect_shows_that_the_architecture_decided_it(folder, monkeypatch):
     named(plugins.get_plugin_manager(), "sigmoid")
     done = CliRunner().invoke(cli.app, ["inspect", folder, "--json"])
     assert done.exit_code == 0, done.output
-    told = json.loads(done.stdout)
-    assert (told["classes"]["activation"], told["classes"]["activation_from"]) == (
+    report = json.loads(done.stdout)
+    assert (report["classes"]["activation"], report["classes"]["activation_from"]) == (
         "sigmoid",
         f"the architecture {NAME}",
     )
-    assert {task["name"]: task["activation"] for task in told["tasks"]}["classify"] == "sigmoid"
+    assert {task["name"]: task["activation"] for task in report["tasks"]}["classify"] == "sigmoid"

@@ -1,4 +1,4 @@
-"""config.json: damaged, absent, and what it says of architectures."""
+"""config.json: damaged, missing, and its architectures."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from millpond.testing.checkpoints import tiny
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (b"", r"config\.json is not valid JSON: .* may be truncated"),
         (b'{"architectures": ["Bert', r"config\.json is not valid JSON"),
@@ -22,9 +22,9 @@ from millpond.testing.checkpoints import tiny
     ],
     ids=lambda value: repr(value)[:30],
 )
-def test_a_damaged_config_is_named(checkpoint, text, said):
+def test_a_damaged_config_is_named(checkpoint, text, message):
     (checkpoint / "config.json").write_bytes(text)
-    with pytest.raises(CheckpointError, match=said):
+    with pytest.raises(CheckpointError, match=message):
         LLM(str(checkpoint))
 
 

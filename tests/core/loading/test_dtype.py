@@ -1,4 +1,4 @@
-"""The dtype a model computes in: as it is asked for, else as its checkpoint states it, never cast down."""
+"""The dtype of a model: the requested one, else the checkpoint's, never a narrower one."""
 
 import shutil
 

@@ -1,4 +1,4 @@
-"""Models in the cache of the hub: found without a network, by name and revision, if they are whole."""
+"""Complete models in the hub's cache are found without network access, by name and revision."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 @pytest.fixture
 def cached(tmp_path):
-    """A model in a cache of the Hugging Face Hub, as huggingface_hub lays it out: blobs, and links to them."""
+    """A model in a cache with the layout of huggingface_hub: blobs and links to them."""
     cache = tmp_path / "hub"
     repository = cache / "models--org--tiny"
     snapshot = tiny("BertModel", repository / "snapshots" / COMMIT)
@@ -50,7 +50,7 @@ def test_a_revision_that_is_not_in_the_cache_is_not_found(cached, revision):
 
 @pytest.mark.parametrize("missing", ["model.safetensors", "config.json"])
 def test_a_snapshot_without_all_its_files_is_not_taken(cached, missing):
-    """Others fetch a config or a tokenizer alone: what they leave must not stand in the way of the next source."""
+    """A snapshot with only a config or a tokenizer does not hide the model in the next source."""
     (snapshot_of(cached) / missing).unlink()
     with pytest.raises(ModelNotFoundError, match="cache: "):
         LLM("cache:org/tiny", download_dir=str(cached))

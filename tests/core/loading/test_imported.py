@@ -1,4 +1,4 @@
-"""What is imported to serve a native model: no code of its checkpoint, and no transformers."""
+"""A native model imports neither code from its checkpoint nor transformers."""
 
 import json
 import subprocess
@@ -12,7 +12,7 @@ from millpond.testing.checkpoints import tiny, write_sentence_transformers
 
 @pytest.mark.parametrize("trusted", [False, True])
 def test_code_in_a_checkpoint_is_never_imported(checkpoint, load, expected, monkeypatch, trusted, vector, change):
-    """A native model has no use for it: not even by who trusts it."""
+    """A native model does not run code from its folder, even with trust_remote_code."""
     marker = checkpoint.parent / "imported"
     code = f"import pathlib; pathlib.Path({str(marker)!r}).touch()\n"
     for name in ("modeling_evil", "configuration_evil", "tokenization_evil", "evil_module", "sitecustomize"):
@@ -36,7 +36,7 @@ def test_code_in_a_checkpoint_is_never_imported(checkpoint, load, expected, monk
 
 
 def test_a_native_model_is_served_without_transformers(tmp_path):
-    """To import it takes longer than all the rest."""
+    """Importing transformers takes longer than everything else together."""
     folder = tiny("BertModel", tmp_path)
     write_sentence_transformers(folder)
     code = f"""

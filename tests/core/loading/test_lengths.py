@@ -1,4 +1,4 @@
-"""The longest prompt: which file's limit counts, and what may be asked for."""
+"""The maximum length: the file whose value applies, and the values that a caller may request."""
 
 import json
 
@@ -18,7 +18,7 @@ def test_each_file_may_state_the_longest_prompt_and_one_counts(checkpoint, load)
 
     assert longest() == 64  # config.json and tokenizer_config.json
     truncate(8)
-    assert longest() == 64  # tokenizer.json does not count
+    assert longest() == 64  # tokenizer.json is ignored
     settings = json.loads((checkpoint / "tokenizer_config.json").read_text())
     for stated, counts in ((48, 48), (80, 64), (10**30, 64), (1e30, 64), (0, 64), (-1, 64), (None, 64), ("9", 64)):
         (checkpoint / "tokenizer_config.json").write_text(json.dumps(settings | {"model_max_length": stated}))

@@ -1,4 +1,4 @@
-"""Pickles: read on request alone, and never run."""
+"""Pickles are read only on request, and their code never runs."""
 
 import json
 import pickle
@@ -13,7 +13,7 @@ from millpond import LLM, CheckpointError
 
 
 class Evil:
-    """Leaves a file behind when it is unpickled without care."""
+    """Writes a file when it is unpickled without weights_only."""
 
     def __init__(self, marker):
         self.marker = marker
@@ -49,7 +49,7 @@ def test_pickled_shards_are_read_on_request_alone(checkpoint, load, expected, ve
     (checkpoint / "pytorch_model.bin").rename(checkpoint / "one.bin")
     pickled(checkpoint, {name: tensors[name] for name in names[1::2]})
     (checkpoint / "pytorch_model.bin").rename(checkpoint / "two.bin")
-    index = {"weight_map": {name: ("one.bin", "two.bin")[place % 2] for place, name in enumerate(names)}}
+    index = {"weight_map": {name: ("one.bin", "two.bin")[index % 2] for index, name in enumerate(names)}}
     (checkpoint / "pytorch_model.bin.index.json").write_text(json.dumps(index))
     with pytest.raises(CheckpointError, match=r"one\.bin is a pickle"):
         LLM(str(checkpoint))
@@ -67,16 +67,16 @@ def test_an_evil_pickle_never_runs(checkpoint, tmp_path, allowed, inside):
         LLM(str(checkpoint), allow_pickle=allowed)
     assert not marker.exists()
     pickle.loads(pickle.dumps(evil))
-    assert marker.exists()  # it would have run
+    assert marker.exists()  # the pickle would have run code
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [(b"", "cannot be read"), (b"no pickle", "cannot be read"), (pickle.dumps([1]), "cannot be read|holds list")],
     ids=repr,
 )
-def test_a_damaged_pickle_is_named(checkpoint, content, said):
+def test_a_damaged_pickle_is_named(checkpoint, content, message):
     (checkpoint / "model.safetensors").unlink()
     (checkpoint / "pytorch_model.bin").write_bytes(content)
-    with pytest.raises(CheckpointError, match=rf"pytorch_model\.bin .*({said})"):
+    with pytest.raises(CheckpointError, match=rf"pytorch_model\.bin .*({message})"):
         LLM(str(checkpoint), allow_pickle=True)

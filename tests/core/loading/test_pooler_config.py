@@ -7,7 +7,7 @@ from millpond import LLM, InvalidInputError, PoolerConfig, UnknownNameError
 
 
 @pytest.mark.parametrize(
-    "given",
+    "pooler_config",
     [
         PoolerConfig(pooling_type="MEAN", use_activation=False),
         PoolerConfig(seq_pooling_type="MEAN", use_activation=False),
@@ -18,15 +18,15 @@ from millpond import LLM, InvalidInputError, PoolerConfig, UnknownNameError
     ],
     ids=repr,
 )
-def test_a_pooler_config_is_an_object_a_dict_or_json(checkpoint, load, given, vector, prompt):
-    llm = load(checkpoint, pooler_config=given)
+def test_a_pooler_config_is_an_object_a_dict_or_json(checkpoint, load, pooler_config, vector, prompt):
+    llm = load(checkpoint, pooler_config=pooler_config)
     (tokens,) = llm.encode(prompt, pooling_task="token_embed")
     assert llm.model_config.pooler_config.use_activation is False
     assert np.abs(vector(llm) - tokens.outputs.array.mean(0)).max() <= 1e-6
 
 
 @pytest.mark.parametrize(
-    ("given", "error", "said"),
+    ("pooler_config", "error", "message"),
     [
         ({"pooling_typ": "MEAN"}, InvalidInputError, "pooler_config: Unknown field 'pooling_typ'"),
         ("MEAN", InvalidInputError, "pooler_config: Invalid JSON"),
@@ -46,6 +46,8 @@ def test_a_pooler_config_is_an_object_a_dict_or_json(checkpoint, load, given, ve
     ],
     ids=repr,
 )
-def test_a_pooler_config_that_does_not_fit_is_refused_when_the_model_is_loaded(checkpoint, given, error, said):
-    with pytest.raises(error, match=said):
-        LLM(str(checkpoint), pooler_config=given)
+def test_a_pooler_config_that_does_not_fit_is_refused_when_the_model_is_loaded(
+    checkpoint, pooler_config, error, message
+):
+    with pytest.raises(error, match=message):
+        LLM(str(checkpoint), pooler_config=pooler_config)

@@ -27,14 +27,14 @@ def manager():
 
 
 @pytest.fixture
-def found(manager, tmp_path):
-    """The published model that a tiny BERT in a folder of some name is."""
+def find(manager, tmp_path):
+    """Return the published model that matches a tiny BERT in a folder of some name."""
 
-    def found(folder, **config):
+    def find(folder, **config):
         path = tiny("BertModel", tmp_path / folder, **config)
         return published_model(manager.registry, Repository(folder, path, "path", plugins=manager.registry))
 
-    return found
+    return find
 
 
 @pytest.mark.parametrize(
@@ -46,24 +46,24 @@ def found(manager, tmp_path):
         ("reef", None),
     ],
 )
-def test_the_longest_pattern_that_matches_counts(manager, found, folder, name):
+def test_the_longest_pattern_that_matches_counts(manager, find, folder, name):
     for spec in (model("reef/reef-embed-*"), model("coral/reef-embed-large*"), model("coral/reef-e*")):
         manager.register(spec, "reef")
-    match = found(folder)
+    match = find(folder)
     assert (None if match is None else match.name) == name
 
 
-def test_a_record_for_another_architecture_does_not_apply(manager, found):
+def test_a_record_for_another_architecture_does_not_apply(manager, find):
     manager.register(model("reef/reef-*", checkpoint_architecture="ReefModel"), "reef")
-    assert found("reef-1") is None
-    assert found("reef-2", architectures=["ReefModel"]) is not None
+    assert find("reef-1") is None
+    assert find("reef-2", architectures=["ReefModel"]) is not None
 
 
-def test_a_plugin_replaces_the_record_of_a_built_in(manager, found):
-    own = model("BAAI/bge-base-en-v1.5", config={"is_matryoshka": True})
-    assert found("bge-base-en-v1.5").config == {}
-    manager.register(own, "reef")
-    assert found("bge-base-en-v1.5") == own
+def test_a_plugin_replaces_the_record_of_a_built_in(manager, find):
+    replacement = model("BAAI/bge-base-en-v1.5", config={"is_matryoshka": True})
+    assert find("bge-base-en-v1.5").config == {}
+    manager.register(replacement, "reef")
+    assert find("bge-base-en-v1.5") == replacement
 
 
 def test_files_and_callers_take_precedence(manager, tmp_path):

@@ -1,4 +1,4 @@
-"""Rerankers that are causal language models, in folders of other names: what tells them, and what is logged else."""
+"""Rerankers that are causal language models are recognized in renamed folders; others are reported in the log."""
 
 import pytest
 
@@ -24,7 +24,7 @@ def card(folder, title, tag="text-ranking"):
 
 
 def with_words(folder, *words):
-    """The folder, whose tokenizer has these words in place of others."""
+    """Replace words in the vocabulary of a folder's tokenizer; returns the folder."""
     path = folder / "tokenizer.json"
     text = path.read_text(encoding="utf-8")
     for word, old in zip(words, ("good", "bird"), strict=False):
@@ -35,7 +35,7 @@ def with_words(folder, *words):
 
 @pytest.fixture
 def folders(tmp_path):
-    """A published reranker by its name and the same files in a folder of another name."""
+    """A published reranker in a folder of its name, and the same files in a renamed folder."""
 
     def folders(architecture, name, *words):
         return [

@@ -1,4 +1,4 @@
-"""Where a model comes from: which sources are asked for a name, and what is said when none has it."""
+"""Lookup of models in sources, and the error if no source has the model."""
 
 import os
 from pathlib import Path
@@ -48,7 +48,7 @@ def test_a_name_that_nobody_has_tells_whom_was_asked_and_the_way_out():
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("package:no-such-package", r"package: no package 'no-such-package' is installed"),
         ("package:numpy", r"package: the package 'numpy' contains no folder with a config\.json and weights"),
@@ -62,8 +62,8 @@ def test_a_name_that_nobody_has_tells_whom_was_asked_and_the_way_out():
         ("hub:a/b/c", r"'a/b/c' is not a hub id"),
     ],
 )
-def test_a_scheme_asks_one_source_alone(name, said):
-    with pytest.raises(ModelNotFoundError, match=said) as caught:
+def test_a_scheme_asks_one_source_alone(name, message):
+    with pytest.raises(ModelNotFoundError, match=message) as caught:
         LLM(name)
     assert sum(line.startswith("  ") for line in str(caught.value).splitlines()) <= 1
 

@@ -1,4 +1,4 @@
-"""The tokenizer's files: damaged, older ones, and what of them is as transformers has it."""
+"""The tokenizer's files: damaged ones, older formats, and agreement with transformers."""
 
 import json
 
@@ -13,12 +13,12 @@ from millpond import LLM, CheckpointError, InvalidInputError
 def test_lower_case_and_accents_are_as_the_class_of_transformers_has_them(checkpoint, load, name, stated):
     from transformers import AutoTokenizer
 
-    said = json.loads((checkpoint / "tokenizer_config.json").read_text())
-    (checkpoint / "tokenizer_config.json").write_text(json.dumps(said | {"tokenizer_class": name} | stated))
+    config = json.loads((checkpoint / "tokenizer_config.json").read_text())
+    (checkpoint / "tokenizer_config.json").write_text(json.dumps(config | {"tokenizer_class": name} | stated))
     theirs = AutoTokenizer.from_pretrained(str(checkpoint))
     texts = ["The CAT", "caf\u00e9 Caf\u00e9", "a\u6771b"]
-    found = load(checkpoint).get_tokenizer()
-    assert [found(text)["input_ids"] for text in texts] == [theirs(text)["input_ids"] for text in texts]
+    tokenizer = load(checkpoint).get_tokenizer()
+    assert [tokenizer(text)["input_ids"] for text in texts] == [theirs(text)["input_ids"] for text in texts]
 
 
 def test_padding_and_truncation_in_the_tokenizer_are_switched_off(checkpoint, load, expected, prompt):

@@ -1,4 +1,4 @@
-"""Tensors of a checkpoint are transposed, split and merged by what a model states, before they are named."""
+"""A model's weight transforms transpose, split and merge tensors of a checkpoint before they are renamed."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ IDS = [[1, 2, 3], [4], [5, 6]]
 
 
 class Mixed(PoolingModel):
-    """Words through a fused map whose parts are summed, then another map."""
+    """Embeddings, a fused linear layer whose parts are summed, and another linear layer."""
 
     def __init__(self, ctx):
         super().__init__(ctx)
@@ -30,13 +30,13 @@ class Mixed(PoolingModel):
 
 
 class Plain(Mixed):
-    """The checkpoint holds what the model does."""
+    """A model whose checkpoint has the same tensors."""
 
     weight_names = ((r"parts\.(\d)\.(\w+)", r"parts.\2@\1"),)
 
 
 class Stored(Mixed):
-    """The checkpoint holds one map transposed, another in parts of heads, and the words in two tables."""
+    """A model whose checkpoint has a transposed layer, a layer interleaved by heads, and split embeddings."""
 
     weight_prefixes = ("model.",)
     weight_names = (*Plain.weight_names,)
@@ -61,14 +61,14 @@ def tensors():
 
 
 def stored(plain, heads=4):
-    made = {"model.output.weight": plain["output.weight"].t().contiguous()}
-    made["model.words.first"], made["model.words.second"] = (
+    checkpoint = {"model.output.weight": plain["output.weight"].t().contiguous()}
+    checkpoint["model.words.first"], checkpoint["model.words.second"] = (
         part.contiguous() for part in plain["words.weight"].split([5, WORDS - 5])
     )
     for kind in ("weight", "bias"):
         parts = torch.stack([plain[f"parts.{part}.{kind}"].unflatten(0, (heads, -1)) for part in range(3)], dim=1)
-        made[f"model.interleaved.{kind}"] = parts.flatten(0, 2).contiguous()
-    return made
+        checkpoint[f"model.interleaved.{kind}"] = parts.flatten(0, 2).contiguous()
+    return checkpoint
 
 
 def load(folder, model, weights, **arguments):
@@ -89,15 +89,15 @@ def vectors(folder, model, weights, **arguments):
 def test_transformed_weights_give_the_bits_of_those_stored_as_they_are_read(tmp_path, arguments):
     plain = tensors()
     expected = vectors(tmp_path / "plain", Plain, plain, **arguments)
-    found = vectors(tmp_path / "stored", Stored, stored(plain), **arguments)
-    np.testing.assert_array_equal(found, expected)
+    actual = vectors(tmp_path / "stored", Stored, stored(plain), **arguments)
+    np.testing.assert_array_equal(actual, expected)
 
 
 def test_tensors_may_come_in_any_order(tmp_path):
     plain = tensors()
     backwards = dict(reversed(stored(plain).items()))
-    found = vectors(tmp_path / "stored", Stored, backwards)
-    np.testing.assert_array_equal(found, vectors(tmp_path / "plain", Plain, plain))
+    actual = vectors(tmp_path / "stored", Stored, backwards)
+    np.testing.assert_array_equal(actual, vectors(tmp_path / "plain", Plain, plain))
 
 
 @pytest.mark.parametrize(
@@ -156,11 +156,11 @@ def test_changes_of_an_adapter_are_transformed_like_the_weights(tmp_path):
 
     with load(tmp_path / "one", Adapted, before):
         pass
-    found = Adapted.targets
-    assert set(found) == {"output.weight", "parts.weight@0", "parts.weight@1", "parts.weight@2"}
-    up, down = found["output.weight"]
+    targets = Adapted.targets
+    assert set(targets) == {"output.weight", "parts.weight@0", "parts.weight@1", "parts.weight@2"}
+    up, down = targets["output.weight"]
     expected = (after["model.output.weight"] - before["model.output.weight"]).t()
     torch.testing.assert_close(up @ down, expected)
-    whole = torch.cat([torch.mm(*found[f"parts.weight@{part}"]) for part in range(3)])
+    whole = torch.cat([torch.mm(*targets[f"parts.weight@{part}"]) for part in range(3)])
     difference = after["model.interleaved.weight"] - before["model.interleaved.weight"]
     torch.testing.assert_close(whole, difference.unflatten(0, (4, 3, -1)).transpose(0, 1).flatten(0, 2))

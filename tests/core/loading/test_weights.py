@@ -1,4 +1,4 @@
-"""The files of weights: one or several, damaged, absent, with values that are no numbers."""
+"""Weight files: single or sharded, damaged, missing, with NaN or infinite values."""
 
 import json
 
@@ -32,7 +32,7 @@ def test_a_missing_shard_is_named(tmp_path):
 
 @pytest.mark.parametrize("dtype", [None, "float32"])
 def test_an_index_that_was_left_beside_one_file_is_not_read(tmp_path, load, vector, change, dtype):
-    """As in transformers: the file counts, whether the shards of the index are there or not."""
+    """Like in transformers, the single file is used even if an index with shards exists."""
     folder, other = (tiny("BertModel", tmp_path / name, seed=seed) for seed, name in enumerate(("one", "other")))
     change(folder, dtype=dtype)
     expected = vector(load(folder))
@@ -115,7 +115,7 @@ def test_weights_that_are_not_finite_are_named(tmp_path, name, value, dtype):
 
 
 def test_large_finite_weights_are_none_of_these(tmp_path, load, vector):
-    """Their sum overflows; they themselves do not."""
+    """Finite values whose sum overflows are accepted."""
     folder = tiny("BertModel", tmp_path)
     tensors = load_file(folder / "model.safetensors")
     tensors["embeddings.position_embeddings.weight"][40:] = torch.finfo(torch.float32).max

@@ -1,4 +1,4 @@
-"""Checkpoint formats and modules of plugins: who is asked, whose statement counts, and what is refused."""
+"""Checkpoint formats and modules of plugins: selection, precedence, and errors."""
 
 import json
 from dataclasses import replace
@@ -33,14 +33,14 @@ def manager():
 
 @pytest.fixture
 def folder(tmp_path):
-    found = tiny("BertModel", tmp_path / "model")
-    write_sentence_transformers(found, pooling="mean", prompts={"query": "find: "})
-    found.joinpath("reef.json").write_text("{}")
-    return found
+    path = tiny("BertModel", tmp_path / "model")
+    write_sentence_transformers(path, pooling="mean", prompts={"query": "find: "})
+    path.joinpath("reef.json").write_text("{}")
+    return path
 
 
 def reading(name, facts, **fields):
-    """The record of a format that always states the same."""
+    """Return the record of a format that always returns the same facts."""
     return CheckpointFormatSpec(name=name, target=lambda repository: facts, **{"files": ("reef.json",), **fields})
 
 
@@ -66,9 +66,9 @@ def test_of_several_formats_the_highest_priority_decides_each_value(manager, fol
     manager.register(reading("low", pooling("LAST"), priority=1), "reef")
     assert facts_of(manager, folder).pooling_types == ("MEAN",)
     manager.register(reading("high", pooling("MAX"), priority=99), "reef")
-    found = facts_of(manager, folder)
-    assert (found.pooling_types, found.pooling.types.origin) == (("MAX",), "reef.json")
-    assert found.prompts.named.value == {"query": "find: "}, "what it does not state is left to the others"
+    facts = facts_of(manager, folder)
+    assert (facts.pooling_types, facts.pooling.types.origin) == (("MAX",), "reef.json")
+    assert facts.prompts.named.value == {"query": "find: "}, "what it does not state is left to the others"
 
 
 def test_a_format_whose_files_are_not_there_is_not_asked(manager, folder):
@@ -94,7 +94,7 @@ def test_without_formats_a_folder_is_read_by_its_config_alone(folder):
 
 
 @pytest.mark.parametrize(
-    ("target", "said"),
+    ("target", "message"),
     [
         (lambda repository: 1 / 0, r"checkpoint format 'odd' of plugin reef failed to read the checkpoint: ZeroDiv"),
         (lambda repository: {"pooling": "MAX"}, r"it returned a dict; expected millpond\.types\.checkpoint\.Check"),
@@ -114,16 +114,16 @@ def test_without_formats_a_folder_is_read_by_its_config_alone(folder):
         (lambda repository: CheckpointFacts(task="embed"), r"with task='embed'; expected stated\(value, origin\)"),
     ],
 )
-def test_a_format_that_fails_is_named(manager, folder, target, said):
+def test_a_format_that_fails_is_named(manager, folder, target, message):
     manager.register(CheckpointFormatSpec(name="odd", target=target, files=("reef.json",)), "reef")
-    with pytest.raises(ComponentError, match=said):
+    with pytest.raises(ComponentError, match=message):
         LLM(str(folder), plugins=manager)
 
 
-def with_module(folder, place, kind="reef_net.Odd", config=None, **tensors):
-    """The folder with one more module in modules.json, before Pooling or at the end."""
+def with_module(folder, position, kind="reef_net.Odd", config=None, **tensors):
+    """Add a module to modules.json, before Pooling or at the end; returns the folder."""
     listed = json.loads(folder.joinpath("modules.json").read_text())
-    listed.insert(1 if place == "before" else 2, {"name": "odd", "path": "odd", "type": kind})
+    listed.insert(1 if position == "before" else 2, {"name": "odd", "path": "odd", "type": kind})
     lines = [{**line, "idx": number} for number, line in enumerate(listed)]
     folder.joinpath("modules.json").write_text(json.dumps(lines))
     folder.joinpath("odd").mkdir()
@@ -152,7 +152,7 @@ def vector(folder, manager):
 
 
 class Half(nn.Module):
-    """The first half of each vector, with weights in parameters of its own."""
+    """Returns the first half of each vector, scaled by its own parameters."""
 
     def __init__(self, ctx, config, weights):
         super().__init__()
@@ -168,10 +168,10 @@ def test_a_module_after_pooling_has_weights_and_decides_the_dimensions(manager, 
     manager.register(ModuleSpec(name="reef_net.Odd", target=Half), "reef")
     scale = torch.arange(1.0, 17.0)
     with_module(folder, "after", config={"in_features": 32, "out_features": 16}, scale=scale)
-    found, config = vector(folder, manager)
+    actual, config = vector(folder, manager)
     assert config.embedding_size == 16
     expected = plain[:16] * scale.numpy()
-    np.testing.assert_allclose(found, expected / np.linalg.norm(expected), rtol=1e-5)
+    np.testing.assert_allclose(actual, expected / np.linalg.norm(expected), rtol=1e-5)
 
 
 def test_a_module_that_takes_other_dimensions_is_refused(manager, folder):
@@ -183,17 +183,17 @@ def test_a_module_that_takes_other_dimensions_is_refused(manager, folder):
 
 def chain(folder, *sizes):
     modules = []
-    for number, (taken, given) in enumerate(sizes):
+    for number, (taken, returned) in enumerate(sizes):
         home = folder / f"half_{number}"
         home.mkdir()
-        save_file({"scale": torch.ones(given)}, home / "model.safetensors")
-        config = {"in_features": taken, "out_features": given}
+        save_file({"scale": torch.ones(returned)}, home / "model.safetensors")
+        config = {"in_features": taken, "out_features": returned}
         modules.append(ModuleFacts(type="reef_net.Odd", path=home, config=config))
     return ModuleChain(listed=tuple(modules), after=tuple(modules))
 
 
 class FromFirst(TokenModule):
-    """Each token without the first of its text."""
+    """Subtracts the first token of its text from each token."""
 
     def __init__(self, ctx, config, weights):
         super().__init__()
@@ -214,8 +214,8 @@ def test_a_module_before_pooling_reads_texts_one_by_one_and_sees_the_model(manag
         tokens = [o.outputs.data.numpy() for o in llm.encode([TEXT, "snow"], params, pooling_task="token_embed")]
     with_module(folder, "before")
     with LLM(str(folder), plugins=manager) as llm:
-        found = [output.outputs.array for output in llm.embed([TEXT, "snow"], use_tqdm=False)]
-    for rows, row in zip(tokens, found, strict=True):
+        vectors = [output.outputs.array for output in llm.embed([TEXT, "snow"], use_tqdm=False)]
+    for rows, row in zip(tokens, vectors, strict=True):
         mean = (rows - rows[0]).mean(axis=0)
         np.testing.assert_allclose(row, mean / np.linalg.norm(mean), rtol=1e-4, atol=1e-6)
 
@@ -242,9 +242,9 @@ def test_formats_and_modules_are_components_of_the_model(manager, folder):
     manager.register(reading("chain", CheckpointFacts(modules=modules), priority=99), "reef")
     registry = manager.registry
     resolution = resolve(registry, Repository("model", folder, "path"), LoadOptions())
-    found = {it.entry.label.partition(" of plugin")[0] for it in components(registry, resolution)}
-    assert {"checkpoint format 'chain'", "checkpoint format 'sentence_transformers'", "module 'reef_net.Odd'"} <= found
-    assert not any(name in found for name in ("checkpoint format 'peft'", "module 'Normalize'"))
+    labels = {it.entry.label.partition(" of plugin")[0] for it in components(registry, resolution)}
+    assert {"checkpoint format 'chain'", "checkpoint format 'sentence_transformers'", "module 'reef_net.Odd'"} <= labels
+    assert not any(name in labels for name in ("checkpoint format 'peft'", "module 'Normalize'"))
 
 
 NAMES = ("modules.json", "config_sentence", "sentence_bert", "artifact.metadata", "StaticModel", "SparseAutoEncoder")

@@ -1,4 +1,4 @@
-"""The source ``cache``: it reads the hub's cache as huggingface_hub does, without importing what downloads."""
+"""The source ``cache`` reads the hub's cache like huggingface_hub, without importing its download functions."""
 
 import json
 
@@ -17,7 +17,7 @@ FILES = {"config.json": {}, "model.safetensors": {}, "onnx/model.onnx": {}, "pyt
 
 @pytest.fixture
 def cache(tmp_path):
-    """A cache with two snapshots of one model: of the branches ``main`` and ``refs/pr/1``."""
+    """A cache with two snapshots of one model, for the branches ``main`` and ``refs/pr/1``."""
     repository = tmp_path / "models--some-org--some-model"
     for ref, commit in (("main", COMMIT), ("refs/pr/1", OTHER)):
         (repository / "refs" / ref).parent.mkdir(parents=True, exist_ok=True)
@@ -30,7 +30,7 @@ def cache(tmp_path):
 
 
 def note_listing(cache, files=FILES, version=1):
-    """Write the listing of a commit that huggingface_hub keeps."""
+    """Write the file listing of a commit in the format of huggingface_hub."""
     tree = cache / "models--some-org--some-model" / "trees" / f"{COMMIT}.json"
     tree.parent.mkdir()
     entries = {name: {"size": 1, "blob_id": "b"} for name in files}

@@ -1,4 +1,4 @@
-"""Suggestions for names of models that no source has: another case, a misspelled scheme."""
+"""Suggestions for unknown model names: different case, a misspelled scheme."""
 
 import pytest
 
