@@ -9,10 +9,10 @@ import typer
 from millpond.plugin.manager import get_plugin_manager
 from millpond_cli import options
 from millpond_cli.arguments import loading_arguments
-from millpond_cli.io.tables import table
 from millpond_command import declare
 from millpond_command.cli import FAILURE, echo, printable
 from millpond_command.model_options import ModelOptions
+from millpond_command.tables import table
 
 if TYPE_CHECKING:
     from millpond_cli.inspect.report import Report

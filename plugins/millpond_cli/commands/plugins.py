@@ -9,11 +9,11 @@ import typer
 from millpond.plugin.manager import PluginInfo, PluginManager, get_plugin_manager
 from millpond_cli import options
 from millpond_cli.inspect.doctor import ambiguities, faults_of, override_notes, overrides_of
-from millpond_cli.io.tables import table
 from millpond_command import declare
 from millpond_command.cli import FAILURE, USAGE, CommandError, echo, printable
 from millpond_command.model_arguments import warn_renamed
 from millpond_command.model_options import BatchInvariant, Deterministic, Quantization
+from millpond_command.tables import table
 
 STATUS_WIDTH = 8  # columns
 

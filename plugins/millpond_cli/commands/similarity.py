@@ -10,10 +10,10 @@ from millpond.types.errors import InvalidInputError
 from millpond_cli import options
 from millpond_cli.arguments import call_arguments, load_model
 from millpond_cli.io.source import refuse_files
-from millpond_cli.io.tables import is_terminal, tab_separated, table
 from millpond_command import declare
 from millpond_command.cli import USAGE, CommandError, echo
 from millpond_command.model_options import RunOptions
+from millpond_command.tables import is_terminal, tab_separated, table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -8,8 +8,8 @@ from millpond.plugin.registry import Entry
 from millpond.plugin.specs import TaskSpec
 from millpond.types.errors import UnknownNameError
 from millpond_cli.io.output import is_stdout
-from millpond_cli.io.tables import is_terminal
 from millpond_command.cli import USAGE, CommandError
+from millpond_command.tables import is_terminal
 
 TABLE = "table"
 RECORDS = ("jsonl", "json", "csv")

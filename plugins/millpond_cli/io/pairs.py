@@ -45,14 +45,7 @@ def pairs_of(texts: Sequence[str], input_options: PairInputOptions, *, documents
 
 
 def with_query(query: str, source: Source, keys: Keys) -> Input:
-    """Return pairs of one query with each document of a source.
-
-    Raises:
-        CommandError: The query is empty.
-    """
-    if not query:
-        message = "the query is empty: pass at least one character"
-        raise CommandError(message, exit_code=USAGE)
+    """Return pairs of one query with each document of a source."""
 
     @contextmanager
     def rows() -> Iterator[Iterator[Row]]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, BinaryIO
 
 from millpond_cli.io.results import Layout, Result, Writer
-from millpond_cli.io.tables import one_line, table
+from millpond_command.tables import one_line, table
 
 if TYPE_CHECKING:
     from millpond_cli.io.serializers import Array

@@ -1,9 +1,11 @@
 """The overview that a server prints when it starts: its models, limits, API keys and URLs."""
 
+import textwrap
 from collections.abc import Sequence
 
 from millpond.nn.ops import choose_kernel
 from millpond.types.errors import MillpondError
+from millpond_command.tables import UNLIMITED_WIDTH, table
 from millpond_server.runtime.models import Models, ServedModel
 from millpond_server.runtime.settings import Limits, Settings
 
@@ -28,7 +30,7 @@ def overview(models: Models, settings: Settings, address: str, metrics: str | No
         ("API key", keys),
         ("URLs", ", ".join([*urls, f"{url if metrics is None else metrics}/metrics"])),
     ]
-    return "\n".join(["", *_table([COLUMNS, *rows]), "", *(f"  {name:<8} {text}" for name, text in summary), ""])
+    return "\n".join(["", _indented([COLUMNS, *rows]), "", _indented(summary), ""])
 
 
 def _row(model: ServedModel) -> tuple[str, ...]:
@@ -63,8 +65,5 @@ def _limits(limits: Limits) -> str:
     )
 
 
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]
+def _indented(rows: Sequence[Sequence[str]]) -> str:
+    return textwrap.indent(table(rows, width=UNLIMITED_WIDTH), "  ")

@@ -12,10 +12,10 @@ from millpond import LLM
 from millpond.testing import checkpoints
 from millpond_cli import stream
 from millpond_cli.commands.rerank import in_order
-from millpond_cli.io import formats, tables, terminal
+from millpond_cli.io import formats, terminal
 from millpond_cli.io.results import Result
 from millpond_cli.io.rows import Row
-from millpond_command import cli
+from millpond_command import cli, tables
 
 QUERY = "how do I dry tea"
 DOCUMENTS = [
@@ -145,15 +145,22 @@ def test_documents_that_fail_have_no_rank(tiny):
     assert done.stderr.startswith("error: stdin, line 2: ")
 
 
+def test_an_empty_query_is_ranked_as_by_llm_score(tiny):
+    with LLM(tiny) as llm:
+        (expected,) = llm.score("", "cat", use_tqdm=False)
+    done = rerank("-m", tiny, "", "cat", "-f", "jsonl")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["score"] == pytest.approx(expected.outputs.score, abs=1e-6)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         ([], "Missing argument 'QUERY'."),
-        (["", "cat"], "the query is empty"),
         (["query", "cat", "-i", "docs.txt"], "both arguments and read from --input"),
         (["query", "cat", "--top-n", "0"], "--top-n"),
         (["query", "cat", "-f", "npy"], "--format 'npy': expected one of table, jsonl, json, csv"),
-        (["query", "cat", "-o", "out.npz"], "known are .jsonl, .json, .csv"),
+        (["query", "cat", "-o", "out.npz"], "Known suffixes: .jsonl, .json, .csv"),
     ],
 )
 def test_wrong_usage_is_told_before_anything_is_loaded(monkeypatch, arguments, said):

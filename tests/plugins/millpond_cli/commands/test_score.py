@@ -204,7 +204,6 @@ def test_a_model_of_several_classes_gives_no_scores(tmp_path):
     ("arguments", "said"),
     [
         (["query"], "the document is missing"),
-        (["", "document"], "the query is empty"),
         (["a", "b", "-i", "pairs.txt"], "both arguments and read from --input"),
         (["a", "b", "--documents", "d.txt"], "cannot be combined with other sources"),
         (["a", "--queries", "q.txt", "--documents", "d.txt"], "cannot be combined with other sources"),

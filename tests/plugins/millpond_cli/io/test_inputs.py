@@ -11,11 +11,11 @@ import pytest
 from typer.testing import CliRunner
 
 from millpond.testing import checkpoints
-from millpond_cli.io import formats, tables
+from millpond_cli.io import formats
 from millpond_cli.io.notes import Progress
 from millpond_cli.io.rows import Keys, count_rows, open_rows
 from millpond_cli.io.source import choose_source
-from millpond_command import cli
+from millpond_command import cli, tables
 from millpond_models.testing.dual_encoders import tiny_dual_encoder
 
 

@@ -62,4 +62,5 @@ def test_tei_refuses_a_pair_only_if_both_its_texts_are_empty(post):
 def test_classes_and_scores_of_them_are_computed(post):
     assert len(post("/classify", input=["", "a"], model="classifier")["data"]) == 2
     assert len(post("/score", text_1="", text_2=["", "a"], model="reranker")["data"]) == 2
+    assert len(post("/rerank", query="", documents=["", "a"], model="reranker")["results"]) == 2
     assert len(post("/pooling", input=[""], task="embed")["data"]) == 1

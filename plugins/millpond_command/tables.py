@@ -17,7 +17,14 @@ def is_terminal() -> bool:
     return stdout is not None and stdout.isatty()
 
 
-def table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = (), wraps: bool = False, first: int = 0) -> str:
+def table(
+    rows: Sequence[Sequence[str]],
+    *,
+    right: Sequence[int] = (),
+    wraps: bool = False,
+    first: int = 0,
+    width: int | None = None,
+) -> str:
     """Return rows as aligned columns, two spaces apart.
 
     On a terminal, long cells of the last column are cut or wrapped at its edge.
@@ -27,6 +34,7 @@ def table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = (), wraps: bo
         right: The indices of columns that are aligned to the right.
         wraps: True to wrap long cells of the last column instead of cutting them.
         first: The minimum width of the first column.
+        width: The width of the table; None for the width of the terminal, or unlimited for a pipe or a file.
     """
     from rich.console import Console  # noqa: PLC0415  not needed by --help
     from rich.table import Table  # noqa: PLC0415  as above
@@ -41,7 +49,8 @@ def table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = (), wraps: bo
     for row in rows:
         cells = [printable(cell.replace("\n", " ")) for cell in row]
         grid.add_row(*(Text(cell, no_wrap=not wraps, overflow="fold" if wraps else "ellipsis") for cell in cells))
-    width = shutil.get_terminal_size().columns if is_terminal() else UNLIMITED_WIDTH
+    if width is None:
+        width = shutil.get_terminal_size().columns if is_terminal() else UNLIMITED_WIDTH
     file = io.StringIO()
     Console(file=file, width=width, color_system=None, force_jupyter=False, legacy_windows=False).print(grid)
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines())

@@ -2,7 +2,7 @@
 
 import pytest
 
-from millpond_cli.io import tables
+from millpond_command import tables
 
 
 @pytest.fixture
