@@ -184,7 +184,7 @@ def test_an_image_without_a_mark_stands_before_the_text(qwen, served):
     [
         ({"prompt": f"{QWEN}{QWEN}", "multi_modal_data": {"image": WIDE}}, "2 image placeholders"),
         (f"a text with {QWEN} and no image", "but no image"),
-        ({"prompt_token_ids": [4, 4], "multi_modal_data": {"image": WIDE}}, "given as a text"),
+        ({"prompt_token_ids": [4, 4], "multi_modal_data": {"image": WIDE}}, "a prompt with images must be a text"),
         ({"prompt_token_ids": [3, 4, 5]}, "but no image"),
         ({"prompt": "a", "multi_modal_data": {"video": WIDE}}, "reads images; 'multi_modal_data' has 'video'"),
         (

@@ -116,7 +116,7 @@ def test_sizes_of_other_forms_are_as_transformers_has_them(tmp_path, load, name,
     llm = load(folder)
     assert_close(embed(llm, [of_image(image) for image in images]), expected)
     if "do_resize" in settings:
-        with pytest.raises(InvalidInputError, match=r"9 by 8 pixels.*whole patches of 8 by 8 pixels"):
+        with pytest.raises(InvalidInputError, match=r"9 by 8 pixels.*both sides must be multiples of 8 pixels"):
             llm.embed(of_image(picture(8, 9)))
 
 

@@ -334,7 +334,7 @@ def test_what_the_config_says_amiss_is_told(tmp_path, load, settings, message):
     ("settings", "message"),
     [
         ({"processor": {"image_size": 64}}, "tiles of 64 by 64 pixels"),
-        ({"processor": {"norm_type": "imagenet"}}, "with the norm 'imagenet'"),
+        ({"processor": {"norm_type": "imagenet"}}, "with norm_type 'imagenet'"),
         ({"img_context_token_id": 3}, f"has {IMAGE_CONTEXT} as {IMAGE_CONTEXT_ID}"),
     ],
 )

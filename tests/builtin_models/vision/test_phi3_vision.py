@@ -361,7 +361,7 @@ def test_what_cannot_be_read_is_refused_and_costs_no_other(model, load, text, im
     ("change", "message"),
     [
         ({"img_processor": {"name": "siglip"}}, r"name 'siglip' in img_processor\. Supported: 'clip_vision_model'"),
-        ({"img_processor": {"image_dim_out": 7}}, "image_dim_out 7 in img_processor, and the tower has hidden states"),
+        ({"img_processor": {"image_dim_out": 7}}, "image_dim_out 7 in img_processor differs from the hidden size 24"),
         ({"img_processor": {"layer_idx": 4}}, "layer_idx 4 in img_processor is out of range: there are 3 layers"),
         ({"embd_layer": {"projection_cls": "linear"}}, r"projection_cls 'linear' in embd_layer\. Supported: 'mlp'"),
         ({"embd_layer": {"use_hd_transform": False}}, "use_hd_transform False"),
