@@ -33,7 +33,7 @@ class Call:
         settings: The settings of the server.
         state: The state of the server.
         ignored: The names of the body's fields without effect.
-        is_batch: True for the priority class `batch`, False for `interactive`.
+        priority: The priority for the engine: 0 for interactive requests, 1 for batch requests.
         query_string: The query string, unparsed.
         on_model: Called when the handler selects a model.
         created: The time of the request, as a Unix timestamp.
@@ -47,7 +47,7 @@ class Call:
     settings: Settings
     state: "State"
     ignored: tuple[str, ...] = ()
-    is_batch: bool = False
+    priority: int = 0
     query_string: bytes = b""
     on_model: "Callable[[Call], None]" = lambda _: None
     created: int = field(default_factory=lambda: int(time.time()))
@@ -86,11 +86,6 @@ class Call:
         self.served = self.models.get(name)
         self.on_model(self)
         return self.served
-
-    @property
-    def priority(self) -> int:
-        """The priority for the engine: 0 for interactive requests, 1 for batch requests."""
-        return 1 if self.is_batch else 0
 
 
 def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> str:

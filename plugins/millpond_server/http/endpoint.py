@@ -147,7 +147,7 @@ class Endpoint:
             settings=self.settings,
             state=self.state,
             ignored=ignored,
-            is_batch=is_batch_request(headers, value, size, served, self.spec.tasks),
+            priority=1 if is_batch_request(headers, value, size, served, self.spec.tasks) else 0,
             query_string=scope["query_string"],
         )
         call.take_id(request)

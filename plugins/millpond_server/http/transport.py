@@ -23,6 +23,10 @@ class LingeringTransport:
         self._may_receive = may_receive
         self._flush_seconds = flush_seconds
         self._is_closing = False
+        self.get_write_buffer_size = transport.get_write_buffer_size
+        self.pause_reading = transport.pause_reading
+        self.resume_reading = transport.resume_reading
+        self.get_extra_info = transport.get_extra_info
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
@@ -33,12 +37,12 @@ class LingeringTransport:
 
     def write(self, data: bytes) -> None:
         """Send bytes, unless the transport is closing."""
-        if not self.is_closing():
+        if not (self._is_closing or self._transport.is_closing()):
             self._transport.write(data)
 
     def close(self) -> None:
         """Send the remaining bytes and close; the connection is aborted if the client does not read them."""
-        if self.is_closing():
+        if self._is_closing or self._transport.is_closing():
             return
         self._is_closing = True
         loop = asyncio.get_running_loop()

@@ -90,7 +90,7 @@ class Metrics:
         duration = self._batch_seconds.labels(model)
 
         def record(requests: Sequence[PoolingRequest], seconds: float) -> None:
-            tokens.observe(sum(request.num_tokens for request in requests))
+            tokens.observe(sum([request.num_tokens for request in requests]))
             prompts.observe(len(requests))
             duration.observe(seconds)
 

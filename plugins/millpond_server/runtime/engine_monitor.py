@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from millpond.engine.health import MAX_HOOKED_LAYERS
 from millpond.engine.request import PoolingRequest
@@ -168,8 +168,10 @@ class EngineMonitor:
         asyncio.get_running_loop().call_later(CRASH_EXIT_DELAY_S, self._state.end, CRASH_EXIT_CODE)
 
 
-def _advance(ages: dict[Key, float], keys: Iterable[Key], model: str, elapsed: float) -> dict[Key, float]:
+def _advance(ages: dict[Key, float], keys: Collection[Key], model: str, elapsed: float) -> dict[Key, float]:
     """Increase the ages of a model's keys that are still present, add new keys with age 0, and remove the others."""
+    if not keys and not ages:
+        return {}
     advanced = {key: ages.get(key, -elapsed) + elapsed for key in keys}
     for key in [key for key in ages if key[0] == model]:
         del ages[key]

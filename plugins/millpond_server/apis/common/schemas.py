@@ -72,12 +72,14 @@ class Body(BaseModel):
         without_effect: Fields of other servers that do not change the result.
         unsupported: Fields of other servers that would change the result, and are refused.
         idle: Fields that have no effect if they have their default value; they are listed in a header then.
+        aliases: Other names of fields, whose values are merged into the field.
     """
 
     model_config = ConfigDict(extra="ignore", protected_namespaces=())
     without_effect: ClassVar[frozenset[str]] = frozenset()
     unsupported: ClassVar[Mapping[str, UnsupportedField]] = {}
     idle: ClassVar[frozenset[str]] = frozenset()
+    aliases: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     @model_validator(mode="before")
     @classmethod
@@ -89,6 +91,13 @@ class Body(BaseModel):
         if not cls.unsupported.keys().isdisjoint(value):
             check_unsupported(cls.unsupported, value)
         return value
+
+    @model_validator(mode="after")
+    def _merge_aliases(self) -> Self:
+        for name, aliases in self.aliases.items():
+            if not self.model_fields_set.isdisjoint(aliases):
+                setattr(self, name, merge_aliases(self, name, *aliases))
+        return self
 
 
 class TextOptions(Body):
@@ -223,12 +232,9 @@ class InstructionOptions(TextOptions):
         instruction: Mixedbread's name of ``prompt``.
     """
 
-    instruction: str | None = None
+    aliases: ClassVar[Mapping[str, tuple[str, ...]]] = {"prompt": ("instruction",)}
 
-    @model_validator(mode="after")
-    def _instruction_is_the_prompt(self) -> Self:
-        self.prompt = merge_aliases(self, "prompt", "instruction")
-        return self
+    instruction: str | None = None
 
 
 class QueryDocumentOptions(Body):

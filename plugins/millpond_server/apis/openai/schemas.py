@@ -1,11 +1,11 @@
 """Schemas of OpenAI's ``POST /v1/embeddings`` with the fields of vLLM, Jina and Infinity, and ``GET /v1/models``."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field
 
-from millpond_server.apis.common.schemas import Inputs, InstructionOptions, Usage, VectorOptions, merge_aliases
+from millpond_server.apis.common.schemas import Inputs, InstructionOptions, Usage, VectorOptions
 from millpond_server.apis.common.unsupported_fields import VECTOR_FIELDS, UnsupportedField
 
 EmbeddingType = Literal["float", "int8", "uint8", "binary", "ubinary", "base64"]
@@ -33,6 +33,11 @@ class EmbeddingRequest(InstructionOptions, VectorOptions, Inputs):
     without_effect: ClassVar[frozenset[str]] = frozenset({"cache_salt", "multi_modal_uuids", "mm_uuids"})
     unsupported: ClassVar[Mapping[str, UnsupportedField]] = VECTOR_FIELDS
     idle: ClassVar[frozenset[str]] = frozenset({"late_chunking", "modality"})
+    aliases: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        **InstructionOptions.aliases,
+        "use_activation": ("normalize", "normalized"),
+        "dimensions": ("output_dimension",),
+    }
 
     task: str | None = None
     input_type: str | None = None
@@ -60,12 +65,6 @@ class EmbeddingRequest(InstructionOptions, VectorOptions, Inputs):
         if side is not None and self.truncation_side is None:
             options["tokenization_kwargs"] = {**options.get("tokenization_kwargs", {}), "truncation_side": side}
         return options
-
-    @model_validator(mode="after")
-    def _merge_aliases(self) -> Self:
-        self.use_activation = merge_aliases(self, "use_activation", "normalize", "normalized")
-        self.dimensions = merge_aliases(self, "dimensions", "output_dimension")
-        return self
 
 
 class EmbeddingItem(BaseModel):

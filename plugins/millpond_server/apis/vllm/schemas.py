@@ -144,7 +144,7 @@ class RerankRequest(ScoringOptions):
     raw_scores: bool | None = None
 
     @model_validator(mode="after")
-    def _merge_aliases(self) -> Self:
+    def _merge_raw_scores(self) -> Self:
         if self.raw_scores is not None:
             self.use_activation = merge_raw_scores(self.use_activation, raw_scores=self.raw_scores)
         return self
@@ -190,7 +190,7 @@ class ClassificationRequest(RefuseRemovedFields, TextOptions, Inputs):
     raw_scores: bool | None = None
 
     @model_validator(mode="after")
-    def _merge_aliases(self) -> Self:
+    def _merge_raw_scores(self) -> Self:
         if self.raw_scores is not None:
             self.use_activation = merge_raw_scores(self.use_activation, raw_scores=self.raw_scores)
         return self
