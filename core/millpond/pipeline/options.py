@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from millpond.context import ModelContext
 
 NO_PARAMS = PoolingParams()
+MISSPELT_SIMILARITY = 0.85  # minimum difflib ratio at which a name counts as a misspelt option of the task
 
 
 class OptionsReader:
@@ -61,13 +62,18 @@ class OptionsReader:
         if self.type is None:
             return Asked(params.model_copy(update={"extra_kwargs": values or None}) if values != extra else params)
         others = {name: value for name, value in values.items() if name not in self.type.model_fields}
-        unknown = next((name for name in others if not self._keeps_unknown or name not in (extra or {})), None)
+        unknown = next((name for name in others if name not in (extra or {}) or not self._may_be_foreign(name)), None)
         if unknown is not None:
             raise self._unknown(unknown, "extra_kwargs" if unknown in (extra or {}) else unknown)
         known = {name: value for name, value in values.items() if name not in others}
         if extra:
             params = params.model_copy(update={"extra_kwargs": others or None})
         return Asked(params, self._validated(known) if known else self._default)
+
+    def _may_be_foreign(self, name: str) -> bool:
+        """Return True if a third-party pooler or model may read an option: it does not resemble one of the task."""
+        names = () if self.type is None else self.type.model_fields
+        return self._keeps_unknown and not get_close_matches(name, names, n=1, cutoff=MISSPELT_SIMILARITY)
 
     def _unknown(self, name: str, parameter: str) -> InvalidInputError:
         names = list(self.type.model_fields) if self.type is not None else []
