@@ -86,7 +86,7 @@ def test_the_tokenizer_is_that_of_the_config(tmp_path, architecture):
     assert [encoded.ids[0], encoded.ids[-1]] == [config["bos_token_id"], config["eos_token_id"]]
 
 
-def test_there_are_decoders_and_such_as_predict_tokens():
+def test_tiny_decoders_include_causal_language_models():
     assert {"LlamaModel", "MistralModel", "Qwen2Model", "Qwen3Model", "GemmaModel", "GemmaForCausalLM"} <= {*DECODERS}
     assert set(FAMILY) - {*DECODERS} == {"BertModel", "CamembertModel", "ErnieModel", "RobertaModel", "XLMRobertaModel"}
 
@@ -104,12 +104,12 @@ def test_a_config_that_does_not_tie_the_head_has_one():
     assert "lm_head.weight" not in decoder_shapes({**config, "tie_word_embeddings": True})
 
 
-def test_an_architecture_that_is_not_there_is_named_with_those_that_are(tmp_path):
+def test_an_unknown_architecture_is_refused_with_the_available_ones(tmp_path):
     with pytest.raises(UnknownNameError, match=r"'T5Model'; there are: .*BertModel, .*Qwen3Model.*random_tensors"):
         tiny("T5Model", tmp_path)
 
 
-def test_matrices_keep_the_size_of_values_and_norms_lie_around_one():
+def test_matrices_preserve_scale_and_norms_are_around_one():
     tensors = random_tensors({"a.weight": (400, 300), "b.weight": (5000,), "b.bias": (5000,)})
     assert float(tensors["a.weight"].std()) == pytest.approx(300**-0.5, rel=0.05)
     assert float(tensors["b.weight"].mean()) == pytest.approx(1, abs=0.05)

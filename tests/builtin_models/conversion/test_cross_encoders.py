@@ -42,7 +42,7 @@ def cross_encoder():
     [("BertModel", {"pooling": "mean"}), ("BertModel", {"pooling": "cls", "labels": 3, "hidden": 8})],
     ids=str,
 )
-def test_a_chain_of_a_cross_encoder_equals_sentence_transformers(tmp_path, load, cross_encoder, name, kind):
+def test_modules_of_a_cross_encoder_equal_sentence_transformers(tmp_path, load, cross_encoder, name, kind):
     theirs = cross_encoder(tiny(name, tmp_path / "source"), tmp_path / "saved", **kind)
     llm = load(tmp_path / "saved")
     assert llm.model_config.classification.num_labels == kind.get("labels", 1)
@@ -83,7 +83,7 @@ def test_a_logit_score_of_a_cross_encoder_equals_sentence_transformers(tmp_path,
     )
 
 
-def test_dense_modules_of_an_embedding_model_are_no_classifier(tmp_path, load):
+def test_dense_modules_of_an_embedding_model_are_not_a_classifier(tmp_path, load):
     folder = tiny("BertModel", tmp_path)
     write_sentence_transformers(folder, dense=[DenseLayer(in_features=32, out_features=8)])
     with pytest.raises(CheckpointError, match=r"score\.weight"):

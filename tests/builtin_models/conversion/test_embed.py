@@ -25,7 +25,7 @@ TOLERANCE = 1e-5  # relative to the largest value if that is above 1
         "Qwen2ChatModel",
     ],
 )
-def test_what_a_family_is_served_by_is_its_backbone(tmp_path, load, name):
+def test_a_family_is_embedded_by_its_backbone(tmp_path, load, name):
     backbone = load(tiny("Qwen2Model", tmp_path / "backbone"))
     llm = load(
         tiny("Qwen2Model", tmp_path / "named", architectures=["Qwen2Model"]), hf_overrides={"architectures": [name]}
@@ -37,7 +37,7 @@ def test_what_a_family_is_served_by_is_its_backbone(tmp_path, load, name):
 
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("name", ["LlamaForCausalLM", "Qwen3ForCausalLM"])
-def test_a_head_for_the_next_token_is_left_out(tmp_path, load, hidden, name, tied):
+def test_the_lm_head_is_not_loaded(tmp_path, load, hidden, name, tied):
     folder = tiny(name, tmp_path, tie_word_embeddings=tied)
     assert ("lm_head.weight" in load_file(folder / "model.safetensors")) is not tied
     llm = load(folder)
@@ -51,7 +51,7 @@ def test_a_head_for_the_next_token_is_left_out(tmp_path, load, hidden, name, tie
 
 
 @pytest.mark.parametrize("name", ["BertForSequenceClassification", "RobertaForTokenClassification"])
-def test_a_classifier_is_made_an_embedding_model_on_request(tmp_path, load, name):
+def test_a_classifier_becomes_an_embedding_model_on_request(tmp_path, load, name):
     folder = tiny(name, tmp_path)
     backbone = f"{name.partition('For')[0]}Model"
     rewritten = tiny(backbone, tmp_path / "backbone")

@@ -32,7 +32,7 @@ def test_a_batch_of_mixed_lengths_equals_transformers(tmp_path, load, logits, fa
     assert difference(run_task(llm, prompts, task, None), list(map(softmax, expected))) <= TOLERANCE
 
 
-def test_classify_pools_the_last_token_unless_somebody_says_otherwise(tmp_path, load):
+def test_classify_pools_the_last_token_by_default(tmp_path, load):
     folder = tiny("Qwen2ForSequenceClassification", tmp_path, num_labels=3)
     prompts = step_prompts(FEW_LENGTHS)
     llm = load(folder)
@@ -85,7 +85,7 @@ def test_int8_is_near(tmp_path, load, logits):
     assert 0 < difference(run_task(llm, prompts, "classify"), logits(folder, prompts)) <= 0.1
 
 
-def test_deterministic_results_do_not_depend_on_mates(tmp_path, load):
+def test_batch_invariant_results_do_not_depend_on_the_batch(tmp_path, load):
     llm = load(tiny("Qwen3ForSequenceClassification", tmp_path, num_labels=3), batch_invariant=True)
     prompts = step_prompts(LENGTHS)
     alone = [run_task(llm, prompt, "classify")[0] for prompt in prompts]
@@ -111,18 +111,18 @@ def test_names_may_have_no_prefix(tmp_path, load, prefix):
         ("Qwen2ForCausalLM", {"hf_overrides": {"architectures": ["Qwen2ForSequenceClassification"]}}),
     ],
 )
-def test_a_checkpoint_without_a_head_is_no_classifier(tmp_path, load, name, settings):
+def test_a_checkpoint_without_a_head_is_not_a_classifier(tmp_path, load, name, settings):
     with pytest.raises(CheckpointError, match=r"has none: missing \(1\): score\.weight \[2, 32\]"):
         load(tiny(name, tmp_path), **settings)
 
 
-def test_a_head_of_another_width_than_config_json_says_is_refused(tmp_path, load):
+def test_a_head_whose_size_differs_from_config_json_is_refused(tmp_path, load):
     folder = tiny("Qwen2ForSequenceClassification", tmp_path, num_labels=3)
     with pytest.raises(CheckpointError, match=r"'score\.weight': the checkpoint has \[3, 32\], .* \[4, 32\]"):
         load(folder, hf_overrides={"num_labels": 4})
 
 
-def test_a_token_classifier_classifies_wholes_on_request(tmp_path, load):
+def test_a_token_classifier_classifies_texts_on_request(tmp_path, load):
     llm = load(tiny("BertForTokenClassification", tmp_path, num_labels=3), convert="classify")
     assert set(llm.model_config.tasks) == {"classify", "token_classify"}
     prompts = step_prompts(FEW_LENGTHS)

@@ -28,7 +28,7 @@ def steps(rows, prompts, tokens):
     ("name", "tied"),
     [("MistralForCausalLM", False), ("LlamaForCausalLM", True), ("Qwen3ForCausalLM", True), ("GemmaForCausalLM", None)],
 )
-def test_a_causal_language_model_judges_steps_by_its_vocabulary(tmp_path, load, logits, name, tied, fixed):
+def test_a_causal_language_model_rates_steps_by_its_vocabulary(tmp_path, load, logits, name, tied, fixed):
     folder = tiny(name, tmp_path, **({} if tied is None else {"tie_word_embeddings": tied}))
     prompts = step_prompts(LENGTHS)
     rows = logits(folder, prompts)
@@ -46,7 +46,7 @@ def test_a_causal_language_model_judges_steps_by_its_vocabulary(tmp_path, load, 
     assert difference(raw, steps(rows, prompts, (BAD, YES))) <= TOLERANCE
 
 
-def test_without_a_tag_every_token_is_judged(tmp_path, load, logits):
+def test_without_a_tag_every_token_is_rated(tmp_path, load, logits):
     folder = tiny("LlamaForCausalLM", tmp_path)
     prompts = step_prompts(FEW_LENGTHS)
     llm = load(folder, pooler_config={"pooling_type": "STEP", "returned_token_ids": [YES, NO, BAD]})
@@ -75,7 +75,7 @@ def test_each_request_names_its_own_tokens_and_tag(tmp_path, load, logits):
 
 
 @pytest.mark.parametrize("tied", [True, False])
-def test_no_more_of_the_head_is_kept_than_may_be_asked_for(tmp_path, tied):
+def test_only_rows_that_can_be_requested_are_kept(tmp_path, tied):
     folder = tiny("LlamaForCausalLM", tmp_path, tie_word_embeddings=tied)
     fixed = load_module(folder, pooler_config={**STEP, "returned_token_ids": [YES, NO]})
     assert [name for name, p in fixed.named_parameters() if len(p) == len(WORDS)] == ["embed_tokens.weight"]
@@ -109,14 +109,14 @@ def test_biases_of_the_vocabulary_are_added(tmp_path, load):
         )
 
 
-def test_without_tokens_there_is_nothing_to_judge_by(tmp_path, load):
+def test_returned_token_ids_are_required(tmp_path, load):
     llm = load(tiny("LlamaForCausalLM", tmp_path), pooler_config=STEP)
     with pytest.raises(InvalidInputError, match="needs returned_token_ids") as caught:
         run_task(llm, step_prompts(FEW_LENGTHS), "token_classify", None)
     assert caught.value.parameter == "returned_token_ids"
 
 
-def test_tokens_that_there_are_not_are_refused_by_name(tmp_path, load):
+def test_unknown_tokens_are_refused_by_name(tmp_path, load):
     folder = tiny("LlamaForCausalLM", tmp_path)
     llm = load(folder, pooler_config=STEP)
     with pytest.raises(InvalidInputError, match=rf"returned_token_ids=\[5, 9999\]: the vocabulary has {len(WORDS)}"):
@@ -129,7 +129,7 @@ def test_tokens_that_there_are_not_are_refused_by_name(tmp_path, load):
         load(folder, pooler_config={**STEP, "returned_token_ids": [YES, 9999]})
 
 
-def test_one_request_at_fault_costs_no_other(tmp_path, load):
+def test_an_invalid_request_does_not_affect_others(tmp_path, load):
     llm = load(tiny("LlamaForCausalLM", tmp_path), pooler_config=STEP)
     prompts = step_prompts((9, 9, 9), seed=4)
     good = PoolingParams(returned_token_ids=(YES, NO))
@@ -142,7 +142,7 @@ def test_one_request_at_fault_costs_no_other(tmp_path, load):
     assert difference([outputs[2].outputs.array], run_task(llm, [prompts[2]], "token_classify", good)) <= TOLERANCE
 
 
-def test_a_checkpoint_without_a_head_cannot_judge(tmp_path, load):
+def test_a_process_reward_model_needs_an_lm_head(tmp_path, load):
     folder = rewrite(
         tiny("LlamaForCausalLM", tmp_path),
         lambda tensors: {name: tensor for name, tensor in tensors.items() if name != "lm_head.weight"},
@@ -152,7 +152,7 @@ def test_a_checkpoint_without_a_head_cannot_judge(tmp_path, load):
             load(folder, pooler_config=config)
 
 
-def test_steps_are_what_judges_pool(tmp_path, load):
+def test_process_reward_models_require_step_pooling(tmp_path, load):
     with pytest.raises(InvalidInputError, match="requires the pooling type STEP; got ALL") as caught:
         load(tiny("LlamaForCausalLM", tmp_path), convert="process_reward")
     assert caught.value.parameter == "pooler_config"

@@ -61,7 +61,7 @@ def test_rows_of_the_vocabulary_are_the_classifier(tmp_path, load, logits, name,
     assert difference(run_task(two, prompts, "classify"), [rows[[YES]] - rows[[NO]] for rows in last]) <= 2 * TOLERANCE
 
 
-def test_one_token_alone_is_a_score(tmp_path, load, logits):
+def test_one_classifier_token_is_a_score(tmp_path, load, logits):
     folder = tiny("GemmaForCausalLM", tmp_path)
     name = "GemmaForCausalLM"
     llm = load(folder, hf_overrides=as_classifier(name, classifier_from_token=["good"], method="no_post_processing"))
@@ -81,7 +81,7 @@ def test_the_original_reranker_of_qwen3_needs_no_method(tmp_path, load):
 
 
 @pytest.mark.parametrize("stated", [None, True])
-def test_embeddings_stand_in_where_there_is_no_head(tmp_path, load, stated):
+def test_embeddings_replace_a_missing_lm_head(tmp_path, load, stated):
     folder = tiny("Qwen3ForCausalLM", tmp_path)  # its embeddings are tied
     prompts = step_prompts(FEW_LENGTHS)
     expected = run_task(load(folder, hf_overrides=as_classifier("Qwen3ForCausalLM", **TWO_WAY)), prompts, "classify")
@@ -95,7 +95,7 @@ def test_embeddings_stand_in_where_there_is_no_head(tmp_path, load, stated):
     )
 
 
-def test_a_head_that_is_there_goes_before_the_embeddings_unless_they_are_tied(tmp_path, load):
+def test_the_lm_head_takes_precedence_over_untied_embeddings(tmp_path, load):
     folder = tiny("LlamaForCausalLM", tmp_path)
     prompts = step_prompts(FEW_LENGTHS)
     from_head = run_task(load(folder, hf_overrides=as_classifier("LlamaForCausalLM", **TWO_WAY)), prompts, "classify")
@@ -154,7 +154,7 @@ def test_biases_of_the_head_are_those_of_the_classifier(tmp_path, load):
     ],
     ids=str,
 )
-def test_tokens_that_make_no_classifier_are_refused_by_name(tmp_path, load, settings, message):
+def test_invalid_classifier_tokens_are_refused_by_name(tmp_path, load, settings, message):
     with pytest.raises(CheckpointError, match=message):
         load(tiny("Qwen3ForCausalLM", tmp_path), hf_overrides=as_classifier("Qwen3ForCausalLM", **settings))
 
@@ -170,7 +170,7 @@ def test_a_misshapen_head_is_refused(tmp_path, load, shape):
             load(folder, **settings)
 
 
-def test_tokens_as_text_need_a_tokenizer(tmp_path, load):
+def test_classifier_tokens_as_text_need_a_tokenizer(tmp_path, load):
     folder = tiny("Qwen3ForCausalLM", tmp_path)
     with pytest.raises(CheckpointError, match=r"needs the model's tokenizer.*classifier_from_token_ids"):
         load(folder, hf_overrides=as_classifier("Qwen3ForCausalLM", **TWO_WAY), skip_tokenizer_init=True)
@@ -193,7 +193,7 @@ def test_a_published_reranker_is_known_by_its_name(tmp_path, load, logits):
         ("b", {"classifier_from_token_ids": [NO, BAD]}, TWO_WAY),
     ],
 )
-def test_tokens_that_a_caller_names_go_before_others(tmp_path, load, logits, name, written, settings):
+def test_classifier_tokens_in_arguments_take_precedence(tmp_path, load, logits, name, written, settings):
     folder = tiny("Qwen3ForCausalLM", tmp_path / name, **written)
     prompts = step_prompts(FEW_LENGTHS)
     expected = [softmax(rows[-1][[NO, YES]])[1:] for rows in logits(folder, prompts)]

@@ -108,12 +108,12 @@ def test_hidden_activation_equals_that_of_transformers(tmp_path, equals_referenc
     assert equals_reference(folder, prompts_of(FEW_LENGTHS), batch_invariant=deterministic)
 
 
-def test_gelu_in_the_files_of_gemma_means_its_approximation(tmp_path, equals_reference):
+def test_gelu_in_config_json_of_gemma_is_the_tanh_approximation(tmp_path, equals_reference):
     assert equals_reference(tiny("GemmaModel", tmp_path, hidden_act="gelu"), prompts_of(FEW_LENGTHS))
 
 
 @pytest.mark.parametrize(("name", "size"), [("Qwen3Model", 128), ("GemmaModel", 256)])
-def test_heads_without_a_size_have_that_of_the_family(tmp_path, equals_reference, name, size):
+def test_the_default_head_dim_is_that_of_the_family(tmp_path, equals_reference, name, size):
     folder = tiny(name, tmp_path, head_dim=size)
     config = json.loads((folder / "config.json").read_text())
     del config["head_dim"]
@@ -139,7 +139,7 @@ def test_every_kernel_of_attention_takes_shared_heads_of_usual_sizes(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_comes_later_is_not_seen_unless_is_causal_is_false(tmp_path, load, hidden, equals_reference, name):
+def test_attention_is_causal_unless_is_causal_is_false(tmp_path, load, hidden, equals_reference, name):
     folder = tiny(name, tmp_path)
     first, second = prompts_of([20]), prompts_of([20])
     second[0][15] = 4 if first[0][15] != 4 else 5
@@ -152,7 +152,7 @@ def test_what_comes_later_is_not_seen_unless_is_causal_is_false(tmp_path, load, 
     assert equals_reference(folder, prompts_of(LENGTHS))
 
 
-def test_attention_of_both_directions_is_chosen_by_an_override(tmp_path, load, hidden):
+def test_an_override_selects_bidirectional_attention(tmp_path, load, hidden):
     prompts = prompts_of(FEW_LENGTHS)
     folder = tiny("Qwen2Model", tmp_path)
     actual = hidden(load(folder, hf_overrides={"is_causal": False}), prompts)
@@ -160,7 +160,7 @@ def test_attention_of_both_directions_is_chosen_by_an_override(tmp_path, load, h
     assert relative_error(actual, hidden(load(change_config(folder, {"is_causal": False})), prompts)) == 0
 
 
-def test_gemma_has_a_name_of_its_own_for_both_directions(tmp_path, load, hidden):
+def test_gemma_has_a_separate_key_for_bidirectional_attention(tmp_path, load, hidden):
     prompts = prompts_of(FEW_LENGTHS)
     folder = tiny("GemmaModel", tmp_path)
     expected = hidden(load(folder, hf_overrides={"is_causal": False}), prompts)
@@ -187,7 +187,7 @@ def test_a_window_that_is_shorter_than_the_text_equals_transformers(tmp_path, eq
     assert equals_reference(tiny(name, tmp_path, is_causal=causal, **window), prompts_of(LENGTHS))
 
 
-def test_windows_change_what_is_seen(tmp_path, load, hidden):
+def test_windows_have_an_effect(tmp_path, load, hidden):
     prompts = prompts_of(FEW_LENGTHS)
     folder = tiny("Qwen2Model", tmp_path)
     config = {"use_sliding_window": True, "sliding_window": 7}
@@ -238,7 +238,7 @@ def test_the_base_of_the_frequencies_is_taken(tmp_path, load, hidden, equals_ref
     assert relative_error(hidden(load(tiny(name, tmp_path / "base")), prompts), hidden(load(folder), prompts)) > 1e-3
 
 
-def test_without_a_base_it_is_that_of_transformers(tmp_path, equals_reference):
+def test_the_default_base_is_that_of_transformers(tmp_path, equals_reference):
     assert equals_reference(tiny("LlamaModel", tmp_path, rope_theta=None), prompts_of(FEW_LENGTHS))
 
 
@@ -280,7 +280,7 @@ def test_scaling_may_be_added_by_an_override(tmp_path, load, hidden):
     ],
     ids=str,
 )
-def test_positions_of_an_unknown_kind_are_refused(tmp_path, load, settings, message):
+def test_unknown_rope_types_are_refused(tmp_path, load, settings, message):
     folder = tiny("LlamaModel", tmp_path)
     with pytest.raises(CheckpointError, match=message):
         load(change_config(folder, settings))
@@ -347,7 +347,7 @@ def test_deterministic_gives_the_same_bits_on_several_threads(tmp_path, hidden, 
 
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_one_that_predicts_tokens_has_the_same_hidden_states(tmp_path, load, hidden, equals_reference, family, tied):
+def test_a_causal_language_model_has_the_same_hidden_states(tmp_path, load, hidden, equals_reference, family, tied):
     prompts = prompts_of(FEW_LENGTHS)
     folder = tiny(f"{family}ForCausalLM", tmp_path / "causal", tie_word_embeddings=tied)
     names = list(load_file(folder / "model.safetensors"))
@@ -359,7 +359,7 @@ def test_one_that_predicts_tokens_has_the_same_hidden_states(tmp_path, load, hid
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_what_transformers_saves_is_loaded(tmp_path, load, hidden, transformers, family):
+def test_checkpoints_saved_by_transformers_are_loaded(tmp_path, load, hidden, transformers, family):
     torch.manual_seed(4)
     model_class = getattr(transformers, f"{family}ForCausalLM")
     settings = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
@@ -472,7 +472,7 @@ def test_a_config_that_does_not_fit_is_a_checkpoint_error(tmp_path, load, archit
 
 
 @pytest.mark.parametrize("name", [f"{family}{suffix}" for family in FAMILIES for suffix in ("Model", "ForCausalLM")])
-def test_the_last_token_is_pooled_unless_somebody_says_otherwise(tmp_path, load, hidden, name):
+def test_the_last_token_is_pooled_by_default(tmp_path, load, hidden, name):
     llm = load(tiny(name, tmp_path))
     assert llm.model_config.pooler_config.seq_pooling_type == "LAST"
     text = "the old mill by the pond"

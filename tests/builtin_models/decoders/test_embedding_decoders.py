@@ -98,7 +98,7 @@ def test_gemma3_equals_transformers(tmp_path, load, hidden, reference, both, win
     ],
     ids=str,
 )
-def test_gemma3_is_what_config_json_says(tmp_path, load, hidden, reference, change):
+def test_gemma3_follows_config_json(tmp_path, load, hidden, reference, change):
     prompts = prompts_of(FEW_LENGTHS)
     folder = tiny("Gemma3TextModel", tmp_path / "changed", **change)
     actual = hidden(load(folder), prompts)
@@ -125,7 +125,7 @@ def test_a_gemma3_that_does_not_fit_is_refused(tmp_path, load, change, message):
         load(folder)
 
 
-def test_embeddinggemma_is_the_mean_through_two_dense_maps(tmp_path, load, reference):
+def test_embeddinggemma_applies_two_dense_modules_to_the_mean(tmp_path, load, reference):
     folder = tiny("Gemma3TextModel", tmp_path)
     identity = "torch.nn.modules.linear.Identity"
     layers = [
@@ -169,7 +169,7 @@ def pooled(states, pooling):
 
 
 @pytest.mark.parametrize("pooling", ["avg", "cls", "last", None])
-def test_llama_of_both_directions_pools_as_config_json_says(tmp_path, load, hidden, of_both_directions, pooling):
+def test_bidirectional_llama_pools_by_config_json(tmp_path, load, hidden, of_both_directions, pooling):
     folder = tiny("LlamaBidirectionalModel", tmp_path, pooling=pooling)
     prompts = prompts_of(LENGTHS)
     states, _ = of_both_directions(folder, prompts, "llama")
@@ -184,9 +184,7 @@ def test_llama_of_both_directions_pools_as_config_json_says(tmp_path, load, hidd
 
 @pytest.mark.parametrize("pooling", ["avg", "cls", "last"])
 @pytest.mark.parametrize("num_labels", [1, 3])
-def test_a_classifier_of_both_directions_pools_as_config_json_says(
-    tmp_path, load, of_both_directions, pooling, num_labels
-):
+def test_a_bidirectional_classifier_pools_by_config_json(tmp_path, load, of_both_directions, pooling, num_labels):
     name = "LlamaBidirectionalForSequenceClassification"
     folder = tiny(name, tmp_path, pooling=pooling, num_labels=num_labels)
     prompts = prompts_of(LENGTHS)
@@ -199,7 +197,7 @@ def test_a_classifier_of_both_directions_pools_as_config_json_says(
     assert ("score" in llm.supported_tasks) is (num_labels == 1)
 
 
-def test_a_caller_goes_before_config_json(tmp_path, load):
+def test_arguments_take_precedence_over_config_json(tmp_path, load):
     folder = tiny("LlamaBidirectionalModel", tmp_path, pooling="cls")
     assert load(folder).model_config.pooler_config.seq_pooling_type == "CLS"
     pooler_config = load(folder, pooler_config={"pooling_type": "LAST"}).model_config.pooler_config
@@ -213,7 +211,7 @@ def test_a_pooling_that_is_not_known_is_refused(tmp_path, load, pooling):
         load(folder)
 
 
-def test_voyage_maps_each_token_and_pools_that(tmp_path, load, hidden, of_both_directions):
+def test_voyage_pools_projected_tokens(tmp_path, load, hidden, of_both_directions):
     folder = tiny("VoyageQwen3BidirectionalEmbedModel", tmp_path)
     prompts = prompts_of(LENGTHS)
     states, heads = of_both_directions(folder, prompts, "qwen3")
@@ -267,7 +265,7 @@ def test_a_classifier_of_gpt2_equals_transformers(tmp_path, load, transformers, 
     assert relative_error([output.outputs.array for output in outputs], expected) <= TOLERANCE
 
 
-def test_masks_in_old_files_of_gpt2_are_no_weights(tmp_path, load, hidden):
+def test_masks_in_old_files_of_gpt2_are_ignored(tmp_path, load, hidden):
     folder = tiny("GPT2Model", tmp_path)
     prompts = prompts_of(FEW_LENGTHS)
     expected = hidden(load(folder), prompts)
@@ -284,7 +282,7 @@ def test_gpt2_takes_no_more_than_its_positions(tmp_path, load, monkeypatch):
         load(folder, max_model_len=65)
 
 
-def test_heads_of_gpt2_must_share_its_dimensions(tmp_path, load):
+def test_n_embd_of_gpt2_must_be_divisible_by_n_head(tmp_path, load):
     with pytest.raises(CheckpointError, match="n_embd 32 is not divisible by n_head 5"):
         load(tiny("GPT2Model", tmp_path, n_head=5))
 
@@ -311,7 +309,7 @@ PROMPTS = {  # with the number of tokens before the text
 }
 
 
-def test_gritlm_leaves_instructions_out_of_the_mean(tmp_path, load, hidden, of_both_directions):
+def test_gritlm_does_not_pool_instructions(tmp_path, load, hidden, of_both_directions):
     prompts = [gritlm_ids(pieces) for pieces, _ in PROMPTS.values()]
     folder = tiny_gritlm(tmp_path, tie_word_embeddings=True, sliding_window=2)
     change_config(folder, {"sliding_window": None})
@@ -327,7 +325,7 @@ def test_gritlm_leaves_instructions_out_of_the_mean(tmp_path, load, hidden, of_b
         np.testing.assert_allclose(alone.outputs.array, row, rtol=0, atol=TOLERANCE)
 
 
-def test_gritlm_pools_all_of_a_prompt_without_a_start_and_says_so(tmp_path, load, hidden, caplog):
+def test_gritlm_warns_about_prompts_without_bos(tmp_path, load, hidden, caplog):
     llm = load(tiny_gritlm(tmp_path))
     prompt = gritlm_ids(["▁<", *EMBED, *TEXT])
     (output,) = llm.embed(prompt, use_tqdm=False)
@@ -336,7 +334,7 @@ def test_gritlm_pools_all_of_a_prompt_without_a_start_and_says_so(tmp_path, load
     assert "does not begin with <s>" in caplog.text
 
 
-def test_gritlm_needs_the_pieces_of_its_marker(tmp_path, load):
+def test_gritlm_needs_the_tokens_of_its_marker(tmp_path, load):
     folder = change_config(tiny("MistralForCausalLM", tmp_path), {"architectures": ["GritLM"]})
     with pytest.raises(CheckpointError, match=r"GritLM finds the text .* has no token '▁<'"):
         load(folder)

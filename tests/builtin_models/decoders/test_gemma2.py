@@ -50,7 +50,7 @@ def reference(transformers):
     ],
     ids=str,
 )
-def test_a_gemma2_is_what_config_json_says(tmp_path, load, hidden, reference, change):
+def test_gemma2_follows_config_json(tmp_path, load, hidden, reference, change):
     prompts = prompts_of(LENGTHS)
     folder = tiny("Gemma2Model", tmp_path / "changed", **change)
     expected = reference(folder, prompts)
@@ -68,7 +68,7 @@ def test_scores_without_a_cap(tmp_path, load, hidden, reference):
     assert relative_error(hidden(load(folder), prompts), reference(folder, prompts)) <= TOLERANCE
 
 
-def test_a_cap_that_is_not_said_is_fifty(tmp_path, load, hidden):
+def test_the_default_softcap_is_50(tmp_path, load, hidden):
     prompts = prompts_of(LENGTHS)
     default, stated = (
         hidden(load(tiny("Gemma2Model", tmp_path / str(cap), attn_logit_softcapping=cap)), prompts)
@@ -85,7 +85,7 @@ def test_lower_precision_is_near(tmp_path, load, settings):
     assert 0.999 < cosine < 1 - 1e-7 if "dtype" in settings else 0.99 < cosine < 1 - 1e-7
 
 
-def test_every_kernel_of_attention_that_serves_a_cap_gives_the_same(tmp_path, load, hidden):
+def test_all_attention_kernels_with_softcap_are_equal(tmp_path, load, hidden):
     folder, prompts = tiny("Gemma2Model", tmp_path), prompts_of(LENGTHS)
     by_default = hidden(load(folder), prompts)
     assert relative_error(hidden(load(folder, kernels={"attention": "reference"}), prompts), by_default) <= TOLERANCE

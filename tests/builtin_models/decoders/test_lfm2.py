@@ -127,7 +127,7 @@ def test_the_causal_language_model_has_the_same_hidden_states(tmp_path, load, hi
     assert relative_error(whole, bare) <= TOLERANCE
 
 
-def test_pooling_types_where_no_file_says(tmp_path, load):
+def test_default_pooling_types(tmp_path, load):
     types = [load(tiny(name, tmp_path / name)).model_config.pooler_config.seq_pooling_type for name in NAMES]
     assert types == ["LAST", "CLS"]
 
@@ -201,7 +201,7 @@ def test_colbert_of_the_encoder_projects_its_hidden_states(tmp_path, load, hidde
     np.testing.assert_allclose(output.outputs.array, expected, atol=1e-5)
 
 
-def test_colbert_may_have_its_map_beside_the_model(tmp_path, load, hidden):
+def test_colbert_may_have_its_projection_in_the_model_weights(tmp_path, load, hidden):
     folder = tiny("Lfm2Model", tmp_path / "late")
     (rows,) = hidden(load(folder), "the old mill")
     projection = random_tensors({"linear.weight": (DIM, 32)}, seed=3)
@@ -214,7 +214,7 @@ def test_colbert_may_have_its_map_beside_the_model(tmp_path, load, hidden):
 
 
 @pytest.mark.parametrize("zeroed", [False, True])
-def test_conv_zero_padding_hides_tokens_that_are_not_attended_to(tmp_path, load, zeroed):
+def test_conv_zero_padding_zeroes_masked_tokens(tmp_path, load, zeroed):
     """The published ColBERT reads the expansion tokens of a query; ``conv_zero_padding`` sets them to zero."""
     folder = as_pylate(tmp_path / "late", "Lfm2BidirectionalModel", conv_zero_padding=zeroed)
     settings = folder / "config_sentence_transformers.json"

@@ -64,13 +64,13 @@ def test_other_shapes_equal_transformers(tmp_path, load, hidden, reference, chan
     assert relative_error(hidden(load(folder), prompts), reference(folder, prompts)) <= TOLERANCE
 
 
-def test_missing_keys_mean_what_transformers_takes(tmp_path, load, hidden, reference):
+def test_missing_keys_have_the_defaults_of_transformers(tmp_path, load, hidden, reference):
     folder = tiny(NAME, tmp_path, rope_parameters=None, rms_norm_eps=None, max_position_embeddings=128)
     prompts = prompts_of((3, 100))
     assert relative_error(hidden(load(folder), prompts), reference(folder, prompts)) <= TOLERANCE
 
 
-def test_queries_grow_with_the_position_only_in_long_texts(tmp_path, load, hidden):
+def test_queries_are_scaled_only_in_long_texts(tmp_path, load, hidden):
     folder = tiny(NAME, tmp_path)
     prompts = prompts_of((16, 40))
     plain = {"rope_parameters": {"llama_4_scaling_beta": 0.0}}

@@ -46,7 +46,7 @@ def reference(folder, prompts):
     ],
     ids=str,
 )
-def test_each_text_is_turned_by_the_factors_for_its_length(tmp_path, load, hidden, prompts, settings):
+def test_each_text_has_the_factors_for_its_length(tmp_path, load, hidden, prompts, settings):
     folder = tiny("Phi3Model", tmp_path, **TRAINED_FOR, **settings)
     expected = reference(folder, prompts)
     llm = load(folder)
@@ -76,13 +76,13 @@ def test_long_texts_have_other_factors_than_short_ones(tmp_path, load, hidden, p
 @pytest.mark.parametrize(
     "scaling", [None, {"type": "longrope", "short_factor": SHORT_FACTOR[:2], "long_factor": LONG_FACTOR[:2]}]
 )
-def test_a_part_of_a_head_is_turned_where_config_json_says_so(tmp_path, load, hidden, prompts, scaling):
+def test_partial_rotary_factor_rotates_a_part_of_each_head(tmp_path, load, hidden, prompts, scaling):
     settings = {"partial_rotary_factor": 0.5, "num_key_value_heads": 2, "sliding_window": 9, "rope_scaling": scaling}
     folder = tiny("Phi3Model", tmp_path, original_max_position_embeddings=TRAINED, **settings)
     assert relative_error(hidden(load(folder), prompts), reference(folder, prompts)) <= TOLERANCE
 
 
-def test_what_config_json_does_not_say_is_as_transformers_has_it(tmp_path, load, hidden, prompts):
+def test_missing_keys_have_the_defaults_of_transformers(tmp_path, load, hidden, prompts):
     unsaid = dict.fromkeys(("rms_norm_eps", "rope_theta", "num_key_value_heads", "sliding_window", "hidden_act"))
     folder = tiny("Phi3Model", tmp_path, **unsaid)
     assert relative_error(hidden(load(folder), prompts), reference(folder, prompts)) <= TOLERANCE
@@ -108,6 +108,6 @@ def test_what_config_json_does_not_say_is_as_transformers_has_it(tmp_path, load,
     ],
     ids=str,
 )
-def test_positions_of_an_unknown_kind_are_refused(tmp_path, load, settings, message):
+def test_unknown_rope_types_are_refused(tmp_path, load, settings, message):
     with pytest.raises(CheckpointError, match=message):
         load(tiny("Phi3Model", tmp_path, **settings))

@@ -72,7 +72,7 @@ def qwen_logits(transformers):
     return qwen_logits
 
 
-def test_a_reward_a_token_equals_transformers(tmp_path, load, qwen_logits):
+def test_one_reward_per_token_equals_transformers(tmp_path, load, qwen_logits):
     folder = qwen(tmp_path, "Qwen2ForRewardModel", labels=1)
     prompts = step_prompts(LENGTHS)
     llm = load(folder)
@@ -104,7 +104,7 @@ def test_rewards_are_calibrated(tmp_path, load, qwen_logits):
     )
 
 
-def test_steps_are_judged_where_the_tag_stands(tmp_path, load, qwen_logits):
+def test_steps_are_rated_at_their_tag(tmp_path, load, qwen_logits):
     folder = qwen(tmp_path, "Qwen2ForProcessRewardModel", labels=2)
     prompts = step_prompts(LENGTHS)
     assert not all(TAG in ids for ids in prompts)
@@ -120,7 +120,7 @@ def test_steps_are_judged_where_the_tag_stands(tmp_path, load, qwen_logits):
     assert difference(outputs_of(llm, prompts, chosen), [softmax(row)[:, [1]] for row in rows]) <= TOLERANCE
 
 
-def test_the_tag_is_that_of_the_published_model_unless_somebody_says_otherwise(tmp_path, load, qwen_logits):
+def test_the_default_tag_is_that_of_the_published_model(tmp_path, load, qwen_logits):
     folder = qwen(tmp_path, "Qwen2ForProcessRewardModel", labels=2)
     llm = load(folder)
     config = llm.model_config.pooler_config
@@ -135,7 +135,7 @@ def test_the_tag_is_that_of_the_published_model_unless_somebody_says_otherwise(t
     assert difference(outputs_of(llm, prompts, other), expected) <= TOLERANCE
 
 
-def test_every_token_is_judged_with_another_pooling_type(tmp_path, load, qwen_logits):
+def test_other_pooling_types_rate_every_token(tmp_path, load, qwen_logits):
     folder = qwen(tmp_path, "Qwen2ForProcessRewardModel", labels=2)
     llm = load(folder, pooler_config={"pooling_type": "ALL"})
     prompts = step_prompts(FEW_LENGTHS)
@@ -145,7 +145,7 @@ def test_every_token_is_judged_with_another_pooling_type(tmp_path, load, qwen_lo
     assert caught.value.parameter == "step_tag_id"
 
 
-def test_classes_that_there_are_not_are_refused_by_name(tmp_path, load):
+def test_unknown_classes_are_refused_by_name(tmp_path, load):
     llm = load(qwen(tmp_path, "Qwen2ForProcessRewardModel", labels=2), pooler_config={"step_tag_id": TAG})
     with pytest.raises(InvalidInputError, match=r"returned_token_ids=\[2\]: the model has 2 classes") as caught:
         outputs_of(llm, [[5, TAG]], PoolingParams(returned_token_ids=(2,)))
@@ -183,7 +183,7 @@ def test_a_16_bit_checkpoint_in_float32_equals_transformers(tmp_path, load, qwen
 
 
 @pytest.mark.parametrize("kind", ["Qwen2ForRewardModel", "Qwen2ForProcessRewardModel"])
-def test_deterministic_results_do_not_depend_on_mates(tmp_path, load, kind):
+def test_batch_invariant_results_do_not_depend_on_the_batch(tmp_path, load, kind):
     config = {"step_tag_id": TAG} if "Process" in kind else {}
     folder = qwen(tmp_path, kind, labels=2 if config else 1)
     llm = load(folder, batch_invariant=True, pooler_config=config)
@@ -294,7 +294,7 @@ def internlm_rewards(folder, prompts, **changes):
     [{}, {"bias": True}, {"num_key_value_heads": HEADS}, {"num_key_value_heads": 1}, {"rope_theta": 10000.0}],
     ids=str,
 )
-def test_internlm2_equals_the_model_written_out(tmp_path, load, changes):
+def test_internlm2_equals_the_reference_implementation(tmp_path, load, changes):
     folder = internlm(tmp_path, **changes)
     prompts = step_prompts(LENGTHS if not changes else FEW_LENGTHS)
     expected = internlm_rewards(folder, prompts, **changes)
@@ -336,7 +336,7 @@ def test_internlm2_embeds(tmp_path, load, architecture):
     assert difference(outputs_of(load(folder), prompts, task="embed"), expected) <= TOLERANCE
 
 
-def test_internlm2_classifies_and_judges_by_its_vocabulary(tmp_path, load):
+def test_internlm2_classifies_and_rates_steps_by_its_vocabulary(tmp_path, load):
     folder = internlm(tmp_path, head=False, architectures=["InternLM2ForCausalLM"])
     prompts = step_prompts(FEW_LENGTHS)
     states = [internlm_states(folder, ids, CONFIG)[0] for ids in prompts]

@@ -41,7 +41,7 @@ def test_every_length_alone_equals_transformers(checkpoint, load, hidden, refere
     assert max_difference(actual, reference(checkpoint, prompts)) <= 1e-5
 
 
-def test_mates_and_order_do_not_matter(checkpoint, load, hidden):
+def test_batch_and_order_do_not_matter(checkpoint, load, hidden):
     llm = load(checkpoint)
     prompts = prompts_of(LENGTHS, seed=2)
     alone = [hidden(llm, prompt)[0] for prompt in prompts]
@@ -126,7 +126,7 @@ def test_a_16_bit_checkpoint_is_computed_without_further_loss(tmp_path, load, hi
 # --- the longest ----------------------------------------------------------------------------------------------------
 
 
-def test_the_longest_prompt_is_what_the_position_table_holds(checkpoint, load, hidden):
+def test_the_maximum_length_is_the_number_of_positions(checkpoint, load, hidden):
     llm = load(checkpoint)
     assert llm.model_config.max_model_len == LONGEST
     assert hidden(llm, prompts_of([LONGEST]))[0].shape == (LONGEST, 32)
@@ -186,7 +186,7 @@ def test_shards_change_nothing(tmp_path, checkpoint, load, hidden, shards):
     assert max_difference(hidden(load(folder), prompts), hidden(load(checkpoint), prompts)) == 0
 
 
-def test_what_transformers_saves_is_loaded(tmp_path, load, hidden, transformers):
+def test_checkpoints_saved_by_transformers_are_loaded(tmp_path, load, hidden, transformers):
     torch.manual_seed(4)
     config = transformers.BertConfig(
         vocab_size=50, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48, pad_token_id=0

@@ -100,7 +100,7 @@ def test_token_classifiers_serve_no_other_task(tmp_path, load, name):
         llm.classify("the cat")
 
 
-def test_segments_are_those_of_transformers(tmp_path, logits):
+def test_token_types_equal_transformers(tmp_path, logits):
     folder = tiny("BertForSequenceClassification", tmp_path, num_labels=2)
     prompts = prompts_of((9, 4, 17))
     types = [[0] * 5 + [1] * 4, [0] * 4, [0] * 2 + [1] * 15]
@@ -137,7 +137,7 @@ def test_in_bfloat16_the_head_stays_in_float32(tmp_path, load, logits, name):
 
 
 @pytest.mark.parametrize("name", ["BertForSequenceClassification", "BertForTokenClassification"])
-def test_int8_is_near_and_leaves_the_head_alone(tmp_path, load, logits, name):
+def test_int8_is_close_and_does_not_quantize_the_head(tmp_path, load, logits, name):
     folder = tiny(name, tmp_path, num_labels=3, hidden_size=64, intermediate_size=128)
     prompts = prompts_of((3, 20, 64))
     exact = logits(folder, prompts)
@@ -152,7 +152,7 @@ def test_int8_is_near_and_leaves_the_head_alone(tmp_path, load, logits, name):
 
 
 @pytest.mark.parametrize("name", ["BertForSequenceClassification", "RobertaForTokenClassification"])
-def test_deterministic_results_do_not_depend_on_mates(tmp_path, load, name):
+def test_batch_invariant_results_do_not_depend_on_the_batch(tmp_path, load, name):
     llm = load(tiny(name, tmp_path, num_labels=3), batch_invariant=True)
     prompts = prompts_of(LENGTHS)
     alone = [run_task(llm, prompt, task_of(name))[0] for prompt in prompts]
@@ -194,7 +194,7 @@ def test_deterministic_results_do_not_depend_on_mates(tmp_path, load, name):
     ],
     ids=lambda value: getattr(value, "__name__", str(value)),
 )
-def test_the_activation_is_the_one_that_the_files_name(tmp_path, load, num_labels, settings, activation):
+def test_the_activation_is_read_from_the_files(tmp_path, load, num_labels, settings, activation):
     folder = change_config(tiny("BertForSequenceClassification", tmp_path, num_labels=num_labels), **settings)
     llm = load(folder)
     prompts = prompts_of((1, 9, 30))
@@ -268,7 +268,7 @@ def test_a_missing_tensor_of_the_head_is_named(tmp_path, load, name, lost, messa
         load(folder)
 
 
-def test_a_head_of_another_width_than_config_json_says_is_refused(tmp_path, load):
+def test_a_head_whose_size_differs_from_config_json_is_refused(tmp_path, load):
     folder = tiny("BertForSequenceClassification", tmp_path, num_labels=3)
     with pytest.raises(
         CheckpointError, match=r"'classifier\.bias': the checkpoint has \[3\], config\.json implies \[4\]"
@@ -296,7 +296,7 @@ def test_parameters_of_other_tasks_are_refused_by_name(tmp_path, load, name):
     assert caught.value.parameter == name
 
 
-def test_what_transformers_saves_is_loaded(tmp_path, load, transformers):
+def test_checkpoints_saved_by_transformers_are_loaded(tmp_path, load, transformers):
     torch.manual_seed(4)
     settings = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
     config = transformers.BertConfig(vocab_size=50, num_labels=3, **settings)

@@ -96,7 +96,7 @@ def test_a_tensor_missing_or_unknown_is_named(tmp_path, load, family, head):
 
 @pytest.mark.parametrize("layout", ["old", "new"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_sentence_transformer_of_it_equals_sentence_transformers(tmp_path, load, family, layout):
+def test_a_sentence_transformer_folder_equals_sentence_transformers(tmp_path, load, family, layout):
     folder = tiny(f"{family}Model", tmp_path)
     dense = [DenseLayer(in_features=32, out_features=12)]
     write_sentence_transformers(folder, pooling="mean", dense=dense, layout=layout, max_seq_length=24)
@@ -155,7 +155,7 @@ def test_the_command_line_gives_what_llm_gives(tmp_path, load, family):
 # --- of one family alone --------------------------------------------------------------------------------------------
 
 
-def test_segments_say_nothing_to_distilbert(tmp_path, load):
+def test_distilbert_ignores_token_types(tmp_path, load):
     """The tokenizer may return token types for a pair, but the model has no embeddings for them."""
     folder = tiny("DistilBertForSequenceClassification", tmp_path, num_labels=1)
     llm = load(folder)
@@ -188,7 +188,7 @@ def test_heads_that_do_not_fit_are_refused(tmp_path, load):
     ],
     ids=str,
 )
-def test_what_deberta_may_be(tmp_path, load, hidden, expected, changes):
+def test_variants_of_deberta(tmp_path, load, hidden, expected, changes):
     folder = tiny("DebertaV2Model", tmp_path, **changes)
     prompts = prompts_of(LENGTHS)
     together = hidden(load(folder), prompts)
@@ -196,7 +196,7 @@ def test_what_deberta_may_be(tmp_path, load, hidden, expected, changes):
     assert max_difference(hidden(load(folder, batch_invariant=True), prompts), together) <= TOLERANCE
 
 
-def test_a_long_text_of_deberta_equals_transformers_where_attention_goes_in_blocks(tmp_path, load, hidden, expected):
+def test_long_texts_of_deberta_equal_transformers_with_attention_in_blocks(tmp_path, load, hidden, expected):
     """The texts have one length, and there are too many to compute all queries at once."""
     settings = {"max_position_embeddings": 200, "position_buckets": 64, "num_hidden_layers": 1}
     folder = tiny("DebertaV2Model", tmp_path, tokenizer=False, **settings)
@@ -207,7 +207,7 @@ def test_a_long_text_of_deberta_equals_transformers_where_attention_goes_in_bloc
         assert max_difference(hidden(llm, prompts), expected(folder, prompts)) <= TOLERANCE
 
 
-def test_kinds_of_distances_that_are_not_known_are_refused(tmp_path, load):
+def test_unknown_position_terms_are_refused(tmp_path, load):
     with pytest.raises(CheckpointError, match=r"unknown pos_att_type 'p2p\|c2p'\. Available: c2p, p2c"):
         load(tiny("DebertaV2Model", tmp_path), hf_overrides={"pos_att_type": "p2p|c2p"})
 
@@ -215,7 +215,7 @@ def test_kinds_of_distances_that_are_not_known_are_refused(tmp_path, load):
 @pytest.mark.parametrize(
     "name", ["lm_predictions.lm_head.bias", "mask_predictions.dense.bias", "deberta.pooler.dense.bias"]
 )
-def test_heads_of_debertas_training_are_left_out(tmp_path, load, hidden, name):
+def test_pretraining_heads_of_deberta_are_not_loaded(tmp_path, load, hidden, name):
     folder = tiny("DebertaV2Model", tmp_path, prefix="deberta.")
     before = hidden(load(folder), [5, 6, 7])
     extra = {name: torch.ones(3), "deberta.embeddings.position_embeddings.weight": torch.ones(64, 32)}
@@ -225,7 +225,7 @@ def test_heads_of_debertas_training_are_left_out(tmp_path, load, hidden, name):
 
 @pytest.mark.parametrize("pooling", ["bos", "mean", "late", None])
 @pytest.mark.parametrize("layout", ["published", "transformers"])
-def test_a_classifier_of_eurobert_pools_as_config_json_says(tmp_path, load, expected, layout, pooling):
+def test_a_eurobert_classifier_pools_by_config_json(tmp_path, load, expected, layout, pooling):
     """Published files contain ``clf_pooling``, name the output layer ``out_proj`` and lack ``rope_parameters``."""
     folder = tiny("EuroBertForSequenceClassification", tmp_path, num_labels=3, classifier_pooling=pooling)
     prompts = prompts_of(LENGTHS)
@@ -246,7 +246,7 @@ def test_a_classifier_of_eurobert_pools_as_config_json_says(tmp_path, load, expe
     assert max_difference(run_task(load(folder), prompts, "classify"), wanted) <= TOLERANCE
 
 
-def test_tokens_of_a_late_classifier_are_classified_one_by_one(tmp_path, load):
+def test_a_late_classifier_classifies_each_token(tmp_path, load):
     """The logits of a text are the mean of the logits of its tokens."""
     llm = load(tiny("EuroBertForSequenceClassification", tmp_path, num_labels=3, classifier_pooling="late"))
     prompts = prompts_of((1, 9, 30))

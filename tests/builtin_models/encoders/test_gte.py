@@ -125,9 +125,7 @@ def test_the_shape_in_config_json_is_taken(tmp_path, load, hidden, reference, sh
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-def test_what_config_json_does_not_say_is_as_the_config_of_its_model_type_has_it(
-    tmp_path, load, hidden, transformers, name
-):
+def test_missing_keys_have_the_defaults_of_the_model_type(tmp_path, load, hidden, transformers, name):
     folder, prompts = tiny(name, tmp_path, rope_scaling=None), prompts_of(FEW_LENGTHS)
     theta = transformers.GteConfig().rope_parameters["rope_theta"] if name == "GteModel" else 10_000.0
     expected = hidden(load(change_config(folder, {"rope_theta": theta})), prompts)
@@ -178,7 +176,7 @@ def test_the_first_of_several_architectures_serves(tmp_path, load):
     assert llm.model_config.pooler_config.seq_pooling_type == "CLS"
 
 
-def test_what_transformers_saves_is_loaded(tmp_path, load, hidden, transformers):
+def test_checkpoints_saved_by_transformers_are_loaded(tmp_path, load, hidden, transformers):
     torch.manual_seed(4)
     settings = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
     model = transformers.GteModel(transformers.GteConfig(vocab_size=50, max_position_embeddings=40, **settings)).eval()
@@ -217,7 +215,7 @@ def test_deterministic_gives_the_same_bits_in_every_batch(tmp_path, load, hidden
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
-def test_classes_of_texts_equal_tanh_and_a_map_of_the_first_token(tmp_path, load, logits, name):
+def test_text_classes_equal_a_tanh_layer_and_a_linear_layer(tmp_path, load, logits, name):
     folder = tiny(name, tmp_path, num_labels=3)
     prompts = prompts_of(LENGTHS)
     llm = load(folder)
@@ -239,7 +237,7 @@ def test_classes_of_tokens_are_those_of_the_same_head(tmp_path, load, logits):
 
 
 @pytest.mark.parametrize("name", ["NewForTokenClassification", "GteNewForTokenClassification"])
-def test_a_classifier_of_tokens_is_a_map_of_each(tmp_path, load, reference, name):
+def test_a_token_classifier_is_a_linear_layer_on_each_token(tmp_path, load, reference, name):
     folder = tiny(name, tmp_path, num_labels=3)
     prompts = prompts_of(LENGTHS)
     llm = load(folder)
@@ -254,7 +252,7 @@ def test_a_classifier_of_tokens_is_a_map_of_each(tmp_path, load, reference, name
 
 
 @pytest.mark.parametrize("head", ["ForSequenceClassification", "ForTokenClassification"])
-def test_what_transformers_saves_of_a_classifier_is_loaded(tmp_path, load, transformers, head):
+def test_classifiers_saved_by_transformers_are_loaded(tmp_path, load, transformers, head):
     torch.manual_seed(4)
     settings = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
     config = transformers.GteConfig(vocab_size=50, max_position_embeddings=40, num_labels=3, **settings)

@@ -105,7 +105,7 @@ def test_the_shape_in_config_json_is_taken(tmp_path, load, hidden, reference, ch
     )
 
 
-def test_rope_theta_goes_before_rotary_emb_base(tmp_path, load, hidden):
+def test_rope_theta_takes_precedence_over_rotary_emb_base(tmp_path, load, hidden):
     folder = jina(tmp_path, lora_adaptations=None)
     prompts = prompts_of(FEW_LENGTHS)
     actual = hidden(load(folder, hf_overrides={"rope_theta": 500.0}), prompts)
@@ -140,7 +140,7 @@ def test_deterministic_gives_the_same_bits_in_every_batch(tmp_path, load, hidden
 
 
 @pytest.mark.parametrize(("index", "task"), [*enumerate(TASKS)])
-def test_an_adapter_is_chosen_by_name_or_by_place(tmp_path, load, hidden, reference, index, task):
+def test_an_adapter_is_selected_by_name_or_index(tmp_path, load, hidden, reference, index, task):
     folder = jina(tmp_path)
     prompts = prompts_of(FEW_LENGTHS)
     expected = reference(folder, prompts, index)
@@ -152,7 +152,7 @@ def test_an_adapter_is_chosen_by_name_or_by_place(tmp_path, load, hidden, refere
     assert (relative_error(default, by_name) == 0) is (task == "text-matching")
 
 
-def test_config_json_may_choose_the_adapter(tmp_path, load, hidden):
+def test_config_json_may_select_the_adapter(tmp_path, load, hidden):
     prompts = prompts_of(FEW_LENGTHS)
     chosen = load(jina(tmp_path / "a", lora_adaptation="separation"))
     asked = load(jina(tmp_path / "b"), hf_overrides={"lora_adaptation": "separation"})
@@ -160,7 +160,7 @@ def test_config_json_may_choose_the_adapter(tmp_path, load, hidden):
 
 
 @pytest.mark.parametrize("shards", [2, 7])
-def test_parts_of_an_adapter_may_lie_in_several_files(tmp_path, load, hidden, shards):
+def test_an_adapter_may_be_split_into_several_files(tmp_path, load, hidden, shards):
     prompts = prompts_of(FEW_LENGTHS)
     whole, sharded = jina(tmp_path / "whole"), jina(tmp_path / "sharded", shards=shards)
     assert relative_error(hidden(load(sharded), prompts), hidden(load(whole), prompts)) == 0
@@ -177,7 +177,7 @@ def test_a_merged_weight_is_rounded_once(tmp_path, load, hidden, reference):
 
 
 @pytest.mark.parametrize("asked", ["retrieval", 5, -6, True, 1.0, ["separation"]])
-def test_an_adapter_that_is_not_there_is_refused(tmp_path, load, asked):
+def test_an_unknown_adapter_is_refused(tmp_path, load, asked):
     message = rf"lora_adaptation {re.escape(repr(asked))}\. Available: 'retrieval\.query', .*'text-matching'.* 0 to 4"
     with pytest.raises(CheckpointError, match=message):
         load(jina(tmp_path), hf_overrides={"lora_adaptation": asked})
@@ -245,14 +245,14 @@ def with_flash_names(tensors):
     return renamed
 
 
-def test_these_names_do_as_well_with_a_table_of_positions(tmp_path, load, hidden):
+def test_flash_names_work_with_position_embeddings(tmp_path, load, hidden):
     prompts = prompts_of(FEW_LENGTHS)
     plain = tiny("XLMRobertaModel", tmp_path / "a")
     renamed = rewrite(tiny("XLMRobertaModel", tmp_path / "b"), with_flash_names)
     assert relative_error(hidden(load(renamed), prompts), hidden(load(plain), prompts)) == 0
 
 
-def test_these_names_do_as_well_with_a_classifier(tmp_path, load):
+def test_transformers_names_work_with_a_classifier(tmp_path, load):
     name = "XLMRobertaForSequenceClassification"
     plain, renamed = tiny(name, tmp_path / "a", num_labels=3), tiny(name, tmp_path / "b", num_labels=3)
     rewrite(renamed, with_flash_names)
@@ -260,7 +260,7 @@ def test_these_names_do_as_well_with_a_classifier(tmp_path, load):
     assert [one.outputs.probs for one in actual] == [other.outputs.probs for other in expected]
 
 
-def test_positions_of_another_kind_are_refused(tmp_path, load):
+def test_unsupported_position_types_are_refused(tmp_path, load):
     with pytest.raises(CheckpointError, match=r"'alibi' for XLMRobertaModel\. Supported: 'absolute', 'rotary'"):
         load(jina(tmp_path), hf_overrides={"position_embedding_type": "alibi"})
 
@@ -311,7 +311,7 @@ def test_equal_prompts_with_other_adapters_are_not_computed_once(tmp_path, load,
 
 
 @pytest.mark.parametrize(("settings", "far"), [({"dtype": "bfloat16"}, 3e-2), ({"quantization": "int8"}, 0.1)], ids=str)
-def test_adapters_go_with_other_numbers(tmp_path, load, settings, far):
+def test_adapters_work_with_other_dtypes(tmp_path, load, settings, far):
     folder = jina(tmp_path, hidden_size=128, intermediate_size=256)
     prompts = prompts_of(LENGTHS)
     names = [TASKS[index % 5] for index in range(len(prompts))]
@@ -319,7 +319,7 @@ def test_adapters_go_with_other_numbers(tmp_path, load, settings, far):
     assert 0 < relative_error(each(load(folder, **settings), prompts, names), exact) <= far
 
 
-def test_deterministic_gives_the_same_bits_whichever_adapters_are_beside(tmp_path, load):
+def test_batch_invariant_results_do_not_depend_on_other_adapters(tmp_path, load):
     prompts = prompts_of(LENGTHS)
     names = [TASKS[index % 5] for index in range(len(prompts))]
     llm = load(jina(tmp_path), batch_invariant=True)
@@ -330,7 +330,7 @@ def test_deterministic_gives_the_same_bits_whichever_adapters_are_beside(tmp_pat
     )
 
 
-def test_a_call_names_the_adapter_and_its_prompt_goes_before_the_text(tmp_path, load, reference):
+def test_a_request_selects_the_adapter_and_its_prompt(tmp_path, load, reference):
     folder = jina(tmp_path)
     llm = load(folder, pooler_config={"pooling_type": "MEAN"})
     assert llm.model_config.prompting.adapters == tuple(TASKS)
@@ -355,7 +355,7 @@ def test_a_call_names_the_adapter_and_its_prompt_goes_before_the_text(tmp_path, 
     assert len(other.prompt_token_ids) > len(query.prompt_token_ids)
 
 
-def test_a_prompt_may_go_with_another_adapter_and_ids_with_any(tmp_path, load, reference):
+def test_prompt_and_adapter_are_independent(tmp_path, load, reference):
     folder = jina(tmp_path)
     llm = load(folder, pooler_config={"pooling_type": "MEAN"})
     text = "the old mill"
@@ -381,7 +381,7 @@ def test_several_results_of_one_forward_pass_have_one_adapter(tmp_path, load):
         llm.represent(ids, [{"task": "embed", "adapter": "separation"}], use_tqdm=False)
 
 
-def test_an_adapter_that_no_one_has_is_refused(tmp_path, load):
+def test_an_unknown_adapter_is_refused_in_requests(tmp_path, load):
     llm = load(jina(tmp_path / "a"))
     with pytest.raises(InvalidInputError, match=r"no adapter of that name\. Available: 'retrieval\.query', "):
         llm.embed(["a"], task="retrieval", use_tqdm=False)
@@ -394,7 +394,7 @@ def test_an_adapter_that_no_one_has_is_refused(tmp_path, load):
         load(named).embed(["a"], adapter="separation", use_tqdm=False)
 
 
-def test_the_default_prompt_brings_its_adapter(tmp_path, load):
+def test_the_default_prompt_selects_its_adapter(tmp_path, load):
     folder = jina(tmp_path)
     write_sentence_transformers(folder, pooling="mean", layout="old")
     settings = json.loads((folder / "config_sentence_transformers.json").read_text(encoding="utf-8"))

@@ -107,14 +107,14 @@ def test_nothing_is_merged_where_no_adapter_is_named(tmp_path, load, reference, 
 
 
 @pytest.mark.parametrize(("settings", "far"), [({"dtype": "bfloat16"}, 5e-2), ({"quantization": "int8"}, 0.1)], ids=str)
-def test_they_go_with_other_numbers(tmp_path, load, settings, far):
+def test_quantization_and_dtypes_are_close(tmp_path, load, settings, far):
     folder = jina(tmp_path)
     prompts = prompts_of((1, 9, 40))
     names = [*ADAPTERS.values()]
     assert 0 < relative_error(each(load(folder, **settings), prompts, names), each(load(folder), prompts, names)) <= far
 
 
-def test_an_adapter_that_is_not_there_is_refused(tmp_path, load):
+def test_an_unknown_adapter_is_refused(tmp_path, load):
     llm = load(jina(tmp_path))
     with pytest.raises(InvalidInputError, match=r"Available: 'retrieval\.query', 'separation', 'text-matching'"):
         llm.embed([[5, 6]], task="retrieval.passage", use_tqdm=False)

@@ -119,7 +119,7 @@ def test_a_batch_of_mixed_lengths_equals_plain_numpy(tmp_path, load, hidden, lay
 
 
 @pytest.mark.parametrize("kernels", [{"attention": "sdpa"}, {"attention": "reference"}], ids=str)
-def test_every_kernel_that_adds_biases_gives_the_same(tmp_path, load, hidden, kernels):
+def test_all_attention_kernels_with_bias_are_equal(tmp_path, load, hidden, kernels):
     folder = tiny("JinaBertModel", tmp_path)
     prompts = prompts_of(LENGTHS)
     expected = [Reference(folder)(ids) for ids in prompts]
@@ -132,7 +132,7 @@ def test_a_feed_forward_half_without_a_gate(tmp_path, load, hidden):
     assert relative_error(hidden(load(folder), prompts), [Reference(folder)(ids) for ids in prompts]) <= TOLERANCE
 
 
-def test_distances_count_beyond_what_was_seen_in_the_training(tmp_path, load, hidden):
+def test_distances_beyond_the_training_length_have_an_effect(tmp_path, load, hidden):
     """ALiBi has no maximum position."""
     folder = tiny("JinaBertModel", tmp_path, max_position_embeddings=700)
     prompts = prompts_of((600, 1, 700, 90))
@@ -150,7 +150,7 @@ def test_the_names_in_published_files(tmp_path, load, hidden, name):
         assert relative_error(hidden(load(folder), prompts), expected) <= TOLERANCE
 
 
-def test_slopes_of_heads_that_are_no_power_of_two():
+def test_slopes_of_a_number_of_heads_that_is_not_a_power_of_two():
     """The slopes of 12 heads, as in jina-embeddings-v2-base: those of 8, then every other one of 16."""
     eight, sixteen = ([2 ** (-8 * (i + 1) / n) for i in range(n)] for n in (8, 16))
     np.testing.assert_allclose(slopes(12), eight + sixteen[:8:2], rtol=1e-12)
@@ -161,7 +161,7 @@ def test_slopes_of_heads_that_are_no_power_of_two():
 # --- embeddings and scores ------------------------------------------------------------------------------------------
 
 
-def test_the_mean_is_pooled_unless_somebody_says_otherwise(tmp_path, load):
+def test_the_mean_is_pooled_by_default(tmp_path, load):
     folder = tiny("JinaBertModel", tmp_path)
     prompts = prompts_of(LENGTHS)
     means = np.stack([Reference(folder)(ids).mean(axis=0) for ids in prompts])
@@ -198,7 +198,7 @@ def test_a_reranker_equals_plain_numpy(tmp_path, load, layout, tokenizer):
         np.testing.assert_allclose(output.outputs.score, 1 / (1 + np.exp(-logit[0])), atol=1e-5)
 
 
-def test_the_tensors_of_the_published_reranker_are_as_many_numbers():
+def test_the_published_reranker_has_the_expected_number_of_parameters():
     """jina-reranker-v1-turbo-en has 37,771,777: 384 dimensions, 6 layers, a vocabulary of 61,056, a pooler, a score."""
     config = {**JINA_BERT, "hidden_size": 384, "num_hidden_layers": 6, "intermediate_size": 1536, "vocab_size": 61056}
     shapes = biased_shapes("JinaBertForSequenceClassification", {**config, "id2label": {"0": "LABEL_0"}})
@@ -231,7 +231,7 @@ def test_every_token_has_classes(tmp_path, load):
     ],
     ids=str,
 )
-def test_what_is_not_known_is_refused(tmp_path, load, change, message):
+def test_unknown_settings_are_refused(tmp_path, load, change, message):
     with pytest.raises(CheckpointError, match=message):
         load(tiny("JinaBertModel", tmp_path, **change))
 

@@ -96,7 +96,7 @@ def test_the_shape_in_config_json_is_taken(tmp_path, equals_reference, shape, de
     assert equals_reference(change_config(folder, shape), prompts_of(FEW_LENGTHS), batch_invariant=deterministic)
 
 
-def test_the_window_changes_what_is_seen(tmp_path, load, hidden):
+def test_the_window_has_an_effect(tmp_path, load, hidden):
     folder = tiny("ModernBertModel", tmp_path)
     prompts = prompts_of(FEW_LENGTHS)
     actual = hidden(load(folder), prompts)
@@ -114,9 +114,7 @@ def test_without_a_local_base_the_global_one_is_taken(tmp_path, load, hidden):
 
 
 @pytest.mark.parametrize("scaling", [{"rope_type": "linear", "factor": 4.0}, {"rope_type": "yarn", "factor": 4.0}])
-def test_rotary_positions_of_each_kind_of_layer_equal_those_of_transformers(
-    tmp_path, load, hidden, equals_reference, scaling
-):
+def test_rotary_embeddings_of_each_layer_type_equal_transformers(tmp_path, load, hidden, equals_reference, scaling):
     rope_parameters = {
         "full_attention": {"rope_theta": 700.0, "original_max_position_embeddings": 16, **scaling},
         "sliding_attention": {"rope_type": "default", "rope_theta": 90.0},
@@ -273,7 +271,7 @@ def test_the_encoder_of_other_models_is_loaded(tmp_path, load, hidden):
 
 
 @pytest.mark.parametrize("name", ["ModernBertModel", SEQUENCE])
-def test_what_transformers_saves_is_loaded(tmp_path, load, hidden, transformers, name):
+def test_checkpoints_saved_by_transformers_are_loaded(tmp_path, load, hidden, transformers, name):
     torch.manual_seed(4)
     model_class = getattr(transformers, name)
     settings = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 48}
@@ -297,7 +295,7 @@ def test_what_transformers_saves_is_loaded(tmp_path, load, hidden, transformers,
         assert relative_error([output.outputs.array], [probabilities]) <= TOLERANCE
 
 
-def test_the_first_token_is_pooled_unless_the_files_say_otherwise(tmp_path, load, hidden):
+def test_the_first_token_is_pooled_by_default(tmp_path, load, hidden):
     folder = tiny("ModernBertModel", tmp_path)
     llm = load(folder)
     text = "the old mill by the pond"

@@ -79,7 +79,7 @@ def test_far_distances_share_buckets(tmp_path, load, hidden, states):
     assert relative_error(hidden(load(folder), prompts), states(folder, prompts)) <= TOLERANCE
 
 
-def test_the_mean_of_tokens_is_what_sentence_transformers_gives(tmp_path, load, states):
+def test_the_mean_of_tokens_equals_sentence_transformers(tmp_path, load, states):
     """Pooled and normalized like all-mpnet-base-v2."""
     folder = write_and_pool(tmp_path)
     prompts = prompts_of(LENGTHS)
@@ -114,7 +114,7 @@ def test_lower_precision_is_near(tmp_path, load, settings):
     assert least < min_embedding_cosine(load, folder, prompts, **settings) < 1 - 1e-7
 
 
-def test_what_stands_beside_the_weights_is_left_out(tmp_path, load, hidden):
+def test_additional_tensors_are_ignored(tmp_path, load, hidden):
     """all-mpnet-base-v2 contains an unused pooler and a position buffer."""
     folder = tiny("MPNetModel", tmp_path)
     prompts = prompts_of((3, 20))

@@ -147,7 +147,7 @@ def test_the_shape_in_config_json_is_taken(tmp_path, equals_plain_torch, shape, 
     assert equals_plain_torch(nomic(tmp_path, **shape), prompts_of(FEW_LENGTHS), batch_invariant=deterministic)
 
 
-def test_rotary_scaling_factor_stretches_longer_texts_by_their_length(tmp_path, load, hidden, equals_plain_torch):
+def test_rotary_scaling_factor_scales_texts_by_their_length(tmp_path, load, hidden, equals_plain_torch):
     folder = nomic(tmp_path, max_trained_positions=16, rotary_scaling_factor=2.0)
     assert equals_plain_torch(folder, prompts_of((1, 16, 17, 40, 64, 40)))
     short = prompts_of((1, 9, 16))
@@ -155,7 +155,7 @@ def test_rotary_scaling_factor_stretches_longer_texts_by_their_length(tmp_path, 
     assert relative_error(hidden(plain, short), hidden(load(folder), short)) == 0
 
 
-def test_rope_scaling_goes_before_rotary_scaling_factor(tmp_path, load, hidden):
+def test_rope_scaling_takes_precedence_over_rotary_scaling_factor(tmp_path, load, hidden):
     folder = nomic(tmp_path)
     prompts = prompts_of(FEW_LENGTHS)
     linear = {"rope_scaling": {"rope_type": "linear", "factor": 4.0}}
@@ -207,7 +207,7 @@ def test_deterministic_gives_the_same_bits_in_every_batch(tmp_path, load, hidden
     assert all(np.array_equal(hidden(small, prompt)[0], rows) for prompt, rows in zip(prompts, together, strict=True))
 
 
-def test_what_transformers_saves_is_loaded(tmp_path, load, hidden, transformers):
+def test_checkpoints_saved_by_transformers_are_loaded(tmp_path, load, hidden, transformers):
     torch.manual_seed(4)
     settings = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
     config = transformers.NomicBertConfig(vocab_size=50, max_position_embeddings=40, **settings)
@@ -224,7 +224,7 @@ def test_what_transformers_saves_is_loaded(tmp_path, load, hidden, transformers)
     assert relative_error(hidden(llm, prompts), expected) <= 1e-5
 
 
-def test_the_mean_is_pooled_unless_the_files_say_otherwise(tmp_path, load, hidden):
+def test_the_mean_is_pooled_by_default(tmp_path, load, hidden):
     folder = nomic(tmp_path)
     llm = load(folder)
     assert llm.model_config.embedding_size == 32

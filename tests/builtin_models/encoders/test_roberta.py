@@ -42,7 +42,7 @@ def test_bfloat16_is_near_transformers(tmp_path, load, hidden, reference, name):
 
 
 @pytest.mark.parametrize("pad", [0, 1, 4])
-def test_the_longest_prompt_is_what_the_table_holds_behind_the_padding_id(tmp_path, load, hidden, reference, pad):
+def test_the_maximum_length_excludes_positions_up_to_the_padding_id(tmp_path, load, hidden, reference, pad):
     folder = tiny("RobertaModel", tmp_path, pad_token_id=pad)
     longest = 66 - pad - 1
     llm = load(folder)
@@ -60,9 +60,7 @@ def test_the_longest_prompt_is_what_the_table_holds_behind_the_padding_id(tmp_pa
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("pad", [1, 4])
-def test_padding_that_stands_in_a_text_has_its_own_position_and_is_not_counted(
-    tmp_path, load, hidden, reference, name, pad
-):
+def test_padding_inside_a_text_has_its_own_position_and_is_not_counted(tmp_path, load, hidden, reference, name, pad):
     """As in transformers, a text may contain the padding token."""
     folder = tiny(name, tmp_path, pad_token_id=pad)
     prompts = [[5, 6, pad, 7, 8, pad, pad, 9], [pad, 5, 6], [5, 6, pad], [pad], [5, 6, 7], [pad, pad, 8]]
@@ -72,7 +70,7 @@ def test_padding_that_stands_in_a_text_has_its_own_position_and_is_not_counted(
 
 
 @pytest.mark.parametrize("pad", ["absent", None])
-def test_without_a_padding_id_it_is_that_of_roberta(tmp_path, load, hidden, pad):
+def test_the_default_padding_id_is_that_of_roberta(tmp_path, load, hidden, pad):
     """The length limit and the model must use the same default, else the longest prompt exceeds the positions."""
     folder = tiny("RobertaModel", tmp_path)
     prompts = prompts_of((64, 1))
@@ -103,7 +101,7 @@ def test_positions_differ_from_those_of_bert(tmp_path, load, hidden):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_transformers_saves_is_loaded(tmp_path, load, transformers, name):
+def test_checkpoints_saved_by_transformers_are_loaded(tmp_path, load, transformers, name):
     torch.manual_seed(4)
     model_class = getattr(transformers, name)
     settings = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}

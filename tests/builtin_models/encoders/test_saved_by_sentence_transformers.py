@@ -32,7 +32,7 @@ def test_the_maximum_of_a_model_is_in_its_tokenizer(tmp_path, load, theirs, name
     np.testing.assert_allclose(np.stack([it.outputs.array for it in outputs]), expected, rtol=0, atol=1e-5)
 
 
-def test_so_it_is_of_a_cross_encoder(tmp_path, load, theirs):
+def test_cross_encoders_limit_texts_too(tmp_path, load, theirs):
     bare = tiny("ModernBertForSequenceClassification", tmp_path / "bare", num_labels=1)
     theirs.CrossEncoder(str(bare), device="cpu", max_length=LONGEST).save_pretrained(str(tmp_path / "saved"))
     (expected,) = theirs.CrossEncoder(str(tmp_path / "saved"), device="cpu").predict([(TEXTS[0], TEXTS[2])])
@@ -47,14 +47,14 @@ def test_so_it_is_of_a_cross_encoder(tmp_path, load, theirs):
     [(None, LONGEST), (40, 40), (5000, 5000)],
     ids=["the tokenizer alone", "it says more", "more than config.json"],
 )
-def test_what_sentence_bert_config_says_goes_before_it(tmp_path, load, stated, expected):
+def test_sentence_bert_config_takes_precedence(tmp_path, load, stated, expected):
     folder = tiny("GteModel", tmp_path)
     write_sentence_transformers(folder, max_seq_length=stated)
     write_tokenizer(folder, max_length=LONGEST)
     assert load(folder).model_config.max_model_len == expected
 
 
-def test_the_longest_text_may_stand_in_the_call_of_the_tokenizer(tmp_path, load, theirs):
+def test_the_maximum_length_may_be_in_processing_kwargs(tmp_path, load, theirs):
     kinds = theirs.sentence_transformer.modules
     options = {"common": {"max_length": LONGEST}, "text": {"max_length": 5, "truncation": True}}
     transformer = kinds.Transformer(str(tiny("BertModel", tmp_path / "bare")), processing_kwargs=options)
@@ -84,7 +84,7 @@ LAYERS = {"text": {"method": "forward", "method_output_name": ["hidden_states", 
     ],
     ids=["special tokens", "truncation", "another layer"],
 )
-def test_what_is_called_in_another_way_is_refused(tmp_path, load, theirs, settings, message):
+def test_unsupported_call_settings_are_refused(tmp_path, load, theirs, settings, message):
     """Calling the model with default settings would give different results."""
     kinds, bare = theirs.sentence_transformer.modules, str(tiny("BertModel", tmp_path / "bare"))
     vectors = []
@@ -98,7 +98,7 @@ def test_what_is_called_in_another_way_is_refused(tmp_path, load, theirs, settin
         load(tmp_path / "saved")
 
 
-def test_without_files_of_sentence_transformers_config_json_says_it(tmp_path, load):
+def test_without_files_of_sentence_transformers_config_json_applies(tmp_path, load):
     folder = tiny("GteModel", tmp_path)
     write_tokenizer(folder, max_length=LONGEST)
     assert load(folder).model_config.max_model_len == 64

@@ -75,7 +75,7 @@ def test_hidden_states_equal_those_of_transformers(tmp_path, load, hidden, writt
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_texts_longer_than_config_json_says(tmp_path, load, hidden, written, states, monkeypatch, family):
+def test_texts_longer_than_max_position_embeddings(tmp_path, load, hidden, written, states, monkeypatch, family):
     model = written(tmp_path, family)
     prompts = prompts_of((LONG_LENGTH, 3, 70))
     monkeypatch.setenv("MILLPOND_ALLOW_LONG_MAX_MODEL_LEN", "1")
@@ -127,7 +127,7 @@ def test_splade_of_a_masked_language_model(tmp_path, load, written, logits):
     ],
     ids=str,
 )
-def test_what_config_json_says_is_taken(tmp_path, load, hidden, written, states, settings):
+def test_config_json_is_followed(tmp_path, load, hidden, written, states, settings):
     model = written(tmp_path, **settings)
     prompts = prompts_of(FEW_LENGTHS)
     assert relative_error(hidden(load(tmp_path), prompts), states(model, prompts)) <= 1e-5
@@ -135,13 +135,13 @@ def test_what_config_json_says_is_taken(tmp_path, load, hidden, written, states,
 
 @pytest.mark.parametrize("head_dim", [6, 16])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_heads_may_have_a_size_of_their_own(tmp_path, load, hidden, written, states, family, head_dim):
+def test_head_dim_may_differ_from_the_default(tmp_path, load, hidden, written, states, family, head_dim):
     model = written(tmp_path, family, head_dim=head_dim)
     prompts = prompts_of(FEW_LENGTHS)
     assert relative_error(hidden(load(tmp_path), prompts), states(model, prompts)) <= 1e-5
 
 
-def test_what_config_json_leaves_out(tmp_path, load, hidden, written, states):
+def test_keys_missing_from_config_json(tmp_path, load, hidden, written, states):
     model = written(tmp_path)
     path = tmp_path / "config.json"
     kept = {"architectures", "model_type", *SIZES}

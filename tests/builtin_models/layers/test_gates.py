@@ -51,7 +51,7 @@ def test_biases_are_added_once(tmp_path, load, hidden, prompts):
 
 @compiled
 @pytest.mark.parametrize("name", ["GteModel", "LlamaModel"])
-def test_int8_in_one_go_is_as_near_as_one_by_one(tmp_path, load, hidden, prompts, name):
+def test_fused_int8_is_as_close_as_separate_calls(tmp_path, load, hidden, prompts, name):
     folder = tiny(name, tmp_path, intermediate_size=192)
     plain = hidden(load(folder, kernels=PLAIN), prompts)
     llm, apart = load(folder, quantization="int8"), load(folder, quantization="int8", kernels={"gated": "torch"})
@@ -93,6 +93,6 @@ def test_bits_do_not_depend_on_batch_mates(tmp_path, load, hidden, prompts, sett
         np.testing.assert_array_equal(hidden(llm, [prompt])[0], together)
 
 
-def test_a_gate_that_promises_no_bits_is_not_taken_where_bits_are_asked_for(tmp_path, load):
+def test_a_gate_that_is_not_batch_invariant_is_refused_for_batch_invariance(tmp_path, load):
     with pytest.raises(UnknownNameError, match=r"gated\.torch is not batch-invariant"):
         load(tiny("LlamaModel", tmp_path), batch_invariant=True, kernels={"gated": "torch"})

@@ -15,7 +15,7 @@ E5 = {
 }  # fmt: skip
 
 
-def test_a_tensor_too_much_and_one_too_little_are_seen(tmp_path, built):
+def test_extra_and_missing_tensors_are_detected(tmp_path, built):
     lacking = Published(
         "BertModel",
         E5,
@@ -29,7 +29,7 @@ def test_a_tensor_too_much_and_one_too_little_are_seen(tmp_path, built):
     assert missing == ["layers.3.feed_forward.down.bias"]
 
 
-def test_they_are_those_that_the_records_name(registry):
+def test_published_tables_contain_all_models_of_the_specs(registry):
     tables = [runpy.run_path(str(path)).get("PUBLISHED", {}) for path in sorted(HERE.glob("test_*.py"))]
     published = [name for table in tables for name in table]
     assert len(published) == len(set(published))

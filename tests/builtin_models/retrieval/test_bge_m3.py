@@ -47,7 +47,7 @@ def llm(folder, load):
     return load(folder)
 
 
-def test_it_is_recognised_by_the_heads_beside_it(llm):
+def test_bge_m3_is_recognised_by_its_head_files(llm):
     assert llm.model_config.architecture == "BgeM3EmbeddingModel"
     assert llm.model_config.tasks == ("embed", "token_embed", "token_classify")
     assert "embed_sparse" in llm.supported_tasks
@@ -71,7 +71,7 @@ def test_all_three_equal_the_reference(llm, reference):
     assert some_weigh_nothing
 
 
-def test_they_come_from_one_forward(llm, monkeypatch):
+def test_all_outputs_come_from_one_forward_pass(llm, monkeypatch):
     model = llm._loaded.model  # noqa: SLF001  counts forward passes
     batches = []
     forward = type(model).forward
@@ -85,7 +85,7 @@ def test_they_come_from_one_forward(llm, monkeypatch):
     assert vectors == llm.encode(TEXTS[0], pooling_task="token_embed")[0].outputs
 
 
-def test_weights_of_tokens_are_those_between_the_ends(llm, reference):
+def test_weights_exclude_the_tokens_at_both_ends(llm, reference):
     (output,) = llm.encode(TEXTS[0], pooling_task="token_classify")
     ids = output.prompt_token_ids
     assert output.outputs.array.shape == (len(ids) - 2,)
@@ -148,7 +148,7 @@ def test_one_head_is_not_enough(tmp_path, load):
         load(folder, hf_overrides={"architectures": ["BgeM3EmbeddingModel"]})
 
 
-def test_another_model_without_heads_stays_what_it_is(tmp_path, load):
+def test_a_model_without_the_heads_keeps_its_architecture(tmp_path, load):
     llm = load(tiny("XLMRobertaModel", tmp_path))
     assert llm.model_config.architecture == "XLMRobertaModel"
     with pytest.raises(InvalidInputError, match="has no sparse embeddings"):

@@ -64,7 +64,7 @@ def test_sparse_vectors_equal_those_by_the_logits_of_transformers(tmp_path, load
     assert min(float(np.ptp(rows)) for rows in expected) > 0
 
 
-def test_the_activation_is_that_of_the_gates_where_files_are_as_published(tmp_path, load, written):
+def test_published_files_state_the_activation_of_the_gates(tmp_path, load, written):
     prompts = prompts_of(LENGTHS)
     expected = written(tmp_path, "NomicBert", {}, prompts)
     path = tmp_path / "config.json"

@@ -54,7 +54,7 @@ def test_the_first_layout_of_bert_is_read(folder, tmp_path, load, logits):
         np.testing.assert_allclose(output.outputs.data, expected.softmax(dim=-1), atol=1e-5)
 
 
-def test_a_model_whose_files_or_caller_name_a_pooling_type_gives_vectors_alone(folder, tmp_path, load):
+def test_a_stated_pooling_type_gives_only_embeddings(folder, tmp_path, load):
     assert load(folder, pooler_config={"pooling_type": "MEAN"}).model_config.tasks == ("embed", "token_embed")
     assert load(folder, convert="embed").model_config.tasks == ("embed", "token_embed")
     assert "token_classify" in load(folder, pooler_config={"task": "token_classify"}).model_config.tasks
@@ -70,7 +70,7 @@ def test_vectors_are_those_of_the_model_without_the_head(folder, load):
         assert [one.outputs for one in both[0]] == [one.outputs for one in both[1]]
 
 
-def test_a_checkpoint_without_the_head_is_refused_with_the_way_out(folder, tmp_path, load):
+def test_a_checkpoint_without_the_head_is_refused_with_a_solution(folder, tmp_path, load):
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     tensors = load_file(folder / "model.safetensors")

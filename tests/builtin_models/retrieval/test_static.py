@@ -64,7 +64,7 @@ def test_texts_equal_sentence_transformers(tmp_path, load, theirs, home, modules
     assert (np.abs(np.linalg.norm(expected, axis=1) - 1) < 1e-5).all() == ("Normalize" in modules)
 
 
-def test_what_sentence_transformers_saves_is_loaded(tmp_path, load, theirs):
+def test_folders_saved_by_sentence_transformers_are_loaded(tmp_path, load, theirs):
     sentence_transformers = importlib.import_module("sentence_transformers")
     modules = importlib.import_module("sentence_transformers.sentence_transformer.modules")
     tokenizers = importlib.import_module("tokenizers")
@@ -102,7 +102,7 @@ def test_special_tokens_are_left_out_and_token_vectors_are_rows(tmp_path, load):
     np.testing.assert_allclose(output.outputs.array, table()[ids].numpy(), rtol=0, atol=TOLERANCE)
 
 
-def test_a_text_without_tokens_is_refused_where_sentence_transformers_gives_zeros(tmp_path, load, theirs):
+def test_a_text_without_tokens_is_refused(tmp_path, load, theirs):
     write(tmp_path, {"embedding.weight": table()})
     assert not theirs(tmp_path, [""]).any()
     with pytest.raises(InvalidInputError, match="empty"):
@@ -122,13 +122,13 @@ def test_the_truncation_of_its_tokenizer_is_the_longest_text(tmp_path, load, the
 @pytest.mark.parametrize(
     "settings", [{"quantization": "int8"}, {"dtype": "bfloat16"}, {"batch_invariant": True}], ids=str
 )
-def test_it_is_near_in_all_that_it_computes_in(tmp_path, load, theirs, settings):
+def test_lower_precisions_are_close(tmp_path, load, theirs, settings):
     write(tmp_path, {"embedding.weight": table()}, modules=("Normalize",))
     distance = 1 - (ours(load(tmp_path, **settings)) * theirs(tmp_path)).sum(axis=1)
     assert np.abs(distance).max() <= 1e-3
 
 
-def test_dimensions_may_be_cut_where_it_was_trained_for_it(tmp_path, load, theirs):
+def test_matryoshka_models_allow_fewer_dimensions(tmp_path, load, theirs):
     folder = write(tmp_path / "static-retrieval-mrl-en-v1", {"embedding.weight": table(size=128)})
     llm = load(folder)
     expected = theirs(folder, truncate_dim=32)
@@ -154,7 +154,7 @@ def test_tables_that_do_not_fit_are_refused(tmp_path, load, tensors, message):
         load(write(tmp_path, tensors))
 
 
-def test_a_module_before_or_behind_it_that_means_something_else_is_refused(tmp_path, load):
+def test_unsupported_modules_before_or_after_it_are_refused(tmp_path, load):
     write(tmp_path, {"embedding.weight": table()}, modules=("WeightedLayerPooling",))
     with pytest.raises(CheckpointError, match="WeightedLayerPooling"):
         load(tmp_path)

@@ -119,7 +119,7 @@ def test_chunks_of_a_text_are_tokens_of_its_message(saved, load, theirs):
     assert parts.outputs.spans[-1][1] == len(text)
 
 
-def test_folders_of_older_versions_read_texts_as_they_are(tmp_path, saved, load, theirs):
+def test_folders_of_older_versions_do_not_write_messages(tmp_path, saved, load, theirs):
     """Without ``modality_config`` sentence-transformers reads plain text, even with a chat template."""
     folder, _ = saved(FLAT, name="LlamaModel")
     path = folder / "sentence_bert_config.json"
@@ -131,7 +131,7 @@ def test_folders_of_older_versions_read_texts_as_they_are(tmp_path, saved, load,
     np.testing.assert_allclose(output.outputs.array, expected, rtol=0, atol=1e-5)
 
 
-def test_a_folder_without_its_template_is_warned_of(saved, load, caplog):
+def test_a_missing_template_is_logged_as_a_warning(saved, load, caplog):
     folder, _ = saved(STRUCTURED, name="LlamaModel")
     (folder / "chat_template.jinja").unlink()
     load(folder)

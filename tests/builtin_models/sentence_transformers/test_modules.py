@@ -58,7 +58,7 @@ def test_the_weighted_mean_of_layers(tmp_path, kinds, bare, randomized, save, lo
         assert np.abs(model.encode("the old mill") - vectors(llm, ["the old mill"])[0]).max() > 1e-3
 
 
-def test_without_hidden_states_the_weighted_mean_is_passed_over(tmp_path, kinds, bare, save, load, assert_same, caplog):
+def test_without_hidden_states_the_weighted_mean_is_skipped(tmp_path, kinds, bare, save, load, assert_same, caplog):
     mean = kinds.WeightedLayerPooling(SIZE, num_hidden_layers=2, layer_start=1)
     model = save(tmp_path, [kinds.Transformer(bare("BertModel")), mean, kinds.Pooling(SIZE)])
     assert_same(load(tmp_path), model)

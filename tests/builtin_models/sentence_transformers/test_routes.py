@@ -182,7 +182,7 @@ def test_route_mappings_lead_tasks_to_routes(saved, load, tmp_path):
         np.testing.assert_allclose(ours(llm, TEXTS, kind), model.encode(TEXTS, task=route), rtol=0, atol=1e-5)
 
 
-def test_tasks_that_do_not_tell_routes_apart_are_refused(saved, load):
+def test_tasks_that_match_several_routes_are_refused(saved, load):
     llm = load(saved("shared")[0])
     assert llm.supported_tasks[:2] == ("embed", "token_embed")
     with pytest.raises(InvalidInputError, match="take different routes"):

@@ -79,7 +79,7 @@ def test_vectors_of_tokens_keep_all_dimensions(saved, load):
     assert {output.outputs.array.shape[1] for output in outputs} == {SIZE}
 
 
-def test_more_dimensions_than_there_are_change_nothing(tmp_path, kinds, save, load, assert_same):
+def test_a_larger_truncate_dim_has_no_effect(tmp_path, kinds, save, load, assert_same):
     bare = tiny("BertModel", tmp_path / "bare")
     model = save(tmp_path / "saved", [kinds.Transformer(str(bare)), kinds.Pooling(SIZE)], truncate_dim=100)
     llm = load(tmp_path / "saved")

@@ -196,7 +196,7 @@ def test_classes_of_tokens_are_those_of_the_class(make, load, name):
 
 
 @pytest.mark.slow
-def test_funnel_reads_what_is_long_enough_for_it(make, load):
+def test_funnel_reads_texts_of_sufficient_length(make, load):
     """Its layers pool every second token: padding would change the results, and two tokens are too few."""
     prompts = [ids for ids in PROMPTS if len(ids) > 2]
     for name, task in (("FunnelModel", "token_embed"), ("FunnelForTokenClassification", "token_classify")):
@@ -205,7 +205,7 @@ def test_funnel_reads_what_is_long_enough_for_it(make, load):
 
 
 @pytest.mark.slow
-def test_what_writes_and_what_fills_masks_embeds_without_its_head(make, load):
+def test_language_models_embed_without_their_heads(make, load):
     for name, settings in (("PhiForCausalLM", {}), ("ElectraForMaskedLM", {}), ("T5ForConditionalGeneration", T5)):
         folder, model = make(name, **settings)
         body = model.get_encoder() if name.startswith("T5") else model.base_model
@@ -221,7 +221,7 @@ def test_a_family_without_a_classifying_class_gets_one_by_the_converter(make, lo
     assert error(asked(llm, "classify"), [rows[-1] @ score.T for rows in alone(model)]) <= 1e-4
 
 
-def test_a_causal_language_model_judges_steps(make, load):
+def test_a_causal_language_model_rates_steps(make, load):
     folder, model = make("OlmoForCausalLM", tie_word_embeddings=True)
     llm = load(folder, pooler_config={"pooling_type": "STEP", "step_tag_id": 2})
     params = PoolingParams(returned_token_ids=[7, 9])
@@ -229,7 +229,7 @@ def test_a_causal_language_model_judges_steps(make, load):
     assert error(asked(llm, "token_classify", params=params), expected) <= 1e-4
 
 
-def test_scores_and_the_files_of_sentence_transformers_are_as_ever(make, load):
+def test_scores_and_files_of_sentence_transformers_are_unchanged(make, load):
     folder, _ = make("ElectraForSequenceClassification", num_labels=1, vocab_size=200)
     write_tokenizer(folder)
     (one,) = load(folder).score("an old mill", "by the pond", use_tqdm=False)
@@ -244,7 +244,7 @@ def test_scores_and_the_files_of_sentence_transformers_are_as_ever(make, load):
     assert error([output.outputs.array], [mean / mean.norm()]) <= 1e-4
 
 
-def test_the_second_text_of_a_pair_has_its_segment(make, load):
+def test_the_second_text_of_a_pair_has_its_token_type(make, load):
     folder, model = make("ElectraForSequenceClassification", num_labels=1, vocab_size=200)
     write_tokenizer(folder)
     settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
@@ -279,7 +279,7 @@ def test_the_second_text_of_a_pair_has_its_segment(make, load):
         ("LlamaForTokenClassification", "token_classify"),
     ],
 )
-def test_what_is_native_is_the_same_by_transformers(tmp_path, load, name, task):
+def test_native_models_equal_the_fallback(tmp_path, load, name, task):
     folder = tiny(name, tmp_path, **({"num_labels": 3} if "Classification" in name else {}))
     native, other = load(folder), load(folder, model_impl="transformers")
     assert (native.model_config.identity.implementation, other.model_config.identity.implementation) == (
@@ -293,7 +293,7 @@ def test_what_is_native_is_the_same_by_transformers(tmp_path, load, name, task):
     assert other.model_config.max_model_len == native.model_config.max_model_len
 
 
-def test_a_classifier_made_of_token_rows_is_the_same_too(tmp_path, load):
+def test_a_classifier_of_token_rows_equals_the_native_one(tmp_path, load):
     folder = tiny("Qwen3ForCausalLM", tmp_path)
     overrides = {"architectures": ["Qwen3ForSequenceClassification"], "classifier_from_token_ids": [5, 6]}
     overrides |= {"method": "from_2_way_softmax"}
@@ -304,7 +304,7 @@ def test_a_classifier_made_of_token_rows_is_the_same_too(tmp_path, load):
 # --- which of the two -----------------------------------------------------------------------------------------------
 
 
-def test_native_goes_first_and_other_names_are_told(tmp_path, load):
+def test_native_models_take_precedence(tmp_path, load):
     folder = tiny("BertModel", tmp_path)
     for way in ("auto", "native", "vllm"):
         assert load(folder, model_impl=way).model_config.identity.implementation == "native"
@@ -312,7 +312,7 @@ def test_native_goes_first_and_other_names_are_told(tmp_path, load):
         load(folder, model_impl="ray")
 
 
-def test_what_neither_has_is_told_with_both_ways_out(tmp_path, load):
+def test_unknown_architectures_are_refused_with_solutions(tmp_path, load):
     folder = tiny("BertModel", tmp_path, architectures=["MillpondModel"])
     with pytest.raises(UnknownNameError) as caught:
         load(folder)
@@ -333,7 +333,7 @@ def test_what_neither_has_is_told_with_both_ways_out(tmp_path, load):
         ("AutoModel", "auto", "has no model 'AutoModel'"),
     ],
 )
-def test_what_one_of_them_does_not_have_is_refused(tmp_path, load, name, way, message):
+def test_the_requested_implementation_must_exist(tmp_path, load, name, way, message):
     folder = tiny("BertModel", tmp_path, architectures=[name])
     with pytest.raises(UnknownNameError, match=message):
         load(folder, model_impl=way)
@@ -366,7 +366,7 @@ def test_a_classifier_needs_its_head_and_an_embedding_model_does_not(make, load)
         load(folder, hf_overrides={"architectures": ["ElectraForSequenceClassification"]})
 
 
-def test_a_tensor_of_another_shape_is_told(make, load):
+def test_a_tensor_of_a_wrong_shape_is_named(make, load):
     folder, _ = make("ElectraModel")
     with pytest.raises(CheckpointError, match=r"ElectraModel cannot be loaded: .*size"):
         load(folder, hf_overrides={"intermediate_size": 40})
@@ -391,7 +391,7 @@ def test_quantised_files_and_int8_are_refused(make, load):
         load(folder, hf_overrides={"quantization_config": {"quant_method": "gptq", "bits": 4}})
 
 
-def test_a_class_that_gives_no_row_a_token_is_refused(make, load):
+def test_a_class_must_return_one_row_per_token(make, load):
     folder, _ = make("FunnelForSequenceClassification", **FUNNEL)
     with pytest.raises(CheckpointError, match="got 3 rows for 5 tokens"):
         load(folder)
@@ -415,7 +415,7 @@ def test_a_config_may_have_a_decoder_attend_in_both_directions(make, load):
 
 
 @pytest.mark.slow
-def test_a_class_that_does_not_do_so_is_refused(make, load):
+def test_a_class_that_stays_causal_is_refused(make, load):
     folder, _ = make("XLNetModel", **XLNET)
     assert load(folder, hf_overrides={"is_causal": False}).model_config.architecture == "XLNetModel"
     folder, _ = make("BloomModel", n_layer=2, n_head=4)
@@ -447,7 +447,7 @@ def test_bfloat16_is_near_and_heads_stay_float32(make, load):
 
 
 @pytest.mark.parametrize("lengths", [(1,), (7, 7, 7), tuple(range(1, 60)), (512, 3, 3, 3, 500, 60), LENGTHS], ids=str)
-def test_little_is_padded(lengths):
+def test_padding_is_limited(lengths):
     for padding in (Padding(mixed_lengths=True), Padding(), Padding(one_by_one=True)):
         groups = group_by_length(lengths, padding)
         assert sorted(index for places in groups for index in places) == list(range(len(lengths)))
@@ -462,7 +462,7 @@ def test_little_is_padded(lengths):
 # --- the doors ------------------------------------------------------------------------------------------------------
 
 
-def test_the_command_line_says_which_of_the_two_serves_a_model_and_asks_it(make, load):
+def test_inspect_reports_the_implementation_of_a_model(make, load):
     folder, _ = make("ElectraForSequenceClassification", vocab_size=200)
     write_tokenizer(folder)
     command = CliRunner()
@@ -479,7 +479,7 @@ def test_the_command_line_says_which_of_the_two_serves_a_model_and_asks_it(make,
     assert list(json.loads(asked.output)[0]["probs"].values()) == pytest.approx(expected.outputs.probs, abs=1e-5)
 
 
-def test_native_models_are_said_to_be_native(tmp_path):
+def test_inspect_reports_native_models(tmp_path):
     result = CliRunner().invoke(cli.app, ["inspect", str(tiny("BertModel", tmp_path)), "--json"])
     assert json.loads(result.output)["implementation"] == "native"
 
@@ -505,7 +505,7 @@ def test_the_server_serves_such_a_model(make, load):
     assert asyncio.run(ask()) == pytest.approx(expected.outputs.embedding, abs=1e-5)
 
 
-def test_tokens_that_are_attended_to_by_none_change_no_others(make, load):
+def test_masked_tokens_do_not_affect_others(make, load):
     folder, _ = make("ElectraModel", embedding_size=24)
     model = load(folder)._loaded.model  # noqa: SLF001  only processors of late interaction write such prompts
     ids = [torch.tensor(prompt) for prompt in prompts_of((9, 4, 9))]

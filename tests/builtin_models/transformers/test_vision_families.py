@@ -100,7 +100,7 @@ def write(family, folder):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_each_family_is_read_as_its_processor_reads_it(tmp_path, load, family):
+def test_each_family_equals_its_processor(tmp_path, load, family):
     model, read = write(family, tmp_path)
     llm = load(tmp_path)
     mark = MARKS[family]
@@ -137,7 +137,7 @@ def test_tensors_may_have_the_names_of_newer_files(tmp_path, load):
     assert vectors[0] == vectors[1]
 
 
-def test_a_processor_that_cannot_be_built_costs_images_alone(tmp_path, load, caplog, monkeypatch):
+def test_a_processor_that_cannot_be_built_only_fails_prompts_with_images(tmp_path, load, caplog, monkeypatch):
     def fails(*_, **__):
         raise ImportError("it wants a library that is not here")
 
@@ -152,7 +152,7 @@ def test_a_processor_that_cannot_be_built_costs_images_alone(tmp_path, load, cap
     assert "it wants a library that is not here" in caplog.text
 
 
-def test_a_text_must_not_hold_what_the_processor_writes_for_parts_of_images(tmp_path, load):
+def test_a_text_must_not_contain_reserved_image_tokens(tmp_path, load):
     write("Gemma3", tmp_path)
     llm = load(tmp_path)
     texts = ("<image_soft_token>", "a <start_of_image> b<image_soft_token>")
@@ -165,7 +165,7 @@ def test_a_text_must_not_hold_what_the_processor_writes_for_parts_of_images(tmp_
 
 
 @pytest.mark.slow
-def test_images_whose_shorter_side_gets_a_length_may_not_be_too_thin(tmp_path, load):
+def test_images_must_not_be_too_thin_for_resizing_the_shorter_side(tmp_path, load):
     """As in LLaVA 1.5: 1 by 2000 pixels would be 336 by 672,000, of which several copies are made."""
     original = llava_next()
     images = {

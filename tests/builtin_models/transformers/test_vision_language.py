@@ -131,7 +131,7 @@ def test_messages_are_written_by_the_template_with_their_images_in_place(qwen, s
     assert np.abs(np.array(output.outputs.embedding) - expected / np.linalg.norm(expected)).max() < 1e-4
 
 
-def test_an_empty_answer_that_goes_on_ends_behind_the_name_of_its_role(qwen, served):
+def test_an_empty_continued_message_ends_after_its_role(qwen, served):
     """Messages like those of clients of Qwen3-VL-Embedding."""
     _, model, read = qwen
     parts = [{"type": "image_pil", "image_pil": WIDE}, {"type": "text", "text": f"{QWEN}look"}]
@@ -149,7 +149,7 @@ def test_an_empty_answer_that_goes_on_ends_behind_the_name_of_its_role(qwen, ser
     assert np.abs(np.array(output.outputs.embedding) - expected / np.linalg.norm(expected)).max() < 1e-4
 
 
-def test_a_caller_may_say_in_the_text_where_an_image_stands(qwen, served):
+def test_a_placeholder_in_the_text_sets_the_position_of_an_image(qwen, served):
     _, model, read = qwen
     parts = [{"type": "image_pil", "image_pil": WIDE}, {"type": "text", "text": f"look: {QWEN} here"}]
     expected = hidden(model, read, f"<|im_start|>user\nlook: {QWEN} here<|im_end|>\n", [WIDE])[-1]
@@ -158,7 +158,7 @@ def test_a_caller_may_say_in_the_text_where_an_image_stands(qwen, served):
 
 
 @pytest.mark.parametrize("template", ["{{ messages[0]['content'] }}!", "{{ messages[0]['content'] + '!' }}"])
-def test_a_template_that_knows_texts_alone_gets_the_images_written_into_them(qwen, load, template):
+def test_templates_without_image_parts_get_placeholders_in_the_text(qwen, load, template):
     folder, model, read = qwen
     llm = load(folder, chat_template=template)
     parts = [{"type": "image_pil", "image_pil": WIDE}, {"type": "text", "text": "look"}]
@@ -167,7 +167,7 @@ def test_a_template_that_knows_texts_alone_gets_the_images_written_into_them(qwe
     assert np.abs(np.array(output.outputs.embedding) - expected / np.linalg.norm(expected)).max() < 1e-4
 
 
-def test_an_image_without_a_mark_stands_before_the_text(qwen, served):
+def test_an_image_without_a_placeholder_precedes_the_text(qwen, served):
     _, model, read = qwen
     prompts = [
         {"multi_modal_data": {"image": WIDE}},
@@ -197,7 +197,7 @@ def test_an_image_without_a_mark_stands_before_the_text(qwen, served):
         ({"prompt": "a" * 520, "multi_modal_data": {"image": [WIDE] * 2}}, "neither truncated nor chunked"),
     ],
 )
-def test_what_cannot_be_read_is_refused_and_costs_no_other(served, prompt, message):
+def test_invalid_prompts_do_not_affect_others(served, prompt, message):
     good = {"prompt": f"{QWEN}x", "multi_modal_data": {"image": SQUARE}}
     outputs = served.embed([good, prompt, "text"], use_tqdm=False, on_error="return")
     assert [output.error is None for output in outputs] == [True, False, True]
@@ -205,7 +205,7 @@ def test_what_cannot_be_read_is_refused_and_costs_no_other(served, prompt, messa
     assert message in str(outputs[1].error)
 
 
-def test_equal_texts_with_other_images_are_other_prompts(served):
+def test_equal_texts_with_different_images_are_not_deduplicated(served):
     prompts = [{"prompt": QWEN, "multi_modal_data": {"image": picture(56, 56, seed)}} for seed in (1, 2, 1)]
     one, other, again = (np.array(output.outputs.embedding) for output in served.embed(prompts, use_tqdm=False))
     assert np.abs(one - other).max() > 1e-3
@@ -231,7 +231,7 @@ def test_known_models_have_their_own_template(tmp_path, load):
     assert np.abs(np.array(output.outputs.embedding) - expected / np.linalg.norm(expected)).max() < 1e-4
 
 
-def test_e5_v_sums_up_in_one_word(tmp_path, load):
+def test_e5_v_writes_its_summary_prompt(tmp_path, load):
     folder = tmp_path / "e5-v"
     model, read = write("llava_next", folder)
     llm = load(folder)
@@ -253,7 +253,7 @@ def test_e5_v_sums_up_in_one_word(tmp_path, load):
         assert np.abs(np.array(output.outputs.embedding) - expected / np.linalg.norm(expected)).max() < 1e-4
 
 
-def test_settings_that_old_files_leave_out_follow_from_the_config(tmp_path, load):
+def test_missing_processor_settings_follow_from_the_config(tmp_path, load):
     """e5-v has no ``processor_config.json``: the patch size and the removed token follow from config.json."""
     model, read = write("llava_next", tmp_path)
     (tmp_path / "processor_config.json").unlink(missing_ok=True)
@@ -263,7 +263,7 @@ def test_settings_that_old_files_leave_out_follow_from_the_config(tmp_path, load
     assert np.abs(output.outputs.array - hidden(model, read, "<image> x", [TALL])).max() < 1e-3
 
 
-def test_settings_of_images_among_those_of_the_whole_processor_count_more(tmp_path, load):
+def test_image_settings_in_processor_config_take_precedence(tmp_path, load):
     """The layout of transformers 5."""
     model, read = write("qwen2_vl", tmp_path)
     config = json.loads((tmp_path / "preprocessor_config.json").read_text())

@@ -102,7 +102,7 @@ def near(actual, expected):
     return actual.shape == expected.shape and np.abs(actual - expected).max() < 1e-4
 
 
-def test_pages_queries_and_texts_are_those_of_transformers_in_whatever_batch(both):
+def test_pages_queries_and_texts_equal_transformers_in_any_batch(both):
     llm, reference = both
     assert llm.model_config.identity.implementation == "transformers"
     assert llm.model_config.tasks == ("token_embed",)
@@ -153,7 +153,7 @@ def qwen(tmp_path_factory):
         ("a" * 520, "maximum context length is 512"),
     ],
 )
-def test_what_is_not_read_is_refused_and_costs_no_other(qwen, prompt, message):
+def test_invalid_prompts_do_not_affect_others(qwen, prompt, message):
     _, reference, llm = qwen
     outputs = llm.encode(
         [page(PAGES[0]), prompt, TEXTS[0]], pooling_task="token_embed", use_tqdm=False, on_error="return"
@@ -164,12 +164,12 @@ def test_what_is_not_read_is_refused_and_costs_no_other(qwen, prompt, message):
     assert near(outputs[0].outputs.array, reference.page(PAGES[0]))
 
 
-def test_a_prompt_of_the_call_is_no_text_beside_an_image(qwen):
+def test_a_prompt_of_the_call_does_not_apply_to_images(qwen):
     with pytest.raises(InvalidInputError, match="an image and a text"):
         encode(qwen[2], [page(PAGES[0])], prompt="see: ")
 
 
-def test_what_stands_for_an_image_may_be_written(qwen):
+def test_placeholders_of_images_may_be_written(qwen):
     _, reference, llm = qwen
     marks = ["", "<|image_pad|>", "<|vision_start|><|image_pad|><|vision_end|>"]
     actual = encode(llm, [{"prompt": mark, **page(PAGES[0])} if mark else page(PAGES[0]) for mark in marks])
@@ -190,7 +190,7 @@ def test_a_message_is_an_image_or_a_text_without_the_template(qwen, load):
 
 
 @pytest.mark.parametrize("asked", [{"truncate_prompt_tokens": 9}, {"on_overflow": "truncate"}])
-def test_a_query_that_is_cut_keeps_what_is_put_behind_it(qwen, load, asked):
+def test_a_truncated_query_keeps_its_augmentation_tokens(qwen, load, asked):
     folder, reference, _ = qwen
     llm = load(folder, max_model_len=30)
     text = "abcdefghij" * 4
@@ -210,7 +210,7 @@ def closing(folder):
     tokenizer.save(path)
 
 
-def test_what_is_put_behind_a_query_stands_before_the_tokens_that_end_a_text(tmp_path, load):
+def test_augmentation_tokens_precede_the_final_special_tokens(tmp_path, load):
     settings = MODELS["ColModernVBertForRetrieval"]()
     model = build_retrieval("ColModernVBertForRetrieval", settings)
     write_vision_language(model, settings, tmp_path)
@@ -230,7 +230,7 @@ def test_what_is_put_behind_a_query_stands_before_the_tokens_that_end_a_text(tmp
     assert near(encode(llm, TEXTS[:1])[0], reference.text(TEXTS[0]))
 
 
-def test_a_tokenizer_that_begins_texts_does_not_begin_queries_twice(tmp_path, load):
+def test_bos_is_not_added_to_queries_twice(tmp_path, load):
     """PaliGemma's tokenizer adds BOS to texts, and the processor writes it before queries itself."""
     reference = write("ColPaliForRetrieval", tmp_path)
     path = str(tmp_path / "tokenizer.json")
@@ -260,7 +260,7 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize(("name", "layout"), [(name, layout) for name, there in LAYOUTS.items() for layout in there])
-def test_tensors_of_files_of_all_ages_are_found(tmp_path, load, name, layout):
+def test_weight_names_of_all_versions_are_loaded(tmp_path, load, name, layout):
     """With the names of that version, and with an LM head that is not used."""
     folder = tiny_vision_retrieval(name, tmp_path)
     expected = encode(load(folder), [page(PAGES[0]), *TEXTS])
@@ -281,7 +281,7 @@ def test_tensors_of_files_of_all_ages_are_found(tmp_path, load, name, layout):
         ("tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast"}, "pad_token of the tokenizer"),
     ],
 )
-def test_files_that_do_not_say_how_a_query_is_written_are_told(tmp_path, load, name, content, reason):
+def test_files_with_an_incomplete_query_format_are_refused(tmp_path, load, name, content, reason):
     tiny_vision_retrieval("ColQwen2ForRetrieval", tmp_path)
     (tmp_path / name).write_text(json.dumps(content))
     with pytest.raises(CheckpointError, match=reason):

@@ -66,18 +66,18 @@ def assert_close(actual, expected, tolerance=1e-5):
     assert max(float(np.abs(one - other).max()) for one, other in zip(actual, expected, strict=True)) <= tolerance
 
 
-def test_images_of_all_sizes_are_as_transformers_has_them(model, load):
+def test_images_of_all_sizes_equal_transformers(model, load):
     images = [picture(*size) for size in SIZES]
     assert_close(embed(load(model[1]), [of_image(image) for image in images]), expected_images(model, images))
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_images_of_all_modes_are_as_transformers_has_them(model, load, mode):
+def test_images_of_all_modes_equal_transformers(model, load, mode):
     images = [picture(40, 33, mode), picture(32, 32, mode)]
     assert_close(embed(load(model[1]), [of_image(image) for image in images]), expected_images(model, images))
 
 
-def test_pixels_are_those_of_transformers_to_the_last_digit(model, load):
+def test_pixels_equal_transformers_exactly(model, load):
     name, folder, _, processor = model
     for size in SIZES:
         image = picture(*size)
@@ -103,7 +103,7 @@ def test_pixels_are_those_of_transformers_to_the_last_digit(model, load):
     ],
     ids=str,
 )
-def test_sizes_of_other_forms_are_as_transformers_has_them(tmp_path, load, name, settings):
+def test_other_size_settings_equal_transformers(tmp_path, load, name, settings):
     transformers = pytest.importorskip("transformers")
     folder = tiny_dual_encoder(name, tmp_path)
     path = folder / "preprocessor_config.json"
@@ -125,7 +125,7 @@ def requests_of(llm, prompt):
     return processor.pre_process(processor.parse(prompt), processor.pooling_params(None))
 
 
-def test_texts_are_as_transformers_has_them(model, load):
+def test_texts_equal_transformers(model, load):
     name, folder, reference, _ = model
     llm = load(folder)
     texts = ["water", "the old red boat", "snow on the hill by the sea and under one sky"]
@@ -139,7 +139,7 @@ def test_texts_are_as_transformers_has_them(model, load):
 
 
 @pytest.mark.parametrize("end", [2, 3])  # 2, in older files, means the largest ID of a text
-def test_a_text_of_clip_ends_where_transformers_has_it_end(tmp_path, load, end):
+def test_the_end_of_text_of_clip_is_that_of_transformers(tmp_path, load, end):
     transformers = pytest.importorskip("transformers")
     folder = tiny_dual_encoder("CLIPModel", tmp_path)
     path = folder / "config.json"
@@ -160,7 +160,7 @@ def test_a_text_of_clip_ends_where_transformers_has_it_end(tmp_path, load, end):
 
 
 @pytest.mark.parametrize("name", ["SiglipModel", "Siglip2Model"])
-def test_siglip_texts_are_filled_up_as_transformers_fills_them(tmp_path, load, name):
+def test_siglip_texts_are_padded_like_in_transformers(tmp_path, load, name):
     transformers = pytest.importorskip("transformers")
     folder = tiny_dual_encoder(name, tmp_path)
     for side in ("right", "left"):
@@ -175,7 +175,7 @@ def test_siglip_texts_are_filled_up_as_transformers_fills_them(tmp_path, load, n
         ]
 
 
-def test_siglip_2_brings_texts_into_lower_case(tmp_path, load):
+def test_siglip_2_lowercases_texts(tmp_path, load):
     folder = tiny_dual_encoder("Siglip2Model", tmp_path)
     path = folder / "tokenizer.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "normalizer": None}), encoding="utf-8")
@@ -184,7 +184,7 @@ def test_siglip_2_brings_texts_into_lower_case(tmp_path, load):
     assert np.array_equal(*actual)
 
 
-def test_texts_and_images_of_one_call_are_what_they_are_alone(model, load):
+def test_texts_and_images_in_one_call_equal_single_calls(model, load):
     llm = load(model[1], max_num_batched_tokens=64)
     prompts = ["water", of_image(picture(40, 50)), [5, 6, 7], of_image(picture(9, 50)), "old boat"] * 3
     together = embed(llm, prompts)
@@ -202,7 +202,7 @@ def test_token_vectors_of_an_image_are_its_patches_and_the_whole(model, load):
     assert_close([tokens.outputs.array[-1]], embed(llm, [image]))
 
 
-def test_the_older_spelling_of_a_part_counts_more(tmp_path, load):
+def test_the_older_key_of_the_fraction_takes_precedence(tmp_path, load):
     transformers = pytest.importorskip("transformers")
     folder = tiny_dual_encoder("CLIPModel", tmp_path)
     path = folder / "config.json"
@@ -220,7 +220,7 @@ def test_the_older_spelling_of_a_part_counts_more(tmp_path, load):
     )
 
 
-def test_a_config_that_says_little_means_the_published_sizes(tmp_path):
+def test_missing_keys_have_the_published_values(tmp_path):
     from millpond.loading.arguments import read_arguments
     from millpond.loading.build import resolve_model
     from millpond.plugin.manager import get_plugin_manager
@@ -257,7 +257,7 @@ SETTINGS = {
 
 
 @pytest.mark.parametrize("case", SETTINGS)
-def test_the_settings_beside_the_model_are_taken(tmp_path, load, case):
+def test_preprocessor_settings_equal_transformers(tmp_path, load, case):
     transformers = pytest.importorskip("transformers")
     name, settings = SETTINGS[case]
     folder = tiny_dual_encoder(name, tmp_path, processor=settings)
@@ -270,7 +270,7 @@ def test_the_settings_beside_the_model_are_taken(tmp_path, load, case):
     assert_close(embed(load(folder), [of_image(image) for image in images]), expected, 1e-4)
 
 
-def test_settings_in_the_file_of_the_whole_processor_are_taken(tmp_path, load):
+def test_image_settings_in_processor_config_are_used(tmp_path, load):
     folder = tiny_dual_encoder("CLIPModel", tmp_path)
     image = of_image(picture(40, 50))
     expected = embed(load(folder), [image])
@@ -300,7 +300,7 @@ def test_settings_in_the_file_of_the_whole_processor_are_taken(tmp_path, load):
         ("Siglip2Model", {**PROCESSORS["Siglip2Model"], "patch_size": 4}, "patch_size is 4, but config.json has"),
     ],
 )
-def test_settings_that_are_not_known_are_refused_when_an_image_comes(tmp_path, load, name, settings, message):
+def test_unknown_image_settings_are_refused_with_the_first_image(tmp_path, load, name, settings, message):
     llm = load(tiny_dual_encoder(name, tmp_path, processor=settings))
     assert len(embed(llm, ["water"])) == 1
     with pytest.raises(CheckpointError, match=message):

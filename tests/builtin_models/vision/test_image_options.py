@@ -73,9 +73,7 @@ def reading(llm, prompt):
         ({"max_pixels": 200 * 784}, {"min_pixels": 100 * 784}, 100 * 784, 200 * 784),
     ],
 )
-def test_pixels_are_those_of_transformers_processor_with_the_same(
-    qwen, qwen_folder, load, processor, loaded, asked, least, most
-):
+def test_image_options_equal_transformers(qwen, qwen_folder, load, processor, loaded, asked, least, most):
     size = {"shortest_edge": least, "longest_edge": most}
     expected = processor(text=[f"a {QWEN} b"], images=[PICTURE], size=size)
     ids, features = reading(load(qwen_folder, mm_processor_kwargs=loaded) if loaded else qwen, prompt(**asked))
@@ -84,7 +82,7 @@ def test_pixels_are_those_of_transformers_processor_with_the_same(
     assert np.array_equal(features["inputs"]["pixel_values"], expected["pixel_values"])
 
 
-def test_vectors_are_those_of_a_checkpoint_that_says_the_same(qwen, qwen_folder, load):
+def test_overrides_equal_the_same_config_json(qwen, qwen_folder, load):
     options = {"min_pixels": 784, "max_pixels": 4 * 784}
     (expected,) = load(qwen_folder, mm_processor_kwargs=options).embed(prompt(), use_tqdm=False)
     actual, plain = qwen.embed([prompt(**options), prompt()], use_tqdm=False)
@@ -93,7 +91,7 @@ def test_vectors_are_those_of_a_checkpoint_that_says_the_same(qwen, qwen_folder,
     assert np.array_equal(actual.outputs.embedding, expected.outputs.embedding)
 
 
-def test_messages_say_so_too(qwen):
+def test_messages_accept_image_options(qwen):
     options = {"min_pixels": 784, "max_pixels": 4 * 784}
     parts = [{"type": "image_pil", "image_pil": PICTURE}]
     conversation = {"messages": [{"role": "user", "content": parts}]}
@@ -122,7 +120,7 @@ def test_messages_say_so_too(qwen):
         ({"max_pixels": 784, "size": {"longest_edge": 785}}, "max_pixels is set twice"),
     ],
 )
-def test_what_a_reader_does_not_take_is_refused_and_costs_no_other(qwen, qwen_folder, options, message):
+def test_unsupported_image_options_do_not_affect_other_prompts(qwen, qwen_folder, options, message):
     bad, good = qwen.embed([prompt(**options), prompt()], use_tqdm=False, on_error="return")
     assert isinstance(bad.error, InvalidInputError)
     assert bad.error.parameter == "mm_processor_kwargs"
@@ -132,7 +130,7 @@ def test_what_a_reader_does_not_take_is_refused_and_costs_no_other(qwen, qwen_fo
         LLM(str(qwen_folder), num_workers=1, mm_processor_kwargs=options)
 
 
-def test_who_may_make_images_smaller_alone_may_not_make_them_larger(qwen_folder, load):
+def test_requests_may_only_make_images_smaller(qwen_folder, load):
     llm = load(qwen_folder, mm_processor_kwargs={"min_pixels": 784, "max_pixels": 9 * 784})
 
     def asked(**options):
@@ -145,7 +143,7 @@ def test_who_may_make_images_smaller_alone_may_not_make_them_larger(qwen_folder,
     assert len(ids) < len(reading(llm, prompt())[0])
 
 
-def test_phi3_vision_is_cut_into_as_many_squares_as_are_asked_for(tmp_path, load):
+def test_options_set_the_number_of_crops_of_phi3_vision(tmp_path, load):
     folder = tiny_phi3_vision(tmp_path / "phi", num_crops=4)
     llm = load(folder)
     side, patch = (
@@ -165,7 +163,7 @@ def test_phi3_vision_is_cut_into_as_many_squares_as_are_asked_for(tmp_path, load
         llm.embed({**prompt, "mm_processor_kwargs": {"max_pixels": 784}}, use_tqdm=False)
 
 
-def test_nemotron_has_as_many_tiles_as_are_asked_for(tmp_path, load):
+def test_options_set_the_number_of_tiles_of_nemotron(tmp_path, load):
     name = "llama-nemotron-embed-vl-1b-v2"
     llm = load(tiny_nemotron_vl(tmp_path / "plain" / name))
     prompt = {"prompt": "<image> a", "multi_modal_data": {"image": PICTURE}}
@@ -185,7 +183,7 @@ def test_nemotron_has_as_many_tiles_as_are_asked_for(tmp_path, load):
         reading(llm, {**prompt, "mm_processor_kwargs": {"use_thumbnail": 1}})
 
 
-def test_pages_are_read_smaller_too(tmp_path, load):
+def test_image_options_apply_to_pages(tmp_path, load):
     prompt = {"multi_modal_data": {"image": PICTURE}}
     for name, options in (
         ("ColQwen2ForRetrieval", {"min_pixels": 784, "max_pixels": 4 * 784}),
@@ -225,7 +223,7 @@ def test_models_that_read_images_in_one_size_have_no_options(tmp_path, load, cap
         llm.embed({"multi_modal_data": {"image": PICTURE}, "mm_processor_kwargs": {"max_pixels": 784}}, use_tqdm=False)
 
 
-def test_beside_texts_they_mean_nothing(qwen):
+def test_token_types_of_texts_have_no_effect(qwen):
     extras = {"mm_processor_kwargs": {"max_pixels": 784}, "cache_salt": "tenant", "multi_modal_uuids": {"image": ["1"]}}
     plain, same = qwen.embed(["a text", {"prompt": "a text", **extras}], use_tqdm=False)
     assert np.array_equal(plain.outputs.embedding, same.outputs.embedding)

@@ -174,7 +174,7 @@ def test_hidden_states_and_vectors_are_those_of_the_description(llm, plain, hidd
 
 
 @pytest.mark.parametrize("layer", [-2, 1])
-def test_the_layer_of_the_tower_is_that_of_the_config(tmp_path, load, transformers, hidden, layer):
+def test_select_layer_selects_the_layer_of_the_vision_encoder(tmp_path, load, transformers, hidden, layer):
     tiny_nemotron_vl(tmp_path, select_layer=layer)
     near(
         hidden(load(tmp_path), [prompt_of("<image> x", [WIDE])])[0],
@@ -186,7 +186,7 @@ def test_the_layer_of_the_tower_is_that_of_the_config(tmp_path, load, transforme
     ("settings", "pooled"),
     [({}, "MEAN"), ({"pooling": "last"}, "LAST"), ({"llm_config": {**TEXT, "pooling": "cls"}}, "CLS")],
 )
-def test_pooling_is_that_of_the_config_or_of_its_part_on_text(tmp_path, load, settings, pooled):
+def test_pooling_is_read_from_the_config_or_its_text_part(tmp_path, load, settings, pooled):
     tiny_nemotron_vl(tmp_path, **settings)
     assert load(tmp_path).model_config.pooler_config.seq_pooling_type == pooled
 
@@ -212,7 +212,7 @@ def test_grids_are_those_of_the_published_rule(most):
         assert fits[columns, rows] == pytest.approx(max(fits.values()), rel=1e-12)
 
 
-def test_tiles_stand_row_by_row_and_the_whole_behind_them():
+def test_tiles_are_row_by_row_with_the_thumbnail_last():
     image = picture(64, 96)
     tiles = Tiling(size=32).cut(image)
     columns, rows = Tiling(size=32).grid(96, 64)
@@ -222,7 +222,7 @@ def test_tiles_stand_row_by_row_and_the_whole_behind_them():
     assert len(Tiling(size=32, thumbnail=False).cut(image)) == 6
 
 
-def test_how_images_are_cut_is_said_beside_the_model(tmp_path, load, plain):
+def test_image_settings_are_read_from_the_checkpoint(tmp_path, load, plain):
     one = len(plain("<image>", [SQUARE]))
     whole = load(tiny_nemotron_vl(tmp_path / "whole", processor={**PROCESSOR, "dynamic_image_size": False}))
     (output,) = whole.embed([prompt_of("<image>", [HUGE])], use_tqdm=False)
@@ -262,7 +262,7 @@ def test_messages_are_written_by_their_role(llm, plain):
         llm.embed([{"messages": two}], use_tqdm=False)
 
 
-def test_the_template_of_the_tokenizer_is_left_aside_for_the_published_name_alone(tmp_path, load, folder):
+def test_only_published_names_ignore_the_template_of_the_tokenizer(tmp_path, load, folder):
     config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
     vectors = {}
     for name in (EMBEDDER, "mine"):
@@ -277,7 +277,7 @@ def test_the_template_of_the_tokenizer_is_left_aside_for_the_published_name_alon
     assert vectors["mine"][0] != vectors[EMBEDDER][0]
 
 
-def test_a_model_of_another_name_has_the_template_where_its_tokenizer_has_none(tmp_path, load, plain):
+def test_the_default_template_applies_to_tokenizers_without_one(tmp_path, load, plain):
     model = load(tiny_nemotron_vl(tmp_path))
     (output,) = model.embed(
         [{"messages": [{"role": "document", "content": parts("x", images=[SQUARE])}]}], use_tqdm=False
@@ -285,7 +285,7 @@ def test_a_model_of_another_name_has_the_template_where_its_tokenizer_has_none(t
     near(np.array(output.outputs.embedding), plain.vector("passage: <image> x", [SQUARE]))
 
 
-def test_prompts_by_name_are_the_prefixes_of_the_roles(llm, plain):
+def test_prompt_names_are_the_prefixes_of_the_roles(llm, plain):
     for name, prefix in (("query", "query: "), ("document", "passage: ")):
         prompts = ["a mill", {"prompt": "a mill", "multi_modal_data": {"image": SQUARE}}]
         text, seen = llm.embed(prompts, prompt_name=name, use_tqdm=False)
@@ -293,7 +293,7 @@ def test_prompts_by_name_are_the_prefixes_of_the_roles(llm, plain):
         near(np.array(seen.outputs.embedding), plain.vector(f"{prefix}<image> a mill", [SQUARE]))
 
 
-def test_an_image_without_a_mark_stands_before_the_text_with_a_blank_behind_it(llm, plain):
+def test_an_image_without_a_placeholder_precedes_the_text_and_a_space(llm, plain):
     prompts = [{"multi_modal_data": {"image": WIDE}}, prompt_of("what?", [WIDE, TALL])]
     texts = [("<image> ", [WIDE]), ("<image> <image> what?", [WIDE, TALL])]
     for output, (text, images) in zip(llm.embed(prompts, use_tqdm=False), texts, strict=True):
@@ -310,7 +310,7 @@ def test_an_image_without_a_mark_stands_before_the_text_with_a_blank_behind_it(l
         (prompt_of("<image>" * 30, [HUGE] * 30), "neither truncated nor chunked"),
     ],
 )
-def test_what_cannot_be_read_is_refused_and_costs_no_other(llm, prompt, message):
+def test_invalid_prompts_do_not_affect_others(llm, prompt, message):
     outputs = llm.embed([prompt_of("<image>x", [SQUARE]), prompt, "text"], use_tqdm=False, on_error="return")
     assert [output.error is None for output in outputs] == [True, False, True]
     assert isinstance(outputs[1].error, InvalidInputError)
@@ -325,7 +325,7 @@ def test_what_cannot_be_read_is_refused_and_costs_no_other(llm, prompt, message)
         ({"select_layer": 7}, "select_layer 7 is out of range: the vision encoder has 3 layers"),
     ],
 )
-def test_what_the_config_says_amiss_is_told(tmp_path, load, settings, message):
+def test_invalid_configs_are_refused(tmp_path, load, settings, message):
     with pytest.raises(CheckpointError, match=message):
         load(tiny_nemotron_vl(tmp_path, **settings))
 
@@ -338,7 +338,7 @@ def test_what_the_config_says_amiss_is_told(tmp_path, load, settings, message):
         ({"img_context_token_id": 3}, f"has {IMAGE_CONTEXT} as {IMAGE_CONTEXT_ID}"),
     ],
 )
-def test_files_that_are_not_of_one_model_are_told_with_the_first_image(tmp_path, load, settings, message):
+def test_files_of_different_models_are_detected_with_the_first_image(tmp_path, load, settings, message):
     model = load(tiny_nemotron_vl(tmp_path, **settings))
     with pytest.raises(InvalidInputError, match="image processor could not be created") as caught:
         model.embed([prompt_of("<image>", [SQUARE])], use_tqdm=False)
@@ -346,7 +346,7 @@ def test_files_that_are_not_of_one_model_are_told_with_the_first_image(tmp_path,
     assert message in str(caught.value.__cause__)
 
 
-def test_scores_are_of_the_pair_as_the_reranker_was_trained(tmp_path, load, transformers):
+def test_scores_use_the_prompt_of_the_reranker(tmp_path, load, transformers):
     folder = tiny_nemotron_vl(tmp_path / "llama-nemotron-rerank-vl-1b-v2", num_labels=1)
     model, plain = load(folder), Reference(folder, transformers)
     score = plain.weights["score.weight"].numpy()[0]
@@ -374,7 +374,7 @@ def test_scores_are_of_the_pair_as_the_reranker_was_trained(tmp_path, load, tran
     assert output.outputs.probs == pytest.approx([expected(*seen[0][:2])], abs=1e-5)
 
 
-def test_scores_of_vectors_are_their_cosine_and_images_stand_first(llm, plain):
+def test_scores_are_cosines_and_images_precede_texts(llm, plain):
     content = parts("a mill", images=[WIDE])
     (output,) = llm.score("where?", {"content": content}, use_tqdm=False)
     expected = plain.vector("where?") @ plain.vector("<image> a mill", [WIDE])

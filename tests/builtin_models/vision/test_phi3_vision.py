@@ -225,28 +225,28 @@ def test_the_shape_in_the_files_is_taken(tmp_path, load, num_crops, change):
         assert difference(output, reference.hidden(*case)) < 1e-4
 
 
-def test_the_most_squares_may_be_said_by_an_override(tmp_path, load):
+def test_hf_overrides_may_set_num_crops(tmp_path, load):
     fewer = load(tiny_phi3_vision(tmp_path / "fewer", num_crops=1))
     overridden = load(tiny_phi3_vision(tmp_path / "more"), hf_overrides={"num_crops": 1})
     prompt = prompt_of(*CASES[0])
     assert np.array_equal(hidden_of(overridden, [prompt])[0], hidden_of(fewer, [prompt])[0])
 
 
-def test_every_image_stands_where_its_number_is(model, load):
+def test_every_image_is_at_its_numbered_placeholder(model, load):
     folder, reference = model
     prompt = {"prompt": "one <|image_2|> two <|image_1|>", "multi_modal_data": {"image": [WIDE, TALL]}}
     expected = reference.hidden(["one ", " two ", ""], [TALL, WIDE])
     assert difference(hidden_of(load(folder), [prompt])[0], expected) < 1e-4
 
 
-def test_an_image_without_a_mark_stands_before_the_text(model, load):
+def test_an_image_without_a_placeholder_precedes_the_text(model, load):
     folder, reference = model
     prompt = {"prompt": "what?", "multi_modal_data": {"image": [WIDE, TALL]}}
     expected = reference.hidden(["", "\n", "\nwhat?"], [WIDE, TALL])
     assert difference(hidden_of(load(folder), [prompt])[0], expected) < 1e-4
 
 
-def test_equal_texts_with_other_images_are_other_prompts(model, load):
+def test_equal_texts_with_different_images_are_not_deduplicated(model, load):
     prompts = [{"multi_modal_data": {"image": picture(56, 56, seed)}} for seed in (1, 2, 1)]
     one, other, again = hidden_of(load(model[0]), prompts)
     assert difference(one, other) > 1e-2
@@ -266,7 +266,7 @@ def test_bfloat16_is_near(model, load):
 @pytest.mark.parametrize(
     ("height", "width"), [(336, 336), (768, 1024), (1344, 336), (10, 300), (1, 1), (337, 336), (90, 41), (500, 501)]
 )
-def test_squares_are_those_of_the_description(height, width, num_crops):
+def test_crops_equal_the_reference(height, width, num_crops):
     image = picture(height, width)
     crops, grid = Crops(max_crops=num_crops, side=56, patch=14).read(image)
     whole, parts, rows, columns = squares_of(image, num_crops, 56)
@@ -298,7 +298,7 @@ def test_an_image_takes_as_many_tokens_as_the_published_processor_counts(num_cro
 # --- messages -------------------------------------------------------------------------------------------------------
 
 
-def test_vlm2vec_reads_one_message_its_parts_a_space_apart(model, load):
+def test_vlm2vec_reads_one_message_with_parts_joined_by_spaces(model, load):
     folder, reference = model
     llm = load(folder)
     parts = [of_image(WIDE), {"type": "text", "text": "a boat"}, of_image(TALL), {"type": "text", "text": "and a hill"}]
@@ -314,7 +314,7 @@ def test_vlm2vec_reads_one_message_its_parts_a_space_apart(model, load):
             llm.embed({"messages": wrong}, use_tqdm=False)
 
 
-def test_a_text_of_vlm2vec_may_say_where_its_images_stand(model, load):
+def test_placeholders_set_the_position_of_images_of_vlm2vec(model, load):
     folder, reference = model
     parts = [of_image(WIDE), {"type": "text", "text": "see <|image_1|> here"}]
     (output,) = load(folder).embed({"messages": [{"role": "user", "content": parts}]}, use_tqdm=False)
@@ -327,7 +327,7 @@ def test_a_text_of_vlm2vec_may_say_where_its_images_stand(model, load):
     [(TURNS, ["<|user|>\n", "\na boat<|end|>\n<|assistant|>\n"]), (None, ["", " a boat"])],
     ids=["with a template of its own", "with none"],
 )
-def test_another_model_is_written_to_as_its_files_say_or_else_as_vlm2vec(tmp_path, load, template, pieces):
+def test_other_models_use_their_template_or_that_of_vlm2vec(tmp_path, load, template, pieces):
     folder = tiny_phi3_vision(tmp_path / "phi-vision", chat_template=template)
     parts = [of_image(WIDE), {"type": "text", "text": "a boat"}]
     (output,) = load(folder).embed({"messages": [{"role": "user", "content": parts}]}, use_tqdm=False)
@@ -349,7 +349,7 @@ def test_another_model_is_written_to_as_its_files_say_or_else_as_vlm2vec(tmp_pat
         ("<|image_1|>" + "a " * 2040, WIDE, "neither truncated nor chunked"),
     ],
 )
-def test_what_cannot_be_read_is_refused_and_costs_no_other(model, load, text, images, message):
+def test_invalid_prompts_do_not_affect_others(model, load, text, images, message):
     prompts = [prompt_of(*CASES[0]), {"prompt": text, "multi_modal_data": {"image": images}}, "text"]
     outputs = load(model[0]).embed(prompts, use_tqdm=False, on_error="return")
     assert [output.error is None for output in outputs] == [True, False, True]
@@ -371,7 +371,7 @@ def test_what_cannot_be_read_is_refused_and_costs_no_other(model, load, text, im
     ],
     ids=str,
 )
-def test_images_that_are_read_otherwise_are_refused(model, load, change, message):
+def test_unsupported_image_settings_are_refused(model, load, change, message):
     with pytest.raises(CheckpointError, match=message):
         load(model[0], hf_overrides=change)
 
@@ -384,7 +384,7 @@ def test_images_that_are_read_otherwise_are_refused(model, load, change, message
     ],
     ids=str,
 )
-def test_settings_of_images_that_cannot_be_done_are_named(tmp_path, load, change, message):
+def test_invalid_image_settings_are_named(tmp_path, load, change, message):
     folder = tiny_phi3_vision(tmp_path)
     path = folder / "preprocessor_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
@@ -395,7 +395,7 @@ def test_settings_of_images_that_cannot_be_done_are_named(tmp_path, load, change
 
 
 @pytest.mark.parametrize("lacks", ["glb_GN", "sub_GN", "img_projection.2.bias", "layers.1.mlp.fc2.weight"])
-def test_a_checkpoint_that_lacks_a_tensor_of_images_is_refused(tmp_path, load, lacks):
+def test_a_missing_tensor_of_the_image_embeddings_is_refused(tmp_path, load, lacks):
     folder = tiny_phi3_vision(tmp_path)
     tensors = load_file(folder / "model.safetensors")
     save_file(
