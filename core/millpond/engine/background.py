@@ -214,7 +214,9 @@ class BackgroundEngine:
             raise EngineOverloadedError(message, retry_after=max(wait - self.max_wait_s, RETRY_AFTER_MIN_S))
 
     def _expected_wait(self, priority: int) -> float:
-        tokens_ahead = sum(tokens for other, tokens in self._tokens_by_priority.items() if other <= priority)
+        tokens_ahead = 0
+        for other, tokens in self._tokens_by_priority.items():
+            tokens_ahead += tokens if other <= priority else 0
         return self.engine.throughput.seconds_for(tokens_ahead)
 
     def _end_request(self, request: PoolingRequest, error: EngineError | None = None) -> None:

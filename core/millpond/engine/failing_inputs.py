@@ -60,6 +60,8 @@ class FailingInputs:
 
     def clear_computed(self, requests: Iterable[PoolingRequest]) -> None:
         """Remove the inputs of requests that were computed successfully."""
+        if not self._ids:
+            return
         keys = {fingerprint(request) for request in requests if request.results and self._may_know(request)}
         if not keys:
             return

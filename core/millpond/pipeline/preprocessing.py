@@ -179,6 +179,8 @@ def _encoded(task: BoundTask, calls: Sequence[PendingCall]) -> list[list[Job]]:
 
     Calls are encoded together unless they would share sequences, because each call can be cancelled separately.
     """
+    if len(calls) == 1:
+        return [task.encode(calls[0].indices, calls[0].items)]
     indices = [index for call in calls for index in call.indices]
     jobs = iter(task.encode(indices, [item for call in calls for item in call.items]))
     jobs_by_call = [[next(jobs) for _ in call.items] for call in calls]
