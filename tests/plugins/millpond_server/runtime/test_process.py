@@ -115,7 +115,9 @@ def test_an_address_in_use_is_reported_before_the_model_is_loaded():
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert (done.returncode, done.stdout) == (1, "")
     port = command[-1]
-    assert f"error: port {port} of 127.0.0.1 is in use: another program listens on it\nhint: pass --port N" in done.stderr
+    assert (
+        f"error: port {port} of 127.0.0.1 is in use: another program listens on it\nhint: pass --port N" in done.stderr
+    )
 
 
 @pytest.mark.slow

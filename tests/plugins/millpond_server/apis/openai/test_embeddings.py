@@ -183,7 +183,7 @@ def test_a_conversation_is_one_input(http, expected):
         ({"messages": [{"role": "user"}]}, "'content' must be a text"),
         ({"messages": [{"content": "a"}]}, "'role'"),
         ({"messages": ["a"]}, "'role'"),
-        ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}, "text alone"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}, "type text"),
         ({"messages": [{"role": "user", "content": "a"}], "input": "a"}, "both given"),
         ({"messages": [{"role": "user", "content": "a"}], "chat_template": "{{ 1 }}"}, "untrusted chat template"),
         (
