@@ -37,7 +37,7 @@ def with_known(registry: "Registry", repository: "Repository") -> CheckpointConf
     return config.overridden(added)
 
 
-def without_rivals(config: CheckpointConfig, overridden: CheckpointConfig) -> CheckpointConfig:
+def without_conflicting_tokens(config: CheckpointConfig, overridden: CheckpointConfig) -> CheckpointConfig:
     """Return the overridden config without the answer tokens that contradict the caller's, given as text or as ids."""
     changed = [key for key in ANSWER_TOKEN_KEYS if overridden.get(key) != config.get(key)]
     if len(changed) != 1 or not overridden.get(changed[0]):

@@ -16,7 +16,7 @@ from millpond.loading.pooler_settings import (
     merge_pooler,
     spread_pooling_type,
 )
-from millpond.loading.published import with_known, without_rivals
+from millpond.loading.published import with_known, without_conflicting_tokens
 from millpond.loading.resolution import Resolution
 from millpond.types.checkpoint import value_of
 from millpond.types.config import JOINED_BY, CheckpointConfig, Choice, InputOptions, PoolerConfig
@@ -66,7 +66,7 @@ def resolve(registry: "Registry", repository: "Repository", options: LoadOptions
     facts = repository.facts
     named = with_architecture(registry, with_known(registry, repository))
     known = with_extra_heads(registry, repository, named, allow_pickle=options.allow_pickle)
-    config = without_rivals(known, override_config(known, options.hf_overrides))
+    config = without_conflicting_tokens(known, override_config(known, options.hf_overrides))
     by_caller = overrides_activation(options.hf_overrides, known, config)
     user = spread_pooling_type(registry, options.pooler_config)
     chosen = choose_architecture(
