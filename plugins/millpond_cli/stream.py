@@ -30,7 +30,7 @@ ROWS_PER_CHUNK = 1024
 PROMPT_NUMBER = re.compile(r"prompt \d+: ")
 TOO_LONG = "maximum context length"
 SKIP_HINT = "--on-error skip skips texts that fail"
-NO_IMAGES = "reads text alone"
+NO_IMAGES = "accepts only text"
 
 
 @dataclass(kw_only=True)

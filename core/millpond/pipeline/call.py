@@ -35,7 +35,7 @@ INPUT_TYPES = {True: "query", False: "document"}
 
 
 class Options(TypedDict, total=False):
-    """Keyword arguments of every call beside prompts and parameters.
+    """Keyword arguments of every call, in addition to prompts and parameters.
 
     Attributes:
         truncate_prompt_tokens: Truncate prompts to N tokens; -1 for the model's maximum.

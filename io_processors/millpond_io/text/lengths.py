@@ -50,7 +50,7 @@ class Lengths:
         """Return the maximum number of tokens after truncation; None without truncation.
 
         Raises:
-            InvalidInputError: If truncation would leave no token, beside special tokens for a text, or if the number is
+            InvalidInputError: If truncation would leave no token (for a text, only special tokens), or if the number is
                 larger than the maximum length.
         """
         num_tokens = params.truncate_prompt_tokens

@@ -220,9 +220,9 @@ class PromptTokenizer:
         raise InvalidInputError(message, parameter="prompts")
 
     def _images_refused(self) -> InvalidInputError:
-        tasks = "the tasks 'embed' and 'token_embed' also read images, but this call"
+        tasks = "the tasks 'embed' and 'token_embed' also accept images, but this call"
         subject = f"the model {self.model!r}" if self.modalities == ("text",) else f"of {self.model!r}, {tasks}"
-        message = f"{subject} reads text alone, and the prompt has 'multi_modal_data'"
+        message = f"{subject} accepts only text, and the prompt has 'multi_modal_data'"
         return InvalidInputError(message, parameter="multi_modal_data")
 
     def _check_ids(self, ids: tuple[object, ...]) -> None:

@@ -47,7 +47,7 @@ MEGABYTES = 10_000_000
         ({"data": {"any": 1}}, "only supported for the 'plugin' pooling task"),
         (
             {"prompt": "a", "multi_modal_data": {"image": "x"}},
-            "reads text alone, and the prompt has 'multi_modal_data'",
+            "accepts only text, and the prompt has 'multi_modal_data'",
         ),
     ],
     ids=lambda value: "an object" if type(value) is object else repr(value)[:40],

@@ -372,12 +372,12 @@ def test_other_media_are_refused(llm):
 
 def test_a_model_of_text_says_that_it_is_one(tmp_path):
     with LLM(str(tiny("BertModel", tmp_path)), num_workers=1) as llm:
-        refused(llm, of(PICTURE), "reads text alone")
+        refused(llm, of(PICTURE), "accepts only text")
         refused(llm, message(part(url_of(saved()))), "only supports parts of type text")
 
 
 def test_other_tasks_say_that_they_take_text(llm):
-    with pytest.raises(InvalidInputError, match="reads text alone"):
+    with pytest.raises(InvalidInputError, match="accepts only text"):
         llm.represent([of(PICTURE)], [{"task": "embed"}])
 
 

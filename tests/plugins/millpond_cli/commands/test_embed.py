@@ -244,7 +244,7 @@ def test_images_for_a_model_of_texts_get_no_hint_to_pass_over_them(tiny, tmp_pat
     Image.new("RGB", (2, 2)).save(tmp_path / "a.png")
     done = embed("-m", tiny, "--image", str(tmp_path / "a.png"))
     assert done.exit_code == 1
-    assert "reads text alone" in done.stderr
+    assert "accepts only text" in done.stderr
     assert done.stderr.splitlines()[-1] == "hint: use --model with a model that reads images"
 
 
