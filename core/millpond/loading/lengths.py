@@ -31,48 +31,48 @@ ALLOW_LONG_VARIABLE = "MILLPOND_ALLOW_LONG_MAX_MODEL_LEN"
 
 
 @dataclass(frozen=True)
-class Statement:
+class StatedLength:
     """The maximum length that one file states.
 
     Attributes:
         value: The maximum in tokens.
         file: The file.
         key: The key in the file.
-        binds: True if the tokenizer's maximum applies to models with any kind of positions, as the checkpoint format
+        is_limit: True if the tokenizer's maximum applies to models with any kind of positions, as the checkpoint format
             specifies.
-        counts: True if the value takes precedence over config.json and the tokenizer's files.
+        takes_precedence: True if the value takes precedence over config.json and the tokenizer's files.
     """
 
     value: int
     file: str
     key: str
-    binds: bool = False
-    counts: bool = False
+    is_limit: bool = False
+    takes_precedence: bool = False
 
     def __str__(self) -> str:
         return f"{self.file} ({self.key})" if self.key else self.file
 
 
-def state_lengths(repository: "Repository", config: CheckpointConfig, *, positions: str) -> list[Statement]:
+def state_lengths(repository: "Repository", config: CheckpointConfig, *, positions: str) -> list[StatedLength]:
     """Return every maximum length that the files state, in tokens."""
-    statements: list[Statement] = []
+    statements: list[StatedLength] = []
     max_length = repository.facts.text.max_length
     if max_length is not None:
         file, _, key = max_length.origin.removesuffix(")").partition(" (")
-        statements.append(Statement(max_length.value, file, key, counts=True))
+        statements.append(StatedLength(max_length.value, file, key, takes_precedence=True))
     unusable = padding_id(config) + 1 if positions == "absolute_after_pad" else 0
     for key in CONFIG_KEYS:
         value = _number(config.get(key, config.of_text.get(key)))
         if value is not None and not (key == TRAINED_KEY and _is_stretched(config)):
-            statements.append(Statement(value - unusable, "config.json", key))
+            statements.append(StatedLength(value - unusable, "config.json", key))
     value = _number(repository.tokenizer_config.get("model_max_length"))
     if value is not None:
-        binds = bool(value_of(repository.facts.text.tokenizer_binds))
-        statements.append(Statement(value, "tokenizer_config.json", "model_max_length", binds=binds))
+        is_limit = bool(value_of(repository.facts.text.tokenizer_binds))
+        statements.append(StatedLength(value, "tokenizer_config.json", "model_max_length", is_limit=is_limit))
     truncation = read_object(repository.transformer_path / "tokenizer.json").get("truncation")
     value = _number(truncation.get("max_length")) if isinstance(truncation, dict) else None
     if value is not None:
-        statements.append(Statement(value, "tokenizer.json", "truncation.max_length"))
+        statements.append(StatedLength(value, "tokenizer.json", "truncation.max_length"))
     return statements
 
 
@@ -83,7 +83,7 @@ def padding_id(config: CheckpointConfig) -> int:
 
 
 def choose_length(
-    statements: list[Statement], *, positions: str, requested: int | None, query_document_length: int = 0
+    statements: list[StatedLength], *, positions: str, requested: int | None, query_document_length: int = 0
 ) -> Choice:
     """Choose the maximum length: the caller's, else the checkpoint format's, else the minimum of config and tokenizer.
 
@@ -129,12 +129,12 @@ def choose_length(
     return Choice(value=requested, origin="user")
 
 
-def _stated(statements: list[Statement], *, with_tokenizer: bool) -> Choice:
+def _stated(statements: list[StatedLength], *, with_tokenizer: bool) -> Choice:
     for statement in statements:
-        if statement.counts:
+        if statement.takes_precedence:
             return Choice(value=statement.value, origin=str(statement))
     files = ("config.json", "tokenizer_config.json") if with_tokenizer else ("config.json",)
-    lowest = min((s for s in statements if s.file in files or s.binds), key=lambda s: s.value, default=None)
+    lowest = min((s for s in statements if s.file in files or s.is_limit), key=lambda s: s.value, default=None)
     if lowest is None:
         return Choice(value=DEFAULT_MAX_LENGTH, origin="default")
     return Choice(value=lowest.value, origin=str(lowest))

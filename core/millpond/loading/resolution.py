@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from millpond.loading.classification import count_labels
-from millpond.loading.lengths import Statement, state_lengths
+from millpond.loading.lengths import StatedLength, state_lengths
 from millpond.loading.pooler_settings import size_key_of
 from millpond.loading.published import published_model, rerank_template
 from millpond.types.checkpoint import AdapterFacts, CheckpointFacts, value_of
@@ -87,7 +87,7 @@ class Resolution:
         return rerank_template(self.registry, self.repository, self.config)
 
     @property
-    def lengths(self) -> tuple[Statement, ...]:
+    def lengths(self) -> tuple[StatedLength, ...]:
         """Every maximum length that the files state."""
         return tuple(state_lengths(self.repository, self.config, positions=self.architecture.spec.text.positions))
 

@@ -43,6 +43,5 @@ class DistanceBias:
         del group
         start = self.middle + keys.start - queries.stop + 1
         needed = self.values[:, start : start + len(queries) + len(keys) - 1]
-        return (
-            needed.unfold(1, len(keys), 1).flip(1).unsqueeze(0)
-        )  # each query reads one column earlier than the previous query
+        # Each query reads its keys from one column earlier than the previous query.
+        return needed.unfold(1, len(keys), 1).flip(1).unsqueeze(0)

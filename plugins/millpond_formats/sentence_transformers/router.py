@@ -132,11 +132,8 @@ def _with_static_queries(routes: Routes, path: Path) -> Routes:
         return routes
     queries, documents = routes.by_input_type.get(QUERY), routes.by_input_type.get(DOCUMENT)
     chain = routes.chains.get(queries or "", ())
-    only_module = [module.type for module in chain] == [STATIC_QUERY_WEIGHTS] and set(routes.chains) == {
-        queries,
-        documents,
-    }
-    if static != {queries} or documents is None or not only_module:
+    has_one_module = [module.type for module in chain] == [STATIC_QUERY_WEIGHTS]
+    if static != {queries} or documents is None or not has_one_module or set(routes.chains) != {queries, documents}:
         message = (
             f"{path}: unsupported use of {STATIC_QUERY_WEIGHTS}. It must be the only module of the route for queries, "
             "and the only other route must be for documents"
