@@ -147,7 +147,7 @@ def test_an_adapter_of_another_kind_is_refused(tmp_path, load, settings, message
         ({f"{SECOND}.lora_A.weight": torch.ones(3, 32)}, rf"A and B of {SECOND} do not match"),
         (
             {f"{SECOND}.lora_B.weight": torch.ones(31, 4)},
-            r"changes layers\.1\.attention\.qkv\.weight@1, \[32, 32\], by",
+            r"updates layers\.1\.attention\.qkv\.weight@1, \[32, 32\], with",
         ),
         ({f"{SECOND}.lora_magnitude_vector": torch.ones(4)}, "unsupported tensor .*lora_magnitude_vector"),
         (
