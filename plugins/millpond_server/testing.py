@@ -131,8 +131,8 @@ def running_server(
         for model in served_models.served:
             model.llm.engine.close()
         raise
-    with running(server, sockets) as running_server:
-        yield running_server
+    with running(server, sockets) as http_server:
+        yield http_server
 
 
 @contextmanager

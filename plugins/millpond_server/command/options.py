@@ -81,7 +81,11 @@ class ServerOptions:
     ] = None
     engine_restart: Annotated[
         bool,
-        option("Server", "--engine-restart", help="Deprecated, no effect: an engine crash ends the process with 70."),
+        option(
+            "Server",
+            "--engine-restart",
+            help="Deprecated, no effect: an engine crash ends the process with exit code 70.",
+        ),
     ] = False
     trust_request_chat_template: Annotated[
         bool,

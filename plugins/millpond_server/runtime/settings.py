@@ -101,7 +101,7 @@ class Limits:
             LIMITS,
             "--drain-timeout",
             metavar="SECONDS",
-            help="Time that running requests may take after that before they are cancelled.",
+            help="Maximum time to finish running requests after that; then they are cancelled.",
         ),
     ] = 30.0
     template_seconds: Seconds = 0.0

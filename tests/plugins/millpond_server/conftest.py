@@ -37,7 +37,7 @@ class Running:
 
 @contextmanager
 def serve_process(*arguments, env=None, port=("--port", "0")):
-    """``millpond serve ...`` on a free port, until the block ends."""
+    """Run ``millpond serve ...`` on a free port until the block ends."""
     command = [sys.executable, "-m", "millpond", "serve", *arguments, *port]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **(env or {})}
@@ -164,7 +164,7 @@ def posting(folders, options=None):
 
 @dataclass(frozen=True)
 class Application:
-    """The application of a server, without the server."""
+    """The ASGI application of a server, without the server."""
 
     runner: asyncio.Runner
     client: httpx2.AsyncClient
@@ -192,7 +192,7 @@ def application():
 
 @pytest.fixture(scope="module")
 def post(folders):
-    """Post a body to the application of a server of all models of a module."""
+    """Post a body to an application that serves all models of a module."""
     with posting(folders) as call:
         yield call
 
@@ -261,7 +261,7 @@ def gate():
 
 @pytest.fixture
 def watch(monkeypatch):
-    """Have a function called at each forward of the models of ``local``."""
+    """Call a function at each forward pass of the models of ``local``."""
 
     def watch(function):
         monkeypatch.setattr(WatchedBert, "on_forward", staticmethod(function))

@@ -47,7 +47,7 @@ def scores(folders):
 
 
 def ordered(row, labels):
-    """Classes by their names, most probable first."""
+    """Return classes with their labels, most probable first."""
     return [{"label": labels[index], "score": pytest.approx(row[index], abs=1e-6)} for index in np.argsort(-row)]
 
 

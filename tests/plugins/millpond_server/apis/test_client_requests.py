@@ -100,7 +100,7 @@ def test_nulls_are_as_if_not_there(http, path, body, fields):
 
 
 def shape(value):
-    """An answer without its numbers and its id."""
+    """Return a response without its numbers and its id."""
     if isinstance(value, dict):
         return {name: shape(item) for name, item in value.items()}
     return [shape(item) for item in value] if isinstance(value, list) else type(value)

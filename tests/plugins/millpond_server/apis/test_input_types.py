@@ -13,7 +13,7 @@ TEXT = "the old mill by the pond"
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """A model with an adapter for each purpose, and one with none."""
+    """A model with an adapter for each input type, and one without adapters."""
     root = tmp_path_factory.mktemp("purposes")
     jina = tiny("XLMRobertaModel", root / "jina", position_embedding_type="rotary")
     return {"jina": str(jina), "plain": str(tiny("BertModel", root / "plain"))}
@@ -21,7 +21,7 @@ def folders(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def post(folders, application):
-    """Post bodies to the application of a server of both, all at once; gives the answers."""
+    """Post bodies at the same time to an application that serves both models; return the responses."""
     with application(folders, {name: {"num_workers": 1} for name in folders}) as ask:
         yield lambda path, *bodies: ask.together(path, *({"model": "jina", **body} for body in bodies))
 

@@ -39,7 +39,7 @@ PLUGINS = {"colbert": "colbert_query_plugin", "m3": "bge_m3_sparse_plugin"}
 
 @pytest.fixture(scope="module")
 def post(folders, application):
-    """Post a body to the application of a server of both, with their plugins."""
+    """Post a body to an application that serves both models with their plugins."""
     with application(folders, {name: {"io_processor_plugin": plugin} for name, plugin in PLUGINS.items()}) as call:
         yield call
 

@@ -81,7 +81,7 @@ FIELDS = {row.name: fields_of(row) for row in rows() if row.request is not None}
 
 @pytest.fixture(scope="module")
 def schema(tmp_path_factory):
-    """The description, of a server of all routes, which answers the requests that are made of it."""
+    """The OpenAPI description of a server with all routes, which responds to generated requests."""
     import asyncio
 
     from millpond.plugin.manager import PluginManager
@@ -111,7 +111,7 @@ def operations(schema, labels=None):
 
 
 def keeps_its_promises(operation, how):
-    """Have requests made of the description of a route answered; gives the statuses that came."""
+    """Send requests generated from the description of a route; return the statuses."""
     modes = list(GenerationMode) if operation.body else [GenerationMode.POSITIVE]
     return set().union(*(asked(operation, mode, how) for mode in modes))
 
@@ -140,7 +140,7 @@ def asked(operation, mode, how):
 
 
 def test_routes_comply_with_their_description(schema):
-    """One path of each kind of route; the others are the same under other names."""
+    """One path of each route; the others are aliases."""
     kinds = {}
     for row in rows():
         if ".health:" in row.target:

@@ -57,7 +57,7 @@ def test_a_deadline_that_is_not_a_number_of_milliseconds_is_refused(minilm_serve
 
 @pytest.fixture
 def raw_head():
-    """Send a deadline as bytes, which clients would refuse to send."""
+    """Send a timeout header as bytes, which HTTP clients would refuse to send."""
     import socket
 
     def send(running, stated):

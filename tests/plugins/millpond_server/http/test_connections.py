@@ -21,7 +21,7 @@ def read_all(connection):
 
 
 def answer_of(raw):
-    """Status, headers and JSON body of an answer."""
+    """Return the status, headers and JSON body of a response."""
     head, _, body = raw.partition(b"\r\n\r\n")
     lines = head.decode("latin-1").split("\r\n")
     headers = dict(line.split(": ", 1) for line in lines[1:])

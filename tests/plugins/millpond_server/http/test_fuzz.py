@@ -60,7 +60,7 @@ class Server:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    """Every route, on tiny models of random weights that serve all tasks between them."""
+    """All routes, with tiny models with random weights that together support all tasks."""
     from millpond.plugin.manager import PluginManager
     from millpond_server.runtime.models import Models, ServedModel
     from millpond_server.runtime.server import build_server
@@ -135,7 +135,7 @@ GROUPS = (
 
 
 def fitting(annotation):
-    """Values that a type takes, by and large."""
+    """Mostly valid values of a type."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Annotated:
         return fitting(arguments[0])
@@ -146,7 +146,7 @@ def fitting(annotation):
 
 
 def draw_container(annotation, origin, arguments):
-    """Values of a type that is made of others."""
+    """Values of a composite type."""
     if origin is typing.Literal:
         return st.sampled_from(arguments)
     if origin in (list, tuple):
@@ -159,7 +159,7 @@ def draw_container(annotation, origin, arguments):
 
 @st.composite
 def bodies(draw, model, served=tuple(MODELS)):
-    """Bodies of a request: what its fields take, and in some of them what they do not."""
+    """Bodies of a request, with mostly valid values of its fields."""
     if issubclass(model, RootModel):
         return draw(fitting(model.model_fields["root"].annotation))
     fields = model.model_fields
@@ -181,7 +181,7 @@ def bodies(draw, model, served=tuple(MODELS)):
 
 @st.composite
 def requests(draw):
-    """A route and the bytes that are posted to it."""
+    """A route and the bytes to post to it."""
     row = draw(st.sampled_from(ROWS))
     model = _model(row if row.request else draw(st.sampled_from(TYPED)))  # some take the bodies of other routes
     served = ("classify",) if row.tasks == ("classify",) else tuple(MODELS)
@@ -192,7 +192,7 @@ def requests(draw):
 
 
 def encoded(value, *, plain, cut):
-    """The bytes of a body: surrogates escaped or as they are, and one in a while not whole."""
+    """The bytes of a body, with surrogates escaped or not, and sometimes truncated."""
     body = json.dumps(value, ensure_ascii=plain).encode("utf-8", "surrogatepass")
     return body[: len(body) // 2] if cut else body
 
@@ -228,7 +228,7 @@ def check(server, row, body):
 
 
 def test_no_body_is_the_servers_fault(server):
-    """Nor is the door all that is tested: bodies reach what many routes do."""
+    """Enough bodies are valid and reach the handlers of many routes."""
     answered = set()
 
     @QUICK

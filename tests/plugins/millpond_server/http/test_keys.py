@@ -16,7 +16,7 @@ def test_without_keys_all_may(local):
 
 
 def walk(app):
-    """Method and path of all that is mounted, the pages too."""
+    """Return the method and path of all mounted routes and pages."""
     while not hasattr(app, "routes"):
         app = app.app
     return sorted((method, route.path) for route in app.routes for method in route.methods)

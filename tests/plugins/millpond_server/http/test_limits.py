@@ -52,7 +52,7 @@ OUT_OF_BOUNDS = [
 
 @pytest.fixture(scope="module")
 def few(folder, serving):
-    """A client of a server that takes six inputs, and six documents."""
+    """A client of a server with a limit of six inputs and six documents."""
     limits = ("--max-inputs", "6", "--max-documents", "6", "--max-tokens", "1000")
     with serving(folder, "--served-model-name", "tiny", *limits) as running, running.client() as client:
         yield client

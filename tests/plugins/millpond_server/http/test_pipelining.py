@@ -30,7 +30,7 @@ def read_all(connection):
 
 
 def statuses(raw):
-    """The statuses of answers, in order."""
+    """Return the statuses of responses, in order."""
     return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", raw)]
 
 
@@ -132,7 +132,7 @@ def test_hundreds_of_pipelined_requests_are_all_answered_in_order(local):
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="it measures memory as Linux does")
 def test_pipelines_that_are_not_read_take_little_memory(minilm_server):
-    """113 MiB for 20 connections before it was bounded."""
+    """Before the limit, 20 connections took 113 MiB."""
     host, _, port = minilm_server.address.removeprefix("http://").partition(":")
     status = Path(f"/proc/{minilm_server.process.pid}/status")
 
@@ -181,7 +181,7 @@ def test_a_client_that_does_not_read_its_answer_is_cut_off(local):
 
 
 def test_a_body_that_is_not_sent_does_not_hold_a_connection_after_the_answer(local):
-    """32 clients without a key, each with a byte after its 401, closed a server of 32 connections to all others."""
+    """Before, 32 clients that each sent a byte after a 401 could occupy all of 32 connections."""
     server = local(limits={"connections": 4, "body_seconds": 60.0}, api_keys=("k",))
     held = [server.connect() for _ in range(3)]
     for connection in held:

@@ -16,7 +16,7 @@ ANSWER = re.compile(rb"HTTP/1\.1 (\d+) [^\r]*\r\n(?:[^\r]+\r\n)*?content-length:
 
 
 async def echo(scope, receive, send):
-    """Answer with the path and the length and sum of the body."""
+    """Respond with the path, and the length and sum of the body."""
     body = b""
     while True:
         message = await receive()
@@ -29,7 +29,7 @@ async def echo(scope, receive, send):
 
 
 class Transport(asyncio.Transport):
-    """Notes what is written, and whether reading is paused."""
+    """Records written bytes, and whether reading is paused."""
 
     def __init__(self):
         super().__init__()
@@ -70,7 +70,7 @@ def connected():
 
 
 def request(rng, number):
-    """The bytes of a request, and what its answer holds."""
+    """Return the bytes of a request, and the expected body of its response."""
     body = bytes(rng.randrange(256) for _ in range(rng.choice([0, 1, 10, 5000])))
     if rng.random() < 0.3:
         body = b"GET /not-a-request HTTP/1.1\r\n\r\n" * 5

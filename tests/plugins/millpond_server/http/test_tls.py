@@ -23,7 +23,7 @@ def authority():
 
 
 class Files:
-    """A certificate for 127.0.0.1 in files: both in one, each in its own, and its key under a password."""
+    """Files with a certificate for 127.0.0.1: with its key, without it, and the key with and without a password."""
 
     def __init__(self, authority, folder):
         issued = authority.issue_cert("127.0.0.1")

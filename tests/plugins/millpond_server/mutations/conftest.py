@@ -58,14 +58,14 @@ OWN = {"/similarity": SIMILARITY, "/": SIMILARITY, "/predict": {"inputs": "a boa
 
 
 class Raw(str):
-    """Text that is written into a body as it is."""
+    """Text that is inserted into a body unchanged."""
 
     __slots__ = ()
 
 
 @dataclass(frozen=True)
 class Request:
-    """A request before it is written.
+    """A request before it is serialized.
 
     Attributes:
         value: The body; objects are lists of pairs within ``Pairs``.
@@ -84,7 +84,7 @@ class Request:
 
 
 class Pairs(list):
-    """The fields of an object, of which two may have one name."""
+    """The fields of an object, which may contain a name twice."""
 
     __slots__ = ()
 
@@ -112,7 +112,7 @@ def copied(value):
 
 
 def valid_requests():
-    """A request for each route, with valid values of the fields that its model may need."""
+    """Yield a request for each route, with valid values of the fields that its model may need."""
     for row in rows():
         method, _, path = row.name.partition(" ")
         if row.request is None:
@@ -212,7 +212,7 @@ UNKNOWN = ["unknown", "späte", "a" * 300, "__class__", "", "model_config", "$re
 
 
 def places(value):
-    """All pairs of a list, and an index of it, in a tree."""
+    """Return all pairs of a list and an index in a tree."""
     for index, item in enumerate(value):
         yield value, index
         inner = item[1] if isinstance(value, Pairs) else item
@@ -221,7 +221,7 @@ def places(value):
 
 
 def placed(request, rng, new):
-    """The request with one value in its body replaced by JSON text, or an unknown field of that value added."""
+    """Return the request with one value replaced by JSON text, or with an unknown field of that value."""
     value = copied(request.value) if request.value is not None else Pairs()
     options = list(places(value)) if isinstance(value, list) else []
     if not options or rng.random() < 0.2:
@@ -255,7 +255,7 @@ def text(request, rng):
 
 
 def known_field(request, rng):
-    """A field of another route's request, so that options which are not in valid requests are set."""
+    """Return the request with a field of another route, to set options that valid requests do not contain."""
     name = rng.choice(OPTIONS)
     fields = request.value if isinstance(request.value, Pairs) else Pairs()
     return replace(request, value=Pairs([*fields, (name, Raw(rng.choice([*NUMBERS, *TYPES, *TEXTS])))]))
@@ -270,7 +270,7 @@ def duplicate(request, rng):
 
 
 def many(request, rng):
-    """Very many items, fields or validation errors."""
+    """Return the request with very many items, fields or validation errors."""
     item = rng.choice(['"a"', "null", "5", "[]", "{}", "[5]", "true", '{"text": 5}'])
     return placed(request, rng, "[" + ",".join([item] * rng.choice([9, 300, 3000])) + "]")
 
@@ -336,7 +336,7 @@ OF_HEADS = (header, header, path, method)
 
 
 def mutant(number, requests):
-    """The mutant of a number, with the names of what was done."""
+    """Return the mutant of a number, with the names of its mutations."""
     rng = random.Random(number)
     request, names = rng.choice(requests), []
     for _ in range(rng.choice([1, 1, 2, 3])):
@@ -367,7 +367,7 @@ def requests():
 
 @pytest.fixture(scope="session")
 def mutate(requests):
-    """Make the mutant of a number."""
+    """Return the mutant of a number."""
     return lambda number: mutant(number, requests)
 
 

@@ -21,7 +21,7 @@ DOCUMENTED = {503, 504}  # overload, and a timeout in a mutated header
 
 
 class Records(logging.Handler):
-    """Notes all that is logged with a traceback."""
+    """Collects log records with tracebacks."""
 
     def __init__(self):
         super().__init__()
@@ -34,7 +34,7 @@ class Records(logging.Handler):
 
 @dataclass
 class Lines:
-    """In place of the access log: the lines that it would write."""
+    """Replaces the access log and collects its lines."""
 
     written: list = field(default_factory=list)
     is_on: bool = True
@@ -45,7 +45,7 @@ class Lines:
 
 
 class Server:
-    """The application with all its middlewares, called on an event loop of its own."""
+    """The application with its middleware, called on a separate event loop."""
 
     def __init__(self, app, log):
         self.app, self.log = app, log
@@ -57,7 +57,7 @@ class Server:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(120)
 
     def send(self, request):
-        """Status, headers and body of an answer."""
+        """Return the status, headers and body of a response."""
         return self.run(self._send(request))
 
     async def _send(self, request):
@@ -156,7 +156,7 @@ def faults_of(server, records, mutate, numbers):
 
 
 def test_valid_requests_are_served(server, records, requests):
-    """Else mutants would all be refused at the door."""
+    """Otherwise all mutants would be refused by their validation."""
     statuses = {(request.method, request.path): server.send(request)[0] for request in requests}
     assert sum(status == 200 for status in statuses.values()) > 0.7 * len(statuses), statuses
     assert not records.tracebacks

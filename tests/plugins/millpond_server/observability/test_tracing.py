@@ -171,7 +171,7 @@ def test_nothing_of_it_is_imported_unless_somebody_asks():
 
 @pytest.fixture
 def collector():
-    """A receiver of OTLP over HTTP: its address, and what came in."""
+    """A receiver of OTLP over HTTP: its address, and the received spans."""
     came = []
 
     class Receiver(BaseHTTPRequestHandler):

@@ -44,7 +44,7 @@ async def raises(request, llm):
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, serving):
-    """A server with the plugin "acme", whose pooler pools."""
+    """A server with the plugin "acme" and its pooler."""
     root = tmp_path_factory.mktemp("blame")
     folder = tiny("BertModel", root / "model")
     (root / "acme_plugin.py").write_text(PLUGIN, encoding="utf-8")

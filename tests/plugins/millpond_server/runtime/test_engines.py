@@ -49,7 +49,7 @@ def ids_of(server, text):
 
 @pytest.fixture(scope="module")
 def lines():
-    """64 texts, no two alike."""
+    """64 different texts."""
     path = Path(__file__).parents[3] / "data" / "sentences.txt"
     return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()][:64]
 
@@ -287,7 +287,7 @@ def test_requests_with_a_timeout_are_refused_at_once_or_cancelled_in_time(local,
 
 
 def test_a_client_that_goes_away_takes_its_work_with_it(local, watch, gate, pool):
-    """Within 200 ms, and long before its batch would begin."""
+    """Requests fail within 200 ms, long before their batch would begin."""
     server = local()
     body = b'{"input": ["a cat", "a dog", "a fish"]}'
     head = b"POST /v1/embeddings HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"

@@ -69,7 +69,7 @@ class Load:
         self.worst = 0.0
 
     async def client(self, number, end):
-        """Ask until it is time."""
+        """Send requests until the end."""
         chance = random.Random(number)
         client = await self.raw.connect(self.address)
         while time.monotonic() < end:
@@ -88,7 +88,7 @@ class Load:
         client.close()
 
     async def ask(self, client, chance):
-        """Post texts of some size to some route, and compare what comes."""
+        """Post texts of a random size to a random route, and compare the response."""
         chosen = [chance.randrange(len(self.texts)) for _ in range(chance.choice((1, 1, 1, 1, 1, 2, 4, 16)))]
         path, body, read = chance.choice(ROUTES)
         began = time.perf_counter()
@@ -103,7 +103,7 @@ class Load:
         self.worst = max(self.worst, float(difference))
 
     async def abort(self, client, chance):
-        """Go away: before the body is whole, behind it, or a little later."""
+        """Disconnect before the end of the body, right after it, or a little later."""
         self.counts["aborted"] += 1
         body = json.dumps({"input": chance.sample(self.texts, 8)}).encode()
         sent = client.head("/v1/embeddings", body) + body
@@ -141,7 +141,7 @@ def of_route(path, vectors):
 
 
 async def watched(pid, seconds):
-    """The memory of a process in KiB, and when, until it is time."""
+    """Sample the memory of a process in KiB, with times, until the end."""
     samples = []
     began = time.monotonic()
     while time.monotonic() - began < seconds:

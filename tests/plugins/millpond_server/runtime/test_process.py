@@ -55,7 +55,7 @@ DEADLY = {"input": "a boat sea"}  # 5 tokens
 
 @pytest.fixture
 def napping(folder, install_plugin, serving):
-    """Serve a tiny model whose forward may be slow, or kill its engine."""
+    """Serve a tiny model whose forward pass can be slow or crash its engine."""
     path = str(install_plugin(PLUGIN, "napping"))
 
     def serve(*arguments, env=None):

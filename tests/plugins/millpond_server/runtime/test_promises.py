@@ -18,12 +18,12 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reas
 
 
 def tell(message):
-    """Show a figure where the test's output is shown."""
+    """Print a measurement in the test's output."""
     sys.stdout.write(f"{message}\n")
 
 
 class Door:
-    """A running server as raw sockets find it."""
+    """Raw connections to a running server."""
 
     def __init__(self, running):
         self.running = running
@@ -34,7 +34,7 @@ class Door:
         return socket.create_connection(self.place, timeout=30)
 
     def post(self, body, path="/v1/embeddings"):
-        """Seconds, status and body of the answer to a body that is sent at once."""
+        """Send a body at once; return the seconds, status and body of the response."""
         with self.connect() as connection:
             head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\nconnection: close\r\n"
             began = time.perf_counter()
@@ -44,7 +44,7 @@ class Door:
         return time.perf_counter() - began, int(head.split()[1]), answer.decode()
 
     def peak(self):
-        """The most memory that the server has had since ``forget_peak``, in bytes."""
+        """Return the peak memory of the server since ``forget_peak``, in bytes."""
         return self._memory("VmHWM")
 
     def forget_peak(self):
@@ -104,7 +104,7 @@ BODIES = {
 
 @pytest.mark.parametrize("name", BODIES)
 def test_hostile_requests_are_refused_at_low_cost(door, name):
-    """50 ms for 10 MB on an idle machine."""
+    """Takes 50 ms for 10 MB on an idle machine."""
     body, status, word = BODIES[name]
     times = []
     for _ in range(5):
@@ -116,7 +116,7 @@ def test_hostile_requests_are_refused_at_low_cost(door, name):
 
 
 def test_others_are_served_while_long_texts_are_tokenised(door):
-    """50 ms at the 99th percentile on an idle machine."""
+    """Takes 50 ms at the 99th percentile on an idle machine."""
     body = json.dumps({"input": ["the old mill by the pond " * 20] * 2000, "truncate_prompt_tokens": 8}).encode()
     stop = threading.Event()
     posted = []
@@ -156,7 +156,7 @@ HEAD = b"POST /v1/embeddings HTTP/1.1\r\nhost: localhost\r\ncontent-type: applic
 
 
 def send(connection, head, part, most):
-    """Send a head, and parts until the server hangs up."""
+    """Send a head, and parts until the server closes the connection."""
     connection.sendall(head)
     sent = 0
     try:

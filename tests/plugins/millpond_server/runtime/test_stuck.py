@@ -69,7 +69,7 @@ def stuck(folder, install_plugin, serving):
 
 
 def leave(running, body):
-    """Post a body, and go away before it is answered."""
+    """Post a body, and disconnect before the response."""
     with running.client() as client, pytest.raises(httpx2.ReadTimeout):
         client.post("/v1/embeddings", json=body, timeout=0.5)
 

@@ -14,7 +14,7 @@ LABELS = ("O", "B-PER", "I-PER", "LOC")
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """A model of tokens, and one of texts."""
+    """A token classifier and a text classifier."""
     root = tmp_path_factory.mktemp("entities")
     tagger = tiny("BertForTokenClassification", root / "tagger", num_labels=len(LABELS))
     config = json.loads((tagger / "config.json").read_text())

@@ -163,7 +163,7 @@ def test_health_routes_respond_with_200(http):
 
 
 def test_a_conversation_is_one_input(http, expected):
-    """MiniLM has no template: the contents are read, a line each."""
+    """MiniLM has no chat template: the contents are joined, one per line."""
     one = ask(http, input=None, messages=[{"role": "user", "content": TEXTS[0]}]).json()["data"]
     np.testing.assert_allclose([item["embedding"] for item in one], expected[:1], atol=1e-6)
     parts = [{"role": "user", "content": [{"type": "text", "text": text}]} for text in TEXTS]

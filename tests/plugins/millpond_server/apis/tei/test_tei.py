@@ -45,7 +45,7 @@ def encoder_alone(application, folders):
 
 
 def asked(call, path, body):
-    """The whole answer to a body."""
+    """Return the complete response to a body."""
     return call.runner.run(call.client.post(path, json=body))
 
 

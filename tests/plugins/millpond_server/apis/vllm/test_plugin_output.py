@@ -31,7 +31,7 @@ OUTPUTS = {
 
 
 class Maker(IOProcessor):
-    """The name of an output to that output; the name rides on the request of a sequence."""
+    """Return the output with a name, which is passed in the request of a sequence."""
 
     def parse(self, data):
         return data

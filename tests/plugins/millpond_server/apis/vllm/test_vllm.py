@@ -12,7 +12,7 @@ TASKS = ("embed", "token_embed", "classify", "token_classify")
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """A small model of each kind, by the name that it is served under."""
+    """A small model of each type, by its served name."""
     root = tmp_path_factory.mktemp("vllm")
     return {
         "embedder": str(tiny("BertModel", root / "embedder")),
@@ -22,7 +22,7 @@ def folders(tmp_path_factory):
 
 
 def error(post, path, **body):
-    """The error of a request that is refused."""
+    """Return the error of a refused request."""
     return post(path, status=400, **body)["error"]
 
 

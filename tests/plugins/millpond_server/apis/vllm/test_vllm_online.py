@@ -23,7 +23,7 @@ PLURAL, SINGLE = ["a mill", "a pond"], "a mill"
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """A small model of each kind, by the name that it is served under; the embedder writes chats."""
+    """A small model of each type, by its served name; the embedder has a chat template."""
     root = tmp_path_factory.mktemp("online")
     embedder = tiny("BertModel", root / "embedder")
     (embedder / "chat_template.jinja").write_text(TEMPLATE, encoding="utf-8")
@@ -37,7 +37,7 @@ def folders(tmp_path_factory):
 
 @pytest.fixture
 def send(post):
-    """The bare answer to a body."""
+    """Return the response to a body."""
     return lambda path, **body: post.runner.run(post.client.post(path, json=body))
 
 
@@ -113,7 +113,7 @@ def test_an_input_must_be_given(post, path):
 
 
 def bits(values, dtype, end):
-    """Return a vector as numbers of the dtype and byte order that were asked for."""
+    """Return a vector as numbers of the dtype and byte order of the request."""
     return np.asarray(values, "f4").astype(ENDS[end] + TYPES[dtype])
 
 
