@@ -281,7 +281,7 @@ def test_pairs_are_scored_by_one_label(tmp_path, load, logits):
     [
         ({"position_embedding_type": "absolute"}, r"'absolute' for GteModel\. Supported: 'rope'$"),
         ({"layer_norm_type": "rms_norm"}, r"layer_norm_type 'rms_norm' for GteModel\. Supported: 'layer_norm'"),
-        ({"logn_attention_scale": True}, "logn_attention_scale True; GteModel knows False"),
+        ({"logn_attention_scale": True}, "unsupported logn_attention_scale True for GteModel"),
         ({"rope_scaling": {"type": "ntk"}}, "'ntk' requires a number 'factor'; got None"),
         ({"rope_scaling": {"type": "ntk", "factor": 2.0, "mixed_b": "x"}}, "a number 'mixed_b'; got 'x'"),
         ({"num_attention_heads": 5}, "num_attention_heads 5"),

@@ -253,7 +253,7 @@ def test_the_encoder_of_a_masked_language_model_is_loaded(tmp_path, load, hidden
         ({"rotary_emb_interleaved": True}, "rotary_emb_interleaved True"),
         ({"rotary_emb_scale_base": 512}, "rotary_emb_scale_base 512"),
         ({"rotary_emb_fraction": 0.0}, r"a fraction of 0\.0 of head dimension 8"),
-        ({"rotary_emb_fraction": 0.3}, r"0\.3 of heads of 8 dimensions"),
+        ({"rotary_emb_fraction": 0.3}, r"0\.3 of head dimension 8"),
         ({"activation_function": "laplace"}, "hidden_act 'laplace'"),
         ({"n_head": 5}, "num_attention_heads 5"),
         ({"mlp_fc2_bias": True}, r"missing \(2\)"),
