@@ -54,10 +54,10 @@ class DecoderModel(PoolingModel):
     def forward(self, batch: PackedBatch) -> Tensor:
         """A batch -> [num_tokens, hidden_size]."""
         rotation = self.rotary(batch)
-        x = self.embed(batch)
+        hidden_states = self.embed(batch)
         for layer in self.layers:
-            x = layer(x, rotation, batch)
-        normed: Tensor = self.norm(x)
+            hidden_states = layer(hidden_states, rotation, batch)
+        normed: Tensor = self.norm(hidden_states)
         return normed
 
     def embed(self, batch: PackedBatch) -> Tensor:

@@ -76,10 +76,10 @@ class RotaryAttention(nn.Module):
         )
         self.output = Linear(ctx, inner, size, bias=output_bias)
 
-    def forward(self, x: Tensor, rotation: Rotation, batch: PackedBatch) -> Tensor:
+    def forward(self, hidden_states: Tensor, rotation: Rotation, batch: PackedBatch) -> Tensor:
         """[num_tokens, size] -> [num_tokens, size]."""
         counts = (self.heads.num_query_heads, self.heads.num_kv_heads, self.heads.num_kv_heads)
-        query, key, value = self.qkv(x).unflatten(-1, (-1, self.heads.head_dim)).split(counts, dim=1)
+        query, key, value = self.qkv(hidden_states).unflatten(-1, (-1, self.heads.head_dim)).split(counts, dim=1)
         query = query if self.query_norm is None else self.query_norm(query)
         key = key if self.key_norm is None else self.key_norm(key)
         attended: Tensor = self.output(self.attention(rotation(query), rotation(key), value, batch))
@@ -103,10 +103,10 @@ class DecoderLayer(nn.Module):
         self.feed_forward_norm = feed_forward_norm
         self.feed_forward = feed_forward
 
-    def forward(self, x: Tensor, rotation: Rotation, batch: PackedBatch) -> Tensor:
+    def forward(self, hidden_states: Tensor, rotation: Rotation, batch: PackedBatch) -> Tensor:
         """[num_tokens, size] -> [num_tokens, size]."""
-        x = x + self.attention(self.attention_norm(x), rotation, batch)
-        added: Tensor = x + self.feed_forward(self.feed_forward_norm(x))
+        hidden_states = hidden_states + self.attention(self.attention_norm(hidden_states), rotation, batch)
+        added: Tensor = hidden_states + self.feed_forward(self.feed_forward_norm(hidden_states))
         return added
 
 
@@ -132,8 +132,12 @@ class NormedDecoderLayer(DecoderLayer):
         self.attention_post_norm = attention_post_norm
         self.feed_forward_post_norm = feed_forward_post_norm
 
-    def forward(self, x: Tensor, rotation: Rotation, batch: PackedBatch) -> Tensor:
+    def forward(self, hidden_states: Tensor, rotation: Rotation, batch: PackedBatch) -> Tensor:
         """[num_tokens, size] -> [num_tokens, size]."""
-        x = x + self.attention_post_norm(self.attention(self.attention_norm(x), rotation, batch))
-        added: Tensor = x + self.feed_forward_post_norm(self.feed_forward(self.feed_forward_norm(x)))
+        hidden_states = hidden_states + self.attention_post_norm(
+            self.attention(self.attention_norm(hidden_states), rotation, batch)
+        )
+        added: Tensor = hidden_states + self.feed_forward_post_norm(
+            self.feed_forward(self.feed_forward_norm(hidden_states))
+        )
         return added

@@ -55,17 +55,17 @@ class BertEmbeddings(nn.Module):
 
     def forward(self, batch: PackedBatch) -> Tensor:
         """A batch -> [num_tokens, size]."""
-        x: Tensor = self.word_embeddings(batch.input_ids)
+        embeddings: Tensor = self.word_embeddings(batch.input_ids)
         shared = None  # a vector that is added to every token
         if self.token_type_embeddings is not None and batch.token_type_ids is None:
             shared = self.token_type_embeddings.weight[0]
         elif self.token_type_embeddings is not None:
-            x = x + self.token_type_embeddings(batch.token_type_ids)
+            embeddings = embeddings + self.token_type_embeddings(batch.token_type_ids)
         if self.position_embeddings is None:
-            normed: Tensor = self.norm(x if shared is None else x + shared)
+            normed: Tensor = self.norm(embeddings if shared is None else embeddings + shared)
         else:
             positions = roberta_position_ids(batch, self.first_position) if self.first_position else batch.positions
-            normed = self.norm(x, shared, self.position_embeddings(positions))
+            normed = self.norm(embeddings, shared, self.position_embeddings(positions))
         return normed
 
 

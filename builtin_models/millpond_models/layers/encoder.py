@@ -60,21 +60,21 @@ class SelfAttention(nn.Module):
 
     def forward(
         self,
-        x: Tensor,
+        hidden_states: Tensor,
         batch: PackedBatch,
         rotation: Rotation | None = None,
         distance_bias: DistanceBias | None = None,
     ) -> Tensor:
         """[num_tokens, size] -> [num_tokens, size], without the bias of ``output``."""
-        query, key, value = self.heads(x)
+        query, key, value = self.heads(hidden_states)
         if rotation is not None:
             query, key = rotation(query), rotation(key)
         attended: Tensor = self.output(self.attention(query, key, value, batch, distance_bias), add_bias=False)
         return attended
 
-    def heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def heads(self, hidden_states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """[num_tokens, size] -> query, key and value, [num_tokens, num_heads, head_dim] each."""
-        query, key, value = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).unbind(1)
+        query, key, value = self.qkv(hidden_states).unflatten(-1, (3, self.num_heads, -1)).unbind(1)
         return query, key, value
 
 
@@ -94,7 +94,7 @@ class PostNormEncoderLayer(nn.Module):
 
     def forward(
         self,
-        x: Tensor,
+        hidden_states: Tensor,
         batch: PackedBatch,
         rotation: Rotation | None = None,
         distance_bias: DistanceBias | None = None,
@@ -102,17 +102,19 @@ class PostNormEncoderLayer(nn.Module):
         """[num_tokens, size] -> [num_tokens, size].
 
         Args:
-            x: Hidden states.
+            hidden_states: Hidden states.
             batch: The packed batch.
             rotation: Rotary embedding of queries and keys; None for none.
             distance_bias: Position bias of the attention scores; None for none.
         """
         kernel = self.kernel if rotation is None and distance_bias is None else None
         if kernel is not None:
-            return kernel(x, batch)
-        attended = self.attention(x, batch, rotation, distance_bias)
-        x = self.attention_norm(attended, self.attention.output.bias, x)
-        normed: Tensor = self.feed_forward_norm(self.feed_forward(x), self.feed_forward.last_bias, x)
+            return kernel(hidden_states, batch)
+        attended = self.attention(hidden_states, batch, rotation, distance_bias)
+        hidden_states = self.attention_norm(attended, self.attention.output.bias, hidden_states)
+        normed: Tensor = self.feed_forward_norm(
+            self.feed_forward(hidden_states), self.feed_forward.last_bias, hidden_states
+        )
         return normed
 
     @cached_property

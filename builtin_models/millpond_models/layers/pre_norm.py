@@ -19,10 +19,10 @@ class PreNormLayer(nn.Module):
         self.feed_forward_norm = LayerNorm(size, eps)
         self.feed_forward = feed_forward
 
-    def forward(self, x: Tensor, batch: PackedBatch) -> Tensor:
+    def forward(self, hidden_states: Tensor, batch: PackedBatch) -> Tensor:
         """[num_tokens, size] -> [num_tokens, size]."""
-        x = x + self.attention(self.attention_norm(x), batch)
-        added: Tensor = x + self.feed_forward(self.feed_forward_norm(x))
+        hidden_states = hidden_states + self.attention(self.attention_norm(hidden_states), batch)
+        added: Tensor = hidden_states + self.feed_forward(self.feed_forward_norm(hidden_states))
         return added
 
 
@@ -44,9 +44,9 @@ class FusedAttention(nn.Module):
         self.attention = Attention(ctx, head_dim=head_dim(size, heads), causal=causal, scale=scale)
         self.output = Linear(ctx, size, size)
 
-    def forward(self, x: Tensor, batch: PackedBatch) -> Tensor:
+    def forward(self, hidden_states: Tensor, batch: PackedBatch) -> Tensor:
         """[num_tokens, size] -> [num_tokens, size]."""
-        query, key, value = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).unbind(1)
+        query, key, value = self.qkv(hidden_states).unflatten(-1, (3, self.num_heads, -1)).unbind(1)
         attended: Tensor = self.output(self.attention(query, key, value, batch))
         return attended
 

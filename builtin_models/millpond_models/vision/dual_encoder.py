@@ -96,10 +96,10 @@ class TextEncoder(nn.Module):
 
     def forward(self, batch: PackedBatch) -> Tensor:
         """A batch -> [num_tokens, hidden_size]."""
-        x: Tensor = self.token_embedding(batch.input_ids) + self.position_embedding(batch.positions)
+        hidden_states: Tensor = self.token_embedding(batch.input_ids) + self.position_embedding(batch.positions)
         for layer in self.layers:
-            x = layer(x, batch)
-        normed: Tensor = self.norm(x)
+            hidden_states = layer(hidden_states, batch)
+        normed: Tensor = self.norm(hidden_states)
         return normed
 
 

@@ -34,10 +34,10 @@ class Gemma3TextModel(Gemma2Model):
     def forward(self, batch: PackedBatch) -> Tensor:
         """A batch -> [num_tokens, hidden_size]."""
         rotations = {layer_type: rotary(batch) for layer_type, rotary in self.rotary.named_children()}
-        x = self.embed(batch)
+        hidden_states = self.embed(batch)
         for layer, layer_type in zip(self.layers, self.layer_types, strict=True):
-            x = layer(x, rotations[layer_type], batch)
-        normed: Tensor = self.norm(x)
+            hidden_states = layer(hidden_states, rotations[layer_type], batch)
+        normed: Tensor = self.norm(hidden_states)
         return normed
 
     def build_rotary(self, ctx: Context, heads: Heads) -> nn.Module:

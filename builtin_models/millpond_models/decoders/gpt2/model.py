@@ -44,10 +44,10 @@ class GPT2Model(PoolingModel):
 
     def forward(self, batch: PackedBatch) -> Tensor:
         """A batch -> [num_tokens, hidden_size]."""
-        x: Tensor = self.token_embeddings(batch.input_ids) + self.position_embeddings(batch.positions)
+        hidden_states: Tensor = self.token_embeddings(batch.input_ids) + self.position_embeddings(batch.positions)
         for layer in self.layers:
-            x = layer(x, batch)
-        normed: Tensor = self.norm(x)
+            hidden_states = layer(hidden_states, batch)
+        normed: Tensor = self.norm(hidden_states)
         return normed
 
 

@@ -37,12 +37,12 @@ class ShortConvolution(nn.Module):
         self.first_offset = -(kernel_size // 2) if centred else 1 - kernel_size
         self.mask_padding = mask_padding
 
-    def forward(self, x: Tensor, rotation: Rotation, batch: PackedBatch) -> Tensor:
+    def forward(self, hidden_states: Tensor, rotation: Rotation, batch: PackedBatch) -> Tensor:
         """[num_tokens, size] -> [num_tokens, size]; ``rotation`` is not used."""
         del rotation
         if self.mask_padding and batch.num_masked:
-            x = x.masked_fill(_masked_tokens(batch).unsqueeze(1), 0)
-        input_gate, output_gate, value = self.inner(x).chunk(3, dim=-1)
+            hidden_states = hidden_states.masked_fill(_masked_tokens(batch).unsqueeze(1), 0)
+        input_gate, output_gate, value = self.inner(hidden_states).chunk(3, dim=-1)
         result: Tensor = self.output(output_gate * self._convolve(input_gate * value, batch))
         return result
 

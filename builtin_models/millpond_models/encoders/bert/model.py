@@ -106,10 +106,10 @@ class BertModel(PoolingModel):
         """A batch -> [num_tokens, hidden_size]."""
         rotation = None if self.rotary is None else self.rotary(batch)
         distance_bias = None if self.position_bias is None else self.position_bias(batch)
-        x: Tensor = self.embeddings(batch)
+        hidden_states: Tensor = self.embeddings(batch)
         for layer in self.layers:
-            x = layer(x, batch, rotation, distance_bias)
-        return x
+            hidden_states = layer(hidden_states, batch, rotation, distance_bias)
+        return hidden_states
 
     def build_layer(self, ctx: Context, layer: int) -> PostNormEncoderLayer:
         """Build a layer."""

@@ -168,10 +168,10 @@ class DisentangledAttention(nn.Module):
         )
 
     def forward(
-        self, x: Tensor, batch: PackedBatch, relative: RelativeEmbeddings | None, rows: RelativeRows | None
+        self, hidden_states: Tensor, batch: PackedBatch, relative: RelativeEmbeddings | None, rows: RelativeRows | None
     ) -> Tensor:
         """[num_tokens, size] -> [num_tokens, size], without the bias of ``output``."""
-        query, key, value = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).unbind(1)
+        query, key, value = self.qkv(hidden_states).unflatten(-1, (3, self.num_heads, -1)).unbind(1)
         bias = None
         if relative is not None and rows is not None:
             bias = DisentangledBias(query=query, key=key, relative=relative, rows=rows, scale=self.scale)

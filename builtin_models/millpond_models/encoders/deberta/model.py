@@ -65,12 +65,12 @@ class DebertaV2Model(PoolingModel):
         """A batch -> [num_tokens, hidden_size]."""
         rows = None if self.relative_positions is None else RelativeRows(self.relative_positions, batch)
         embedded: Tensor = self.embeddings(batch)
-        x = embedded
+        hidden_states = embedded
         for number, (layer, relative) in enumerate(zip(self.layers, self.projected_embeddings, strict=True)):
-            x = layer(x, batch, relative, rows)
+            hidden_states = layer(hidden_states, batch, relative, rows)
             if number == 0 and self.convolution is not None:
-                x = self.convolution(embedded, x, batch, one_by_one=self.ctx.batch_invariant)
-        return x
+                hidden_states = self.convolution(embedded, hidden_states, batch, one_by_one=self.ctx.batch_invariant)
+        return hidden_states
 
     @cached_property
     def projected_embeddings(self) -> list[RelativeEmbeddings | None]:
@@ -107,13 +107,15 @@ class DebertaEmbeddings(nn.Module):
 
     def forward(self, batch: PackedBatch) -> Tensor:
         """A batch -> [num_tokens, size]."""
-        x: Tensor = self.word_embeddings(batch.input_ids)
+        embeddings: Tensor = self.word_embeddings(batch.input_ids)
         if self.position_embeddings is not None:
-            x = x + self.position_embeddings(batch.positions)
+            embeddings = embeddings + self.position_embeddings(batch.positions)
         if self.token_type_embeddings is not None:
             types = batch.token_type_ids
-            x = x + (self.token_type_embeddings.weight[0] if types is None else self.token_type_embeddings(types))
-        embedded: Tensor = self.norm(x if self.projection is None else self.projection(x))
+            embeddings = embeddings + (
+                self.token_type_embeddings.weight[0] if types is None else self.token_type_embeddings(types)
+            )
+        embedded: Tensor = self.norm(embeddings if self.projection is None else self.projection(embeddings))
         return embedded
 
 
@@ -138,12 +140,14 @@ class DebertaLayer(nn.Module):
         self.feed_forward_norm = ResidualLayerNorm(ctx, size, eps)
 
     def forward(
-        self, x: Tensor, batch: PackedBatch, relative: RelativeEmbeddings | None, rows: RelativeRows | None
+        self, hidden_states: Tensor, batch: PackedBatch, relative: RelativeEmbeddings | None, rows: RelativeRows | None
     ) -> Tensor:
         """[num_tokens, size] -> [num_tokens, size]."""
-        attended = self.attention(x, batch, relative, rows)
-        x = self.attention_norm(attended, self.attention.output.bias, x)
-        normed: Tensor = self.feed_forward_norm(self.feed_forward(x), self.feed_forward.last_bias, x)
+        attended = self.attention(hidden_states, batch, relative, rows)
+        hidden_states = self.attention_norm(attended, self.attention.output.bias, hidden_states)
+        normed: Tensor = self.feed_forward_norm(
+            self.feed_forward(hidden_states), self.feed_forward.last_bias, hidden_states
+        )
         return normed
 
 
@@ -163,9 +167,9 @@ class Convolution(nn.Module):
         self.activation = hidden_activation(ctx, config.get("conv_act", "tanh"))
         self.norm = LayerNorm(size, norm_eps(ctx))
 
-    def forward(self, embedded: Tensor, x: Tensor, batch: PackedBatch, *, one_by_one: bool) -> Tensor:
+    def forward(self, embedded: Tensor, hidden_states: Tensor, batch: PackedBatch, *, one_by_one: bool) -> Tensor:
         """[num_tokens, size] twice -> [num_tokens, size]."""
-        output = torch.empty_like(x)
+        output = torch.empty_like(hidden_states)
         for group in batch.equal_length_groups:
             count = 1 if one_by_one else group.count
             for start in range(group.start, group.stop, count * group.length):
@@ -174,7 +178,7 @@ class Convolution(nn.Module):
                 width = self.weight.shape[-1] // 2
                 convolved = functional.conv1d(sequences, self.weight, self.bias, padding=width, groups=self.groups)
                 output[span] = convolved.transpose(1, 2).flatten(0, 1)
-        normed: Tensor = self.norm(x + self.activation(output))
+        normed: Tensor = self.norm(hidden_states + self.activation(output))
         return normed
 
 

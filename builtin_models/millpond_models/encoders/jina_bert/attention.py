@@ -17,9 +17,9 @@ class NormedSelfAttention(SelfAttention):
         self.query_norm = LayerNorm(size, eps)
         self.key_norm = LayerNorm(size, eps)
 
-    def heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def heads(self, hidden_states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """[num_tokens, size] -> query, key and value; see ``SelfAttention``."""
-        query, key, value = self.qkv(x).chunk(3, dim=-1)
+        query, key, value = self.qkv(hidden_states).chunk(3, dim=-1)
         shape = (self.num_heads, -1)
         return (
             self.query_norm(query).unflatten(-1, shape),
@@ -39,13 +39,17 @@ class DoubleNormEncoderLayer(PostNormEncoderLayer):
 
     def forward(
         self,
-        x: Tensor,
+        hidden_states: Tensor,
         batch: PackedBatch,
         rotation: Rotation | None = None,
         distance_bias: DistanceBias | None = None,
     ) -> Tensor:
         """[num_tokens, size] -> [num_tokens, size]; see ``PostNormEncoderLayer``."""
-        attended = self.attention(x, batch, rotation, distance_bias)
-        x = self.second_norm(x + self.attention_norm(attended, self.attention.output.bias, x))
-        normed: Tensor = self.feed_forward_norm(self.feed_forward(x), self.feed_forward.last_bias, x)
+        attended = self.attention(hidden_states, batch, rotation, distance_bias)
+        hidden_states = self.second_norm(
+            hidden_states + self.attention_norm(attended, self.attention.output.bias, hidden_states)
+        )
+        normed: Tensor = self.feed_forward_norm(
+            self.feed_forward(hidden_states), self.feed_forward.last_bias, hidden_states
+        )
         return normed

@@ -54,10 +54,10 @@ class ModernBertModel(PoolingModel):
     def forward(self, batch: PackedBatch) -> Tensor:
         """A batch -> [num_tokens, hidden_size]."""
         rotations = {layer_type: rotary(batch) for layer_type, rotary in self.rotary.items()}
-        x: Tensor = self.embeddings_norm(self.tok_embeddings(batch.input_ids))
+        hidden_states: Tensor = self.embeddings_norm(self.tok_embeddings(batch.input_ids))
         for layer, layer_type in zip(self.layers, self.layer_types, strict=True):
-            x = layer(x, rotations[layer_type], batch)
-        normed: Tensor = self.norm(x)
+            hidden_states = layer(hidden_states, rotations[layer_type], batch)
+        normed: Tensor = self.norm(hidden_states)
         return normed
 
 

@@ -111,12 +111,14 @@ class CLIPVisionEncoder(VisionEncoder):
         """A batch of images -> [num_tokens, hidden_size]."""
         self.check_grids(batch)
         positions = self.position_embedding.weight
-        x = torch.empty(batch.num_tokens, len(self.class_embedding), dtype=self.dtype, device=batch.input_ids.device)
-        x[last_rows(batch)] = self.class_embedding + positions[0]
-        x[other_rows(batch)] = self.embed_patches(batch) + positions[1:].repeat(batch.num_seqs, 1)
-        x = self.pre_norm(x)
+        hidden_states = torch.empty(
+            batch.num_tokens, len(self.class_embedding), dtype=self.dtype, device=batch.input_ids.device
+        )
+        hidden_states[last_rows(batch)] = self.class_embedding + positions[0]
+        hidden_states[other_rows(batch)] = self.embed_patches(batch) + positions[1:].repeat(batch.num_seqs, 1)
+        hidden_states = self.pre_norm(hidden_states)
         without_features = replace(batch, features=())
         for layer in self.layers:
-            x = layer(x, without_features)
-        normed: Tensor = self.norm(x)
+            hidden_states = layer(hidden_states, without_features)
+        normed: Tensor = self.norm(hidden_states)
         return normed

@@ -95,10 +95,10 @@ class TileEncoder(VisionEncoder):
         positions = self.position_embedding.weight
         batch = PackedBatch.pack([torch.zeros(num_patches)] * num_tiles, device=positions.device)
         embedded = self.patch_embedding(pixels.flatten(0, 1).to(positions.device, self.dtype))
-        x = embedded + positions.repeat(num_tiles, 1)
+        hidden_states = embedded + positions.repeat(num_tiles, 1)
         for layer in islice(self.layers, self.depth):
-            x = layer(x, batch)
-        output: Tensor = self.norm(x) if self.is_normed else x
+            hidden_states = layer(hidden_states, batch)
+        output: Tensor = self.norm(hidden_states) if self.is_normed else hidden_states
         tiles: Tensor = output.unflatten(0, (num_tiles, num_patches))
         return tiles
 

@@ -114,13 +114,13 @@ class SiglipVisionEncoder(VisionEncoder):
     def forward(self, batch: PackedBatch) -> Tensor:
         """A batch of images -> [num_tokens, hidden_size]."""
         patches = without_last(batch)
-        x = self.embed_patches(batch) + self.position_embeddings(batch)
+        hidden_states = self.embed_patches(batch) + self.position_embeddings(batch)
         for layer in self.layers:
-            x = layer(x, patches)
-        x = self.norm(x)
-        output: Tensor = x.new_empty(batch.num_tokens, x.shape[1])
-        output[other_rows(batch)] = x
-        output[last_rows(batch)] = self.head(x, patches)
+            hidden_states = layer(hidden_states, patches)
+        hidden_states = self.norm(hidden_states)
+        output: Tensor = hidden_states.new_empty(batch.num_tokens, hidden_states.shape[1])
+        output[other_rows(batch)] = hidden_states
+        output[last_rows(batch)] = self.head(hidden_states, patches)
         return output
 
 
@@ -156,10 +156,10 @@ class AttentionPoolingHead(nn.Module):
         self.norm = LayerNorm(size, eps)
         self.feed_forward = encoder_feed_forward(ctx)
 
-    def forward(self, x: Tensor, patches: PackedBatch) -> Tensor:
+    def forward(self, hidden_states: Tensor, patches: PackedBatch) -> Tensor:
         """The patches of all images [num_patches, size] -> [num_images, size]."""
         query = self.query(self.probe[0]).unflatten(-1, (-1, self.head_dim)).transpose(0, 1)
-        keys, values = self.key_value(x).unflatten(-1, (2, -1, self.head_dim)).permute(1, 2, 0, 3)
+        keys, values = self.key_value(hidden_states).unflatten(-1, (2, -1, self.head_dim)).permute(1, 2, 0, 3)
         attended = [
             functional.scaled_dot_product_attention(query, keys[:, start:stop], values[:, start:stop])
             for start, stop in pairwise(patches.offsets)
