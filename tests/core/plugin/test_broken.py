@@ -44,7 +44,7 @@ BROKEN = {
         "@hookimpl\ndef register_pooler(): yield",
         r"Unknown hook 'register_pooler'\. Did you mean register_poolers.*optionalhook=True",
     ),
-    "invents a hook": ("hook", PluginError, "@hookimpl\ndef on_batch(): yield", "one of register_tasks, register_arch"),
+    "invents a hook": ("hook", PluginError, "@hookimpl\ndef on_batch(): yield", "Available: register_tasks, register_arch"),
     "forgets the marker": ("hook", PluginError, "def register_poolers(): yield", "register_poolers lacks @hookimpl"),
     "implements nothing": ("hook", PluginError, "", "implements no hook. Available: register_tasks, "),
     "wraps a hook": (
@@ -101,13 +101,13 @@ BROKEN = {
         "value",
         TypeError,
         "@hookimpl\ndef register_activations(): yield ActivationSpec(name=' ', target=print)",
-        "the name ' '; a name is text, and not empty",
+        "must be text that is not empty, got ' '",
     ),
     "names a record by a number": (
         "value",
         TypeError,
         "@hookimpl\ndef register_activations(): yield ActivationSpec(name=5, target=print)",
-        "the name 5; a name is text",
+        "must be text that is not empty, got 5",
     ),
     "gives one name to two records": (
         "register",
@@ -118,7 +118,7 @@ BROKEN = {
             yield ActivationSpec(name="LEFTOVER", target=print)
             yield ActivationSpec(name="LEFTOVER", target=len)
         """,
-        "names the activation 'LEFTOVER' 2 times",
+        "registers the activation 'LEFTOVER' 2 times",
     ),
 }
 
