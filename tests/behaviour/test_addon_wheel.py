@@ -210,7 +210,7 @@ def test_an_addon_passes_its_conformance_tests(environment, tmp_path):
     assert "geo" not in environment.run_json(LIST)["plugins"]
     skipped = sorted(line.partition(": ")[2] for line in report.splitlines() if line.startswith("SKIPPED"))
     assert [reason.partition(":")[0] for reason in skipped] == [
-        "TileSegmenter does not compute in bfloat16",
+        "TileSegmenter does not support bfloat16",
         "TileSegmenter reads no token ids",
         "transformers has no TileSegmenter",
     ]

@@ -44,7 +44,12 @@ BROKEN = {
         "@hookimpl\ndef register_pooler(): yield",
         r"Unknown hook 'register_pooler'\. Did you mean register_poolers.*optionalhook=True",
     ),
-    "invents a hook": ("hook", PluginError, "@hookimpl\ndef on_batch(): yield", "Available: register_tasks, register_arch"),
+    "invents a hook": (
+        "hook",
+        PluginError,
+        "@hookimpl\ndef on_batch(): yield",
+        "Available: register_tasks, register_arch",
+    ),
     "forgets the marker": ("hook", PluginError, "def register_poolers(): yield", "register_poolers lacks @hookimpl"),
     "implements nothing": ("hook", PluginError, "", "implements no hook. Available: register_tasks, "),
     "wraps a hook": (
