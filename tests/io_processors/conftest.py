@@ -1,4 +1,4 @@
-"""What the tests of IO processors share: tiny checkpoints, models that are closed when the test ends, references."""
+"""Fixtures of the tests of IO processors: tiny checkpoints, models that are closed when the test ends, references."""
 
 import importlib
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Whatever is passed to ``embed``, ``encode`` and ``embed_chunks``: an output a prompt, or an error that says why."""
+"""``embed``, ``encode`` and ``embed_chunks`` return an output per prompt, or a clear error, for any input."""
 
 from datetime import timedelta
 
@@ -86,7 +86,7 @@ def params_of(fields):
 
 
 def ends_well(call, prompts):
-    """Call: it gives an output a prompt, or says that the input is at fault; no other error is any caller's."""
+    """Call a method: it returns an output per prompt or raises InvalidInputError, and no other error."""
     try:
         outputs = call()
     except InvalidInputError:
@@ -141,8 +141,8 @@ def test_chunks_of_tokens_hold_every_word(llm, text, size, overlap):
         assert "no tokens" in str(output.error)
         return
     spans = output.outputs.spans
-    held = {place for start, stop in spans for place in range(start, stop)}
-    words = {place for place, character in enumerate(text) if character.isalnum() and character.isascii()}
+    held = {index for start, stop in spans for index in range(start, stop)}
+    words = {index for index, character in enumerate(text) if character.isalnum() and character.isascii()}
     assert words <= held
     assert spans == tuple(sorted(spans))
     assert [chunk.text for chunk in output.outputs] == [text[start:stop] for start, stop in spans]

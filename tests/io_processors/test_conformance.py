@@ -21,12 +21,12 @@ def checkpoint_of(architecture, **overrides):
 def late_interaction(_, folder):
     """Writes a model of token vectors that reads queries and documents in different ways."""
     tiny("BertModel", folder)
-    said = {"model_type": "ColBERT", "query_prefix": "[unused0]", "document_prefix": "it is ", "query_length": 12}
-    (folder / "config_sentence_transformers.json").write_text(json.dumps(said), encoding="utf-8")
+    config = {"model_type": "ColBERT", "query_prefix": "[unused0]", "document_prefix": "it is ", "query_length": 12}
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(config), encoding="utf-8")
     return folder
 
 
-LONG = "mill " * 150  # 150 tokens and two special ones, for a model that takes 64
+LONG_TEXT = "mill " * 150  # 150 tokens and two special ones, for a model that takes 64
 CHUNKS = ChunksCall(["the old mill by the river", "a cup of tea", "no"], None, 4, 1, "naive")
 OWN = {
     "embed": {"chunked": [("a cup of tea", 1)]},
@@ -74,8 +74,8 @@ OWN = {
 # A class for each that is registered: one that is new is tested from its first day.
 for _entry in BUILTIN.io_processors.entries():
     _name = f"Test{_entry.spec.name.title().replace('_', '')}"
-    _own = {"name": _entry.spec.name, **OWN.get(_entry.spec.name, {})}
-    globals()[_name] = type(_name, (IOProcessorConformance,), _own)
+    _attributes = {"name": _entry.spec.name, **OWN.get(_entry.spec.name, {})}
+    globals()[_name] = type(_name, (IOProcessorConformance,), _attributes)
 
 
 class TestEmbedLongTexts(IOProcessorConformance):
@@ -84,7 +84,7 @@ class TestEmbedLongTexts(IOProcessorConformance):
     name = "embed"
     tasks = ("embed",)
     arguments = MappingProxyType({"on_overflow": "chunk"})
-    chunked = (("a cup of tea", 1), (LONG, 3))
+    chunked = (("a cup of tea", 1), (LONG_TEXT, 3))
 
 
 class TestEmbedSpansOfChunks(IOProcessorConformance):

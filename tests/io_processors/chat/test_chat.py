@@ -49,8 +49,8 @@ def test_the_template_writes_what_transformers_writes(llm, folder, opens):
     plain = [{**message, "content": text} for message, text in zip(TALK, ("the old mill", "by the pond"), strict=True)]
     theirs = AutoTokenizer.from_pretrained(folder)
     text = theirs.apply_chat_template(plain, tokenize=False, add_generation_prompt=opens)
-    found = ids(llm, {"messages": TALK, "add_generation_prompt": opens})
-    assert found == theirs(text, add_special_tokens=False)["input_ids"]
+    token_ids = ids(llm, {"messages": TALK, "add_generation_prompt": opens})
+    assert token_ids == theirs(text, add_special_tokens=False)["input_ids"]
 
 
 def test_special_tokens_and_variables_on_request(llm):
@@ -85,8 +85,8 @@ def test_a_message_goes_on_where_transformers_goes_on(tmp_path, content, templat
     talk = [{"role": "user", "content": "by the pond"}, {"role": "assistant", "content": content}]
     text = theirs.apply_chat_template(talk, tokenize=False, continue_final_message=True)
     with LLM(str(folder)) as llm:
-        found = ids(llm, {"messages": talk, "continue_final_message": True})
-    assert found == theirs(text, add_special_tokens=False)["input_ids"]
+        token_ids = ids(llm, {"messages": talk, "continue_final_message": True})
+    assert token_ids == theirs(text, add_special_tokens=False)["input_ids"]
 
 
 def test_a_message_that_the_template_does_not_write_cannot_go_on(llm):
@@ -104,11 +104,11 @@ def test_the_operators_template_goes_before_that_of_the_model(folder):
 
 @pytest.mark.parametrize("door", [LLM, AsyncLLM])
 @pytest.mark.parametrize(
-    ("template", "said"),
+    ("template", "message"),
     [("examples/nowhere.jinja", "neither Jinja text"), ("{% for m in messages %}", "not valid Jinja")],
 )
-def test_a_template_that_cannot_be_read_is_refused_when_the_model_is_loaded(folder, door, template, said):
-    with pytest.raises(InvalidInputError, match=said):
+def test_a_template_that_cannot_be_read_is_refused_when_the_model_is_loaded(folder, door, template, message):
+    with pytest.raises(InvalidInputError, match=message):
         door(str(folder), chat_template=template)
 
 

@@ -112,10 +112,10 @@ def test_a_harmless_template_writes_what_it_writes_without_limits(source):
 def test_a_template_that_takes_too_much_is_ended(source):
     budget = TemplateBudget(0.3)
     began = thread_time()
-    with pytest.raises(InvalidInputError, match="exceeds the time or memory limit") as told:
+    with pytest.raises(InvalidInputError, match="exceeds the time or memory limit") as caught:
         render_request_template(source, TALK, MAX_CHARS, budget)
     assert thread_time() - began < 3
-    assert told.value.parameter == "chat_template"
+    assert caught.value.parameter == "chat_template"
     assert budget.seconds == 0
     with pytest.raises(InvalidInputError, match="exceeds the time limit"):
         render_request_template("{{ 1 }}", TALK, MAX_CHARS, budget)
@@ -137,10 +137,10 @@ def test_a_template_takes_a_bounded_amount_of_memory():
 
 @pytest.mark.parametrize(("source", "why"), WRONG)
 def test_an_error_names_its_reason_and_no_address(source, why):
-    with pytest.raises(InvalidInputError, match=why) as told:
+    with pytest.raises(InvalidInputError, match=why) as caught:
         render(source, seconds=5)
-    assert " at 0x" not in str(told.value)
-    assert len(str(told.value)) <= 1000
+    assert " at 0x" not in str(caught.value)
+    assert len(str(caught.value)) <= 1000
 
 
 def test_prompts_of_one_request_share_the_time():
@@ -153,9 +153,9 @@ def test_prompts_of_one_request_share_the_time():
 
 
 def test_variables_that_json_cannot_hold_are_refused():
-    with pytest.raises(InvalidInputError, match="must be JSON values") as told:
+    with pytest.raises(InvalidInputError, match="must be JSON values") as caught:
         render_request_template("{{ a }}", {"a": object()}, MAX_CHARS, TemplateBudget())
-    assert told.value.parameter == "chat_template_kwargs"
+    assert caught.value.parameter == "chat_template_kwargs"
 
 
 def test_variables_much_longer_than_the_text_may_be_are_refused():

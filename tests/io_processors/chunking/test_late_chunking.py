@@ -51,8 +51,8 @@ def test_prompts_of_one_call_may_have_chunks_of_different_sizes(tiny_bert):
 
 
 def test_chunks_of_special_tokens_alone_have_no_characters():
-    told = late_chunks([(0, 0), (0, 1), (2, 3), (2, 3), (4, 6), (0, 0)], 4)
-    assert [(chunk.token_range, chunk.char_range) for chunk in told.chunks] == [((0, 4), (0, 3)), ((4, 6), (4, 6))]
+    metadata = late_chunks([(0, 0), (0, 1), (2, 3), (2, 3), (4, 6), (0, 0)], 4)
+    assert [(chunk.token_range, chunk.char_range) for chunk in metadata.chunks] == [((0, 4), (0, 3)), ((4, 6), (4, 6))]
 
 
 @pytest.mark.parametrize("value", [0, -1, True, False, 1.5, "2", None], ids=repr)
@@ -61,10 +61,10 @@ def test_a_size_that_is_no_positive_integer_is_refused(value):
         LateChunkingParams(chunk_size=value)
 
 
-@pytest.mark.parametrize("given", [5, {"size": 3}, {"chunk_size": 0}, {"chunk_size": 3, "overlap": 1}], ids=str)
-def test_parameters_of_another_form_are_refused(given):
+@pytest.mark.parametrize("value", [5, {"size": 3}, {"chunk_size": 0}, {"chunk_size": 3, "overlap": 1}], ids=str)
+def test_parameters_of_another_form_are_refused(value):
     with pytest.raises(ValueError, match=r"chunk_size"):
-        PoolingParams(late_chunking_params=given)
+        PoolingParams(late_chunking_params=value)
     assert PoolingParams(late_chunking_params={"chunk_size": 3}).late_chunking_params == LateChunkingParams(3)
 
 

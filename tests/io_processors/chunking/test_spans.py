@@ -1,4 +1,4 @@
-"""Which tokens a span of characters holds, and in which window a chunk is pooled: by numbers alone, without a model."""
+"""Tokens of character spans, and windows of chunks: numbers only, without a model."""
 
 import pytest
 from hypothesis import given
@@ -21,8 +21,8 @@ PROMPTED = tokens_of(TEXT, [1, 9, 5, 6, 7, 2], [(0, 0), (0, 4), (4, 8), (8, 12),
 def test_a_token_is_of_every_span_that_it_overlaps(tokens, first):
     spans = [(0, 3), (4, 7), (0, 7), (2, 5), (13, 14), (0, 14), (0, 4), (7, 10)]
     wanted = [(0, 1), (1, 2), (0, 2), (0, 2), (2, 3), (0, 3), (0, 1), (2, 3)]
-    found = chunks_of_spans(tokens, spans, TEXT)
-    assert found == [(first + start, first + stop) for start, stop in wanted]
+    chunks = chunks_of_spans(tokens, spans, TEXT)
+    assert chunks == [(first + start, first + stop) for start, stop in wanted]
     assert tokens.content == (first, first + 3)
 
 
@@ -36,10 +36,10 @@ def test_a_span_without_a_token_is_named(tokens, span):
 
 
 def test_chunks_of_tokens_overlap_as_said_and_end_with_the_text():
-    ten = tokens_of("a" * 10, list(range(12)), [(0, 0), *((place, place + 1) for place in range(10)), (0, 0)])
+    ten = tokens_of("a" * 10, list(range(12)), [(0, 0), *((index, index + 1) for index in range(10)), (0, 0)])
     assert chunks_of_tokens(ten, 4, 0) == [(1, 5), (5, 9), (9, 11)]
     assert chunks_of_tokens(ten, 4, 1) == [(1, 5), (4, 8), (7, 11)]
-    assert chunks_of_tokens(ten, 4, 3) == [(place, place + 4) for place in range(1, 8)]
+    assert chunks_of_tokens(ten, 4, 3) == [(index, index + 4) for index in range(1, 8)]
     assert chunks_of_tokens(ten, 10, 2) == chunks_of_tokens(ten, 99, 2) == [(1, 11)]
     assert [characters_of(ten, chunk) for chunk in chunks_of_tokens(ten, 4, 0)] == [(0, 4), (4, 8), (8, 10)]
     assert chunks_of_tokens(tokens_of("", [1, 2], [(0, 0), (0, 0)]), 4, 0) == []

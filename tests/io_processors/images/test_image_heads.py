@@ -13,15 +13,15 @@ from millpond_io.images.files import LOCAL_LIMITS, UNTRUSTED_LIMITS, decode_imag
 from millpond_io.images.headers import has_more_parts
 
 PICTURE = picture(12, 20)
-MANY = 400_000
+NUM_PARTS = 400_000
 
 
 def chunk(kind, data=b""):
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def within(content, place, added):
-    return content[:place] + added + content[place:]
+def within(content, position, added):
+    return content[:position] + added + content[position:]
 
 
 PNG, JPEG, GIF = file_of(PICTURE, "PNG"), file_of(PICTURE, "JPEG"), file_of(PICTURE, "GIF")
@@ -42,9 +42,9 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_file_of_many_parts_is_refused_at_once(case):
-    content, place, part = CASES[case]
-    attack = within(content, place, part * MANY)
-    began = time.thread_time()  # of the processor: the clock on the wall counts what else the machine does
+    content, position, part = CASES[case]
+    attack = within(content, position, part * NUM_PARTS)
+    began = time.thread_time()  # CPU time: the wall clock also counts other processes
     with pytest.raises(InvalidInputError, match="more than 8192 parts, such as comments; save it without them"):
         decode_image(attack, UNTRUSTED_LIMITS)
     assert time.thread_time() - began < 0.5  # where a decoder would take seconds
@@ -54,11 +54,11 @@ def test_a_file_of_many_parts_is_refused_at_once(case):
     "case", ["comments of a PNG", "comments of a JPEG", "filling of a JPEG", "extensions of a GIF"]
 )
 def test_a_few_thousand_are_read(case):
-    content, place, part = CASES[case]
+    content, position, part = CASES[case]
     for limits, count in ((UNTRUSTED_LIMITS, 4000), (LOCAL_LIMITS, 20_000)):
-        found = decode_image(within(content, place, part * count), limits)
+        image = decode_image(within(content, position, part * count), limits)
         assert np.array_equal(
-            np.asarray(found.convert("RGB")), np.asarray(decode_image(content, limits).convert("RGB"))
+            np.asarray(image.convert("RGB")), np.asarray(decode_image(content, limits).convert("RGB"))
         )
 
 

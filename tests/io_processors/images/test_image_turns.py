@@ -1,4 +1,4 @@
-"""What images cost in memory: few are decoded at a time, those of one prompt, and what they took is given back."""
+"""The memory of images: few are decoded at a time, only those of one prompt, and their memory is released."""
 
 import asyncio
 import base64
@@ -36,13 +36,13 @@ def llm(tmp_path_factory):
 
 
 def test_of_many_prompts_the_images_of_one_are_decoded(llm, monkeypatch):
-    made, most, decode = [], [], image_texts.as_rgb
+    decoded, most, decode = [], [], image_texts.as_rgb
 
     def noted(image):
-        found = decode(image)
-        made.append(weakref.ref(found))
-        most.append(sum(one() is not None for one in made))
-        return found
+        decoded_image = decode(image)
+        decoded.append(weakref.ref(decoded_image))
+        most.append(sum(one() is not None for one in decoded))
+        return decoded_image
 
     monkeypatch.setattr(image_texts, "as_rgb", noted)
     prompts = [{"multi_modal_data": {"image": [png(seed), png(seed + 100)]}} for seed in range(12)]
@@ -140,9 +140,9 @@ def test_prompts_with_images_are_prepared_in_small_windows(llm, monkeypatch):
     assert sizes == [40]
     sizes.clear()
     prompts = [*texts, *({"multi_modal_data": {"image": image}} for _ in range(5))]
-    found = llm.embed(prompts, use_tqdm=False)
+    actual = llm.embed(prompts, use_tqdm=False)
     assert sizes == [16, 16, 13]
-    for one, other in zip(plain, found[:40], strict=True):
+    for one, other in zip(plain, actual[:40], strict=True):
         assert np.abs(np.array(one.outputs.embedding) - np.array(other.outputs.embedding)).max() < 1e-5
 
 

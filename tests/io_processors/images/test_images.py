@@ -70,8 +70,8 @@ def embed(llm, prompt, params=None):
     return output.outputs.array
 
 
-def refused(llm, prompt, said, params=None):
-    with pytest.raises(InvalidInputError, match=said) as caught:
+def refused(llm, prompt, message, params=None):
+    with pytest.raises(InvalidInputError, match=message) as caught:
         embed(llm, prompt, params)
     for word in ("0x", "Errno", "cannot identify", "PIL.", "BytesIO", "Traceback", "truncated"):
         assert word not in str(caught.value)
@@ -149,7 +149,7 @@ def test_an_image_is_turned_as_its_camera_was_held(llm):
         with Image.open(io.BytesIO(content)) as image:
             turned = ImageOps.exif_transpose(image)
             assert np.array_equal(embed(llm, of(content)), embed(llm, of(turned)))
-            assert np.array_equal(embed(llm, of(image)), embed(llm, of(PICTURE)))  # of a PIL image: as it is
+            assert np.array_equal(embed(llm, of(image)), embed(llm, of(PICTURE)))  # a PIL image is not rotated
 
 
 def test_exif_data_that_are_damaged_cost_no_image(llm, expected, monkeypatch):
@@ -182,7 +182,9 @@ def test_sixteen_bits_of_grey_in_a_file_are_brought_to_eight(llm):
     deep = Image.fromarray(grey.astype(np.uint16) * 257)
     assert deep.mode == "I;16"
     plain = embed(llm, of(Image.fromarray(grey)))
-    assert not np.array_equal(embed(llm, of(deep)), plain)  # Pillow's own image is as transformers has it, nearly white
+    assert not np.array_equal(
+        embed(llm, of(deep)), plain
+    )  # Pillow's image has the values of transformers, nearly white
     assert np.array_equal(embed(llm, of(saved(deep))), plain)
     assert np.array_equal(embed(llm, of(saved(deep, transparency=7))), plain)
 
@@ -208,7 +210,7 @@ def test_a_host_that_is_slow_holds_up_no_text(folder, expected, monkeypatch):
 
     async def ask():
         async with AsyncLLM(str(folder), num_workers=1) as llm:
-            waiting = [asyncio.create_task(llm.embed(of(f"http://a.test/{place}"))) for place in range(4)]
+            waiting = [asyncio.create_task(llm.embed(of(f"http://a.test/{index}"))) for index in range(4)]
             waiting += [asyncio.create_task(llm.embed(message(part("http://a.test/")))) for _ in range(4)]
             await asyncio.sleep(0.05)
             await asyncio.wait_for(llm.embed(["water", [5, 6]]), 10)
@@ -244,8 +246,8 @@ def test_siglip_is_called_by_its_name(tmp_path):
 def test_the_mean_of_both_vectors_by_choice(llm, folder):
     both = of(PICTURE, prompt="water")
     sum_ = embed(llm, "water") + embed(llm, of(PICTURE))
-    found = embed(llm, both, MEAN)
-    assert np.allclose(found, sum_ / np.linalg.norm(sum_), atol=1e-6)
+    vector = embed(llm, both, MEAN)
+    assert np.allclose(vector, sum_ / np.linalg.norm(sum_), atol=1e-6)
     bare = PoolingParams(use_activation=False, extra_kwargs={"mixed_modality": "mean"})
     parts = [embed(llm, one, PoolingParams(use_activation=False)) for one in ("water", of(PICTURE))]
     assert np.allclose(embed(llm, both, bare), sum(parts) / 2, atol=1e-6)
@@ -253,8 +255,8 @@ def test_the_mean_of_both_vectors_by_choice(llm, folder):
     (text,) = llm.embed(["water"], use_tqdm=False)
     assert output.num_prompt_tokens == text.num_prompt_tokens + 17
     with LLM(str(folder), mixed_modality="mean", num_workers=1) as other:
-        assert np.array_equal(embed(other, both), found)
-        assert np.array_equal(embed(other, message({"type": "text", "text": "water"}, part(url_of(saved())))), found)
+        assert np.array_equal(embed(other, both), vector)
+        assert np.array_equal(embed(other, message({"type": "text", "text": "water"}, part(url_of(saved())))), vector)
         refused(other, both, BOTH, PoolingParams(extra_kwargs={"mixed_modality": "error"}))
         assert np.array_equal(embed(other, "water"), embed(llm, "water"))
 
@@ -272,7 +274,7 @@ def chunk(kind, data):
 
 
 def bomb(width, height, *, data=None):
-    """A small PNG that says it is large."""
+    """A small PNG with a header of a large image."""
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     rows = zlib.compress(b"\0" * min(width * height * 3 + height, 2**24), 9) if data is None else data
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
@@ -347,8 +349,8 @@ def test_a_bomb_is_refused_at_once_and_costs_no_memory(llm):
 
 def test_random_bytes_behind_a_head_never_fail_otherwise(llm):
     heads = [saved()[:40], saved(kind="JPEG")[:200], saved(kind="WEBP")[:40], saved(kind="GIF")[:60]]
-    for place in range(200):
-        content = bytearray(heads[place % 4] + RANDOM.bytes(int(RANDOM.integers(0, 300))))
+    for index in range(200):
+        content = bytearray(heads[index % 4] + RANDOM.bytes(int(RANDOM.integers(0, 300))))
         try:
             assert np.isfinite(embed(llm, of(bytes(content)))).all()
         except InvalidInputError as error:

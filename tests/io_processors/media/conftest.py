@@ -1,4 +1,4 @@
-"""What the tests of images from URLs share: a real server, a fetcher that may speak to it, and how a refusal reads."""
+"""Fixtures for images from URLs: a real server, a fetcher that may speak to it, and how a refusal reads."""
 
 import contextlib
 import io
@@ -21,7 +21,7 @@ def png(size=(4, 4), mode="RGB"):
 
 
 PNG = png()
-LONG = 60.0  # seconds, which no fetch here takes however busy the machine
+LONG_TIMEOUT_S = 60.0  # seconds, which no fetch here takes however busy the machine
 
 
 class Server:
@@ -62,12 +62,12 @@ def fetcher(server, *, domains=("media.test",), **settings):
     """A fetcher that takes the loopback for a public address, and whose names all lead there."""
     there = lambda *_: [Address("127.0.0.1", server.port)]  # noqa: E731
     known = {"resolve": there, "is_allowed": lambda host: host == "127.0.0.1"}
-    return Fetcher(domains=domains, **{"max_bytes": 10_000, "timeout_s": LONG, **known, **settings})
+    return Fetcher(domains=domains, **{"max_bytes": 10_000, "timeout_s": LONG_TIMEOUT_S, **known, **settings})
 
 
-def refused(fetch, url, said):
-    """The fetch fails, and says so without a word of what is inside."""
-    with pytest.raises(InvalidInputError, match=said) as caught:
+def refused(fetch, url, message):
+    """Check that the fetch fails with an error that contains no internal details."""
+    with pytest.raises(InvalidInputError, match=message) as caught:
         fetch(url)
     assert caught.value.parameter == "multi_modal_data"
     for word in ("Errno", "Traceback", "0x", "object at", "socket", "urllib", "PIL"):
@@ -76,8 +76,8 @@ def refused(fetch, url, said):
 
 @pytest.fixture(scope="session")
 def kit() -> SimpleNamespace:
-    """What stands above, for test modules cannot import it."""
-    return SimpleNamespace(png=PNG, long=LONG, fetcher=fetcher, refused=refused)
+    """The helpers of this module, because test modules cannot import it."""
+    return SimpleNamespace(png=PNG, long=LONG_TIMEOUT_S, fetcher=fetcher, refused=refused)
 
 
 @pytest.fixture

@@ -110,8 +110,8 @@ def resolver(left):
     def getaddrinfo(host, port, *args, **settings):
         if host not in left:
             return real(host, port, *args, **settings)
-        found = left[host].pop(0) if len(left[host]) > 1 else left[host][0]
-        return [answer for address in found for answer in real(address, port, *args, **settings)]
+        addresses = left[host].pop(0) if len(left[host]) > 1 else left[host][0]
+        return [answer for address in addresses for answer in real(address, port, *args, **settings)]
 
     return getaddrinfo
 
@@ -119,7 +119,7 @@ def resolver(left):
 def main():
     prepare()
     reached: Counter[str] = Counter()
-    redirects = {f"/to/{place}": f"http://{spelling}/" for place, spelling in enumerate(SPELLINGS)}
+    redirects = {f"/to/{index}": f"http://{spelling}/" for index, spelling in enumerate(SPELLINGS)}
     listen(reached, socket.AF_INET, "0.0.0.0", redirects)
     listen(reached, socket.AF_INET6, "::", redirects)
     socket.getaddrinfo = resolver({name: [list(one) for one in answers] for name, answers in NAMES.items()})

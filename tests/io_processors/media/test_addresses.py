@@ -1,4 +1,4 @@
-"""Which addresses may be connected to: public ones, checked where the connection is made."""
+"""Allowed addresses: public ones, checked when the connection is made."""
 
 import contextlib
 import json
@@ -77,7 +77,7 @@ def test_words_are_no_addresses():
 def test_all_addresses_of_a_host_must_be_public_and_none_is_connected_to(server, kit):
     both = [Address("93.184.216.34", server.port), Address("127.0.0.1", server.port)]
     for addresses in (both, both[::-1], both[1:], []):
-        one = Fetcher(domains=("*",), max_bytes=99, timeout_s=kit.long, resolve=lambda *_, found=addresses: found)
+        one = Fetcher(domains=("*",), max_bytes=99, timeout_s=kit.long, resolve=lambda *_, result=addresses: result)
         kit.refused(one.fetch, "http://media.test/", "not on the public internet")
     assert not server.asked
 
@@ -85,7 +85,7 @@ def test_all_addresses_of_a_host_must_be_public_and_none_is_connected_to(server,
 def test_a_name_is_resolved_once_for_a_connection(server, kit):
     asked = []
 
-    def resolve(host, port):  # public when it is checked, and the loopback for whoever asks again
+    def resolve(host, port):  # public when it is checked, and the loopback address for the next query
         asked.append((host, port))
         return [Address("127.0.0.1" if len(asked) == 1 else "10.0.0.1", server.port)]
 

@@ -1,4 +1,4 @@
-"""What a host answers: no image, too much, too late, nothing, or a certificate that nobody signed."""
+"""Responses of hosts: no image, too large, too late, empty, or with an untrusted certificate."""
 
 import socket
 import ssl
@@ -57,7 +57,7 @@ def test_the_time_is_that_of_all_of_it_whatever_trickles_in(server, slow, kit):
             handler.give(b"", Content_Length=None)
         if slow == "header":
             handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-A: ")
-        for _ in range(1200):  # for a minute, unless nobody listens any more
+        for _ in range(1200):  # for a minute, unless the client disconnects
             handler.wfile.write(b"a")
             handler.wfile.flush()
             time.sleep(0.05)
@@ -94,7 +94,7 @@ def test_a_host_that_is_not_there_says_no_more(server, kit):
 
 @pytest.fixture
 def authority(server):
-    """Who has signed the certificate that the server now shows."""
+    """The authority that signed the current certificate of the server."""
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("media.test").configure_cert(context)
@@ -117,7 +117,7 @@ def test_a_certificate_that_nobody_signed_is_refused(server, authority, monkeypa
     assert not server.asked
     authority.cert_pem.write_to_path(tmp_path / "authority.pem")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
-    assert kit.fetcher(server).fetch("https://media.test/") == kit.png  # now somebody has
+    assert kit.fetcher(server).fetch("https://media.test/") == kit.png  # now an authority has
 
 
 def test_connecting_takes_of_the_time_for_greeting(monkeypatch, kit):

@@ -17,7 +17,7 @@ def test_data_is_read(kit):
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "message"),
     [
         ("data:image/png;base64,%%%", "not valid base64"),
         ("data:image/png;base64,AAA", "not valid base64"),
@@ -30,8 +30,8 @@ def test_data_is_read(kit):
         ("data:image/png;base64;charset=x,AAAA", "must begin with data:image"),
     ],
 )
-def test_data_that_is_none_is_refused(url, said, kit):
-    kit.refused(Media((), "").read, url, said)
+def test_data_that_is_none_is_refused(url, message, kit):
+    kit.refused(Media((), "").read, url, message)
 
 
 def test_data_that_is_too_large_is_refused_before_it_is_decoded(monkeypatch, kit):
@@ -40,7 +40,7 @@ def test_data_that_is_too_large_is_refused_before_it_is_decoded(monkeypatch, kit
 
 
 def whole(written):
-    """What base64 stands for; None if it is none."""
+    """Return the decoded base64; None if it is invalid."""
     try:
         return base64.b64decode(written, validate=True)
     except ValueError:
@@ -54,9 +54,9 @@ def test_long_ones_are_decoded_piece_by_piece_which_nobody_can_tell(kit, size):
     content = random.Random(size).randbytes(size)
     written = base64.b64encode(content).decode()
     assert Media((), "").read("data:image/png;base64," + written) == content
-    for place in (BASE64_CHUNK_CHARS - 2, BASE64_CHUNK_CHARS - 1, BASE64_CHUNK_CHARS, len(written) // 2):
+    for position in (BASE64_CHUNK_CHARS - 2, BASE64_CHUNK_CHARS - 1, BASE64_CHUNK_CHARS, len(written) // 2):
         for wrong in ("=", "==", "-", "\n"):
-            damaged = written[:place] + wrong + written[place + len(wrong) :]
+            damaged = written[:position] + wrong + written[position + len(wrong) :]
             if damaged.endswith("=") and len(damaged.rstrip("=")) % 4 == 0:
                 continue  # padding behind what needs none: some versions of Python take it
             url = f"data:image/png;base64,{damaged}"

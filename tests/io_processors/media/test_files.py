@@ -78,13 +78,13 @@ def test_a_link_that_is_put_there_meanwhile_is_not_followed(folder, monkeypatch,
     resolve = Path.resolve
 
     def swapped(self, *, strict=False):
-        found = resolve(self, strict=strict)
+        path = resolve(self, strict=strict)
         if self.name == "b.png":  # between the check and the opening
             (folder / "deep er" / "b.png").unlink()
             (folder / "deep er").rmdir()
             (folder / "deep er").symlink_to(folder.with_name("allowed-not"))
             folder.with_name("allowed-not").joinpath("b.png").write_bytes(b"secret")
-        return found
+        return path
 
     monkeypatch.setattr(Path, "resolve", swapped)
     kit.refused(Media((), str(folder)).read, f"file://{folder}/deep%20er/b.png", "the file may not be read")

@@ -1,4 +1,4 @@
-"""Which URLs may be fetched: hosts and ports that were allowed, and URLs that have one meaning."""
+"""URLs that may be fetched: allowed hosts and ports, and unambiguous URLs."""
 
 import sys
 

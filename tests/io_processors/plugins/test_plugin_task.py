@@ -20,7 +20,7 @@ NO_DATA = (
     "Refer to the documentation of the IOProcessor in use for more details."
 )
 
-pytestmark = pytest.mark.filterwarnings("ignore:the IO processor:DeprecationWarning")  # of the old contract
+pytestmark = pytest.mark.filterwarnings("ignore:the IO processor:DeprecationWarning")  # methods of the old contract
 
 
 class PanicError(BaseException):
@@ -38,10 +38,10 @@ class Digest(IOProcessor):
             raise InvalidInputError('expected {"ids": [...]}', parameter="data")
         return {"want": ["embed"], **data, "bad": 1 / 0 if data.get("fail") == "parse" else 0}
 
-    def pooling_params(self, given):
-        given = given or PoolingParams()
-        return given.model_copy(
-            update={"task": "embed", "use_activation": (given.extra_kwargs or {}).get("unit", True)}
+    def pooling_params(self, params):
+        params = params or PoolingParams()
+        return params.model_copy(
+            update={"task": "embed", "use_activation": (params.extra_kwargs or {}).get("unit", True)}
         )
 
     def pre_process(self, data, params):
@@ -107,14 +107,14 @@ class Stubborn(Vectors):
 
 
 class Careless(Vectors):
-    """Whose parameters are none."""
+    """Returns invalid parameters."""
 
-    def pooling_params(self, given):
-        return {} if given is None else {}["unit"]
+    def pooling_params(self, params):
+        return {} if params is None else {}["unit"]
 
 
 class Lossy(Vectors):
-    """Which forgets the first of several."""
+    """Drops the first of several prompts."""
 
     def pre_process_many(self, items):
         return super().pre_process_many(items)[1:]
@@ -133,10 +133,10 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def manager():
-    made = PluginManager()
+    plugin_manager = PluginManager()
     for spec in SPECS:
-        made.register(spec)
-    return made
+        plugin_manager.register(spec)
+    return plugin_manager
 
 
 @pytest.fixture(scope="session")
@@ -189,9 +189,9 @@ def test_the_plugin_chooses_tasks_and_completes_parameters(digest):
 
 def test_parameters_may_be_one_for_each_item(digest):
     item = {"data": {"ids": [5, 6, 7]}}
-    own = [PoolingParams(extra_kwargs={"unit": unit}) for unit in (True, False)]
-    together = ask(digest, [item, item], pooling_params=own)
-    alone = [ask(digest, item, pooling_params=params)[0] for params in own]
+    own_params = [PoolingParams(extra_kwargs={"unit": unit}) for unit in (True, False)]
+    together = ask(digest, [item, item], pooling_params=own_params)
+    alone = [ask(digest, item, pooling_params=params)[0] for params in own_params]
     assert [output.outputs for output in together] == [output.outputs for output in alone]
     assert together[0].outputs != together[1].outputs
 
@@ -364,12 +364,12 @@ def test_parameters_that_are_none_are_told(folder, manager):
 def test_requests_for_another_number_of_items_are_told(folder, manager):
     with LLM(folder, plugins=manager, io_processor_plugin="lossy", num_workers=1) as llm:
         outputs = ask(llm, [{"data": [5]}, {"data": [6]}], on_error="return")
-    for place, output in enumerate(outputs):
-        assert str(output.error).startswith(f"prompt {place}: the IO processor ")
+    for index, output in enumerate(outputs):
+        assert str(output.error).startswith(f"prompt {index}: the IO processor ")
         assert "must return one list per item; it returned 1 for 2 items" in str(output.error)
 
 
-# --- both front doors -------------------------------------------------------------------------------------------------
+# --- LLM and AsyncLLM -----------------------------------------------------------------------------------------------
 
 
 def test_async_llm_answers_alike(digest, folder, manager):
@@ -382,9 +382,11 @@ def test_async_llm_answers_alike(digest, folder, manager):
                 await llm.encode({"data": None}, pooling_task="plugin")
             return await llm.encode(prompts, pooling_task="plugin", on_error="return")
 
-    found, expected = asyncio.run(main()), ask(digest, prompts, on_error="return")
-    assert [json.dumps(str(output.error)) for output in found] == [json.dumps(str(output.error)) for output in expected]
-    for output, twin in zip(found, expected, strict=True):
+    actual, expected = asyncio.run(main()), ask(digest, prompts, on_error="return")
+    assert [json.dumps(str(output.error)) for output in actual] == [
+        json.dumps(str(output.error)) for output in expected
+    ]
+    for output, twin in zip(actual, expected, strict=True):
         assert (output.request_id, output.prompt_token_ids) == ("", [])
         if output.error is None:
             assert output.outputs["chunks"] == twin.outputs["chunks"]

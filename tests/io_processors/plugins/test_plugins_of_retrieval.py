@@ -20,10 +20,10 @@ def m3(tmp_path, load):
 
 
 def colbert(folder, **metadata):
-    """As jinaai/jina-colbert-v2 has it: markers that are tokens, queries filled up with the mask token."""
+    """Like jinaai/jina-colbert-v2: markers are tokens, and queries are expanded with the mask token."""
     tiny("BertModel", folder, prefix="bert.")
-    said = json.loads((folder / "config.json").read_text())
-    write_config(folder, said | {"architectures": ["HF_ColBERT"], "dim": DIM})
+    config = json.loads((folder / "config.json").read_text())
+    write_config(folder, config | {"architectures": ["HF_ColBERT"], "dim": DIM})
     projection = random_tensors({"linear.weight": (DIM, 32)}, seed=3)
     write_weights(folder, load_file(folder / "model.safetensors") | projection)
     tokens = folder / "tokenizer.json"
@@ -42,14 +42,14 @@ def ask(llm, **data):
 def test_both_are_given_unless_one_is_asked_for(m3):
     dense = [output.outputs.array for output in m3.embed(TEXTS, use_tqdm=False)]
     sparse = [output.outputs for output in m3.embed_sparse(TEXTS, use_tqdm=False)]
-    found = ask(m3, input=TEXTS)
-    assert found["usage"]["prompt_tokens"] == sum(o.num_prompt_tokens for o in m3.embed(TEXTS, use_tqdm=False))
-    for place, item in enumerate(found["data"]):
-        assert (item["index"], item["object"]) == (place, "dense&sparse")
-        np.testing.assert_allclose(item["dense_embedding"], dense[place], atol=1e-6)
+    response = ask(m3, input=TEXTS)
+    assert response["usage"]["prompt_tokens"] == sum(o.num_prompt_tokens for o in m3.embed(TEXTS, use_tqdm=False))
+    for index, item in enumerate(response["data"]):
+        assert (item["index"], item["object"]) == (index, "dense&sparse")
+        np.testing.assert_allclose(item["dense_embedding"], dense[index], atol=1e-6)
         terms = item["sparse_embedding"]
-        assert [term["token_id"] for term in terms] == sparse[place].indices.tolist()
-        np.testing.assert_allclose([term["weight"] for term in terms], sparse[place].values, rtol=1e-5, atol=1e-5)
+        assert [term["token_id"] for term in terms] == sparse[index].indices.tolist()
+        np.testing.assert_allclose([term["weight"] for term in terms], sparse[index].values, rtol=1e-5, atol=1e-5)
         assert {term["token"] for term in terms} == {None}
     (item,) = ask(m3, input=TEXTS[0], embed_task="dense")["data"]
     assert item["sparse_embedding"] is None
@@ -95,16 +95,16 @@ def test_what_cannot_be_served_is_refused(m3, data, message):
 @pytest.mark.parametrize("kind", ["query", "document"])
 def test_colbert_reads_each_side_as_the_checkpoint_says(tmp_path, load, kind):
     llm = load(colbert(tmp_path / "model", mask_punctuation=False), io_processor_plugin="colbert_query_plugin")
-    found = ask(llm, input=TEXTS, input_type=kind)
+    response = ask(llm, input=TEXTS, input_type=kind)
     outputs = llm.encode(TEXTS, pooling_task="token_embed", input_type=kind, use_tqdm=False)
-    for place, (item, output) in enumerate(zip(found["data"], outputs, strict=True)):
-        assert (item["index"], item["input_type"]) == (place, kind)
+    for index, (item, output) in enumerate(zip(response["data"], outputs, strict=True)):
+        assert (item["index"], item["input_type"]) == (index, kind)
         np.testing.assert_allclose(item["embedding"], output.outputs.array, atol=1e-6)
     ids = outputs[0].prompt_token_ids
     spelled = llm.get_tokenizer().convert_ids_to_tokens(ids)
     assert spelled[:2] == ["[CLS]", "[QueryMarker]" if kind == "query" else "[DocumentMarker]"]
     assert (spelled.count("[MASK]") > 0, len(ids) == 16) == ((True, True) if kind == "query" else (False, False))
-    assert found["usage"]["prompt_tokens"] == sum(output.num_prompt_tokens for output in outputs)
+    assert response["usage"]["prompt_tokens"] == sum(output.num_prompt_tokens for output in outputs)
 
 
 def test_a_query_that_is_too_long_is_cut(tmp_path, load):
@@ -118,14 +118,14 @@ def test_a_query_that_is_too_long_is_cut(tmp_path, load):
 
 
 def test_outputs_are_read_by_attributes_too(m3):
-    found = ask(m3, input=TEXTS, return_tokens=True)
-    assert [item.index for item in found.data] == [0, 1]
-    (first, _) = found.data
+    response = ask(m3, input=TEXTS, return_tokens=True)
+    assert [item.index for item in response.data] == [0, 1]
+    (first, _) = response.data
     assert first.sparse_embedding[0].token_id == first["sparse_embedding"][0]["token_id"]
     assert (len(first.dense_embedding), first.object) == (32, "dense&sparse")
-    assert found.usage.prompt_tokens == found.usage.total_tokens > found.usage.completion_tokens == 0
+    assert response.usage.prompt_tokens == response.usage.total_tokens > response.usage.completion_tokens == 0
     with pytest.raises(AttributeError, match=r"Unknown field 'colbert'\. Available: data, usage"):
-        _ = found.colbert
+        _ = response.colbert
 
 
 def test_token_ids_are_read_as_texts_are(m3):

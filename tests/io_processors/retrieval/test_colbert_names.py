@@ -21,7 +21,7 @@ def settings(name):
 
 
 def expected(load, folder, name, projection):
-    """The hidden states of the backbone alone, projected and brought to length 1."""
+    """The hidden states of the backbone alone, projected and normalized to length 1."""
     llm = load(tiny(BACKBONES[name], folder, **settings(name)))
     bare = PoolingParams(use_activation=False)
     states = llm.encode(TEXTS, bare, pooling_task="token_embed", use_tqdm=False)
@@ -32,8 +32,8 @@ def expected(load, folder, name, projection):
 def beside(folder, name, architecture=None, **config):
     """The backbone with the projection in its own file."""
     tiny(BACKBONES[name], folder, **settings(name))
-    said = json.loads((folder / "config.json").read_text())
-    write_config(folder, said | {"architectures": [architecture or name]} | config)
+    checkpoint_config = json.loads((folder / "config.json").read_text())
+    write_config(folder, checkpoint_config | {"architectures": [architecture or name]} | config)
     projection = random_tensors({"linear.weight": (DIM, 32)}, seed=3)
     write_weights(folder, load_file(folder / "model.safetensors") | projection)
     return folder, projection["linear.weight"]
@@ -42,8 +42,8 @@ def beside(folder, name, architecture=None, **config):
 def same(llm, wanted):
     assert llm.model_config.tasks == ("token_embed",)
     assert llm.model_config.embedding_size == DIM
-    found = llm.encode(TEXTS, pooling_task="token_embed", use_tqdm=False)
-    for output, rows in zip(found, wanted, strict=True):
+    actual = llm.encode(TEXTS, pooling_task="token_embed", use_tqdm=False)
+    for output, rows in zip(actual, wanted, strict=True):
         np.testing.assert_allclose(output.outputs.array, rows, atol=1e-5)
 
 
@@ -69,8 +69,8 @@ def test_the_projection_in_a_folder_of_its_own(tmp_path, load):
 
 def test_jina_colbert_is_known_by_its_name(tmp_path, load):
     folder, projection = beside(tmp_path / "jina-colbert-v2", "ColBERTJinaRobertaModel", architecture="HF_ColBERT")
-    said = {"query_maxlen": 16, "doc_maxlen": 40, "attend_to_mask_tokens": True, "mask_punctuation": True, "dim": DIM}
-    (folder / "artifact.metadata").write_text(json.dumps(said))
+    config = {"query_maxlen": 16, "doc_maxlen": 40, "attend_to_mask_tokens": True, "mask_punctuation": True, "dim": DIM}
+    (folder / "artifact.metadata").write_text(json.dumps(config))
     llm = load(folder)
     assert llm.model_config.architecture == "ColBERTJinaRobertaModel"
     same(llm, expected(load, tmp_path / "alone", "ColBERTJinaRobertaModel", projection))

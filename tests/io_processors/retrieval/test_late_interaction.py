@@ -32,15 +32,15 @@ DIM = 12
 
 
 def change(path, **fields):
-    said = json.loads(path.read_text()) if path.exists() else {}
-    path.write_text(json.dumps(said | fields))
+    config = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(config | fields))
 
 
 def stanford(folder, *, metadata=None, **config):
-    """As colbert-ir/colbertv2.0 has it: the projection beside the encoder, markers that are tokens."""
+    """Like colbert-ir/colbertv2.0: the projection beside the encoder, markers that are tokens."""
     tiny("BertModel", folder, prefix="bert.")
-    said = json.loads((folder / "config.json").read_text())
-    write_config(folder, said | {"architectures": ["HF_ColBERT"]} | config)
+    settings = json.loads((folder / "config.json").read_text())
+    write_config(folder, settings | {"architectures": ["HF_ColBERT"]} | config)
     tensors = load_file(folder / "model.safetensors")
     tensors |= random_tensors({"linear.weight": (DIM, 32), "bert.pooler.dense.weight": (32, 32)}, seed=3)
     tensors |= {"bert.pooler.dense.bias": torch.zeros(32)}
@@ -53,7 +53,7 @@ def stanford(folder, *, metadata=None, **config):
 
 
 def pylate(folder, *, added=True, architecture="BertModel", **settings):
-    """As lightonai/GTE-ModernColBERT-v1 has it: the projection in a folder of its own, markers that may be tokens."""
+    """Like lightonai/GTE-ModernColBERT-v1: the projection in a separate folder, markers that may be tokens."""
     tiny(architecture, folder, vocab_size=len(vocabulary("bert")) + 2)
     if added:
         path = str(folder / "tokenizer.json")
@@ -66,14 +66,14 @@ def pylate(folder, *, added=True, architecture="BertModel", **settings):
     lines = zip(("", "1_Dense"), types, strict=True)
     modules = [{"idx": i, "name": str(i), "path": path, "type": kind} for i, (path, kind) in enumerate(lines)]
     (folder / "modules.json").write_text(json.dumps(modules))
-    said = {"model_type": "ColBERT", "query_prefix": "[Q] ", "document_prefix": "[D] ", "prompts": {}}
-    said |= {"query_length": 16, "document_length": 40, "similarity_fn_name": "MaxSim"}
-    change(folder / "config_sentence_transformers.json", **(said | settings))
+    config = {"model_type": "ColBERT", "query_prefix": "[Q] ", "document_prefix": "[D] ", "prompts": {}}
+    config |= {"query_length": 16, "document_length": 40, "similarity_fn_name": "MaxSim"}
+    change(folder / "config_sentence_transformers.json", **(config | settings))
     return folder
 
 
 def limited(folder, most):
-    """With the file in which PyLate writes the most tokens of a document without its marker."""
+    """With the file in which PyLate writes the maximum number of document tokens without the marker."""
     change(folder / "sentence_bert_config.json", max_seq_length=most, do_lower_case=False)
     return folder
 
@@ -120,9 +120,9 @@ def ours(llm, texts, kind):
     return [output.outputs.array for output in outputs]
 
 
-def same(found, expected):
-    assert [len(rows) for rows in found] == [len(rows) for rows in expected]
-    for one, other in zip(found, expected, strict=True):
+def same(vectors, expected):
+    assert [len(rows) for rows in vectors] == [len(rows) for rows in expected]
+    for one, other in zip(vectors, expected, strict=True):
         np.testing.assert_allclose(one, np.asarray(other), atol=2e-5)
 
 
@@ -134,8 +134,8 @@ def check(llm, model):
     same(ours(llm, DOCUMENTS, "document"), documents)
     for query, rows in zip(QUERIES, queries, strict=True):
         expected = [(rows @ other.T).max(axis=1).sum() for other in documents]
-        given = llm.score(query, DOCUMENTS, truncate_prompt_tokens=-1)
-        np.testing.assert_allclose([output.outputs.score for output in given], expected, rtol=1e-4)
+        actual = llm.score(query, DOCUMENTS, truncate_prompt_tokens=-1)
+        np.testing.assert_allclose([output.outputs.score for output in actual], expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -212,13 +212,13 @@ def test_a_model_that_knows_no_queries_refuses_the_input_type(tiny_bert):
 
 
 @pytest.mark.parametrize(
-    ("metadata", "said"),
+    ("metadata", "message"),
     [({"doc_maxlen": "long"}, "doc_maxlen must be a positive"), ({"query_token_id": 3}, "query_token_id must be text")],
     ids=str,
 )
-def test_what_is_wrong_in_artifact_metadata_is_named(tmp_path, load, metadata, said):
+def test_what_is_wrong_in_artifact_metadata_is_named(tmp_path, load, metadata, message):
     folder = stanford(tmp_path, metadata=metadata, dim=DIM)
-    with pytest.raises(CheckpointError, match=rf"artifact\.metadata: {said}"):
+    with pytest.raises(CheckpointError, match=rf"artifact\.metadata: {message}"):
         load(folder)
 
 
@@ -235,13 +235,15 @@ def test_several_results_of_a_text_that_is_read_as_one_side(tmp_path, load, kind
 
 def test_all_results_are_of_one_side(tmp_path, load):
     llm = load(stanford(tmp_path, dim=DIM))
-    own = {"task": "token_embed", "extra_kwargs": {"input_type": "document"}}
+    params = {"task": "token_embed", "extra_kwargs": {"input_type": "document"}}
     for options in ({}, {"input_type": "query"}):
         with pytest.raises(
             InvalidInputError, match="must be set for the whole call: all results come from one forward pass"
         ):
-            llm.represent("a", [own], **options)
-    same([llm.represent("a", [own], input_type="document")[0].outputs.results[0].array], ours(llm, ["a"], "document"))
+            llm.represent("a", [params], **options)
+    same(
+        [llm.represent("a", [params], input_type="document")[0].outputs.results[0].array], ours(llm, ["a"], "document")
+    )
 
 
 @pytest.mark.parametrize(("is_query", "kind"), [(True, "query"), (False, "document")])
@@ -252,14 +254,14 @@ def test_is_query_says_the_same(tmp_path, load, is_query, kind):
 
 
 def native(theirs, tmp_path, modules=None, **settings):
-    """What sentence-transformers writes of a model, then with these modules."""
+    """Save a model with sentence-transformers and replace its modules."""
     saved = tmp_path / "saved"
     theirs(pylate(tmp_path / "model")).save_pretrained(str(saved))
     if modules is not None:
         path = saved / "modules.json"
         lines = {line["type"].rpartition(".")[2]: line for line in json.loads(path.read_text())}
         lines["WordWeights"] = {"path": "9_WordWeights", "type": "sentence_transformers.models.WordWeights"}
-        path.write_text(json.dumps([lines[name] | {"idx": place} for place, name in enumerate(modules)]))
+        path.write_text(json.dumps([lines[name] | {"idx": index} for index, name in enumerate(modules)]))
     change(saved / "config_sentence_transformers.json", **settings)
     return saved
 
@@ -269,8 +271,8 @@ def test_the_mean_over_the_tokens_of_the_query_where_the_model_compares_so(tmp_p
     model, llm = theirs(folder), load(folder)
     for query in QUERIES:
         scores = model.similarity(model.encode_query([query]), model.encode_document(DOCUMENTS))[0].tolist()
-        given = llm.score(query, DOCUMENTS, truncate_prompt_tokens=-1)
-        assert [output.outputs.score for output in given] == pytest.approx(scores, rel=1e-4)
+        actual = llm.score(query, DOCUMENTS, truncate_prompt_tokens=-1)
+        assert [output.outputs.score for output in actual] == pytest.approx(scores, rel=1e-4)
         pairs = llm.score([query] * len(DOCUMENTS), DOCUMENTS, truncate_prompt_tokens=-1)
         assert [output.outputs.score for output in pairs] == pytest.approx(scores, rel=1e-4)
 
@@ -347,7 +349,7 @@ def test_the_server_ranks_and_explains_those_too(tmp_path, theirs):
 
 
 @pytest.mark.parametrize(
-    ("modules", "said"),
+    ("modules", "message"),
     [
         (
             ["Transformer", "Normalize", "Dense", "MultiVectorMask"],
@@ -356,6 +358,6 @@ def test_the_server_ranks_and_explains_those_too(tmp_path, theirs):
         (["Transformer", "Dense", "Normalize", "WordWeights"], "unsupported module WordWeights after the transformer"),
     ],
 )
-def test_modules_that_would_mean_something_else_are_refused(tmp_path, load, theirs, modules, said):
-    with pytest.raises(CheckpointError, match=said):
+def test_modules_that_would_mean_something_else_are_refused(tmp_path, load, theirs, modules, message):
+    with pytest.raises(CheckpointError, match=message):
         load(native(theirs, tmp_path, modules))

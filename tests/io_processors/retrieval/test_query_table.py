@@ -23,19 +23,19 @@ def saved(tmp_path_factory, sentence_transformers):
     from sentence_transformers.base.modules import Router, Transformer
     from sentence_transformers.sparse_encoder.modules import SparseStaticEmbedding, SpladePooling
 
-    place = tmp_path_factory.mktemp("router")
-    tiny("BertForMaskedLM", place / "masked")
-    transformer = Transformer(str(place / "masked"), transformer_task="fill-mask")
+    root = tmp_path_factory.mktemp("router")
+    tiny("BertForMaskedLM", root / "masked")
+    transformer = Transformer(str(root / "masked"), transformer_task="fill-mask")
     weights = torch.rand(SIZE, generator=torch.Generator().manual_seed(1)) - 0.1
     router = Router.for_query_document(
         query_modules=[SparseStaticEmbedding(transformer.tokenizer, weight=weights)],
         document_modules=[transformer, SpladePooling("max")],
     )
-    sentence_transformers.SparseEncoder(modules=[router], device="cpu").save_pretrained(str(place / "saved"))
-    model = sentence_transformers.SparseEncoder(str(place / "saved"), device="cpu")
+    sentence_transformers.SparseEncoder(modules=[router], device="cpu").save_pretrained(str(root / "saved"))
+    model = sentence_transformers.SparseEncoder(str(root / "saved"), device="cpu")
     options = {"convert_to_sparse_tensor": False, "show_progress_bar": False}
     queries, documents = model.encode_query(QUERIES, **options), model.encode_document(DOCUMENTS, **options)
-    return place / "saved", queries.numpy(), documents.numpy()
+    return root / "saved", queries.numpy(), documents.numpy()
 
 
 def same(outputs, expected):
@@ -77,8 +77,8 @@ def test_the_model_does_not_run_for_a_query(saved, load, monkeypatch):
 
 def test_score_knows_the_sides(saved, load):
     folder, queries, documents = saved
-    found = [output.outputs.score for output in load(folder).score(QUERIES, DOCUMENTS, use_tqdm=False)]
-    assert found == pytest.approx(np.einsum("ij,ij->i", queries, documents).tolist(), rel=1e-5)
+    scores = [output.outputs.score for output in load(folder).score(QUERIES, DOCUMENTS, use_tqdm=False)]
+    assert scores == pytest.approx(np.einsum("ij,ij->i", queries, documents).tolist(), rel=1e-5)
 
 
 def test_online_queries_and_documents_may_come_together(saved):
@@ -90,9 +90,9 @@ def test_online_queries_and_documents_may_come_together(saved):
                 llm.embed_sparse(QUERIES, input_type="query"), llm.embed_sparse(DOCUMENTS, input_type="document")
             )
 
-    found = asyncio.run(ask())
-    same(found[0], queries)
-    same(found[1], documents)
+    scores = asyncio.run(ask())
+    same(scores[0], queries)
+    same(scores[1], documents)
 
 
 def test_a_file_of_words_is_read_too(saved, load, tmp_path):
@@ -119,11 +119,11 @@ def test_a_query_that_is_too_long_is_refused_or_cut(saved, load):
     ("change", "message"),
     [
         (
-            lambda said: said["structure"].update(query=["document_0_Transformer"]),
+            lambda config: config["structure"].update(query=["document_0_Transformer"]),
             "the route 'document' consists of Transformer, SpladePooling. Supported routes consist",
         ),
-        (lambda said: said.pop("structure"), "should hold 'types' and 'structure'"),
-        (lambda said: said["structure"].update(image=["document_0_Transformer"]), "unsupported use of Sparse"),
+        (lambda config: config.pop("structure"), "should hold 'types' and 'structure'"),
+        (lambda config: config["structure"].update(image=["document_0_Transformer"]), "unsupported use of Sparse"),
     ],
     ids=["another module", "no structure", "a third route"],
 )
@@ -131,9 +131,9 @@ def test_another_router_is_refused(saved, load, tmp_path, change, message):
     import shutil
 
     folder = shutil.copytree(saved[0], tmp_path / "other")
-    said = json.loads((folder / "router_config.json").read_text())
-    change(said)
-    (folder / "router_config.json").write_text(json.dumps(said))
+    config = json.loads((folder / "router_config.json").read_text())
+    change(config)
+    (folder / "router_config.json").write_text(json.dumps(config))
     with pytest.raises(CheckpointError, match=message):
         load(folder)
 
@@ -152,8 +152,8 @@ def test_a_router_beside_others_or_a_table_alone_is_refused(saved, load, tmp_pat
 
     folder = shutil.copytree(saved[0], tmp_path / "other")
     lines = [
-        {"idx": place, "path": "" if name == "Router" else name, "type": f"sentence_transformers.x.{name}"}
-        for place, name in enumerate(types)
+        {"idx": index, "path": "" if name == "Router" else name, "type": f"sentence_transformers.x.{name}"}
+        for index, name in enumerate(types)
     ]
     (folder / "modules.json").write_text(json.dumps(lines))
     with pytest.raises(CheckpointError, match=message):

@@ -24,9 +24,9 @@ def in_some_order(rows):
     return rows[np.lexsort(np.round(rows, 4).T)]
 
 
-def same(found, expected):
-    assert found.shape == expected.shape
-    np.testing.assert_allclose(in_some_order(found), in_some_order(expected), atol=1e-5)
+def same(vectors, expected):
+    assert vectors.shape == expected.shape
+    np.testing.assert_allclose(in_some_order(vectors), in_some_order(expected), atol=1e-5)
 
 
 @pytest.mark.parametrize("factor", [1, 1.5, 2, 3, 8, 1000])
@@ -38,15 +38,15 @@ def test_it_equals_theirs(sentence_transformers, factor, protected, normalizes):
     pooling = TokenPooling(factor=factor, protected=protected, normalizes=normalizes)
     for count in (1, 2, 3, 17, 64, 150):
         rows = vectors(count, seed=count)
-        found = pooled(rows, pooling)
-        same(found, module.pool_one(torch.from_numpy(rows)).numpy())
-        np.testing.assert_allclose(found[:protected], rows[:protected], atol=1e-6)
+        pooled_vectors = pooled(rows, pooling)
+        same(pooled_vectors, module.pool_one(torch.from_numpy(rows)).numpy())
+        np.testing.assert_allclose(pooled_vectors[:protected], rows[:protected], atol=1e-6)
 
 
 def test_tokens_that_are_alike_become_one():
     one, other = vectors(2)
-    found = pooled(np.stack([one, other, other, one, one, other]), TokenPooling(factor=3, protected=0))
-    np.testing.assert_allclose(found, np.stack([one, other]), atol=1e-6)
+    pooled_vectors = pooled(np.stack([one, other, other, one, one, other]), TokenPooling(factor=3, protected=0))
+    np.testing.assert_allclose(pooled_vectors, np.stack([one, other]), atol=1e-6)
 
 
 @pytest.mark.parametrize("factor", [1.5, 2, 3, 8])
@@ -56,8 +56,8 @@ def test_vectors_that_are_not_of_length_1_equal_theirs_too(sentence_transformers
     module = HierarchicalTokenPooling(factor, num_protected_tokens=1, normalize_embeddings=False)
     for count in (5, 17, 40):
         rows = 3 * vectors(count, dim=6, seed=count)  # many distances are cut off to be 0, or 2: equal ones
-        found = pooled(rows, TokenPooling(factor=factor, protected=1, normalizes=False))
-        same(found, module.pool_one(torch.from_numpy(rows)).numpy())
+        pooled_vectors = pooled(rows, TokenPooling(factor=factor, protected=1, normalizes=False))
+        same(pooled_vectors, module.pool_one(torch.from_numpy(rows)).numpy())
 
 
 def test_merges_of_equal_cost_are_done_together_as_theirs_are(sentence_transformers):
@@ -65,10 +65,10 @@ def test_merges_of_equal_cost_are_done_together_as_theirs_are(sentence_transform
 
     one, other = vectors(2)
     rows = np.stack([one, one, one, one, other])  # three merges cost nothing, and one would do
-    found = pooled(rows, TokenPooling(factor=1.25, protected=0))
+    pooled_vectors = pooled(rows, TokenPooling(factor=1.25, protected=0))
     theirs = HierarchicalTokenPooling(1.25, num_protected_tokens=0).pool_one(torch.from_numpy(rows)).numpy()
-    assert len(found) == len(theirs) == 2
-    same(found, theirs)
+    assert len(pooled_vectors) == len(theirs) == 2
+    same(pooled_vectors, theirs)
 
 
 def ask(llm, texts, task="token_embed", **extra):
@@ -112,10 +112,10 @@ def test_what_a_checkpoint_says_is_followed(tmp_path, load, sentence_transformer
     theirs, llm = MultiVectorEncoder(str(tmp_path / "saved"), device="cpu"), load(tmp_path / "saved")
     queries = [np.asarray(rows) for rows in theirs.encode_query(DOCUMENTS, convert_to_numpy=True)]
     documents = [np.asarray(rows) for rows in theirs.encode_document(DOCUMENTS, convert_to_numpy=True)]
-    for found, expected in zip(ask(llm, DOCUMENTS, input_type="query"), queries, strict=True):
-        same(found, expected)
-    for found, expected in zip(ask(llm, DOCUMENTS, input_type="document"), documents, strict=True):
-        same(found, expected)
+    for vectors, expected in zip(ask(llm, DOCUMENTS, input_type="query"), queries, strict=True):
+        same(vectors, expected)
+    for vectors, expected in zip(ask(llm, DOCUMENTS, input_type="document"), documents, strict=True):
+        same(vectors, expected)
     scores = [output.outputs.score for output in llm.score(DOCUMENTS[0], DOCUMENTS, use_tqdm=False)]
     expected = [(queries[0] @ rows.T).max(axis=1).sum() for rows in documents]
     np.testing.assert_allclose(scores, expected, rtol=1e-4)
@@ -124,9 +124,9 @@ def test_what_a_checkpoint_says_is_followed(tmp_path, load, sentence_transformer
 
 def test_an_environment_without_scipy_says_what_to_install(tiny_bert, monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy.cluster.hierarchy", None)
-    with pytest.raises(InvalidInputError, match=r"pip install 'millpond\[retrieval\]'") as told:
+    with pytest.raises(InvalidInputError, match=r"pip install 'millpond\[retrieval\]'") as caught:
         ask(tiny_bert, "a", pool_factor=2)
-    assert told.value.parameter == "pool_factor"
+    assert caught.value.parameter == "pool_factor"
 
 
 def test_scipy_is_imported_only_for_who_asks():

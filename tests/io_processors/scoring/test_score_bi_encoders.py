@@ -21,9 +21,9 @@ DOCUMENTS = ["a small red bird in the tree", "river", "the old mill stands by th
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    made = tiny("BertModel", tmp_path_factory.mktemp("towers") / "model")
-    write_sentence_transformers(made, pooling="mean", normalize=False)
-    return made
+    model_folder = tiny("BertModel", tmp_path_factory.mktemp("towers") / "model")
+    write_sentence_transformers(model_folder, pooling="mean", normalize=False)
+    return model_folder
 
 
 @pytest.fixture(scope="module")
@@ -64,27 +64,27 @@ def both(request):
 
 def test_each_query_with_its_document(both):
     llm, reference = both
-    given = llm.score(QUERIES, DOCUMENTS)
-    np.testing.assert_allclose(scores(given), reference(llm, QUERIES, DOCUMENTS), rtol=1e-5, atol=1e-5)
+    outputs = llm.score(QUERIES, DOCUMENTS)
+    np.testing.assert_allclose(scores(outputs), reference(llm, QUERIES, DOCUMENTS), rtol=1e-5, atol=1e-5)
 
 
 def test_one_query_with_all_documents(both):
     llm, reference = both
-    given = llm.score(QUERIES[1], DOCUMENTS)
+    actual = llm.score(QUERIES[1], DOCUMENTS)
     expected = reference(llm, [QUERIES[1]] * len(DOCUMENTS), DOCUMENTS)
-    np.testing.assert_allclose(scores(given), expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(scores(actual), expected, rtol=1e-5, atol=1e-5)
     alone = [llm.score(QUERIES[1], document)[0].outputs.score for document in DOCUMENTS]
-    np.testing.assert_allclose(scores(given), alone, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(scores(actual), alone, rtol=1e-5, atol=1e-5)
 
 
 def test_an_output_tells_of_both_texts(both):
     llm, _ = both
     tokenizer = llm.get_tokenizer()
-    given = llm.score("the cat", ["a dog", "the river is deep"], truncate_prompt_tokens=5)
+    outputs = llm.score("the cat", ["a dog", "the river is deep"], truncate_prompt_tokens=5)
     query = tokenizer("the cat")["input_ids"]
-    assert given[0].prompt_token_ids == [*query, tokenizer.pad_token_id, *tokenizer("a dog")["input_ids"]]
-    assert given[1].num_dropped_tokens == len(tokenizer("the river is deep")["input_ids"]) - 5
-    ids = [output.request_id.split("_") for output in given]
+    assert outputs[0].prompt_token_ids == [*query, tokenizer.pad_token_id, *tokenizer("a dog")["input_ids"]]
+    assert outputs[1].num_dropped_tokens == len(tokenizer("the river is deep")["input_ids"]) - 5
+    ids = [output.request_id.split("_") for output in outputs]
     assert ids[0][0] == ids[1][0]
     assert len({did for _, did in ids}) == 2
 
@@ -99,23 +99,23 @@ def computed(llm, ask) -> int:
 
 def test_each_text_is_computed_once(both):
     llm, _ = both
-    given = []
-    ask = lambda: given.extend(llm.score(["cat", "cat", "bird"], ["dog", "river", "dog"]))  # noqa: E731
+    outputs = []
+    ask = lambda: outputs.extend(llm.score(["cat", "cat", "bird"], ["dog", "river", "dog"]))  # noqa: E731
     assert computed(llm, ask) == 4
-    assert len({output.request_id for output in given}) == 3
+    assert len({output.request_id for output in outputs}) == 3
 
 
 def test_equal_pairs_share_their_texts_and_have_ids_of_their_own(both):
     llm, _ = both
-    given = []
-    assert computed(llm, lambda: given.extend(llm.score(["cat", "cat"], ["dog", "dog"]))) == 2
-    assert given[0].outputs == given[1].outputs
-    assert given[0].request_id != given[1].request_id
+    actual = []
+    assert computed(llm, lambda: actual.extend(llm.score(["cat", "cat"], ["dog", "dog"]))) == 2
+    assert actual[0].outputs == actual[1].outputs
+    assert actual[0].request_id != actual[1].request_id
 
 
 def test_a_rerank_of_100_documents_computes_the_query_once(both):
     llm, _ = both
-    documents = [f"{DOCUMENTS[place % 3]} {place}" for place in range(100)]
+    documents = [f"{DOCUMENTS[index % 3]} {index}" for index in range(100)]
     assert computed(llm, lambda: llm.score("the cat", documents)) == 101
 
 
@@ -137,12 +137,12 @@ def test_thousands_of_documents_are_scored_in_blocks(late, monkeypatch):
     sizes = []
     scorer = late.pipeline.processor("score").scorer
     op = scorer.compare.op
-    monkeypatch.setattr(scorer.compare, "op", lambda *given: sizes.append(len(given[1])) or op(*given))
-    documents = [f"{DOCUMENTS[place % 3]} {place}" for place in range(100)]
+    monkeypatch.setattr(scorer.compare, "op", lambda *arguments: sizes.append(len(arguments[1])) or op(*arguments))
+    documents = [f"{DOCUMENTS[index % 3]} {index}" for index in range(100)]
     np.testing.assert_allclose(
         scores(late.score("the cat", documents)), maxsims(late, ["the cat"] * 100, documents), rtol=1e-5
     )
-    queries = [f"{QUERIES[place % 3]} {place % 5}" for place in range(100)]
+    queries = [f"{QUERIES[index % 3]} {index % 5}" for index in range(100)]
     np.testing.assert_allclose(scores(late.score(queries, documents)), maxsims(late, queries, documents), rtol=1e-5)
     assert max(sizes) <= 50
     assert len(sizes) > 20
@@ -174,11 +174,11 @@ def test_an_error_of_a_text_is_that_of_its_pairs(both):
     with pytest.raises(InvalidInputError, match="prompt 1: document: the text has a lone surrogate") as caught:
         llm.score("cat", ["dog", "\ud800", "bird"])
     assert (caught.value.index, caught.value.parameter) == (1, "data_2")
-    given = llm.score(["cat", "\ud800"], ["dog", "bird"], on_error="return")
-    assert given[0].error is None
-    assert "prompt 1: query: " in str(given[1].error)
-    given = llm.score("\ud800", ["dog", "bird"], on_error="return")
-    assert [output.error.index for output in given] == [0, 1]
+    outputs = llm.score(["cat", "\ud800"], ["dog", "bird"], on_error="return")
+    assert outputs[0].error is None
+    assert "prompt 1: query: " in str(outputs[1].error)
+    outputs = llm.score("\ud800", ["dog", "bird"], on_error="return")
+    assert [output.error.index for output in outputs] == [0, 1]
     with pytest.raises(InvalidInputError, match="maximum context length"):
         llm.score("cat", ["dog", "river " * 100])
 
@@ -212,7 +212,7 @@ def test_a_model_of_token_embeddings_alone_is_scored_late(folder):
 
 
 @pytest.mark.parametrize(
-    ("queries", "documents", "said"),
+    ("queries", "documents", "message"),
     [
         ([], "x", "At least one text element must be given"),
         ("x", [], "At least one text_pair element must be given"),
@@ -230,8 +230,8 @@ def test_a_model_of_token_embeddings_alone_is_scored_late(folder):
         ("x", b"y", "got bytes"),
     ],
 )
-def test_sides_at_fault_are_refused(cosine, queries, documents, said):
-    with pytest.raises(InvalidInputError, match=said):
+def test_sides_at_fault_are_refused(cosine, queries, documents, message):
+    with pytest.raises(InvalidInputError, match=message):
         cosine.score(queries, documents)
 
 

@@ -20,7 +20,7 @@ DOCUMENTS = [
     "",
     "cat [SEP] dog",
 ]
-LONG = "the old dog sat by the river and the small cat ran up the hill to the green house " * 6
+LONG_TEXT = "the old dog sat by the river and the small cat ran up the hill to the green house " * 6
 
 
 def cross_encoder(folder, architecture=BERT, *, segments=True, **settings):
@@ -50,18 +50,18 @@ def scores(outputs) -> np.ndarray:
 def test_each_pair_scores_as_in_sentence_transformers(encoder):
     llm, reference = encoder
     pairs = list(product(QUERIES, DOCUMENTS))
-    given = llm.score([query for query, _ in pairs], [document for _, document in pairs])
-    np.testing.assert_allclose(scores(given), reference.predict(pairs), atol=1e-5)
+    outputs = llm.score([query for query, _ in pairs], [document for _, document in pairs])
+    np.testing.assert_allclose(scores(outputs), reference.predict(pairs), atol=1e-5)
     ids = reference.tokenizer(pairs)["input_ids"]
-    assert [output.prompt_token_ids for output in given] == ids
+    assert [output.prompt_token_ids for output in outputs] == ids
 
 
 def test_one_query_ranks_documents_as_in_sentence_transformers(encoder):
     llm, reference = encoder
     ranked = reference.rank(QUERIES[1], DOCUMENTS)
-    given = scores(llm.score(QUERIES[1], DOCUMENTS))
-    assert np.argsort(-given, kind="stable").tolist() == [row["corpus_id"] for row in ranked]
-    np.testing.assert_allclose(np.sort(given)[::-1], [row["score"] for row in ranked], atol=1e-5)
+    outputs = scores(llm.score(QUERIES[1], DOCUMENTS))
+    assert np.argsort(-outputs, kind="stable").tolist() == [row["corpus_id"] for row in ranked]
+    np.testing.assert_allclose(np.sort(outputs)[::-1], [row["score"] for row in ranked], atol=1e-5)
 
 
 def test_the_company_of_a_pair_does_not_matter(encoder):
@@ -72,7 +72,7 @@ def test_the_company_of_a_pair_does_not_matter(encoder):
 
 
 def test_segments_count_where_the_model_has_them(tmp_path):
-    """Query and document are told apart: the other order of the same words is another score, and the right one."""
+    """Query and document are distinguished: swapping them changes the score to the expected one."""
     folder = cross_encoder(tmp_path / "model")
     with LLM(str(folder), num_workers=1) as llm:
         pairs = [("red bird", "old mill"), ("old mill", "red bird")]
@@ -86,14 +86,14 @@ def test_segments_count_where_the_model_has_them(tmp_path):
 )
 @pytest.mark.parametrize("where", ["new", "old"])
 def test_the_activation_is_the_one_that_the_checkpoint_names(tmp_path, activation, where):
-    said = {}
+    titles = {}
     if activation is not None:
-        said = (
+        titles = (
             {"sentence_transformers": {"activation_fn": activation}}
             if where == "new"
             else {"sbert_ce_default_activation_function": activation}
         )
-    folder = cross_encoder(tmp_path / "model", **said)
+    folder = cross_encoder(tmp_path / "model", **titles)
     pairs = [(QUERIES[0], document) for document in DOCUMENTS]
     reference = CrossEncoder(str(folder), device="cpu")
     with LLM(str(folder), num_workers=1) as llm:
@@ -108,8 +108,8 @@ def test_a_chain_of_transformer_pooling_and_dense(tmp_path):
     pairs = list(product(QUERIES, DOCUMENTS))
     expected = CrossEncoder(str(folder), device="cpu").predict(pairs)
     with LLM(str(folder), num_workers=1) as llm:
-        given = llm.score([query for query, _ in pairs], [document for _, document in pairs])
-    np.testing.assert_allclose(scores(given), expected, atol=1e-5)
+        outputs = llm.score([query for query, _ in pairs], [document for _, document in pairs])
+    np.testing.assert_allclose(scores(outputs), expected, atol=1e-5)
 
 
 def write_chain(folder) -> None:
@@ -127,7 +127,9 @@ def write_chain(folder) -> None:
 # --- cuts ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("query", "document"), [("the cat", LONG), (LONG, "the cat"), (LONG, LONG), (LONG, "")])
+@pytest.mark.parametrize(
+    ("query", "document"), [("the cat", LONG_TEXT), (LONG_TEXT, "the cat"), (LONG_TEXT, LONG_TEXT), (LONG_TEXT, "")]
+)
 @pytest.mark.parametrize("limit", [8, 15, 64])
 def test_pairs_are_cut_longest_first(encoder, query, document, limit):
     llm, reference = encoder
@@ -138,21 +140,26 @@ def test_pairs_are_cut_longest_first(encoder, query, document, limit):
     assert output.num_dropped_tokens == len(whole) - len(kept)
 
 
-@pytest.mark.parametrize(("query", "document"), [("the cat", LONG), (LONG, "the cat"), (LONG, LONG)])
+@pytest.mark.parametrize(
+    ("query", "document"), [("the cat", LONG_TEXT), (LONG_TEXT, "the cat"), (LONG_TEXT, LONG_TEXT)]
+)
 def test_pairs_too_long_for_the_model_are_cut_as_in_sentence_transformers(encoder, query, document):
     llm, reference = encoder
-    given = scores(llm.score([query, "cat"], [document, "dog"], on_overflow="truncate"))
-    np.testing.assert_allclose(given, reference.predict([(query, document), ("cat", "dog")]), atol=1e-5)
+    outputs = scores(llm.score([query, "cat"], [document, "dog"], on_overflow="truncate"))
+    np.testing.assert_allclose(outputs, reference.predict([(query, document), ("cat", "dog")]), atol=1e-5)
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_the_side_of_the_cut(encoder, side):
     llm, _ = encoder
     (output,) = llm.score(
-        LONG, LONG, tokenization_kwargs={"truncate_prompt_tokens": 20, "truncation_side": side}, use_tqdm=False
+        LONG_TEXT,
+        LONG_TEXT,
+        tokenization_kwargs={"truncate_prompt_tokens": 20, "truncation_side": side},
+        use_tqdm=False,
     )
     tokenizer = llm.get_tokenizer()
-    tokens = tokenizer(LONG, add_special_tokens=False)["input_ids"]
+    tokens = tokenizer(LONG_TEXT, add_special_tokens=False)["input_ids"]
     room = 20 - tokenizer.num_special_tokens_to_add(pair=True)
     first, second = room // 2, room - room // 2
     kept = [token for token in output.prompt_token_ids if token not in tokenizer.all_special_ids]
@@ -165,8 +172,8 @@ def test_a_pair_that_is_too_long_is_refused(encoder):
     with pytest.raises(
         InvalidInputError, match=r"prompt 1: .*maximum context length is 64 tokens.*truncate_prompt_tokens"
     ):
-        llm.score("cat", ["dog", LONG])
-    fine, refused = llm.score("cat", ["dog", LONG], on_error="return")
+        llm.score("cat", ["dog", LONG_TEXT])
+    fine, refused = llm.score("cat", ["dog", LONG_TEXT], on_error="return")
     assert fine.error is None
     assert refused.error is not None
     with pytest.raises(InvalidInputError, match="characters"):
@@ -200,8 +207,8 @@ def test_queries_and_documents_are_cut_by_themselves(encoder):
     )
     assert output.prompt_token_ids == kept
     assert output.num_dropped_tokens == len(whole) - len(kept)
-    (output,) = llm.score("the old mill", LONG, max_tokens_per_doc=20, truncate_prompt_tokens=15)
-    (whole,) = reference.tokenizer([("the old mill", LONG)], truncation="only_second", max_length=15)["input_ids"]
+    (output,) = llm.score("the old mill", LONG_TEXT, max_tokens_per_doc=20, truncate_prompt_tokens=15)
+    (whole,) = reference.tokenizer([("the old mill", LONG_TEXT)], truncation="only_second", max_length=15)["input_ids"]
     assert output.prompt_token_ids == whole
 
 
@@ -218,9 +225,9 @@ def test_limits_of_a_side_are_checked(encoder, name):
 
 def test_equal_pairs_are_computed_once_and_answered_each(encoder):
     llm, _ = encoder
-    given = llm.score("cat", ["dog", "bird", "dog"])
-    assert len({output.request_id for output in given}) == 3
-    assert given[0].outputs == given[2].outputs != given[1].outputs
+    actual = llm.score("cat", ["dog", "bird", "dog"])
+    assert len({output.request_id for output in actual}) == 3
+    assert actual[0].outputs == actual[2].outputs != actual[1].outputs
 
 
 def test_what_no_template_reads_is_told(encoder):

@@ -1,4 +1,4 @@
-"""Scores of texts and images: of two towers, of vision-language embedders, and of cross-encoders that read both."""
+"""Scores of texts and images with dual encoders, vision-language embedders and cross-encoders."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ TEMPLATE = (
 )
 
 
-ONE, TWO = picture(60, 60), picture(60, 120, 1)
+POND, MILL = picture(60, 60), picture(60, 120, 1)
 
 
 def pil(image):
@@ -47,16 +47,16 @@ def of(image, text=None):
 
 
 def qwen(folder, num_labels=None):
-    """A tiny Qwen2-VL; with a head for so many labels where that is said."""
-    made = qwen_vl("qwen2_vl")
-    config = transformers.Qwen2VLConfig(**made.config)
-    write_vision_language(randomised(transformers.Qwen2VLForConditionalGeneration(config)), made, folder)
+    """Write a tiny Qwen2-VL, with a classification head if ``num_labels`` is not None."""
+    variant = qwen_vl("qwen2_vl")
+    config = transformers.Qwen2VLConfig(**variant.config)
+    write_vision_language(randomised(transformers.Qwen2VLForConditionalGeneration(config)), variant, folder)
     if num_labels is not None:
         tensors = load_file(folder / "model.safetensors")
         tensors["score.weight"] = torch.randn(num_labels, 32, generator=torch.Generator().manual_seed(0))
         save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-        said = json.loads((folder / "config.json").read_text())
-        (folder / "config.json").write_text(json.dumps({**said, "num_labels": num_labels}))
+        settings = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**settings, "num_labels": num_labels}))
     return folder
 
 
@@ -106,39 +106,41 @@ def cosines(llm, queries, documents):
     return pytest.approx([a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in pairs], abs=1e-5)
 
 
-# --- two towers -------------------------------------------------------------------------------------------------------
+# --- dual encoders --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["CLIPModel", "SiglipModel"])
 def test_texts_and_images_in_every_form(name, tmp_path):
     path = tmp_path / "a.png"
-    ONE.save(path)
+    POND.save(path)
     with LLM(str(tiny_dual_encoder(name, tmp_path)), num_workers=1, allowed_local_media_path=tmp_path) as llm:
         forms = [
-            content(pil(ONE)),
-            content(part(url_of(ONE))),
-            content({"type": "image_url", "image_url": url_of(ONE)}),
+            content(pil(POND)),
+            content(part(url_of(POND))),
+            content({"type": "image_url", "image_url": url_of(POND)}),
             content(part(path.as_uri())),
             content(pil(path)),
-            content(said(""), pil(np.asarray(ONE))),
-            {"image": url_of(ONE)},
-            {"image": ONE},
+            content(said(""), pil(np.asarray(POND))),
+            {"image": url_of(POND)},
+            {"image": POND},
         ]
         documents = ["water", *forms, {"text": "a mill", "image": "of no meaning"}, content(said("a mill"))]
-        expected = cosines(llm, ["the river"], ["water", *[of(ONE)] * len(forms), "a mill", "a mill"])
+        expected = cosines(llm, ["the river"], ["water", *[of(POND)] * len(forms), "a mill", "a mill"])
         assert scores(llm, "the river", documents) == expected
-        assert scores(llm, {"image": TWO}, [content(pil(ONE)), "water"]) == cosines(llm, [of(TWO)], [of(ONE), "water"])
-        queries, documents = ["a", {"image": ONE}], [{"image": TWO}, {"text": "b"}]
-        assert scores(llm, queries, documents) == cosines(llm, ["a", of(ONE)], [of(TWO), "b"])
+        assert scores(llm, {"image": MILL}, [content(pil(POND)), "water"]) == cosines(
+            llm, [of(MILL)], [of(POND), "water"]
+        )
+        queries, documents = ["a", {"image": POND}], [{"image": MILL}, {"text": "b"}]
+        assert scores(llm, queries, documents) == cosines(llm, ["a", of(POND)], [of(MILL), "b"])
 
 
 def test_a_text_and_an_image_of_two_towers(clip, clip_folder):
-    both = content(said("water"), pil(ONE))
+    both = content(said("water"), pil(POND))
     with pytest.raises(InvalidInputError, match="document: CLIP accepts text-only or image-only inputs") as caught:
         scores(clip, "the river", ["a", both])
     assert (caught.value.index, caught.value.parameter) == (1, "data_2")
     mean = PoolingParams(extra_kwargs={"mixed_modality": "mean"})
-    (vector,) = clip.embed([of(ONE, "water")], pooling_params=mean, use_tqdm=False)
+    (vector,) = clip.embed([of(POND, "water")], pooling_params=mean, use_tqdm=False)
     (query,) = clip.embed(["the river"], use_tqdm=False)
     expected = pytest.approx(vector.outputs.array @ query.outputs.array, abs=1e-5)
     assert scores(clip, "the river", both, pooling_params=mean) == [expected]
@@ -148,15 +150,15 @@ def test_a_text_and_an_image_of_two_towers(clip, clip_folder):
 
 def test_patches_meet_by_maxsim(clip_folder):
     with LLM(str(clip_folder), num_workers=1, pooler_config={"task": "token_embed"}) as llm:
-        outputs = llm.encode(["the river", of(ONE)], pooling_task="token_embed", use_tqdm=False)
+        outputs = llm.encode(["the river", of(POND)], pooling_task="token_embed", use_tqdm=False)
         tokens, patches = (output.outputs.data.numpy() for output in outputs)
         expected = pytest.approx((tokens @ patches.T).max(axis=1).sum(), rel=1e-5)
-        assert scores(llm, "the river", {"image": ONE}) == [expected]
+        assert scores(llm, "the river", {"image": POND}) == [expected]
 
 
 def test_tokens_of_images_are_counted(clip):
-    text, image = clip.embed(["water", of(ONE)], use_tqdm=False)
-    (output,) = clip.score("water", {"image": ONE}, use_tqdm=False)
+    text, image = clip.embed(["water", of(POND)], use_tqdm=False)
+    (output,) = clip.score("water", {"image": POND}, use_tqdm=False)
     pad = clip.pipeline.ctx.tokenizer.pad_token_id
     assert output.prompt_token_ids == [*text.prompt_token_ids, pad, *image.prompt_token_ids]
 
@@ -164,18 +166,18 @@ def test_tokens_of_images_are_counted(clip):
 def test_an_image_is_read_once_for_all_its_documents(clip, monkeypatch):
     read, seen = ImageInputs.read, []
 
-    def counted(self, given, use):
-        seen.append(given)
-        return read(self, given, use)
+    def counted(self, value, use):
+        seen.append(value)
+        return read(self, value, use)
 
     monkeypatch.setattr(ImageInputs, "read", counted)
-    url, same = url_of(ONE), {"image": TWO}
-    found = scores(clip, "water", [{"image": url}, content(part(url)), same, {"image": TWO}, {"image": TWO.copy()}])
+    url, same = url_of(POND), {"image": MILL}
+    actual = scores(clip, "water", [{"image": url}, content(part(url)), same, {"image": MILL}, {"image": MILL.copy()}])
     assert len(seen) == 3  # the copy might have been changed
-    assert found[0] == found[1]
-    assert found[2] == found[3] == pytest.approx(found[4], abs=1e-6)
+    assert actual[0] == actual[1]
+    assert actual[2] == actual[3] == pytest.approx(actual[4], abs=1e-6)
     seen.clear()
-    scores(clip, "water", content(said("a mill"), pil(ONE)), max_tokens_per_doc=1, pooling_params=mean_of_both())
+    scores(clip, "water", content(said("a mill"), pil(POND)), max_tokens_per_doc=1, pooling_params=mean_of_both())
     assert len(seen) == 1
 
 
@@ -185,14 +187,14 @@ def mean_of_both():
 
 def test_one_image_at_fault_costs_no_other(clip):
     damaged = {"image": "data:image/png;base64,AAAA"}
-    documents = ["water", damaged, {"image": ONE}, content(part("http://localhost/a.png")), {"image": "/etc/passwd"}]
+    documents = ["water", damaged, {"image": POND}, content(part("http://localhost/a.png")), {"image": "/etc/passwd"}]
     outputs = clip.score("the river", documents, use_tqdm=False, on_error="return")
     assert [output.error is None for output in outputs] == [True, False, True, False, False]
     assert [output.error.index for output in outputs if output.error] == [1, 3, 4]
     assert "document: the image cannot be read: it is damaged" in str(outputs[1].error)
     assert "may not be fetched from the host 'localhost'" in str(outputs[3].error)
     assert "must begin with data:image" in str(outputs[4].error)
-    expected = cosines(clip, ["the river"], ["water", of(ONE)])
+    expected = cosines(clip, ["the river"], ["water", of(POND)])
     assert [outputs[0].outputs.score, outputs[2].outputs.score] == expected
     outputs = clip.score([damaged, "a"], ["b", "c"], use_tqdm=False, on_error="return")
     assert [output.error is None for output in outputs] == [False, True]
@@ -202,46 +204,46 @@ def test_one_image_at_fault_costs_no_other(clip):
 def test_online(clip_folder, clip):
     async def ask():
         async with AsyncLLM(str(clip_folder), num_workers=1) as llm:
-            return await llm.score("the river", ["water", {"image": url_of(ONE)}])
+            return await llm.score("the river", ["water", {"image": url_of(POND)}])
 
-    found = [output.outputs.score for output in asyncio.run(ask())]
-    assert found == cosines(clip, ["the river"], ["water", of(ONE)])
+    scores = [output.outputs.score for output in asyncio.run(ask())]
+    assert scores == cosines(clip, ["the river"], ["water", of(POND)])
 
 
 # --- text and image in one sequence -----------------------------------------------------------------------------------
 
 
 def test_parts_stand_in_their_order(vlm):
-    parts = content(said("a pond"), pil(ONE), said("and a mill"), part(url_of(TWO)))
-    whole = of([ONE, TWO], f"a pond\n{MARK}\nand a mill\n{MARK}")
-    expected = cosines(vlm, ["a river"], [whole, of(ONE, MARK), "a pond"])
-    assert scores(vlm, "a river", [parts, {"image": ONE}, content(said("a pond"))]) == expected
+    parts = content(said("a pond"), pil(POND), said("and a mill"), part(url_of(MILL)))
+    whole = of([POND, MILL], f"a pond\n{MARK}\nand a mill\n{MARK}")
+    expected = cosines(vlm, ["a river"], [whole, of(POND, MARK), "a pond"])
+    assert scores(vlm, "a river", [parts, {"image": POND}, content(said("a pond"))]) == expected
     (output,) = vlm.score("a river", parts, use_tqdm=False)
     counts = [one.num_prompt_tokens for one in vlm.embed(["a river", whole], use_tqdm=False)]
     assert output.num_prompt_tokens == sum(counts) + 1
 
 
 def test_who_writes_the_marks_decides_their_places(vlm):
-    own = content(pil(ONE), pil(TWO), said(f"{MARK} a pond {MARK}"))
-    expected = cosines(vlm, ["a river"], [of([ONE, TWO], f"{MARK} a pond {MARK}")])
-    assert scores(vlm, "a river", own) == expected
+    document = content(pil(POND), pil(MILL), said(f"{MARK} a pond {MARK}"))
+    expected = cosines(vlm, ["a river"], [of([POND, MILL], f"{MARK} a pond {MARK}")])
+    assert scores(vlm, "a river", document) == expected
     with pytest.raises(InvalidInputError, match="document: the text has 3 image placeholders"):
-        scores(vlm, "a river", content(pil(ONE), said(f"{MARK} a pond {MARK}")))
+        scores(vlm, "a river", content(pil(POND), said(f"{MARK} a pond {MARK}")))
     with pytest.raises(InvalidInputError, match="query: the prompt contains an image placeholder"):
         scores(vlm, MARK, "a river")
 
 
 def test_texts_beside_images_are_cut(vlm):
-    long = content(said("a pond by the mill"), pil(ONE), said("and more"))
-    expected = cosines(vlm, ["a ri"], [of(ONE, f"a pon\n{MARK}")])
+    long = content(said("a pond by the mill"), pil(POND), said("and more"))
+    expected = cosines(vlm, ["a ri"], [of(POND, f"a pon\n{MARK}")])
     assert scores(vlm, "a river", long, max_tokens_per_doc=5, max_tokens_per_query=4) == expected
     (output,) = vlm.score("a river", long, use_tqdm=False, max_tokens_per_doc=5, max_tokens_per_query=4)
     assert output.num_dropped_tokens == 3 + 13 + 8
-    lone = content(said("a \ud800 pond"), pil(ONE))
+    lone = content(said("a \ud800 pond"), pil(POND))
     with pytest.raises(InvalidInputError, match="document: the text has a lone surrogate"):
         scores(vlm, "a river", lone, max_tokens_per_doc=3)
     with pytest.raises(InvalidInputError, match="document: the prompt has 13 tokens with its images; the maximum is 8"):
-        scores(vlm, "a river", content(said("a pond"), pil(ONE)), truncate_prompt_tokens=8)
+        scores(vlm, "a river", content(said("a pond"), pil(POND)), truncate_prompt_tokens=8)
 
 
 # --- cross-encoders ---------------------------------------------------------------------------------------------------
@@ -253,13 +255,13 @@ def logits(judge, prompts):
 
 
 def test_a_pair_is_written_by_the_template(judge):
-    query = content(said("which mill"), pil(ONE))
-    documents = ["by the river", content(pil(TWO), said("is old")), {"image": TWO}]
+    query = content(said("which mill"), pil(POND))
+    documents = ["by the river", content(pil(MILL), said("is old")), {"image": MILL}]
     ends = "<|im_end|><|im_start|>query: which mill\n" + MARK + "<|im_end|>"
     written = [f"by the river{ends}", f"{MARK}\nis old{ends}", f"{MARK}{ends}"]
     prompts = [
         of(images, f"<|im_start|>document: {text}")
-        for images, text in zip(([ONE], [TWO, ONE], [TWO, ONE]), written, strict=True)
+        for images, text in zip(([POND], [MILL, POND], [MILL, POND]), written, strict=True)
     ]
     bare = PoolingParams(use_activation=False)
     outputs = judge.score(query, documents, chat_template=TEMPLATE, pooling_params=bare, use_tqdm=False)
@@ -267,41 +269,41 @@ def test_a_pair_is_written_by_the_template(judge):
     ids = [output.prompt_token_ids for output in judge.classify(prompts, use_tqdm=False)]
     assert [output.prompt_token_ids for output in outputs] == ids
     texts = judge.score("which mill", "by the river", chat_template=TEMPLATE, pooling_params=bare, use_tqdm=False)
-    (alone,) = judge.score("which mill", {"image": ONE}, chat_template=TEMPLATE, pooling_params=bare, use_tqdm=False)
+    (alone,) = judge.score("which mill", {"image": POND}, chat_template=TEMPLATE, pooling_params=bare, use_tqdm=False)
     assert texts[0].outputs.score != alone.outputs.score
 
 
 def test_marks_of_a_caller_stay_where_they_are(judge):
     bare = PoolingParams(use_activation=False)
-    document = content(pil(TWO), said(f"this {MARK} is old"))
-    found = scores(judge, {"image": ONE}, document, chat_template=TEMPLATE, pooling_params=bare)
+    document = content(pil(MILL), said(f"this {MARK} is old"))
+    actual = scores(judge, {"image": POND}, document, chat_template=TEMPLATE, pooling_params=bare)
     text = f"<|im_start|>document: this {MARK} is old<|im_end|><|im_start|>query: {MARK}<|im_end|>"
-    assert found == logits(judge, [of([TWO, ONE], text)])
+    assert actual == logits(judge, [of([MILL, POND], text)])
 
 
 def test_texts_of_pairs_are_cut(judge):
-    document = content(said("an old mill"), pil(ONE))
+    document = content(said("an old mill"), pil(POND))
     more = {"chat_template": TEMPLATE, "pooling_params": PoolingParams(use_activation=False)}
-    found = scores(judge, "which mill", document, max_tokens_per_doc=6, max_tokens_per_query=5, **more)
+    actual = scores(judge, "which mill", document, max_tokens_per_doc=6, max_tokens_per_query=5, **more)
     text = f"<|im_start|>document: an old\n{MARK}<|im_end|><|im_start|>query: which<|im_end|>"
-    assert found == logits(judge, [of(ONE, text)])
+    assert actual == logits(judge, [of(POND, text)])
 
 
 def test_the_template_of_the_model(judge_folder, judge):
     with LLM(str(judge_folder), num_workers=1, convert="classify", chat_template=TEMPLATE) as llm:
-        expected = scores(judge, "which mill", {"image": ONE}, chat_template=TEMPLATE)
-        assert scores(llm, "which mill", {"image": ONE}) == pytest.approx(expected, abs=1e-6)
+        expected = scores(judge, "which mill", {"image": POND}, chat_template=TEMPLATE)
+        assert scores(llm, "which mill", {"image": POND}) == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_pair_without_a_template_is_refused(judge):
-    outputs = judge.score("which mill", ["by the river", {"image": ONE}], use_tqdm=False, on_error="return")
+    outputs = judge.score("which mill", ["by the river", {"image": POND}], use_tqdm=False, on_error="return")
     assert outputs[0].error is None
     assert "pairs with images require a template" in str(outputs[1].error)
     for template in ("{{ messages[0].content }}", "{{ messages[-1].content * 2 }}"):
         with pytest.raises(
             InvalidInputError, match="must write the contents of the query and of the document exactly once"
         ):
-            scores(judge, "which mill", {"image": ONE}, chat_template=template)
+            scores(judge, "which mill", {"image": POND}, chat_template=template)
 
 
 def test_what_stands_for_an_image_is_refused_in_a_text(judge):
@@ -309,15 +311,15 @@ def test_what_stands_for_an_image_is_refused_in_a_text(judge):
         with pytest.raises(InvalidInputError, match="contains an image placeholder"):
             scores(judge, f"which {MARK}", "by the river", chat_template=template)
     with pytest.raises(InvalidInputError, match="the text has 2 image placeholders"):
-        scores(judge, f"which {MARK}", {"image": ONE}, chat_template=TEMPLATE)
+        scores(judge, f"which {MARK}", {"image": POND}, chat_template=TEMPLATE)
 
 
 # --- the tasks of a model with a head ---------------------------------------------------------------------------------
 
 
 def test_classes_of_texts_with_images(tmp_path):
-    message = {"messages": [{"role": "user", "content": [said("a mill"), pil(ONE)]}]}
-    written = of(ONE, f"<|im_start|>user\na mill{MARK}<|im_end|>\n")
+    message = {"messages": [{"role": "user", "content": [said("a mill"), pil(POND)]}]}
+    written = of(POND, f"<|im_start|>user\na mill{MARK}<|im_end|>\n")
     with LLM(str(qwen(tmp_path, num_labels=3)), num_workers=1, convert="classify") as llm:
         by_message, by_prompt, text = llm.classify([message, written, "a mill"], use_tqdm=False)
         assert by_message.prompt_token_ids == by_prompt.prompt_token_ids
@@ -333,7 +335,7 @@ def test_classes_of_texts_with_images(tmp_path):
 
 
 def test_several_results_of_a_text_with_an_image(vlm):
-    whole = of(ONE, f"a mill {MARK}")
+    whole = of(POND, f"a mill {MARK}")
     (output,) = vlm.represent([whole], [{"task": "embed"}, {"task": "token_embed"}], use_tqdm=False)
     (vector,) = vlm.embed([whole], use_tqdm=False)
     (rows,) = vlm.encode([whole], pooling_task="token_embed", use_tqdm=False)
@@ -350,29 +352,29 @@ def test_several_results_of_a_text_with_an_image(vlm):
 
 @pytest.mark.parametrize("name", ["BertModel", "BertForSequenceClassification"])
 def test_a_model_of_text_refuses_images(name, tmp_path):
-    own = {"num_labels": 1} if name != "BertModel" else {}
-    with LLM(str(tiny(name, tmp_path, **own)), num_workers=1) as llm:
-        for given in (content(pil(ONE)), content(said("a"), part(url_of(ONE))), {"image": url_of(ONE)}):
+    settings = {"num_labels": 1} if name != "BertModel" else {}
+    with LLM(str(tiny(name, tmp_path, **settings)), num_workers=1) as llm:
+        for item in (content(pil(POND)), content(said("a"), part(url_of(POND))), {"image": url_of(POND)}):
             with pytest.raises(InvalidInputError, match=f"MultiModalParam is not supported for {name}") as caught:
-                scores(llm, "a", ["b", given])
+                scores(llm, "a", ["b", item])
             assert caught.value.parameter == "data_2"
         assert scores(llm, "a", {"text": "b", "image": "b.png"}) == scores(llm, "a", "b")
 
 
 @pytest.mark.parametrize(
-    "given",
+    "value",
     [
         content({"type": "video_url", "video_url": {"url": "x"}}),
         content({"type": "image_url"}),
         content({"type": "image_url", "image_url": {"path": "x"}}),
-        content(ONE),
+        content(POND),
         content(pil(7)),
         {"content": []},
         {"content": 7},
         {"image": None},
-        ONE,
+        POND,
     ],
 )
-def test_what_is_no_content_is_refused(clip, given):
+def test_what_is_no_content_is_refused(clip, value):
     with pytest.raises(InvalidInputError):
-        scores(clip, "water", [given])
+        scores(clip, "water", [value])

@@ -1,4 +1,4 @@
-"""Whatever is asked of ``score``, it gives a score of each pair or an InvalidInputError, and soon."""
+"""``score`` returns a score for each pair or raises InvalidInputError for any input, without long delays."""
 
 import json
 import warnings
@@ -13,7 +13,7 @@ from millpond.testing.checkpoints import tiny
 from millpond_io.scoring.score_inputs import ScoreInputs
 from millpond_io.scoring.tokenizer_pairs import longest_first, truncate_pair
 
-MANY = settings(max_examples=60, deadline=None)
+MANY_TEXTS = settings(max_examples=60, deadline=None)
 WORDS = st.sampled_from(
     ["cat", "the river", "a", "", " \n", "[SEP]", "\uff26\uff35", "é" * 30, "zzzz" * 20, "\ud800", "dog " * 90]
 )
@@ -39,8 +39,8 @@ TEMPLATES = st.sampled_from(
         "x",
     ]
 )
-FEW = st.integers(1, 60)
-COUNTS = FEW | FEW | FEW | st.none() | st.integers(-2, 80) | st.booleans() | st.floats() | TEXTS
+FEW_TEXTS = st.integers(1, 60)
+COUNTS = FEW_TEXTS | FEW_TEXTS | FEW_TEXTS | st.none() | st.integers(-2, 80) | st.booleans() | st.floats() | TEXTS
 CALLS = st.tuples(TEXTS, st.lists(ITEMS, min_size=1, max_size=4)) | st.tuples(ITEMS, ITEMS) | st.tuples(SIDES, SIDES)
 ASKED = st.fixed_dictionaries(
     {},
@@ -50,7 +50,7 @@ ASKED = st.fixed_dictionaries(
         "instruction": TEXTS | st.integers(),
         "max_tokens_per_query": COUNTS,
         "max_tokens_per_doc": COUNTS,
-        "truncate_prompt_tokens": FEW | st.integers(-2, 80),
+        "truncate_prompt_tokens": FEW_TEXTS | st.integers(-2, 80),
         "on_overflow": st.sampled_from([None, "error", "truncate", "truncate", "chunk"]),
         "prompt": TEXTS,
     },
@@ -82,7 +82,7 @@ def answer(llm, *texts, **asked) -> list:
             return []
 
 
-@MANY
+@MANY_TEXTS
 @given(texts=CALLS, asked=ASKED)
 def test_any_call_gives_scores_or_errors_that_tell_why(llm, texts, asked):
     for output in answer(llm, *texts, on_error="return", **asked):
@@ -93,7 +93,7 @@ def test_any_call_gives_scores_or_errors_that_tell_why(llm, texts, asked):
         assert 1 <= output.num_prompt_tokens <= 2 * 64 + 1
 
 
-@MANY
+@MANY_TEXTS
 @given(extra=st.dictionaries(TEXTS | st.sampled_from(["instruction", "chat_template"]), ODD | TEXTS, max_size=3))
 def test_any_extra_parameters(llm, extra):
     params = PoolingParams(extra_kwargs=json.loads(json.dumps(extra, default=str)))
@@ -101,7 +101,7 @@ def test_any_extra_parameters(llm, extra):
         assert np.isfinite(output.outputs.score)
 
 
-@MANY
+@MANY_TEXTS
 @given(queries=SIDES, documents=SIDES)
 def test_sides_are_as_many_texts_or_one_query(queries, documents):
     try:
@@ -113,7 +113,7 @@ def test_sides_are_as_many_texts_or_one_query(queries, documents):
     assert all(type(text) is str for text in [*left, *right])
 
 
-@MANY
+@MANY_TEXTS
 @given(first=st.integers(0, 300), second=st.integers(0, 300), room=st.integers(0, 400))
 def test_shares_are_those_of_the_tokenizers_library(first, second, room, cutter):
     kept = longest_first(first, second, room)
@@ -126,17 +126,17 @@ def cutter(tmp_path_factory):
     import tokenizers
 
     folder = tiny("BertModel", tmp_path_factory.mktemp("cutter") / "model")
-    made = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
 
     def cut(first: int, second: int, room: int) -> tuple[int, int]:
-        made.enable_truncation(room, strategy="longest_first")
-        owners = made.encode("a " * first, "a " * second, add_special_tokens=False).sequence_ids
+        tokenizer.enable_truncation(room, strategy="longest_first")
+        owners = tokenizer.encode("a " * first, "a " * second, add_special_tokens=False).sequence_ids
         return owners.count(0), owners.count(1)
 
     return cut
 
 
-@MANY
+@MANY_TEXTS
 @given(first=st.integers(0, 5), second=st.integers(0, 5), kept=st.tuples(st.integers(0, 6), st.integers(0, 6)))
 def test_cuts_leave_special_tokens_and_segments(first, second, kept, tmp_path_factory):
     encoding = _encoder(tmp_path_factory).encode("the " * first, "a " * second)
@@ -148,10 +148,10 @@ def test_cuts_leave_special_tokens_and_segments(first, second, kept, tmp_path_fa
         assert cut.num_dropped_tokens == first + second - left - right
 
 
-def _encoder(factory, made=[]):  # noqa: B006  built once
+def _encoder(factory, cache=[]):  # noqa: B006  built once
     import tokenizers
 
-    if not made:
+    if not cache:
         folder = tiny("BertModel", factory.mktemp("encoder") / "model")
-        made.append(tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json")))
-    return made[0]
+        cache.append(tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json")))
+    return cache[0]

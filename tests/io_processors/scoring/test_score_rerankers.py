@@ -1,4 +1,4 @@
-"""Rerankers made of language models score as their authors' code and sentence-transformers do, by whatever prompt."""
+"""Rerankers made of language models score as their authors' code and sentence-transformers do, with any prompt."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ from millpond.testing.checkpoints import tiny
 
 QUERIES = ["what is a mill?", "the cat"]
 DOCUMENTS = ["A mill grinds grain.", "the river is deep, and cold in winter;", "", "Cats sleep!\n", "naïve café 猫"]
-LONG = "the old dog sat by the river, and the small cat ran up the hill. " * 40
+LONG_TEXT = "the old dog sat by the river, and the small cat ran up the hill. " * 40
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<bos>"]
 PREFIX = (
     "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the Instruct "
@@ -38,29 +38,31 @@ ROLES = (
 
 def write_tokenizer(folder: Path, *, chat_template: str | None = None, bos: bool = False) -> int:
     """A byte-level tokenizer as Qwen's, with "yes", "no", "0", "1", "Yes" among its tokens; how many there are."""
-    made = tokenizers.Tokenizer(models.BPE())
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.decoder = decoders.ByteLevel()
+    tokenizer = tokenizers.Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=500,
         special_tokens=SPECIAL,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    made.train_from_iterator([*["yes no Yes"] * 50, *DOCUMENTS, *QUERIES, LONG, PREFIX, SUFFIX, INSTRUCT], trainer)
-    made.post_processor = processors.ByteLevel(trim_offsets=False)
+    tokenizer.train_from_iterator(
+        [*["yes no Yes"] * 50, *DOCUMENTS, *QUERIES, LONG_TEXT, PREFIX, SUFFIX, INSTRUCT], trainer
+    )
+    tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
     if bos:
-        made.post_processor = processors.TemplateProcessing(
-            single="<bos> $A", pair="<bos> $A $B", special_tokens=[("<bos>", made.token_to_id("<bos>"))]
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single="<bos> $A", pair="<bos> $A $B", special_tokens=[("<bos>", tokenizer.token_to_id("<bos>"))]
         )
-    made.save(str(folder / "tokenizer.json"))
+    tokenizer.save(str(folder / "tokenizer.json"))
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<|endoftext|>", "model_max_length": 512}
     if bos:
         settings |= {"bos_token": "<bos>"}
     if chat_template is not None:
         settings |= {"chat_template": chat_template}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
-    return made.get_vocab_size()
+    return tokenizer.get_vocab_size()
 
 
 def reranker(folder: Path, architecture: str = "Qwen3ForCausalLM", **settings) -> Path:
@@ -68,8 +70,8 @@ def reranker(folder: Path, architecture: str = "Qwen3ForCausalLM", **settings) -
     folder.mkdir(parents=True)
     size = write_tokenizer(folder, **tokenizer)
     ids = {"pad_token_id": 0, "bos_token_id": 3, "eos_token_id": 0}
-    given = {"vocab_size": size, "max_position_embeddings": 512, **ids, **settings}
-    return tiny(architecture, folder, tokenizer=False, **given)
+    config = {"vocab_size": size, "max_position_embeddings": 512, **ids, **settings}
+    return tiny(architecture, folder, tokenizer=False, **config)
 
 
 def scores(outputs) -> np.ndarray:
@@ -111,18 +113,18 @@ def probability(folder: Path, prompts: list[list[int]], false: str = "no", true:
 def test_qwen3_reranker_is_known_by_its_name(qwen):
     llm, folder = qwen
     for query in QUERIES:
-        given = llm.score(query, DOCUMENTS)
+        outputs = llm.score(query, DOCUMENTS)
         prompts = [published_ids(folder, query, document) for document in DOCUMENTS]
-        assert [output.prompt_token_ids for output in given] == prompts
-        np.testing.assert_allclose(scores(given), probability(folder, prompts), atol=1e-5)
+        assert [output.prompt_token_ids for output in outputs] == prompts
+        np.testing.assert_allclose(scores(outputs), probability(folder, prompts), atol=1e-5)
 
 
 def test_the_instruction_takes_the_place_of_the_default_one(qwen):
     llm, folder = qwen
     prompts = [published_ids(folder, "the cat", document, "Find animals") for document in DOCUMENTS]
-    for said in ({"instruction": "Find animals"}, {"chat_template_kwargs": {"instruct": "Find animals"}}):
-        given = llm.score("the cat", DOCUMENTS, **said)
-        assert [output.prompt_token_ids for output in given] == prompts
+    for options in ({"instruction": "Find animals"}, {"chat_template_kwargs": {"instruct": "Find animals"}}):
+        outputs = llm.score("the cat", DOCUMENTS, **options)
+        assert [output.prompt_token_ids for output in outputs] == prompts
     kept = llm.score("the cat", DOCUMENTS, instruction="other", chat_template_kwargs={"instruction": "Find animals"})
     assert [output.prompt_token_ids for output in kept] == prompts
 
@@ -130,15 +132,15 @@ def test_the_instruction_takes_the_place_of_the_default_one(qwen):
 @pytest.mark.parametrize("limit", [300, -1])
 def test_the_document_alone_is_cut(qwen, limit):
     llm, folder = qwen
-    (output,) = llm.score("the cat", LONG, truncate_prompt_tokens=limit)
-    assert output.prompt_token_ids == published_ids(folder, "the cat", LONG, most=512 if limit == -1 else limit)
+    (output,) = llm.score("the cat", LONG_TEXT, truncate_prompt_tokens=limit)
+    assert output.prompt_token_ids == published_ids(folder, "the cat", LONG_TEXT, most=512 if limit == -1 else limit)
     assert output.truncated
     with pytest.raises(InvalidInputError, match="no token of the document is left"):
-        llm.score("the cat", LONG, truncate_prompt_tokens=20)
+        llm.score("the cat", LONG_TEXT, truncate_prompt_tokens=20)
 
 
 def test_a_pair_that_its_caller_wrote_out_is_left_as_it_is(qwen):
-    """Code for vLLM does so: the words around the texts stand in the texts."""
+    """Code for vLLM renders the template itself and passes complete texts."""
     llm, folder = qwen
     query = f"{PREFIX}<Instruct>: {INSTRUCT}\n<Query>: the cat\n"
     (output,) = llm.score(query, f"<Document>: a dog{SUFFIX}")
@@ -216,12 +218,12 @@ def logit_score(request, tmp_path_factory):
     """A CrossEncoder of a language model, saved by sentence-transformers, with a template that has both roles."""
     base = tmp_path_factory.mktemp("logit")
     folder = base / "saved"
-    made = CrossEncoder(str(reranker(base / "base", chat_template=ROLES)), device="cpu")
+    reference = CrossEncoder(str(reranker(base / "base", chat_template=ROLES)), device="cpu")
     if request.param == "prompted":
-        made.prompts = {"animals": "Find animals.", "mills": "Find mills."}
-        made.default_prompt_name = "mills"
-        made[0].processing_kwargs = {"chat_template": {"add_generation_prompt": True}}
-    made.save(str(folder))
+        reference.prompts = {"animals": "Find animals.", "mills": "Find mills."}
+        reference.default_prompt_name = "mills"
+        reference[0].processing_kwargs = {"chat_template": {"add_generation_prompt": True}}
+    reference.save(str(folder))
     with LLM(str(folder), num_workers=1) as llm:
         yield llm, CrossEncoder(str(folder), device="cpu")
 
@@ -235,18 +237,18 @@ def test_logit_score_is_that_of_sentence_transformers(logit_score):
     default = reference.prompts.get(reference.default_prompt_name or "")
     for query in QUERIES:
         pairs = [(query, document) for document in DOCUMENTS]
-        given = llm.score(query, DOCUMENTS)
-        assert [output.prompt_token_ids for output in given] == [read_ids(reference, pair, default) for pair in pairs]
-        np.testing.assert_allclose(scores(given), reference.predict(pairs), atol=1e-5)
+        outputs = llm.score(query, DOCUMENTS)
+        assert [output.prompt_token_ids for output in outputs] == [read_ids(reference, pair, default) for pair in pairs]
+        np.testing.assert_allclose(scores(outputs), reference.predict(pairs), atol=1e-5)
         ranked = reference.rank(query, DOCUMENTS)
-        assert np.argsort(-scores(given), kind="stable").tolist() == [row["corpus_id"] for row in ranked]
+        assert np.argsort(-scores(outputs), kind="stable").tolist() == [row["corpus_id"] for row in ranked]
 
 
 def test_prompts_are_messages_of_the_system(logit_score):
     llm, reference = logit_score
     pair = ("the cat", "a dog")
-    for said in ({"prompt": "Judge cats."}, {"chat_template_kwargs": {"prompt": "Judge cats."}}):
-        (output,) = llm.score(*pair, **said)
+    for options in ({"prompt": "Judge cats."}, {"chat_template_kwargs": {"prompt": "Judge cats."}}):
+        (output,) = llm.score(*pair, **options)
         assert output.prompt_token_ids == read_ids(reference, pair, "Judge cats.")
     (output,) = llm.score(*pair, instruction="Judge cats.")
     assert output.prompt_token_ids == read_ids(reference, pair, "Judge cats.")
@@ -263,21 +265,21 @@ def test_prompts_are_messages_of_the_system(logit_score):
 
 def test_what_stands_behind_the_document_stays(logit_score):
     llm, reference = logit_score
-    pairs = [("the cat", LONG), ("the cat", "a dog")]
-    given = llm.score("the cat", [LONG, "a dog"], on_overflow="truncate")
-    np.testing.assert_allclose(scores(given), reference.predict(pairs), atol=1e-5)
+    pairs = [("the cat", LONG_TEXT), ("the cat", "a dog")]
+    outputs = llm.score("the cat", [LONG_TEXT, "a dog"], on_overflow="truncate")
+    np.testing.assert_allclose(scores(outputs), reference.predict(pairs), atol=1e-5)
 
 
 def test_the_score_may_be_the_logit_of_one_token(tmp_path):
     base = reranker(tmp_path / "base", chat_template=ROLES)
     transformer = Transformer(str(base), transformer_task="text-generation")
-    made = CrossEncoder(
+    reference = CrossEncoder(
         modules=[transformer, LogitScore(true_token_id=40)], device="cpu", activation_fn=torch.nn.Identity()
     )
-    made.save(str(tmp_path / "saved"))
+    reference.save(str(tmp_path / "saved"))
     with LLM(str(tmp_path / "saved"), num_workers=1) as llm:
-        given = llm.score("the cat", DOCUMENTS)
-    np.testing.assert_allclose(scores(given), made.predict([("the cat", text) for text in DOCUMENTS]), atol=1e-5)
+        outputs = llm.score("the cat", DOCUMENTS)
+    np.testing.assert_allclose(scores(outputs), reference.predict([("the cat", text) for text in DOCUMENTS]), atol=1e-5)
 
 
 def test_the_company_of_a_pair_does_not_matter(qwen):
@@ -301,8 +303,8 @@ def test_the_same_online(qwen):
 
 
 def test_a_template_without_the_roles_is_refused(tmp_path):
-    made = CrossEncoder(str(reranker(tmp_path / "base", chat_template=ROLES)), device="cpu")
-    made.save(str(tmp_path / "saved"))
+    reference = CrossEncoder(str(reranker(tmp_path / "base", chat_template=ROLES)), device="cpu")
+    reference.save(str(tmp_path / "saved"))
     (tmp_path / "saved" / "chat_template.jinja").write_text("{{ messages[0].role }}", encoding="utf-8")
     with LLM(str(tmp_path / "saved"), num_workers=1) as llm:
         with pytest.raises(InvalidInputError, match="does not write messages of both roles"):
@@ -368,7 +370,7 @@ def test_a_language_model_without_a_template_reads_the_texts_end_to_end(tmp_path
 
 
 @pytest.mark.parametrize(
-    ("template", "said"),
+    ("template", "message"),
     [
         ("{{ messages[9].content }}", "the chat template fails"),
         ("{{ raise_exception('no such role') }}", "no such role"),
@@ -381,9 +383,9 @@ def test_a_language_model_without_a_template_reads_the_texts_end_to_end(tmp_path
         ("\0", "neither Jinja text|cannot be read"),
     ],
 )
-def test_templates_at_fault_are_refused(qwen, template, said):
+def test_templates_at_fault_are_refused(qwen, template, message):
     llm, _ = qwen
-    with pytest.raises(InvalidInputError, match=said):
+    with pytest.raises(InvalidInputError, match=message):
         llm.score("cat", "dog", chat_template=template)
 
 

@@ -25,7 +25,7 @@ def matrix(llm, **options):
 
 
 def embedded(model, texts):
-    """What sentence-transformers makes of texts, as dense rows."""
+    """Return the vectors of sentence-transformers, as dense rows."""
     options = {"convert_to_sparse_tensor": False} if type(model).__name__ == "SparseEncoder" else {}
     return np.asarray(model.encode(texts, show_progress_bar=False, **options))
 
@@ -48,7 +48,7 @@ def test_each_similarity_equals_theirs(tmp_path, load, sentence_transformers, ki
     assert llm.model_config.embedding.similarity == model.similarity_fn_name
 
 
-def test_where_no_file_speaks_of_it_vectors_are_compared_by_their_cosine_and_weights_by_their_product(tmp_path, load):
+def test_the_default_similarity_is_cosine_for_vectors_and_dot_product_for_weights(tmp_path, load):
     folder = tiny("BertForMaskedLM", tmp_path)
     dense, sparse = load(folder), load(folder, pooler_config={"pooling_type": "SPLADE_MAX"})
     assert np.abs(matrix(dense)).max() <= 1 + 1e-6
@@ -57,17 +57,17 @@ def test_where_no_file_speaks_of_it_vectors_are_compared_by_their_cosine_and_wei
     assert matrix(sparse).max() > 1.5
 
 
-@pytest.mark.parametrize(("stated", "told"), [("cos", True), (3, True), ("MaxSim", False), ("dot", False)])
-def test_a_similarity_that_nobody_knows_is_passed_over_and_told_of(tmp_path, caplog, stated, told):
+@pytest.mark.parametrize(("stated", "warning"), [("cos", True), (3, True), ("MaxSim", False), ("dot", False)])
+def test_a_similarity_that_nobody_knows_is_passed_over_and_told_of(tmp_path, caplog, stated, warning):
     folder = tiny("BertModel", tmp_path, tokenizer=False)
     write_sentence_transformers(folder)
     state(folder, similarity_fn_name=stated)
-    found = Repository("model", folder, "path").facts.embedding.similarity
-    assert (None if found is None else found.value) == (None if told else stated)
-    said = (
+    setting = Repository("model", folder, "path").facts.embedding.similarity
+    assert (None if setting is None else setting.value) == (None if warning else stated)
+    expected_warning = (
         f"the unknown similarity_fn_name {stated!r}. Available: cosine, dot, euclidean, manhattan, maxsim, meanmaxsim"
     )
-    assert (said in caplog.text) is told
+    assert (expected_warning in caplog.text) is warning
 
 
 def test_as_many_weights_as_the_checkpoint_says_are_kept(tmp_path, load, sentence_transformers):
@@ -78,9 +78,9 @@ def test_as_many_weights_as_the_checkpoint_says_are_kept(tmp_path, load, sentenc
     llm = load(folder)
     for options, kept in (({}, 5), ({"max_active_dims": 9}, 9), ({"max_active_dims": 2}, 2)):
         expected = model.encode(DOCUMENTS, convert_to_sparse_tensor=False, show_progress_bar=False, **options).numpy()
-        found = [output.outputs for output in llm.embed_sparse(DOCUMENTS, **options)]
-        assert [weights.num_terms for weights in found] == [kept] * len(DOCUMENTS)
-        np.testing.assert_allclose([weights.dense() for weights in found], expected, atol=1e-5)
+        actual = [output.outputs for output in llm.embed_sparse(DOCUMENTS, **options)]
+        assert [weights.num_terms for weights in actual] == [kept] * len(DOCUMENTS)
+        np.testing.assert_allclose([weights.dense() for weights in actual], expected, atol=1e-5)
         if not options:
             np.testing.assert_allclose([o.outputs.array for o in llm.embed(DOCUMENTS)], expected, atol=1e-5)
             scores = model.similarity(embedded(model, QUERIES), embedded(model, DOCUMENTS)).numpy()
@@ -100,9 +100,9 @@ def test_queries_by_their_table_are_cut_too(tmp_path, load, sentence_transformer
     model.save_pretrained(str(tmp_path / "saved"))
     llm = load(tmp_path / "saved")
     expected = model.encode_query(QUERIES, convert_to_sparse_tensor=False, show_progress_bar=False).numpy()
-    found = llm.embed_sparse(QUERIES, input_type="query")
-    np.testing.assert_allclose([output.outputs.dense() for output in found], expected, atol=1e-6)
-    assert [output.outputs.num_terms for output in found] == [2, 2]
+    actual = llm.embed_sparse(QUERIES, input_type="query")
+    np.testing.assert_allclose([output.outputs.dense() for output in actual], expected, atol=1e-6)
+    assert [output.outputs.num_terms for output in actual] == [2, 2]
 
 
 def test_the_server_explains_the_cosine_that_it_ranks_by(tmp_path):
@@ -121,6 +121,6 @@ def test_the_server_explains_the_cosine_that_it_ranks_by(tmp_path):
         explained = server.request("POST", "/explain", json=body).json()["data"]
     with LLM(str(folder), num_workers=1) as llm:
         scores = matrix(llm)[0].tolist()
-    assert [ranked[place] for place in range(3)] == pytest.approx(scores, abs=1e-5)
+    assert [ranked[index] for index in range(3)] == pytest.approx(scores, abs=1e-5)
     assert [each["score"] for each in explained] == pytest.approx(scores, abs=1e-5)
     assert max(scores) <= 1 + 1e-6

@@ -1,4 +1,4 @@
-"""The command ``millpond``: lists without importing, imports what runs, tells errors in a line, keeps stdout clean."""
+"""The command ``millpond``: lists commands without importing them, reports errors in one line, keeps stdout clean."""
 
 import json
 import os
@@ -24,7 +24,7 @@ from millpond.plugin.specs import CommandSpec
 
 
 def run(*arguments, **environment):
-    """Run the program in a process of its own."""
+    """Run the program in a separate process."""
     return subprocess.run(
         [sys.executable, "-m", "millpond", *arguments],
         capture_output=True,
@@ -36,7 +36,7 @@ def run(*arguments, **environment):
 
 
 def run_and_look(*command_lines):
-    """Run command lines in one process of its own: what went to stdout, and the modules that were imported."""
+    """Run command lines in one separate process; return its stdout and the imported modules."""
     code = f"""
 import sys
 from millpond_command.cli import app
@@ -57,7 +57,7 @@ def invoke(*arguments, **options):
 
 
 def plugin(body, **commands):
-    """The source of a plugin that brings commands: a name, and the expression for its target."""
+    """Return the source of a plugin with commands, by name and expression of the target."""
     specs = [f"    yield CommandSpec(name={n!r}, target={t}, summary='Does {n}.')" for n, t in commands.items()]
     return HEAD + textwrap.dedent(body) + "\n@hookimpl\ndef register_commands():\n" + "\n".join(specs) + "\n"
 
@@ -69,7 +69,7 @@ def one_command(body, name="hello"):
 
 
 def on_a_terminal(*arguments, **environment):
-    """What the program writes to a terminal, stdout and stderr together."""
+    """Return the output of the program on a terminal, stdout and stderr together."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "millpond", *arguments],
@@ -83,7 +83,7 @@ def on_a_terminal(*arguments, **environment):
     try:
         while piece := os.read(ours, 65536):
             written += piece
-    except OSError:  # Linux says so when the other side is closed
+    except OSError:  # Linux raises this when the other side is closed
         pass
     finally:
         os.close(ours)
@@ -229,13 +229,13 @@ def test_a_target_that_does_not_import_is_told_and_named(install_plugin):
     assert "no_such_module_of_ours" in done.stderr
 
 
-@pytest.mark.parametrize(("target", "said"), [("print", "not a typer.Typer"), ("typer.Typer()", "is empty")])
-def test_a_target_that_is_no_app_is_told(install_plugin, target, said):
+@pytest.mark.parametrize(("target", "message"), [("print", "not a typer.Typer"), ("typer.Typer()", "is empty")])
+def test_a_target_that_is_no_app_is_told(install_plugin, target, message):
     install_plugin(plugin("", broken=target), "third")
     done = invoke("broken")
     assert done.exit_code == 1
     assert done.stderr.startswith("error: command 'broken' of plugin third (millpond-third 1.0): its t")
-    assert said in done.stderr
+    assert message in done.stderr
 
 
 def test_an_installed_command_goes_before_the_built_in_one(install_plugin):
@@ -316,7 +316,7 @@ def test_a_traceback_is_shown_to_who_asks(install_plugin, arguments, environment
     ("arguments", "stderr"), [([], "warning: three\n"), (["--debug"], "info: one\nwarning: three\n")]
 )
 def test_debug_shows_what_the_rooms_log_and_warnings_are_shown_of_all(install_plugin, arguments, stderr):
-    """The loggers of packages such as millpond_io are no children of that of the core."""
+    """The loggers of packages such as millpond_io are not children of the core's logger."""
     lines = (("millpond_io.tasks.embed", "info", "one"), ("other", "info", "two"), ("other", "warning", "three"))
     body = "; ".join(f"logging.getLogger({name!r}).{level}({text!r})" for name, level, text in lines)
     install_plugin(one_command(f"import logging; {body}"), "third")

@@ -1,4 +1,4 @@
-"""Options that commands share: a dataclass in a command's signature stands for its fields."""
+"""Options that commands share: a dataclass in a command's signature adds its fields."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -39,10 +39,10 @@ def thing(
     *,
     texts: Annotated[list[str] | None, typer.Argument(metavar="TEXT", help="Texts.")] = None,
     group: Group,
-    own: Annotated[str, declare.option("First", "--own", help="Its own.")] = "mine",
+    label: Annotated[str, declare.option("First", "--label", help="A label.")] = "mine",
 ) -> None:
     """Do a thing."""
-    SEEN.append((texts, group, own))
+    SEEN.append((texts, group, label))
 
 
 def call(*arguments):
@@ -54,7 +54,7 @@ def call(*arguments):
 def test_a_command_is_called_with_its_groups():
     assert call("a") == (["a"], Group(), "mine")
     expected = Group(size=7, flag=True, names=["x", "y"])
-    assert call("-s", "7", "--flag", "--name", "x", "--name", "y", "--own", "z", "a", "b") == (
+    assert call("-s", "7", "--flag", "--name", "x", "--name", "y", "--label", "z", "a", "b") == (
         ["a", "b"],
         expected,
         "z",
@@ -69,11 +69,20 @@ def test_what_an_option_does_not_allow_is_refused():
 
 
 def test_help_has_each_option_under_its_heading_and_ends_with_the_examples():
-    told = call("--help").stdout
-    first, second = told.index("\nFirst:\n"), told.index("\nSecond:\n")
-    assert first < told.index("--size") < told.index("--own") < second < told.index("--no-flag") < told.index("--name")
-    assert "group" not in told.lower()
-    assert told.endswith(f"\nExamples:\n  millpond thing --size 4 one\n  millpond thing {'two ' * 40}".rstrip() + "\n")
+    output = call("--help").stdout
+    first, second = output.index("\nFirst:\n"), output.index("\nSecond:\n")
+    assert (
+        first
+        < output.index("--size")
+        < output.index("--label")
+        < second
+        < output.index("--no-flag")
+        < output.index("--name")
+    )
+    assert "group" not in output.lower()
+    assert output.endswith(
+        f"\nExamples:\n  millpond thing --size 4 one\n  millpond thing {'two ' * 40}".rstrip() + "\n"
+    )
 
 
 def test_a_command_without_examples_has_no_heading_for_them():
@@ -92,17 +101,17 @@ def test_a_model_gets_what_its_group_says_and_no_more():
         "model_impl": "auto",
         "allow_pickle": False,
     }
-    given = arguments_of(
+    arguments = arguments_of(
         RunOptions(hf_overrides='{"a": 1}', pooler_config='{"dimensions": 8}', kernels=["attention=sdpa"], device="cpu")
     )
-    assert (given["hf_overrides"], given["pooler_config"]) == ({"a": 1}, {"dimensions": 8})
-    assert (given["kernels"], given["device"]) == ({"attention": "sdpa"}, "cpu")
-    assert "io_processor_plugin" not in given
+    assert (arguments["hf_overrides"], arguments["pooler_config"]) == ({"a": 1}, {"dimensions": 8})
+    assert (arguments["kernels"], arguments["device"]) == ({"attention": "sdpa"}, "cpu")
+    assert "io_processor_plugin" not in arguments
     assert arguments_of(PluginRunOptions(io_processor_plugin="mine"))["io_processor_plugin"] == "mine"
 
 
 @pytest.mark.parametrize(
-    ("typed", "given"),
+    ("typed", "expected"),
     [
         ({}, {"on_overflow": None}),
         ({"truncate": True}, {"truncate_prompt_tokens": -1}),
@@ -113,13 +122,13 @@ def test_a_model_gets_what_its_group_says_and_no_more():
         ({"truncate": False, "on_overflow": "error"}, {"on_overflow": "error"}),
     ],
 )
-def test_what_becomes_of_long_texts_is_said_in_one_way(typed, given):
+def test_what_becomes_of_long_texts_is_said_in_one_way(typed, expected):
     unsaid = dict.fromkeys(("prompt", "prompt_name", "adapter"))
-    assert call_arguments(options.CallOptions(**typed)) == {**unsaid, **given}
+    assert call_arguments(options.CallOptions(**typed)) == {**unsaid, **expected}
 
 
 @pytest.mark.parametrize(
-    ("typed", "said"),
+    ("typed", "message"),
     [
         ({"on_overflow": "burst"}, "--on-overflow 'burst': expected one of error, truncate, chunk"),
         ({"truncate": True, "on_overflow": "chunk"}, "--truncate and --on-overflow chunk contradict each other"),
@@ -127,8 +136,8 @@ def test_what_becomes_of_long_texts_is_said_in_one_way(typed, given):
         ({"prompt": "a", "prompt_name": "b"}, "--prompt and --prompt-name cannot be used together"),
     ],
 )
-def test_options_that_contradict_each_other_are_refused(typed, said):
+def test_options_that_contradict_each_other_are_refused(typed, message):
     with pytest.raises(CommandError) as caught:
         call_arguments(options.CallOptions(**typed))
-    assert str(caught.value) == said
+    assert str(caught.value) == message
     assert caught.value.exit_code == 2

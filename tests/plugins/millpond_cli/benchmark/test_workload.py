@@ -1,4 +1,4 @@
-"""What ``millpond bench`` measures: a workload as texts are, and runs by the settings."""
+"""The workload of ``millpond bench``, and its runs with different settings."""
 
 import numpy as np
 import pytest
@@ -65,8 +65,8 @@ def test_a_run_serves_the_workload_by_the_settings(bench, model, monkeypatch):
         longest_first = sorted(workload.prompts, key=lambda prompt: -len(prompt))
         expected = [output.outputs.array for output in llm.embed([*map(list, longest_first)])]
     vectors = [request.results[0] for request in bench._prepared(workload)]  # noqa: SLF001
-    for found, wanted in zip(vectors, expected, strict=True):
-        assert np.abs(found - wanted).max() < 1e-5
+    for pooled_vectors, wanted in zip(vectors, expected, strict=True):
+        assert np.abs(pooled_vectors - wanted).max() < 1e-5
 
 
 def test_a_vocabulary_that_nothing_states_is_asked_for(tmp_path):

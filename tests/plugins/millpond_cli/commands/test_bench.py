@@ -69,15 +69,15 @@ def test_json_has_the_machine_and_the_results(few, model):
 
 
 def test_ratios_are_to_the_defaults_measured_beside(few, model, monkeypatch):
-    found = measured(model, lambda kernels, tokens, workers: tokens * workers, monkeypatch)
+    measurements = measured(model, lambda kernels, tokens, workers: tokens * workers, monkeypatch)
     by_combination = {
         (it.combination.batch_tokens, it.combination.workers): it.ratio
-        for it in found
+        for it in measurements
         if it.combination.kernel == "default"
     }
     default = measuring.DEFAULT_BATCH_TOKENS * 2
     assert by_combination == pytest.approx({(t, w): t * w / default for t in (512, 1024) for w in (1, 2)})
-    best = measuring.fastest(found)
+    best = measuring.fastest(measurements)
     assert (best.combination.batch_tokens, best.combination.workers) == (1024, 2)
 
 
@@ -85,8 +85,8 @@ def test_a_hopeless_kernel_is_measured_for_one_round(few, model, monkeypatch):
     def speeds(kernels, _tokens, _workers):
         return 10.0 if "sdpa" in kernels.get("attention", "") else 1000.0
 
-    found = measured(model, speeds, monkeypatch)
-    rounds = {it.combination.kernel.endswith("attention=sdpa"): len(it.samples) for it in found}
+    measurements = measured(model, speeds, monkeypatch)
+    rounds = {it.combination.kernel.endswith("attention=sdpa"): len(it.samples) for it in measurements}
     assert rounds == {True: 1, False: measuring.ROUNDS}
 
 

@@ -50,7 +50,7 @@ def named(folder, **changes):
 
 @pytest.fixture(scope="module")
 def logits(folder):
-    """What the model says before any activation, [num_texts, 3]."""
+    """The logits of the model, [num_texts, 3]."""
     with LLM(str(folder)) as llm:
         return np.stack([output.outputs.array for output in llm.classify(TEXTS, pooling_params=RAW, use_tqdm=False)])
 
@@ -64,22 +64,22 @@ def test_each_text_has_its_label_and_the_probabilities_of_all(folder, logits):
     lines = lines_of(classify("-m", folder, *TEXTS))
     assert [list(line) for line in lines] == [["index", "num_tokens", "label", "probs"]] * len(TEXTS)
     assert [list(line["probs"]) for line in lines] == [LABELS] * len(TEXTS)
-    found = np.array([list(line["probs"].values()) for line in lines])
-    assert np.abs(found - softmax(logits)).max() <= TOLERANCE
-    assert [line["label"] for line in lines] == [LABELS[place] for place in logits.argmax(1)]
+    actual_values = np.array([list(line["probs"].values()) for line in lines])
+    assert np.abs(actual_values - softmax(logits)).max() <= TOLERANCE
+    assert [line["label"] for line in lines] == [LABELS[index] for index in logits.argmax(1)]
 
 
 def test_logits_are_told_raw(folder, logits):
     lines = lines_of(classify("-m", folder, "--raw", *TEXTS))
-    found = np.array([list(line["logits"].values()) for line in lines])
-    assert np.abs(found - logits).max() <= TOLERANCE
-    assert [line["label"] for line in lines] == [LABELS[place] for place in logits.argmax(1)]
+    actual_values = np.array([list(line["logits"].values()) for line in lines])
+    assert np.abs(actual_values - logits).max() <= TOLERANCE
+    assert [line["label"] for line in lines] == [LABELS[index] for index in logits.argmax(1)]
 
 
 def test_the_best_stand_first(folder, logits):
     lines = lines_of(classify("-m", folder, "--top-k", 2, *TEXTS))
     order = np.argsort(-logits, axis=1)[:, :2]
-    assert [list(line["probs"]) for line in lines] == [[LABELS[place] for place in places] for places in order]
+    assert [list(line["probs"]) for line in lines] == [[LABELS[index] for index in places] for places in order]
     assert all(line["label"] == next(iter(line["probs"])) for line in lines)
     assert lines_of(classify("-m", folder, "--top-k", 9, *TEXTS))[0]["probs"].keys() == set(LABELS)
 
@@ -89,8 +89,8 @@ def test_several_labels_a_text_are_probabilities_one_by_one(tmp_path, logits):
         checkpoints.tiny("BertForSequenceClassification", tmp_path / "model", num_labels=3),
         problem_type="multi_label_classification",
     )
-    found = np.array([list(line["probs"].values()) for line in lines_of(classify("-m", model, *TEXTS))])
-    assert np.abs(found - 1 / (1 + np.exp(-logits))).max() <= TOLERANCE
+    actual_values = np.array([list(line["probs"].values()) for line in lines_of(classify("-m", model, *TEXTS))])
+    assert np.abs(actual_values - 1 / (1 + np.exp(-logits))).max() <= TOLERANCE
 
 
 def test_csv_has_a_column_a_class(folder, logits):
@@ -100,7 +100,7 @@ def test_csv_has_a_column_a_class(folder, logits):
     assert np.abs(np.array([record[4:] for record in records], dtype=float) - softmax(logits)).max() <= TOLERANCE
     header, *records = csv.reader(io.StringIO(classify("-m", folder, "-f", "csv", "--top-k", 2, *TEXTS).stdout))
     assert header == ["index", "num_tokens", "label_1", "probs_1", "label_2", "probs_2"]
-    assert [record[2] for record in records] == [LABELS[place] for place in logits.argmax(1)]
+    assert [record[2] for record in records] == [LABELS[index] for index in logits.argmax(1)]
     assert all(float(record[3]) > float(record[5]) for record in records)
 
 
@@ -130,9 +130,9 @@ def test_each_token_has_its_classes(tagger):
     with LLM(str(tagger)) as llm:
         (output,) = llm.encode("A cat, no", RAW, pooling_task="token_classify", use_tqdm=False)
     assert [token["token"] for token in line["tokens"]] == ["[CLS]", "a", "cat", ",", "no", "[SEP]"]
-    found = np.array([list(token["logits"].values()) for token in line["tokens"]])
-    assert np.abs(found - output.outputs.array).max() <= TOLERANCE
-    assert [token["label"] for token in line["tokens"]] == [LABELS[place] for place in found.argmax(1)]
+    actual_values = np.array([list(token["logits"].values()) for token in line["tokens"]])
+    assert np.abs(actual_values - output.outputs.array).max() <= TOLERANCE
+    assert [token["label"] for token in line["tokens"]] == [LABELS[index] for index in actual_values.argmax(1)]
     (line,) = lines_of(classify("-m", tagger, "--per-token", "--top-k", 1, "A cat, no"))
     assert {len(token["probs"]) for token in line["tokens"]} == {1}
 
@@ -150,12 +150,12 @@ def test_a_model_that_does_not_classify_says_what_it_does(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["cat"], "Missing option '--model'"),
         (["cat", "-m", "x", "--top-k", "0"], "--top-k"),
         (["cat", "-m", "x", "-f", "npy"], "--format 'npy': expected one of jsonl, json, csv"),
-        (["cat", "-m", "x", "-o", "out.npz"], "known are .jsonl, .json, .csv"),
+        (["cat", "-m", "x", "-o", "out.npz"], "Known suffixes: .jsonl, .json, .csv"),
         (["cat", "-m", "x", "--per-token", "-f", "csv"], "csv holds the classes of texts"),
         (["cat", "-m", "x", "--on-error", "no"], "--on-error 'no': expected one of raise, skip"),
         (
@@ -164,11 +164,11 @@ def test_a_model_that_does_not_classify_says_what_it_does(tmp_path):
         ),
     ],
 )
-def test_wrong_usage_is_told_before_anything_is_loaded(monkeypatch, arguments, said):
+def test_wrong_usage_is_told_before_anything_is_loaded(monkeypatch, arguments, message):
     monkeypatch.setattr(LLM, "__init__", lambda *_, **__: pytest.fail("it loads the model"))
     done = classify(*arguments)
     assert (done.exit_code, done.stdout) == (2, "")
-    assert said in done.stderr
+    assert message in done.stderr
 
 
 # --- entities ---------------------------------------------------------------------------------------------------------
@@ -178,12 +178,12 @@ def test_entities_are_told_with_their_characters(tagger):
     lines = lines_of(classify("-m", tagger, "--tokens", *TEXTS))
     assert [list(line) for line in lines] == [["index", "num_tokens", "entities"]] * len(TEXTS)
     with LLM(str(tagger)) as llm:
-        found = [output.outputs for output in llm.entities(TEXTS, use_tqdm=False)]
-    assert sum(map(len, found)) >= len(TEXTS)
-    for line, entities, text in zip(lines, found, TEXTS, strict=True):
-        told = [{**one, "score": pytest.approx(one["score"], abs=TOLERANCE)} for one in line["entities"]]
+        outputs = [output.outputs for output in llm.entities(TEXTS, use_tqdm=False)]
+    assert sum(map(len, outputs)) >= len(TEXTS)
+    for line, entities, text in zip(lines, outputs, TEXTS, strict=True):
+        actual_entities = [{**one, "score": pytest.approx(one["score"], abs=TOLERANCE)} for one in line["entities"]]
         names = ("label", "score", "start", "end", "text")
-        assert [{name: getattr(one, name) for name in names} for one in entities] == told
+        assert [{name: getattr(one, name) for name in names} for one in entities] == actual_entities
         assert all(text[one["start"] : one["end"]] == one["text"] for one in line["entities"])
 
 
@@ -196,7 +196,7 @@ def test_the_way_to_entities_may_be_said(tagger, way):
 
 
 @pytest.mark.parametrize(
-    ("typed", "said"),
+    ("typed", "message"),
     [
         (["--tokens", "--top-k", "2"], "--top-k and --tokens cannot be used together"),
         (["--tokens", "--raw"], "--raw and --tokens"),
@@ -207,10 +207,10 @@ def test_the_way_to_entities_may_be_said(tagger, way):
     ],
     ids=" ".join,
 )
-def test_options_that_mean_nothing_for_entities_are_refused(tagger, typed, said):
+def test_options_that_mean_nothing_for_entities_are_refused(tagger, typed, message):
     done = classify("-m", tagger, *typed, "snow")
     assert done.exit_code == 2
-    assert said in done.stderr
+    assert message in done.stderr
 
 
 def test_the_bare_results_of_the_task_are_the_same(tagger):
@@ -260,9 +260,9 @@ def test_rows_of_json_with_a_second_text_are_pairs(tmp_path, paired, pair_probab
     path = tmp_path / "pairs.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     option = [] if key == "text_pair" else ["--text-pair-key", key]
-    found = probabilities(classify("-m", paired, "-i", path, *option))
-    assert np.allclose(found, pair_probabilities[: len(rows)], atol=1e-6)
-    assert not np.allclose(found[0], probabilities(classify("-m", paired, PAIRS[0][0]))[0], atol=1e-4)
+    values = probabilities(classify("-m", paired, "-i", path, *option))
+    assert np.allclose(values, pair_probabilities[: len(rows)], atol=1e-6)
+    assert not np.allclose(values[0], probabilities(classify("-m", paired, PAIRS[0][0]))[0], atol=1e-4)
 
 
 def test_a_column_of_second_texts_makes_pairs_and_is_written_beside_them(tmp_path, paired, pair_probabilities):

@@ -3,12 +3,6 @@
 import csv
 import io
 import json
-import os
-import re
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
@@ -21,7 +15,7 @@ from millpond_command import cli
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 TEXTS = ["A cat sleeps.", "Der Kater schläft.", "猫が寝ている。", "a", 'The bank, it says, "rose".', "  spaces  "]
-LONG = "word " * 400
+LONG_TEXT = "word " * 400
 TOLERANCE = 1e-6
 
 
@@ -38,9 +32,9 @@ def vectors_of(done):
     return np.array([line["embedding"] for line in lines_of(done)], dtype=np.float32)
 
 
-def assert_close(found, expected):
-    assert found.shape == expected.shape
-    assert np.abs(found - expected).max() <= TOLERANCE
+def assert_close(vectors, expected):
+    assert vectors.shape == expected.shape
+    assert np.abs(vectors - expected).max() <= TOLERANCE
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +45,7 @@ def minilm():
 
 @pytest.fixture(scope="module")
 def expected(minilm):
-    """What the vectors should be, [num_texts, 384]."""
+    """The expected vectors, [num_texts, 384]."""
     return np.stack([output.outputs.array for output in minilm.embed(TEXTS, use_tqdm=False)])
 
 
@@ -181,10 +175,10 @@ def test_prompts_stand_before_texts(tmp_path):
     checkpoints.write_sentence_transformers(model, prompts={"find": "find the ", "other": "no "})
     path = model / "config_sentence_transformers.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"default_prompt_name": "other"}))
-    plain, found, other = vectors_of(embed("-m", str(model), "cat", "find the cat", "no cat"))
+    plain, vector, other = vectors_of(embed("-m", str(model), "cat", "find the cat", "no cat"))
     assert_close(vectors_of(embed("-m", str(model), "cat"))[0], plain)
-    assert_close(vectors_of(embed("-m", str(model), "cat", "--prompt", "find the "))[0], found)
-    assert_close(vectors_of(embed("-m", str(model), "cat", "--prompt-name", "find"))[0], found)
+    assert_close(vectors_of(embed("-m", str(model), "cat", "--prompt", "find the "))[0], vector)
+    assert_close(vectors_of(embed("-m", str(model), "cat", "--prompt-name", "find"))[0], vector)
     assert_close(vectors_of(embed("-m", str(model), "cat", "--apply-default-prompt"))[0], other)
     done = embed("-m", str(model), "cat", "--prompt-name", "seek")
     assert (done.exit_code, done.stdout) == (1, "")
@@ -203,13 +197,13 @@ def test_an_adapter_computes_and_brings_its_prompt(tmp_path):
 
 def test_a_text_that_is_too_long_is_embedded_in_pieces(tiny):
     with LLM(tiny) as llm:
-        whole = llm.embed(LONG, on_overflow="chunk", use_tqdm=False)[0].outputs.array
-    done = embed("-m", tiny, LONG, "--on-overflow", "chunk")
+        whole = llm.embed(LONG_TEXT, on_overflow="chunk", use_tqdm=False)[0].outputs.array
+    done = embed("-m", tiny, LONG_TEXT, "--on-overflow", "chunk")
     assert_close(vectors_of(done)[0], whole)
     assert done.stderr == ""
-    cut = vectors_of(embed("-m", tiny, LONG, "--on-overflow", "truncate"))[0]
+    cut = vectors_of(embed("-m", tiny, LONG_TEXT, "--on-overflow", "truncate"))[0]
     assert np.abs(cut - whole).max() > 1e-3
-    assert_close(cut, vectors_of(embed("-m", tiny, LONG, "--truncate"))[0])
+    assert_close(cut, vectors_of(embed("-m", tiny, LONG_TEXT, "--truncate"))[0])
 
 
 def test_dimensions_of_a_model_trained_for_it(tiny):
@@ -229,7 +223,7 @@ def test_a_kernel_and_a_budget_of_tokens(tiny):
 
 
 def test_a_text_that_is_too_long_fails_by_its_line_and_what_stands_before_is_written(tiny):
-    done = embed("-m", tiny, stdin=f"cat\n{LONG}\ndog\n")
+    done = embed("-m", tiny, stdin=f"cat\n{LONG_TEXT}\ndog\n")
     assert done.exit_code == 1
     assert [json.loads(line)["index"] for line in done.stdout.splitlines()] == [0]
     error, hint = done.stderr.splitlines()
@@ -249,7 +243,7 @@ def test_images_for_a_model_of_texts_get_no_hint_to_pass_over_them(tiny, tmp_pat
 
 
 def test_truncation_cuts_and_tells():
-    done = embed(LONG, "short", "--truncate")
+    done = embed(LONG_TEXT, "short", "--truncate")
     (cut, whole) = lines_of(done)
     assert (cut["num_tokens"], cut["num_dropped_tokens"]) == (256, 146)
     assert "num_dropped_tokens" not in whole
@@ -264,7 +258,7 @@ def test_failing_texts_can_be_passed_over(tmp_path, tiny):
         '{"text": "a\\udfff"}',
         "no json",
         '{"text": "\\ud800"}',
-        json.dumps(LONG),
+        json.dumps(LONG_TEXT),
         '"dog"',
     ]
     path.write_text("\n".join(rows), encoding="utf-8")
@@ -287,7 +281,7 @@ def test_failing_texts_can_be_passed_over(tmp_path, tiny):
 
 def test_a_file_is_written_although_some_texts_failed(tmp_path, tiny):
     path = tmp_path / "out.jsonl"
-    done = embed("-m", tiny, "--on-error", "skip", "-o", str(path), "cat", LONG)
+    done = embed("-m", tiny, "--on-error", "skip", "-o", str(path), "cat", LONG_TEXT)
     assert done.exit_code == 3
     assert ["embedding" in json.loads(line) for line in path.read_text().splitlines()] == [True, False]
 
@@ -309,7 +303,7 @@ def test_a_failure_leaves_no_file_and_the_old_one(tmp_path, tiny):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["-i", "no-such-file.txt"], "error: no-such-file.txt: No such file or directory\n"),
         (["-i", ".", "--input-format", "txt"], "error: .: Is a directory\n"),
@@ -321,16 +315,16 @@ def test_a_failure_leaves_no_file_and_the_old_one(tmp_path, tiny):
         (["cat", "--max-model-len", "100000"], "max_model_len=100000"),
     ],
 )
-def test_what_cannot_be_done_is_told_in_a_line_and_exits_with_1(tmp_path, monkeypatch, arguments, said):
+def test_what_cannot_be_done_is_told_in_a_line_and_exits_with_1(tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     done = embed(*arguments)
     assert (done.exit_code, done.stdout) == (1, "")
-    assert said in done.stderr
+    assert message in done.stderr
     assert done.stderr.startswith("error: ")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["cat", "-i", "docs.txt"], "both arguments and read from --input"),
         (["-i", "docs.pdf"], "does not specify an input format"),
@@ -352,95 +346,9 @@ def test_what_cannot_be_done_is_told_in_a_line_and_exits_with_1(tmp_path, monkey
         (["cat", "--kernel", "attention"], "--kernel 'attention': expected OP=VARIANT"),
     ],
 )
-def test_wrong_usage_is_told_before_anything_is_loaded(monkeypatch, arguments, said):
+def test_wrong_usage_is_told_before_anything_is_loaded(monkeypatch, arguments, message):
     monkeypatch.setattr(LLM, "__init__", lambda *_, **__: pytest.fail("it loads the model"))
     done = embed(*arguments)
     assert (done.exit_code, done.stdout) == (2, "")
-    assert said in done.stderr
+    assert message in done.stderr
     assert done.stderr.startswith("error: ")
-
-
-# --- processes --------------------------------------------------------------------------------------------------------
-
-
-def test_a_process_of_its_own_gives_data_alone_and_imports_no_more_than_it_needs(expected):
-    code = (
-        "import sys; from millpond_command.cli import main\ntry: main()\nfinally: print(*sys.modules, file=sys.stderr)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, "embed", *TEXTS],
-        capture_output=True,
-        text=True,
-        check=True,
-        stdin=subprocess.DEVNULL,
-    )
-    found = [json.loads(line)["embedding"] for line in done.stdout.splitlines()]
-    assert_close(np.array(found, dtype=np.float32), expected)
-    assert "\x1b" not in done.stdout + done.stderr
-    imported = set(done.stderr.split())
-    needless = {
-        "transformers",
-        "scipy",
-        "sympy",
-        "sklearn",
-        "torch._dynamo",
-        "huggingface_hub.hf_api",
-        "rich",
-        "pandas",
-    }
-    assert "torch" in imported
-    assert imported & needless == set()
-
-
-@pytest.mark.slow
-def test_a_reader_that_leaves_early_is_no_error(tmp_path, tiny):
-    path = tmp_path / "docs.txt"
-    path.write_text("cat\n" * 3000, encoding="utf-8")
-    reading, writing = os.pipe()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "millpond", "embed", "-m", tiny, "-i", str(path)],
-        stdout=writing,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    os.close(writing)
-    with os.fdopen(reading, "rb") as stream:
-        assert json.loads(stream.readline())["index"] == 0
-    assert (process.communicate()[1], process.returncode) == ("", 0)
-
-
-# A shell that runs the tests in the background has them, and what they start, ignore Ctrl-C.
-HEEDED = """
-import signal
-from millpond_command import cli
-signal.signal(signal.SIGINT, signal.default_int_handler)
-cli.main()
-"""
-
-
-@pytest.mark.parametrize(
-    ("number", "name", "code"),
-    [
-        (signal.SIGTERM, "SIGTERM", 143),
-        pytest.param(signal.SIGINT, "Ctrl-C", 130, marks=pytest.mark.slow),
-    ],
-)
-def test_a_signal_ends_the_command_and_removes_the_temporary_file(tmp_path, tiny, number, name, code):
-    output = tmp_path / "out"
-    output.mkdir()
-    process = subprocess.Popen(
-        [sys.executable, "-c", HEEDED, "embed", "-m", tiny, "-o", str(output / "out.npy")],
-        stdin=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    process.stdin.write("the cat and the dog by the lake\n" * 2000)  # the command waits for the rest of its input
-    process.stdin.flush()
-    while process.poll() is None and sum(part.stat().st_size for part in output.iterdir()) < 10_000:
-        time.sleep(0.05)
-    process.send_signal(number)
-    notes = process.communicate()[1].splitlines()
-    assert re.fullmatch(rf"warning: interrupted by {name} after \d+ texts", notes[0])
-    assert notes[1:] == [f"warning: {output / 'out.npy'} was not written"]
-    assert process.returncode == code
-    assert list(output.iterdir()) == []

@@ -16,7 +16,7 @@ from millpond.testing import checkpoints
 from millpond.types.errors import InvalidInputError
 from millpond_command import cli
 
-pytestmark = pytest.mark.filterwarnings("ignore:the IO processor:DeprecationWarning")  # of the old contract
+pytestmark = pytest.mark.filterwarnings("ignore:the IO processor:DeprecationWarning")  # methods of the old contract
 
 TEXTS = ["a cat is", "the dog"]
 TOLERANCE = 1e-6
@@ -47,23 +47,23 @@ def classifier(tmp_path_factory):
 def test_every_task_gives_what_the_model_gives(embedder, classifier, task, activation):
     model = embedder if "embed" in task else classifier
     option = {None: (), True: ("--activation",), False: ("--no-activation",)}[activation]
-    found = data_of(encode("-m", model, "--task", task, *option, *TEXTS))
+    values = data_of(encode("-m", model, "--task", task, *option, *TEXTS))
     with LLM(model) as llm:
         outputs = llm.encode(TEXTS, PoolingParams(use_activation=activation), pooling_task=task, use_tqdm=False)
-    assert [rows.shape for rows in found] == [output.outputs.array.shape for output in outputs]
-    assert max(np.abs(one - two.outputs.array).max() for one, two in zip(found, outputs, strict=True)) <= TOLERANCE
+    assert [rows.shape for rows in values] == [output.outputs.array.shape for output in outputs]
+    assert max(np.abs(one - two.outputs.array).max() for one, two in zip(values, outputs, strict=True)) <= TOLERANCE
 
 
 def test_arrays_in_files(tmp_path, embedder, classifier):
     rows, tokens = tmp_path / "rows.npy", tmp_path / "tokens.npz"
     assert encode("-m", classifier, "--task", "classify", "-o", rows, *TEXTS).exit_code == 0
-    found = data_of(encode("-m", classifier, "--task", "classify", *TEXTS))
-    assert np.abs(np.load(rows) - np.stack(found)).max() <= TOLERANCE
+    values = data_of(encode("-m", classifier, "--task", "classify", *TEXTS))
+    assert np.abs(np.load(rows) - np.stack(values)).max() <= TOLERANCE
     assert encode("-m", embedder, "--task", "token_embed", "-o", tokens, *TEXTS).exit_code == 0
-    found = data_of(encode("-m", embedder, "--task", "token_embed", *TEXTS))
+    values = data_of(encode("-m", embedder, "--task", "token_embed", *TEXTS))
     with np.load(tokens) as content:
         assert content["offsets"].tolist() == [0, 5, 9]
-        assert np.abs(content["data"] - np.concatenate(found)).max() <= TOLERANCE
+        assert np.abs(content["data"] - np.concatenate(values)).max() <= TOLERANCE
 
 
 def test_csv_numbers_its_columns(classifier):
@@ -75,16 +75,16 @@ def test_csv_numbers_its_columns(classifier):
 
 def test_dimensions_and_prompts_reach_the_model(embedder):
     option = ("--hf-overrides", '{"is_matryoshka": true}', "--dimensions", 8)
-    (found,) = data_of(encode("-m", embedder, "--task", "embed", *option, "cat"))
-    assert found.shape == (8,)
-    (told,) = data_of(encode("-m", embedder, "--task", "embed", "--prompt", "the ", "cat"))
+    (values,) = data_of(encode("-m", embedder, "--task", "embed", *option, "cat"))
+    assert values.shape == (8,)
+    (prompted,) = data_of(encode("-m", embedder, "--task", "embed", "--prompt", "the ", "cat"))
     (whole,) = data_of(encode("-m", embedder, "--task", "embed", "the cat"))
-    assert np.abs(told - whole).max() <= TOLERANCE
+    assert np.abs(prompted - whole).max() <= TOLERANCE
 
 
 @dataclass
 class Told:
-    """What the processor below makes: a record, with an array in it."""
+    """The result of the processor below: a record with an array."""
 
     bands: list
     vector: np.ndarray
@@ -92,7 +92,7 @@ class Told:
 
 
 class Bands(IOProcessor):
-    """``{"ids": [...], "bands": ...}`` to a record; its prompts are of nobody else's business."""
+    """``{"ids": [...], "bands": ...}`` to a record; no other task reads its prompts."""
 
     def parse(self, data):
         if not isinstance(data, dict):
@@ -137,7 +137,7 @@ def test_a_task_that_the_model_does_not_serve(embedder):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["cat"], "Missing option '--pooling-task' / '--task'"),
         (["cat", "--task", "classifi"], "did you mean 'classify'"),
@@ -147,11 +147,11 @@ def test_a_task_that_the_model_does_not_serve(embedder):
         (["cat", "--task", "embed", "-f", "npy", "--with-text"], "--with-text: npy has only vectors"),
     ],
 )
-def test_wrong_usage_is_told_before_anything_is_loaded(monkeypatch, arguments, said):
+def test_wrong_usage_is_told_before_anything_is_loaded(monkeypatch, arguments, message):
     monkeypatch.setattr(LLM, "__init__", lambda *_, **__: pytest.fail("it loads the model"))
     done = encode(*arguments)
     assert (done.exit_code, done.stdout) == (2, "")
-    assert said in done.stderr
+    assert message in done.stderr
 
 
 def test_results_that_are_not_arrays_are_written_as_json_values(tmp_path, monkeypatch):
@@ -163,8 +163,10 @@ def test_results_that_are_not_arrays_are_written_as_json_values(tmp_path, monkey
     assert done.exit_code == 0, done.stderr
     with LLM(str(folder), num_workers=1) as llm:
         (expected,) = llm.encode(TEXTS[:1], pooling_task="entities", use_tqdm=False)
-    found = json.loads(done.stdout)["data"]["entities"]
-    assert [(one["label"], one["start"]) for one in found] == [(one.label, one.start) for one in expected.outputs]
+    actual_entities = json.loads(done.stdout)["data"]["entities"]
+    assert [(one["label"], one["start"]) for one in actual_entities] == [
+        (one.label, one.start) for one in expected.outputs
+    ]
     done = encode("-m", folder, "--task", "spans", "-o", tmp_path / "out.npy", TEXTS[0])
     assert (done.exit_code, done.stdout) == (2, "")
     assert "results of the task 'spans' cannot be written as npy" in done.stderr

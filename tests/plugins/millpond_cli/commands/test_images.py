@@ -1,4 +1,4 @@
-"""``millpond embed --image``: files of images give what ``LLM.embed`` gives, and one at fault is told by its name."""
+"""``--image`` of ``embed``, ``rerank`` and ``score``: the results of ``LLM``, and errors with the name of the file."""
 
 import json
 
@@ -71,9 +71,9 @@ def test_a_file_that_is_not_there_is_told(model, files, expected):
     assert "no-such.png cannot be read: No such file or directory" in done.stderr
     done = embed("-m", model, "--image", "--on-error", "skip", "no-such.png", files[0])
     assert done.exit_code == 3
-    found = [json.loads(line) for line in done.stdout.splitlines()]
-    assert "cannot be read" in found[0]["error"]
-    assert np.allclose(found[1]["embedding"], expected[0], atol=1e-6)
+    records = [json.loads(line) for line in done.stdout.splitlines()]
+    assert "cannot be read" in records[0]["error"]
+    assert np.allclose(records[1]["embedding"], expected[0], atol=1e-6)
 
 
 def test_images_have_no_sparse_vectors(files):
@@ -104,8 +104,8 @@ def test_documents_may_be_files_of_images(model, files, command, monkeypatch):
     asked = [command, "-m", str(model), "--image", "a mill", *map(str, files)]
     done = CliRunner().invoke(cli.app, asked)
     assert done.exit_code == 0, done.stderr
-    found = {row["index"]: row["score"] for row in map(json.loads, done.stdout.splitlines())}
-    assert [found[place] for place in range(3)] == pytest.approx(expected, abs=1e-6)
+    scores = {row["index"]: row["score"] for row in map(json.loads, done.stdout.splitlines())}
+    assert [scores[index] for index in range(3)] == pytest.approx(expected, abs=1e-6)
     done = CliRunner().invoke(cli.app, [*asked, "no-such.png", "--on-error", "skip"])
     assert done.exit_code == 3
     assert "no-such.png cannot be read" in done.stderr + done.stdout

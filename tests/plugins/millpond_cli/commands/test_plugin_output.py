@@ -14,7 +14,7 @@ from millpond.plugin.specs import IOProcessorSpec
 from millpond.testing import checkpoints
 from millpond_command import cli
 
-pytestmark = pytest.mark.filterwarnings("ignore:the IO processor:DeprecationWarning")  # of the old contract
+pytestmark = pytest.mark.filterwarnings("ignore:the IO processor:DeprecationWarning")  # methods of the old contract
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
 ARRAY = np.arange(6, dtype=np.int16).reshape(2, 3)
@@ -64,8 +64,8 @@ def marked(content):
 def test_many_results_are_json_with_base64(encode):
     done = encode("png", "both", "none")
     assert done.exit_code == 0, done.stderr
-    found = [json.loads(line)["data"] for line in done.stdout.splitlines()]
-    assert found == [marked(PNG), {"masks": [marked(PNG)], "scores": ARRAY.tolist()}, None]
+    records = [json.loads(line)["data"] for line in done.stdout.splitlines()]
+    assert records == [marked(PNG), {"masks": [marked(PNG)], "scores": ARRAY.tolist()}, None]
 
 
 def test_a_row_that_json_has_no_form_for_has_an_error(encode):
@@ -92,9 +92,9 @@ def test_arrays_of_one_shape_are_stacked_in_npy(encode, tmp_path):
     path = tmp_path / "out.npy"
     done = encode("tall", "tall", "-o", path)
     assert done.exit_code == 0, done.stderr
-    found = np.load(path)
-    assert (found.dtype, found.shape) == (np.int16, (2, 2, 3))
-    np.testing.assert_array_equal(found, np.stack([ARRAY, ARRAY]))
+    array = np.load(path)
+    assert (array.dtype, array.shape) == (np.int16, (2, 2, 3))
+    np.testing.assert_array_equal(array, np.stack([ARRAY, ARRAY]))
 
 
 @pytest.mark.parametrize(

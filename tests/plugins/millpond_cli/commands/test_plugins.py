@@ -115,10 +115,10 @@ def test_all_that_we_bring_is_healthy():
     assert (done.exit_code, done.stderr) == (0, "")
     assert "ok        poolers: " in done.stdout
     assert re.search(r"models: .*\d+ architectures, \d+ published models, ", done.stdout)
-    found = json.loads(plugins("doctor", "--json").stdout)
-    assert found["healthy"] is True
-    assert all(record["broken"] == [] for record in found["plugins"])
-    assert found["ambiguous"] == []
+    report = json.loads(plugins("doctor", "--json").stdout)
+    assert report["healthy"] is True
+    assert all(record["broken"] == [] for record in report["plugins"])
+    assert report["ambiguous"] == []
 
 
 @pytest.mark.parametrize(
@@ -136,11 +136,11 @@ def test_what_does_not_import_is_found(install_plugin, record, kind, reason):
     done = plugins("doctor")
     assert done.exit_code == 1
     assert "broken    bad: 1 " in done.stdout
-    found = json.loads(plugins("doctor", "--json").stdout)
-    (fault,) = next(it["broken"] for it in found["plugins"] if it["name"] == "bad")
+    report = json.loads(plugins("doctor", "--json").stdout)
+    (fault,) = next(it["broken"] for it in report["plugins"] if it["name"] == "bad")
     assert fault["kind"] == kind
     assert reason in fault["reason"]
-    assert found["healthy"] is False
+    assert report["healthy"] is False
 
 
 def test_a_plugin_that_is_not_loaded_is_unhealthy(install_plugin):
@@ -197,8 +197,8 @@ def test_kernels_are_judged(install_plugin):
     ]
     body = "".join(f"    yield {spec}\n" for spec in specs)
     install_plugin(f"{HEAD}\n@hookimpl\ndef register_kernels():\n{body}", "fast")
-    found = kernels()
-    ours = [record for record in found.values() if record["op"] == "warp"]
+    kernel_records = kernels()
+    ours = [record for record in kernel_records.values() if record["op"] == "warp"]
     assert [(record["variant"], record["chosen"], record["fits"]) for record in ours] == [
         ("better", True, True),
         ("plain", False, True),
@@ -206,10 +206,10 @@ def test_kernels_are_judged(install_plugin):
         ("half", False, False),
         ("absent", False, False),
     ]
-    assert found["warp.gpu"]["reason"] == "runs on cuda, not on cpu"
-    assert found["warp.half"]["reason"] == "computes in bfloat16, not in float32"
-    assert found["warp.absent"]["reason"] == "cannot run here (builtins:bool returned False)"
-    assert found["attention.reference"]["plugin"] == "kernels"
+    assert kernel_records["warp.gpu"]["reason"] == "runs on cuda, not on cpu"
+    assert kernel_records["warp.half"]["reason"] == "computes in bfloat16, not in float32"
+    assert kernel_records["warp.absent"]["reason"] == "cannot run here (builtins:bool returned False)"
+    assert kernel_records["attention.reference"]["plugin"] == "kernels"
     assert kernels("--dtype", "bfloat16")["warp.half"]["chosen"] is True
     lines = [line.split() for line in plugins("kernels").stdout.splitlines()]
     assert lines[0] == ["KERNEL", "STATUS", "PLUGIN", "REASON"]
@@ -217,11 +217,11 @@ def test_kernels_are_judged(install_plugin):
 
 
 def test_kernels_are_judged_by_what_a_model_needs():
-    found = kernels("--needs", "softcap", "--needs", "pair_bias")
-    assert found["attention.sdpa"]["chosen"] is True
-    assert found["attention.native"]["reason"] == "does not support softcap, pair_bias"
-    assert {"softcap", "pair_bias"} <= set(found["attention.reference"]["features"])
-    assert found["normalize.torch"]["chosen"] is True
+    kernel_records = kernels("--needs", "softcap", "--needs", "pair_bias")
+    assert kernel_records["attention.sdpa"]["chosen"] is True
+    assert kernel_records["attention.native"]["reason"] == "does not support softcap, pair_bias"
+    assert {"softcap", "pair_bias"} <= set(kernel_records["attention.reference"]["features"])
+    assert kernel_records["normalize.torch"]["chosen"] is True
     done = plugins("kernels", "--needs", "wings")
     assert (done.exit_code, done.stdout) == (2, "")
     assert done.stderr.startswith("error: --needs wings: no kernel has this feature")

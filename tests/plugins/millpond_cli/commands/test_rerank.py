@@ -44,7 +44,7 @@ def tiny(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def crossed(tiny):
-    """What the cross-encoder says of each document, [num_documents]."""
+    """The score of each document, [num_documents]."""
     with LLM(tiny) as llm:
         return np.array([one.outputs.score for one in llm.score(QUERY, DOCUMENTS, use_tqdm=False)])
 
@@ -65,7 +65,7 @@ def test_each_document_has_rank_place_text_and_score(tiny, crossed):
     order = np.argsort(-crossed)
     assert [line["rank"] for line in lines] == [1, 2, 3, 4]
     assert [line["index"] for line in lines] == order.tolist()
-    assert [line["document"] for line in lines] == [DOCUMENTS[place] for place in order]
+    assert [line["document"] for line in lines] == [DOCUMENTS[index] for index in order]
     assert np.abs(np.array([line["score"] for line in lines]) - crossed[order]).max() <= 1e-6
 
 
@@ -83,7 +83,7 @@ def test_a_file_in_and_a_file_out(tmp_path, tiny, crossed):
     assert (done.exit_code, done.stdout, done.stderr) == (0, "", "")
     header, *records = csv.reader(io.StringIO(target.read_text(encoding="utf-8")))
     assert header == ["rank", "index", "id", "document", "num_tokens", "score"]
-    assert [record[2] for record in records] == [f"k{place}" for place in np.argsort(-crossed)]
+    assert [record[2] for record in records] == [f"k{index}" for index in np.argsort(-crossed)]
 
 
 def test_a_terminal_gets_a_table_cut_to_its_width(monkeypatch, tiny, crossed):
@@ -109,7 +109,7 @@ def test_the_progress_bar_ends_before_the_table_begins(monkeypatch, tiny):
 
     monkeypatch.setattr(stream, "Progress", Recorded)
     monkeypatch.setattr(
-        terminal, "table", lambda *given, **named: (events.append("table"), tables.table(*given, **named))[1]
+        terminal, "table", lambda *arguments, **named: (events.append("table"), tables.table(*arguments, **named))[1]
     )
     assert rerank("-m", tiny, QUERY, *DOCUMENTS, "-f", "table").exit_code == 0
     assert events[:2] == ["bar closed", "table"]
@@ -122,16 +122,16 @@ def test_a_table_can_be_asked_for_and_has_ids(tmp_path, tiny, crossed):
     done = rerank("-m", tiny, QUERY, "-i", source, "-f", "table")
     heading, *rows = done.stdout.splitlines()
     assert heading.split() == ["RANK", "SCORE", "ID", "DOCUMENT"]
-    assert [row.split()[2] for row in rows] == [f"k{place}" for place in np.argsort(-crossed)]
+    assert [row.split()[2] for row in rows] == [f"k{index}" for index in np.argsort(-crossed)]
     assert rows[0].endswith(DOCUMENTS[int(crossed.argmax())])
 
 
 def test_equal_scores_keep_the_order_of_the_input():
     results = [Result(row=Row(n, "", ""), value=np.float32(value)) for n, value in enumerate([1, 3, 2, 3, 1, 2])]
     for top in (None, 6, 4):
-        found = in_order(results, top)
-        assert [result.row.index for result in found] == [1, 3, 2, 5, 0, 4][:top]
-        assert [result.rank for result in found] == [1, 2, 3, 4, 5, 6][:top]
+        ranked = in_order(results, top)
+        assert [result.row.index for result in ranked] == [1, 3, 2, 5, 0, 4][:top]
+        assert [result.rank for result in ranked] == [1, 2, 3, 4, 5, 6][:top]
 
 
 def test_documents_that_fail_have_no_rank(tiny):
@@ -154,7 +154,7 @@ def test_an_empty_query_is_ranked_as_by_llm_score(tiny):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ([], "Missing argument 'QUERY'."),
         (["query", "cat", "-i", "docs.txt"], "both arguments and read from --input"),
@@ -163,8 +163,8 @@ def test_an_empty_query_is_ranked_as_by_llm_score(tiny):
         (["query", "cat", "-o", "out.npz"], "Known suffixes: .jsonl, .json, .csv"),
     ],
 )
-def test_wrong_usage_is_told_before_anything_is_loaded(monkeypatch, arguments, said):
+def test_wrong_usage_is_told_before_anything_is_loaded(monkeypatch, arguments, message):
     monkeypatch.setattr(LLM, "__init__", lambda *_, **__: pytest.fail("it loads the model"))
     done = rerank(*arguments)
     assert (done.exit_code, done.stdout) == (2, "")
-    assert said in done.stderr
+    assert message in done.stderr

@@ -20,7 +20,7 @@ QUERIES = ["how warm is the water", "where does the dog sleep", "a small boat"]
 DOCUMENTS = ["The water is cold in winter.", "Dogs sleep by the door.", "Ships are large."]
 PAIRS = list(zip(QUERIES, DOCUMENTS, strict=True))
 WORDS = ("cat", "dog", "fish", "bird", "lake")
-LONG = "word " * 100
+LONG_TEXT = "word " * 100
 TOLERANCE = 1e-5
 
 
@@ -47,7 +47,7 @@ def tiny(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def crossed(tiny):
-    """What the cross-encoder says of each query with each document, [num_queries, num_documents]."""
+    """The scores of each query with each document, [num_queries, num_documents]."""
     with LLM(tiny) as llm:
         rows = [[one.outputs.score for one in llm.score(query, DOCUMENTS, use_tqdm=False)] for query in QUERIES]
     return np.array(rows)
@@ -111,18 +111,18 @@ def test_csv_in_and_out(tmp_path, tiny, crossed):
 def test_one_query_for_a_file_of_documents(tmp_path, tiny, crossed):
     documents = write(tmp_path / "docs.jsonl", [{"body": text, "id": text[:3]} for text in DOCUMENTS])
     (tmp_path / "query.txt").write_text(QUERIES[2], encoding="utf-8")
-    for given in ([QUERIES[2]], ["--queries", tmp_path / "query.txt"]):
-        done = score("-m", tiny, *given, "--documents", documents, "--document-key", "body")
+    for queries in ([QUERIES[2]], ["--queries", tmp_path / "query.txt"]):
+        done = score("-m", tiny, *queries, "--documents", documents, "--document-key", "body")
         assert np.abs(scores_of(done) - crossed[2]).max() <= TOLERANCE
         assert [json.loads(line)["id"] for line in done.stdout.splitlines()] == ["The", "Dog", "Shi"]
 
 
 def test_more_than_one_piece_keeps_its_order(tmp_path, tiny):
     texts = [f"{WORDS[n % 5]} {n}" for n in range(1300)]
-    found = scores_of(score("-m", tiny, "a dog", "-d", write(tmp_path / "docs.txt", texts)))
+    results = scores_of(score("-m", tiny, "a dog", "-d", write(tmp_path / "docs.txt", texts)))
     with LLM(tiny) as llm:
         whole = np.array([one.outputs.score for one in llm.score("a dog", texts, use_tqdm=False)])
-    assert np.abs(found - whole).max() <= TOLERANCE
+    assert np.abs(results - whole).max() <= TOLERANCE
 
 
 def rows_of(texts=(), **reading):
@@ -179,7 +179,7 @@ def test_a_file_without_a_query_is_refused(tmp_path):
 
 
 def test_a_pair_that_is_too_long_fails_by_its_line(tiny):
-    lines = f"a\tb\nc\t{LONG}\ne\tf\n"
+    lines = f"a\tb\nc\t{LONG_TEXT}\ne\tf\n"
     done = score("-m", tiny, stdin=lines)
     assert done.exit_code == 1
     assert len(done.stdout.splitlines()) == 1
@@ -201,7 +201,7 @@ def test_a_model_of_several_classes_gives_no_scores(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["query"], "the document is missing"),
         (["a", "b", "-i", "pairs.txt"], "both arguments and read from --input"),
@@ -216,8 +216,8 @@ def test_a_model_of_several_classes_gives_no_scores(tmp_path):
         (["a", "b", "-f", "npy"], "--format 'npy': expected one of jsonl, json, csv"),
     ],
 )
-def test_wrong_usage_is_told_before_anything_is_loaded(monkeypatch, arguments, said):
+def test_wrong_usage_is_told_before_anything_is_loaded(monkeypatch, arguments, message):
     monkeypatch.setattr(LLM, "__init__", lambda *_, **__: pytest.fail("it loads the model"))
     done = score(*arguments)
     assert (done.exit_code, done.stdout) == (2, "")
-    assert said in done.stderr
+    assert message in done.stderr

@@ -49,12 +49,12 @@ def test_a_text_that_is_the_name_of_a_file_is_refused(tmp_path):
 
 
 def test_json_of_a_list_and_of_a_matrix(tiny, cosines):
-    found = json.loads(similarity("-m", tiny, "--json", *TEXTS).stdout)
-    assert found["texts"] == TEXTS
-    assert (found["model"], found["similarity"]) == (tiny, "cosine")
-    assert np.abs(np.array(found["scores"]) - cosines[0, 1:]).max() < 1e-5
-    found = json.loads(similarity("-m", tiny, "--json", "--matrix", *TEXTS).stdout)
-    assert np.abs(np.array(found["scores"]) - cosines).max() < 1e-5
+    report = json.loads(similarity("-m", tiny, "--json", *TEXTS).stdout)
+    assert report["texts"] == TEXTS
+    assert (report["model"], report["similarity"]) == (tiny, "cosine")
+    assert np.abs(np.array(report["scores"]) - cosines[0, 1:]).max() < 1e-5
+    report = json.loads(similarity("-m", tiny, "--json", "--matrix", *TEXTS).stdout)
+    assert np.abs(np.array(report["scores"]) - cosines).max() < 1e-5
 
 
 def test_it_is_the_cosine_even_of_vectors_that_are_not_normalized(tiny, cosines):

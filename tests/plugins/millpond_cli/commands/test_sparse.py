@@ -114,8 +114,8 @@ def test_a_model_without_such_weights_says_so(tmp_path):
 
 def test_the_side_of_texts_may_be_said(tmp_path):
     folder = tiny("BertModel", tmp_path)
-    said = {"model_type": "ColBERT", "query_prefix": "[unused0]", "query_length": 12}
-    (folder / "config_sentence_transformers.json").write_text(json.dumps(said))
+    config = {"model_type": "ColBERT", "query_prefix": "[unused0]", "query_length": 12}
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(config))
     (line,) = told(embed("-m", str(folder), "--task", "token_embed", "--input-type", "query", "a mill"))
     assert len(line["embedding"]) == 12
     done = embed("-m", str(folder), "--task", "token_embed", "--input-type", "passage", "a")

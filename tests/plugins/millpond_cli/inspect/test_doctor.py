@@ -1,153 +1,55 @@
-"""``millpond plugins doctor`` finds what can be wrong with a plugin without a model: a row of the tables a fault."""
+"""``millpond plugins doctor``: faults of records and their targets, found without a model."""
 
-import json
 import sys
-from abc import ABC, abstractmethod
+from abc import ABC
 from types import ModuleType
-from typing import Annotated
 
 import pytest
 import torch
 import typer
-from pydantic import BaseModel
-from typer.testing import CliRunner
+from odd_records import (
+    ACME,
+    NAMED,
+    Abstract,
+    Mean,
+    Model,
+    Processor,
+    Reader,
+    Request,
+    TwoArguments,
+    Weighs,
+    activation,
+    architecture,
+    checkpoint_format,
+    command,
+    converter,
+    fallback,
+    handler,
+    handler_of_one,
+    kernel,
+    module,
+    odd_command,
+    pooler,
+    pools,
+    processor,
+    published,
+    route,
+    source,
+    task,
+    without,
+)
 
-from millpond import IOProcessor
 from millpond.nn import Pooler, PoolingModel, WeightTransform
-from millpond.pipeline.image_reader import ImageReader
-from millpond.plugin.manager import get_plugin_manager
-from millpond.plugin.registry import Origin
 from millpond.plugin.specs import (
-    ActivationSpec,
-    ArchitectureSpec,
-    CheckpointFormatSpec,
     CheckpointLayout,
-    CommandSpec,
-    ConverterSpec,
-    FallbackSpec,
-    IOProcessorSpec,
-    KernelSpec,
     ModelExtras,
-    ModuleSpec,
     OutputShape,
     PoolerSpec,
     PoolingDefaults,
-    PublishedModelSpec,
     RerankTemplate,
-    RouteSpec,
-    SourceSpec,
-    TaskSpec,
     TextInput,
 )
 from millpond.testing.records import record_faults
-from millpond_cli.inspect.doctor import faults_of
-from millpond_command import cli
-
-ACME = Origin(plugin="acme", rank="installed", distribution="millpond-acme", version="1.0")
-
-
-class Mean(Pooler):
-    def pool(self, hidden_states, metadata):
-        return torch.stack([rows.mean(0) for rows in hidden_states.split(list(metadata.lengths))])
-
-
-def pools(function):
-    """A pooler that returns what a function makes of the lists of rows."""
-
-    class Given(Pooler):
-        def pool(self, hidden_states, metadata):
-            return function(hidden_states.split(list(metadata.lengths)))
-
-    return Given
-
-
-class Weighs:
-    @abstractmethod
-    def weights(self): ...
-
-
-class Abstract(Weighs, Mean):
-    pass
-
-
-class TwoArguments(Mean):
-    def __init__(self, ctx, size):
-        super().__init__(ctx)
-
-
-class Model(PoolingModel):
-    def forward(self, batch):
-        return batch
-
-
-class Processor(IOProcessor):
-    def parse(self, data):
-        return data
-
-    def pre_process(self, data, params):
-        return []
-
-    def post_process(self, requests):
-        return None
-
-
-def without(*methods):
-    """An IO processor without some of the methods."""
-    own = {name: value for name, value in vars(Processor).items() if name not in methods}
-    return type("Partial", (IOProcessor,), own)
-
-
-class Request(BaseModel):
-    pass
-
-
-class Reader:
-    pass
-
-
-class Abstracted(ImageReader):
-    pass
-
-
-async def handler(request, llm):
-    return {}
-
-
-async def handler_of_one(repository):
-    return None
-
-
-def find(name, options):
-    return None
-
-
-def odd_command():
-    app = typer.Typer()
-
-    @app.command()
-    def run(thing: Annotated[str, typer.Option(), typer.Option()]):
-        del thing
-
-    return app
-
-
-def good_command():
-    app = typer.Typer()
-    app.command()(lambda: None)
-    return app
-
-
-NAMED = {
-    "Request": Request,
-    "Reader": Reader,
-    "Abstracted": Abstracted,
-    "nothing": None,
-    "yes": lambda: True,
-    "maybe": lambda: 0.5,
-    "fails": lambda: 1 / 0,
-    "one": lambda x: x,
-    "two": lambda x, y: {},
-}
 
 
 @pytest.fixture(autouse=True)
@@ -156,70 +58,6 @@ def odd(monkeypatch):
     module = ModuleType("odd")
     vars(module).update(NAMED)
     monkeypatch.setitem(sys.modules, "odd", module)
-
-
-def pooler(target=Mean, name="ODD", **fields):
-    return PoolerSpec(**{"name": name, "target": target, "tasks": ("embed",), "summary": "odd", **fields})
-
-
-def architecture(target=Model, name="OddModel", **fields):
-    return ArchitectureSpec(**{"name": name, "target": target, "tasks": ("embed",), "summary": "odd", **fields})
-
-
-def fallback(target=lambda name, config: "no", **fields):
-    own = {"patterns": ("Odd*",), "implementation": "odd", "summary": "odd", **fields}
-    return FallbackSpec(name="odd", target=target, **own)
-
-
-def published(name="odd/odd", **fields):
-    return PublishedModelSpec(name=name, architecture="BertModel", **fields)
-
-
-def activation(target, **fields):
-    return ActivationSpec(**{"name": "odd", "target": target, "summary": "odd", **fields})
-
-
-def processor(target=Processor, **fields):
-    return IOProcessorSpec(**{"name": "odd", "target": target, "tasks": ("plugin",), "summary": "odd", **fields})
-
-
-def route(target=handler, name="POST /odd", **fields):
-    return RouteSpec(name=name, target=target, summary="odd", **fields)
-
-
-def task(**fields):
-    record = {
-        "name": "odd",
-        "target": "millpond.types.outputs:EmbeddingOutput",
-        "io_processor": "embed",
-        "summary": "odd",
-    }
-    return TaskSpec(**{**record, **fields})
-
-
-def kernel(name="odd.torch", target=len, **fields):
-    return KernelSpec(name=name, target=target, summary="odd", **fields)
-
-
-def source(target=find, name="odd", **fields):
-    return SourceSpec(name=name, target=target, summary="odd", **fields)
-
-
-def checkpoint_format(target=lambda repository: None, name="odd", **fields):
-    return CheckpointFormatSpec(target=target, summary="odd", **{"name": name, "files": ("odd.json",), **fields})
-
-
-def module(target=lambda ctx, config, weights: None, name="odd", **fields):
-    return ModuleSpec(name=name, target=target, summary="odd", **fields)
-
-
-def command(target=None, name="odd", **fields):
-    return CommandSpec(name=name, target=good_command() if target is None else target, summary="odd", **fields)
-
-
-def converter(**fields):
-    record = {"name": "odd", "target": lambda model_class, ctx: model_class, "architectures": ("Odd*",)}
-    return ConverterSpec(**{**record, "tasks": ("embed",), "summary": "odd", **fields})
 
 
 FAULTS = {
@@ -274,7 +112,7 @@ FAULTS = {
         "pool returned a tensor [1, 1, 24]",
     ),
     "a pooler that is too narrow": (
-        pooler(pools(lambda rows: torch.stack([own.mean(0)[:5] for own in rows]))),
+        pooler(pools(lambda rows: torch.stack([tensor.mean(0)[:5] for tensor in rows]))),
         "it returned a tensor [1, 5]",
     ),
     "a pooler with a row too many": (
@@ -292,7 +130,7 @@ FAULTS = {
         "it returned int32 for the task 'embed'",
     ),
     "a pooler that fails for one token": (
-        pooler(pools(lambda rows: torch.stack([own[:-1].mean(0) for own in rows]))),
+        pooler(pools(lambda rows: torch.stack([tensor[:-1].mean(0) for tensor in rows]))),
         "it returned NaN or infinity for the task 'embed' and sequences of 1 tokens",
     ),
     "a pooler that mixes sequences": (
@@ -300,7 +138,7 @@ FAULTS = {
         "its result for a sequence depends on the other sequences of the batch",
     ),
     "a pooler that mixes the tokens of sequences": (
-        pooler(pools(lambda rows: [own + len(rows) for own in rows]), tasks=("token_embed",)),
+        pooler(pools(lambda rows: [tensor + len(rows) for tensor in rows]), tasks=("token_embed",)),
         "its result for a sequence depends on the other sequences of the batch",
     ),
     "a pooler that reads what the context lacks": (
@@ -308,7 +146,7 @@ FAULTS = {
         "target(ctx) raised AttributeError",
     ),
     "a pooler that writes into its input": (
-        pooler(pools(lambda rows: torch.stack([own.zero_().mean(0) for own in rows]))),
+        pooler(pools(lambda rows: torch.stack([tensor.zero_().mean(0) for tensor in rows]))),
         "it writes into the hidden states",
     ),
     # --- activations
@@ -525,158 +363,6 @@ FAULTS = {
 def test_each_fault_of_a_record_is_found(plugin_manager, fault):
     record, words = FAULTS[fault]
     entry = plugin_manager.registry.register(record, ACME)
-    found = [it for it in record_faults(plugin_manager.registry, entry) if not it.is_note]
-    assert any(words in it.reason for it in found), found
-    assert all(it.fix for it in found)
-
-
-HEALTHY = {
-    "a pooler": pooler(tasks=("embed", "classify")),
-    "a pooler of tokens": pooler(pools(list), tasks=("token_embed",)),
-    "an activation": activation(torch.tanh),
-    "an IO processor": processor(),
-    "an architecture": architecture(pooling=PoolingDefaults("MEAN")),
-    "a converter": converter(pooling=("", "MEAN")),
-    "a converter that only its name chooses": converter(architectures=()),
-    "a kernel": kernel(available="odd:yes"),
-    "a source": source(),
-    "a command": command(),
-    "a route": route(request="odd:Request", response="odd:Request"),
-    "a checkpoint format": checkpoint_format(),
-    "a module": module(places=("before", "after"), size="odd:two"),
-    "a derived task": task(derived_from=("embed",), io_processor="odd"),
-}
-
-
-@pytest.mark.parametrize("name", HEALTHY)
-def test_a_healthy_record_has_no_fault(plugin_manager, name):
-    if name == "a derived task":
-        plugin_manager.registry.register(processor(tasks=("odd",)), ACME)
-    entry = plugin_manager.registry.register(HEALTHY[name], ACME)
-    assert [it for it in record_faults(plugin_manager.registry, entry) if not it.is_note] == []
-
-
-def test_a_converter_that_only_its_name_chooses_is_noted(plugin_manager):
-    entry = plugin_manager.registry.register(converter(architectures=()), ACME)
-    (note,) = record_faults(plugin_manager.registry, entry)
-    assert note.is_note
-    assert note.reason == "architectures are empty: only convert='odd' chooses it"
-
-
-def test_a_pooler_that_needs_a_model_is_noted(plugin_manager):
-    needs = type("P", (Mean,), {"__init__": lambda self, ctx: ctx.config["num_bands"]})
-    entry = plugin_manager.registry.register(pooler(needs), ACME)
-    (note,) = record_faults(plugin_manager.registry, entry)
-    assert note.is_note
-    assert "raised KeyError for the task 'embed': 'num_bands'" in note.reason
-
-
-# --- plugins ----------------------------------------------------------------------------------------------------------
-
-HEAD = """
-from millpond.plugin.hookspecs import hookimpl
-from millpond.plugin.specs import ActivationSpec, PoolerSpec
-
-TANH = "torch:tanh"
-"""
-HOOK = """
-@hookimpl
-def register_activations():
-    yield ActivationSpec(name="odd", target=TANH, summary="odd")
-"""
-PLUGINS = {
-    "a misspelled hook without marker": (
-        f"{HEAD}{HOOK}\ndef register_pooler():\n    yield\n",
-        ["register_pooler is not a hook: it is never called"],
-    ),
-    "a misspelled optional hook": (
-        f"{HEAD}{HOOK}\n@hookimpl(optionalhook=True)\ndef register_pooler():\n    yield\n",
-        ["unknown hook 'register_pooler': it is never called"],
-    ),
-    "a heavy import": (f"import torch\n{HEAD}{HOOK}", ["imports numpy, torch: `millpond --help` waits for it"]),
-    "a module that is missing": ("import not_here_at_all", ["failed at import: ModuleNotFoundError"]),
-    "several faults, of which loading tells the first": (
-        f"""{HEAD}
-def register_tasks():
-    yield
-
-@hookimpl
-def register_pooler():
-    yield
-
-@hookimpl
-def register_poolers():
-    return PoolerSpec(name="ODD", target=TANH, tasks=("embed",))
-
-@hookimpl
-def register_commands():
-    pass
-
-@hookimpl
-def register_activations():
-    yield ActivationSpec(name="odd", target=None)
-    yield ActivationSpec(name="odd", target=TANH)
-    yield ActivationSpec(name=" ", target=TANH)
-    yield "odd"
-
-@hookimpl
-def register_sources():
-    raise KeyError("licence")
-
-@hookimpl
-def register_routes(registry):
-    yield
-""",
-        [
-            "register_tasks lacks @hookimpl",
-            "unknown hook 'register_pooler'",
-            "register_poolers returned PoolerSpec",
-            "register_commands returned None",
-            "it registers the activation 'odd' 2 times",
-            "register_activations yields a record with the name ' '",
-            "register_activations yields 'odd'",
-            "register_sources raised KeyError: 'licence'",
-            "register_routes takes arguments",
-        ],
-    ),
-}
-
-
-@pytest.mark.parametrize("name", PLUGINS)
-def test_each_fault_of_a_plugin_is_found(install_plugin, name):
-    source_of_plugin, expected = PLUGINS[name]
-    install_plugin(source_of_plugin, "acme")
-    manager = get_plugin_manager()
-    (info,) = (info for info in manager.plugins() if info.name == "acme")
-    found = [fault["reason"] for fault in faults_of(manager, info) if not fault["note"]]
-    for words in expected:
-        assert any(words in reason for reason in found), found
-
-
-def test_records_of_a_refused_plugin_are_checked_too(install_plugin):
-    body = f"{HEAD}{HOOK}\n@hookimpl\ndef register_poolers():\n    yield 'ODD'\n".replace("torch:tanh", "torch:tahn")
-    install_plugin(body, "acme")
-    manager = get_plugin_manager()
-    (info,) = (info for info in manager.plugins() if info.name == "acme")
-    found = [(fault["kind"], fault["name"], fault["reason"]) for fault in faults_of(manager, info)]
-    assert ("plugin", "acme", "register_poolers yields 'ODD'") in found
-    assert any(kind == "activation" and name == "odd" and "tahn" in reason for kind, name, reason in found)
-    assert manager.registry.activations.find("odd") is None
-
-
-def test_a_line_names_plugin_kind_name_fault_and_fix(install_plugin):
-    body = (
-        f"{HEAD}{HOOK}\n@hookimpl\ndef register_poolers():\n    yield PoolerSpec(name='MEAN', target='x', tasks=())\n"
-    )
-    install_plugin(body, "acme")
-    done = CliRunner().invoke(cli.app, ["plugins", "doctor"])
-    assert done.exit_code == 1
-    lines = done.stdout.splitlines()
-    fault = "acme: pooler 'MEAN': it has no tasks; fix: list its tasks: tasks=('embed',)"
-    assert f"          {fault}" in lines
-    assert "note      acme: pooler MEAN replaces poolers/MEAN, which stays available as 'poolers/MEAN'" in lines
-    done = CliRunner().invoke(cli.app, ["plugins", "doctor", "--json"])
-    (record,) = (it for it in json.loads(done.stdout)["plugins"] if it["name"] == "acme")
-    assert (record["broken"][0]["kind"], record["broken"][0]["name"]) == ("pooler", "MEAN")
-    assert record["broken"][0]["fix"].startswith("list its tasks")
-    assert record["overrides"] == [{"kind": "pooler", "name": "MEAN", "replaces": "poolers/MEAN"}]
+    faults = [it for it in record_faults(plugin_manager.registry, entry) if not it.is_note]
+    assert any(words in it.reason for it in faults), faults
+    assert all(it.fix for it in faults)

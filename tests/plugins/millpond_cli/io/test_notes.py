@@ -1,4 +1,4 @@
-"""The progress bar of a command: one over all of its calls, in texts, whatever a call computes them as."""
+"""The progress bar of a command: one over all of its calls, in texts, even if a call counts other items."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from millpond_cli.row_runners import encode_runner, score_runner
 
 
 class Bar(Progress):
-    """A bar that nobody sees."""
+    """A bar that is not shown."""
 
     def __init__(self):
         super().__init__(shown=False, total=None)

@@ -1,4 +1,4 @@
-"""Where texts come from: rows in order, each with its place; a row at fault costs no other."""
+"""Sources of texts: rows in order, each with its location; an invalid row does not affect the others."""
 
 import io
 
@@ -11,19 +11,19 @@ from millpond_command.cli import CommandError
 
 def rows(kind, content, **keys):
     source = Source("docs", kind, lambda: None)
-    given = io.BytesIO(content) if isinstance(content, bytes) else content
-    return list(read_rows(source, given, Keys(**keys)))
+    stream = io.BytesIO(content) if isinstance(content, bytes) else content
+    return list(read_rows(source, stream, Keys(**keys)))
 
 
-def summary(found):
+def summary(parsed):
     return [
-        (row.index, row.location.partition(", ")[2], row.text, row.id, row.error.partition(":")[0]) for row in found
+        (row.index, row.location.partition(", ")[2], row.text, row.id, row.error.partition(":")[0]) for row in parsed
     ]
 
 
 def test_a_line_is_a_text_and_an_empty_line_an_empty_text():
-    found = rows("txt", "\ufeffone\r\n\n two \u2028 lines\u0085 \nlast".encode())
-    assert summary(found) == [
+    parsed = rows("txt", "\ufeffone\r\n\n two \u2028 lines\u0085 \nlast".encode())
+    assert summary(parsed) == [
         (0, "line 1", "one", None, ""),
         (1, "line 2", "", None, ""),
         (2, "line 3", " two \u2028 lines\u0085 ", None, ""),
@@ -33,10 +33,10 @@ def test_a_line_is_a_text_and_an_empty_line_an_empty_text():
 
 
 def test_bytes_that_are_no_utf8_are_told_with_their_line_and_cost_no_other_row():
-    found = rows("txt", b"good\nna\xefve\nfine\n")
-    assert [row.text for row in found] == ["good", "", "fine"]
-    assert found[1].location == "docs, line 2"
-    assert found[1].error == "the text is not UTF-8: invalid byte 0xef after 2 characters"
+    parsed = rows("txt", b"good\nna\xefve\nfine\n")
+    assert [row.text for row in parsed] == ["good", "", "fine"]
+    assert parsed[1].location == "docs, line 2"
+    assert parsed[1].error == "the text is not UTF-8: invalid byte 0xef after 2 characters"
 
 
 def test_json_lines_are_objects_or_strings_and_blank_lines_are_none():
@@ -50,9 +50,9 @@ def test_json_lines_are_objects_or_strings_and_blank_lines_are_none():
 
 def test_keys_choose_the_fields():
     content = b'{"body": "one", "doc": "a"}\n{"body": "two"}\n'
-    found = rows("jsonl", content, text="body", id="doc", needs_id=True)
-    assert (found[0].text, found[0].id) == ("one", "a")
-    assert found[1].error == "no field 'doc'. Available: body. Name the field of the id with --id-key"
+    parsed = rows("jsonl", content, text="body", id="doc", needs_id=True)
+    assert (parsed[0].text, parsed[0].id) == ("one", "a")
+    assert parsed[1].error == "no field 'doc'. Available: body. Name the field of the id with --id-key"
 
 
 @pytest.mark.parametrize(
@@ -73,15 +73,15 @@ def test_keys_choose_the_fields():
     ],
 )
 def test_a_json_line_at_fault_is_told_and_costs_no_other(line, error):
-    found = rows("jsonl", b'"before"\n' + line + b'\n"behind"\n')
-    assert [row.text for row in found] == ["before", "", "behind"]
-    assert found[1].location == "docs, line 2"
-    assert found[1].error.startswith(error)
+    parsed = rows("jsonl", b'"before"\n' + line + b'\n"behind"\n')
+    assert [row.text for row in parsed] == ["before", "", "behind"]
+    assert parsed[1].location == "docs, line 2"
+    assert parsed[1].error.startswith(error)
 
 
 def test_an_escaped_surrogate_is_left_to_the_model_to_refuse():
-    (found,) = rows("jsonl", b'"a\\ud800"')
-    assert (found.text, found.error) == ("a\ud800", "")
+    (row,) = rows("jsonl", b'"a\\ud800"')
+    assert (row.text, row.error) == ("a\ud800", "")
 
 
 def test_csv_has_a_header_and_fields_that_go_over_lines():
@@ -96,28 +96,28 @@ def test_csv_has_a_header_and_fields_that_go_over_lines():
 
 
 def test_a_record_that_is_too_short_costs_no_other():
-    found = rows("csv", b"id,text\n1,one\n2\n3,\xff\n4,four\n")
-    assert [row.text for row in found] == ["one", "", "", "four"]
-    assert [row.id for row in found] == ["1", "2", "3", "4"]
-    assert found[1].error == "the record has 1 fields, but the text requires field 2"
-    assert found[2].error.startswith("the text is not UTF-8")
+    parsed = rows("csv", b"id,text\n1,one\n2\n3,\xff\n4,four\n")
+    assert [row.text for row in parsed] == ["one", "", "", "four"]
+    assert [row.id for row in parsed] == ["1", "2", "3", "4"]
+    assert parsed[1].error == "the record has 1 fields, but the text requires field 2"
+    assert parsed[2].error.startswith("the text is not UTF-8")
 
 
 def test_a_field_may_be_larger_than_the_limit_of_the_csv_module():
-    (found,) = rows("csv", b"text\n" + b"x" * 200_000 + b"\n")
-    assert len(found.text) == 200_000
+    (row,) = rows("csv", b"text\n" + b"x" * 200_000 + b"\n")
+    assert len(row.text) == 200_000
 
 
 @pytest.mark.parametrize(
-    ("content", "keys", "said"),
+    ("content", "keys", "message"),
     [
         (b"id,body\n1,a\n", {}, "docs has no column 'text'. Available, from its first line: id, body"),
         (b"text\na\n", {"id": "doc", "needs_id": True}, "docs has no column 'doc'"),
         (b'text\n"never closed\n', {}, "docs, line 2: not CSV: unexpected end of data"),
     ],
 )
-def test_csv_without_structure_is_an_error(content, keys, said):
-    with pytest.raises(CommandError, match=said):
+def test_csv_without_structure_is_an_error(content, keys, message):
+    with pytest.raises(CommandError, match=message):
         rows("csv", content, **keys)
 
 
@@ -128,8 +128,8 @@ def test_rows_are_read_as_they_are_asked_for():
         pytest.fail("it reads ahead")
 
     source = Source("docs", "txt", lambda: None)
-    found = read_rows(source, lines(), Keys())
-    assert [next(found).text, next(found).text] == ["one", "two"]
+    parsed = read_rows(source, lines(), Keys())
+    assert [next(parsed).text, next(parsed).text] == ["one", "two"]
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_what_is_typed_names_a_source(arguments, expected):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ((["a"], "b.txt", None), "both arguments and read from --input"),
         (([], "a.md", None), "does not state the format"),
@@ -162,8 +162,8 @@ def test_what_is_typed_names_a_source(arguments, expected):
         ((["a"], None, "csv"), "the texts are on the command line"),
     ],
 )
-def test_what_names_no_source_is_wrong_usage(arguments, said):
-    with pytest.raises(CommandError, match=said) as caught:
+def test_what_names_no_source_is_wrong_usage(arguments, message):
+    with pytest.raises(CommandError, match=message) as caught:
         choose_source(*arguments)
     assert caught.value.exit_code == 2
 

@@ -1,4 +1,4 @@
-"""How vectors are written: every format reads back as what went in, and failures keep their places."""
+"""Writers: every format can be read back without changes, and failed rows keep their indices."""
 
 import csv
 import io
@@ -19,7 +19,7 @@ VECTORS = np.random.default_rng(0).standard_normal((5, 7)).astype(np.float32)
 
 
 class Pipe(io.RawIOBase):
-    """What can be written to, and neither read nor wound back."""
+    """A stream that can be written, but neither read nor rewound."""
 
     def __init__(self):
         self.content = b""
@@ -52,7 +52,7 @@ def bad(index, **row):
     return Result(row=Row(index, f"line {index + 1}", "", **row), error="it failed")
 
 
-SOME = [bad(0), good(1, VECTORS[0]), bad(2), good(3, VECTORS[1]), bad(4)]
+NUMBERS = [bad(0), good(1, VECTORS[0]), bad(2), good(3, VECTORS[1]), bad(4)]
 
 
 # --- numbers ----------------------------------------------------------------------------------------------------------
@@ -107,14 +107,14 @@ def test_vectors_of_tokens_are_lists_of_lists():
     assert np.array_equal(np.array(json.loads(line)["embedding"], dtype=np.float32), VECTORS)
 
 
-@pytest.mark.parametrize("results", [[], SOME[1:2], SOME])
+@pytest.mark.parametrize("results", [[], NUMBERS[1:2], NUMBERS])
 def test_json_is_a_list_of_what_json_lines_are(results):
     lines = written("jsonl", results).decode().splitlines()
     assert json.loads(written("json", results)) == [json.loads(line) for line in lines]
 
 
 def test_csv_has_a_column_for_each_number():
-    content = written("csv", SOME, with_id=True, with_text=True, with_error=True).decode()
+    content = written("csv", NUMBERS, with_id=True, with_text=True, with_error=True).decode()
     header, *records = csv.reader(io.StringIO(content))
     assert header == ["index", "id", "text", "num_tokens", "error", *(f"e{n}" for n in range(7))]
     assert records[1][:5] == ["1", "", "text 1", "3", ""]
@@ -130,7 +130,7 @@ def test_csv_without_any_vector_has_its_header():
 
 @pytest.mark.parametrize("make", [io.BytesIO, Pipe], ids=["file", "pipe"])
 def test_npy_is_one_array_in_which_failures_are_nan(make):
-    array = np.load(io.BytesIO(written("npy", SOME, file=make())))
+    array = np.load(io.BytesIO(written("npy", NUMBERS, file=make())))
     assert (array.dtype, array.shape) == (np.float32, (5, 7))
     assert np.array_equal(array[[1, 3]], VECTORS[:2])
     assert np.isnan(array[[0, 2, 4]]).all()
@@ -200,7 +200,7 @@ def test_a_device_is_written_to_and_not_replaced():
     assert Path("/dev/null").is_char_device()
 
 
-@pytest.mark.parametrize(("name", "said"), [("", "is a folder"), ("no/such/out", "No such file or directory")])
-def test_what_cannot_be_written_is_told_before_anything_is_computed(tmp_path, name, said):
-    with pytest.raises(CommandError, match=said), open_output(str(tmp_path / name)):
+@pytest.mark.parametrize(("name", "message"), [("", "is a folder"), ("no/such/out", "No such file or directory")])
+def test_what_cannot_be_written_is_told_before_anything_is_computed(tmp_path, name, message):
+    with pytest.raises(CommandError, match=message), open_output(str(tmp_path / name)):
         pytest.fail("it should not come this far")
