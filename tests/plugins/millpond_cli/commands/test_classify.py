@@ -156,7 +156,7 @@ def test_a_model_that_does_not_classify_says_what_it_does(tmp_path):
         (["cat", "-m", "x", "--top-k", "0"], "--top-k"),
         (["cat", "-m", "x", "-f", "npy"], "--format 'npy': expected one of jsonl, json, csv"),
         (["cat", "-m", "x", "-o", "out.npz"], "Known suffixes: .jsonl, .json, .csv"),
-        (["cat", "-m", "x", "--per-token", "-f", "csv"], "csv holds the classes of texts"),
+        (["cat", "-m", "x", "--per-token", "-f", "csv"], "--per-token cannot be written as csv"),
         (["cat", "-m", "x", "--on-error", "no"], "--on-error 'no': expected one of raise, skip"),
         (
             ["cat", "-m", "x", "--prompt", "a", "--prompt-name", "b"],
@@ -201,9 +201,9 @@ def test_the_way_to_entities_may_be_said(tagger, way):
         (["--tokens", "--top-k", "2"], "--top-k and --tokens cannot be used together"),
         (["--tokens", "--raw"], "--raw and --tokens"),
         (["--tokens", "--per-token"], "--per-token and --tokens"),
-        (["--tokens", "--format", "csv"], "csv holds the classes of texts, and --tokens gives entities"),
+        (["--tokens", "--format", "csv"], "entities (--tokens) cannot be written as csv"),
         (["--tokens", "--aggregation", "best"], "--aggregation best: expected one of none, simple"),
-        (["--aggregation", "max"], "--aggregation is for entities"),
+        (["--aggregation", "max"], "--aggregation requires --tokens"),
     ],
     ids=" ".join,
 )

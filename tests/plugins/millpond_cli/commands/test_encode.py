@@ -143,7 +143,7 @@ def test_a_task_that_the_model_does_not_serve(embedder):
         (["cat", "--task", "classifi"], "did you mean 'classify'"),
         (["cat", "--task", "token_classify", "-f", "npy"], "npy has one vector per text"),
         (["cat", "--task", "classify", "-o", "out.npz"], "npz has one vector per token"),
-        (["cat", "--task", "plugin", "-f", "npz"], "what an IO processor of a plugin's makes may be anything"),
+        (["cat", "--task", "plugin", "-f", "npz"], "results of IO processor plugins cannot be written as npz"),
         (["cat", "--task", "embed", "-f", "npy", "--with-text"], "--with-text: npy has only vectors"),
     ],
 )

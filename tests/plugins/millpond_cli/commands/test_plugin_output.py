@@ -101,11 +101,11 @@ def test_arrays_of_one_shape_are_stacked_in_npy(encode, tmp_path):
     ("arguments", "message"),
     [
         (("png", "png", "-o", "out.bin"), "raw supports only one result"),
-        (("both", "-o", "out.bin"), "argument 1: raw holds bytes or an array; the result is dict"),
-        (("png", "-o", "out.npy"), "argument 1: npy holds an array for each item; the result is bytes"),
+        (("both", "-o", "out.bin"), "argument 1: raw supports bytes or an array; the result is dict"),
+        (("png", "-o", "out.npy"), "argument 1: npy requires an array for each item; the result is bytes"),
         (
             ("tall", "wide", "-o", "out.npy"),
-            "argument 2: npy holds arrays of one shape and dtype; this one is int16 [3, 2]",
+            "argument 2: npy requires arrays of the same shape and dtype; this one is int16 [3, 2]",
         ),
         (("png", "-o", "out.bin", "--with-text"), "--with-text: raw has only one result"),
         (("png", "-o", "out.npz"), "cannot be written as npz"),

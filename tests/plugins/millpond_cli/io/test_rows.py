@@ -157,9 +157,9 @@ def test_what_is_typed_names_a_source(arguments, expected):
     ("arguments", "message"),
     [
         ((["a"], "b.txt", None), "both arguments and read from --input"),
-        (([], "a.md", None), "does not state the format"),
+        (([], "a.md", None), "does not specify an input format"),
         (([], "a.txt", "xml"), "expected one of txt, jsonl, csv"),
-        ((["a"], None, "csv"), "the texts are on the command line"),
+        ((["a"], None, "csv"), "but the texts are arguments"),
     ],
 )
 def test_what_names_no_source_is_wrong_usage(arguments, message):
