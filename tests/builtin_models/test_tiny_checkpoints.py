@@ -105,7 +105,7 @@ def test_a_config_that_does_not_tie_the_head_has_one():
 
 
 def test_an_unknown_architecture_is_refused_with_the_available_ones(tmp_path):
-    with pytest.raises(UnknownNameError, match=r"'T5Model'; there are: .*BertModel, .*Qwen3Model.*random_tensors"):
+    with pytest.raises(UnknownNameError, match=r"'T5Model'. Available: .*BertModel, .*Qwen3Model.*random_tensors"):
         tiny("T5Model", tmp_path)
 
 
