@@ -37,7 +37,7 @@ def conditions(result: Result) -> str:
     measured = (
         f"{result['date']}, revision {machine['revision'] or 'unknown'}: {machine['processor']}, {machine['cores']} "
         f"cores, {machine['memory_gib']} GiB ({flags or 'no vector extensions named'}), {machine['system']}, Python "
-        f"{machine['python']}; load {machine['load_before']} before, {machine.get('load_after', '?')} after; "
+        f"{machine['python']}; load average {machine['load_before']} before, {machine.get('load_after', '?')} after; "
         f"{count_of(result['rounds'], 'round')}."
     )
     lines = [measured]
@@ -230,10 +230,9 @@ def maxsim(result: Result) -> str:
         [label(name), *(spread(row[kind]) for kind in ("cpu_ms", "wall_ms")), spread(row["times_as_fast"], 2)]
         for name, row in result["rows"].items()
     )
-    caption = (
-        f"**MaxSim** of one query and {count_of(result['documents'], 'document')}; {result['peer']}; scores differ by "
-        f"at most {result['largest_difference']:.1g}"
-    )
+    difference = result["largest_difference"]
+    agreement = f"scores differ by at most {difference:.1g}" if difference else "the scores are identical"
+    caption = f"**MaxSim** of one query and {count_of(result['documents'], 'document')}; {result['peer']}; {agreement}"
     return f"{caption}\n\n{table(['', 'CPU ms', 'wall ms', 'speedup'], rows)}"
 
 
