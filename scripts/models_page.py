@@ -127,7 +127,7 @@ without loading the model. `--model-impl native` or `--model-impl transformers` 
 
 The architecture is read from `architectures` in config.json. Both the published layout of a checkpoint and the layout
 that transformers 5 writes are supported. The published models in the tables are examples: every model with one of these
-architectures works. In their names, `*` stands for any text. An architecture in parentheses is the one in the model's
+architectures works. In their names, `*` matches any text. An architecture in parentheses is the one in the model's
 config.json, if it is not the one in the first column.
 
 ## Native implementations

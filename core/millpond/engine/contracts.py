@@ -1,4 +1,4 @@
-"""Contracts: checks of what models and poolers return. Errors name the component and what was expected."""
+"""Checks of the results of models and poolers. Errors name the component and state the expected shape."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from millpond.plugin.registry import Entry
     from millpond.plugin.specs import TaskSpec
 
-VECTOR, MATRIX = 1, 2  # dimensions of a result per prompt, and of a result with one row per token
+VECTOR_NDIM, MATRIX_NDIM = 1, 2  # of a result per prompt, and of a result with one row per token
 CHECKED_TASKS = ("embed", "classify", "token_embed", "token_classify")
 
 
 @dataclass(frozen=True)
 class Contract:
-    """The required shape of a task's results that a third-party plugin computes.
+    """The required shape of the results of a task that a third-party plugin computes.
 
     Attributes:
-        owner: The pooler or architecture that errors name.
+        owner: The pooler or architecture to name in error messages.
         per_token: True if a result has one row for each token.
         width: The number of values of a result; None if unknown.
         is_flat: True if a per-token result may be one value for each token.
@@ -39,32 +39,35 @@ class Contract:
     width: int | None
     is_flat: bool = False
 
-    def fault_of_batch(self, pooled: Tensor | list[Tensor]) -> str | None:
+    def batch_error(self, pooled: Tensor | list[Tensor]) -> str | None:
         """Return the error message for all results of a batch; None if they are valid."""
-        if not isinstance(pooled, Tensor) or pooled.dim() == MATRIX:
+        if not isinstance(pooled, Tensor) or pooled.dim() == MATRIX_NDIM:
             return None
         expected = f"a list of {len(pooled)} tensors [num_tokens, dim]" if self.per_token else f"[{len(pooled)}, dim]"
         return f"it returned {described(pooled)} for {len(pooled)} sequences; expected {expected}"
 
-    def fault(self, array: "NDArray[np.float32]", wanted: "Representation", num_tokens: int) -> str | None:
+    def result_error(
+        self, array: "NDArray[np.float32]", representation: "Representation", num_tokens: int
+    ) -> str | None:
         """Return the error message for one result; None if it is valid."""
-        if SparseOptions.read(wanted.params).as_terms:
+        if SparseOptions.read(representation.params).as_terms:
             return None
         if self.per_token:
-            return self._fault_of_tokens(array, num_tokens if wanted.span is None else wanted.span[1] - wanted.span[0])
-        width = wanted.params.dimensions or self.width
-        if array.ndim == VECTOR and width in (None, len(array)):
+            span = representation.span
+            return self._per_token_error(array, num_tokens if span is None else span[1] - span[0])
+        width = representation.params.dimensions or self.width
+        if array.ndim == VECTOR_NDIM and width in (None, len(array)):
             return None
         expected = "[dim]" if width is None else f"[{width}]"
         return (
-            f"for the task {wanted.task!r} its result is {described(array)}; expected {expected}"
-            f"{'' if width is None else f', the size that the model declares for {wanted.task!r}'}"
+            f"for the task {representation.task!r} its result is {described(array)}; expected {expected}"
+            f"{'' if width is None else f', the size that the model declares for {representation.task!r}'}"
         )
 
-    def _fault_of_tokens(self, array: "NDArray[np.float32]", num_tokens: int) -> str | None:
-        if array.ndim == MATRIX and len(array) <= num_tokens:
+    def _per_token_error(self, array: "NDArray[np.float32]", num_tokens: int) -> str | None:
+        if array.ndim == MATRIX_NDIM and len(array) <= num_tokens:
             return None
-        if self.is_flat and array.ndim == VECTOR and len(array) <= num_tokens:
+        if self.is_flat and array.ndim == VECTOR_NDIM and len(array) <= num_tokens:
             return None
         return f"its result for {num_tokens} tokens is {described(array)}; expected [{num_tokens}, dim], or fewer rows"
 
@@ -77,7 +80,7 @@ def contracts_of(model: object) -> Mapping[str, Contract]:
     sizes = {"embed": ctx.model.embedding_size, "classify": ctx.model.classification.num_labels or None}
     contracts: dict[str, Contract] = {}
     for task, pooler in model.poolers.items():
-        owner = next((it for it in (owner_of(pooler), owner_of(model)) if is_foreign(it)), None)
+        owner = next((entry for entry in (owner_of(pooler), owner_of(model)) if is_foreign(entry)), None)
         if owner is None or task not in CHECKED_TASKS or task not in ctx.registry.tasks:
             continue
         spec: TaskSpec = ctx.registry.tasks.get(task).spec
@@ -89,9 +92,9 @@ def check_hidden(model: object, hidden: object, num_tokens: int) -> None:
     """Check that hidden states have one row for each token.
 
     Raises:
-        ComponentError: If they do not; names the architecture.
+        ComponentError: If they do not; the error names the architecture.
     """
-    if isinstance(hidden, Tensor) and hidden.dim() == MATRIX and len(hidden) == num_tokens:
+    if isinstance(hidden, Tensor) and hidden.dim() == MATRIX_NDIM and len(hidden) == num_tokens:
         return
     message = f"forward returned {described(hidden)}; expected a tensor [{num_tokens}, hidden], one row for each token"
     raise breach(owner_of(model), message)
@@ -101,14 +104,14 @@ def check_pooled(owner: "Entry[Any] | None", task: str, pooled: Any, num_seqs: i
     """Check that a pooler returned one result for each sequence.
 
     Raises:
-        ComponentError: If it did not; names the pooler.
+        ComponentError: If it did not; the error names the pooler.
     """
     if isinstance(pooled, Tensor):
-        is_right = pooled.dim() > 0 and len(pooled) == num_seqs
+        is_valid = pooled.dim() > 0 and len(pooled) == num_seqs
     else:
         is_list = isinstance(pooled, list | tuple)
-        is_right = is_list and len(pooled) == num_seqs and all(isinstance(one, Tensor) for one in pooled)
-    if is_right:
+        is_valid = is_list and len(pooled) == num_seqs and all(isinstance(tensor, Tensor) for tensor in pooled)
+    if is_valid:
         return
     message = (
         f"for the task {task!r} it returned {described(pooled)}; expected one result for each of {num_seqs} sequences: "
@@ -118,7 +121,7 @@ def check_pooled(owner: "Entry[Any] | None", task: str, pooled: Any, num_seqs: i
 
 
 def source_of_non_finite(model: object, pooler: object, hidden: Tensor, lengths: Sequence[int], index: int) -> str:
-    """Return the third-party component that computed NaN or infinity, as the end of a message; else an empty string.
+    """Return the end of an error message: the third-party component that computed NaN or infinity; else empty.
 
     Args:
         model: The model.
@@ -134,5 +137,5 @@ def source_of_non_finite(model: object, pooler: object, hidden: Tensor, lengths:
 
 
 def owner_of_pooler(model: object, pooler: object) -> "Entry[Any] | None":
-    """Return the record that errors of a pooler name: its own, or that of the model that built it."""
+    """Return the record to name in errors of a pooler: that of the pooler, or of the model that created it."""
     return owner_of(pooler) or owner_of(model)

@@ -185,7 +185,7 @@ class Runner:
                 raise
         check_pooled(owner, task, pooled, len(distinct))
         contract = self._contracts.get(task)
-        fault_of_batch = None if contract is None else contract.fault_of_batch(pooled)
+        batch_error = None if contract is None else contract.batch_error(pooled)
         arrays = dict(zip(distinct, _to_host(pooled), strict=True))
         used_keys: set[object] = set()
         for (request, slot), key in zip(slots, keys, strict=True):
@@ -197,8 +197,10 @@ class Runner:
                 message = f"the model computed NaN or infinity for task {task!r}, on {request.num_tokens} tokens"
                 request.error = NonFiniteOutputError(f"{message}{source}")
             if contract is not None:
-                fault = fault_of_batch or contract.fault(array, request.representations[slot], len(request.input_ids))
-                request.error = request.error if fault is None else breach(contract.owner, fault)
+                representation = request.representations[slot]
+                contract_error = batch_error or contract.result_error(array, representation, len(request.input_ids))
+                if contract_error is not None:
+                    request.error = breach(contract.owner, contract_error)
             request.results[slot] = array
 
 

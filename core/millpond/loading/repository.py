@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from millpond.loading.files import read_object
 from millpond.plugin.blame import blamed, breach, described, is_foreign
 from millpond.plugin.manager import get_plugin_manager
-from millpond.types.checkpoint import CheckpointFacts, facts_fault, merge_facts
+from millpond.types.checkpoint import CheckpointFacts, find_type_error, merge_facts
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError
 
@@ -104,9 +104,9 @@ def _read(entry: "Entry[CheckpointFormatSpec]", repository: Repository) -> Check
     if facts is not None and not isinstance(facts, CheckpointFacts):
         expected = "millpond.types.checkpoint.CheckpointFacts or None"
         raise breach(entry, f"it returned {described(facts)}; expected {expected}")
-    fault = facts_fault(facts) if facts is not None and is_foreign(entry) else None
-    if fault is not None:
-        raise breach(entry, f"it returned CheckpointFacts with {fault}")
+    error = find_type_error(facts) if facts is not None and is_foreign(entry) else None
+    if error is not None:
+        raise breach(entry, f"it returned CheckpointFacts with {error}")
     return facts
 
 

@@ -1,4 +1,4 @@
-"""Reads the tensors of a checkpoint as (name, tensor) pairs from safetensors, sharded or not; pickles on request."""
+"""Reads the tensors of a checkpoint from safetensors files, single or sharded, and from pickles if allowed."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -16,7 +16,7 @@ WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 def iterate_weights(folder: Path, *, allow_pickle: bool = False) -> Iterator[tuple[str, Tensor]]:
-    """Yield the tensors of the checkpoint in a folder.
+    """Yield the names and tensors of the checkpoint in a folder.
 
     Raises:
         CheckpointError: If files are missing or damaged, contain NaN or infinity, or are pickles without
@@ -29,7 +29,7 @@ def iterate_weights(folder: Path, *, allow_pickle: bool = False) -> Iterator[tup
 
 
 def weight_files(folder: Path, *, allow_pickle: bool = False) -> list[Path]:
-    """Return the weight files in a folder: like in transformers, a single file is preferred over shards."""
+    """Return the weight files in a folder. As in transformers, a single file takes precedence over shards."""
     for name in WEIGHT_FILES:
         index = folder / f"{name}.index.json"
         if (folder / name).exists():
@@ -41,12 +41,16 @@ def weight_files(folder: Path, *, allow_pickle: bool = False) -> list[Path]:
         return safetensors_files
     files = ", ".join(sorted(item.name for item in folder.iterdir())) or "nothing"
     expected = "model.safetensors or model.safetensors.index.json"
-    message = f"{folder} has no {expected}{', nor pytorch_model.bin' if allow_pickle else ''}; it holds: {files}"
+    message = f"{folder} has no {expected}{', nor pytorch_model.bin' if allow_pickle else ''}; it contains: {files}"
     raise CheckpointError(message)
 
 
 def read_tensors(path: Path, *, allow_pickle: bool) -> Iterator[tuple[str, Tensor]]:
-    """Yield the tensors of one file."""
+    """Yield the names and tensors of one file.
+
+    Raises:
+        CheckpointError: If the file is damaged, or is a pickle without ``allow_pickle``.
+    """
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     if not allow_pickle:
@@ -59,8 +63,12 @@ def read_tensors(path: Path, *, allow_pickle: bool) -> Iterator[tuple[str, Tenso
 
 
 def check_finite(name: str, tensor: Tensor, path: Path) -> None:
-    """Reject a tensor that contains NaN or infinity."""
-    # The sum is not finite if any value is not; the exact check excludes sums that only overflow.
+    """Check that a tensor contains no NaN or infinity.
+
+    Raises:
+        CheckpointError: If it does.
+    """
+    # Fast check: the sum is not finite if any value is not. The sum of finite values may overflow, so they are counted.
     if tensor.is_floating_point() and not tensor.sum(dtype=torch.float32).isfinite():
         count = int((~tensor.isfinite()).sum())
         if count:
@@ -93,7 +101,7 @@ def _read_pickle(path: Path) -> Iterator[tuple[str, Tensor]]:
         message = f"{path} cannot be read with weights_only=True: {error}"
         raise CheckpointError(message) from error
     if not isinstance(state, dict):
-        message = f"{path} must hold a dict of tensors; it holds {type(state).__name__}"
+        message = f"{path} must contain a dict of tensors; it contains {type(state).__name__}"
         raise CheckpointError(message)
     for name, value in state.items():
         if isinstance(name, str) and isinstance(value, Tensor):
@@ -144,7 +152,7 @@ class ModuleWeights:
         path = next((self.folder / name for name in WEIGHT_FILES if (self.folder / name).exists()), None)
         if path is None:
             expected = " or ".join(WEIGHT_FILES)
-            message = f"{self.folder} is a {self._type} module without weights: it should hold {expected}"
+            message = f"{self.folder} is a {self._type} module without weights: expected {expected}"
             raise CheckpointError(message)
         return path
 

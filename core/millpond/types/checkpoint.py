@@ -1,4 +1,4 @@
-"""CheckpointFacts: the values that the files of a checkpoint state in addition to config.json, with their origins."""
+"""CheckpointFacts: values from the files of a checkpoint other than config.json, with their origins."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class ModuleFacts:
-    """A module that a checkpoint lists beside its model, such as a Dense module after pooling.
+    """A module that a checkpoint lists in addition to its model, such as a Dense module after pooling.
 
     Attributes:
         type: The name of its ``ModuleSpec``, such as ``Dense``.
@@ -47,7 +47,7 @@ class PoolingFacts:
     """The pooling of token vectors.
 
     Attributes:
-        types: The names of pooling types, a tuple; several results are concatenated in this order.
+        types: The names of the pooling types, a tuple. The results of several types are concatenated in this order.
         normalize: True if the result is normalised, else False.
         include_prompt: False if the tokens of a prompt are not pooled.
     """
@@ -63,7 +63,7 @@ class TextFacts:
 
     Attributes:
         max_length: The maximum number of tokens; takes precedence over config.json and the tokenizer's files.
-        tokenizer_binds: True if the tokenizer's files limit the length for all kinds of positions.
+        tokenizer_binds: True if ``model_max_length`` of the tokenizer limits the length for all types of positions.
         lower_case: True if texts are converted to lower case.
         special_tokens: False if the tokenizer adds no special tokens.
         message_format: The format in which the chat template receives each text: "flat", "structured" or "auto"; None
@@ -81,7 +81,7 @@ class TextFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class PromptFacts:
-    """Prompts before texts.
+    """Prompts that are prepended to texts.
 
     Attributes:
         named: The prompts by name.
@@ -100,7 +100,7 @@ class EmbeddingFacts:
         similarity: The similarity function: "cosine", "dot", "euclidean", "manhattan"; for token vectors "maxsim",
             "meanmaxsim".
         truncate_dim: The default number of dimensions that are kept.
-        max_active_dims: The maximum number of weights of a sparse vector.
+        max_active_dims: The maximum number of non-zero weights of a sparse vector.
     """
 
     similarity: Choice | None = None
@@ -123,12 +123,12 @@ class ClassifierFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class RouteFacts:
-    """Separate routes of queries and documents through modules.
+    """Separate routes of queries and documents through the modules.
 
     Attributes:
         by_input_type: The routes of "query", "document" and None (no input type); empty if all texts share one route.
         main: The route of the model itself.
-        origin: The file that states them.
+        origin: The file that specifies them.
     """
 
     by_input_type: Mapping[str | None, str] = field(default_factory=dict)
@@ -154,7 +154,7 @@ class RetrievalFacts:
 
     @property
     def late_interaction_value(self) -> LateInteraction | None:
-        """The value of ``late_interaction``; None if no file states it."""
+        """The value of ``late_interaction``; None if no file specifies it."""
         value: LateInteraction | None = value_of(self.late_interaction)
         return value
 
@@ -165,8 +165,8 @@ class AdapterFacts:
 
     Attributes:
         folder: The folder.
-        read: Returns the matrices ``up`` and ``down`` of each weight, whose product is added. The keys are the names of
-            the weights in the checkpoint, without ``.weight``.
+        read: Returns the matrices ``up`` and ``down`` for each weight; their product is added to the weight. The keys
+            are the names of the weights in the checkpoint, without ``.weight``.
     """
 
     folder: Path
@@ -175,17 +175,17 @@ class AdapterFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointFacts:
-    """The values that the files of a checkpoint state in addition to config.json; all are optional.
+    """Values from the files of a checkpoint other than config.json; all are optional.
 
     Attributes:
         folder: The folder of config.json and the weights, if it is not the folder of the checkpoint.
         config: The content for config.json, if the file is missing or does not describe the model.
-        known: Values for missing keys of config.json; ``architectures`` replaces the stated value.
+        known: Values for keys missing from config.json; ``architectures`` replaces the value in the file.
         task: The task of the checkpoint, such as "classify".
         pooling: The pooling of token vectors.
         modules: The modules before and after pooling.
         text: The preparation of texts.
-        prompts: Prompts before texts.
+        prompts: Prompts that are prepended to texts.
         embedding: The properties of embeddings.
         classifier: The properties of classes or scores.
         retrieval: The different treatment of queries and documents.
@@ -211,7 +211,7 @@ class CheckpointFacts:
         return tuple(value_of(self.pooling.types, ()))
 
 
-GROUPS = (
+FACT_TYPES = (
     PoolingFacts,
     ModuleChain,
     TextFacts,
@@ -225,7 +225,7 @@ GROUPS = (
 
 
 def value_of(choice: Choice | None, default: Any = None) -> Any:
-    """Return the value of a choice; the default for None."""
+    """Return the value of a choice, or the default if the choice is None."""
     return default if choice is None else choice.value
 
 
@@ -235,16 +235,16 @@ def stated(value: Any, origin: str) -> Choice | None:
 
 
 def merge_facts(first: T, second: T) -> T:
-    """Merge the facts of two readers; values of the first take precedence.
+    """Merge the facts from two checkpoint formats; values of the first take precedence.
 
     Args:
-        first: ``CheckpointFacts``, or a part of them.
-        second: The same kind of record.
+        first: ``CheckpointFacts``, or one of its parts.
+        second: A record of the same type.
     """
     merged: dict[str, Any] = {}
-    for item in fields(first):  # type: ignore[arg-type]  # one of GROUPS
+    for item in fields(first):  # type: ignore[arg-type]  # one of FACT_TYPES
         value, other = getattr(first, item.name), getattr(second, item.name)
-        if isinstance(value, GROUPS):
+        if isinstance(value, FACT_TYPES):
             merged[item.name] = merge_facts(value, other)
         else:
             merged[item.name] = other if _is_empty(value) else value
@@ -255,25 +255,28 @@ def _is_empty(value: object) -> bool:
     return value is None or (isinstance(value, tuple | Mapping | str) and not value)
 
 
-def facts_fault(facts: object, name: str = "") -> str | None:
-    """Return the first type error in the facts of a reader; None if all types are right.
+def find_type_error(facts: object, prefix: str = "") -> str | None:
+    """Return a description of the first value of the wrong type; None if all types are valid.
 
     Args:
-        facts: ``CheckpointFacts``, or a part of them.
-        name: The field of the part, with a dot; empty for the whole.
+        facts: ``CheckpointFacts``, or one of its parts.
+        prefix: The name of the part with a dot; empty for ``CheckpointFacts``.
     """
     defaults = type(facts)()
-    for item in fields(facts):  # type: ignore[arg-type]  # one of GROUPS
-        value, default, path = getattr(facts, item.name), getattr(defaults, item.name), f"{name}{item.name}"
-        if isinstance(default, GROUPS):
-            expected = type(default)
-            fault = facts_fault(value, f"{path}.") if isinstance(value, expected) else _wrong(path, value, expected)
-            if fault is not None:
-                return fault
+    for item in fields(facts):  # type: ignore[arg-type]  # one of FACT_TYPES
+        value, default, path = getattr(facts, item.name), getattr(defaults, item.name), f"{prefix}{item.name}"
+        if isinstance(default, FACT_TYPES):
+            if not isinstance(value, type(default)):
+                return f"{path}={value!r:.80}; expected {type(default).__name__}(...), which is empty by default"
+            error = find_type_error(value, f"{path}.")
+            if error is not None:
+                return error
         elif item.type == Choice | None and not isinstance(value, Choice | None):
             return f"{path}={value!r:.80}; expected stated(value, origin) or None"
-        elif value is not None and path in EXPECTED and not EXPECTED[path][1](value.value):
-            return f"{path} stated as {value.value!r:.80} in {value.origin}; expected {EXPECTED[path][0]}"
+        elif value is not None and path in VALUE_CHECKS:
+            expected, is_valid = VALUE_CHECKS[path]
+            if not is_valid(value.value):
+                return f"{path} stated as {value.value!r:.80} in {value.origin}; expected {expected}"
     return None
 
 
@@ -285,11 +288,8 @@ def _are_prompts(value: object) -> bool:
     return isinstance(value, Mapping) and all(isinstance(text, str) for pair in value.items() for text in pair)
 
 
-EXPECTED: Mapping[str, tuple[str, Callable[[object], bool]]] = {
+# Field -> the expected value in words, and a check
+VALUE_CHECKS: Mapping[str, tuple[str, Callable[[object], bool]]] = {
     "pooling.types": ("a tuple of names", _are_names),
     "prompts.named": ("a mapping of names to texts", _are_prompts),
 }
-
-
-def _wrong(path: str, value: object, expected: type) -> str:
-    return f"{path}={value!r:.80}; expected {expected.__name__}(...), which is empty by default"

@@ -1,4 +1,4 @@
-"""``millpond rerank``: sorts documents by their scores for a query."""
+"""The command ``millpond rerank``: ranks documents by relevance to a query."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -70,9 +70,9 @@ def rerank(
 ) -> None:
     """Rank documents by relevance to a query.
 
-    Documents are arguments, the lines of stdin, or the rows of a file. A result has the rank, the score, the index in
-    the input and the text of a document. With --top-n, an input of any size fits into memory. With --image, documents
-    are the paths of image files.
+    Documents are arguments, lines of stdin, or rows of a file. Each result contains the rank, the score, the index in
+    the input and the text of a document. With --top-n, memory use does not depend on the number of documents. With
+    --image, documents are paths of image files.
     """
     skip_failed = check_action(input_options.on_error)
     refuse_files([query], option=None)
@@ -94,13 +94,15 @@ def rerank(
 
 
 def in_order(results: Iterable[Result], top: int | None) -> list[Result]:
-    """Return the results that have a score, highest score first, with their ranks. Equal scores keep their order.
+    """Return the results without an error, ranked by score. Equal scores keep their order.
 
     Args:
         results: The results of all documents.
         top: The maximum number of results; None for all.
     """
-    scored = (replace(result, token_ids=()) for result in results if not result.error)  # token ids take memory
+    scored = (
+        replace(result, token_ids=()) for result in results if not result.error
+    )  # without token ids, to save memory
     best = sorted(scored, key=_score, reverse=True) if top is None else nlargest(top, scored, key=_score)
     return [replace(result, rank=rank) for rank, result in enumerate(best, start=1)]
 
@@ -113,11 +115,11 @@ def _layout(*, with_id: bool) -> Layout:
     """Return the layout of ranked documents: rank, score, id or number, and text."""
     columns = Columns(
         heading=("RANK", "SCORE", "ID" if with_id else "NO", "DOCUMENT"),
-        row=lambda it: [
-            str(it.rank),
-            f"{_score(it):.4f}",
-            str(it.row.id if with_id else it.row.index + 1),
-            it.row.text,
+        row=lambda result: [
+            str(result.rank),
+            f"{_score(result):.4f}",
+            str(result.row.id if with_id else result.row.index + 1),
+            result.row.text,
         ],
         right=(0, 1) if with_id else (0, 1, 2),
     )

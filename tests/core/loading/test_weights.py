@@ -97,7 +97,7 @@ def test_damaged_weights_are_named(checkpoint, damage, dtype, change):
 def test_a_folder_without_weights_says_what_it_holds(checkpoint):
     (checkpoint / "model.safetensors").unlink()
     with pytest.raises(
-        CheckpointError, match=r"has no model\.safetensors or .*index\.json.* it holds: config\.json, tok"
+        CheckpointError, match=r"has no model\.safetensors or .*index\.json.* it contains: config\.json, tok"
     ):
         LLM(str(checkpoint))
 

@@ -16,14 +16,14 @@ from millpond_server.apis.openai.schemas import EmbeddingType
 
 
 class RepresentationOptions(Body):
-    """Options of one of the results of each text.
+    """Options of one representation of each text.
 
     Attributes:
         task: The pooling task.
         dimensions: Number of dimensions to keep.
         use_activation: True for normalized vectors or probabilities.
-        embedding_types: The types of the values; sparse vectors have one type.
-        max_active_dims: Number of weights of a sparse vector to keep, the largest ones.
+        embedding_types: The types of the values; not used for sparse vectors.
+        max_active_dims: Maximum number of weights of a sparse vector; the largest are kept.
     """
 
     task: str
@@ -39,10 +39,10 @@ class RepresentationOptions(Body):
 
 
 class RepresentRequest(InstructionOptions, Inputs, QueryDocumentOptions):
-    """Texts to encode with several results from one forward pass.
+    """Texts, and the representations of each text to compute in one forward pass.
 
     Attributes:
-        representations: The results for each text.
+        representations: The representations of each text.
         return_tokens: True to return the token ids and tokens.
     """
 
@@ -51,7 +51,7 @@ class RepresentRequest(InstructionOptions, Inputs, QueryDocumentOptions):
 
 
 class Representation(BaseModel):
-    """One result of a text. For a sparse vector, ``embeddings`` is ``{"sparse": {"indices", "values"}}``."""
+    """One representation of a text. For a sparse vector, ``embeddings`` is ``{"sparse": {"indices", "values"}}``."""
 
     task: str
     shape: list[int]
@@ -59,7 +59,7 @@ class Representation(BaseModel):
 
 
 class RepresentItem(BaseModel):
-    """All results of a text."""
+    """All representations of a text."""
 
     index: int
     representations: list[Representation]
@@ -71,7 +71,7 @@ class RepresentItem(BaseModel):
 
 
 class RepresentResponse(BaseModel):
-    """The results of all texts, in the order of the request."""
+    """The representations of all texts, in the order of the request."""
 
     id: str
     object: Literal["list"] = "list"
@@ -92,7 +92,10 @@ class ExplainRequest(Body):
 
 
 class Match(BaseModel):
-    """A token of the query and its best match in the document; None for a vector of several tokens."""
+    """A token of the query and its best match in the document.
+
+    Indices and tokens are None for a vector of several tokens.
+    """
 
     query_index: int | None
     query_token: str | None
@@ -115,9 +118,9 @@ class Explanation(BaseModel):
     Attributes:
         index: The index of the document in the request.
         score: MaxSim; for a model with only sparse vectors, their dot product.
-        matches: The best match of each token of the query.
+        matches: The best match for each token of the query.
         terms: The terms of the document with the largest weights.
-        shared: The terms that query and document share, with their contributions to the dot product.
+        shared: The terms of both the query and the document, with their contributions to the dot product.
     """
 
     index: int
@@ -142,7 +145,7 @@ class EntitiesRequest(TextOptions, Inputs):
     """Texts to find entities in.
 
     Attributes:
-        aggregation: The strategy that combines tokens into entities, like that of transformers.
+        aggregation: The strategy for combining tokens into entities, as in transformers.
         ignore_labels: Labels to omit.
     """
 
@@ -151,7 +154,7 @@ class EntitiesRequest(TextOptions, Inputs):
 
 
 class EntityItem(BaseModel):
-    """An entity; ``token`` is the index of its token if tokens are not combined."""
+    """An entity. ``token`` is the index of its token with the aggregation "none", else None."""
 
     label: str
     score: float
