@@ -123,7 +123,8 @@ TEMPLATE = """# Models
 
 This page lists the supported architectures. Millpond has its own implementations of many architectures and runs others
 with the classes of transformers. `millpond inspect MODEL` shows which implementation is used for a model and why,
-without loading the model. `--model-impl native` or `--model-impl transformers` (`LLM(..., model_impl=...)`) selects one.
+without loading the model. `--model-impl native` or `--model-impl transformers` (`LLM(..., model_impl=...)`) selects
+one.
 
 The architecture is read from `architectures` in config.json. Both the published layout of a checkpoint and the layout
 that transformers 5 writes are supported. The published models in the tables are examples: every model with one of these
@@ -132,11 +133,11 @@ config.json, if it is not the one in the first column.
 
 ## Native implementations
 
-- *parity*: the maximum difference from transformers in float32, relative to the largest value. It is measured on a small
-  checkpoint with random weights, with prompts from 1 token to the maximum length in one batch. Tests require it to be
-  below 1e-4. *separate* means that transformers has no class for these files, or that the model has inputs other than
-  token ids. Separate tests compare these models with sentence-transformers, with transformers, or with a reference
-  implementation written from the model's description.
+- *parity*: the maximum difference from transformers in float32, relative to the largest value. It is measured on a
+  small checkpoint with random weights, with prompts from 1 token to the maximum length in one batch. Tests require it
+  to be below 1e-4. *separate* means that transformers has no class for these files, or that the model has inputs
+  other than token ids. Separate tests compare these models with sentence-transformers, with transformers, or with a
+  reference implementation written from the model's description.
 - *int8*: support for `--quantization int8`.
 
 | architecture | tasks | published models | parity | int8 |
@@ -155,8 +156,8 @@ The other architectures of a family use its backbone and a converter: `Qwen3ForS
 ## Implementations of transformers
 
 Architectures that are not listed above run with the class of that name in transformers, and with Millpond's poolers,
-heads and tasks. Texts of similar length share a batch, which is padded internally. Code in a model's folder is never run,
-and int8 is not supported. These names are recognised:
+heads and tasks. Texts of similar length share a batch, which is padded internally. Code in a model's folder is never
+run, and int8 is not supported. These names are recognised:
 
 {patterns}
 
