@@ -92,8 +92,8 @@ WRONG = [
     ("{{ " + "1+" * 15_000 + "1 }}", "not valid Jinja"),
     ("{% for a in b %}" * 40 + "{% endfor %}" * 40, "not valid Jinja: SyntaxError"),
     ("{{ 'a' ", "not valid Jinja"),
-    ("{{ raise_exception(messages[0].get) }}", "only texts, numbers, lists and dicts"),
-    ("{{ namespace(a=1) }}", "only texts, numbers, lists and dicts"),
+    ("{{ raise_exception(messages[0].get) }}", "expected texts, numbers, lists and dicts"),
+    ("{{ namespace(a=1) }}", "expected texts, numbers, lists and dicts"),
     ("{% macro f(n) %}{{ f(n) }}{% endmacro %}{{ f(1) }}", "RecursionError"),
     ("a" * 32_769, "the maximum for requests is 32768"),
 ]
