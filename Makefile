@@ -44,9 +44,10 @@ test-slow: $(VENV)/.installed-test ## Run the tests marked slow
 	$(PYTEST) -m slow $(SERIAL_TESTS:%=--deselect %) $(ARGS)
 	$(VENV)/bin/pytest -m slow $(SERIAL_TESTS)
 
-check: $(VENV)/.installed-dev ## Check format, lint, types and import contracts
+check: $(VENV)/.installed-dev ## Check format, lint, language, types and import contracts
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
+	$(PY) scripts/language.py .
 	$(PY) -m mypy
 	$(PY) -m mypy benchmarks scripts
 	$(VENV)/bin/pyright --pythonpath $(PY)

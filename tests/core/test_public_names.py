@@ -14,18 +14,18 @@ SOURCE = ast.parse(Path(millpond.__file__).read_text(encoding="utf-8"))
 
 
 def typed_imports():
-    """What type checkers see: name -> module."""
+    """Return the module of each name, as type checkers see it."""
     (block,) = [node for node in SOURCE.body if isinstance(node, ast.If)]
     return {alias.asname: node.module for node in block.body for alias in node.names}
 
 
 def lazy_imports():
-    """What Python sees: name -> module."""
+    """Return the module of each name, as Python imports it."""
     return {name: f"millpond.{module}" for name, module in millpond._HOME.items()}  # noqa: SLF001
 
 
 @pytest.mark.parametrize("name", millpond.__all__)
-def test_every_public_name_is_there_and_says_what_it_is(name):
+def test_every_public_name_exists_and_has_a_docstring(name):
     value = getattr(millpond, name)
     assert value.__name__ == name
     assert value.__module__ == lazy_imports()[name]
@@ -38,11 +38,13 @@ def test_type_checkers_and_python_see_the_same_names():
     assert list(millpond.__all__) == list(lazy_imports())
 
 
-def test_every_error_is_public_or_a_kind_of_one_that_is():
+def test_every_error_is_public_or_derived_from_a_public_one():
     public = tuple(getattr(millpond, name) for name in millpond.__all__ if name.endswith("Error"))
-    own = [value for value in vars(errors).values() if isinstance(value, type) and value.__module__ == errors.__name__]
-    assert len(own) > 8
-    for error in own:
+    defined = [
+        value for value in vars(errors).values() if isinstance(value, type) and value.__module__ == errors.__name__
+    ]
+    assert len(defined) > 8
+    for error in defined:
         assert issubclass(error, millpond.MillpondError)
         assert error in public or any(issubclass(error, base) for base in public if base is not millpond.MillpondError)
 

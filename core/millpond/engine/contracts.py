@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from millpond.plugin.registry import Entry
     from millpond.plugin.specs import TaskSpec
 
-VECTOR_NDIM, MATRIX_NDIM = 1, 2  # of a result per prompt, and of a result with one row per token
+VECTOR_NDIM, MATRIX_NDIM = 1, 2  # dimensions of results per prompt and per token
 CHECKED_TASKS = ("embed", "classify", "token_embed", "token_classify")
 
 
