@@ -3,11 +3,18 @@
 import contextlib
 import importlib
 
-import millpond_jobs.job  # noqa: F401
 from millpond.plugin.manager import get_plugin_manager
+from millpond_jobs.job import run
+
+SHARD_ROWS = 4
 
 with contextlib.suppress(ModuleNotFoundError):  # pyarrow imports it if it is installed
     importlib.import_module("pandas")
 for entry in get_plugin_manager().registry.io_processors.entries():
     entry.load()
 get_plugin_manager().registry.architectures.find("BertModel").load()
+
+
+def run_job(source, folder, recipe):
+    """Run a job; the target of processes that are killed. The fork server knows it without importing a test."""
+    run(source, folder, recipe, shard_rows=SHARD_ROWS)

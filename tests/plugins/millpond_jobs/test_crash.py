@@ -16,17 +16,12 @@ import preloaded_jobs
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from preloaded_jobs import SHARD_ROWS, run_job
 
-from millpond.jobs import Recipe, run, status
+from millpond.jobs import Recipe, status
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
 ROWS = 120
-SHARD_ROWS = 4
-
-
-def run_here(source, folder, recipe):
-    """Run a job; the target of processes that are killed."""
-    run(source, folder, recipe, shard_rows=SHARD_ROWS)
 
 
 @pytest.fixture(scope="module")
@@ -81,34 +76,35 @@ def kill_after(process, seconds):
 
 @pytest.mark.parametrize("kills", [10, pytest.param(100, marks=pytest.mark.slow)])
 def test_a_killed_job_ends_with_the_same_bytes(processes, source, recipe, tmp_path, kills):
-    run_here(source, tmp_path / "whole", recipe)
+    run_job(source, tmp_path / "whole", recipe)
     expected, chance, killed, jobs = hashes(tmp_path / "whole"), random.Random(kills), 0, 0
     for folder in (tmp_path / "started", tmp_path / "timed"):  # the first one also starts the fork server
         begun = time.monotonic()
-        uninterrupted = processes.Process(target=run_here, args=(source, folder, recipe))
+        uninterrupted = processes.Process(target=run_job, args=(source, folder, recipe))
         uninterrupted.start()
         assert not kill_after(uninterrupted, None)
         seconds = time.monotonic() - begun
     while killed < kills:
         folder = tmp_path / f"job-{jobs}"
-        process = processes.Process(target=run_here, args=(source, folder, recipe))
+        process = processes.Process(target=run_job, args=(source, folder, recipe))
         process.start()
         if kill_after(process, chance.uniform(0, seconds)):
             killed += 1
         else:
             assert_whole(folder, expected)
             jobs += 1
-    run_here(source, folder, recipe)
+    run_job(source, folder, recipe)
     assert_whole(folder, expected)
 
 
 def test_two_processes_share_a_folder_and_one_is_killed(processes, source, recipe, tmp_path):
-    run_here(source, tmp_path / "whole", recipe)
+    run_job(source, tmp_path / "whole", recipe)
     folder = tmp_path / "job"
-    workers = [processes.Process(target=run_here, args=(source, folder, recipe)) for _ in range(2)]
+    workers = [processes.Process(target=run_job, args=(source, folder, recipe)) for _ in range(2)]
     for process in workers:
         process.start()
     while not (folder / "done").is_dir() or len(list((folder / "done").iterdir())) < 10:
+        assert any(process.is_alive() for process in workers)
         time.sleep(0.01)
     kill_after(workers[0], 0)
     workers[1].join()
@@ -118,7 +114,7 @@ def test_two_processes_share_a_folder_and_one_is_killed(processes, source, recip
 
 @pytest.mark.parametrize("interrupts", [1, 2])
 def test_ctrl_c_finishes_the_shard_or_stops_at_once_and_both_resume(source, recipe, bert, tmp_path, interrupts):
-    run_here(source, tmp_path / "whole", recipe)
+    run_job(source, tmp_path / "whole", recipe)
     folder = tmp_path / "job"
     command = [sys.executable, "-m", "millpond_command.cli", "job", "run", str(source), "-o", str(folder)]
     command += ["-m", str(bert), "--id-column", "id", "--on-overflow", "truncate", "--shard-rows", str(SHARD_ROWS)]
@@ -135,5 +131,5 @@ def test_ctrl_c_finishes_the_shard_or_stops_at_once_and_both_resume(source, reci
     state = status(folder)
     assert 0 < state.finished_rows < ROWS
     assert state.running == 0
-    run_here(source, folder, recipe)
+    run_job(source, folder, recipe)
     assert_whole(folder, hashes(tmp_path / "whole"))
