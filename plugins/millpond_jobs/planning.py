@@ -124,7 +124,9 @@ def _common_id_type(recipe: Recipe, names: Sequence[InputName], files: Sequence[
         described = " and ".join(f"{kind} in {path}" for kind, path in types.items())
         message = f"The ids in column {recipe.id_column!r} have different types: {described}."
         raise InputError(message)
-    return next(iter(types), "int64" if recipe.id_column is None else "string")
+    if types:
+        return next(iter(types))
+    return "int64" if recipe.id_column is None else "string"
 
 
 def _id_type(kind: pa.DataType, path: Path, column: str) -> IdType:

@@ -148,7 +148,7 @@ class ProgressBar:
 def progress_for(counts: Counts, *, enabled: bool, stream: TextIO | None = None) -> Progress:
     """Return the report that fits standard error."""
     stream = stream or sys.stderr
-    if not enabled:
+    if not enabled or stream is None:
         return NoProgress()
     return ProgressBar(counts, stream) if stream.isatty() else ProgressLines(counts, stream)
 

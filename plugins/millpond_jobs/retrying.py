@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from millpond_jobs.errors import JobError
 from millpond_jobs.folder.folder import ERROR, JobFolder
@@ -56,7 +55,7 @@ def _retry_shard(job: JobFolder, shard: Shard, inputs: Inputs, runner: Runner, l
         raise JobError(message)
     before = job.read_shard(shard.name)
     done = job.read_done(shard.name)
-    failed = np.flatnonzero(pc.is_valid(before.column(ERROR)).to_numpy())
+    failed = np.flatnonzero(before.column(ERROR).is_valid().to_numpy())
     chosen = inputs.read(shard).take(failed.tolist())
     begun = time.perf_counter()
     results = runner.compute(chosen)

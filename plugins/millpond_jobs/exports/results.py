@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from millpond_jobs.errors import JobError
 from millpond_jobs.folder.files import write_durably
@@ -46,7 +45,7 @@ class Results:
     def tables(self) -> Iterator[pa.Table]:
         """Yield the rows of each shard that have a result; shards without any are left out."""
         for table in self.folder.tables(self.manifest):
-            kept = table if self.has_all_rows else table.filter(pc.is_null(table.column(ERROR)))
+            kept = table if self.has_all_rows else table.filter(table.column(ERROR).is_null())
             if kept.num_rows:
                 yield kept.combine_chunks()
 
@@ -116,7 +115,7 @@ def multi_vectors_of(table: pa.Table, column: str) -> "list[NDArray[np.float32]]
     values = table.column(column).combine_chunks()
     size = values.type.value_type.list_size
     flat = values.flatten().flatten().to_numpy(zero_copy_only=False).astype(np.float32)
-    ends = np.cumsum(pc.list_value_length(values).to_numpy(zero_copy_only=False))[:-1]
+    ends = np.cumsum(values.value_lengths().to_numpy(zero_copy_only=False))[:-1]
     return np.split(flat.reshape(-1, size), ends)
 
 

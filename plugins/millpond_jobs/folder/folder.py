@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from filelock import FileLock
 from pydantic import ValidationError
@@ -149,8 +148,8 @@ class JobFolder:
         done = Done(
             rows=table.num_rows,
             failed=table.num_rows - table.column(ERROR).null_count,
-            truncated=pc.sum(table.column("truncated")).as_py() or 0,
-            tokens=pc.sum(table.column("num_tokens")).as_py() or 0,
+            truncated=sum(filter(None, table.column("truncated").to_pylist())),
+            tokens=sum(filter(None, table.column("num_tokens").to_pylist())),
             seconds=round(seconds, 3),
             finished=datetime.now(UTC).timestamp(),
             sha256=file_sha256(path),
