@@ -3,6 +3,13 @@
 A plugin is a module, named by an entry point of the group ``millpond``, that implements some of these functions with
 ``@hookimpl``. It imports only this module and ``millpond.plugin.specs``: the target of a record is an import string, so
 the component is not imported until it is used.
+
+The examples below omit their imports::
+
+    from collections.abc import Iterator
+
+    from millpond.plugin.hookspecs import hookimpl
+    from millpond.plugin.specs import TaskSpec  # and the other records
 """
 
 from collections.abc import Iterable
@@ -10,22 +17,7 @@ from typing import Final
 
 import pluggy
 
-from millpond.plugin.specs import (
-    ActivationSpec,
-    ArchitectureSpec,
-    CheckpointFormatSpec,
-    CommandSpec,
-    ConverterSpec,
-    FallbackSpec,
-    IOProcessorSpec,
-    KernelSpec,
-    ModuleSpec,
-    PoolerSpec,
-    PublishedModelSpec,
-    RouteSpec,
-    SourceSpec,
-    TaskSpec,
-)
+from millpond.plugin import specs
 
 PROJECT: Final = "millpond"
 """The name of the project in pluggy, and the group of entry points."""
@@ -38,7 +30,7 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 
 @hookspec
-def register_tasks() -> Iterable[TaskSpec]:
+def register_tasks() -> Iterable[specs.TaskSpec]:
     """Declare pooling tasks.
 
     Callers request a task by name: ``LLM.encode(..., pooling_task="embed")``. Its record names the IO processor between
@@ -46,12 +38,6 @@ def register_tasks() -> Iterable[TaskSpec]:
     with the task ``"plugin"``, an IO processor may read and return any value.
 
     Example::
-
-        from collections.abc import Iterator
-
-        from millpond.plugin.hookspecs import hookimpl
-        from millpond.plugin.specs import TaskSpec
-
 
         @hookimpl
         def register_tasks() -> Iterator[TaskSpec]:
@@ -67,7 +53,7 @@ def register_tasks() -> Iterable[TaskSpec]:
 
 
 @hookspec
-def register_architectures() -> Iterable[ArchitectureSpec]:
+def register_architectures() -> Iterable[specs.ArchitectureSpec]:
     """Declare model architectures.
 
     The name is the one under ``architectures`` in a checkpoint's config.json. The target is a subclass of
@@ -75,12 +61,6 @@ def register_architectures() -> Iterable[ArchitectureSpec]:
     ``target(ctx)``. An architecture with the name of a built-in one replaces it.
 
     Example::
-
-        from collections.abc import Iterator
-
-        from millpond.plugin.hookspecs import hookimpl
-        from millpond.plugin.specs import ArchitectureSpec, PoolingDefaults
-
 
         @hookimpl
         def register_architectures() -> Iterator[ArchitectureSpec]:
@@ -95,7 +75,7 @@ def register_architectures() -> Iterable[ArchitectureSpec]:
 
 
 @hookspec
-def register_published_models() -> Iterable[PublishedModelSpec]:
+def register_published_models() -> Iterable[specs.PublishedModelSpec]:
     """Declare facts about published models that their files do not contain.
 
     The name is ``organisation/model``, or a shell pattern. A model is matched by the part after the organisation. Facts
@@ -103,12 +83,6 @@ def register_published_models() -> Iterable[PublishedModelSpec]:
     The user's arguments and the model's own files take precedence.
 
     Example::
-
-        from collections.abc import Iterator
-
-        from millpond.plugin.hookspecs import hookimpl
-        from millpond.plugin.specs import PublishedModelSpec
-
 
         @hookimpl
         def register_published_models() -> Iterator[PublishedModelSpec]:
@@ -123,19 +97,13 @@ def register_published_models() -> Iterable[PublishedModelSpec]:
 
 
 @hookspec
-def register_fallbacks() -> Iterable[FallbackSpec]:
+def register_fallbacks() -> Iterable[specs.FallbackSpec]:
     """Declare implementations for architectures that have no record of their own.
 
     The target is a function (name in config.json, config) -> ``ArchitectureSpec``, or a text that states why it cannot
     run that architecture. ``model_impl`` chooses an implementation by name even if there is a native one.
 
     Example::
-
-        from collections.abc import Iterator
-
-        from millpond.plugin.hookspecs import hookimpl
-        from millpond.plugin.specs import FallbackSpec
-
 
         @hookimpl
         def register_fallbacks() -> Iterator[FallbackSpec]:
@@ -150,7 +118,7 @@ def register_fallbacks() -> Iterable[FallbackSpec]:
 
 
 @hookspec
-def register_converters() -> Iterable[ConverterSpec]:
+def register_converters() -> Iterable[specs.ConverterSpec]:
     """Declare converters, which turn models that do not pool into pooling models.
 
     ``architectures`` contains shell patterns. The converter with the longest pattern that matches a checkpoint's
@@ -158,12 +126,6 @@ def register_converters() -> Iterable[ConverterSpec]:
     and returns a model class.
 
     Example::
-
-        from collections.abc import Iterator
-
-        from millpond.plugin.hookspecs import hookimpl
-        from millpond.plugin.specs import ConverterSpec
-
 
         @hookimpl
         def register_converters() -> Iterator[ConverterSpec]:
@@ -178,7 +140,7 @@ def register_converters() -> Iterable[ConverterSpec]:
 
 
 @hookspec
-def register_poolers() -> Iterable[PoolerSpec]:
+def register_poolers() -> Iterable[specs.PoolerSpec]:
     """Declare poolers.
 
     The name is a pooling type, as in ``PoolerConfig(pooling_type="MEAN")``. The target is a subclass of
@@ -186,12 +148,6 @@ def register_poolers() -> Iterable[PoolerSpec]:
     lists the tasks that it serves.
 
     Example::
-
-        from collections.abc import Iterator
-
-        from millpond.plugin.hookspecs import hookimpl
-        from millpond.plugin.specs import PoolerSpec
-
 
         @hookimpl
         def register_poolers() -> Iterator[PoolerSpec]:
@@ -201,19 +157,13 @@ def register_poolers() -> Iterable[PoolerSpec]:
 
 
 @hookspec
-def register_activations() -> Iterable[ActivationSpec]:
+def register_activations() -> Iterable[specs.ActivationSpec]:
     """Declare activation functions.
 
     An activation is applied to pooled tensors as the last step. The target takes and returns a tensor of shape
     [..., dim], and keeps no state between calls.
 
     Example::
-
-        from collections.abc import Iterator
-
-        from millpond.plugin.hookspecs import hookimpl
-        from millpond.plugin.specs import ActivationSpec
-
 
         @hookimpl
         def register_activations() -> Iterator[ActivationSpec]:
@@ -223,7 +173,7 @@ def register_activations() -> Iterable[ActivationSpec]:
 
 
 @hookspec
-def register_io_processors() -> Iterable[IOProcessorSpec]:
+def register_io_processors() -> Iterable[specs.IOProcessorSpec]:
     """Declare IO processors.
 
     An IO processor connects a task with its callers: it validates prompts, creates requests from them (one, several, or
@@ -231,12 +181,6 @@ def register_io_processors() -> Iterable[IOProcessorSpec]:
     the user or in the model's config.json.
 
     Example::
-
-        from collections.abc import Iterator
-
-        from millpond.plugin.hookspecs import hookimpl
-        from millpond.plugin.specs import IOProcessorSpec
-
 
         @hookimpl
         def register_io_processors() -> Iterator[IOProcessorSpec]:
@@ -246,7 +190,7 @@ def register_io_processors() -> Iterable[IOProcessorSpec]:
 
 
 @hookspec
-def register_kernels() -> Iterable[KernelSpec]:
+def register_kernels() -> Iterable[specs.KernelSpec]:
     """Declare kernels: implementations of ops, with the devices and dtypes they support.
 
     The name is ``<op>.<variant>``. The op is one of the core's (``attention``, ``segment_pool``, ``maxsim``, ...) or
@@ -256,29 +200,16 @@ def register_kernels() -> Iterable[KernelSpec]:
 
     Example::
 
-        from collections.abc import Iterator
-
-        from millpond.plugin.hookspecs import hookimpl
-        from millpond.plugin.specs import KernelSpec
-
-
         @hookimpl
         def register_kernels() -> Iterator[KernelSpec]:
             yield KernelSpec(name="greet.torch", target="millpond_hello.greet:greet")
-            yield KernelSpec(
-                name="greet.triton",
-                target="millpond_hello.greet_triton:greet",
-                devices=("cuda",),
-                dtypes=("float16", "bfloat16"),
-                priority=10,
-                available="millpond_hello.greet_triton:is_available",
-            )
+            yield KernelSpec(name="greet.triton", target="millpond_hello.fast:greet", devices=("cuda",), priority=10)
     """
     return ()
 
 
 @hookspec
-def register_sources() -> Iterable[SourceSpec]:
+def register_sources() -> Iterable[specs.SourceSpec]:
     """Declare sources of models.
 
     The name is a scheme: ``bucket:team/model`` is passed only to the source ``bucket``; a name without a scheme is
@@ -286,12 +217,6 @@ def register_sources() -> Iterable[SourceSpec]:
     the local folder with its files, or None if it has no such model. A source provides files and never runs them.
 
     Example::
-
-        from collections.abc import Iterator
-
-        from millpond.plugin.hookspecs import hookimpl
-        from millpond.plugin.specs import SourceSpec
-
 
         @hookimpl
         def register_sources() -> Iterator[SourceSpec]:
@@ -301,19 +226,13 @@ def register_sources() -> Iterable[SourceSpec]:
 
 
 @hookspec
-def register_commands() -> Iterable[CommandSpec]:
+def register_commands() -> Iterable[specs.CommandSpec]:
     """Declare subcommands of ``millpond``.
 
     The target is a ``typer.Typer``. ``millpond --help`` shows the summary of the command; the target is imported when
     the command is called.
 
     Example::
-
-        from collections.abc import Iterator
-
-        from millpond.plugin.hookspecs import hookimpl
-        from millpond.plugin.specs import CommandSpec
-
 
         @hookimpl
         def register_commands() -> Iterator[CommandSpec]:
@@ -323,7 +242,7 @@ def register_commands() -> Iterable[CommandSpec]:
 
 
 @hookspec
-def register_routes() -> Iterable[RouteSpec]:
+def register_routes() -> Iterable[specs.RouteSpec]:
     """Declare HTTP routes.
 
     The name is method and path. The target is an async function that takes the request and the model and returns a
@@ -331,12 +250,6 @@ def register_routes() -> Iterable[RouteSpec]:
     the server names the plugin.
 
     Example::
-
-        from collections.abc import Iterator
-
-        from millpond.plugin.hookspecs import hookimpl
-        from millpond.plugin.specs import RouteSpec
-
 
         @hookimpl
         def register_routes() -> Iterator[RouteSpec]:
@@ -352,7 +265,7 @@ def register_routes() -> Iterable[RouteSpec]:
 
 
 @hookspec
-def register_checkpoint_formats() -> Iterable[CheckpointFormatSpec]:
+def register_checkpoint_formats() -> Iterable[specs.CheckpointFormatSpec]:
     """Declare checkpoint formats: files in addition to config.json.
 
     The target takes a ``millpond.loading.repository.Repository``, the local folder of a checkpoint, and returns
@@ -363,12 +276,6 @@ def register_checkpoint_formats() -> Iterable[CheckpointFormatSpec]:
 
     Example::
 
-        from collections.abc import Iterator
-
-        from millpond.plugin.hookspecs import hookimpl
-        from millpond.plugin.specs import CheckpointFormatSpec
-
-
         @hookimpl
         def register_checkpoint_formats() -> Iterator[CheckpointFormatSpec]:
             yield CheckpointFormatSpec(name="hello", target="millpond_hello.format:read", files=("hello.json",))
@@ -377,7 +284,7 @@ def register_checkpoint_formats() -> Iterable[CheckpointFormatSpec]:
 
 
 @hookspec
-def register_modules() -> Iterable[ModuleSpec]:
+def register_modules() -> Iterable[specs.ModuleSpec]:
     """Declare checkpoint modules before and after pooling.
 
     The name is the one in the checkpoint, such as ``Dense``; in modules.json of sentence-transformers, classes of third
@@ -387,14 +294,69 @@ def register_modules() -> Iterable[ModuleSpec]:
 
     Example::
 
-        from collections.abc import Iterator
-
-        from millpond.plugin.hookspecs import hookimpl
-        from millpond.plugin.specs import ModuleSpec
-
-
         @hookimpl
         def register_modules() -> Iterator[ModuleSpec]:
             yield ModuleSpec(name="hello_net.Gate", target="millpond_hello.gate:load_gate", places=("after",))
+    """
+    return ()
+
+
+@hookspec
+def register_caches() -> Iterable[specs.CacheSpec]:
+    """Declare caches of results.
+
+    The name is a scheme: ``LLM(..., cache="bucket:vectors")`` opens the cache ``bucket``. The target takes
+    ``millpond.pipeline.cache.CacheOptions`` and returns a ``millpond.pipeline.cache.Cache``, which stores bytes by keys
+    of 32 bytes. Keys contain everything that can change a result, and values are checked by the caller, so a cache may
+    lose entries at any time.
+
+    Example::
+
+        @hookimpl
+        def register_caches() -> Iterator[CacheSpec]:
+            yield CacheSpec(name="bucket", target="millpond_hello.bucket:open_cache", summary="a key-value store")
+    """
+    return ()
+
+
+@hookspec
+def register_executors() -> Iterable[specs.ExecutorSpec]:
+    """Declare executors, which compute batches in several processes.
+
+    The name is a value of ``data_parallel_backend``. The target loads the model in other processes.
+
+    Example::
+
+        from collections.abc import Iterator
+
+        from millpond.plugin.hookspecs import hookimpl
+        from millpond.plugin.specs import ExecutorSpec
+
+
+        @hookimpl
+        def register_executors() -> Iterator[ExecutorSpec]:
+            yield ExecutorSpec(name="cluster", target="millpond_hello.cluster:ClusterExecutor")
+    """
+    return ()
+
+
+@hookspec
+def register_services() -> Iterable[specs.ServiceSpec]:
+    """Declare services: objects for other plugins, since plugins do not import each other, or for the core.
+
+    The role determines the protocol of the target, in ``millpond.types.services``. A cluster becomes an option of
+    ``millpond job run``: the cluster ``ray`` is ``--ray ADDRESS``.
+
+    Example::
+
+        from collections.abc import Iterator
+
+        from millpond.plugin.hookspecs import hookimpl
+        from millpond.plugin.specs import ServiceSpec
+
+
+        @hookimpl
+        def register_services() -> Iterator[ServiceSpec]:
+            yield ServiceSpec(name="hello", role="cluster", target="millpond_hello.cluster:HelloCluster")
     """
     return ()

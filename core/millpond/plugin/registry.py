@@ -11,9 +11,11 @@ from millpond.compat.flat_architecture import separate_records
 from millpond.plugin.specs import (
     ActivationSpec,
     ArchitectureSpec,
+    CacheSpec,
     CheckpointFormatSpec,
     CommandSpec,
     ConverterSpec,
+    ExecutorSpec,
     FallbackSpec,
     IOProcessorSpec,
     KernelSpec,
@@ -21,6 +23,7 @@ from millpond.plugin.specs import (
     PoolerSpec,
     PublishedModelSpec,
     RouteSpec,
+    ServiceSpec,
     SourceSpec,
     Spec,
     TaskSpec,
@@ -184,10 +187,11 @@ class Catalog(Generic[S]):
         Raises:
             UnknownNameError: If two plugins of the same rank provide the name.
         """
-        qualified = self._qualified(name)
+        qualified = self._qualified(name) if "/" in name else None
         if qualified is not None:
             return qualified
-        candidates = _highest(self._entries.get(name, ()))
+        candidates = self._entries.get(name, ())
+        candidates = candidates if len(candidates) == 1 else _highest(candidates)
         if len(candidates) > 1:
             spellings = ", ".join(entry.qualified for entry in candidates)
             message = f"{_label(self.kind)} {name!r} is ambiguous. Available: {spellings}"
@@ -197,7 +201,7 @@ class Catalog(Generic[S]):
     def overridden(self, entry: Entry[S]) -> tuple[Entry[S], ...]:
         """Return the entries with the same name and a lower rank, which the bare name no longer refers to."""
         others = self._entries.get(entry.spec.name, ())
-        return tuple(other for other in others if _weight(other) < _weight(entry))
+        return () if len(others) == 1 else tuple(other for other in others if _weight(other) < _weight(entry))
 
     def __contains__(self, name: object) -> bool:
         """Return True if a plugin provides a bare or qualified name, including ambiguous names."""
@@ -270,6 +274,9 @@ class Registry:
         self.routes: Final = Catalog(RouteSpec, self.absent)
         self.checkpoint_formats: Final = Catalog(CheckpointFormatSpec, self.absent)
         self.modules: Final = Catalog(ModuleSpec, self.absent)
+        self.caches: Final = Catalog(CacheSpec, self.absent)
+        self.executors: Final = Catalog(ExecutorSpec, self.absent)
+        self.services: Final = Catalog(ServiceSpec, self.absent)
         catalogs = (value for value in vars(self).values() if isinstance(value, Catalog))
         self._by_kind: Final[dict[str, Catalog[Any]]] = {catalog.kind: catalog for catalog in catalogs}
 

@@ -6,6 +6,7 @@ import textwrap
 import pytest
 
 from millpond.plugin.manager import PluginManager
+from millpond.testing.checkpoints import tiny
 
 HEAD = """\
 from millpond.plugin.hookspecs import hookimpl
@@ -63,3 +64,15 @@ def caplog(caplog):
     """Capture log messages from level INFO."""
     caplog.set_level(logging.INFO, logger="millpond")
     return caplog
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    """A tiny BERT."""
+    return str(tiny("BertModel", tmp_path_factory.mktemp("blame") / "bert"))
+
+
+@pytest.fixture
+def manager():
+    """A manager with nothing but the built-ins; ``take`` adds records of the plugin "acme"."""
+    return PluginManager(ranks=("builtin",), disabled=())

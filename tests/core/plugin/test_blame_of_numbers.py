@@ -74,7 +74,7 @@ def asked(llm):
     return llm.encode(PROMPTS, PoolingParams(), pooling_task="embed", on_error="return", use_tqdm=False)
 
 
-def test_a_pooler_that_gives_nan_is_named(folder, manager):
+def test_a_pooler_that_returns_nan_is_named(folder, manager):
     manager.register(PoolerSpec(name="ODD", target=NotFinite, tasks=("embed",)), plugin="acme")
     with LLM(folder, plugins=manager, num_workers=1, pooler_config={"pooling_type": "ODD"}) as llm:
         for output in asked(llm):
@@ -82,7 +82,7 @@ def test_a_pooler_that_gives_nan_is_named(folder, manager):
             assert str(output.error).endswith("they come from pooler 'ODD' of plugin acme")
 
 
-def test_a_model_that_gives_infinity_is_named_for_those_prompts_alone(folder, manager):
+def test_a_model_that_returns_infinity_fails_only_those_prompts(folder, manager):
     manager.register(ArchitectureSpec(name="BertModel", target=Overflows, tasks=("embed",)), plugin="acme")
     manager.register(
         PoolerSpec(name="GOOD", target="millpond_poolers.methods:MeanPooling", tasks=("embed",)), plugin="b"
@@ -108,5 +108,5 @@ def test_a_model_of_a_plugin_may_split_one_tensor_into_all_its_layers(tmp_path, 
     with LLM(str(tmp_path), plugins=manager, num_workers=1) as llm:
         assert [output.error for output in asked(llm)] == [None, None]
     (tmp_path / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 10**9}))
-    with pytest.raises(CheckpointError, match=f"but the weights hold only {LAYERS * WIDTH * WIDTH} values"):
+    with pytest.raises(CheckpointError, match=f"but the weights contain only {LAYERS * WIDTH * WIDTH} values"):
         LLM(str(tmp_path), plugins=manager, num_workers=1)

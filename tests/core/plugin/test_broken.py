@@ -129,7 +129,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("fault", BROKEN)
-def test_a_broken_plugin_is_booked_and_harms_nobody(install_plugin, caplog, fault, source, brings, info_of):
+def test_a_broken_plugin_is_recorded_and_does_not_affect_others(install_plugin, caplog, fault, source, brings, info_of):
     stage, error, body, words = BROKEN[fault]
     install_plugin(source(body), "broken", version="0.3")
     install_plugin(brings("BEFORE"), "a-neighbour")
@@ -157,7 +157,7 @@ def test_a_broken_plugin_is_booked_and_harms_nobody(install_plugin, caplog, faul
 
 
 @pytest.mark.parametrize("fault", BROKEN)
-def test_strict_raises_what_would_be_logged(install_plugin, monkeypatch, caplog, fault, source):
+def test_strict_mode_raises_errors_that_are_otherwise_logged(install_plugin, monkeypatch, caplog, fault, source):
     _, error, body, _ = BROKEN[fault]
     install_plugin(source(body), "broken")
     monkeypatch.setenv("MILLPOND_STRICT_PLUGINS", "1")
@@ -174,7 +174,7 @@ def test_a_neighbour_is_not_blamed_for_a_hook_misspelled_before_it(install_plugi
     assert [(info.name, info.status) for info in manager.plugins()] == [("a-broken", "failed"), ("b-newer", "ok")]
 
 
-def test_an_optional_hook_of_a_newer_millpond_is_let_through(install_plugin, caplog, brings, installed_only, info_of):
+def test_an_optional_hook_of_a_newer_millpond_is_accepted(install_plugin, caplog, brings, installed_only, info_of):
     body = """
     @hookimpl(optionalhook=True)
     def register_tokenizers(later):

@@ -73,7 +73,7 @@ def test_an_unknown_field_is_refused_as_before():
         _ = spec().pooled
 
 
-def test_published_models_of_a_record_are_records_of_their_own():
+def test_published_models_of_a_record_become_separate_records():
     with pytest.warns(DeprecationWarning, match="register_published_models"):
         model = specs.PublishedModel(
             name="odd/odd-*", config={"a": 1}, named="Odd", chat_template="{{ a }}", marks=("m",)
@@ -111,7 +111,7 @@ def test_a_record_that_stood_in_for_others_is_a_fallback():
         choose_architecture(registry, CheckpointConfig({"architectures": ["OddModel"], "odd": True}), "auto")
 
 
-def test_a_plugin_of_before_runs(tmp_path, install_plugin):
+def test_a_plugin_with_flat_fields_runs(tmp_path, install_plugin):
     install_plugin(
         "from millpond.plugin.hookspecs import hookimpl\n"
         "from millpond.plugin.specs import ArchitectureSpec\n"

@@ -25,7 +25,7 @@ def test_a_plugin_is_found_by_its_entry_point_taken_and_listed(install_plugin, b
     assert manager.failures == []
 
 
-def test_built_ins_come_in_by_the_same_door(registry):
+def test_built_in_plugins_are_registered_like_others(registry):
     for name in ("CLS", "LAST", "MEAN"):
         entry = registry.poolers.get(name)
         assert (entry.origin.plugin, entry.origin.rank, entry.origin.distribution) == ("poolers", "builtin", "millpond")
@@ -67,7 +67,7 @@ def test_a_distribution_found_twice_is_taken_once(install_plugin, brings, instal
     assert manager.failures == []
 
 
-def test_a_line_that_stands_twice_is_taken_once(install_plugin, brings, installed_only):
+def test_a_repeated_line_is_used_once(install_plugin, brings, installed_only):
     folder = install_plugin(brings("X"), "good")
     (file,) = folder.glob("*.dist-info/entry_points.txt")
     file.write_text(file.read_text() + file.read_text())
@@ -82,7 +82,7 @@ def test_an_entry_point_without_a_distribution_counts_as_installed(install_plugi
     assert (info.status, info.origin.rank, info.origin.distribution, info.version) == ("ok", "installed", "", "")
 
 
-def test_what_the_description_of_a_distribution_says_is_not_its_name(install_plugin, brings, installed_only, info_of):
+def test_the_description_of_a_distribution_is_not_its_name(install_plugin, brings, installed_only, info_of):
     folder = install_plugin(brings("X"), "good")
     (metadata,) = folder.glob("*.dist-info/METADATA")
     metadata.write_text(metadata.read_text() + "\nName: millpond\nVersion: 9\n")

@@ -1,6 +1,7 @@
-"""The hooks: twelve, without arguments, one for each kind of record, each with an example that works."""
+"""The hooks: without arguments, one for each kind of record, each with an example that works."""
 
 import inspect
+import re
 import subprocess
 import sys
 import textwrap
@@ -27,6 +28,9 @@ NAMES = (
     "register_routes",
     "register_checkpoint_formats",
     "register_modules",
+    "register_caches",
+    "register_executors",
+    "register_services",
 )
 
 
@@ -36,7 +40,7 @@ def example_of(hook):
     return textwrap.dedent(example)
 
 
-def test_there_are_twelve_hooks_one_for_each_kind():
+def test_there_is_one_hook_for_each_kind():
     marked = [name for name, value in vars(hookspecs).items() if hasattr(value, "millpond_spec")]
     assert tuple(marked) == NAMES
     assert tuple(HOOKS) == NAMES
@@ -58,8 +62,10 @@ def test_a_hook_takes_nothing_and_asks_for_records_of_its_kind(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_example_in_the_docstring_is_a_whole_plugin(name, install_plugin):
-    install_plugin(example_of(getattr(hookspecs, name)), "example")
+def test_the_example_in_the_docstring_is_a_plugin_with_the_imports_of_the_module(name, install_plugin):
+    imports = re.findall(r"^    (from .+)$", hookspecs.__doc__, re.MULTILINE)
+    records = "from millpond.plugin.specs import *"
+    install_plugin("\n".join([*imports, records, example_of(getattr(hookspecs, name))]), "example")
     manager = PluginManager(ranks=("installed",), disabled=(), strict=True)
     (info,) = manager.plugins()
     assert info.hooks == (name,)
@@ -75,6 +81,6 @@ def packages_after(statement):
     return set(done.stdout.split()) - sys.stdlib_module_names
 
 
-def test_what_a_plugin_module_imports_brings_pluggy_and_nothing_else():
+def test_the_imports_of_a_plugin_module_load_only_pluggy():
     added = packages_after("import millpond.plugin.hookspecs, millpond.plugin.specs") - packages_after("pass")
     assert added == {"millpond", "pluggy"}

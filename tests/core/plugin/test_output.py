@@ -70,7 +70,7 @@ def arguments(folder):
     return ["embed", "-m", folder, "--pooler-config", '{"pooling_type": "NOISY"}', "--format", "jsonl", "a cup of tea"]
 
 
-def test_results_on_stdout_stay_parseable_whatever_a_plugin_prints(folder, noisy):
+def test_results_on_stdout_can_be_parsed_if_a_plugin_prints(folder, noisy):
     done = CliRunner().invoke(cli.app, arguments(folder))
     assert done.exit_code == 0
     (line,) = done.stdout.splitlines()
@@ -79,7 +79,7 @@ def test_results_on_stdout_stay_parseable_whatever_a_plugin_prints(folder, noisy
         assert printed in done.stderr
 
 
-def test_a_process_of_its_own_keeps_results_apart_too(noisy, folder):
+def test_a_separate_process_also_keeps_results_apart(noisy, folder):
     command = [sys.executable, "-m", "millpond", *arguments(folder)]
     env = {**os.environ, "PYTHONPATH": str(noisy)}
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=env)

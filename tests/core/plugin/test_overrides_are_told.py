@@ -61,21 +61,21 @@ def test_loading_warns_once_of_a_replaced_component(install_plugin, folder, capl
     assert f"{label} of plugin acme (millpond-acme 2.0) replaces the built-in {replaced}" in warning
 
 
-def test_loading_does_not_warn_of_what_the_model_does_not_use(install_plugin, folder, caplog):
+def test_loading_does_not_warn_about_unused_components(install_plugin, folder, caplog):
     install_plugin(hook("pooler", RECORDS["pooler"]), "acme")
     with LLM(str(folder), num_workers=1, pooler_config={"pooling_type": "CLS"}):
         pass
     assert warnings(caplog) == []
 
 
-def test_loading_does_not_warn_of_a_plugin_that_is_named(install_plugin, folder, caplog):
+def test_loading_does_not_warn_about_a_plugin_selected_by_name(install_plugin, folder, caplog):
     install_plugin(hook("pooler", RECORDS["pooler"]), "acme")
     with LLM(str(folder), num_workers=1, pooler_config={"pooling_type": "acme/MEAN"}):
         pass
     assert warnings(caplog) == []
 
 
-def test_loading_does_not_warn_of_what_the_program_registers(install_plugin, folder, caplog):
+def test_loading_does_not_warn_about_components_that_the_program_registers(install_plugin, folder, caplog):
     install_plugin(hook("pooler", RECORDS["pooler"].replace("MEAN", "OTHER")), "acme")
     get_plugin_manager().register(
         PoolerSpec(name="MEAN", target="millpond_poolers.methods:MaxPooling", tasks=("embed",))
@@ -93,7 +93,7 @@ def test_debug_shows_overrides_logged_while_plugins_are_loaded(install_plugin):
     assert "overrides" not in CliRunner().invoke(cli.app, ["plugins", "list"]).stderr
 
 
-def test_a_command_that_replaces_a_built_in_one_is_told(install_plugin):
+def test_a_command_that_replaces_a_built_in_one_is_reported(install_plugin):
     body = 'import typer\napp = typer.Typer()\n@app.command()\ndef embed(): typer.echo("mine")\n'
     record = 'CommandSpec(name="embed", target=f"{__name__}:app")'
     install_plugin(body + hook("command", record), "acme")

@@ -8,7 +8,7 @@ from millpond.plugin import manager as plugins
 from millpond.plugin.manager import Failure, PluginManager, get_plugin_manager
 
 
-def test_the_process_has_one_manager_whoever_asks_first(install_plugin, brings):
+def test_the_process_has_one_manager(install_plugin, brings):
     install_plugin("import time\ntime.sleep(0.05)\n" + brings("X"), "slow")
     seen = []
     threads = [Thread(target=lambda: seen.append(get_plugin_manager())) for _ in range(6)]
@@ -30,7 +30,7 @@ def test_the_only_state_of_the_module_is_the_cached_manager():
     assert state == {"_process": state["_process"], "HOOKS": plugins.HOOKS}
 
 
-def test_a_failure_tells_its_story_in_one_line():
+def test_the_text_of_a_failure_is_one_line():
     failure = Failure("third", "hook", ValueError("one\n  two\n"))
     assert str(failure) == "plugin third is not loaded, it failed at hook: ValueError: one two"
 

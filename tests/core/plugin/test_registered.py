@@ -21,7 +21,7 @@ def test_register_books_a_record_of_the_process(install_plugin, brings):
     assert "X" not in PluginManager(ranks=("builtin",)).registry.poolers
 
 
-def test_runtime_records_can_bear_a_plugins_name_and_be_replaced(plugin_manager, info_of):
+def test_runtime_records_can_have_a_plugins_name_and_be_replaced(plugin_manager, info_of):
     first = plugin_manager.register(ActivationSpec(name="mine", target=len), "notebook")
     second = plugin_manager.register(ActivationSpec(name="mine", target=abs), "notebook")
     other = plugin_manager.register(ActivationSpec(name="other", target=abs))

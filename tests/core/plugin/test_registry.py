@@ -97,7 +97,7 @@ def test_installed_wins_over_built_in(registry):
     assert registry.poolers.get("MEAN").origin is THIRD
 
 
-def test_qualified_name_means_that_plugin_whatever_overrides_it(registry):
+def test_a_qualified_name_selects_its_plugin_despite_overrides(registry):
     for origin in (POOLERS, THIRD, RUNTIME):
         registry.register(pooler("MEAN"), origin)
     for origin in (POOLERS, THIRD, RUNTIME):
@@ -149,7 +149,7 @@ def test_a_name_cannot_pose_as_the_qualified_name_of_another_plugin(registry):
     assert registry.poolers.get("poolers/MEAN").origin is POOLERS
 
 
-def test_find_gives_none_for_what_is_not_there(registry):
+def test_find_returns_none_for_an_unknown_name(registry):
     registry.register(pooler("MEAN"), POOLERS)
     for name in ("MEDIAN", "third/MEAN", "poolers/MEDIAN", "", "/", "MEAN/"):
         assert registry.poolers.find(name) is None
@@ -157,7 +157,7 @@ def test_find_gives_none_for_what_is_not_there(registry):
     assert 3 not in registry.poolers
 
 
-def test_unknown_name_says_what_there_is_what_is_close_and_how_to_bring_it(registry):
+def test_the_error_for_an_unknown_name_lists_the_known_close_names_and_the_fix(registry):
     for name in ("MEAN", "CLS"):
         registry.register(pooler(name), POOLERS)
     with pytest.raises(UnknownNameError) as caught:
@@ -175,14 +175,14 @@ def test_unknown_name_in_an_empty_catalog(registry):
         registry.io_processors.get("x")
 
 
-def test_unknown_qualified_name_says_what_that_plugin_brings(registry):
+def test_the_error_for_an_unknown_qualified_name_lists_those_of_the_plugin(registry):
     registry.register(pooler("MEAN"), POOLERS)
     registry.register(pooler("OTHER"), THIRD)
     with pytest.raises(UnknownNameError, match=r"^Unknown pooler 'MEAN' of plugin 'third'\. Available: OTHER\. "):
         registry.poolers.get("third/MEAN")
 
 
-def test_unknown_name_tells_which_plugins_are_not_loaded(registry):
+def test_the_error_for_an_unknown_name_lists_plugins_that_are_not_loaded(registry):
     registry.absent["third"] = "failed"
     with pytest.raises(UnknownNameError, match=r"Not loaded: third \(failed\)\."):
         registry.poolers.get("MIN")
@@ -201,7 +201,7 @@ def test_an_override_of_a_built_in_is_logged_once(registry, caplog):
     assert caplog.records[0].levelno == logging.INFO
 
 
-def test_one_name_in_two_installed_plugins_is_no_override(registry, caplog):
+def test_one_name_in_two_installed_plugins_is_not_an_override(registry, caplog):
     caplog.set_level(logging.INFO)
     registry.register(pooler("X"), THIRD)
     registry.register(pooler("X"), FOURTH)
@@ -279,7 +279,7 @@ def test_a_target_is_tried_again_after_a_failure(registry, write_module):
     assert entry.load() == 5
 
 
-def test_an_entry_is_frozen_and_equal_by_what_it_says():
+def test_an_entry_is_frozen_and_equal_by_its_fields():
     spec = ActivationSpec(name="a", target="none:Nothing")
     entry = Entry(spec=spec, origin=THIRD)
     assert entry == Entry(spec=spec, origin=THIRD)

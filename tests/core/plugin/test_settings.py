@@ -22,7 +22,7 @@ def test_disabled_plugins_are_not_even_imported_built_in_or_not(install_plugin, 
         manager.registry.poolers.get("MEAN")
 
 
-def test_disabling_what_is_not_there_is_told(install_plugin, caplog, brings):
+def test_disabling_an_unknown_plugin_is_reported(install_plugin, caplog, brings):
     install_plugin(brings("X"), "third")
     PluginManager(ranks=("installed",), disabled=("thrid",))
     (message,) = caplog.messages
@@ -45,7 +45,7 @@ def test_strict_names_all_failures_at_once(install_plugin, installed_only):
         installed_only(strict=True)
 
 
-def test_a_failure_is_logged_in_full_for_who_debugs(install_plugin, caplog, installed_only):
+def test_a_failure_is_logged_with_its_traceback_in_debug_mode(install_plugin, caplog, installed_only):
     caplog.set_level(logging.DEBUG, logger="millpond")
     install_plugin("1 / 0\n", "broken")
     installed_only()

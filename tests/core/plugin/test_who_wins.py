@@ -22,7 +22,7 @@ def test_installed_overrides_built_in_runtime_overrides_both_and_each_has_a_name
     ]
 
 
-def test_two_installed_plugins_with_one_name_harm_only_who_uses_it(install_plugin, brings, installed_only):
+def test_a_name_of_two_installed_plugins_is_an_error_only_if_it_is_used(install_plugin, brings, installed_only):
     install_plugin(brings("X", "ONE"), "third", distribution="a-third")
     install_plugin(brings("X", "TWO"), "fourth", distribution="b-fourth")
     manager = installed_only()

@@ -1,4 +1,4 @@
-"""The records that plugins yield, one module per kind. Imports neither torch nor numpy."""
+"""The records that plugins yield. Imports neither torch nor numpy."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -8,34 +8,36 @@ from millpond.compat.renamed import renamed_contents
 from millpond.plugin.specs.architecture import (
     ArchitectureSpec,
     CheckpointLayout,
+    ConverterSpec,
+    FallbackSpec,
     ModelExtras,
     OutputShape,
     PoolingDefaults,
     TextInput,
 )
 from millpond.plugin.specs.base import Spec
-from millpond.plugin.specs.checkpoint_format import CheckpointFormatSpec
-from millpond.plugin.specs.command import CommandSpec
-from millpond.plugin.specs.converter import ConverterSpec
-from millpond.plugin.specs.fallback import FallbackSpec
-from millpond.plugin.specs.io_processor import IOProcessorSpec
-from millpond.plugin.specs.kernel import KernelSpec
-from millpond.plugin.specs.module import ModuleSpec
-from millpond.plugin.specs.pooler import ActivationSpec, PoolerSpec
-from millpond.plugin.specs.published import PublishedModelSpec
-from millpond.plugin.specs.route import RouteSpec
-from millpond.plugin.specs.source import SourceSpec
-from millpond.plugin.specs.task import TaskSpec
+from millpond.plugin.specs.checkpoints import CheckpointFormatSpec, ModuleSpec, PublishedModelSpec, SourceSpec
+from millpond.plugin.specs.components import (
+    ActivationSpec,
+    CacheSpec,
+    IOProcessorSpec,
+    KernelSpec,
+    PoolerSpec,
+    TaskSpec,
+)
+from millpond.plugin.specs.programs import CommandSpec, ExecutorSpec, RouteSpec, ServiceSpec
 from millpond.types.rerank_template import RerankTemplate
 
 __all__ = [
     "RECORD_TYPES",
     "ActivationSpec",
     "ArchitectureSpec",
+    "CacheSpec",
     "CheckpointFormatSpec",
     "CheckpointLayout",
     "CommandSpec",
     "ConverterSpec",
+    "ExecutorSpec",
     "FallbackSpec",
     "IOProcessorSpec",
     "KernelSpec",
@@ -47,6 +49,7 @@ __all__ = [
     "PublishedModelSpec",
     "RerankTemplate",
     "RouteSpec",
+    "ServiceSpec",
     "SourceSpec",
     "Spec",
     "TaskSpec",
@@ -71,6 +74,9 @@ RECORD_TYPES: Mapping[str, type[Spec]] = MappingProxyType(
             RouteSpec,
             CheckpointFormatSpec,
             ModuleSpec,
+            CacheSpec,
+            ExecutorSpec,
+            ServiceSpec,
         )
     }
 )

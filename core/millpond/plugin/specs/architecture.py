@@ -112,10 +112,10 @@ class ModelExtras:
     Attributes:
         image_processor: ``"module:attribute"`` of the ``ImageReader`` of a model that reads texts with images in them;
             None for a model that reads only text, or texts and images separately.
-        late_interaction: ``"module:function"`` that reads the encoding of queries and documents: (Repository, config)
-            -> ``LateInteraction``; None if only the checkpoint's files specify it.
-        tiny: ``"module:function"`` that writes a small random checkpoint for tests: (architecture, folder, **options)
-            -> folder. See ``millpond.testing.checkpoints.tiny``.
+        late_interaction: ``"module:function"`` that reads the encoding of queries and documents:
+            ``(Repository, config) -> LateInteraction``; None if only the checkpoint's files specify it.
+        tiny: ``"module:function"`` that writes a small random checkpoint for tests: ``(architecture, folder,
+            **options) -> folder``. See ``millpond.testing.checkpoints.tiny``.
     """
 
     image_processor: str | None = None
@@ -146,3 +146,38 @@ class ArchitectureSpec(Spec):
     text: TextInput = TextInput()
     checkpoint: CheckpointLayout = CheckpointLayout()
     extras: ModelExtras = ModelExtras()
+
+
+@dataclass(frozen=True, kw_only=True)
+class FallbackSpec(Spec):
+    """An implementation of many architectures; target: (name in config.json, config) -> ``ArchitectureSpec`` or text.
+
+    The target describes the named architecture for this config; a text states why it cannot run it.
+
+    Attributes:
+        patterns: Shell patterns of architecture names. The fallback with the longest matching pattern is tried first.
+        implementation: Its name in ``model_impl``, by which users choose it over the native implementation.
+        tasks: The tasks of its architectures, for listings.
+    """
+
+    kind: ClassVar[str] = "fallback"
+    patterns: tuple[str, ...]
+    implementation: str
+    tasks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConverterSpec(Spec):
+    """A conversion of other models into pooling models; target: (model class, Context) -> model class.
+
+    Attributes:
+        architectures: Shell patterns of architecture names; the converter with the longest matching pattern is used.
+        tasks: The tasks of the converted model.
+        pooling: The pooling types that select this converter before others; "" if neither the user nor the model's
+            files specify one. Empty for any.
+    """
+
+    kind: ClassVar[str] = "converter"
+    architectures: tuple[str, ...]
+    tasks: tuple[str, ...]
+    pooling: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""The record of a published model, or of several similar ones."""
+"""The records of sources, of checkpoint formats and of facts about published models."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,6 +6,51 @@ from typing import ClassVar
 
 from millpond.plugin.specs.base import Spec
 from millpond.types.rerank_template import RerankTemplate
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceSpec(Spec):
+    """A source of models, named by its scheme; target: ``(name, SourceOptions) -> Path | None``.
+
+    Attributes:
+        priority: For a name without a scheme, sources are tried in descending order of priority.
+    """
+
+    kind: ClassVar[str] = "source"
+    priority: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointFormatSpec(Spec):
+    """A format of files in addition to config.json; target: (Repository) -> ``CheckpointFacts`` or None.
+
+    Attributes:
+        files: Files relative to the checkpoint's folder, or shell patterns such as ``*/adapter_config.json``; the
+            target is called if one of them exists.
+        priority: If several formats specify a value, the one with the highest priority is used.
+    """
+
+    kind: ClassVar[str] = "checkpoint_format"
+    files: tuple[str, ...]
+    priority: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModuleSpec(Spec):
+    """A module of checkpoints in addition to the model; target: (Context, config, weights) -> ``torch.nn.Module``.
+
+    Attributes:
+        places: The possible positions of the module: ``before`` pooling, ``after`` pooling; empty for a module that
+            processes neither hidden states nor pooled tensors.
+        size: ``"module:function"``: (config, input size or None) -> output size or None; by default ``out_features`` of
+            its config, or else the input size.
+        sparse: True if the output is a sparse vector of features, of which the largest values are kept.
+    """
+
+    kind: ClassVar[str] = "module"
+    places: tuple[str, ...] = ("after",)
+    size: str | None = None
+    sparse: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
