@@ -57,13 +57,15 @@ class PoolingFacts:
     include_prompt: Choice | None = None
 
 
+@renamed_fields(tokenizer_binds="tokenizer_limits_length")
 @dataclass(frozen=True, kw_only=True)
 class TextFacts:
     """The preparation of texts.
 
     Attributes:
         max_length: The maximum number of tokens; takes precedence over config.json and the tokenizer's files.
-        tokenizer_binds: True if ``model_max_length`` of the tokenizer limits the length for all types of positions.
+        tokenizer_limits_length: True if ``model_max_length`` of the tokenizer limits the length for all types of
+            positions.
         lower_case: True if texts are converted to lower case.
         special_tokens: False if the tokenizer adds no special tokens.
         message_format: The format in which the chat template receives each text: "flat", "structured" or "auto"; None
@@ -72,7 +74,7 @@ class TextFacts:
     """
 
     max_length: Choice | None = None
-    tokenizer_binds: Choice | None = None
+    tokenizer_limits_length: Choice | None = None
     lower_case: Choice | None = None
     special_tokens: Choice | None = None
     message_format: Choice | None = None
@@ -129,11 +131,19 @@ class RouteFacts:
         by_input_type: The routes of "query", "document" and None (no input type); empty if all texts share one route.
         main: The route of the model itself.
         origin: The file that specifies them.
+        target: ``"module:function"`` that builds the model of all routes: (``LoadedModel`` of the main route,
+            ``RouteBuilder``) -> ``LoadedModel``, both from ``millpond.loading.build``.
     """
 
     by_input_type: Mapping[str | None, str] = field(default_factory=dict)
     main: str = ""
     origin: str = ""
+    target: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse routes that no function combines."""
+        if self.by_input_type and not self.target:
+            raise ValueError("RouteFacts with by_input_type requires target, the function that combines the routes")
 
 
 @renamed_fields(query_table="static_query_weights")

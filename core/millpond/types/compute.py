@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+BFLOAT16_WEIGHTS = "bfloat16"  # the scheme of models whose weights are in bfloat16, and everything else in float32
+
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeOptions:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -30,8 +31,8 @@ HOST = re.compile(
 JOINED_BY = "+"  # separates the names of pooling types whose results are concatenated
 
 
-class PoolerConfig(BaseModel):
-    """The pooling of hidden states. The checkpoint, the architecture or the task decides values that are None.
+class PoolingConfig(BaseModel):
+    """The task and pooling type of a model, and the defaults of its results.
 
     Attributes:
         task: The default task of ``encode``.
@@ -40,14 +41,6 @@ class PoolerConfig(BaseModel):
         tok_pooling_type: The pooling type of tasks with one result per token, such as ALL, STEP.
         use_activation: True to normalise embeddings, or to apply the classifier's activation.
         dimensions: The default number of dimensions to keep (Matryoshka).
-        enable_chunked_processing: True to split texts over the model's maximum, and merge the embeddings of the pieces.
-        max_embed_len: The maximum number of tokens of a text with chunked processing.
-        chunk_renormalize: True to normalise the mean of normalised chunks again.
-        logit_bias: The former name of ``logit_mean``.
-        logit_mean: Subtracted from the logits.
-        logit_sigma: Divides the logits.
-        step_tag_id: The token id whose rows are returned, for STEP.
-        returned_token_ids: The columns that are returned, for STEP.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,6 +51,22 @@ class PoolerConfig(BaseModel):
     tok_pooling_type: str | None = None
     use_activation: bool | None = None
     dimensions: Annotated[int, Field(ge=1, strict=True)] | None = None
+
+
+class PoolerConfig(PoolingConfig):
+    """The pooling of hidden states. The checkpoint, the architecture or the task decides values that are None.
+
+    Attributes:
+        enable_chunked_processing: True to split texts over the model's maximum, and merge the embeddings of the pieces.
+        max_embed_len: The maximum number of tokens of a text with chunked processing.
+        chunk_renormalize: True to normalise the mean of normalised chunks again.
+        logit_bias: The former name of ``logit_mean``.
+        logit_mean: Subtracted from the logits.
+        logit_sigma: Divides the logits.
+        step_tag_id: The token id whose rows are returned, for STEP.
+        returned_token_ids: The columns that are returned, for STEP.
+    """
+
     enable_chunked_processing: bool = False
     max_embed_len: Annotated[int, Field(ge=1, strict=True)] | None = None
     chunk_renormalize: bool = True
@@ -184,6 +193,7 @@ class EngineConfig(BaseModel):
         max_num_seqs: The maximum number of prompts of a batch.
         max_waiting_tokens: The maximum number of waiting tokens in online use; requests over it are refused.
         num_workers: The number of single-threaded workers on a CPU; None for one per core.
+        enable_prefix_caching: True to compute the tokens with which all prompts of a call begin once.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -192,6 +202,7 @@ class EngineConfig(BaseModel):
     max_num_seqs: Annotated[int, Field(ge=1)] = 512
     max_waiting_tokens: Annotated[int, Field(ge=1)] = 1_000_000
     num_workers: Annotated[int, Field(ge=1)] | None = None
+    enable_prefix_caching: bool = True
 
 
 class CheckpointConfig(Mapping[str, Any]):
@@ -232,7 +243,7 @@ class CheckpointConfig(Mapping[str, Any]):
         """Return a copy of plain dicts."""
         return {key: value.to_dict() if isinstance(value, CheckpointConfig) else value for key, value in self.items()}
 
-    @property
+    @cached_property
     def of_text(self) -> "CheckpointConfig":
         """The config of the text model: ``text_config`` or ``llm_config``, or the whole config if both are missing.
 

@@ -1,5 +1,8 @@
 """The errors that Millpond raises; messages state the request, the available alternatives and the solution."""
 
+# In messages of RuntimeErrors that torch raises: for CPU memory, page-locked memory, and memory of cuBLAS.
+OUT_OF_MEMORY_TEXTS = ("DefaultCPUAllocator", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+
 
 class MillpondError(Exception):
     """Base class of the errors that Millpond raises."""
@@ -114,4 +117,4 @@ class RequestCancelledError(EngineError):
 def is_out_of_memory(error: BaseException) -> bool:
     """Return True if an error means that device or host memory was exhausted. Does not import torch."""
     is_torch = any(cls.__name__ == "OutOfMemoryError" for cls in type(error).__mro__)
-    return is_torch or isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)
+    return is_torch or isinstance(error, MemoryError) or any(text in str(error) for text in OUT_OF_MEMORY_TEXTS)

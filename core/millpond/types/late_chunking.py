@@ -1,12 +1,8 @@
 """Late chunking of ``token_embed``: one vector for each chunk of N tokens, with the ranges of the chunks."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from millpond.types.errors import InvalidInputError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 @dataclass(frozen=True)
@@ -51,19 +47,3 @@ class LateChunkingMetadata:
     chunk_size: int
     input_tokens: int
     chunks: tuple[LateChunk, ...]
-
-
-def late_chunks(offsets: "Sequence[tuple[int, int]]", chunk_size: int) -> LateChunkingMetadata:
-    """Return the ranges of the chunks of a text.
-
-    Args:
-        offsets: The characters of each token, (start, end); empty ranges for special tokens.
-        chunk_size: The number of tokens of a chunk.
-    """
-    chunks = []
-    for start in range(0, len(offsets), chunk_size):
-        chunk = offsets[start : start + chunk_size]
-        ranges = [(first, last) for first, last in chunk if first < last]
-        characters = (min(first for first, _ in ranges), max(last for _, last in ranges)) if ranges else None
-        chunks.append(LateChunk((start, start + len(chunk)), characters))
-    return LateChunkingMetadata(chunk_size=chunk_size, input_tokens=len(offsets), chunks=tuple(chunks))

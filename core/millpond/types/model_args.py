@@ -1,59 +1,24 @@
 """ModelArgs: the options of a model, with name, type, default, description and command-line spelling.
 
-The arguments of ``LLM`` and ``AsyncLLM``, the options of commands and the tables in docs/reference are generated from
-this class. It is a TypedDict, because only that types keyword arguments; pydantic validates the values later, because
-``--help`` must not import it.
+The arguments of ``LLM``, the options of commands and the tables in docs/reference are generated from this class. It is
+a TypedDict, because only that types keyword arguments; ``--help`` must not import pydantic, which validates them later.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from os import PathLike
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypedDict
+
+from millpond.types.model_arg import ModelArg
 
 if TYPE_CHECKING:
     from millpond.types.config import PoolerConfig
 
-Group = Literal["files", "settings", "computing", "running", "processor", "server"]
-
-
-@dataclass(frozen=True)
-class ModelArg:
-    """The declaration of one option, in addition to its name and type.
-
-    Attributes:
-        default: The default value.
-        description: One or two sentences, in Markdown.
-        python: A sentence on values that only Python can pass.
-        group: The commands that have the option: "files" for all that read a checkpoint, "settings" for all except
-            ``bench``, "computing" for all except ``inspect``, "running" for those that compute results, "processor" for
-            ``encode`` and ``serve``, "server" for ``serve``; None for Python only.
-        panel: The heading of the option in the help of a command.
-        metavar: The name of its value in the help; "N" for an integer, "JSON" for an object.
-        options: The spellings on the command line; by default ``--name-with-dashes``.
-        least: The minimum value.
-        repeats: True if the option may be given several times.
-        shown: The default as text, if the value does not show it.
-        see: The title of a page with details, and its file in docs/.
-        former: The name before 0.2, which still works with a DeprecationWarning.
-    """
-
-    default: Any
-    description: str
-    python: str = ""
-    group: Group | None = "running"
-    panel: str = "Model"
-    metavar: str | None = None
-    options: tuple[str, ...] = ()
-    least: int | None = None
-    repeats: bool = False
-    shown: str | None = None
-    see: tuple[str, str] | None = None
-    former: str | None = None
-
-
 IMAGES = ("Embed images", "how-to/images.md")
 IMAGE_SIZES = ("Image sizes", "how-to/images.md#image-sizes")
+CACHE = ("Cache results", "how-to/cache.md")
 INT8 = ("Compute in int8", "how-to/int8-and-bits.md")
+DEVICES = ("Use several devices", "how-to/several-devices.md")
+PREFIXES = ("Rerank many documents", "how-to/score-and-rerank.md#rerank-many-documents-with-a-language-model")
 KERNELS = ("Choose kernels", "how-to/choose-kernels.md")
 
 
@@ -78,7 +43,8 @@ class ModelArgs(TypedDict, total=False):
         ModelArg(
             "auto",
             '`"float32"` (`"float"`), `"bfloat16"`, `"float16"` (`"half"`), or `"auto"` for the dtype of the '
-            "checkpoint, or float32 if the device does not support that dtype natively.",
+            "checkpoint, or float32 if the device does not support that dtype natively. On a CPU, `bfloat16` halves "
+            "the memory of weights, and is faster with AVX512-BF16.",
             group="files",
             metavar="DTYPE",
         ),
@@ -152,8 +118,7 @@ class ModelArgs(TypedDict, total=False):
         str | None, ModelArg(None, "The folder of downloaded files.", group="server", metavar="FOLDER")
     ]
     skip_tokenizer_init: Annotated[
-        bool,
-        ModelArg(False, "Load no tokenizer: prompts are token ids, or inputs of a plugin.", group="server"),
+        bool, ModelArg(False, "Load no tokenizer: prompts are token ids, or inputs of a plugin.", group="server")
     ]
     io_processor_plugin: Annotated[
         str | None,
@@ -282,7 +247,8 @@ class ModelArgs(TypedDict, total=False):
         str | None,
         ModelArg(
             None,
-            '`"int8"` computes in 8-bit integers: similar results, and faster on x86-64 CPUs with at least AVX2.',
+            '`"int8"` computes in 8-bit integers: similar results, and faster on x86-64 CPUs with at least AVX2. '
+            '`"bfloat16"` is the scheme of `dtype="bfloat16"` on a CPU.',
             group="computing",
             panel="Computing",
             metavar="SCHEME",
@@ -302,10 +268,42 @@ class ModelArgs(TypedDict, total=False):
     deduplicate: Annotated[
         bool,
         ModelArg(
+            True, "Compute equal prompts of a call once; each still has its own output.", group=None, former="dedupe"
+        ),
+    ]
+    enable_prefix_caching: Annotated[
+        bool,
+        ModelArg(
             True,
-            "Compute equal prompts of a call once; each still has its own output.",
-            group=None,
-            former="dedupe",
+            "Compute the tokens with which all prompts of a call begin once, such as the instruction and the query of "
+            "a rerank, if the model is a decoder.",
+            group="server",
+            panel="Computing",
+            options=("--enable-prefix-caching/--no-enable-prefix-caching",),
+            see=PREFIXES,
+        ),
+    ]
+    cache: Annotated[
+        str | PathLike[str] | None,
+        ModelArg(
+            None,
+            'The cache of results: a folder, or `"memory"` or `"memory:512MB"` for a cache in memory.',
+            panel="Computing",
+            metavar="CACHE",
+            shown="none",
+            see=CACHE,
+        ),
+    ]
+    cache_size: Annotated[
+        int | str | None,
+        ModelArg(
+            None,
+            'The maximum size of the cache, such as `"10GB"`.',
+            "Or a number of bytes.",
+            panel="Computing",
+            metavar="SIZE",
+            shown="10GB for a folder, 512MB in memory",
+            see=CACHE,
         ),
     ]
     max_num_batched_tokens: Annotated[
@@ -354,6 +352,38 @@ class ModelArgs(TypedDict, total=False):
             shown="one per core",
         ),
     ]
+    data_parallel_size: Annotated[
+        int,
+        ModelArg(
+            1,
+            "The number of engine processes that share the prompts: one for each GPU, or for a part of the CPU.",
+            panel="Computing",
+            metavar="N",
+            least=1,
+            see=DEVICES,
+        ),
+    ]
+    data_parallel_backend: Annotated[
+        str,
+        ModelArg(
+            "mp",
+            'The executor of several engine processes: `"mp"` for processes on this machine, or that of a plugin.',
+            group="server",
+            panel="Computing",
+            metavar="NAME",
+        ),
+    ]
+    devices: Annotated[
+        str | Sequence[str] | None,
+        ModelArg(
+            None,
+            "The device of each engine process, separated by commas, such as `cuda:0,cuda:1`.",
+            "Or a list.",
+            panel="Computing",
+            metavar="DEVICES",
+            see=DEVICES,
+        ),
+    ]
     tokenizer: Annotated[
         str | None,
         ModelArg(
@@ -371,18 +401,11 @@ class ModelArgs(TypedDict, total=False):
 MODEL_ARGS: Final[Mapping[str, ModelArg]] = {
     name: annotation.__metadata__[0] for name, annotation in ModelArgs.__annotations__.items()
 }
-"""The declarations by name."""
 FORMER_NAMES: Final[Mapping[str, str]] = {it.former: name for name, it in MODEL_ARGS.items() if it.former is not None}
-"""The present name of each former name."""
 
 
 def describe(name: str, *, python: bool = False) -> str:
-    """Return the description of an option with its default in words, in Markdown.
-
-    Args:
-        name: The name of the option.
-        python: Include the values that only Python can pass.
-    """
+    """Return the description of an option, and of values that only ``python`` can pass, with the default in words."""
     it = MODEL_ARGS[name]
     default = "" if it.shown is None else f"(default: {it.shown})"
     return " ".join(filter(None, (it.description, it.python if python else "", default)))

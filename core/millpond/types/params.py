@@ -15,10 +15,8 @@ M = TypeVar("M", bound=BaseModel)
 RENAMED = {"normalize": "use_activation", "softmax": "use_activation", "activation": "use_activation"}
 
 
-class PoolingParams(BaseModel):
-    """The parameters of pooling, for one prompt or for all prompts of a call.
-
-    Fields that are None have the value of the model's ``PoolerConfig``.
+class ResultParams(BaseModel):
+    """The parameters of the results of the pooler.
 
     Attributes:
         task: The pooling task; set by the method that is called.
@@ -26,6 +24,23 @@ class PoolingParams(BaseModel):
         dimensions: Keep only the first N dimensions, for models trained for it (Matryoshka).
         step_tag_id: The token id whose rows are returned, for pooling type STEP.
         returned_token_ids: The columns that are returned, for pooling type STEP.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    task: str | None = None
+    use_activation: bool | None = None
+    dimensions: Annotated[int, Field(ge=1, strict=True)] | None = None
+    step_tag_id: Annotated[int, Field(ge=0, strict=True)] | None = None
+    returned_token_ids: tuple[Annotated[int, Field(ge=0, strict=True)], ...] | None = None
+
+
+class PoolingParams(ResultParams):
+    """The parameters of pooling, for one prompt or for all prompts of a call.
+
+    Fields that are None have the value of the model's ``PoolerConfig``.
+
+    Attributes:
         truncate_prompt_tokens: Keep at most N tokens; -1 for the model's maximum.
         truncation_side: The side that tokens are removed from; None for that of the model's tokenizer.
         pad_prompt_tokens: Pad prompts to N tokens; the model attends to the padding. -1 for the model's maximum, 0 for
@@ -43,13 +58,6 @@ class PoolingParams(BaseModel):
         extra_kwargs: Options of the task or of a plugin.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    task: str | None = None
-    use_activation: bool | None = None
-    dimensions: Annotated[int, Field(ge=1, strict=True)] | None = None
-    step_tag_id: Annotated[int, Field(ge=0, strict=True)] | None = None
-    returned_token_ids: tuple[Annotated[int, Field(ge=0, strict=True)], ...] | None = None
     truncate_prompt_tokens: Annotated[int, Field(ge=-1, strict=True)] | None = None
     truncation_side: Literal["left", "right"] | None = None
     pad_prompt_tokens: Annotated[int, Field(ge=-1, strict=True)] | None = None

@@ -142,7 +142,7 @@ def test_none_is_the_empty_pooler_config():
     ],
     ids=repr,
 )
-def test_a_pooler_config_that_does_not_fit_names_what_is_wrong(value, message):
+def test_the_error_for_an_invalid_pooler_config_names_the_problem(value, message):
     with pytest.raises(InvalidInputError, match=message) as caught:
         PoolerConfig.parse(value)
     assert str(caught.value).startswith("pooler_config")
@@ -174,7 +174,7 @@ def test_a_checkpoint_config_is_read_by_item_or_attribute():
     assert dict(**config)["hidden_size"] == 32
 
 
-def test_a_missing_field_says_what_there_is():
+def test_the_error_for_a_missing_field_lists_the_available_fields():
     config = CheckpointConfig(NESTED)
     with pytest.raises(AttributeError, match=r"config\.json has no 'size'\. Available: hidden_size, ids, text_config"):
         _ = config.size
@@ -251,7 +251,7 @@ def test_overrides_are_merged_into_nested_objects():
 # --- one rule -------------------------------------------------------------------------------------------------------
 
 
-def test_the_first_layer_that_says_something_decides():
+def test_the_first_layer_with_a_value_decides():
     merged = merge(
         ("user", {"a": 1, "b": None, "c": False}),
         ("files", {"a": 2, "b": 3, "c": True, "d": 0}),

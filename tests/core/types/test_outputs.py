@@ -58,7 +58,7 @@ def test_results_can_be_copied_and_pickled(duplicate):
     assert duplicate(output) == output
 
 
-def test_an_output_says_what_became_of_a_prompt():
+def test_an_output_contains_the_result_or_the_error_of_a_prompt():
     output = PoolingRequestOutput(request_id="7", outputs=PoolingOutput([1]), prompt_token_ids=[3, 4])
     assert (output.finished, output.error, output.num_cached_tokens) == (True, None, 0)
     assert (output.num_prompt_tokens, output.num_dropped_tokens, output.truncated) == (2, 0, False)
@@ -68,7 +68,7 @@ def test_an_output_says_what_became_of_a_prompt():
     assert failed != output
 
 
-def test_a_loaded_model_gives_these(tiny_bert):
+def test_a_loaded_model_returns_these_outputs(tiny_bert):
     (embedded,) = tiny_bert.embed("the cat")
     assert type(embedded) is EmbeddingRequestOutput
     assert type(embedded.outputs) is EmbeddingOutput
@@ -85,7 +85,7 @@ def test_request_ids_are_all_different(tiny_bert):
     assert {type(output.request_id) for output in outputs} == {str}
 
 
-def test_a_result_may_be_changed_without_harm_to_others(tiny_bert):
+def test_changing_a_result_does_not_change_others(tiny_bert):
     """Equal prompts are computed once; their results must not be one array."""
     first, second, third = tiny_bert.encode(["the cat", "the cat", "a dog"], pooling_task="embed")
     before = second.outputs.array.copy(), third.outputs.array.copy()
