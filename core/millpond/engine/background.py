@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from queue import Empty, SimpleQueue
 
 from millpond.engine.engine import Engine
+from millpond.engine.executor import Executor
 from millpond.engine.failing_inputs import FailingInputs
 from millpond.engine.request import PoolingRequest
-from millpond.engine.runner import Runner
 from millpond.types.config import EngineConfig
 from millpond.types.errors import BlockedInputError, EngineClosedError, EngineError, EngineOverloadedError
 
@@ -29,11 +29,11 @@ class BackgroundEngine:
         failing_inputs: The inputs that the model failed on; pass it to the engine that replaces a crashed one.
     """
 
-    def __init__(self, runner: Runner, config: EngineConfig, failing_inputs: FailingInputs | None = None) -> None:
+    def __init__(self, runner: Executor, config: EngineConfig, failing_inputs: FailingInputs | None = None) -> None:
+        self._inbox: SimpleQueue[list[PoolingRequest] | object | None] = SimpleQueue()
         self.engine = Engine(runner, config, notify=lambda: self._inbox.put(None))
         self.failing_inputs = FailingInputs() if failing_inputs is None else failing_inputs
         self.engine.on_failure = self.failing_inputs.record
-        self._inbox: SimpleQueue[list[PoolingRequest] | object | None] = SimpleQueue()
         self.max_wait_s: float | None = None
         self._max_waiting_tokens = config.max_waiting_tokens
         self._lock = threading.Lock()
@@ -97,7 +97,7 @@ class BackgroundEngine:
             self._tokens += tokens.total()
             self._tokens_by_priority.update(tokens)
             self._pending.update(dict.fromkeys(requests))
-            if len(self.failing_inputs):
+            if self.failing_inputs.token_ids:
                 blocked = self._blocked(requests)
             # One item, so that the first request does not start without the others.
             self._inbox.put([request for request in requests if request not in blocked])
@@ -126,6 +126,8 @@ class BackgroundEngine:
         for request in requests:
             request.state.cancelled = True
             self._end_request(request, EngineError(reason))
+        if may_be_cause:
+            self.engine.runner.abandon(requests)
 
     def waiting(self) -> list[PoolingRequest]:
         """Return the requests that have not ended."""
@@ -154,7 +156,8 @@ class BackgroundEngine:
                 if self._skip_waiting:
                     break
                 ended = self.engine.step(block=False)
-                self.failing_inputs.clear_computed(ended)
+                if self.failing_inputs.token_ids:
+                    self.failing_inputs.clear_computed(ended)
                 for request in ended:
                     self._end_request(request)
         except BaseException as error:

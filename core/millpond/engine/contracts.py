@@ -9,6 +9,7 @@ from torch import Tensor
 from millpond.context import ModelContext
 from millpond.nn.model import PoolingModel
 from millpond.plugin.blame import breach, described, is_foreign, owner_of
+from millpond.types.errors import ComponentError
 from millpond.types.pooler_options import SparseOptions
 
 if TYPE_CHECKING:
@@ -88,30 +89,20 @@ def contracts_of(model: object) -> Mapping[str, Contract]:
     return contracts
 
 
-def check_hidden(model: object, hidden: object, num_tokens: int) -> None:
-    """Check that hidden states have one row for each token.
-
-    Raises:
-        ComponentError: If they do not; the error names the architecture.
-    """
-    if isinstance(hidden, Tensor) and hidden.dim() == MATRIX_NDIM and len(hidden) == num_tokens:
-        return
+def invalid_hidden(model: object, hidden: object, num_tokens: int) -> ComponentError:
+    """Return the error for hidden states without one row for each token; it names the architecture."""
     message = f"forward returned {described(hidden)}; expected a tensor [{num_tokens}, hidden], one row for each token"
-    raise breach(owner_of(model), message)
+    return breach(owner_of(model), message)
 
 
-def check_pooled(owner: "Entry[Any] | None", task: str, pooled: Any, num_seqs: int) -> None:
-    """Check that a pooler returned one result for each sequence.
+def check_list(owner: "Entry[Any] | None", task: str, pooled: Any, num_seqs: int) -> None:
+    """Check the result of a pooler that is not a tensor with one row for each sequence.
 
     Raises:
-        ComponentError: If it did not; the error names the pooler.
+        ComponentError: If it is not a list with one tensor for each sequence; the error names the pooler.
     """
-    if isinstance(pooled, Tensor):
-        is_valid = pooled.dim() > 0 and len(pooled) == num_seqs
-    else:
-        is_list = isinstance(pooled, list | tuple)
-        is_valid = is_list and len(pooled) == num_seqs and all(isinstance(tensor, Tensor) for tensor in pooled)
-    if is_valid:
+    is_list = isinstance(pooled, list | tuple) and len(pooled) == num_seqs
+    if is_list and all(isinstance(tensor, Tensor) for tensor in pooled):
         return
     message = (
         f"for the task {task!r} it returned {described(pooled)}; expected one result for each of {num_seqs} sequences: "

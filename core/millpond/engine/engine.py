@@ -7,9 +7,8 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from time import perf_counter
 
-from millpond.engine.health import Throughput
+from millpond.engine.executor import Executor, Outcome
 from millpond.engine.request import PoolingRequest
-from millpond.engine.runner import Outcome, Runner
 from millpond.engine.scheduler import Scheduler, TokenBudget
 from millpond.types.config import EngineConfig
 from millpond.types.errors import (
@@ -25,6 +24,7 @@ from millpond.types.errors import (
 # Requests that fail one after another, each alone, before the model itself is considered to be failing.
 MAX_CONSECUTIVE_INPUT_FAILURES = 8
 FAILED_ON = "the model failed on"
+DECAY_PER_BATCH = 0.9  # weight of earlier batches in the throughput: about the last ten count
 MULTI_THREAD_MIN_TOKENS = 1024  # with fewer tokens, a second thread slows down a single sequence
 
 
@@ -35,14 +35,48 @@ class EngineStats:
     Attributes:
         batches: Computed batches.
         requests: Ended requests, with a result or an error.
-        tokens: Computed tokens.
+        tokens: Tokens of computed sequences.
+        shared_tokens: Tokens among them that were not computed, because other sequences of a call begin with them.
         failures: Requests that ended in an error, without cancelled ones.
     """
 
     batches: int = 0
     requests: int = 0
     tokens: int = 0
+    shared_tokens: int = 0
     failures: int = 0
+
+
+class Throughput:
+    """Tokens per second while at least one batch runs; batches may overlap.
+
+    Attributes:
+        rate: Tokens per second; 0.0 until a batch has ended.
+    """
+
+    def __init__(self) -> None:
+        self.rate = 0.0
+        self._tokens = 0.0
+        self._seconds = 0.0
+        self._last = float("-inf")
+
+    def note(self, tokens: int, *, began: float, ended: float) -> None:
+        """Add a computed batch.
+
+        Args:
+            tokens: Its number of tokens.
+            began: Its start, in seconds.
+            ended: Its end, by the same clock; not earlier than the end of the previous batch.
+        """
+        self._tokens = DECAY_PER_BATCH * self._tokens + tokens
+        self._seconds = DECAY_PER_BATCH * self._seconds + max(ended - max(began, self._last), 0.0)
+        self._last = ended
+        if self._seconds > 0:
+            self.rate = self._tokens / self._seconds
+
+    def seconds_for(self, tokens: float) -> float:
+        """Return the expected seconds for a number of tokens; 0.0 until a batch has ended."""
+        return tokens / self.rate if self.rate > 0 else 0.0
 
 
 class Engine:
@@ -58,7 +92,7 @@ class Engine:
 
     def __init__(
         self,
-        runner: Runner,
+        runner: Executor,
         config: EngineConfig,
         *,
         notify: Callable[[], None] | None = None,
@@ -82,6 +116,9 @@ class Engine:
         self.on_failure: Callable[[list[PoolingRequest]], None] = lambda _: None
         self._budget = TokenBudget(config.max_num_batched_tokens)
         self._notify = notify
+        if notify is not None:
+            runner.on_change = notify
+        self._is_accelerated = runner.runs_inline and runner.device.type != "cpu"
         self._inline_single_batch = inline_single_batch
         self._consecutive_failures = 0
         self._running: list[list[PoolingRequest]] = []
@@ -123,7 +160,12 @@ class Engine:
 
         Args:
             block: True to wait until a batch ends if none has ended.
+
+        Raises:
+            EngineClosedError: If no process is left that could compute batches.
         """
+        if self.runner.crash is not None:
+            raise self.runner.crash
         ended = self._launch()
         waits = block and not ended
         while self._running:
@@ -206,7 +248,9 @@ class Engine:
 
     def _runs_inline(self, batch: list[PoolingRequest]) -> bool:
         """True if the batch is computed in this thread."""
-        if self.runner.device.type != "cpu":
+        if not self.runner.runs_inline:
+            return False
+        if self._is_accelerated:
             return True
         if self._running or self._retries or self.scheduler.num_waiting:
             return False
@@ -221,16 +265,19 @@ class Engine:
 
     def _handle_outcome(self, outcome: Outcome) -> list[PoolingRequest]:
         """Return the requests that have ended. A failed batch runs again in halves until the failing input is alone."""
-        requests, error = outcome
+        requests, error, shared_tokens = outcome
         self.stats.batches += 1
         if error is None:
             self._consecutive_failures = 0
+            self.stats.shared_tokens += shared_tokens
             self._measure(requests)
             for request in requests:
                 self.stats.failures += request.error is not None
             return requests
         if isinstance(error, KeyboardInterrupt):
             self.on_failure(requests)
+            raise error
+        if error is self.runner.crash:
             raise error
         if len(requests) == 1:
             return self._fail(requests, error)

@@ -28,6 +28,7 @@ class FailingInputs:
 
     Attributes:
         seconds: The time for which an input is kept; 0 to keep none.
+        token_ids: The token ids of all kept inputs, for a quick check that most requests pass.
     """
 
     def __init__(self, seconds: float = 0.0, clock: Callable[[], float] = time.monotonic) -> None:
@@ -35,7 +36,7 @@ class FailingInputs:
         self._clock = clock
         self._blocked: dict[bytes, Entry] = {}  # oldest first
         self._possible: dict[bytes, Entry] = {}
-        self._ids: frozenset[bytes] = frozenset()  # token ids of both: a quick check that most requests pass
+        self.token_ids: frozenset[bytes] = frozenset()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -60,8 +61,6 @@ class FailingInputs:
 
     def clear_computed(self, requests: Iterable[PoolingRequest]) -> None:
         """Remove the inputs of requests that were computed successfully."""
-        if not self._ids:
-            return
         keys = {fingerprint(request) for request in requests if request.results and self._may_know(request)}
         if not keys:
             return
@@ -90,10 +89,12 @@ class FailingInputs:
             return 0.0 if entry is None else entry.until - now
 
     def _may_know(self, request: PoolingRequest) -> bool:
-        return bool(self._ids) and request.input_ids.tobytes() in self._ids
+        return bool(self.token_ids) and request.input_ids.tobytes() in self.token_ids
 
     def _index(self) -> None:
-        self._ids = frozenset(entry.ids for entries in (self._blocked, self._possible) for entry in entries.values())
+        self.token_ids = frozenset(
+            entry.ids for entries in (self._blocked, self._possible) for entry in entries.values()
+        )
 
 
 def fingerprint(request: PoolingRequest) -> bytes | None:

@@ -1,12 +1,8 @@
-"""Facts about the machine that affect speed: the processor's name and the cores that this process may use."""
+"""The cores that this process may use, and the memory that it holds."""
 
+import ctypes
 import os
-import platform
-from functools import cache
-from pathlib import Path
-
-CPUINFO_PATH = Path("/proc/cpuinfo")
-ARM_NAME_KEYS = ("CPU implementer", "CPU part")  # on ARM, /proc/cpuinfo has no "model name"
+import sys
 
 
 def available_cores() -> int:
@@ -14,23 +10,9 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-@cache
-def processor_name() -> str:
-    """Return the processor's name as reported by the system; if it is unknown, the machine type, such as ``x86_64``."""
-    return name_in(_first_lines(CPUINFO_PATH)) or platform.processor() or platform.machine() or "unknown"
-
-
-def name_in(cpuinfo: str) -> str:
-    """Return the processor name in the text of ``/proc/cpuinfo``; empty if it has none."""
-    pairs = (line.partition(":") for line in cpuinfo.splitlines())
-    fields = {key.strip(): " ".join(value.split()) for key, _, value in reversed([*pairs])}
-    return fields.get("model name", "") or " ".join(f"{key} {fields[key]}" for key in ARM_NAME_KEYS if key in fields)
-
-
-def _first_lines(path: Path) -> str:
-    """Return the entry of the first core; on a machine with many cores the whole file is long."""
-    try:
-        with path.open(encoding="utf-8", errors="replace") as file:
-            return file.read(4096)
-    except OSError:
-        return ""
+def trim_heap() -> None:
+    """Return freed memory to the operating system: glibc keeps freed blocks of up to 32 MiB per thread."""
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # only in glibc
+        if trim is not None:
+            trim(0)

@@ -1,13 +1,14 @@
 """Runner: a batch of requests -> packed tensors -> model -> poolers -> arrays on the host, on worker threads."""
 
 import threading
-import time
 import traceback
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from queue import SimpleQueue
+from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -15,18 +16,20 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from millpond.engine.contracts import (
-    check_hidden,
-    check_pooled,
+    check_list,
     contracts_of,
+    invalid_hidden,
     owner_of_pooler,
     source_of_non_finite,
 )
-from millpond.engine.health import progress_of
+from millpond.engine.executor import EngineStatus, Outcome
 from millpond.engine.machine import available_cores
+from millpond.engine.packing import distinct_sequences, pack, prefix_groups
 from millpond.engine.request import PoolingRequest, Representation
 from millpond.nn.batch import PackedBatch, PoolingMetadata
 from millpond.nn.model import PoolingModel
 from millpond.nn.pooler import Pooler
+from millpond.nn.shared_rows import share_rows
 from millpond.nn.threads import ThreadBudget
 from millpond.plugin.blame import blamed, breach, owner_of
 from millpond.types.errors import InvalidInputError, NonFiniteOutputError, is_out_of_memory
@@ -36,17 +39,13 @@ if TYPE_CHECKING:
     from millpond.plugin.registry import Entry
 
 Array = NDArray[np.float32]
-Job = tuple["Runner", list[PoolingRequest], Callable[["Outcome"], None]]  # calls the function when done
+Job = tuple["Runner", list[PoolingRequest], Callable[[Outcome], None]]  # calls the function when done
 CLOSE_TIMEOUT_S = 10.0  # for all workers; longer than a batch, and a model that hangs must not block interpreter exit
+HOST = torch.device("cpu")
 NO_RESULT: Array = np.empty(0, dtype=np.float32)
 MATRIX = 2  # dimensions of a tensor with one row per token
-
-
-class Outcome(NamedTuple):
-    """A computed batch, whose requests carry results or errors; ``error`` if the whole batch failed."""
-
-    requests: list[PoolingRequest]
-    error: BaseException | None
+MAX_HOOKED_LAYERS = 4  # layers that record when they start; each hook costs two microseconds per batch
+MAX_CALLS_PER_LAYER = 4  # more calls than this in one batch indicate an infinite loop
 
 
 class PoolerParts(NamedTuple):
@@ -57,6 +56,56 @@ class PoolerParts(NamedTuple):
     check: Callable[[PoolingParams], None] | None
 
 
+class Progress:
+    """Records when a layer of the model last started, in ``RequestState.advanced`` of the batch's first request.
+
+    Args:
+        model: The model. The members of its outermost module lists are its layers.
+
+    Attributes:
+        num_hooks: The number of layers that record it, spread evenly over the model; at most ``MAX_HOOKED_LAYERS``.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        layers = _layers(model)
+        self.num_hooks = min(len(layers), MAX_HOOKED_LAYERS)
+        self._current = threading.local()
+        for number in range(self.num_hooks):
+            layers[number * len(layers) // self.num_hooks].register_forward_pre_hook(self._record)
+
+    def begin(self, batch: list[PoolingRequest]) -> None:
+        """Start recording the progress of a batch that this thread computes."""
+        batch[0].state.advanced = perf_counter()
+        self._current.request, self._current.calls_left = batch[0], MAX_CALLS_PER_LAYER * self.num_hooks
+
+    def end(self) -> None:
+        """Stop recording in this thread."""
+        self._current.request = None
+
+    def _record(self, *_: Any) -> None:
+        current = self._current
+        request = getattr(current, "request", None)
+        if request is not None and current.calls_left > 0:
+            current.calls_left -= 1
+            request.state.advanced = perf_counter()
+
+
+_progress_by_model: "WeakKeyDictionary[nn.Module, Progress]" = WeakKeyDictionary()
+
+
+def progress_of(model: nn.Module) -> Progress:
+    """Return the progress recorder of a model, shared by all runners that use the model one after another."""
+    return _progress_by_model.get(model) or _progress_by_model.setdefault(model, Progress(model))
+
+
+def _layers(module: nn.Module) -> list[nn.Module]:
+    """Return the members of the outermost module lists."""
+    layers: list[nn.Module] = []
+    for child in module.children():
+        layers += child if isinstance(child, nn.ModuleList) else _layers(child)
+    return layers
+
+
 class Runner:
     """Computes batches: on a CPU several at a time, each on a single-threaded worker; on other devices one at a time.
 
@@ -64,18 +113,30 @@ class Runner:
 
     Attributes:
         num_workers: The number of batches computed at a time.
+        forward: Computes the hidden states of a batch: the model, or a ``GraphedModel``.
         progress: Records the progress of batches.
+        num_hooks: The number of layers that record it.
         intra_op_threads: The number of threads that torch uses for a batch computed in the caller's thread.
+        on_change: Never called: the workers do not change.
+        runs_inline: True: ``run`` computes in the caller's thread.
+        crash: Always None.
     """
 
     _start_lock: ClassVar = threading.Lock()  # starting workers changes a setting of the whole process
 
     def __init__(self, model: PoolingModel, *, device: torch.device, num_workers: int | None = None) -> None:
         self.model = model
+        self.forward: Callable[[PackedBatch], Tensor] = model
         self.device = device
         self.progress = progress_of(model)
+        self.num_hooks = self.progress.num_hooks
+        self.on_change: Callable[[], None] = lambda: None
+        self.runs_inline = True
+        self.crash: BaseException | None = None
+        self._is_on_host = device.type == "cpu"
         self._owner = owner_of(model)
         self._contracts = contracts_of(model)
+        self._shares_prefixes = model.shares_prefixes() and not model.token_modules
         self._poolers: dict[str, PoolerParts] = {}
         self.num_workers = (num_workers or available_cores()) if device.type == "cpu" else 1
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
@@ -100,7 +161,7 @@ class Runner:
         try:
             # Workers stay in inference mode: entering it for each batch would cost eight Python calls.
             with nullcontext() if torch.is_inference_mode_enabled() else torch.inference_mode():
-                self._compute(requests)
+                shared_tokens = self._compute(requests)
         except BaseException as error:  # noqa: BLE001  SystemExit raised by a plugin must not end the worker
             for request in requests:
                 request.results, request.error = [], None
@@ -109,25 +170,41 @@ class Runner:
             return Outcome(requests, error)
         finally:
             self.progress.end()
-        return Outcome(requests, None)
+        return Outcome(requests, None, shared_tokens)
+
+    def abandon(self, requests: list[PoolingRequest]) -> None:
+        """Do nothing: a thread cannot be stopped."""
+
+    def statuses(self) -> Sequence[EngineStatus]:
+        """Return no status: there is no other process."""
+        return ()
 
     def close(self) -> None:
         """Stop the workers after their current batches."""
         self._finalizer()
 
-    def _compute(self, requests: list[PoolingRequest]) -> None:
+    def _compute(self, requests: list[PoolingRequest]) -> int:
+        """Set the results of requests; return the number of tokens that did not have to be computed for them."""
         requests = self._accepted(requests)
         if not requests:
-            return
-        positions, sequences = _distinct(requests)
-        batch = _pack(sequences, self.device)
+            return 0
+        positions, sequences = distinct_sequences(requests)
+        complete = batch = pack(sequences, None if self._is_on_host else self.device)
+        groups = prefix_groups(sequences) if self._shares_prefixes else {}
+        if groups:
+            batch = share_rows(complete, list(groups.values()))
         try:
-            hidden = self.model(batch)
+            hidden = self.forward(batch)
         except BaseException:
             with blamed(self._owner):  # only entered for errors: three calls fewer for each batch
                 raise
-        check_hidden(self.model, hidden, len(batch.input_ids))
-        metadata = PoolingMetadata(lengths=batch.lengths, input_ids=batch.input_ids)
+        if not (isinstance(hidden, Tensor) and hidden.dim() == MATRIX and hidden.size(0) == batch.num_tokens):
+            raise invalid_hidden(self.model, hidden, batch.num_tokens)
+        if batch.shared is not None:
+            hidden = batch.shared.complete_hidden_states(hidden)
+            for prefix, group in groups.items():
+                prefix.states = group.states
+        metadata = PoolingMetadata(lengths=complete.lengths, input_ids=complete.input_ids)
         slots_by_task: dict[str, list[tuple[PoolingRequest, int]]] = {}
         for request in requests:
             request.results = [NO_RESULT] * len(request.representations)
@@ -135,6 +212,7 @@ class Runner:
                 slots_by_task.setdefault(representation.task, []).append((request, slot))
         for task, slots in slots_by_task.items():
             self._pool(task, slots, positions, hidden, metadata)
+        return 0 if batch.shared is None else batch.shared.num_missing
 
     def _accepted(self, requests: list[PoolingRequest]) -> list[PoolingRequest]:
         """Return the requests whose parameters the poolers accept; set the error of the others."""
@@ -183,16 +261,18 @@ class Runner:
         except BaseException:
             with blamed(owner):
                 raise
-        check_pooled(owner, task, pooled, len(distinct))
+        if not isinstance(pooled, Tensor) or pooled.dim() == 0 or len(pooled) != len(distinct):
+            check_list(owner, task, pooled, len(distinct))
         contract = self._contracts.get(task)
         batch_error = None if contract is None else contract.batch_error(pooled)
-        arrays = dict(zip(distinct, _to_host(pooled), strict=True))
+        on_host, is_finite = _to_host(pooled)
+        arrays = dict(zip(distinct, on_host, strict=True))
         used_keys: set[object] = set()
         for (request, slot), key in zip(slots, keys, strict=True):
             # Callers may write to their results: equal prompts must not share one array.
             array = arrays[key].copy() if key in used_keys else arrays[key]
             used_keys.add(key)
-            if not np.isfinite(array).all():
+            if not (is_finite or _are_finite(array)):
                 source = source_of_non_finite(self.model, pooler, hidden, metadata.lengths, positions[request])
                 message = f"the model computed NaN or infinity for task {task!r}, on {request.num_tokens} tokens"
                 request.error = NonFiniteOutputError(f"{message}{source}")
@@ -231,60 +311,25 @@ def _position(item: tuple[tuple[int, Any, Any], Representation]) -> int:
     return item[0][0]
 
 
-def _distinct(requests: Sequence[PoolingRequest]) -> tuple[dict[PoolingRequest, int], list[PoolingRequest]]:
-    """Return the position of each request's sequence among the distinct sequences, and these, shortest first."""
-    if len(requests) == 1:
-        return {requests[0]: 0}, list(requests)
-    ordered = sorted(requests, key=lambda request: request.num_tokens)
-    positions: dict[PoolingRequest, int] = {}
-    position_of_key: dict[object, int] = {}
-    distinct: list[PoolingRequest] = []
-    for request in ordered:
-        types = request.token_type_ids
-        key: object = id(request)
-        if not request.features:
-            types_key = None if types is None else types.tobytes()
-            key = (request.input_ids.tobytes(), types_key, request.adapter, request.route)
-        position = position_of_key.setdefault(key, len(distinct))
-        if position == len(distinct):
-            distinct.append(request)
-        positions[request] = position
-    return positions, distinct
+def _to_host(pooled: Tensor | list[Tensor]) -> tuple[list[Array], bool]:
+    """Return one array per sequence, and True if all values are finite.
 
-
-def _pack(sequences: Sequence[PoolingRequest], device: torch.device) -> PackedBatch:
-    ids: list[Tensor] = []
-    types: list[Tensor | None] = []
-    features: list[Mapping[str, object]] = []
-    adapters: list[str | None] = []
-    routes: list[str] = []
-    has_types = False
-    for request in sequences:
-        ids.append(torch.from_numpy(request.input_ids))
-        segments = request.token_type_ids
-        has_types = has_types or segments is not None
-        types.append(None if segments is None else torch.from_numpy(segments))
-        features.append(request.features)
-        adapters.append(request.adapter)
-        routes.append(request.route)
-    return PackedBatch.pack(
-        ids,
-        token_type_ids=types if has_types else (),
-        features=features if any(features) else (),
-        adapters=adapters if any(adapters) else (),
-        routes=routes,
-        device=device,
-    )
-
-
-def _to_host(pooled: Tensor | list[Tensor]) -> list[Array]:
-    """Return one array per sequence, with a single copy to the host if all have the same width."""
+    There is a single copy to the host if all results have the same width.
+    """
     if isinstance(pooled, Tensor):
-        return list(pooled.float().cpu().numpy())
+        rows = pooled.to(HOST, torch.float32).numpy()
+        return list(rows), _are_finite(rows)
     if all(tensor.dim() == MATRIX for tensor in pooled) and len({tensor.shape[1] for tensor in pooled}) == 1:
-        rows = torch.cat(pooled).float().cpu().numpy()
-        return np.split(rows, np.cumsum([len(tensor) for tensor in pooled])[:-1])
-    return [tensor.float().cpu().numpy() for tensor in pooled]
+        rows = torch.cat(pooled).to(HOST, torch.float32).numpy()
+        arrays = np.split(rows, np.cumsum([len(tensor) for tensor in pooled])[:-1])
+        return arrays, _are_finite(rows)
+    arrays = [tensor.to(HOST, torch.float32).numpy() for tensor in pooled]
+    return arrays, all(map(_are_finite, arrays))
+
+
+def _are_finite(array: Array) -> bool:
+    """True if no value is NaN or infinite. Searching bytes takes half the time of numpy's ``all`` for a short array."""
+    return 0 not in np.isfinite(array).tobytes()
 
 
 def _start_workers(jobs: "SimpleQueue[Job | None]", count: int, budget: ThreadBudget) -> list[threading.Thread]:
@@ -324,7 +369,7 @@ def _stop_workers(jobs: "SimpleQueue[Job | None]", workers: list[threading.Threa
     """Stop the workers and wait for them: a thread that is inside torch at interpreter exit crashes the process."""
     for _ in workers:
         jobs.put(None)
-    deadline = time.monotonic() + CLOSE_TIMEOUT_S
+    deadline = monotonic() + CLOSE_TIMEOUT_S
     for worker in workers:
         if worker is not threading.current_thread():
-            worker.join(max(deadline - time.monotonic(), 0))
+            worker.join(max(deadline - monotonic(), 0))

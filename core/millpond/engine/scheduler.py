@@ -10,7 +10,7 @@ from millpond.engine.request import PoolingRequest
 MIN_SHARE_TOKENS = 256  # a smaller batch does not justify using another worker
 BATCH_PRIORITY_DIVISOR = 4  # batches of priority above 0 are this many times smaller while interactive requests arrive
 INTERACTIVE_WINDOW_BATCHES = 64  # interactive requests count as arriving until this many batches later
-OLDEST_FIRST_INTERVAL = 8  # one batch in this many starts with the oldest request, regardless of its priority
+OLDEST_FIRST_INTERVAL = 8  # one batch, or token, in this many is for the oldest requests, regardless of their priority
 
 MIN_BUDGET_TOKENS = 256  # out of memory does not halve the budget further
 BUDGET_RAISE_FACTOR = 1.25
@@ -27,7 +27,8 @@ class Scheduler:
     The lowest priority number goes first, except for one batch in ``OLDEST_FIRST_INTERVAL``, which starts with the
     oldest request: a stream of urgent requests does not starve the others. Interactive requests (priority 0 or lower)
     and batch requests (priority above 0) never share a batch, so that a short query does not take as long as a full
-    batch. While interactive requests arrive, batches of batch requests are smaller, so that the wait for them is short.
+    batch. While interactive requests arrive, batches of batch requests are smaller, so that the wait for them is short;
+    they are due more often in return, so that they contain one token in ``OLDEST_FIRST_INTERVAL``.
 
     Attributes:
         max_num_batched_tokens: Maximum number of tokens of a batch; a longer request runs alone.
@@ -43,6 +44,7 @@ class Scheduler:
     _queues: dict[str, Queue] = field(default_factory=dict)
     _tickets: int = 0
     _overtaken: int = 0  # batches since the oldest request went first
+    _overtaking_tokens: int = 0  # their tokens, less those for which the oldest requests had a turn
     _since_interactive: int = INTERACTIVE_WINDOW_BATCHES  # batches since the last one of interactive requests
 
     def add(self, request: PoolingRequest) -> None:
@@ -65,7 +67,7 @@ class Scheduler:
         first = self._due()
         queue = self._queues[first.group]
         self._since_interactive = self._since_interactive + 1 if first.state.priority > 0 else 0
-        tokens_left = self._budget(queue, workers) - first.num_tokens
+        tokens_left = self._budget(queue, first.state.priority, workers) - first.num_tokens
         batch = [first]
         self._drop_first(queue, first.state.priority)
         others = sorted(key for key in queue.keys() - {first.state.priority} if (key > 0) == (first.state.priority > 0))
@@ -81,7 +83,7 @@ class Scheduler:
     def _take_only(self) -> list[PoolingRequest]:
         """Remove and return the only waiting request, as a batch."""
         ((first,),) = next(iter(self._queues.values())).values()
-        self._overtaken = 0
+        self._overtaken = self._overtaking_tokens = 0
         self._since_interactive = self._since_interactive + 1 if first.state.priority > 0 else 0
         self._queues.clear()
         self.num_waiting = self.waiting_tokens = 0
@@ -116,16 +118,25 @@ class Scheduler:
         heads = [waiting[0] for queue in self._queues.values() for waiting in queue.values()]
         due = min(heads, key=lambda request: (request.state.priority, request.state.ticket))
         oldest = min(heads, key=lambda request: request.state.ticket)
-        self._overtaken = self._overtaken + 1 if oldest.state.priority > due.state.priority else 0
-        if self._overtaken < OLDEST_FIRST_INTERVAL:
+        if oldest.state.priority <= due.state.priority:
+            self._overtaken = self._overtaking_tokens = 0
             return due
-        self._overtaken = 0
+        self._overtaken += 1
+        overtaking_tokens = (OLDEST_FIRST_INTERVAL - 1) * max(self._limit(oldest.state.priority), oldest.num_tokens)
+        if self._overtaken < OLDEST_FIRST_INTERVAL and self._overtaking_tokens < overtaking_tokens:
+            return due
+        self._overtaken, self._overtaking_tokens = 0, max(self._overtaking_tokens - overtaking_tokens, 0)
         return oldest
 
-    def _budget(self, queue: Queue, workers: int) -> int:
+    def _limit(self, priority: int) -> int:
+        """Return the maximum number of tokens of a batch of that priority."""
         limit = self.max_num_batched_tokens
-        if 0 < self._since_interactive < INTERACTIVE_WINDOW_BATCHES:
-            limit = min(max(limit // BATCH_PRIORITY_DIVISOR, MIN_SHARE_TOKENS), limit)
+        if priority > 0 and self._since_interactive < INTERACTIVE_WINDOW_BATCHES:
+            return min(max(limit // BATCH_PRIORITY_DIVISOR, MIN_SHARE_TOKENS), limit)
+        return limit
+
+    def _budget(self, queue: Queue, priority: int, workers: int) -> int:
+        limit = self._limit(priority)
         if self.waiting_tokens >= workers * self.max_num_batched_tokens:
             return limit
         share = -(-sum(request.num_tokens for request in chain(*queue.values())) // workers)
@@ -137,8 +148,10 @@ class Scheduler:
             del queue[priority]
 
     def _taken(self, batch: list[PoolingRequest]) -> list[PoolingRequest]:
+        num_tokens = sum(request.num_tokens for request in batch)
         self.num_waiting -= len(batch)
-        self.waiting_tokens -= sum(request.num_tokens for request in batch)
+        self.waiting_tokens -= num_tokens
+        self._overtaking_tokens += num_tokens if self._overtaken else 0
         if not self._queues[batch[0].group]:
             del self._queues[batch[0].group]
         return batch

@@ -43,7 +43,7 @@ def test_a_raise_that_failed_delays_the_next_one():
     assert succeed(budget, 1) == 2500
 
 
-def test_a_failure_begins_the_count_anew():
+def test_a_failure_resets_the_count():
     budget = TokenBudget(4096)
     budget.shrink(2000)
     succeed(budget, INITIAL_RAISE_AFTER_BATCHES - 1)

@@ -110,7 +110,7 @@ def test_a_keyboard_interrupt_is_raised_by_the_step(kit, model, make_engine):
     kit.check(kit.run_all(engine, [kit.request([1])]))
 
 
-def test_a_closed_engine_takes_no_request(kit, make_engine):
+def test_a_closed_engine_accepts_no_request(kit, make_engine):
     engine = make_engine()
     engine.close()
     with pytest.raises(EngineClosedError, match="closed"):

@@ -15,7 +15,7 @@ POISON, WORSE = 666, 777
 
 @pytest.mark.parametrize("num_workers", [1, 2])
 @pytest.mark.parametrize("index", [0, 31, 63])
-def test_a_poison_among_64_fails_alone_and_costs_few_forwards(kit, model, make_engine, num_workers, index):
+def test_one_failing_input_among_64_fails_alone_after_few_forward_passes(kit, model, make_engine, num_workers, index):
     engine = make_engine(num_workers)
     clean = kit.run_all(engine, kit.numbered(64))
     forwards = len(model.seen)
@@ -32,7 +32,7 @@ def test_a_poison_among_64_fails_alone_and_costs_few_forwards(kit, model, make_e
         assert request.error is not None or request.results[0].tolist() == twin.results[0].tolist()
 
 
-def test_two_poisons_fail_alone_each_with_its_own_error(kit, model, make_engine):
+def test_two_failing_inputs_fail_alone_each_with_its_own_error(kit, model, make_engine):
     def on_forward(sequences):
         kit.fails_on(POISON)(sequences)
         kit.fails_on(WORSE, error=lambda: ValueError("worse"))(sequences)
@@ -47,7 +47,7 @@ def test_two_poisons_fail_alone_each_with_its_own_error(kit, model, make_engine)
     assert len(model.seen) <= 1 + 4 * 6
 
 
-def test_a_whole_batch_of_poison_fails_request_by_request(kit, model, make_engine):
+def test_a_batch_of_only_failing_inputs_fails_request_by_request(kit, model, make_engine):
     model.on_forward = kit.fails_on(POISON)
     engine = make_engine()
     requests = kit.run_all(engine, [kit.request([POISON, number]) for number in range(64)])
@@ -57,14 +57,14 @@ def test_a_whole_batch_of_poison_fails_request_by_request(kit, model, make_engin
     kit.check(kit.run_all(engine, [kit.request([1])]))
 
 
-def test_equal_poisons_fail_like_different_ones(kit, model, make_engine):
+def test_equal_failing_inputs_fail_like_different_ones(kit, model, make_engine):
     model.on_forward = kit.fails_on(POISON)
     requests = [kit.request([POISON if number in (3, 12) else number]) for number in range(16)]
     kit.run_all(make_engine(), requests)
     assert [number for number, request in enumerate(requests) if request.error] == [3, 12]
 
 
-def test_a_failing_batch_does_not_fail_those_that_wait_behind_it(kit, model, make_engine):
+def test_a_failing_batch_does_not_fail_waiting_requests(kit, model, make_engine):
     model.on_forward = kit.fails_on(POISON)
     engine = make_engine(max_num_seqs=8)
     requests = [kit.request([POISON if number == 0 else number]) for number in range(40)]

@@ -14,6 +14,8 @@ POISON = 666
 def out_of_memory(kind):
     return {
         "accelerator": torch.OutOfMemoryError("CUDA out of memory"),
+        "page-locked": RuntimeError("CUDA error: out of memory"),
+        "cuBLAS": RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
         "python": MemoryError(),
         "cpu": RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
     }[kind]
@@ -35,7 +37,7 @@ def tens(kit, count):
     return [kit.request([number] * 10) for number in range(count)]
 
 
-@pytest.mark.parametrize("kind", ["accelerator", "python", "cpu"])
+@pytest.mark.parametrize("kind", ["accelerator", "page-locked", "cuBLAS", "python", "cpu"])
 def test_out_of_memory_halves_the_budget_until_all_succeed(kit, model, make_engine, kind):
     failed = []
     model.on_forward = holds(1000, out_of_memory(kind), failed)

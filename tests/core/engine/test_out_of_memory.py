@@ -46,7 +46,7 @@ with LLM(folder, num_workers=1, max_num_batched_tokens=200_000, max_num_seqs=10_
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="it limits the memory of a process as Linux does")
-def test_a_process_that_may_have_no_more_memory_goes_on_in_smaller_batches(tmp_path):
+def test_a_process_at_its_memory_limit_continues_in_smaller_batches(tmp_path):
     folder = tiny("BertModel", tmp_path / "bert", num_hidden_layers=1, intermediate_size=2048)
     command = [sys.executable, "-c", CODE, str(folder), str(SPARE)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1800)

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 from torch import nn
 
-from millpond.engine.health import MAX_CALLS_PER_LAYER, MAX_HOOKED_LAYERS, Progress, progress_of
 from millpond.engine.request import RequestState
+from millpond.engine.runner import MAX_CALLS_PER_LAYER, MAX_HOOKED_LAYERS, Progress, progress_of
 
 
 class Layer(nn.Module):
@@ -43,7 +43,7 @@ class Stack(nn.Module):
 @pytest.fixture
 def clock(monkeypatch):
     ticks = iter(range(1, 10_000))
-    monkeypatch.setattr("millpond.engine.health.perf_counter", lambda: next(ticks))
+    monkeypatch.setattr("millpond.engine.runner.perf_counter", lambda: next(ticks))
 
 
 def batch():

@@ -38,7 +38,7 @@ def lengths(batches):
     return [[request.num_tokens for request in batch] for batch in batches]
 
 
-def test_a_batch_holds_what_the_budget_holds():
+def test_a_batch_contains_at_most_the_tokens_of_the_budget():
     assert lengths(take_all(filled(*[waiting(30) for _ in range(10)]))) == [[30] * 3, [30] * 3, [30] * 3, [30]]
 
 
@@ -66,7 +66,7 @@ def test_arrival_decides_within_a_group():
     assert filled(*requests, budget=1000).take() == requests
 
 
-def test_a_lower_priority_goes_first_and_arrival_decides_among_equals():
+def test_the_lowest_priority_number_is_first_and_ties_are_in_order_of_arrival():
     late = [waiting(10, priority=priority) for priority in (-1, -6, -1, -7, -6)]
     taken = filled(*late, budget=1000).take()
     assert [late.index(request) for request in taken] == [3, 1, 4, 0, 2]
@@ -105,6 +105,35 @@ def test_a_stream_of_urgent_requests_does_not_starve_the_others(urgent, patient)
     assert [request.state.ticket for position in turns for request in taken[position]] == list(range(1, 41))
 
 
+def turns_beside_a_stream(scheduler, batches, *, arriving):
+    """Take batches while interactive requests arrive; return the tokens of interactive and of batch requests."""
+    tokens = [0, 0]
+    for _ in range(batches):
+        for length in arriving:
+            scheduler.add(waiting(length))
+        taken = scheduler.take()
+        tokens[taken[0].state.priority > 0] += sum(request.num_tokens for request in taken)
+    return tokens
+
+
+def test_batch_requests_get_one_token_in_eight_beside_a_stream():
+    scheduler = filled(*[waiting(64, priority=1) for _ in range(1000)], budget=1024)
+    interactive, batch = turns_beside_a_stream(scheduler, 400, arriving=[64] * 20)
+    assert abs(batch / (interactive + batch) - 1 / OLDEST_FIRST_INTERVAL) < 0.005
+
+
+@pytest.mark.parametrize(("arriving", "batches"), [([64] * 20, 24), ([300, 500, 500], 28), ([5], 64)])
+def test_a_large_request_ends_after_a_bounded_number_of_batches(arriving, batches):
+    """With one small batch in eight, a request of two batches took 64 batches, or ten seconds on two cores."""
+    scheduler = filled(*[waiting(64, priority=1) for _ in range(32)], budget=1024)
+    assert turns_beside_a_stream(scheduler, batches, arriving=arriving)[1] == 32 * 64
+
+
+def test_a_request_longer_than_a_turn_is_due_after_at_most_eight_batches():
+    scheduler = filled(*[waiting(4096, priority=1) for _ in range(3)], budget=1024)
+    assert turns_beside_a_stream(scheduler, 3 * OLDEST_FIRST_INTERVAL, arriving=[64] * 20)[1] == 3 * 4096
+
+
 def test_a_request_that_is_not_overtaken_gets_no_credit():
     scheduler = filled(budget=100)
     for _ in range(3 * OLDEST_FIRST_INTERVAL):
@@ -114,7 +143,7 @@ def test_a_request_that_is_not_overtaken_gets_no_credit():
         assert [request.state.priority for request in scheduler.take()] == [1]
 
 
-def test_the_group_whose_first_request_is_due_goes_first():
+def test_the_group_whose_first_request_is_due_is_first():
     text, image, urgent = waiting(10), waiting(10, group="image"), waiting(10, group="image", priority=-1)
     assert take_all(filled(text, image, urgent)) == [[urgent, image], [text]]
 

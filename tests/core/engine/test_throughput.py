@@ -2,7 +2,7 @@
 
 import pytest
 
-from millpond.engine.health import Throughput
+from millpond.engine.engine import Throughput
 
 
 def measured(*batches):

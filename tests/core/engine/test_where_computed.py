@@ -55,9 +55,7 @@ def test_with_several_threads_a_single_short_batch_is_computed_by_a_worker(kit, 
     assert here(model) == [False]
 
 
-def test_a_batch_beside_another_one_is_computed_by_a_worker_despite_the_request(
-    kit, model, one_thread, make_runner, gate
-):
+def test_a_batch_is_computed_by_a_worker_while_another_batch_runs(kit, model, one_thread, make_runner, gate):
     model.on_forward = gate
     engine = Engine(make_runner(2), EngineConfig(max_num_seqs=1), inline_single_batch=True)
     requests = kit.add_all(engine, [kit.request([1]), kit.request([2])])
@@ -69,7 +67,7 @@ def test_a_batch_beside_another_one_is_computed_by_a_worker_despite_the_request(
     assert sorted(here(model)) == [False, False]
 
 
-def test_a_single_poison_fails_in_the_callers_thread_as_on_a_worker(kit, model, one_thread, make_runner):
+def test_a_single_failing_input_fails_in_the_callers_thread_as_on_a_worker(kit, model, one_thread, make_runner):
     model.on_forward = kit.fails_on(POISON)
     good, bad = kit.run_all(single_inline(make_runner(1)), [kit.request([1]), kit.request([POISON])])
     assert (good.error, "poison" in str(bad.error)) == (None, True)
@@ -87,7 +85,7 @@ def test_two_long_sequences_are_computed_by_workers_side_by_side(kit, model, mak
     assert here(model) == [False, False]
 
 
-def test_a_long_sequence_beside_a_running_batch_is_computed_by_a_worker(kit, model, make_engine, gate):
+def test_a_long_sequence_is_computed_by_a_worker_while_a_batch_runs(kit, model, make_engine, gate):
     model.on_forward = gate
     engine = make_engine(2)
     engine.add(kit.request([1]))
@@ -115,6 +113,8 @@ class Accelerator:
     device = torch.device("cuda")
     num_workers = 1
     is_open = True
+    runs_inline = True
+    crash = None
 
     def __init__(self):
         self.batches = []

@@ -67,7 +67,8 @@ def test_the_cause_is_found_in_a_batch_that_crashed_the_engine(kit, model, make_
     (poison,) = kit.quarantined(third, [kit.request([POISON])])
     assert isinstance(poison.error, BlockedInputError)
     kit.check(kit.run(third, [kit.request([1]), kit.request([2])]))
-    third.close()
+    for engine in (thread, second, third):
+        engine.close()  # waits for its thread
     assert len(deaths) == 2
 
 

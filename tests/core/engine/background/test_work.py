@@ -24,7 +24,7 @@ def test_requests_of_many_threads_each_get_their_own_result(kit, make_thread):
     assert thread.is_alive
 
 
-def test_an_idle_engine_starts_at_once_and_an_idle_worker_beside_a_busy_one_too(kit, model, make_thread, gate):
+def test_an_idle_engine_and_an_idle_worker_beside_a_busy_one_start_at_once(kit, model, make_thread, gate):
     model.on_forward = gate
     thread = make_thread(2)
     first, second = kit.request([1]), kit.request([2])
