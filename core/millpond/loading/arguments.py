@@ -1,30 +1,36 @@
-"""Arguments of LLM and AsyncLLM: vLLM's arguments are used, renamed, or accepted without effect and logged."""
+"""Arguments of LLM and AsyncLLM: checked and grouped; plugins translate the arguments of other libraries."""
 
 import inspect
-import logging
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from os import PathLike, fspath
-from typing import Any, ForwardRef, TypeVar
+from typing import TYPE_CHECKING, Any, ForwardRef, TypeVar
 
-from millpond.compat import vllm
 from millpond.loading.architecture import REWARD
 from millpond.loading.resolve import LoadOptions
 from millpond.loading.source import SourceOptions
+from millpond.plugin.blame import blamed, is_foreign
+from millpond.plugin.manager import get_plugin_manager
 from millpond.types.compute import ComputeOptions
 from millpond.types.config import EngineConfig, InputOptions, PoolerConfig
 from millpond.types.errors import InvalidInputError
 from millpond.types.model_args import FORMER_NAMES, MODEL_ARGS, ModelArgs, describe
+from millpond.types.parallel import ParallelOptions
 from millpond.types.params import validated
 
+if TYPE_CHECKING:
+    from millpond.plugin.registry import Registry
+    from millpond.types.services import ArgumentDialect
+
 Init = TypeVar("Init", bound=Callable[..., None])
-logger = logging.getLogger(__name__)
 
 OLD_TASKS = {"embed": "embed", "classify": "classify", "score": "classify", "reward": REWARD}
 REWARD_HINT = "leave it out, and use `LLM.reward(...)` for rewards; for hidden states use `convert='embed'`"
 
 DEFAULTS: Mapping[str, Any] = {name: it.default for name, it in MODEL_ARGS.items()}
+KNOWN = frozenset({*DEFAULTS, "task"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,33 +42,40 @@ class Arguments:
     engine: EngineConfig
     device: str
     compute: ComputeOptions
+    parallel: ParallelOptions
     deduplicate: bool = True
     tokenizer: str | None = None
+    cache: str | PathLike[str] | None = None
+    cache_size: int | str | None = None
 
 
-def read_arguments(arguments: Mapping[str, Any]) -> Arguments:
+def read_arguments(arguments: Mapping[str, Any], registry: "Registry | None" = None) -> Arguments:
     """Group and check the arguments of LLM or AsyncLLM; missing ones get their defaults.
+
+    Args:
+        arguments: The arguments by name.
+        registry: The records of plugins, which translate arguments of other libraries; None for all installed plugins.
 
     Raises:
         InvalidInputError: If an argument is unknown, or requests something that is not supported.
     """
     arguments = _by_current_names(arguments)
-    known = {**DEFAULTS, **{name: value for name, value in arguments.items() if name in DEFAULTS}}
+    if not arguments.keys() <= KNOWN:
+        arguments = _translated(arguments, get_plugin_manager().registry if registry is None else registry)
+    known = {**DEFAULTS, **arguments}
     known["kernels"] = _checked_kernels(known["kernels"] or {})
-    without_effect = [
-        name
-        for name, value in arguments.items()
-        if name not in DEFAULTS and not _read_vllm_argument(known, arguments, name, value)
-    ]
-    if without_effect:
-        logger.info("vLLM arguments without effect: %s", ", ".join(without_effect))
+    if "task" in known:
+        _read_old_task(known, known.pop("task"))
     if known["convert"] == REWARD and "task" not in known:
         warnings.warn(f"`convert='reward'` was removed: {REWARD_HINT}", DeprecationWarning, stacklevel=3)
     if known["profile"] is not None:
         warnings.warn("`profile` was removed and has no effect", DeprecationWarning, stacklevel=3)
     if isinstance(known["chat_template"], PathLike):
         known["chat_template"] = fspath(known["chat_template"])
+    parallel = ParallelOptions.read(known)
     engine = {name: known[name] for name in EngineConfig.model_fields if known.get(name) is not None}
+    if known["batch_invariant"]:  # a shared prefix changes results by rounding
+        engine["enable_prefix_caching"] = False
     return Arguments(
         load=LoadOptions(
             **{
@@ -84,14 +97,17 @@ def read_arguments(arguments: Mapping[str, Any]) -> Arguments:
             allow_pickle=bool(known["allow_pickle"]),
         ),
         engine=validated(EngineConfig, engine, parameter="engine"),
-        device=str(known["device"]),
+        device=parallel.devices[0] if parallel.devices else str(known["device"]),
         compute=ComputeOptions(
             kernels=known["kernels"],
             quantization=known["quantization"],
             batch_invariant=bool(known["batch_invariant"]),
         ),
+        parallel=parallel,
         deduplicate=bool(known["deduplicate"]),
         tokenizer=known["tokenizer"],
+        cache=known["cache"],
+        cache_size=known["cache_size"],
     )
 
 
@@ -116,41 +132,24 @@ def _checked_kernels(kernels: object) -> dict[str, str]:
     raise InvalidInputError(message, parameter="kernels")
 
 
-def _read_vllm_argument(known: dict[str, Any], arguments: Mapping[str, Any], name: str, value: object) -> bool:
-    """Read an argument that only vLLM has; return False if it would have an effect in vLLM but has none here."""
-    if name == "task":
-        _read_old_task(known, value)
-    elif name == "override_pooler_config":
-        warnings.warn("`override_pooler_config` was renamed: use `pooler_config`", DeprecationWarning, stacklevel=5)
-        known["pooler_config"] = known["pooler_config"] or value
-    elif name == "attention_backend":
-        if vllm.is_attention_backend(value):
-            return False
-        variant = {} if value is None else {"attention": value}
-        known["kernels"] = _checked_kernels({**variant, **known["kernels"]})
-    elif name in vllm.RENAMED:
-        new_name = vllm.RENAMED[name]
-        known[new_name] = value if known[new_name] is None else known[new_name]
-    else:
-        return _check_without_effect(arguments, name, value)
-    return True
-
-
-def _check_without_effect(arguments: Mapping[str, Any], name: str, value: object) -> bool:
-    """Check a vLLM argument without effect; return False if it should be logged.
+def _translated(arguments: Mapping[str, Any], registry: "Registry") -> Mapping[str, Any]:
+    """Return arguments by their names in Millpond, translated by the plugins that know them.
 
     Raises:
-        InvalidInputError: If vLLM has no such argument, or its value requests something that is not supported.
+        InvalidInputError: If an argument is unknown, or requests something that is not supported.
     """
-    argument = vllm.engine_argument(name)
-    if argument is None:
-        close = vllm.similar(name, DEFAULTS)
-        hint = f": did you mean {' or '.join(map(repr, close))}?" if close else f". Available: {', '.join(DEFAULTS)}"
-        message = f"LLM() got an unexpected argument {name!r}{hint}"
-        raise InvalidInputError(message, parameter=name)
-    if argument.asks(value, arguments):
-        raise InvalidInputError(argument.refusal(f"{name}={value!r}"), parameter=name)
-    return argument.is_quiet(value)
+    names: list[str] = []
+    for entry in registry.services.entries():
+        if entry.spec.role == "arguments":
+            dialect: ArgumentDialect = entry.load()
+            with blamed(entry if is_foreign(entry) else None, "failed to read arguments"):
+                arguments, names = dialect.translate(arguments), [*names, *dialect.names()]
+    name = next((name for name in arguments if name not in KNOWN), None)
+    if name is None:
+        return arguments
+    close = get_close_matches(name, DEFAULTS) or get_close_matches(name, names)
+    hint = f": did you mean {' or '.join(map(repr, close))}?" if close else f". Available: {', '.join(DEFAULTS)}"
+    raise InvalidInputError(f"LLM() got an unexpected argument {name!r}{hint}", parameter=name)
 
 
 def _read_old_task(known: dict[str, Any], task: object) -> None:
@@ -162,7 +161,7 @@ def _read_old_task(known: dict[str, Any], task: object) -> None:
     known["task"] = task
     convert = OLD_TASKS[str(task)]
     hint = REWARD_HINT if convert == REWARD else f"use `convert={convert!r}`"
-    warnings.warn(f"`task` was replaced: {hint}", DeprecationWarning, stacklevel=6)
+    warnings.warn(f"`task` was replaced: {hint}", DeprecationWarning, stacklevel=4)
     if known["convert"] == "auto":
         known["convert"] = convert
 

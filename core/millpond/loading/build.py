@@ -1,6 +1,7 @@
 """Builds a model from a resolved repository: on the meta device first, then with its weights."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
@@ -8,15 +9,16 @@ from typing import Any
 import torch
 
 from millpond.context import Context
+from millpond.engine.machine import trim_heap
 from millpond.loading.arguments import Arguments
 from millpond.loading.components import component, components, replaced_by_installed
 from millpond.loading.files import read_headers
 from millpond.loading.modules import add_before_pooling, load_post_pooling
 from millpond.loading.notes import notes_on
+from millpond.loading.precision import in_mixed_precision, runnable_dtype
 from millpond.loading.repository import Repository
 from millpond.loading.resolution import Resolution
 from millpond.loading.resolve import LoadOptions, resolve, with_dtype
-from millpond.loading.routes import RouteBuilder, with_routes
 from millpond.loading.source import find_repository
 from millpond.loading.tokenizer import Tokenizer, load_tokenizer
 from millpond.loading.weights import iterate_extra_weights, iterate_weights
@@ -27,12 +29,14 @@ from millpond.nn.weight_loading import missing_weights
 from millpond.plugin.blame import blamed, breach, described, is_foreign, mark
 from millpond.plugin.manager import PluginManager, get_plugin_manager
 from millpond.plugin.registry import Entry, Registry
+from millpond.plugin.target import imported
 from millpond.types.compute import ComputeOptions
-from millpond.types.config import Choice, EngineConfig, ModelConfig
+from millpond.types.config import EngineConfig, ModelConfig
 from millpond.types.errors import CheckpointError, InvalidInputError, MillpondError
 
 logger = logging.getLogger(__name__)
 MAX_LISTED_TENSORS = 8  # in an error message
+TRIM_BYTES = 2**23  # of converted weights, after which freed memory is returned to the system
 MAX_LAYERS = 10_000  # for a checkpoint whose tensors cannot be counted from its headers
 
 
@@ -48,8 +52,25 @@ class LoadedModel:
     engine: EngineConfig = field(default_factory=EngineConfig)
 
 
+@dataclass(frozen=True)
+class RouteBuilder:
+    """The functions that build a route, for the function that combines the routes of a model.
+
+    Attributes:
+        resolve: Return the resolution of the route of a name.
+        context: Build the context of a resolution.
+        model: Build the model of a resolution.
+    """
+
+    resolve: Callable[[str], Resolution]
+    context: Callable[[Resolution], Context]
+    model: Callable[[Resolution], LoadedModel]
+
+
 def load_model(model: str | Repository, arguments: Arguments, plugins: PluginManager | None = None) -> LoadedModel:
     """Find a model's files, resolve its configuration, and build it.
+
+    If several engine processes compute, they load the weights: the model stays on the meta device.
 
     Args:
         model: The model's name, or its repository if that is known already.
@@ -67,7 +88,14 @@ def load_model(model: str | Repository, arguments: Arguments, plugins: PluginMan
     resolution, device = resolve_model(registry, model, arguments)
     for note in notes_on(resolution, arguments.load):
         logger.warning("%s: %s", name, note)
-    built = build_model(registry, resolution, arguments.load, device=device, compute=arguments.compute)
+    built = build_model(
+        registry,
+        resolution,
+        arguments.load,
+        device=device,
+        compute=arguments.compute,
+        with_weights=arguments.parallel.size == 1,
+    )
     _warn_about_replacements(name, registry, resolution, built.context)
     return replace(built, engine=arguments.engine)
 
@@ -114,8 +142,11 @@ def build_model(
     *,
     device: torch.device,
     compute: ComputeOptions,
+    with_weights: bool = True,
 ) -> LoadedModel:
     """Build the model of a resolution and load its weights; the device must support the resolved dtype.
+
+    Without weights, the model stays on the meta device: it cannot compute.
 
     Raises:
         CheckpointError: If the weights do not fit the architecture.
@@ -127,26 +158,14 @@ def build_model(
     check_variants(registry, setting)
     check_quantization(registry, setting)
     _check_depth(resolution)
-    _check_image_options(ctx)
     owner = _blamed_for_model(resolution)
     model = mark(_instantiate(_model_class(resolution, ctx), ctx, owner), owner)
-    folder, extra = repository.transformer_path, resolution.architecture.spec.checkpoint.extra_files
-    weights = chain(
-        iterate_weights(folder, allow_pickle=options.allow_pickle),
-        iterate_extra_weights(folder, extra, allow_pickle=options.allow_pickle),
-    )
-    with blamed(owner if is_foreign(owner) else None, "failed in load_weights"):
-        loaded = model.load_weights(weights)
-    missing = [*loaded.missing, *missing_weights(model, loaded.names)]
-    _check_loaded(config.architecture, owner, loaded.unused, missing)
-    if resolution.adapters:
-        model.load_adapters({name: adapter.read() for name, adapter in resolution.adapters.items()})
-    for module in model.modules():
-        if isinstance(module, Linear):
-            module.prepare()
+    if with_weights:
+        _load_weights(model, config.architecture, resolution, allow_pickle=options.allow_pickle)
     add_before_pooling(ctx, model, resolution.facts.modules.before, allow_pickle=options.allow_pickle)
     built = LoadedModel(model=model.eval(), config=config, context=ctx, tokenizer=ctx.tokenizer, resolution=resolution)
-    if repository.route is not None or not resolution.facts.retrieval.routes.by_input_type:
+    routes = resolution.facts.retrieval.routes
+    if repository.route is not None or not routes.by_input_type:
         return built
 
     def resolved(name: str) -> Resolution:
@@ -156,9 +175,45 @@ def build_model(
     builder = RouteBuilder(
         resolve=resolved,
         context=lambda of_route: build_context(registry, of_route, options, device=device, compute=compute),
-        model=lambda of_route: build_model(registry, of_route, options, device=device, compute=compute),
+        model=lambda of_route: build_model(
+            registry, of_route, options, device=device, compute=compute, with_weights=with_weights
+        ),
     )
-    return with_routes(built, builder)
+    combine: Callable[[LoadedModel, RouteBuilder], LoadedModel] = imported(routes.target)
+    return combine(built, builder)
+
+
+def _load_weights(model: PoolingModel, architecture: str, resolution: Resolution, *, allow_pickle: bool) -> None:
+    """Load the weights of a model that was built on the meta device, and its adapters.
+
+    Raises:
+        CheckpointError: If the weights do not fit the architecture.
+    """
+    owner = _blamed_for_model(resolution)
+    folder, extra = resolution.repository.transformer_path, resolution.architecture.spec.checkpoint.extra_files
+    weights = chain(
+        iterate_weights(folder, allow_pickle=allow_pickle),
+        iterate_extra_weights(folder, extra, allow_pickle=allow_pickle),
+    )
+    with blamed(owner if is_foreign(owner) else None, "failed in load_weights"):
+        loaded = model.load_weights(weights)
+    missing = [*loaded.missing, *missing_weights(model, loaded.names)]
+    _check_loaded(architecture, owner, loaded.unused, missing)
+    if resolution.adapters:
+        model.load_adapters({name: adapter.read() for name, adapter in resolution.adapters.items()})
+    _prepare_linears(model)
+
+
+def _prepare_linears(model: PoolingModel) -> None:
+    """Convert the weights of linear layers, one layer at a time."""
+    freed_bytes = 0
+    for module in model.modules():
+        if isinstance(module, Linear):
+            freed_bytes += 0 if module.weight is None else module.weight.nbytes
+            module.prepare()
+            if freed_bytes >= TRIM_BYTES:
+                trim_heap()
+                freed_bytes = 0
 
 
 def build_context(
@@ -173,33 +228,19 @@ def build_context(
     repository = resolution.repository
     config = resolution.model_config()
     lower_case = resolution.architecture.spec.text.lowercase
+    dtype, compute = in_mixed_precision(registry, getattr(torch, config.dtype), device, compute)
     ctx = Context(
         registry=registry,
         model=config,
         config=resolution.config,
         device=device,
-        dtype=getattr(torch, config.dtype),
+        dtype=dtype,
         tokenizer=None if options.skip_tokenizer else load_tokenizer(repository, lower_case=lower_case),
         inputs=options.inputs,
         compute=compute,
     )
     modules = resolution.facts.modules.after
     return replace(ctx, post_pooling=load_post_pooling(ctx, modules, allow_pickle=options.allow_pickle))
-
-
-def runnable_dtype(dtype: Choice, device: torch.device) -> Choice:
-    """Return the checkpoint's dtype if the device supports it natively, else float32, never a narrower dtype."""
-    if dtype.value == "float32" or device.type != "cpu":
-        return dtype
-    if dtype.value == "bfloat16" and _has_native_bf16():
-        return dtype
-    logger.info("this CPU has no native support for %s: running in float32", dtype.value)
-    return replace(dtype, value="float32", origin=f"{dtype.origin}: {dtype.value}, which this CPU does not support")
-
-
-def _has_native_bf16() -> bool:
-    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(bool(getattr(torch.cpu, check, bool)()) for check in checks)
 
 
 def _check_depth(resolution: Resolution) -> None:
@@ -215,24 +256,8 @@ def _check_depth(resolution: Resolution) -> None:
     for key in ("num_hidden_layers", "n_layer", "n_layers", "num_layers"):
         layers = resolution.config.get(key)
         if isinstance(layers, int) and layers > limit:
-            message = f"config.json specifies {key}={layers}, but the weights hold only {limit} {unit}"
+            message = f"config.json specifies {key}={layers}, but the weights contain only {limit} {unit}"
             raise CheckpointError(message)
-
-
-def _check_image_options(ctx: Context) -> None:
-    """Reject unknown image options; log a warning if the model has no image options at all.
-
-    Raises:
-        InvalidInputError: If an option is unknown or invalid.
-    """
-    if not ctx.inputs.mm_processor_kwargs:
-        return
-    reader = ctx.image_reader()
-    if reader is None:
-        names = ", ".join(map(repr, ctx.inputs.mm_processor_kwargs))
-        logger.warning("mm_processor_kwargs %s has no effect: %s has no image options", names, ctx.model.architecture)
-    else:
-        reader.chosen(None)
 
 
 def _blamed_for_model(resolution: Resolution) -> Entry[Any]:

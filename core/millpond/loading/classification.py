@@ -1,9 +1,8 @@
 """Classification settings of a checkpoint: number of labels, activation and pooling. Does not import torch."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from millpond.compat.activations import KEYS, activations_in
 from millpond.types.checkpoint import CheckpointFacts
 from millpond.types.config import CheckpointConfig, Choice
 from millpond.types.errors import CheckpointError
@@ -14,7 +13,9 @@ if TYPE_CHECKING:
 
 DEFAULT_NUM_LABELS = 2  # the default of transformers
 TRUSTED_PREFIXES = ("torch.nn.modules.", "torch.nn.")  # activation names are data: only the last part is looked up
-ACTIVATION_KEYS = ("problem_type", *KEYS)  # keys of config.json
+# Keys of config.json that name the activation of scores in older cross-encoders; vLLM reads them too.
+OLD_ACTIVATION_KEYS = ("sentence_transformers", "sbert_ce_default_activation_function")
+ACTIVATION_KEYS = ("problem_type", *OLD_ACTIVATION_KEYS)
 LATE_POOLING = "late"  # the mean of the logits of all tokens
 CLASSIFIER_POOLING_TYPES = {"cls": "CLS", "bos": "CLS", "mean": "MEAN", LATE_POOLING: "MEAN"}
 NAMED_POOLING_TYPES = {"avg": "MEAN", "cls": "CLS", "last": "LAST"}
@@ -147,7 +148,7 @@ def named_pooling(config: CheckpointConfig, key: str) -> str | None:
 
 
 def _stated_activations(config: CheckpointConfig, facts: CheckpointFacts) -> list[tuple[str, str]]:
-    activations = activations_in(config)
+    activations = _activations_in(config)
     if facts.classifier.activation is not None:
         activations.append((facts.classifier.activation.value, facts.classifier.activation.origin))
     return [(dotted, origin) for dotted, origin in activations if isinstance(dotted, str) and dotted]
@@ -159,3 +160,11 @@ def _labels(config: CheckpointConfig) -> int | None:
     if isinstance(stated, int) and not isinstance(stated, bool):
         return stated
     return len(names) if isinstance(names, CheckpointConfig) and len(names) else None
+
+
+def _activations_in(config: CheckpointConfig) -> list[tuple[Any, str]]:
+    """Return the activations in config.json with their origins, in descending order of precedence."""
+    new, old = OLD_ACTIVATION_KEYS
+    section = config.get(new)
+    inner = section.get("activation_fn") if isinstance(section, CheckpointConfig) else None
+    return [(inner, f"config.json ({new}.activation_fn)"), (config.get(old), f"config.json ({old})")]

@@ -11,10 +11,13 @@ from millpond.types.config import JOINED_BY
 from millpond.types.errors import UnknownNameError
 
 if TYPE_CHECKING:
+    from millpond.loading.build import LoadedModel
     from millpond.loading.resolution import Resolution
     from millpond.plugin.registry import Catalog, Registry
 
 PLUGIN_TASK = "plugin"
+RUNTIME = "runtime"
+NOT_COMPUTING = ("source", "io_processor")
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,38 @@ def replaced_by_installed(used: Iterable[Component]) -> list[str]:
         for it in used
         if it.replaces is not None and it.entry.origin.rank == "installed"
     ]
+
+
+def computing_entries(registry: "Registry", resolution: "Resolution") -> list[Entry[Any]]:
+    """Return the records that a process needs to compute batches of a model."""
+    return [
+        *(it.entry for it in components(registry, resolution) if it.entry.spec.kind not in NOT_COMPUTING),
+        *(entry for entry in registry.published_models.entries() if entry.spec is resolution.published),
+    ]
+
+
+def used_entries(loaded: "LoadedModel") -> Iterator[Entry[Any]]:
+    """Yield the records that compute batches of a loaded model, with its activations and kernels."""
+    yield from computing_entries(loaded.context.registry, loaded.resolution)
+    for ctx in (loaded.context, *(ctx for _, ctx in loaded.context.routes.values())):
+        yield from ctx.activations.values()
+        yield from (match.entry for match in ctx.requested.chosen.values())
+
+
+def runtime_refusal(entries: Iterable[Entry[Any]]) -> str | None:
+    """Return the error message for components that other processes lack; None if all are installed.
+
+    Other processes have the same built-in and installed plugins, but no records that this program registered.
+    """
+    names = list(dict.fromkeys(entry.label for entry in entries if entry.origin.rank == RUNTIME))
+    if not names:
+        return None
+    plural = len(names) > 1
+    return (
+        f"{' and '.join(names)} {'were' if plural else 'was'} registered at run time and "
+        f"{'do' if plural else 'does'} not exist in other processes. "
+        "Put it into a package with an entry point of the group 'millpond', and install that."
+    )
 
 
 def _named(registry: "Registry", resolution: "Resolution") -> Iterator[tuple[str, Entry[Any]]]:

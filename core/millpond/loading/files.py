@@ -40,7 +40,7 @@ def read_object(path: Path) -> dict[str, Any]:
         return {}
     value = read_json(path)
     if not isinstance(value, dict):
-        message = f"{path} should hold a JSON object; it holds {type(value).__name__}"
+        message = f"{path} must contain a JSON object; it contains {type(value).__name__}"
         raise CheckpointError(message)
     return value
 

@@ -67,7 +67,7 @@ def state_lengths(repository: "Repository", config: CheckpointConfig, *, positio
             statements.append(StatedLength(value - unusable, "config.json", key))
     value = _number(repository.tokenizer_config.get("model_max_length"))
     if value is not None:
-        is_limit = bool(value_of(repository.facts.text.tokenizer_binds))
+        is_limit = bool(value_of(repository.facts.text.tokenizer_limits_length))
         statements.append(StatedLength(value, "tokenizer_config.json", "model_max_length", is_limit=is_limit))
     truncation = read_object(repository.transformer_path / "tokenizer.json").get("truncation")
     value = _number(truncation.get("max_length")) if isinstance(truncation, dict) else None

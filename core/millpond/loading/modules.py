@@ -12,6 +12,7 @@ from millpond.types.errors import CheckpointError
 
 if TYPE_CHECKING:
     from millpond.context import Context
+    from millpond.nn.model import PoolingModel
     from millpond.types.checkpoint import ModuleFacts
 
 
@@ -57,7 +58,7 @@ def load_post_pooling(ctx: "Context", modules: "Sequence[ModuleFacts]", *, allow
 
 
 def add_before_pooling(
-    ctx: "Context", model: nn.Module, modules: "Sequence[ModuleFacts]", *, allow_pickle: bool
+    ctx: "Context", model: "PoolingModel", modules: "Sequence[ModuleFacts]", *, allow_pickle: bool
 ) -> None:
     """Apply the modules before pooling to a model's hidden states, by a forward hook.
 
@@ -71,9 +72,9 @@ def add_before_pooling(
         CheckpointError: If the weights of a module do not match its config.
     """
     steps = [load_module(ctx, module, allow_pickle=allow_pickle) for module in modules]
-    for step in steps:
-        if isinstance(step, TokenModule):
-            step.attach(model)
+    model.token_modules = tuple(step for step in steps if isinstance(step, TokenModule))
+    for step in model.token_modules:
+        step.attach(model)
     if steps:
         model.register_forward_hook(_applying(steps))
 

@@ -24,6 +24,7 @@ def notes_on(resolution: "Resolution", options: "LoadOptions") -> list[str]:
         *_missing_template(resolution),
         *_unapplied_prompt(resolution, options.inputs),
         *_scored_by_embeddings(resolution, options),
+        *_unused_image_options(resolution, options.inputs),
     ]
 
 
@@ -79,3 +80,12 @@ def _scored_by_embeddings(resolution: "Resolution", options: "LoadOptions") -> l
         "'from_2_way_softmax'} and its prompt with chat_template; convert='embed' silences this note"
     )
     return [note]
+
+
+def _unused_image_options(resolution: "Resolution", inputs: InputOptions) -> list[str]:
+    """A note if the caller passed image options and the model has none."""
+    spec = resolution.architecture.spec
+    if not inputs.mm_processor_kwargs or spec.extras.image_processor is not None:
+        return []
+    names = ", ".join(map(repr, inputs.mm_processor_kwargs))
+    return [f"mm_processor_kwargs {names} has no effect: {spec.name} has no image options"]

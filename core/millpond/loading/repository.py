@@ -79,7 +79,7 @@ class Repository:
         path = self.transformer_path / "config.json"
         if not path.exists():
             files = ", ".join(sorted(item.name for item in self.path.iterdir())) or "nothing"
-            message = f"{self.path} has no config.json, so it is not a model folder; it holds: {files}"
+            message = f"{self.path} has no config.json, so it is not a model folder; it contains: {files}"
             raise CheckpointError(message)
         try:
             return CheckpointConfig(read_object(path))

@@ -78,7 +78,7 @@ def find_repository(registry: "Registry", model: "str | PathLike[str]", options:
     is_unknown = colon and scheme not in registry.sources
     scheme_hint = _scheme_hint(scheme, registry.sources.names()) if is_unknown else ""
     tried = "".join(f"\n  {answer}" for answer in answers)
-    hint = "Pass the path of a folder that holds config.json and the weights."
+    hint = "Pass the path of a folder that contains config.json and the weights."
     message = f"no source has the model {model!r}:{tried}\n{scheme_hint}{hint}"
     raise ModelNotFoundError(message)
 

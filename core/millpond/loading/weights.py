@@ -9,10 +9,12 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from millpond.loading.files import EXTRA_SUFFIXES, extra_file, shards
+from millpond.loading.mapped_file import MappedFile
 from millpond.types.checkpoint import ModuleFacts
 from millpond.types.errors import CheckpointError
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+CHECKED_VALUES = 2**20  # in one step: torch sums 16-bit values in a copy
 
 
 def iterate_weights(folder: Path, *, allow_pickle: bool = False) -> Iterator[tuple[str, Tensor]]:
@@ -46,7 +48,7 @@ def weight_files(folder: Path, *, allow_pickle: bool = False) -> list[Path]:
 
 
 def read_tensors(path: Path, *, allow_pickle: bool) -> Iterator[tuple[str, Tensor]]:
-    """Yield the names and tensors of one file.
+    """Yield the names and tensors of one file; large tensors of a safetensors file are not read but memory-mapped.
 
     Raises:
         CheckpointError: If the file is damaged, or is a pickle without ``allow_pickle``.
@@ -68,12 +70,14 @@ def check_finite(name: str, tensor: Tensor, path: Path) -> None:
     Raises:
         CheckpointError: If it does.
     """
+    if not tensor.is_floating_point():
+        return
     # Fast check: the sum is not finite if any value is not. The sum of finite values may overflow, so they are counted.
-    if tensor.is_floating_point() and not tensor.sum(dtype=torch.float32).isfinite():
-        count = int((~tensor.isfinite()).sum())
-        if count:
-            message = f"{name!r} in {path} contains {count} NaN or infinite values: the checkpoint is damaged"
-            raise CheckpointError(message)
+    blocks = tensor.reshape(-1).split(CHECKED_VALUES)
+    count = sum(int((~it.isfinite()).sum()) for it in blocks if not it.sum(dtype=torch.float32).isfinite())
+    if count:
+        message = f"{name!r} in {path} contains {count} NaN or infinite values: the checkpoint is damaged"
+        raise CheckpointError(message)
 
 
 def _shards(folder: Path, index: Path) -> list[Path]:
@@ -87,9 +91,11 @@ def _shards(folder: Path, index: Path) -> list[Path]:
 
 def _read_safetensors(path: Path) -> Iterator[tuple[str, Tensor]]:
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="pt") as file:  # checks the header
+            mapped = MappedFile(path)
             for name in file.keys():  # noqa: SIM118  not a mapping
-                yield name, file.get_tensor(name)
+                tensor = mapped.tensor(name)
+                yield name, file.get_tensor(name).clone() if tensor is None else tensor
     except (SafetensorError, OSError) as error:
         raise _damaged(path, error) from error
 
@@ -103,7 +109,8 @@ def _read_pickle(path: Path) -> Iterator[tuple[str, Tensor]]:
     if not isinstance(state, dict):
         message = f"{path} must contain a dict of tensors; it contains {type(state).__name__}"
         raise CheckpointError(message)
-    for name, value in state.items():
+    for name in list(state):
+        value = state.pop(name)  # so that the memory is released when the caller does not need the tensor any more
         if isinstance(name, str) and isinstance(value, Tensor):
             yield name, value
 

@@ -74,7 +74,7 @@ def test_a_name_finds_its_backbone_and_its_converter(registry, name, convert, mo
     assert chosen(registry, name, convert, **more) == expected
 
 
-def test_what_has_no_relative_is_refused_with_what_there_is(registry):
+def test_an_unrelated_name_is_refused_with_the_available_ones(registry):
     for name, convert in (("OtherForCausalLM", "auto"), ("MillForCausalLM", "none"), ("Mill", "auto")):
         with pytest.raises(UnknownNameError, match=f"Unknown architecture '{name}'. Available: .*MillModel"):
             chosen(registry, name, convert)
@@ -188,11 +188,13 @@ def test_more_layers_than_tensors_are_refused_before_they_are_built(tmp_path):
     folder = checkpoints.tiny("BertModel", tmp_path / "model", num_hidden_layers=2)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 10**9}))
-    with pytest.raises(CheckpointError, match=r"num_hidden_layers=1000000000, but the weights hold only \d+ tensors"):
+    with pytest.raises(
+        CheckpointError, match=r"num_hidden_layers=1000000000, but the weights contain only \d+ tensors"
+    ):
         LLM(str(folder))
 
 
-def test_a_name_that_no_source_knows_is_told_of_before_torch_is_imported():
+def test_an_unknown_model_is_reported_before_torch_is_imported():
     code = (
         "import sys; from millpond import LLM, ModelNotFoundError\n"
         "try: LLM('no/such-model')\n"

@@ -2,19 +2,17 @@
 
 import asyncio
 import logging
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from millpond import LLM, AsyncLLM, CheckpointError, InvalidInputError, UnknownNameError
-from millpond.compat import vllm
-from millpond.loading.arguments import DEFAULTS, read_arguments
+from millpond.loading.arguments import read_arguments
+from millpond.plugin.specs import ServiceSpec
+from millpond.types.errors import ComponentError
 
-DATA = Path(__file__).parents[2] / "data"
 
-
-def test_an_unknown_argument_is_refused_with_what_is_close(checkpoint):
+def test_the_error_for_an_unknown_argument_suggests_close_names(checkpoint):
     with pytest.raises(InvalidInputError, match=r"unexpected argument 'max_modellen': did you mean 'max_model_len'\?"):
         LLM(str(checkpoint), max_modellen=5)
     with pytest.raises(InvalidInputError, match=r"unexpected argument 'zzz'. Available: runner, convert, dtype, "):
@@ -29,7 +27,7 @@ def test_arguments_of_vllm_without_a_meaning_here_are_taken_and_logged(checkpoin
         "seed": 7,
         "tensor_parallel_size": 1,
         "quantization": None,
-        "enable_prefix_caching": False,
+        "enable_chunked_prefill": False,
         "allowed_local_media_path": "",
         "chat_template": None,
         "enable_prompt_embeds": False,
@@ -38,29 +36,11 @@ def test_arguments_of_vllm_without_a_meaning_here_are_taken_and_logged(checkpoin
     assert np.array_equal(vector(load(checkpoint, **others)), expected)
     (message,) = [line.getMessage() for line in caplog.records if "vLLM arguments" in line.getMessage()]
     assert message == (
-        "vLLM arguments without effect: gpu_memory_utilization, enforce_eager, seed, enable_prefix_caching"
+        "vLLM arguments without effect: gpu_memory_utilization, enforce_eager, seed, enable_chunked_prefill"
     )
 
 
-def test_every_field_of_engine_args_is_known():
-    fields = (DATA / "vllm_engine_args.txt").read_text().split()
-    assert len(fields) > 230
-    known = {*DEFAULTS, *vllm.RENAMED, "model", "attention_backend"}
-    assert [name for name in fields if name not in known and vllm.engine_argument(name) is None] == []
-
-
-def test_every_neutral_value_is_accepted_and_needs_no_note(caplog):
-    caplog.set_level(logging.INFO)
-    arguments = {
-        name: argument.neutral[0]
-        for name, argument in vllm.ARGUMENTS.items()
-        if argument.takes != "server" and isinstance(argument.neutral, tuple)
-    }
-    read_arguments(arguments)
-    assert "vLLM arguments" not in caplog.text
-
-
-def test_an_accepted_argument_is_told_of_once_in_async_llm_too(checkpoint, caplog):
+def test_async_llm_also_reports_an_accepted_argument_once(checkpoint, caplog):
     caplog.set_level(logging.INFO)
     llm = AsyncLLM(str(checkpoint), num_workers=1, swap_space=4, kernel_config={})
     asyncio.run(llm.close())
@@ -79,14 +59,14 @@ def test_a_limit_of_vllm_has_its_name_here():
     [
         ({"tensor_parallel_size": 2}, "tensor_parallel_size=2 is not supported: only 1 is"),
         ({"pipeline_parallel_size": 4}, "pipeline_parallel_size=4 is not supported"),
-        ({"quantization": "awq"}, "Unknown quantization='awq'. Available: int8"),
+        ({"quantization": "awq"}, "Unknown quantization='awq'. Available: bfloat16, int8"),
         ({"enable_lora": True}, "enable_lora=True is not supported: only False is: merge the adapter into"),
         ({"speculative_config": {"method": "ngram"}}, "is not supported: .*generate no tokens"),
         ({"worker_cls": "my.Worker"}, "worker_cls='my.Worker' is not supported"),
         ({"load_format": "dummy"}, "load_format='dummy' is not supported: weights are read from"),
         ({"tokenizer_revision": "x"}, "tokenizer_revision='x' is not supported: .* pass `revision`"),
         ({"rope_theta": 1e6}, "rope_theta=1000000.0 is not supported: pass `hf_overrides`"),
-        ({"device_ids": [0, 1]}, "name one device with `device`"),
+        ({"device_ids": [0, 1]}, "name them with `devices`"),
         ({"gpu_memory_utilisation": 0.5}, r"did you mean 'gpu_memory_utilization'\?"),
         ({"uvicorn_log_level": "info"}, "unexpected argument 'uvicorn_log_level'"),
         ({"enable_prompt_embeds": True}, "enable_prompt_embeds=True is not supported"),
@@ -115,7 +95,7 @@ def test_an_argument_that_does_not_fit_is_refused(checkpoint, arguments, message
     assert isinstance(caught.value, ValueError)
 
 
-def test_a_converter_that_nobody_brings_is_refused(checkpoint):
+def test_an_unknown_converter_is_refused(checkpoint):
     with pytest.raises(UnknownNameError, match=r"Unknown converter 'nope'\. Available: .*classify.*embed"):
         LLM(str(checkpoint), convert="nope")
 
@@ -174,3 +154,29 @@ def test_an_unknown_old_task_is_refused(checkpoint):
         InvalidInputError, match=r"task='embedding': expected one of auto, embed, classify, score, reward"
     ):
         LLM(str(checkpoint), task="embedding")
+
+
+class Shortened:
+    """Arguments of a library that abbreviates one of Millpond's."""
+
+    @staticmethod
+    def translate(arguments):
+        return {{"len": "max_model_len"}.get(name, name): value for name, value in arguments.items() if name != "odd"}
+
+    @staticmethod
+    def names():
+        return ["len", "odd"]
+
+
+def test_a_plugin_translates_the_arguments_of_another_library(plugin_manager):
+    plugin_manager.register(ServiceSpec(name="short", role="arguments", target=Shortened))
+    assert read_arguments({"len": 7, "odd": 1, "seed": 3}, plugin_manager.registry).load.max_model_len == 7
+    with pytest.raises(InvalidInputError, match=r"unexpected argument 'odb': did you mean 'odd'\?"):
+        read_arguments({"odb": 7}, plugin_manager.registry)
+
+
+def test_an_argument_that_a_plugin_fails_on_names_the_plugin(plugin_manager):
+    broken = type("Broken", (Shortened,), {"translate": staticmethod(lambda arguments: arguments["len"])})
+    plugin_manager.register(ServiceSpec(name="broken", role="arguments", target=broken))
+    with pytest.raises(ComponentError, match="service 'broken' of plugin runtime failed to read arguments: KeyError"):
+        read_arguments({"odd": 7}, plugin_manager.registry)

@@ -61,7 +61,7 @@ def test_special_tokens_are_text_or_objects_in_either_file(files):
     assert "sep_token" not in tokens
 
 
-def test_a_damaged_template_is_told(files):
+def test_a_damaged_template_is_reported(files):
     repository = files()
     (repository.path / "chat_template.jinja").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(CheckpointError, match=r"cannot read .*chat_template\.jinja"):

@@ -14,8 +14,8 @@ from millpond.testing.checkpoints import tiny
         (b'{"architectures": ["Bert', r"config\.json is not valid JSON"),
         (b"\xff\xfe{}", r"config\.json is not valid JSON: 'utf-8' codec"),
         (b"\x80\x04pickle", r"config\.json is not valid JSON"),
-        (b"[]", r"config\.json should hold a JSON object; it holds list"),
-        (b"null", r"config\.json should hold a JSON object; it holds NoneType"),
+        (b"[]", r"config\.json must contain a JSON object; it contains list"),
+        (b"null", r"config\.json must contain a JSON object; it contains NoneType"),
         (b'{"a":' * 100_000, r"config\.json is not valid JSON"),
         (b'{"a":' * 500 + b"1" + b"}" * 500, r"config\.json is nested too deeply"),
         (b"{}", r"config\.json needs a list 'architectures'"),
@@ -28,16 +28,16 @@ def test_a_damaged_config_is_named(checkpoint, text, message):
         LLM(str(checkpoint))
 
 
-def test_a_folder_without_config_says_what_it_holds(checkpoint):
+def test_the_error_for_a_folder_without_config_lists_its_files(checkpoint):
     (checkpoint / "config.json").unlink()
     with pytest.raises(
-        CheckpointError, match=r"has no config\.json.* it holds: model\.safetensors, tokenizer\.json, tok"
+        CheckpointError, match=r"has no config\.json.* it contains: model\.safetensors, tokenizer\.json, tok"
     ):
         LLM(str(checkpoint))
 
 
 @pytest.mark.parametrize("names", [None, [], "BertModel", {}, 5, [None], [["BertModel"]]], ids=repr)
-def test_a_config_without_architectures_says_what_there_is(checkpoint, names, change):
+def test_a_config_without_architectures_lists_the_known_ones(checkpoint, names, change):
     change(checkpoint, architectures=names, model_type=None)
     with pytest.raises(
         CheckpointError, match=r"needs a list 'architectures'.*hf_overrides=\{'arch.* Available: .*BertModel, "
@@ -45,7 +45,9 @@ def test_a_config_without_architectures_says_what_there_is(checkpoint, names, ch
         LLM(str(checkpoint))
 
 
-def test_an_unknown_architecture_says_what_there_is_and_what_would_bring_it(checkpoint, load, expected, vector, change):
+def test_the_error_for_an_unknown_architecture_lists_the_known_ones_and_the_fix(
+    checkpoint, load, expected, vector, change
+):
     change(checkpoint, architectures=["MillModel", "PondModel"])
     with pytest.raises(UnknownNameError) as caught:
         LLM(str(checkpoint))

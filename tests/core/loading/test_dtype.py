@@ -10,6 +10,7 @@ from millpond import LLM, InvalidInputError
 from millpond.loading.repository import Repository
 from millpond.loading.resolve import choose_dtype
 from millpond.testing.checkpoints import random_tensors, tiny, write_weights
+from millpond.types.compute import BFLOAT16_WEIGHTS
 from millpond.types.config import CheckpointConfig
 
 
@@ -30,7 +31,10 @@ from millpond.types.config import CheckpointConfig
 def test_a_dtype_that_is_asked_for_is_taken(checkpoint, load, expected, asked, taken, vector):
     llm = load(checkpoint, dtype=asked)
     assert llm.model_config.dtype == taken
-    assert {str(parameter.dtype) for parameter in llm._loaded.model.parameters()} == {f"torch.{taken}"}  # noqa: SLF001
+    stored = {f"torch.{taken}"}
+    if llm._loaded.context.quantization == BFLOAT16_WEIGHTS:  # noqa: SLF001
+        stored.add("torch.float32")  # norms and biases
+    assert {str(parameter.dtype) for parameter in llm._loaded.model.parameters()} == stored  # noqa: SLF001
     assert np.abs(vector(llm) - expected).max() <= (1e-6 if taken == "float32" else 1e-2)
 
 
@@ -53,16 +57,26 @@ def test_the_checkpoints_dtype_is_never_cast_down(tmp_path, load, dtype, stated,
         assert taken == "float32"  # no CPU computes natively in float16
 
 
-def test_the_dtype_of_weights_counts_where_config_says_none_that_is_known(tmp_path, load, change):
+def test_the_dtype_of_weights_is_used_if_config_names_no_known_dtype(tmp_path, load, change):
     folder = tiny("BertModel", tmp_path, dtype="float32")
     for stated in ("int8", "float64", {"a": 1}, 5):
         change(folder, dtype=stated)
         assert load(folder).model_config.dtype == "float32"
 
 
-def test_an_adapter_beside_the_weights_does_not_decide_the_dtype(tmp_path):
+def test_the_dtype_does_not_depend_on_an_adapter_next_to_the_weights(tmp_path):
     folder = tiny("BertModel", tmp_path, dtype="bfloat16")
     write_weights(tmp_path / "other", random_tensors({"a": (2,)}))
     shutil.copy(tmp_path / "other" / "model.safetensors", folder / "adapter_model.safetensors")
     choice = choose_dtype("auto", CheckpointConfig({}), Repository("model", folder, "path"))
     assert choice.value == "bfloat16"
+
+
+@pytest.mark.parametrize("dtype", ["auto", "bfloat16"])
+def test_int8_layers_of_a_bfloat16_checkpoint_compute_in_float32(tmp_path, load, dtype):
+    folder = tiny("BertModel", tmp_path, dtype="bfloat16")
+    texts = ["a cat sat on the mat", "the mill"]
+    expected, vectors = (
+        load(folder, dtype=it, quantization="int8").embed(texts, output="array") for it in ("float32", dtype)
+    )
+    np.testing.assert_array_equal(vectors, expected)

@@ -67,7 +67,7 @@ def test_a_snapshot_without_weights_gives_way_to_the_package(tmp_path, load):
     assert load(name, download_dir=str(tmp_path)).model_config.identity.source == "package"
 
 
-def test_a_snapshot_whose_transformer_has_a_folder_of_its_own_is_found(tmp_path, load):
+def test_a_snapshot_with_the_transformer_in_a_subfolder_is_found(tmp_path, load):
     snapshot = tmp_path / "models--org--split" / "snapshots" / COMMIT
     tiny("BertModel", snapshot / "0_Transformer")
     write_sentence_transformers(snapshot, layout="old")

@@ -15,7 +15,8 @@ def test_code_in_a_checkpoint_is_never_imported(checkpoint, load, expected, monk
     """A native model does not run code from its folder, even with trust_remote_code."""
     marker = checkpoint.parent / "imported"
     code = f"import pathlib; pathlib.Path({str(marker)!r}).touch()\n"
-    for name in ("modeling_evil", "configuration_evil", "tokenization_evil", "evil_module", "sitecustomize"):
+    names = ("modeling_evil", "configuration_evil", "tokenization_evil", "evil_module")
+    for name in (*names, "sitecustomize"):
         (checkpoint / f"{name}.py").write_text(f"{code}class Evil: pass\nclass Pooling(Evil): pass\n")
     monkeypatch.chdir(checkpoint)
     monkeypatch.syspath_prepend(checkpoint)
@@ -32,7 +33,7 @@ def test_code_in_a_checkpoint_is_never_imported(checkpoint, load, expected, monk
     (checkpoint / "modules.json").write_text(json.dumps(modules))
     assert load(checkpoint, trust_remote_code=trusted)
     assert not marker.exists()
-    assert not any("evil" in name for name in sys.modules)
+    assert sys.modules.keys().isdisjoint(names)
 
 
 def test_a_native_model_is_served_without_transformers(tmp_path):

@@ -45,13 +45,13 @@ def test_a_limit_that_is_no_count_is_refused(checkpoint, asked):
         LLM(str(checkpoint), max_model_len=asked)
 
 
-def test_a_limit_over_the_positions_is_refused_whatever_the_environment_says(checkpoint, monkeypatch):
+def test_a_limit_over_the_positions_is_refused_in_every_environment(checkpoint, monkeypatch):
     monkeypatch.setenv("MILLPOND_ALLOW_LONG_MAX_MODEL_LEN", "1")
     with pytest.raises(InvalidInputError, match="max_model_len=65 exceeds the 64 position embeddings of the model"):
         LLM(str(checkpoint), max_model_len=65)
 
 
-def test_a_limit_over_what_the_files_state_is_allowed_by_the_environment_alone(checkpoint, load, monkeypatch):
+def test_a_limit_over_that_of_the_files_needs_the_environment_variable(checkpoint, load, monkeypatch):
     (checkpoint / "sentence_bert_config.json").write_text('{"max_seq_length": 32, "do_lower_case": false}')
     message = r"max_model_len=48 exceeds the model's maximum of 32 tokens, stated by sentence_bert_config\.json"
     with pytest.raises(InvalidInputError, match=rf"{message} .*MILLPOND_ALLOW_LONG_MAX_MODEL_LEN=1"):

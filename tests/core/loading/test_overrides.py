@@ -29,7 +29,7 @@ def test_nested_overrides_leave_the_rest_of_the_object(checkpoint, load, change)
     assert config.extra.to_dict() == {"a": 1, "b": {"c": 9, "d": 3}}
 
 
-def test_a_function_that_sets_fields_is_told_that_it_is_not_heard(checkpoint):
+def test_the_error_for_a_function_that_sets_fields_states_the_fix(checkpoint):
     def override(config):
         config.hidden_act = "relu"
         return config

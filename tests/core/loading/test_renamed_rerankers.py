@@ -73,13 +73,13 @@ def test_a_reranker_is_known_by_the_title_of_its_card(folders, load, caplog, arc
     assert WARNING not in caplog.text
 
 
-def test_a_card_of_another_kind_of_model_tells_nothing(folders, load):
+def test_a_card_of_another_kind_of_model_is_ignored(folders, load):
     _, renamed = folders("Qwen3ForCausalLM", "Qwen3-Reranker-0.6B", "yes")
     card(renamed, "Qwen3-Reranker-0.6B", tag="feature-extraction")
     assert "embed" in load(renamed).supported_tasks
 
 
-def test_a_folder_of_sentence_transformers_stays_what_it_says(folders, load, caplog):
+def test_a_sentence_transformers_folder_keeps_its_settings(folders, load, caplog):
     _, renamed = folders("Qwen3ForCausalLM", "Qwen3-Reranker-0.6B", "yes")
     card(renamed, "Qwen3-Reranker-0.6B")
     write_sentence_transformers(renamed, pooling="lasttoken")
@@ -97,7 +97,7 @@ def test_an_unknown_causal_model_is_warned_of_once(folders, load, caplog):
 
 
 @pytest.mark.parametrize("options", [{"convert": "embed"}, {"pooler_config": {"pooling_type": "LAST"}}], ids=str)
-def test_a_caller_who_asks_for_embeddings_is_not_warned(folders, load, caplog, options):
+def test_models_loaded_for_embeddings_cause_no_warning(folders, load, caplog, options):
     load(folders("Qwen3ForCausalLM", "any")[1], **options)
     assert WARNING not in caplog.text
 

@@ -28,12 +28,12 @@ def test_a_folder_in_the_home_of_the_user(checkpoint, load, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["", "  ", "a\0b", None, 5, b"model", ["model"]], ids=repr)
-def test_what_is_no_name_is_refused(name):
+def test_an_invalid_model_name_is_refused(name):
     with pytest.raises(ModelNotFoundError, match="must be a folder or an id such as 'org/name'; got "):
         LLM(name)
 
 
-def test_a_name_that_nobody_has_tells_whom_was_asked_and_the_way_out():
+def test_the_error_for_an_unknown_model_lists_all_sources_and_a_fix():
     with pytest.raises(ModelNotFoundError) as caught:
         LLM("nobody/has-this")
     lines = str(caught.value).splitlines()
@@ -42,7 +42,7 @@ def test_a_name_that_nobody_has_tells_whom_was_asked_and_the_way_out():
     assert "there is no folder nobody/has-this" in lines[1]
     assert os.environ["HF_HOME"] in lines[2]
     assert "HF_HUB_OFFLINE is set: no downloads" in lines[4]
-    assert lines[-1] == "Pass the path of a folder that holds config.json and the weights."
+    assert lines[-1] == "Pass the path of a folder that contains config.json and the weights."
     assert isinstance(caught.value, FileNotFoundError)
     assert isinstance(caught.value, ValueError)
 
@@ -76,8 +76,8 @@ def test_odd_names_are_not_found_like_others(name):
         LLM(name)
 
 
-def test_a_file_is_no_folder(checkpoint):
-    with pytest.raises(ModelNotFoundError, match=r"config\.json is a file: pass the folder that holds config\.json"):
+def test_a_file_is_not_accepted_as_a_folder(checkpoint):
+    with pytest.raises(ModelNotFoundError, match=r"config\.json is a file: pass the folder that contains config\.json"):
         LLM(str(checkpoint / "config.json"))
 
 
@@ -91,7 +91,7 @@ def breaks(name, _options):
     raise RuntimeError(message)
 
 
-def test_a_source_that_breaks_costs_no_other(checkpoint, caplog):
+def test_a_failing_source_does_not_affect_others(checkpoint, caplog):
     manager = PluginManager()
     manager.register(SourceSpec(name="broken", target=breaks, priority=99))
     with LLM(str(checkpoint), plugins=manager, num_workers=1) as llm:

@@ -31,7 +31,7 @@ def test_a_missing_shard_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", [None, "float32"])
-def test_an_index_that_was_left_beside_one_file_is_not_read(tmp_path, load, vector, change, dtype):
+def test_a_leftover_index_next_to_a_single_file_is_ignored(tmp_path, load, vector, change, dtype):
     """Like in transformers, the single file is used even if an index with shards exists."""
     folder, other = (tiny("BertModel", tmp_path / name, seed=seed) for seed, name in enumerate(("one", "other")))
     change(folder, dtype=dtype)
@@ -94,7 +94,7 @@ def test_damaged_weights_are_named(checkpoint, damage, dtype, change):
         LLM(str(checkpoint))
 
 
-def test_a_folder_without_weights_says_what_it_holds(checkpoint):
+def test_the_error_for_a_folder_without_weights_lists_its_files(checkpoint):
     (checkpoint / "model.safetensors").unlink()
     with pytest.raises(
         CheckpointError, match=r"has no model\.safetensors or .*index\.json.* it contains: config\.json, tok"

@@ -1,0 +1,56 @@
+"""The precision of a model: its dtype, and the format of the weights of linear layers."""
+
+import logging
+from dataclasses import replace
+
+import torch
+
+from millpond.nn.ops import OpContext, choose_kernel
+from millpond.plugin.registry import Registry
+from millpond.types.compute import BFLOAT16_WEIGHTS, ComputeOptions
+from millpond.types.config import Choice
+from millpond.types.errors import UnknownNameError
+
+logger = logging.getLogger(__name__)
+
+
+def runnable_dtype(dtype: Choice, device: torch.device) -> Choice:
+    """Return the checkpoint's dtype if the device supports it natively, else float32, never a narrower dtype."""
+    if dtype.value == "float32" or device.type != "cpu":
+        return dtype
+    if dtype.value == "bfloat16" and _has_native_bf16():
+        return dtype
+    logger.info("this CPU has no native support for %s: running in float32", dtype.value)
+    return replace(dtype, value="float32", origin=f"{dtype.origin}: {dtype.value}, which this CPU does not support")
+
+
+def in_mixed_precision(
+    registry: Registry, dtype: torch.dtype, device: torch.device, compute: ComputeOptions
+) -> tuple[torch.dtype, ComputeOptions]:
+    """Return the dtype and the compute options that a model is built with.
+
+    Models in bfloat16 compute in float32 on a CPU, with the weights of linear layers in bfloat16 or quantised, if a
+    kernel supports it: this is faster than torch's kernels for bfloat16, and results are closer to those in float32.
+    """
+    if dtype != torch.bfloat16 or device.type != "cpu":
+        return dtype, compute
+    quantization = compute.quantization or BFLOAT16_WEIGHTS
+    context = OpContext(
+        device=device,
+        dtype=torch.float32,
+        quantization=quantization,
+        batch_invariant=compute.batch_invariant,
+        kernels=compute.kernels,
+    )
+    try:
+        kernel = choose_kernel(registry, "linear", context)
+    except UnknownNameError:  # the kernel that the user chose only supports other dtypes
+        return dtype, compute
+    if kernel.entry.spec.quantization != quantization:
+        return dtype, compute
+    return torch.float32, replace(compute, quantization=quantization)
+
+
+def _has_native_bf16() -> bool:
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(bool(getattr(torch.cpu, check, bool)()) for check in checks)
