@@ -82,7 +82,11 @@ class Attention(nn.Module):
         """
         kernel = self._require_masking_kernel() if batch.num_masked else self.kernel
         biases = () if self.spec.bias is None else (bias,)
-        return kernel(query, key, value, batch, self.spec, *biases).flatten(1)
+        shared = batch.shared
+        if shared is None:
+            return kernel(query, key, value, batch, self.spec, *biases).flatten(1)
+        query, key, value = shared.expand(query, key, value)
+        return shared.select(kernel(query, key, value, shared.complete, self.spec, *biases).flatten(1))
 
     def _require_masking_kernel(self) -> Kernel:
         if isinstance(self.masking_kernel, str):

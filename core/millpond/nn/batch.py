@@ -4,13 +4,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate, groupby, repeat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from millpond.compat.renamed import renamed_attributes, renamed_contents
+from millpond.nn.padding import PaddedGroup, padded_groups
+from millpond.nn.shared_rows import SharedRows
+from millpond.nn.transfer import to_device
 from millpond.types.params import PoolingParams
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 NUM_ATTENDED = "num_attended"  # key in a sequence's features: the number of its tokens that are not masked
 
@@ -58,6 +65,8 @@ class PackedBatch:
         adapters: The adapter of each sequence, None for the one that is merged into the weights; empty if it is None
             for all sequences.
         routes: The route of each sequence, for models with separate routes for queries and documents; else empty.
+        shared: The complete sequences, if the batch does not contain all of their tokens; ``lengths`` counts those that
+            it contains, and ``positions`` are those in the complete sequences. None for complete sequences.
     """
 
     input_ids: Tensor
@@ -67,13 +76,14 @@ class PackedBatch:
     features: tuple[Mapping[str, object], ...] = ()
     adapters: tuple[str | None, ...] = ()
     routes: tuple[str, ...] = ()
+    shared: SharedRows | None = None
 
     @classmethod
     def pack(
         cls,
-        sequences: Sequence[Tensor],
+        sequences: "Sequence[Tensor | NDArray[Any]]",
         *,
-        token_type_ids: Sequence[Tensor | None] = (),
+        token_type_ids: "Sequence[Tensor | NDArray[Any] | None]" = (),
         features: Sequence[Mapping[str, object]] = (),
         adapters: Sequence[str | None] = (),
         routes: Sequence[str] = (),
@@ -82,30 +92,27 @@ class PackedBatch:
         """Concatenate sequences of token ids.
 
         Args:
-            sequences: Token ids, each [length].
+            sequences: Token ids, each [length], in numpy arrays or tensors on the host.
             token_type_ids: The token types of each sequence, or None.
             features: The additional inputs of each sequence.
             adapters: The adapter of each sequence.
             routes: The route of each sequence.
-            device: The device of the batch.
+            device: The device of the batch; None for the host.
         """
         lengths = tuple([sequence.shape[0] for sequence in sequences])
+        positions = np.arange(max(lengths, default=0))
         types = None
-        if token_type_ids and any([ids is not None for ids in token_type_ids]):  # noqa: C419  a list is faster
-            types = torch.cat(
+        if any([ids is not None for ids in token_type_ids]):  # noqa: C419  a list is faster
+            types = _joined(
                 [
-                    torch.zeros(length, dtype=torch.long) if ids is None else ids.long()
+                    np.zeros(length, dtype=np.int64) if ids is None else ids
                     for ids, length in zip(token_type_ids, lengths, strict=True)
-                ]
-            ).to(device)
-        if len(lengths) == 1:
-            input_ids, positions = sequences[0].long(), torch.arange(lengths[0])
-        else:
-            input_ids = torch.cat([sequence.long() for sequence in sequences])
-            positions = torch.cat([torch.arange(length) for length in lengths])
+                ],
+                device,
+            )
         return cls(
-            input_ids=input_ids.to(device),
-            positions=positions.to(device),
+            input_ids=_joined(sequences, device),
+            positions=_joined([positions[:length] for length in lengths], device),
             lengths=lengths,
             token_type_ids=types,
             features=tuple(features),
@@ -115,7 +122,8 @@ class PackedBatch:
 
     def rows_of(self, indices: Sequence[int]) -> Tensor:
         """Return the rows of the sequences with these indices, [num_rows]."""
-        return torch.cat([torch.arange(*self.offsets[i : i + 2]) for i in indices]).to(self.input_ids.device)
+        rows = torch.cat([torch.arange(*self.offsets[i : i + 2]) for i in indices])
+        return to_device(rows, self.input_ids.device)
 
     def select(self, indices: Sequence[int]) -> "PackedBatch":
         """Return a batch of the sequences with these indices, without their adapters and routes."""
@@ -140,8 +148,8 @@ class PackedBatch:
 
     @cached_property
     def max_length(self) -> int:
-        """The number of tokens of the longest sequence."""
-        return max(self.lengths)
+        """The number of tokens of the longest complete sequence."""
+        return max(self.lengths) if self.shared is None else self.shared.complete.max_length
 
     @cached_property
     def offsets(self) -> tuple[int, ...]:
@@ -151,17 +159,18 @@ class PackedBatch:
     @cached_property
     def lengths_on_host(self) -> Tensor:
         """``lengths`` as a tensor on the host, [num_seqs], int64, for compiled code."""
-        return torch.tensor(self.lengths)
+        return torch.from_numpy(np.array(self.lengths, dtype=np.int64))
 
     @cached_property
     def length_of_each_token(self) -> Tensor:
         """For each token, the length of its sequence, on the device, [num_tokens], int64."""
-        return torch.repeat_interleave(self.lengths_on_host, self.lengths_on_host).to(self.input_ids.device)
+        lengths = torch.repeat_interleave(self.lengths_on_host, self.lengths_on_host)
+        return to_device(lengths, self.input_ids.device)
 
     @cached_property
     def cu_seqlens(self) -> Tensor:
         """``offsets`` on the device, [num_seqs + 1], int32, as attention kernels expect it."""
-        return torch.tensor(self.offsets, dtype=torch.int32, device=self.input_ids.device)
+        return to_device(torch.tensor(self.offsets, dtype=torch.int32), self.input_ids.device)
 
     @cached_property
     def num_masked(self) -> tuple[int, ...]:
@@ -191,6 +200,18 @@ class PackedBatch:
             start = groups[-1].stop
         return tuple(groups)
 
+    @cached_property
+    def padded_groups(self) -> tuple[PaddedGroup, ...]:
+        """The sequences in groups of similar lengths, for kernels that need padding."""
+        return padded_groups(self.lengths, self.num_masked, self.input_ids.device)
+
+
+def _joined(arrays: "Sequence[Tensor | NDArray[Any]]", device: torch.device | None) -> Tensor:
+    """Return the values of all arrays, int64. numpy takes a fraction of torch's time for short arrays."""
+    values = np.asarray(arrays[0] if len(arrays) == 1 else np.concatenate(arrays), dtype=np.int64)
+    tensor = torch.from_numpy(values)
+    return tensor if device is None else to_device(tensor, device)
+
 
 @dataclass(frozen=True, kw_only=True)
 class PoolingMetadata:
@@ -217,12 +238,12 @@ class PoolingMetadata:
     @cached_property
     def first(self) -> Tensor:
         """The row of each sequence's first token, [num_seqs]."""
-        return torch.tensor(self.offsets[:-1], device=self.input_ids.device)
+        return to_device(torch.tensor(self.offsets[:-1]), self.input_ids.device)
 
     @cached_property
     def last(self) -> Tensor:
         """The row of each sequence's last token, [num_seqs]."""
-        return torch.tensor([stop - 1 for stop in self.offsets[1:]], device=self.input_ids.device)
+        return to_device(torch.tensor([stop - 1 for stop in self.offsets[1:]]), self.input_ids.device)
 
     def select(
         self, sequences: Sequence[int], params: Sequence[PoolingParams], spans: Sequence[tuple[int, int] | None] = ()
@@ -247,7 +268,8 @@ class PoolingMetadata:
                 torch.arange(self.offsets[i] + start, self.offsets[i] + stop)
                 for i, (start, stop) in zip(sequences, bounds, strict=True)
             ]
-        ).to(self.input_ids.device)
+        )
+        rows = to_device(rows, self.input_ids.device)
         selected = PoolingMetadata(
             lengths=tuple(stop - start for start, stop in bounds),
             input_ids=self.input_ids[rows],

@@ -13,6 +13,7 @@ from millpond.nn.weight_transform import LowRank, WeightTransform, transformed, 
 
 if TYPE_CHECKING:
     from millpond.context import ModelContext
+    from millpond.nn.post_pooling import TokenModule
 
 
 class PoolingModel(nn.Module):
@@ -27,12 +28,17 @@ class PoolingModel(nn.Module):
             pattern that matches the whole name applies. A parameter name ``name@i`` is shard i of a fused ``Linear``.
         weight_transforms: Tensors to transpose, split or merge before ``weight_names`` applies.
         ignored_weights: Patterns of checkpoint names that are not loaded.
+        cacheable: False if results depend on more than the sequence, the parameters and the files, such as the time:
+            they are never read from a cache.
+        token_modules: The modules of the checkpoint before pooling that read the sequences of a batch.
     """
 
     weight_prefixes: ClassVar[Sequence[str]] = ()
     weight_names: ClassVar[Sequence[tuple[str, str]]] = ()
     weight_transforms: ClassVar[Sequence[WeightTransform]] = ()
     ignored_weights: ClassVar[Sequence[str]] = ()
+    cacheable: ClassVar[bool] = True
+    token_modules: "Sequence[TokenModule]" = ()
 
     def __init__(self, ctx: "ModelContext") -> None:
         super().__init__()
@@ -57,6 +63,14 @@ class PoolingModel(nn.Module):
         """Batch of num_tokens tokens -> [num_tokens, hidden]."""
         raise NotImplementedError
 
+    def shares_prefixes(self) -> bool:
+        """Return True if the tokens with which several sequences begin may be computed once.
+
+        Override it in causal models: the hidden states of a token must depend only on its id, its position, and the
+        tokens before it, and tokens may affect each other only in ``Attention``.
+        """
+        return False
+
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> LoadedWeights:
         """Load the checkpoint's tensors into the parameters; return the loaded names and the unused tensors."""
         result = LoadedWeights()
@@ -77,7 +91,7 @@ class PoolingModel(nn.Module):
             adapters: For each adapter name, the weights that it changes: the name in the checkpoint without
                 ``.weight``, and the matrices ``up`` [rows, rank] and ``down`` [rank, columns], whose product is added.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not implement load_adapters, which its record requires")
 
     def adapter_changes(self, changes: Mapping[str, LowRank]) -> dict[str, LowRank]:
         """Return the changes of one adapter of ``load_adapters``, by the names of this model's parameters."""

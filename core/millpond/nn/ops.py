@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import wraps
+from functools import cached_property, wraps
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from millpond.compat.kernel_features import current_features
-from millpond.compat.renamed import renamed_contents, renamed_fields
+from millpond.compat.renamed import current_features, renamed_contents, renamed_fields
 from millpond.plugin.blame import blamed, breach, described, is_foreign
 from millpond.plugin.target import imported
 from millpond.types.errors import InvalidInputError, UnknownNameError
@@ -29,6 +28,11 @@ class KernelMatch:
     entry: "Entry[KernelSpec]"
     fits: bool
     reason: str
+
+    @cached_property
+    def kernel(self) -> Callable[..., Any]:
+        """The kernel, loaded; that of an external plugin is wrapped, so that its errors name the plugin."""
+        return _loaded(self.entry)
 
 
 @renamed_fields(needs="required_features")
@@ -104,8 +108,7 @@ def choose_kernel(registry: "Registry", op: str, context: OpContext, *, variant:
     raise UnknownNameError(message)
 
 
-def loaded_kernel(entry: "Entry[KernelSpec]") -> Callable[..., Any]:
-    """Load the kernel of a record; a function of an external plugin is wrapped, so that its errors name the plugin."""
+def _loaded(entry: "Entry[KernelSpec]") -> Callable[..., Any]:
     kernel: Callable[..., Any] = entry.load()
     if not is_foreign(entry) or isinstance(kernel, type):
         return kernel
@@ -182,9 +185,10 @@ def _match(registry: "Registry", entry: "Entry[KernelSpec]", context: OpContext)
         return KernelMatch(entry, fits=False, reason=f"is only for quantization={spec.quantization!r}")
     if context.batch_invariant and not spec.batch_invariant:
         return KernelMatch(entry, fits=False, reason="is not batch-invariant")
-    missing = [feature for feature in context.required_features if feature not in spec.features]
+    required = context.required_features
+    missing = [feature for feature in required if feature not in spec.features] if required else []
     refusal = f"does not support {', '.join(missing)}" if missing else _unavailable(spec.available)
-    if refusal is None:
+    if refusal is None and spec.fuses:
         refusals = (_refusal_of_part(registry, entry, part, context) for part in spec.fuses)
         refusal = next((each for each in refusals if each is not None), None)
     if refusal is not None:

@@ -2,7 +2,8 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,13 @@ class Pooler(nn.Module):
     """Base class of poolers: pools, applies the head, truncates to ``dimensions``, and applies the activation.
 
     Most pooling methods only override ``pool``. Heads and activations compute in float32.
+
+    Attributes:
+        cacheable: False if results depend on more than the hidden states and parameters of a sequence: they are never
+            read from a cache.
     """
+
+    cacheable: ClassVar[bool] = True
 
     def __init__(self, ctx: "PoolerContext") -> None:
         super().__init__()
@@ -44,9 +51,8 @@ class Pooler(nn.Module):
     def forward(self, hidden_states: Tensor, metadata: PoolingMetadata) -> Tensor | list[Tensor]:
         """[num_tokens, hidden] -> [num_seqs, dim], or a list of num_seqs tensors of any shape."""
         pooled = self.pool(hidden_states, metadata)
-        owner = owner_of(self)
-        if is_foreign(owner):
-            self._check(owner, pooled, hidden_states, len(metadata.lengths))
+        if self._foreign_owner is not None:
+            self._check(self._foreign_owner, pooled, hidden_states, len(metadata.lengths))
         if isinstance(pooled, Tensor):
             return self._finish_each(self._project(pooled), metadata.params)
         counts = [len(rows) for rows in pooled]
@@ -55,7 +61,13 @@ class Pooler(nn.Module):
             return list(self._finish(rows, metadata.params[0]).split(counts))
         return [self._finish(part, params) for part, params in zip(rows.split(counts), metadata.params, strict=True)]
 
-    def _check(self, owner: "Entry[Any] | None", pooled: Any, hidden_states: Tensor, num_seqs: int) -> None:
+    @cached_property
+    def _foreign_owner(self) -> "Entry[Any] | None":
+        """The record of a third-party pooler, whose ``pool`` is checked; None for a built-in one."""
+        owner = owner_of(self)
+        return owner if is_foreign(owner) else None
+
+    def _check(self, owner: "Entry[Any]", pooled: Any, hidden_states: Tensor, num_seqs: int) -> None:
         """Check that the head and the activation can process the result of ``pool``.
 
         Raises:
@@ -71,7 +83,7 @@ class Pooler(nn.Module):
         if (len(parts) if is_list else len(parts[0])) != num_seqs:
             raise breach(owner, f"pool returned {described(pooled)}; expected {expected}")
         width = hidden_states.shape[-1]
-        if self.head is not None and owner is not None and owner.spec.size_key is None:
+        if self.head is not None and owner.spec.size_key is None:
             invalid = next((rows for rows in parts if rows.shape[-1] != width), None)
             if invalid is not None:
                 message = f"pool returned {described(invalid)}, but the head expects rows of {width} values"
@@ -97,8 +109,10 @@ class Pooler(nn.Module):
         if params.dimensions is not None:
             rows = rows[..., : params.dimensions]
         rows = rows if params.use_activation is False else self.activation(rows)
+        if params.dimensions is not None or self.truncate_dim is None:
+            return rows
         # Like sentence-transformers, which truncates after the last module (Normalize) and does not normalize again.
-        return rows if params.dimensions is not None else rows[..., : self.truncate_dim]
+        return rows[..., : self.truncate_dim]
 
 
 class ConcatenatedPooling(Pooler):

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from millpond.compat.renamed import renamed_contents, renamed_fields
 from millpond.types.errors import CheckpointError
 
+STORED_DTYPES = (torch.float32, torch.bfloat16, torch.float16)  # of weights until they are converted
+
 
 @renamed_fields(placed="names")
 @dataclass
@@ -31,11 +33,14 @@ def load_parameter(
 ) -> bool:
     """Load a tensor into a parameter; return False if the model has no such parameter.
 
+    The parameter uses the memory of the tensor if their dtypes and devices are equal; otherwise the tensor is copied.
+
     Args:
         model: The model.
         target: The dotted name of the parameter; ``name@i`` for shard i of a fused ``Linear``.
         tensor: The values.
-        dtype: The dtype of floating-point parameters, unless their module has a ``dtype`` attribute.
+        dtype: The dtype of floating-point parameters, unless their module has a ``dtype`` attribute. The weight of a
+            ``Linear`` keeps the dtype of the tensor until ``prepare``.
         device: The device of the parameter.
         name: The tensor's name in the checkpoint, for errors.
 
@@ -51,7 +56,8 @@ def load_parameter(
     parameter = module._parameters.get(attribute)  # noqa: SLF001  a parameter on the meta device is replaced, not set
     if parameter is None:
         return False
-    start, stop = _shard_rows(module, shard_id) if shard_id else (0, parameter.shape[0])
+    # ``shards`` is an attribute of ``Linear``.
+    start, stop = module.shards[int(shard_id)] if shard_id else (0, parameter.shape[0])  # type: ignore[index]
     expected = (stop - start, *parameter.shape[1:])
     if tuple(tensor.shape) != expected:
         message = (
@@ -60,21 +66,18 @@ def load_parameter(
         )
         raise CheckpointError(message)
     kept = getattr(module, "dtype", dtype) if parameter.is_floating_point() else parameter.dtype
+    if attribute in getattr(module, "converted_by_prepare", ()) and tensor.dtype in STORED_DTYPES:
+        kept = tensor.dtype
     if not shard_id:
-        values = tensor.to(device=device, dtype=kept, copy=True)
-        module._parameters[attribute] = nn.Parameter(values, requires_grad=False)  # noqa: SLF001
-        return True
-    if parameter.is_meta:
-        empty = torch.full(parameter.shape, torch.nan, dtype=kept, device=device)
-        parameter = nn.Parameter(empty, requires_grad=False)
-        module._parameters[attribute] = parameter  # noqa: SLF001
-    parameter.data[start:stop].copy_(tensor)
+        values = tensor.to(device=device, dtype=kept).contiguous()
+    elif parameter.is_meta:
+        values = torch.full(parameter.shape, torch.nan, dtype=kept, device=device)
+    else:
+        values = parameter.data.to(torch.promote_types(parameter.dtype, kept))
+    if shard_id:
+        values[start:stop].copy_(tensor)
+    module._parameters[attribute] = nn.Parameter(values, requires_grad=False)  # noqa: SLF001
     return True
-
-
-def _shard_rows(module: nn.Module, shard_id: str) -> tuple[int, int]:
-    shards: tuple[tuple[int, int], ...] = module.shards  # type: ignore[assignment]  # an attribute of ``Linear``
-    return shards[int(shard_id)]
 
 
 def missing_weights(model: nn.Module, names: set[str]) -> list[str]:
@@ -87,10 +90,10 @@ def missing_weights(model: nn.Module, names: set[str]) -> list[str]:
     missing: list[str] = []
     for path, parameter in model.named_parameters():
         shards = getattr(model.get_submodule(path.rpartition(".")[0]), "shards", ())
-        fused = [f"{path}@{i}" for i in range(len(shards))]
+        fused = [f"{path}@{i}" for i in range(len(shards))] if shards else ()
         if names.isdisjoint(fused):
             missing += [path] if parameter.is_meta else []
-        else:
+        elif not names.issuperset(fused):
             missing += [shard for shard in fused if shard not in names]
     return missing
 

@@ -11,7 +11,7 @@ from millpond.testing.contexts import bare_context
 from millpond.types.compute import ComputeOptions
 
 
-def test_the_ops_that_were_asked_for_are_known(checkpoint):
+def test_the_context_lists_the_requested_ops(checkpoint):
     with LLM(str(checkpoint), device="cpu", quantization="int8") as llm:
         ops = llm._loaded.context.ops  # noqa: SLF001
     assert {"attention", "linear", "normalize"} <= set(ops)
@@ -19,7 +19,7 @@ def test_the_ops_that_were_asked_for_are_known(checkpoint):
     assert (ops["linear"].quantization, ops["normalize"].quantization) == ("int8", None)
 
 
-def test_a_context_made_by_hand_has_asked_for_nothing():
+def test_a_new_context_has_no_requested_ops():
     ctx = Context(registry=None, model=SimpleNamespace(), config={}, device=None, dtype=None)
     assert ctx.ops == {}
     assert ctx.for_task("embed").ops is ctx.ops
