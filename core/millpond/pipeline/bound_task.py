@@ -13,7 +13,6 @@ from millpond.pipeline import checks
 from millpond.pipeline.call import CALL_OPTIONS, NO_OPTIONS, R, TaskCall, unknown_keyword
 from millpond.pipeline.io_processor import Asked, Call, IOProcessor, Item, Work
 from millpond.pipeline.options import OptionsReader
-from millpond.pipeline.remote import prefetch_images
 from millpond.pipeline.tokenization import Params
 from millpond.plugin.blame import is_foreign, owner_of
 from millpond.types.errors import ComponentError, EngineError, InvalidInputError, MillpondError, PluginError
@@ -90,9 +89,8 @@ class BoundTask:
         self._read = OptionsReader(processor)
         self._ids = ids
         self._deduplicate = deduplicate
-        self._default: Asked | None = None
+        self._latest: tuple[PoolingParams | None, Asked] | None = None
         self._cuts_left = _cuts_left(ctx)
-        self._reads_images = "text" not in ctx.model.multimodal.modalities or len(ctx.model.multimodal.modalities) > 1
 
     def items(
         self, prompts: object, params: Params = None, options: Mapping[str, object] = NO_OPTIONS, *, raises: bool = True
@@ -108,14 +106,11 @@ class BoundTask:
         Raises:
             InvalidInputError: If the call itself, or parameters of all items, are invalid.
         """
-        each = split_prompts(prompts) if self.is_plugin else checks.items_of(self.adapted, prompts)
-        if params is None and not options:
-            if self._default is None:
-                self._default = self._completed(None, options)
-            default = self._default
-            items = [Item(data, default) for data in each]
-        elif params is None or isinstance(params, PoolingParams):
-            asked = self._completed(params, options)
+        if options:
+            self._check_keywords(options)
+        each = split_prompts(prompts) if self.is_plugin else self._each(prompts)
+        if params is None or isinstance(params, PoolingParams):
+            asked = self._asked(params, options)
             items = [Item(data, asked) for data in each]
         else:
             items = self._items_with_params(each, params, options, raises=raises)
@@ -141,17 +136,41 @@ class BoundTask:
                 refused[number] = Work(error=item.data.error)
         valid = [item for number, item in enumerate(items) if number not in refused] if refused else items
         call = Call(valid, {} if shared is None else shared)
-        if not valid:
-            works: Sequence[Work] = ()
-        elif self._reads_images:
-            with prefetch_images(item.data for item in valid):
-                works = checks.encode(self.adapted, call, self.limits)
-        else:
-            works = checks.encode(self.adapted, call, self.limits)
+        works: Sequence[Work] = self.works(call) if valid else ()
         if refused:
             encoded = iter(works)
             works = [refused[number] if number in refused else next(encoded) for number in range(len(items))]
         return [Job(index, work) for index, work in zip(indices, works, strict=True)]
+
+    def works(self, call: Call) -> Sequence[Work]:
+        """Return the work of each item of a call. If encoding all at once fails, each item is encoded alone."""
+        try:
+            works = self.adapted.encode(call)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001  the errors of a plugin are not known
+            works = checks.encode_each(self.adapted, call, error)
+        return works if self.limits is None else checks.checked(self.adapted, call, list(works), self.limits)
+
+    def decode(self, works: Sequence[Work], output_type: type = object) -> Sequence[object]:
+        """Return the outputs of works whose sequences have results, or the error of each work that fails.
+
+        Args:
+            works: The works.
+            output_type: The type of outputs; an output of another type is replaced by an error.
+        """
+        try:
+            outputs: list[object] = list(self.adapted.decode_many(works))
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001  the errors of a plugin are not known
+            outputs = checks.decode_each(self.adapted, works, error)
+        if len(outputs) != len(works):
+            return checks.wrong_count(self.adapted, works, len(outputs))
+        for index, output in enumerate(outputs):
+            if not isinstance(output, output_type) and not isinstance(output, MillpondError):
+                outputs[index] = checks.wrong_type(self.adapted, output, output_type)
+        return outputs
 
     def finish(
         self, jobs: Iterable[Job], groups: Mapping[int, Sequence[int]]
@@ -167,7 +186,7 @@ class BoundTask:
                 if error is None:
                     computed.append(work if index == job.index else _with_copies(work))
                 works.append((index, work if error is not None else computed[-1], error))
-        decoded = iter(checks.decode(self.adapted, computed, self._output_type) if computed else ())
+        decoded = iter(self.decode(computed, self._output_type) if computed else ())
         outputs: list[tuple[int, PoolingRequestOutput[Any]]] = []
         for index, work, error in works:
             outputs.append((index, self._output(index, work, next(decoded) if error is None else error)))
@@ -211,6 +230,24 @@ class BoundTask:
             num_dropped_tokens=work.num_dropped_tokens,
         )
 
+    def _each(self, prompts: object) -> Sequence[object]:
+        try:
+            return list(self.adapted.items(prompts))
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            raise checks.failure(self.adapted, "items", error) from error
+
+    def _asked(self, params: PoolingParams | None, options: Mapping[str, object]) -> Asked:
+        """Return the completed parameters of a call; those of the latest call are kept for the next one."""
+        latest = self._latest
+        if latest is not None and latest[0] is params and not options:
+            return latest[1]
+        asked = self._completed(params, options)
+        if not options and (params is None or params.extra_kwargs is None):  # else a caller could change them
+            self._latest = params, asked
+        return asked
+
     def _items_with_params(
         self, each: Sequence[object], params: object, options: Mapping[str, object], *, raises: bool
     ) -> list[Item]:
@@ -246,12 +283,8 @@ class BoundTask:
             return asked
         return replace(asked, params=asked.params.model_copy(update={"truncation_side": "left"}))
 
-    def check_keywords(self, options: Mapping[str, object]) -> None:
-        """Check that every keyword is an option of the task or of all calls.
-
-        Raises:
-            TypeError: If one is not; suggests the closest name.
-        """
+    def _check_keywords(self, options: Mapping[str, object]) -> None:
+        """Refuse a keyword that is not an option of the task or of all calls; suggest the closest name."""
         known = self._read.names
         unknown = next((name for name in options if name not in known and name not in CALL_OPTIONS), None)
         if unknown is not None:
@@ -282,6 +315,21 @@ def output_of(entry: "Entry[TaskSpec]") -> type[PoolingRequestOutput[Any]]:
         message = f"{entry.label}: its output must be a subclass of PoolingRequestOutput; got {output_type!r:.80}"
         raise PluginError(message)
     return output_type
+
+
+def new_sequences(jobs: Sequence[Job]) -> list[PoolingRequest]:
+    """Return the sequences of jobs that must be computed, each once, and record which jobs wait for them."""
+    sequences: list[PoolingRequest] = []
+    for job in jobs:
+        for sequence in job.work.sequences:
+            if sequence.is_ready:
+                continue
+            if sequence.state.owner is None:
+                sequence.state.owner = []
+                sequences.append(sequence)
+            sequence.state.owner.append(job)
+            job.left += 1
+    return sequences
 
 
 def equal_prompts(items: Items) -> dict[int, list[int]]:

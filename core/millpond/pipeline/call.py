@@ -117,26 +117,8 @@ def sparse_call(
     return _call(prompts, params, "embed_sparse", options, extra, output=output, content=content)
 
 
-class Chunking(TypedDict, total=False):
-    """The chunking arguments of ``LLM.embed_chunks``.
-
-    Attributes:
-        spans: The characters of each chunk, ``[(start, stop), ...]``; for several texts, a list of such lists.
-        chunk_tokens: The number of tokens of each chunk, in place of ``spans``.
-        overlap: The number of tokens that each chunk shares with the previous one.
-        method: "late": the model reads the whole text, and the tokens of each chunk are pooled; "naive": it reads each
-            chunk separately.
-    """
-
-    spans: object
-    chunk_tokens: int | None
-    overlap: int
-    method: str
-
-
-def chunks_call(texts: object, params: Params, options: Options, chunking: Chunking) -> TaskCall[ChunksRequestOutput]:
+def chunks_call(call: ChunksCall, params: Params, options: Options) -> TaskCall[ChunksRequestOutput]:
     """Return a call for one vector per chunk of each text."""
-    call = ChunksCall(texts, **chunking)
     return _call(call, params, "embed_chunks", options, output=ChunksRequestOutput, content=ChunksOutput)
 
 

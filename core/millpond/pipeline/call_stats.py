@@ -17,7 +17,7 @@ class CallStats:
     """Timings and counts, summed over all calls of ``AsyncLLM`` for which these are the current stats.
 
     Attributes:
-        tokenise_seconds: Time from prompts to token ids, including the wait for a thread.
+        tokenise_seconds: Time from prompts to token ids, including the wait for a thread and the look-up in the cache.
         queue_seconds: Time until the first batch starts.
         compute_seconds: Time from there to the end of the last batch.
         finish_seconds: Time from there to the outputs.
@@ -25,6 +25,8 @@ class CallStats:
         tokens: Number of their tokens.
         truncated: Number of truncated prompts.
         duplicates: Number of prompts that were not computed because an equal one was in the same call.
+        cache_hits: Number of sequences whose results were in the cache.
+        cache_misses: Number of sequences that were looked up in the cache and computed.
         stages: The stages of all calls: name, start and end, by ``time.perf_counter``, in the order of their ends.
     """
 
@@ -36,6 +38,8 @@ class CallStats:
     tokens: int = 0
     truncated: int = 0
     duplicates: int = 0
+    cache_hits: int = 0
+    cache_misses: int = 0
     stages: list[tuple[Stage, float, float]] = field(default_factory=list)
 
     def add_stage(self, stage: Stage, began: float, ended: float) -> None:

@@ -42,20 +42,6 @@ def limits_of(ctx: "ModelContext") -> Limits:
     return Limits(size if isinstance(size, int) else None, ctx.model.max_model_len)
 
 
-def items_of(processor: Processor, prompts: object) -> list[object]:
-    """Return the data of the items of a call.
-
-    Raises:
-        MillpondError: If the IO processor refuses the call or fails.
-    """
-    try:
-        return list(processor.items(prompts))
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        raise failure(processor, "items", error) from error
-
-
 def complete(processor: Processor, asked: Asked) -> Asked:
     """Return the parameters and options as completed by the IO processor.
 
@@ -73,55 +59,57 @@ def complete(processor: Processor, asked: Asked) -> Asked:
     return completed
 
 
-def encode(processor: Processor, call: Call, limits: Limits | None) -> list[Work]:
-    """Return the work of each item. If encoding all at once fails, encode each item alone.
-
-    Args:
-        processor: The IO processor.
-        call: The items.
-        limits: The limits of the model; None for built-in IO processors, whose return values are not checked.
-    """
-    try:
-        works = list(processor.encode(call))
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # noqa: BLE001  the errors of a plugin are not known
-        if len(call.items) > 1:
-            return [work for item in call.items for work in encode(processor, Call([item], call.shared), limits)]
+def encode_each(processor: Processor, call: Call, error: BaseException) -> list[Work]:
+    """Encode each item alone, after encoding all at once failed with an error; a failing item becomes its error."""
+    if len(call.items) == 1:
         return [Work(error=failure(processor, "encode", error))]
-    if limits is None:
-        return works
+    works: list[Work] = []
+    for item in call.items:
+        alone = Call([item], call.shared)
+        try:
+            encoded = list(processor.encode(alone))
+        except KeyboardInterrupt:
+            raise
+        except BaseException as item_error:  # noqa: BLE001  the errors of a plugin are not known
+            encoded = encode_each(processor, alone, item_error)
+        works += encoded if len(encoded) == 1 else _wrong_number_of_works(processor, alone, encoded)
+    return works
+
+
+def checked(processor: Processor, call: Call, works: Sequence[Work], limits: Limits) -> list[Work]:
+    """Return the works of a third-party IO processor; those that violate its contract are replaced by errors."""
     if len(works) != len(call.items):
-        message = f"encode must return one Work per item; for {len(call.items)} items it returned {len(works)}"
-        return [Work(error=breach(processor, message))] * len(call.items)
+        return _wrong_number_of_works(processor, call, works)
     return [_checked(processor, work, limits) for work in works]
 
 
-def decode(processor: Processor, works: Sequence[Work], output_type: type = object) -> list[object]:
-    """Return the outputs of works whose sequences have results, or the error of each work that fails.
-
-    Args:
-        processor: The IO processor.
-        works: The works.
-        output_type: The type of outputs; an output of another type is replaced by an error.
-    """
-    try:
-        outputs: list[object] = list(processor.decode_many(works))
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # noqa: BLE001  the errors of a plugin are not known
-        if len(works) > 1:
-            return [output for work in works for output in decode(processor, [work], output_type)]
+def decode_each(processor: Processor, works: Sequence[Work], error: BaseException) -> list[object]:
+    """Decode each work alone, after decoding all at once failed with an error; a failing work becomes its error."""
+    if len(works) == 1:
         return [failure(processor, "decode", error)]
-    if len(outputs) != len(works):
-        message = f"decode_many must return one output per work; for {len(works)} works it returned {len(outputs)}"
-        return [breach(processor, message)] * len(works)
-    for index, output in enumerate(outputs):
-        if not isinstance(output, output_type) and not isinstance(output, MillpondError):
-            task = processor.ctx.task
-            message = f"decode returned {described(output)} for the task {task!r}; expected {_shown(output_type)}"
-            outputs[index] = breach(processor, message)
+    outputs: list[object] = []
+    for work in works:
+        try:
+            decoded: list[object] = list(processor.decode_many([work]))
+        except KeyboardInterrupt:
+            raise
+        except BaseException as work_error:  # noqa: BLE001  the errors of a plugin are not known
+            decoded = decode_each(processor, [work], work_error)
+        outputs += decoded if len(decoded) == 1 else wrong_count(processor, [work], len(decoded))
     return outputs
+
+
+def wrong_count(processor: Processor, works: Sequence[Work], num_outputs: int) -> list[object]:
+    """Return the errors of works for which ``decode_many`` returned another number of outputs."""
+    message = f"decode_many must return one output per work; for {len(works)} works it returned {num_outputs}"
+    return [breach(processor, message)] * len(works)
+
+
+def wrong_type(processor: Processor, output: object, output_type: type) -> ComponentError:
+    """Return the error of an output that does not have the type of the task's record."""
+    task = processor.ctx.task
+    message = f"decode returned {described(output)} for the task {task!r}; expected {_shown(output_type)}"
+    return breach(processor, message)
 
 
 def failure(processor: Processor, step: str, error: BaseException) -> MillpondError:
@@ -149,6 +137,11 @@ def check_requests(
     faults = (_fault(request, tasks) or _fault_of_size(request, limits) for request in requests)
     fault = next((fault for fault in faults if fault is not None), None)
     return None if fault is None else breach(processor, fault)
+
+
+def _wrong_number_of_works(processor: Processor, call: Call, works: Sequence[Work]) -> list[Work]:
+    message = f"encode must return one Work per item; for {len(call.items)} items it returned {len(works)}"
+    return [Work(error=breach(processor, message))] * len(call.items)
 
 
 def _checked(processor: Processor, work: object, limits: Limits) -> Work:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
-from millpond.types.image_options import ImageOption, ImageOptions, chosen_options
+from millpond.types.image_options import ImageOption
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,17 +67,6 @@ class ImageReader(ABC):
         same name form a range. No option may name a file, a device or code.
         """
         return MappingProxyType({})
-
-    def chosen(self, asked: ImageOptions | None) -> dict[str, int]:
-        """Return the options for a prompt: those of the call, then those that the model was loaded with.
-
-        Raises:
-            InvalidInputError: If an option is unknown or its value is invalid.
-        """
-        loaded = self.ctx.inputs.mm_processor_kwargs
-        if not loaded and (asked is None or not asked.values):
-            return {}
-        return chosen_options(self.options, self.synonyms, loaded, asked)
 
     @abstractmethod
     def placeholder(self, number: int) -> str:

@@ -136,13 +136,13 @@ class IOProcessor(OldMethods, Generic[Out]):
         Raises:
             InvalidInputError: If the call contains no items; it ends the call.
         """
-        return split_prompts(prompts)
+        return [prompts] if isinstance(prompts, str) else split_prompts(prompts)
 
     def complete(self, asked: Asked) -> Asked:
         """Validate parameters and options, and fill in defaults; by default they are returned unchanged.
 
-        It is called once for all items with the same parameters, before they are encoded. The result may be an
-        instance of a subclass.
+        It is called once for all items with the same parameters, before they are encoded; the next call with the same
+        parameters may use the result again. The result may be an instance of a subclass.
 
         Raises:
             InvalidInputError: If a parameter or an option is not supported; it ends the call.

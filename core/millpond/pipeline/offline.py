@@ -4,15 +4,17 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from millpond.pipeline.bound_task import BoundTask, Job
+from millpond.pipeline.bound_task import BoundTask, Job, new_sequences
 from millpond.pipeline.io_processor import Item
 from millpond.pipeline.pipeline import windows
+from millpond.pipeline.shared_prefix import PrefixFinder
 from millpond.types.config import EngineConfig, ModelConfig
 from millpond.types.prompts import may_hold_media
 
 if TYPE_CHECKING:
     from millpond.engine.engine import Engine
     from millpond.engine.request import PoolingRequest
+    from millpond.pipeline.cache import ResultCache
 
 MAX_WAITING_BATCHES = 16  # full batches per worker that wait for the engine before the next window is added
 MAX_WAITING_IMAGE_BATCHES = 2  # of windows with images, whose pixels take kilobytes per token
@@ -24,10 +26,13 @@ FIRST_WINDOW_ITEMS = 64
 class SyncDriver:
     """Drives the engine for one call at a time; ``BackgroundEngine`` drives it for concurrent calls."""
 
-    def __init__(self, model: ModelConfig, engine: "Engine", config: EngineConfig) -> None:
+    def __init__(
+        self, model: ModelConfig, engine: "Engine", config: EngineConfig, cache: "ResultCache | None" = None
+    ) -> None:
         self._model = model
         self._engine = engine
         self._config = config
+        self._cache = cache
 
     def run(self, task: BoundTask, indices: Sequence[int], items: Sequence[Item]) -> Iterator[list[Job]]:
         """Yield the jobs of the items with the given indices as they end."""
@@ -37,18 +42,19 @@ class SyncDriver:
             yield from self._run_windows(task, indices, items)
             return
         selected = items if len(indices) == len(items) else [items[index] for index in indices]
-        ended = self._add(task.encode(indices, selected))
+        ended = self._add(self._encode(task, indices, selected))
         if ended:
             yield ended
         while self._engine.has_work:
-            yield _ended(self._engine.step())
+            yield self._step()
 
     def _run_windows(self, task: BoundTask, indices: Sequence[int], items: Sequence[Item]) -> Iterator[list[Job]]:
         shared: dict[Any, Any] = {}
+        prefixes = self._prefix_finder()
 
         def encode(window: range) -> list[Job]:
             selected = indices[window.start : window.stop]
-            return task.encode(selected, [items[index] for index in selected], shared)
+            return self._encode(task, selected, [items[index] for index in selected], shared)
 
         has_images = self._may_hold_images(items)
         largest = MAX_WINDOW_IMAGES if self._model.multimodal.image_reader is None else MAX_WINDOW_TEXTS_WITH_IMAGES
@@ -64,45 +70,60 @@ class SyncDriver:
                 return None if window is None else pool.submit(encode, window)
 
             coming = encode_next()
-            yield self._add(ready)
+            yield self._add(ready, prefixes)
             while coming is not None or self._engine.has_work:
                 if coming is not None and (coming.done() or not self._engine.has_work) and self._has_room(max_batches):
                     ready, coming = coming.result(), encode_next()
-                    yield self._add(ready)
+                    yield self._add(ready, prefixes)
                     continue
-                yield _ended(self._engine.step())
+                yield self._step()
+
+    def _encode(
+        self,
+        task: BoundTask,
+        indices: Sequence[int],
+        items: Sequence[Item],
+        shared: dict[Any, Any] | None = None,
+    ) -> list[Job]:
+        """Encode items, and read the results of their sequences that the cache has."""
+        jobs = task.encode(indices, items, shared)
+        if self._cache is not None:
+            self._cache.look_up(jobs)
+        return jobs
+
+    def _step(self) -> list[Job]:
+        """Step the engine; return the jobs that ended."""
+        sequences = self._engine.step()
+        if self._cache is not None:
+            self._cache.store(sequences)
+        return _ended(sequences)
 
     def _may_hold_images(self, items: Sequence[Item]) -> bool:
         return "image" in self._model.multimodal.modalities and any(may_hold_media(item.data) for item in items)
 
-    def _add(self, jobs: list[Job]) -> list[Job]:
-        """Add the sequences of jobs to the engine, longest first; return the jobs that need no computation."""
+    def _add(self, jobs: list[Job], prefixes: PrefixFinder | None = None) -> list[Job]:
+        """Add the sequences of jobs to the engine, longest first; return the jobs that need no computation.
+
+        Args:
+            jobs: The jobs.
+            prefixes: The finder of the call, if it has several windows.
+        """
         waiting = new_sequences(jobs)
+        if prefixes is not None or len(waiting) > 1:
+            (prefixes or self._prefix_finder()).mark(waiting)
         if len(waiting) > 1:
             waiting.sort(key=_num_tokens, reverse=True)
         for sequence in waiting:
             self._engine.add(sequence)
         return [job for job in jobs if job.left == 0]
 
+    def _prefix_finder(self) -> PrefixFinder:
+        return PrefixFinder(enabled=self._config.enable_prefix_caching)
+
     def _has_room(self, max_batches: int) -> bool:
         """True if fewer than N full batches per worker are waiting: memory stays bounded."""
         limit = max_batches * self._engine.runner.num_workers * self._config.max_num_batched_tokens
         return self._engine.scheduler.waiting_tokens < limit
-
-
-def new_sequences(jobs: Sequence[Job]) -> "list[PoolingRequest]":
-    """Return the sequences of jobs that must be computed, each once, and record which jobs wait for them."""
-    sequences: list[PoolingRequest] = []
-    for job in jobs:
-        for sequence in job.work.sequences:
-            if sequence.is_ready:
-                continue
-            if sequence.state.owner is None:
-                sequence.state.owner = []
-                sequences.append(sequence)
-            sequence.state.owner.append(job)
-            job.left += 1
-    return sequences
 
 
 def _num_tokens(sequence: "PoolingRequest") -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ValidationError
 
 from millpond.compat.io_contract import encodes, is_old
-from millpond.compat.options import current_options
+from millpond.compat.renamed import current_options
 from millpond.pipeline.io_processor import Asked, IOProcessor
 from millpond.plugin.blame import is_foreign
 from millpond.types.config import JOINED_BY
@@ -40,7 +40,7 @@ class OptionsReader:
         self.names = () if model is None else tuple(model.model_fields)
         self.type = None if keeps_params else model
         self._task = processor.ctx.task or "plugin"
-        self._keeps_unknown = _is_pooled_by_plugin(processor.ctx)
+        self._keeps_unknown = is_pooled_by_plugin(processor.ctx)
         self._default = None if self.type is None else self._validated({})
 
     def __call__(self, params: PoolingParams | None, keywords: Mapping[str, object]) -> Asked:
@@ -127,7 +127,7 @@ def read_asked(processor: IOProcessor[Any], params: PoolingParams | None, keywor
     return asked
 
 
-def _is_pooled_by_plugin(ctx: "ModelContext") -> bool:
+def is_pooled_by_plugin(ctx: "ModelContext") -> bool:
     """True if a pooler or the model is a third-party one: it may read ``extra_kwargs`` that no task declares."""
     if is_foreign(ctx.registry.architectures.find(ctx.model.architecture)):
         return True

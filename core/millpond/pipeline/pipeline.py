@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from millpond.context import Context
 from millpond.pipeline.bound_task import PLUGIN, BoundTask, Job
-from millpond.pipeline.call import TaskCall
 from millpond.pipeline.io_processor import IOProcessor, Item
 from millpond.pipeline.tokenization import Params
 from millpond.plugin.blame import blamed
@@ -42,14 +41,19 @@ PLUGINS_ONLY = (
 
 
 class Pipeline:
-    """The tasks of a loaded model: converts prompts to requests for the engine, and results to outputs."""
+    """The tasks of a loaded model: converts prompts to requests for the engine, and results to outputs.
+
+    Attributes:
+        bound: The tasks that were called, by name.
+    """
 
     def __init__(self, ctx: Context, *, deduplicate: bool = True) -> None:
         self.ctx = ctx
         self.deduplicate = deduplicate
-        self._bound: dict[str, BoundTask] = {}
+        self.bound: dict[str, BoundTask] = {}
         self._ids = count()
-        if ctx.inputs.chat_template is not None:  # report an invalid template now instead of at each call
+        # Report an invalid template, or invalid options of images, now instead of at each call.
+        if ctx.inputs.chat_template is not None or ctx.inputs.mm_processor_kwargs:
             for task in self.tasks:
                 self.bind(task)
 
@@ -59,7 +63,7 @@ class Pipeline:
         Raises:
             InvalidInputError: If the model does not serve the task.
         """
-        bound = self._bound.get(task) if isinstance(task, str) else None
+        bound = self.bound.get(task) if isinstance(task, str) else None
         if bound is not None:
             return bound
         if task is None:
@@ -68,7 +72,7 @@ class Pipeline:
             raise InvalidInputError(self.refusal(task), parameter="pooling_task")
         processor = self.ctx.io_processor(self._processor_name(task), task=task)
         # If two threads build it at the same time, both use the first.
-        return self._bound.setdefault(task, BoundTask(task, processor, self._ids, deduplicate=self.deduplicate))
+        return self.bound.setdefault(task, BoundTask(task, processor, self._ids, deduplicate=self.deduplicate))
 
     def processor(self, task: str | None) -> IOProcessor[Any]:
         """Return the IO processor of a task that the model serves.
@@ -90,20 +94,6 @@ class Pipeline:
             task = self._renamed(task)
         task = task or self.ctx.pooler_config.task
         return self.bind(PLUGIN if task is None and self.tasks == (PLUGIN,) else task)
-
-    def items(self, call: TaskCall[Any]) -> tuple[BoundTask, list[Item]]:
-        """Return the task and the items of a call.
-
-        Raises:
-            InvalidInputError: If the call cannot be served.
-            TypeError: If it has an unknown keyword argument.
-        """
-        task = self._bound.get(call.task) if isinstance(call.task, str) else None
-        if task is None:
-            task = self.task_of(call.task, call.params)
-        if call.options:
-            task.check_keywords(call.options)
-        return task, task.items(call.prompts, call.params, call.options, raises=call.raises)
 
     def task_with_method(self, name: str) -> "Entry[TaskSpec] | None":
         """Return the record of the task with this method name; None if no task has it."""

@@ -1,7 +1,9 @@
 """PreprocessingPool: encodes prompts in threads outside the event loop; concurrent small calls are encoded together."""
 
 import asyncio
+import sys
 import threading
+import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -13,10 +15,8 @@ from typing import Any, Generic, TypeVar
 from millpond.pipeline.bound_task import BoundTask, Job
 from millpond.pipeline.cancellation import run_cancellable
 from millpond.pipeline.io_processor import Item
-from millpond.pipeline.remote import remote_images
-from millpond.pipeline.thread_activity import ThreadActivity
 from millpond.types.errors import EngineError, RequestCancelledError
-from millpond.types.prompts import may_hold_media
+from millpond.types.prompts import may_hold_media, remote_images
 
 NUM_THREADS = 2
 THREAD_NAME_PREFIX = "millpond-render"
@@ -66,18 +66,33 @@ class DroppableWork(Generic[T]):
         self._work = None
 
 
+@dataclass(frozen=True)
+class RunningWork:
+    """Work that a thread is doing.
+
+    Attributes:
+        thread: The thread.
+        began: The start, by ``time.monotonic``.
+    """
+
+    thread: threading.Thread
+    began: float
+
+    @property
+    def stack(self) -> str:
+        """The innermost functions that the thread is executing."""
+        return stack_of(self.thread)
+
+
 class PreprocessingPool:
     """The threads that encode prompts and decode results.
 
     Handing a call to a thread and waking its event loop costs more than tokenising a few short texts. Therefore, while
     one thread encodes small calls, new ones are gathered and then encoded together.
-
-    Attributes:
-        activity: The running work of the threads.
     """
 
     def __init__(self) -> None:
-        self.activity = ThreadActivity()
+        self._running: dict[int, RunningWork] = {}
         self._threads = ThreadPoolExecutor(NUM_THREADS, thread_name_prefix=THREAD_NAME_PREFIX)
         self._media_threads = ThreadPoolExecutor(NUM_MEDIA_THREADS, thread_name_prefix="millpond-media")
         self._remote_threads = ThreadPoolExecutor(NUM_REMOTE_THREADS, thread_name_prefix="millpond-remote")
@@ -124,6 +139,10 @@ class PreprocessingPool:
             droppable.drop()
             raise
 
+    def running(self) -> list[RunningWork]:
+        """Return the work that the threads are doing; any thread may call it."""
+        return list(self._running.values())
+
     def close(self) -> None:
         """Stop the threads after the work that was submitted."""
         self._threads.shutdown(wait=False)
@@ -143,8 +162,12 @@ class PreprocessingPool:
                     self._start_gathering()
 
     def _recorded(self, work: Callable[..., T], *arguments: Any) -> T:
-        with self.activity.recorded():
+        key = threading.get_ident()
+        self._running[key] = RunningWork(threading.current_thread(), monotonic())
+        try:
             return work(*arguments)
+        finally:
+            del self._running[key]
 
     def _encode_pending(self) -> None:
         while True:
@@ -212,3 +235,12 @@ def _resolve(results: Sequence[tuple[PendingCall, "list[Job] | Exception"]]) -> 
             call.jobs.set_exception(result)
         else:
             call.jobs.set_result(result)
+
+
+def stack_of(thread: threading.Thread) -> str:
+    """Return function, file and line of the three innermost frames of a thread, outermost first."""
+    frame = None if thread.ident is None else sys._current_frames().get(thread.ident)  # noqa: SLF001  the documented way
+    if frame is None:
+        return "it has ended"
+    frames = traceback.extract_stack(frame)[-3:]
+    return " > ".join(f"{each.name} ({each.filename}:{each.lineno})" for each in frames)

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from millpond.types.params import PoolingParams, validated
@@ -27,12 +28,21 @@ def with_settings(params: Params, settings: Mapping[str, Any]) -> Params:
     if not settings:
         return params
     # One by one, so that an error names the argument of the call.
-    each = [validated(PoolingParams, {name: value}, parameter=name) for name, value in settings.items()]
+    each = [_with_number(name, value) if type(value) is int else _with(name, value) for name, value in settings.items()]
     if params is None and len(each) == 1:
         return each[0]
     if isinstance(params, Sequence) and all(one is None or isinstance(one, PoolingParams) for one in params):
         return [_with_settings(one, settings) for one in params]
     return _with_settings(params, settings) if params is None or isinstance(params, PoolingParams) else params
+
+
+def _with(name: str, value: object) -> PoolingParams:
+    """Return parameters with one field."""
+    return validated(PoolingParams, {name: value}, parameter=name)
+
+
+# Calls with the same number, such as truncate_prompt_tokens=-1, share one object: tasks complete it only once.
+_with_number = lru_cache(maxsize=64)(_with)
 
 
 def _with_settings(params: PoolingParams | None, settings: Mapping[str, Any]) -> PoolingParams:

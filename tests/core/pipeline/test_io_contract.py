@@ -125,7 +125,7 @@ def test_a_sequence_that_windows_share_is_computed_once(llm, monkeypatch):
     assert [output.outputs for output in outputs[:5]] == pytest.approx(alone, abs=1e-5)
 
 
-def test_items_that_fail_cost_no_other(llm):
+def test_failing_items_do_not_affect_others(llm):
     good, empty, broken, other = ask(llm, [data(7), data(), data(6), data(8)], on_error="return")
     assert isinstance(empty.error, InvalidInputError)
     assert str(empty.error) == "prompt 1: no ids"

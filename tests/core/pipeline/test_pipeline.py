@@ -315,7 +315,7 @@ def test_one_failing_request_fails_its_prompt_and_no_other(llm, chunking, kit):
     ]
 
 
-def test_llm_and_async_llm_serve_any_processor_alike(llm, folder, chunking, kit):
+def test_llm_and_async_llm_return_the_same_for_any_processor(llm, folder, chunking, kit):
     prompts = [[7, 8], [9, POISON, 10], "text", [99], [7, 98], [], [11]]
     chunking.watch(kit.fails_on(POISON))
 
