@@ -1,1 +1,1 @@
-"""Compatibility with other libraries: what exists only because they spell it so."""
+"""Names of vLLM and of earlier versions, which exist only for programs that use them."""

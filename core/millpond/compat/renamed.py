@@ -1,22 +1,25 @@
-"""Old names of module contents, record fields, attributes and arguments; each use raises a DeprecationWarning."""
+"""Old names of module contents, fields, attributes, arguments, options; each use raises a DeprecationWarning."""
 
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import wraps
-from typing import Any, TypeVar
+from importlib import import_module
+from types import MappingProxyType
+from typing import Any, Final, TypeVar, overload
 
 from millpond.compat.warn import warn_caller
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
+RENAMED_FEATURES: Final[Mapping[str, str]] = MappingProxyType({"hidden_tokens": "masked_tokens"})
+RENAMED_OPTIONS: Final[Mapping[str, str]] = MappingProxyType({"mixed": "mixed_modality"})
 
 
 def renamed_contents(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
-    """Return the ``__getattr__`` of a module whose classes or functions were renamed.
+    """Return the ``__getattr__`` of a module whose classes or functions were renamed or moved.
 
     Args:
         module: The module's ``__name__``.
-        names: The new name of each old name.
+        names: The new name of each old name; with a module and a dot if it is in another module.
     """
 
     def read(name: str) -> Any:
@@ -24,7 +27,8 @@ def renamed_contents(module: str, names: Mapping[str, str]) -> Callable[[str], A
             message = f"module {module!r} has no attribute {name!r}"
             raise AttributeError(message)
         warn_caller(f"{module}.{name} was renamed: import {names[name]}")
-        return getattr(sys.modules[module], names[name])
+        new_module, _, new_name = names[name].rpartition(".")
+        return getattr(import_module(new_module or module), new_name)
 
     return read
 
@@ -41,7 +45,9 @@ def renamed_fields(**names: str) -> Callable[[type[T]], type[T]]:
 
         @wraps(original)
         def initialize(self: T, *values: Any, **fields: Any) -> None:
-            original(self, *values, **_renamed(cls.__name__, names, fields))
+            if not names.keys().isdisjoint(fields):
+                fields = _renamed(cls.__name__, names, fields)
+            original(self, *values, **fields)
 
         cls.__init__ = initialize  # type: ignore[method-assign, assignment]  # accepts more arguments
         return renamed_attributes(**names)(cls)
@@ -74,7 +80,9 @@ def renamed_arguments(**names: str) -> Callable[[F], F]:
     def decorate(function: F) -> F:
         @wraps(function)
         def call(*values: Any, **options: Any) -> Any:
-            return function(*values, **_renamed(function.__qualname__, names, options))
+            if not names.keys().isdisjoint(options):
+                options = _renamed(function.__qualname__, names, options)
+            return function(*values, **options)
 
         return call  # type: ignore[return-value]  # the signature is that of the function
 
@@ -97,3 +105,48 @@ def _alias(owner: str, old: str, new: str) -> property:
         return getattr(self, new)
 
     return property(read, doc=f"The former name of ``{new}``.")
+
+
+def current_features(features: tuple[str, ...]) -> tuple[str, ...]:
+    """Return features by their present names.
+
+    Args:
+        features: The features of a kernel, or those that a model requires.
+    """
+    if RENAMED_FEATURES.keys().isdisjoint(features):
+        return features
+    for old in RENAMED_FEATURES.keys() & set(features):
+        warn_caller(f"the kernel feature {old!r} was renamed: use {RENAMED_FEATURES[old]!r}")
+    return tuple(RENAMED_FEATURES.get(name, name) for name in features)
+
+
+@overload
+def current_options(options: Mapping[str, object], known: Collection[str]) -> Mapping[str, object]: ...
+@overload
+def current_options(options: Mapping[str, object] | None, known: Collection[str]) -> Mapping[str, object] | None: ...
+def current_options(options: Mapping[str, object] | None, known: Collection[str]) -> Mapping[str, object] | None:
+    """Return options by their present names; the options themselves if no former name is among them.
+
+    Args:
+        options: The options of a call by name, or None.
+        known: The names of the task's options. A former name that is one of them is not renamed.
+    """
+    if not options or RENAMED_OPTIONS.keys().isdisjoint(options):
+        return options
+    names = {old: new for old, new in RENAMED_OPTIONS.items() if old in options and old not in known and new in known}
+    for old, new in names.items():
+        warn_caller(f"the option {old!r} was renamed: pass {new!r}")
+    return {names.get(name, name): value for name, value in options.items()}
+
+
+def accepts_texts(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a method that also accepts its prompts as ``texts``, like ``LLM.entities`` before 0.2."""
+
+    @wraps(method)
+    def call(self: object, *prompts: object, **options: Any) -> Any:
+        if not prompts and "prompts" not in options and "texts" in options:
+            warn_caller("the argument `texts` was renamed: pass `prompts`")
+            options["prompts"] = options.pop("texts")
+        return method(self, *prompts, **options)
+
+    return call

@@ -55,7 +55,7 @@ def test_replace_of_one_flat_argument_keeps_the_others(ctx):
         assert replace(created, projector=None, code=None).post_pooling is None
 
 
-def test_every_argument_of_before_is_accepted_at_its_default(ctx):
+def test_every_former_argument_is_accepted_with_its_default(ctx):
     with pytest.warns(DeprecationWarning, match=OLD):
         created = Context(**facts(ctx), **NOTHING, task=None, head=None, activation_name=None)
     assert type(created) is ModelContext
@@ -65,7 +65,7 @@ def test_every_argument_of_before_is_accepted_at_its_default(ctx):
 
 
 @pytest.mark.parametrize("name", ["task", "head", "activation_name"])
-def test_a_model_context_has_no_task_and_says_so(ctx, name):
+def test_reading_a_task_field_of_a_model_context_warns(ctx, name):
     with pytest.warns(DeprecationWarning, match=f"ModelContext has no {name}") as caught:
         assert getattr(ctx, name) is None
     assert caught[0].filename == __file__
@@ -79,7 +79,7 @@ def test_an_attribute_of_a_task_names_the_fix(ctx):
 
 
 @pytest.mark.filterwarnings("error")
-def test_contexts_of_today_are_made_without_a_warning(ctx):
+def test_current_contexts_are_created_without_a_warning(ctx):
     task = replace(ctx, compute=ComputeOptions(batch_invariant=True)).for_task("embed")
     assert type(task) is TaskContext
     assert type(replace(task, task="token_embed")) is TaskContext

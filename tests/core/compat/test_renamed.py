@@ -5,6 +5,7 @@ import importlib
 import pytest
 import torch
 
+import millpond_io.prompts
 from millpond import LLM, InvalidInputError, PoolingParams
 from millpond.nn import Attention, AttentionSpec, PackedBatch
 from millpond.nn.ops import OpContext
@@ -12,7 +13,9 @@ from millpond.plugin.specs import KernelSpec, TaskSpec
 from millpond.testing.checkpoints import tiny
 from millpond.testing.contexts import bare_context
 from millpond.testing.kernel_cases import KernelCases
-from millpond.types.checkpoint import RetrievalFacts
+from millpond.types import prompts
+from millpond.types.checkpoint import RetrievalFacts, TextFacts
+from millpond.types.config import Choice
 from millpond.types.model_info import RetrievalInfo
 from millpond_command.model_arguments import arguments_of
 from millpond_command.model_options import ServeOptions
@@ -52,12 +55,24 @@ def test_contents_of_modules(deprecated, module, old, new):
         _ = contents.no_such_name
 
 
+@pytest.mark.parametrize("name", ["Conversation", "Prompt", "parse_prompt"])
+def test_contents_that_moved_to_another_module(deprecated, name):
+    message = f"millpond.types.prompts.{name} was renamed: import millpond_io.prompts.{name}"
+    assert deprecated(message, lambda: getattr(prompts, name)) is getattr(millpond_io.prompts, name)
+
+
 def test_fields_of_records(deprecated):
     kernel = deprecated(
         "KernelSpec: the argument serves was renamed: pass features",
         lambda: KernelSpec(name="attention.mine", target="mine:attention", serves=("softcap",)),
     )
     assert kernel.features == deprecated("KernelSpec.serves was renamed", lambda: kernel.serves) == ("softcap",)
+    text = deprecated(
+        "TextFacts: the argument tokenizer_binds was renamed: pass tokenizer_limits_length",
+        lambda: TextFacts(tokenizer_binds=Choice(value=True, origin="modules.json")),
+    )
+    old = deprecated("TextFacts.tokenizer_binds was renamed", lambda: text.tokenizer_binds)
+    assert text.tokenizer_limits_length == old == Choice(value=True, origin="modules.json")
     task = deprecated(
         "made_of was renamed", lambda: TaskSpec(name="a", target="a:A", io_processor="embed", made_of=("embed",))
     )

@@ -67,7 +67,7 @@ def test_prompts_have_the_forms_of_vllm(tiny_bert, method, prompts, count):
         assert isinstance(output.request_id, str)
 
 
-def test_text_and_its_tokens_give_the_same_result(tiny_bert):
+def test_a_text_and_its_token_ids_have_the_same_result(tiny_bert):
     text, ids, named = tiny_bert.embed([PROMPTS[0], IDS[0], {"prompt_token_ids": IDS[0]}])
     assert text.prompt_token_ids == ids.prompt_token_ids == IDS[0]
     assert text.outputs.embedding == ids.outputs.embedding == named.outputs.embedding
@@ -294,7 +294,7 @@ def test_truncation_to_the_maximum_takes_any_text(tiny_bert):
 # --- what is known of a model -----------------------------------------------------------------------------------------
 
 
-def test_a_model_tells_what_vllm_asks_of_it(folder, load):
+def test_a_model_has_the_attributes_that_vllm_users_read(folder, load):
     path = folder("BertForSequenceClassification", num_labels=2)
     config = load(path).llm_engine.vllm_config.model_config
     assert config.architectures == ["BertForSequenceClassification"]
