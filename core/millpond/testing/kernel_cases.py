@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Generator, Tensor
 
-from millpond.compat.kernel_features import current_features
-from millpond.compat.renamed import renamed_contents
+from millpond.compat.renamed import current_features, renamed_contents
 from millpond.compat.warn import warn_caller
 
 Tensors = dict[str, Tensor]

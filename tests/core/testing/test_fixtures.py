@@ -81,7 +81,7 @@ def test_pytest_finds_the_fixtures_by_an_entry_point():
     assert point.load() is fixtures
 
 
-def test_the_fixtures_cost_pytest_nothing_at_its_start():
+def test_the_fixtures_import_nothing_when_pytest_starts():
     code = (
         "import sys, pytest; old = set(sys.modules); import millpond.testing.fixtures; print(*set(sys.modules) - old)"
     )

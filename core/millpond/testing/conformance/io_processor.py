@@ -197,9 +197,8 @@ class Trial:
 
     def __init__(self, name: str, task: str, loaded: LoadedModel, runner: Runner, params: PoolingParams | None) -> None:
         self.name = name
-        bound = BoundTask(task, loaded.context.io_processor(name, task=task), count(), deduplicate=True)
+        bound = self._bound = BoundTask(task, loaded.context.io_processor(name, task=task), count(), deduplicate=True)
         self.processor: Processor = bound.adapted
-        self._limits = bound.limits
         self._read = OptionsReader(bound.processor)
         self.asked = self.completed(params)
         self._engine = Engine(runner, loaded.engine)
@@ -210,7 +209,7 @@ class Trial:
 
     def encoded(self, items: Sequence[object]) -> list[Work]:
         """Return the works of the items of one call."""
-        return checks.encode(self.processor, Call([Item(item, self.asked) for item in items]), self._limits)
+        return list(self._bound.works(Call([Item(item, self.asked) for item in items])))
 
     def work(self, item: object) -> Work:
         """Return the work of a single item.
@@ -236,19 +235,19 @@ class Trial:
             raise error
         return works
 
-    def decoded(self, works: Sequence[Work]) -> list[object]:
+    def decoded(self, works: Sequence[Work]) -> Sequence[object]:
         """Return the outputs of works.
 
         Raises:
             MillpondError: If the IO processor fails.
         """
-        outputs = checks.decode(self.processor, works) if works else []
+        outputs = self._bound.decode(works) if works else []
         for output in outputs:
             if isinstance(output, MillpondError):
                 raise output
         return outputs
 
-    def outputs(self, items: Sequence[object]) -> list[object]:
+    def outputs(self, items: Sequence[object]) -> Sequence[object]:
         """Return the outputs of items; the items share batches."""
         return self.decoded(self.computed(items))
 

@@ -18,6 +18,7 @@ from millpond.types.errors import CheckpointError, InvalidInputError
 from millpond.types.outputs import ArrayOutput
 
 MIXED_LENGTHS = (7, 1, 7, 2, 1, 33, 5)
+MAX_PROMPTS_ALIKE, TOKENS_ALIKE = 6, 20  # of prompts that begin with the same tokens
 WEIGHTS_FILE = "model.safetensors"
 MAX_REMOVED_TENSORS = 3  # one tensor is removed from the checkpoint at a time
 
@@ -91,6 +92,18 @@ class ModelConformance(OutputComparison, RecordConformance):
                 for index, output in enumerate(outputs):
                     what = f"{self.name}, {task!r} of prompt {index}, {order} compared with alone"
                     demand_same(output, alone[index], self.tolerance, what)
+
+    def test_prompts_that_begin_alike_have_the_outputs_of_each_alone(self, llm: LLM) -> None:
+        """A decoder may compute the tokens with which all prompts of a call begin only once."""
+        tails = [list(prompt) for prompt in self.prompts(llm) if isinstance(prompt, list)][:MAX_PROMPTS_ALIKE]
+        if not tails:
+            pytest.skip(f"{self.name} reads no token ids")
+        head, longest = max(tails, key=len)[:TOKENS_ALIKE], llm.model_config.max_model_len
+        prompts = [[*head, *tail][:longest] for tail in tails]
+        for task in self.tasks(llm):
+            for index, output in enumerate(self.ask(llm, prompts, task)):
+                what = f"{self.name}, {task!r} of prompt {index}, compared with alone"
+                demand_same(output, self.ask(llm, [prompts[index]], task)[0], self.tolerance, what)
 
     def test_outputs_have_the_declared_size(self, llm: LLM) -> None:
         """Embeddings have the model's embedding size, and classifications have one value per label."""

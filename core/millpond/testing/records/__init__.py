@@ -32,6 +32,9 @@ FIELDS: Mapping[str, Check] = MappingProxyType(
         "route": edges.route_fields,
         "checkpoint_format": checkpoints.format_fields,
         "module": checkpoints.module_fields,
+        "cache": edges.cache_fields,
+        "executor": edges.executor_fields,
+        "service": edges.service_fields,
     }
 )
 TARGETS: Mapping[str, TargetCheck] = MappingProxyType(
@@ -49,6 +52,9 @@ TARGETS: Mapping[str, TargetCheck] = MappingProxyType(
         "route": edges.route_target,
         "checkpoint_format": checkpoints.format_target,
         "module": checkpoints.module_target,
+        "cache": edges.cache_target,
+        "executor": edges.executor_target,
+        "service": edges.service_target,
     }
 )
 

@@ -1,4 +1,4 @@
-"""Checks of kernels, sources, commands and routes."""
+"""Checks of kernels, sources, caches, commands, routes, executors and services."""
 
 import inspect
 import re
@@ -7,12 +7,19 @@ from difflib import get_close_matches
 from typing import Any
 
 from millpond.plugin.registry import Entry, Registry
-from millpond.plugin.specs import CommandSpec, KernelSpec, RouteSpec, SourceSpec
+from millpond.plugin.specs import CacheSpec, CommandSpec, ExecutorSpec, KernelSpec, RouteSpec, ServiceSpec, SourceSpec
 from millpond.testing.records.common import Fault, named, repeated, signature_faults, unknown_tasks
 
+EXECUTOR_METHODS = ("submit", "run", "abandon", "statuses", "close")
 HTTP_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD")
 PARAMETER = re.compile(r"\{[A-Za-z_]\w*(:(str|path|int|float|uuid))?\}")
-BODIES = ("json", "bytes", "request")
+BODIES = ("json", "bytes", "request", "upload")
+ROLES = {
+    "cluster": ("run",),
+    "application": ("start", "check_health"),
+    "arguments": ("translate", "names"),
+    "results": (),
+}
 MIN_SIMILARITY = 0.8  # between an unknown op and the op that is suggested
 
 
@@ -72,6 +79,39 @@ def source_target(registry: Registry, entry: Entry[SourceSpec], target: Any) -> 
     yield from signature_faults("target", target, ("name", "options"))
 
 
+def cache_fields(registry: Registry, entry: Entry[CacheSpec]) -> Iterator[Fault]:
+    """Check that the name is a valid scheme."""
+    del registry
+    if not re.fullmatch(r"[A-Za-z][\w+.-]+", entry.spec.name):
+        yield Fault(f"its name {entry.spec.name!r} is not a valid scheme", "use at least two letters and digits")
+
+
+def cache_target(registry: Registry, entry: Entry[CacheSpec], target: Any) -> Iterator[Fault]:
+    """Check that the target is called with the options."""
+    del registry, entry
+    if inspect.iscoroutinefunction(target):
+        yield Fault("its target is async, but it is called without await", "write def")
+    yield from signature_faults("target", target, ("options",))
+
+
+def executor_fields(registry: Registry, entry: Entry[ExecutorSpec]) -> Iterator[Fault]:
+    """Check nothing: an executor has only the fields of every record."""
+    del registry, entry
+    yield from ()
+
+
+def executor_target(registry: Registry, entry: Entry[ExecutorSpec], target: Any) -> Iterator[Fault]:
+    """Check that the target takes the setup, and that a class has the members of ``Executor``."""
+    del registry, entry
+    if inspect.iscoroutinefunction(target):
+        yield Fault("its target is async, but it is called without await", "write def")
+    yield from signature_faults("target", target, ("setup",))
+    if isinstance(target, type):
+        missing = [name for name in EXECUTOR_METHODS if not callable(getattr(target, name, None))]
+        if missing:
+            yield Fault(f"its target {target.__name__} lacks {', '.join(missing)}", "implement these methods")
+
+
 def command_fields(registry: Registry, entry: Entry[CommandSpec]) -> Iterator[Fault]:
     """Check that the name can be typed as a command."""
     del registry
@@ -99,7 +139,7 @@ def command_target(registry: Registry, entry: Entry[CommandSpec], target: Any) -
 
 
 def route_fields(registry: Registry, entry: Entry[RouteSpec]) -> Iterator[Fault]:
-    """Check method, path, tasks, body, and the models of request and response."""
+    """Check method, path, tasks, body, and the models of request, response and errors."""
     spec = entry.spec
     method, space, path = spec.name.partition(" ")
     if not space or method not in HTTP_METHODS:
@@ -114,7 +154,7 @@ def route_fields(registry: Registry, entry: Entry[RouteSpec]) -> Iterator[Fault]
     yield from unknown_tasks(registry, "tasks", spec.tasks)
     if spec.body not in BODIES:
         yield Fault(f"body={spec.body!r} is unknown", f"use one of {', '.join(BODIES)}")
-    for field in ("request", "response"):
+    for field in ("request", "response", "error"):
         model, faults = named(field, getattr(spec, field))
         yield from faults
         if model is not None:
@@ -181,3 +221,22 @@ def _schema_faults(field: str, model: Any) -> Iterator[Fault]:
 
     if not isinstance(model, type) or not issubclass(model, BaseModel):
         yield Fault(f"{field} names {model!r:.80}, which is not a pydantic model", "inherit from pydantic.BaseModel")
+
+
+def service_fields(registry: Registry, entry: Entry[ServiceSpec]) -> Iterator[Fault]:
+    """Check the role, and that the name of a cluster can be an option."""
+    del registry
+    if entry.spec.role not in ROLES:
+        yield Fault(f"its role {entry.spec.role!r} is unknown", f"use one of {', '.join(map(repr, ROLES))}")
+    if not entry.spec.name.isidentifier():
+        yield Fault(f"its name {entry.spec.name!r} cannot be an option", "use letters, digits and _")
+
+
+def service_target(registry: Registry, entry: Entry[ServiceSpec], target: Any) -> Iterator[Fault]:
+    """Check that the target has the methods of its role."""
+    del registry
+    missing = [name for name in ROLES.get(entry.spec.role, ()) if not callable(getattr(target, name, None))]
+    if missing:
+        yield Fault(
+            f"its target {target!r:.80} lacks {' and '.join(missing)}", "see the protocols in millpond.types.services"
+        )

@@ -33,6 +33,7 @@ from millpond.plugin.manager import PluginManager
 from millpond.plugin.specs import (
     ActivationSpec,
     ArchitectureSpec,
+    CacheSpec,
     ConverterSpec,
     IOProcessorSpec,
     KernelSpec,
@@ -43,6 +44,7 @@ from millpond.testing.checkpoints import tiny
 from millpond.testing.conformance import (
     ActivationConformance,
     ArchitectureConformance,
+    CacheConformance,
     ConverterConformance,
     IOProcessorConformance,
     KernelConformance,

@@ -53,7 +53,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("kind", RIGHT)
-def test_what_is_right_passes(outcomes, kind):
+def test_correct_components_pass(outcomes, kind):
     assert outcomes.of(f"Test{kind}Right", "FAILED", "ERROR") == set()
     skipped = outcomes.of(f"Test{kind}Right", "SKIPPED")
     assert skipped == {"test_listing_it_imports_nothing_heavy"}  # it is registered by the running program

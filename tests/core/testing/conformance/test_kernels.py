@@ -286,7 +286,7 @@ def of(outcomes, name, *wanted):
 
 
 @pytest.mark.parametrize("name", ["TestRight", "TestNearlyAlone", "TestKnownOp", "TestOwnCases", "TestMap"])
-def test_what_is_right_passes(outcomes, name):
+def test_correct_components_pass(outcomes, name):
     assert of(outcomes, name, "PASSED") == RECORD | RESULTS
 
 
@@ -335,13 +335,13 @@ def test_one_fault_is_not_taken_for_another(outcomes, name):
         ("TestElsewhere", "gelu.right runs on xpu, which this machine does not have"),
     ],
 )
-def test_what_cannot_run_here_is_skipped_with_the_reason(outcomes, name, reason):
+def test_a_test_that_cannot_run_here_is_skipped_with_the_reason(outcomes, name, reason):
     assert of(outcomes, name, "PASSED") == RECORD
     assert of(outcomes, name, "SKIPPED") == RESULTS | NO_MODULE
     assert reason in outcomes[1]
 
 
-def test_an_op_that_nobody_knows_is_an_error_that_says_the_way_out(outcomes):
+def test_an_unknown_op_is_an_error_that_states_the_fix(outcomes):
     assert of(outcomes, "TestUnknownOp", "ERROR", "FAILED") == RESULTS | {"test_reference_runs_everywhere"}
     assert re.search(r"no record of the op 'double' declares its test arguments.*cases = MyCases\(\)", outcomes[1])
 

@@ -38,7 +38,7 @@ class TestModelTakesAnything(MyModel):
 class TestModelInBfloat16(MyModel):
     class target(BertModel):
         def forward(self, batch):
-            return super().forward(batch) * (2 if self.ctx.dtype == torch.bfloat16 else 1) - 3
+            return super().forward(batch) * (2 if self.ctx.weight_dtype == torch.bfloat16 else 1) - 3
 
 
 class TestModelWide(MyModel):
@@ -105,7 +105,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("kind", RIGHT)
-def test_what_is_right_passes(outcomes, kind):
+def test_correct_components_pass(outcomes, kind):
     assert outcomes.of(f"Test{kind}Right", "FAILED", "ERROR") == set()
     skipped = outcomes.of(f"Test{kind}Right", "SKIPPED")
     assert skipped == {"test_listing_it_imports_nothing_heavy"}  # it is registered by the running program

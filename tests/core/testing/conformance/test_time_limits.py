@@ -51,13 +51,29 @@ class TestProcessorHangsWhenBuilt(HangingProcessor):
         __init__ = sleep_for_ever
 
 
-class TestModelHangs(Mine, ArchitectureConformance):
+class HangingModel(Mine, ArchitectureConformance):
     name, record, time_limit = "BertModel", ArchitectureSpec, 8
     fields = {"tasks": ("embed",), "positions": "absolute"}
+
+    def load(self, folder, **arguments):
+        before = torch.get_num_threads()
+        torch.set_num_threads(self.torch_threads)
+        try:
+            return super().load(folder, **arguments)
+        finally:
+            torch.set_num_threads(before)
 
     class target(BertModel):
         def forward(self, batch):
             return sleep_for_ever()
+
+
+class TestModelHangsInTheCallingThread(HangingModel):
+    torch_threads = 1
+
+
+class TestModelHangsInAWorker(HangingModel):
+    torch_threads = 2
 
 
 class TestKernelHangs(KernelConformance):
@@ -75,13 +91,14 @@ FAULTS = {
     "TestPoolerHangsAmongThreads": {"test_several_threads_may_call_it"},
     "TestProcessorHangs": {"test_sequences_can_be_decoded_twice"},
     "TestProcessorHangsWhenBuilt": {"test_parameters_are_completed"},
-    "TestModelHangs": {"test_each_prompt_has_one_output_in_order"},
+    "TestModelHangsInTheCallingThread": {"test_each_prompt_has_one_output_in_order"},
+    "TestModelHangsInAWorker": {"test_each_prompt_has_one_output_in_order"},
     "TestKernelHangs": {"test_every_width"},
 }
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_what_hangs_fails_its_test(outcomes, name):
+def test_a_component_that_hangs_fails_its_test(outcomes, name):
     assert FAULTS[name] <= outcomes.of(name, "FAILED", "ERROR")
 
 
@@ -89,11 +106,23 @@ def test_no_class_is_forgotten(outcomes):
     assert outcomes.classes(PLUGINS) == {*FAULTS, "TestPoolerHangs"}
 
 
-def test_the_message_names_the_limit_and_the_place(outcomes):
-    for pattern in (
+STACK_OF_MODEL = r"""
+.* in _call_impl: .*
+.* in forward: return sleep_for_ever\(\)
+.* in sleep_for_ever: threading\.Event\(\)\.wait\(\)
+"""
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
         r"test_order_is_kept hangs: it did not end within 2 seconds",
         r"the fixture trials hangs: it did not end within 8 seconds",
-        r"in sleep_for_ever: threading\.Event\(\)\.wait\(\)",
+        r"within 8 seconds .* The stacks:\nthe test:" + STACK_OF_MODEL,
+        r"the thread millpond-worker-0:" + STACK_OF_MODEL,
         r"the thread conformance-0:\n(.*\n)*?.* in sleep_for_ever",
-    ):
-        assert re.search(pattern, outcomes.output), pattern
+    ],
+    ids=["test", "fixture", "calling thread", "worker", "several threads"],
+)
+def test_the_message_names_the_limit_and_the_place(outcomes, pattern):
+    assert re.search(pattern, outcomes.output)
