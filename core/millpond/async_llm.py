@@ -11,15 +11,17 @@ from operator import itemgetter
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Never, Self, Unpack
 
+from millpond.executor import open_executor
 from millpond.loading.arguments import read_arguments, takes_model_args
 from millpond.loading.source import find_repository
-from millpond.pipeline.bound_task import BoundTask, Job
+from millpond.pipeline.bound_task import BoundTask, Job, new_sequences
+from millpond.pipeline.cache import bypass_cache, cache_owner, open_cache, read_cache_setting
 from millpond.pipeline.call import R, TaskCall
 from millpond.pipeline.call_stats import CallStats, current_stats
 from millpond.pipeline.io_processor import Item
-from millpond.pipeline.offline import new_sequences
 from millpond.pipeline.pipeline import Pipeline
 from millpond.pipeline.preprocessing import PreprocessingPool
+from millpond.pipeline.shared_prefix import PrefixFinder
 from millpond.plugin.manager import get_plugin_manager
 from millpond.task_methods import Shape, TaskMethods
 from millpond.types.errors import EngineClosedError
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from millpond.engine.request import PoolingRequest
-    from millpond.pipeline.thread_activity import RunningWork
+    from millpond.pipeline.preprocessing import RunningWork
     from millpond.plugin.manager import PluginManager
 
 MAX_PROMPTS_DECODED_INLINE = 16  # if the processor is quick, decoding these takes less time than a thread switch
@@ -102,6 +104,9 @@ class AsyncLLM(
     """A loaded pooling model for asyncio; concurrent calls share batches.
 
     Cancelling a call drops its sequences that are not running yet.
+
+    Attributes:
+        cache: The cache of results, as for ``LLM``.
     """
 
     @takes_model_args
@@ -113,25 +118,25 @@ class AsyncLLM(
             plugins: As for ``LLM``.
             **arguments: As for ``LLM``.
         """
-        options = read_arguments(arguments)
         plugins = plugins or get_plugin_manager()
+        options = read_arguments(arguments, plugins.registry)
+        cache = read_cache_setting(plugins.registry, options.cache, options.cache_size)
         repository = find_repository(plugins.registry, model, options.source)  # before importing torch: fail early
-        from millpond.engine.background import BackgroundEngine  # noqa: PLC0415
-        from millpond.engine.runner import Runner  # noqa: PLC0415  needs torch
+        from millpond.engine.background import BackgroundEngine  # noqa: PLC0415  needs torch
         from millpond.loading.build import load_model  # noqa: PLC0415
 
         self._loaded = load_model(repository, options, plugins)
-        engine = self._loaded.engine
+        self.cache = open_cache(cache, self._loaded, options.parallel.devices)
         self.pipeline = Pipeline(self._loaded.context, deduplicate=options.deduplicate)
-        runner = Runner(self._loaded.model, device=self._loaded.context.device, num_workers=engine.num_workers)
-        self.engine = BackgroundEngine(runner, engine)
+        self._open_executor = partial(open_executor, self._loaded, options, plugins)
+        self.engine = BackgroundEngine(self._open_executor(), self._loaded.engine)
         self._preprocessing = PreprocessingPool()
         self._num_calls = 0  # calls that are running
 
     @property
     def preparing(self) -> "list[RunningWork]":
         """The running work of the threads that encode prompts and decode results, each with its start time."""
-        return self._preprocessing.activity.work()
+        return self._preprocessing.running()
 
     def restart(self) -> None:
         """Start a new engine after the engine crashed; the model stays loaded.
@@ -142,9 +147,7 @@ class AsyncLLM(
         if not self.engine.crash_reason:
             message = "the engine did not crash: only a crashed engine can be restarted"
             raise EngineClosedError(message)
-        config, old = self._loaded.engine, self.engine.engine
-        runner = type(old.runner)(old.runner.model, device=old.runner.device, num_workers=config.num_workers)
-        successor = type(self.engine)(runner, config, self.engine.failing_inputs)
+        successor = type(self.engine)(self._open_executor(), self._loaded.engine, self.engine.failing_inputs)
         successor.max_wait_s = self.engine.max_wait_s
         self.engine = successor
         self._preprocessing.close()  # no effect if the last failed call closed it
@@ -159,6 +162,8 @@ class AsyncLLM(
         await asyncio.to_thread(self.engine.close, finish=finish)
         if not self._num_calls:  # otherwise the last call closes it: its results are not decoded yet
             self._preprocessing.close()
+        if self.cache is not None:
+            await asyncio.to_thread(self.cache.close)
 
     async def __aenter__(self) -> Self:
         return self
@@ -187,9 +192,10 @@ class AsyncLLM(
 
     async def _run(self, call: TaskCall[R], priority: int) -> list[R]:
         stats, began = current_stats.get() or CallStats(), perf_counter()
-        task, items = self.pipeline.items(call)
+        task, items = self._items(call)
         groups = task.groups(items)
         jobs = await self._preprocessing.encode(task, list(groups), [items[index] for index in groups])
+        await self._look_up(jobs, stats)
         stats.add_stage("tokenise", began, perf_counter())
         stats.duplicates += len(items) - len(groups)
         error = next((job.error for job in jobs if job.work.error is not None), None)
@@ -204,6 +210,16 @@ class AsyncLLM(
         stats.add_stage("finish", began, perf_counter())
         return results
 
+    async def _look_up(self, jobs: list[Job], stats: CallStats) -> None:
+        """Read the results of the sequences of jobs that the cache has."""
+        if self.cache is None or bypass_cache.get():
+            return
+        look_up = partial(self.cache.look_up, jobs, cache_owner.get())
+        is_quick = self.cache.quick and len(jobs) <= MAX_PROMPTS_DECODED_INLINE
+        hits, misses = look_up() if is_quick else await self._preprocessing.run(look_up)
+        stats.cache_hits += hits
+        stats.cache_misses += misses
+
     async def _compute(self, requests: "list[PoolingRequest]", priority: int, stats: CallStats) -> None:
         if not requests:
             return
@@ -212,6 +228,7 @@ class AsyncLLM(
         for request in requests:
             request.state.priority = priority
             request.state.on_done = call.count_down
+        PrefixFinder(enabled=self._loaded.engine.enable_prefix_caching).mark(requests)
         self.engine.submit(requests)
         try:
             await call.ended
@@ -232,6 +249,8 @@ class AsyncLLM(
         groups: Mapping[int, Sequence[int]],
     ) -> tuple[list[PoolingRequestOutput[Any]], list[R]]:
         """Return the outputs of ended jobs in the order of the items, and the result of the call."""
+        if self.cache is not None:
+            self.cache.store(sequence for job in jobs for sequence in job.work.sequences)
         outputs = [output for _, output in sorted(task.finish(jobs, groups), key=itemgetter(0))]
         error = next((output.error for output in outputs if output.error is not None), None)
         if error is not None and call.raises:

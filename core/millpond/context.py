@@ -9,7 +9,7 @@ from millpond.compat.flat_context import accepts_flat_arguments, serves_any_task
 from millpond.compat.renamed import renamed_arguments, renamed_attributes
 from millpond.plugin.blame import blamed, build, is_foreign, mark
 from millpond.plugin.target import Target, imported
-from millpond.types.compute import ComputeOptions
+from millpond.types.compute import BFLOAT16_WEIGHTS, ComputeOptions
 from millpond.types.config import JOINED_BY, CheckpointConfig, InputOptions, ModelConfig, PoolerConfig
 from millpond.types.errors import UnknownNameError
 
@@ -90,6 +90,13 @@ class ModelContext:
     def kernels(self) -> Mapping[str, str]:
         """The variants of ops that the user chose."""
         return self.compute.kernels
+
+    @property
+    def weight_dtype(self) -> "torch.dtype":
+        """The dtype in which the model's weights are stored: narrower than ``dtype`` in mixed precision."""
+        import torch
+
+        return torch.bfloat16 if self.quantization == BFLOAT16_WEIGHTS else self.dtype
 
     @property
     def quantization(self) -> str | None:
@@ -204,9 +211,7 @@ class ModelContext:
         Raises:
             UnknownNameError: If no kernel fits; the message states the reason for each kernel.
         """
-        from millpond.nn.ops import loaded_kernel  # noqa: PLC0415  needs torch; listing plugins does not
-
-        return loaded_kernel(self._choose(name, self.dtype, required_features).entry)
+        return self._choose(name, self.dtype, required_features).kernel
 
     def _kernel_of_activation(self, op: str) -> "Entry[KernelSpec] | None":
         import torch
@@ -232,13 +237,13 @@ class ModelContext:
         )
 
     def _choose(self, op: str, dtype: "torch.dtype", required_features: tuple[str, ...] = ()) -> "KernelMatch":
-        from millpond.nn.ops import choose_kernel  # noqa: PLC0415  needs torch; listing plugins does not
-
         compute = self.compute
         variants = sorted(compute.kernels.items())
         key = (op, dtype, required_features, self.device, compute.batch_invariant, compute.quantization, *variants)
         match = self.requested.chosen.get(key)
         if match is None:
+            from millpond.nn.ops import choose_kernel  # noqa: PLC0415  needs torch; listing plugins does not
+
             context = self.op_context(dtype, required_features)
             match = self.requested.chosen[key] = choose_kernel(self.registry, op, context)
             self.ops.setdefault(op, context)

@@ -1,27 +1,10 @@
-"""Bulk jobs, under the name that programs import: the plugin `millpond_jobs` contains them. Needs the extra `jobs`."""
+"""Bulk jobs: a second name of the plugin `millpond_jobs`, under which programs import it. Needs the extra `jobs`."""
 
+import sys
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from millpond_jobs import JobFolder, JobResult, JobStatus, Recipe, Runner, export, retry, run, status, verify
-
-__all__ = [
-    "JobFolder",
-    "JobResult",
-    "JobStatus",
-    "Recipe",
-    "Runner",
-    "export",
-    "retry",
-    "run",
-    "status",
-    "verify",
-]
-
-
-def __getattr__(name: str) -> Any:
-    """Import a public name at its first use: the core must not import plugins with its modules."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module("millpond_jobs"), name)
+    from millpond_jobs import *  # noqa: F403  type checkers resolve the names
+else:  # the same module, so that its names are listed in one place
+    sys.modules[__name__] = import_module("millpond_jobs")

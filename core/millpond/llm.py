@@ -5,8 +5,10 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal, Never, Self, Unpack
 
+from millpond.executor import open_executor
 from millpond.loading.arguments import read_arguments, takes_model_args
 from millpond.loading.source import find_repository
+from millpond.pipeline.cache import open_cache, read_cache_setting
 from millpond.pipeline.call import R, TaskCall
 from millpond.pipeline.offline import SyncDriver
 from millpond.pipeline.pipeline import Pipeline
@@ -52,6 +54,7 @@ class LLM(
 
     Attributes:
         model_config: The facts about the model: ``max_model_len``, ``hf_config``, ``pooler_config``, ``tasks``.
+        cache: The cache of results, with the numbers of its ``hits`` and ``misses``; None without one.
     """
 
     @takes_model_args
@@ -70,22 +73,20 @@ class LLM(
             UnknownNameError: If no plugin provides its architecture.
             InvalidInputError: If an argument is invalid.
         """
-        options = read_arguments(arguments)
         plugins = plugins or get_plugin_manager()
+        options = read_arguments(arguments, plugins.registry)
+        cache = read_cache_setting(plugins.registry, options.cache, options.cache_size)
         repository = find_repository(plugins.registry, model, options.source)  # before importing torch: fail early
         from millpond.engine.engine import Engine  # noqa: PLC0415  needs torch
-        from millpond.engine.runner import Runner  # noqa: PLC0415
         from millpond.loading.build import load_model  # noqa: PLC0415
 
         self._loaded = load_model(repository, options, plugins)
+        self.cache = open_cache(cache, self._loaded, options.parallel.devices)
         self.engine_config: EngineConfig = self._loaded.engine
         self.pipeline = Pipeline(self._loaded.context, deduplicate=options.deduplicate)
-        self._engine = Engine(
-            Runner(self._loaded.model, device=self._loaded.context.device, num_workers=self.engine_config.num_workers),
-            self.engine_config,
-            inline_single_batch=True,
-        )
-        self._driver = SyncDriver(self.model_config, self._engine, self.engine_config)
+        executor = open_executor(self._loaded, options, plugins)
+        self._engine = Engine(executor, self.engine_config, inline_single_batch=True)
+        self._driver = SyncDriver(self.model_config, self._engine, self.engine_config, self.cache)
         self._lock = threading.Lock()
 
     @property
@@ -115,6 +116,8 @@ class LLM(
         """Stop the workers after the calls of other threads. Later calls raise EngineClosedError."""
         with self._lock:
             self._engine.close()
+            if self.cache is not None:
+                self.cache.close()
 
     def __enter__(self) -> Self:
         return self
@@ -123,7 +126,7 @@ class LLM(
         self.close()
 
     def _dispatch(self, call: TaskCall[R], use_tqdm: Progress, shape: Shape | None = None) -> Any:
-        task, items = self.pipeline.items(call)
+        task, items = self._items(call)
         groups = task.groups(items)
         outputs: list[Any] = [None] * len(items)
         with self._lock, _progress_bar(use_tqdm, len(items)) if use_tqdm else nullcontext() as bar:

@@ -5,14 +5,14 @@ of the list: each class declares its result types once, so that type checkers in
 of an argument that only the other class accepts.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, Unpack, overload
 
-from millpond.compat.texts_argument import accepts_texts
-from millpond.pipeline.bound_task import output_of
+from millpond.compat.renamed import accepts_texts
+from millpond.pipeline.bound_task import BoundTask, output_of
 from millpond.pipeline.call import (
-    Chunking,
     Options,
     TaskCall,
     chunks_call,
@@ -24,12 +24,14 @@ from millpond.pipeline.call import (
     score_call,
     sparse_call,
 )
+from millpond.pipeline.io_processor import Item
 from millpond.pipeline.pipeline import Pipeline
 from millpond.pipeline.tokenization import Params
 from millpond.types.arrays import Form, check_form, stacked
 from millpond.types.config import ModelConfig
 from millpond.types.outputs import PoolingRequestOutput
 from millpond.types.params import PoolingParams
+from millpond.types.prompts import ChunksCall
 
 if TYPE_CHECKING:
     from millpond.loading.build import LoadedModel
@@ -63,6 +65,7 @@ class CallOptions(Options, Generic[Priority], total=False):
 
 
 class TaskMethods(
+    ABC,
     Generic[
         Show,
         Priority,
@@ -74,7 +77,7 @@ class TaskMethods(
         Scores,
         Representations,
         Results,
-    ]
+    ],
 ):
     """A loaded model and its task methods; each builds a ``TaskCall`` and returns the result of ``_dispatch``."""
 
@@ -218,8 +221,8 @@ class TaskMethods(
         Raises:
             InvalidInputError: If a span contains no token, or a chunk has more tokens than the model's maximum.
         """
-        chunking = Chunking(spans=spans, chunk_tokens=chunk_tokens, overlap=overlap, method=method)
-        return self._dispatch(chunks_call(texts, pooling_params, options, chunking), use_tqdm)
+        call = ChunksCall(texts, spans, chunk_tokens, overlap, method)
+        return self._dispatch(chunks_call(call, pooling_params, options), use_tqdm)
 
     def classify(
         self,
@@ -342,6 +345,17 @@ class TaskMethods(
         """
         return self._dispatch(encode_call(prompts, pooling_params, pooling_task, options), use_tqdm)
 
+    def _items(self, call: TaskCall[Any]) -> tuple[BoundTask, list[Item]]:
+        """Return the task and the items of a call.
+
+        Raises:
+            InvalidInputError: If the call cannot be served.
+            TypeError: If it has an unknown keyword argument.
+        """
+        task = self.pipeline.bound.get(call.task) if isinstance(call.task, str) else None
+        task = task or self.pipeline.task_of(call.task, call.params)
+        return task, task.items(call.prompts, call.params, call.options, raises=call.raises)
+
     def __getattr__(self, name: str) -> Callable[..., Any]:
         """Return the method of a task that a plugin provides; the task's record contains its name.
 
@@ -377,6 +391,6 @@ class TaskMethods(
         """Return a method as methods of the class are called: awaitable in ``AsyncLLM``."""
         return method
 
+    @abstractmethod
     def _dispatch(self, call: TaskCall[Any], use_tqdm: Any, shape: Shape | None = None) -> T:  # type: ignore[type-var]
         """Return the result of a call: the list of its outputs, converted by ``shape`` if there is one."""
-        raise NotImplementedError

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 import millpond
+import millpond_jobs
 from millpond.types import errors
 
-SOURCE = ast.parse(Path(millpond.__file__).read_text(encoding="utf-8"))
 
-
-def typed_imports():
+def typed_imports(package):
     """Return the module of each name, as type checkers see it."""
-    (block,) = [node for node in SOURCE.body if isinstance(node, ast.If)]
+    source = ast.parse(Path(package.__file__).read_text(encoding="utf-8"))
+    (block,) = [node for node in source.body if isinstance(node, ast.If)]
     return {alias.asname: node.module for node in block.body for alias in node.names}
 
 
@@ -34,8 +34,9 @@ def test_every_public_name_exists_and_has_a_docstring(name):
 
 
 def test_type_checkers_and_python_see_the_same_names():
-    assert lazy_imports() == typed_imports()
+    assert lazy_imports() == typed_imports(millpond)
     assert list(millpond.__all__) == list(lazy_imports())
+    assert typed_imports(millpond_jobs) == millpond_jobs._HOME  # noqa: SLF001
 
 
 def test_every_error_is_public_or_derived_from_a_public_one():
@@ -54,11 +55,17 @@ def test_another_name_is_an_attribute_error():
         _ = millpond.LLMM
 
 
-def test_a_star_import_brings_the_public_names_alone():
+def test_a_star_import_imports_only_public_names():
     code = "from millpond import *; import json; print(json.dumps(sorted(n for n in dir() if n[0] != '_')))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert set(ast.literal_eval(done.stdout)) == {*millpond.__all__, "json"}
 
 
-def test_version_is_told():
+def test_version_prints_the_version():
     assert millpond.__version__.count(".") == 2
+
+
+def test_millpond_jobs_has_the_names_of_its_plugin_and_imports_nothing_heavy():
+    code = "import sys, millpond_jobs, millpond.jobs; print(millpond.jobs is millpond_jobs, 'pyarrow' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "False"]

@@ -1,5 +1,6 @@
 """Fixtures of the tests of `LLM` and `AsyncLLM`, from tests/support."""
 
+from async_kit import expected, make  # noqa: F401  fixtures
 from engine_kit import (  # noqa: F401  fixtures
     closing,
     folder,
@@ -14,3 +15,4 @@ from engine_kit import (  # noqa: F401  fixtures
     three_threads,
     watched,
 )
+from llm_kit import llm, plain  # noqa: F401  fixtures

@@ -1,0 +1,10 @@
+"""The provider for Daft: a second name of `millpond_daft`, under which programs import it. Needs the extra `daft`."""
+
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from millpond_daft import *  # noqa: F403  type checkers resolve the names
+else:  # the same module, so that its names are listed in one place
+    sys.modules[__name__] = import_module("millpond_daft")
