@@ -9,12 +9,19 @@ from millpond.plugin.specs import KernelSpec
 
 NATIVE_AVAILABLE = "millpond_kernels.native:availability"
 NATIVE_INT8_ATTENTION_AVAILABLE = "millpond_kernels.native:int8_attention_availability"
+NATIVE_BF16_ATTENTION_AVAILABLE = "millpond_kernels.native:bf16_attention_availability"
 TORCH_INT8_AVAILABLE = "millpond_kernels.native:torch_int8_availability"
 TRITON_AVAILABLE = "millpond_kernels.gpu:triton_availability"
 # Tested in Triton's interpreter and compiled for GPUs, but not yet run on one: used only if selected by name.
 GPU_PRIORITY = -10
 # The rounding of torch's activations depends on the address of a value. Op -> the variant that is batch-invariant.
 BATCH_INVARIANT_VARIANTS = {"gelu": "erf", "gated": "exp"}
+# The formats of compiled linear layers: the prefix of a kernel's name, the scheme, and a summary.
+FORMATS = (
+    ("", None, "compiled"),
+    ("bf16_", "bfloat16", "compiled, with weights in bfloat16"),
+    ("int8_", "int8", "compiled, in 8-bit integers"),
+)
 ATTENTION_FEATURES = ("softcap", "distance_bias", "pair_bias", "masked_tokens")
 
 
@@ -58,6 +65,14 @@ def kernels() -> Iterator[KernelSpec]:
         summary="compiled, products in 8-bit integers, for short sequences; longer ones go to attention.sdpa",
         available=NATIVE_INT8_ATTENTION_AVAILABLE,
         quantization="int8",
+        features=("masked_tokens",),
+    )
+    yield native(
+        name="attention.bf16_native",
+        target="millpond_kernels.attention.native:attention_bf16",
+        summary="compiled, products in bfloat16, for short sequences; longer ones go to attention.sdpa",
+        available=NATIVE_BF16_ATTENTION_AVAILABLE,
+        quantization="bfloat16",
         features=("masked_tokens",),
     )
     yield KernelSpec(
@@ -124,6 +139,12 @@ def linear_kernels() -> Iterator[KernelSpec]:
         summary="torch's product with one fixed shape: slow, batch-invariant",
         priority=-20,
         batch_invariant=True,
+    )
+    yield native(
+        name="linear.bf16_native",
+        target="millpond_kernels.linear.bf16:LinearBf16Native",
+        summary="compiled, with weights in bfloat16 and sums in float32",
+        quantization="bfloat16",
     )
     yield from int8_linear_kernels()
 
@@ -208,18 +229,20 @@ def fused_kernels() -> Iterator[KernelSpec]:
             summary=f"{summary}, with one kernel call per op",
             batch_invariant=True,
         )
-    yield native(
-        name="feed_forward.int8_native",
-        target="millpond_kernels.feed_forward.native:FeedForwardInt8Native",
-        summary="compiled, in 8-bit integers, in one call",
-        quantization="int8",
-        fuses=("linear.int8_native", "gelu.native"),
-    )
-    for prefix, quantization in (("", None), ("int8_", "int8")):
+    for prefix, quantization, summary in FORMATS:
+        suffix = prefix.capitalize().strip("_")
+        if quantization is not None:
+            yield native(
+                name=f"feed_forward.{prefix}native",
+                target=f"millpond_kernels.feed_forward.native:FeedForward{suffix}Native",
+                summary=f"{summary}, in one call",
+                quantization=quantization,
+                fuses=(f"linear.{prefix}native", "gelu.native"),
+            )
         yield native(
             name=f"gated_feed_forward.{prefix}native",
-            target=f"millpond_kernels.feed_forward.native:GatedFeedForward{prefix.capitalize().strip('_')}Native",
-            summary="compiled, in one call" if quantization is None else "compiled, in 8-bit integers, in one call",
+            target=f"millpond_kernels.feed_forward.native:GatedFeedForward{suffix}Native",
+            summary=f"{summary}, in one call",
             quantization=quantization,
             fuses=(f"linear.{prefix}native", "gated.native"),
         )
@@ -230,16 +253,18 @@ def fused_kernels() -> Iterator[KernelSpec]:
         summary="compiled, in one call, for batches of short sequences",
         fuses=("attention.native", "linear.native", "feed_forward.reference", *activation_and_norm),
     )
-    for name, target, attention in (
-        ("int8_native", "EncoderLayerAllInt8Native", "attention.int8_native"),
-        ("int8_maps_native", "EncoderLayerInt8Native", "attention.native"),
+    for name, target, linear, attention, quantization in (
+        ("int8_native", "EncoderLayerAllInt8Native", "int8_native", "attention.int8_native", "int8"),
+        ("int8_maps_native", "EncoderLayerInt8Native", "int8_native", "attention.native", "int8"),
+        ("bf16_native", "EncoderLayerAllBf16Native", "bf16_native", "attention.bf16_native", "bfloat16"),
+        ("bf16_maps_native", "EncoderLayerBf16Native", "bf16_native", "attention.native", "bfloat16"),
     ):
         yield native(
             name=f"encoder_layer.{name}",
             target=f"millpond_kernels.encoder_layer.native:{target}",
-            summary=f"the same with linear layers in 8-bit integers and {attention}",
-            quantization="int8",
-            fuses=(attention, "linear.int8_native", "feed_forward.int8_native", *activation_and_norm),
+            summary=f"the same with linear layers in {quantization} and {attention}",
+            quantization=quantization,
+            fuses=(attention, f"linear.{linear}", f"feed_forward.{linear}", *activation_and_norm),
         )
 
 

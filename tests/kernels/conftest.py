@@ -1,5 +1,6 @@
 """Processors of other levels than this one's, as far as it can play them."""
 
+import os
 import platform
 import shutil
 import subprocess
@@ -8,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from emulated_kernels import PROCESSORS, compile_runner, emulated, emulator
+from filelock import FileLock
 
 from millpond_kernels import native
 
@@ -49,15 +52,41 @@ def avx_vnni_library(tmp_path_factory):
     return folder
 
 
-def _levels():
-    for level in ("avx2", "avx512", "avx512_vnni"):
-        yield pytest.param(level, id=level)
-    yield pytest.param("avx_vnni", id="avx_vnni", marks=pytest.mark.slow)  # compiles a library
+@pytest.fixture(scope="session")
+def on_arm(tmp_path_factory):
+    """Return a context manager, in which the kernels of a level of ARM processors run in an emulator.
+
+    They are compiled once for all processes of a test run.
+    """
+    emulator()
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    with FileLock(folder / "arm.lock"):
+        program = folder / "arm" / "run_kernels"
+        if not program.exists():
+            program.parent.mkdir(exist_ok=True)
+            compile_runner(program)
+
+    @contextmanager
+    def run(level):
+        with emulated(program, level) as attributes, pretending(level, **attributes):
+            yield level
+
+    return run
 
 
-@pytest.fixture(params=_levels())
+def _slow(*levels):
+    """The parameters of levels whose kernels are compiled by the tests."""
+    return [pytest.param(level, id=level, marks=pytest.mark.slow) for level in levels]
+
+
+@pytest.fixture(params=["avx2", "avx512", "avx512_vnni", *_slow("avx_vnni", *PROCESSORS)])
 def level(request):
     """The name of a level whose kernels run for the test; skipped where this processor cannot run them."""
+    if request.param in PROCESSORS:
+        with request.getfixturevalue("on_arm")(request.param):
+            yield request.param
+        return
     name, vectors = request.param, native.LEVELS[request.param]
     flags = native.processor_flags()
     attributes = {}
@@ -72,3 +101,18 @@ def level(request):
         if name.endswith("vnni") and not native.int8_dot_products():
             pytest.skip(f"needs a processor with {name}")
         yield name
+
+
+@pytest.fixture(params=["avx2", "avx512", "avx512_bf16", *_slow("neon")])
+def bf16_level(request):
+    """Like ``level``, for products of bfloat16 values."""
+    if request.param in PROCESSORS:
+        with request.getfixturevalue("on_arm")(request.param):
+            yield request.param
+        return
+    with pretending(request.param):
+        if native.availability() is not True or native.capability() != native.LEVELS[request.param]:
+            pytest.skip(f"needs the compiled kernels, and a processor with {request.param}")
+        if request.param == "avx512_bf16" and not native.bf16_dot_products():
+            pytest.skip("needs a processor with AVX512-BF16")
+        yield request.param

@@ -82,7 +82,7 @@ def test_a_quantized_kernel_serves_who_asks_for_it_and_nobody_else(kernels):
     assert rank_kernels(registry, "op", HERE)[-1].reason == "is only for quantization='int8'"
 
 
-def test_an_op_that_nobody_quantizes_is_computed_as_ever(kernels):
+def test_an_op_without_a_quantized_kernel_is_computed_as_usual(kernels):
     assert chosen(kernels(kernel("plain")), quantization="int8") == "plain"
 
 
@@ -104,7 +104,7 @@ def test_a_kernel_must_serve_what_is_needed(kernels):
         chosen(registry, required_features=("softcap",), variant="fast")
 
 
-def test_a_quantization_that_nobody_computes_in_is_refused(kernels):
+def test_an_unknown_quantization_is_refused(kernels):
     registry = kernels(KernelSpec(name="linear.small", target="nowhere:small", quantization="int8"))
     check_quantization(registry, INT8)
     with pytest.raises(InvalidInputError, match=r"Unknown quantization='int4'\. Available: int8"):
@@ -149,7 +149,7 @@ def test_a_kernel_of_other_dtypes_is_not_taken(kernels):
     assert refused.reason == "computes in float16, bfloat16, not in float32"
 
 
-def test_a_kernel_that_says_no_is_not_taken(kernels, here):
+def test_a_kernel_that_rejects_the_context_is_not_selected(kernels, here):
     registry = kernels(
         kernel("no", available=f"{here}:no", priority=9),
         kernel("yes", available=f"{here}:yes", priority=1),
@@ -206,7 +206,7 @@ def test_none_that_fits_is_an_error_that_says_why(kernels):
         chosen(registry)
 
 
-def test_an_op_that_nobody_brings_is_an_error_that_lists_the_ops(kernels):
+def test_the_error_for_an_unknown_op_lists_the_known_ops(kernels):
     with pytest.raises(UnknownNameError, match=r"Unknown op 'pool'\. Available: op\. A plugin provides it with"):
         rank_kernels(kernels(kernel("a")), "pool", HERE)
     with pytest.raises(UnknownNameError, match=r"Available: none"):

@@ -8,6 +8,8 @@ from millpond_kernels.testing.attention import AttentionCases
 
 IN_BYTES = MappingProxyType({"float32": 0.03})
 TWICE_IN_BYTES = MappingProxyType({"float32": 0.06})
+IN_BF16 = MappingProxyType({"float32": 0.01})
+TWICE_IN_BF16 = MappingProxyType({"float32": 0.02})
 
 
 class TestAttentionReference(KernelConformance):
@@ -45,6 +47,12 @@ class TestAttentionInt8Native(KernelConformance):
     name = "attention.int8_native"
     cases = AttentionInBytes()
     tolerances = IN_BYTES
+
+
+class TestAttentionBf16Native(KernelConformance):
+    name = "attention.bf16_native"
+    cases = AttentionInBytes()
+    tolerances = IN_BF16
 
 
 class TestAttentionVarlen(KernelConformance):
@@ -151,6 +159,11 @@ class TestLinearNative(KernelConformance):
     name = "linear.native"
 
 
+class TestLinearBf16Native(KernelConformance):
+    name = "linear.bf16_native"
+    tolerances = IN_BF16
+
+
 class TestLinearInt8Torch(KernelConformance):
     name = "linear.int8_torch"
     dtypes = ("float32",)
@@ -181,6 +194,11 @@ class TestFeedForwardInt8Native(KernelConformance):
     tolerances = TWICE_IN_BYTES
 
 
+class TestFeedForwardBf16Native(KernelConformance):
+    name = "feed_forward.bf16_native"
+    tolerances = TWICE_IN_BF16
+
+
 class TestGatedFeedForwardReference(KernelConformance):
     name = "gated_feed_forward.reference"
     dtypes = ("float32",)
@@ -195,6 +213,11 @@ class TestGatedFeedForwardInt8Native(KernelConformance):
     tolerances = TWICE_IN_BYTES
 
 
+class TestGatedFeedForwardBf16Native(KernelConformance):
+    name = "gated_feed_forward.bf16_native"
+    tolerances = TWICE_IN_BF16
+
+
 class TestEncoderLayerReference(KernelConformance):
     name = "encoder_layer.reference"
     dtypes = ("float32",)
@@ -202,6 +225,16 @@ class TestEncoderLayerReference(KernelConformance):
 
 class TestEncoderLayerNative(KernelConformance):
     name = "encoder_layer.native"
+
+
+class TestEncoderLayerBf16MapsNative(KernelConformance):
+    name = "encoder_layer.bf16_maps_native"
+    tolerances = TWICE_IN_BF16
+
+
+class TestEncoderLayerBf16Native(KernelConformance):
+    name = "encoder_layer.bf16_native"
+    tolerances = TWICE_IN_BF16
 
 
 class TestEncoderLayerInt8MapsNative(KernelConformance):

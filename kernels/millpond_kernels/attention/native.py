@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from millpond.nn import AttentionBias, AttentionSpec, PackedBatch
 
-MAX_TOKENS = {"AVX512": 1024, "AVX2": 256}  # for longer sequences torch's kernel is as fast
+MAX_TOKENS = {"AVX512": 1024, "AVX2": 256, "NEON": 256}  # for longer sequences torch's kernel is as fast
 MAX_TOKENS_WITH_BIAS = 8192  # torch's kernel needs a bias of [length, length] and takes four times as long
 FLOAT_BYTES = 4
 HEAD_DIM_MULTIPLE = 16  # of heads that the compiled code supports
@@ -49,11 +49,24 @@ def attention_int8(
     query: "Tensor", key: "Tensor", value: "Tensor", batch: "PackedBatch", spec: "AttentionSpec"
 ) -> "Tensor":
     """The op ``attention`` with products in 8-bit integers; see ``attention.reference`` for its arguments."""
+    return _attention_converted("millpond_attention_int8", query, key, value, batch, spec)
+
+
+def attention_bf16(
+    query: "Tensor", key: "Tensor", value: "Tensor", batch: "PackedBatch", spec: "AttentionSpec"
+) -> "Tensor":
+    """The op ``attention`` with products in bfloat16; see ``attention.reference`` for its arguments."""
+    return _attention_converted("millpond_attention_bf16", query, key, value, batch, spec)
+
+
+def _attention_converted(
+    name: str, query: "Tensor", key: "Tensor", value: "Tensor", batch: "PackedBatch", spec: "AttentionSpec"
+) -> "Tensor":
     longest = _longest_compiled(query, key, value, spec)
     compiled = [group for group in batch.equal_length_groups if group.length <= longest and not group.num_masked]
     output = torch.empty_like(query, memory_format=torch.contiguous_format)
     if compiled:
-        _attend("millpond_attention_int8", query, key, value, compiled, spec.scale, output)
+        _attend(name, query, key, value, compiled, spec.scale, output)
     if len(compiled) < len(batch.equal_length_groups):
         others = [group for group in batch.equal_length_groups if group.length > longest or group.num_masked]
         _attend_others(query, key, value, others, spec, output)
@@ -125,7 +138,7 @@ def _attend(
     kv_heads = key.size(1)
     attend, scratch_size = _functions(name, takes_bias=bool(biases))
     bias_arguments = [(0, 0) if values is None else (values.data_ptr(), values.size(1)) for values in biases]
-    threads = op_threads()
+    threads = op_threads.count()
     scratch = torch.empty(threads * scratch_size(max(group.length for group in groups), head_dim), dtype=torch.uint8)
     addresses = [(x.data_ptr(), x.stride(0)) for x in (query, key, value, output)]
     strides = [stride for _, stride in addresses[:3]]

@@ -39,7 +39,7 @@ def rotary_native(x: "Tensor", cos: "Tensor", sin: "Tensor") -> "Tensor":
     if not (aligned and _has_rows(x) and are_floats(cos, sin)):
         return rotary_torch(x, cos, sin)
     strides = x.stride(0), x.stride(1)
-    _function()(x.data_ptr(), cos.data_ptr(), sin.data_ptr(), tokens, heads, half, *strides, op_threads())
+    _function()(x.data_ptr(), cos.data_ptr(), sin.data_ptr(), tokens, heads, half, *strides, op_threads.count())
     return x
 
 

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from millpond.nn import AttentionBias, AttentionSpec, EqualLengthGroup, PackedBatch
+from millpond.nn.padding import PaddedGroup
 from millpond_kernels.attention.reference import attention_mask
 
 MAX_LAUNCHES = 16  # on an accelerator, launching more groups costs more than computing padding
@@ -23,7 +24,7 @@ def attention(
     bias: AttentionBias | None = None,
 ) -> Tensor:
     """The op ``attention``; see ``attention.reference`` for its arguments."""
-    plain = spec.softcap is None and bias is None and batch.num_seqs * batch.max_length**2 <= MAX_SCORES
+    plain = spec.softcap is None and bias is None
     if plain and len(batch.equal_length_groups) > MAX_LAUNCHES and query.device.type != "cpu":
         return _attend_padded(query, key, value, batch, spec)
     output = torch.empty_like(query, memory_format=torch.contiguous_format)
@@ -86,28 +87,28 @@ def _blocks(query: Tensor, group: EqualLengthGroup, spec: AttentionSpec) -> Iter
 
 
 def _attend_padded(query: Tensor, key: Tensor, value: Tensor, batch: PackedBatch, spec: AttentionSpec) -> Tensor:
-    longest = batch.max_length
-    positions = torch.arange(longest, device=query.device).unsqueeze(0)
-    lengths = batch.cu_seqlens.diff().unsqueeze(1)
-    valid = positions < lengths
-    num_masked = torch.tensor(batch.num_masked or (0,), device=query.device).unsqueeze(1)
-    q, k, v = (_pad(x, valid).transpose(1, 2) for x in (query, key, value))
-    unmasked = (positions < lengths - num_masked)[:, None, None, :]
-    mask = unmasked & attention_mask(range(longest), range(longest), spec, query.device)
-    attends = mask.any(dim=-1, keepdim=True)
-    # Without `~attends`, the result of a query without keys, such as padding, would be NaN and spread to later sums.
-    attended = scaled_dot_product_attention(
-        q, k, v, attn_mask=mask | ~attends, scale=spec.scale, enable_gqa=query.shape[1] != key.shape[1]
-    )
-    if batch.num_masked:
-        attended = attended.masked_fill(~attends, 0)
-    return attended.transpose(1, 2)[valid]
+    """Attention of sequences of mixed lengths, in groups of similar lengths, without waiting for the device."""
+    output = torch.empty_like(query, memory_format=torch.contiguous_format)
+    for group in batch.padded_groups:
+        q, k, v = (group.pad(x).transpose(1, 2) for x in (query, key, value))
+        mask, attends = _padding_mask(group, spec)
+        # Without `~attends`, the result of a query without keys, such as padding, would be NaN and spread to sums.
+        attended = scaled_dot_product_attention(
+            q, k, v, attn_mask=mask | ~attends, scale=spec.scale, enable_gqa=query.shape[1] != key.shape[1]
+        )
+        if batch.num_masked:
+            attended = attended.masked_fill(~attends, 0)
+        output[group.start : group.stop] = group.unpad(attended.transpose(1, 2))
+    return output
 
 
-def _pad(x: Tensor, valid: Tensor) -> Tensor:
-    padded = x.new_zeros((*valid.shape, *x.shape[1:]))
-    padded[valid] = x
-    return padded
+def _padding_mask(group: PaddedGroup, spec: AttentionSpec) -> tuple[Tensor, Tensor]:
+    """Return the mask of keys, [count, 1, length or 1, length], and which queries attend to a key, [..., 1], bool."""
+    device = group.places.device
+    mask = (torch.arange(group.length, device=device) < group.num_attended.unsqueeze(1))[:, None, None, :]
+    if spec.causal or spec.window is not None:
+        mask = mask & attention_mask(range(group.length), range(group.length), spec, device)
+    return mask, mask.any(dim=-1, keepdim=True)
 
 
 def _mask(

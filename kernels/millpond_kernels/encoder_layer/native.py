@@ -9,6 +9,7 @@ import torch
 from millpond.nn.threads import op_threads
 from millpond_kernels.attention.native import longest_sequence
 from millpond_kernels.encoder_layer.reference import EncoderLayerReference, Norm
+from millpond_kernels.linear.bf16 import LinearBf16Native
 from millpond_kernels.linear.compiled import compiled_linears
 from millpond_kernels.linear.int8 import LinearInt8Native
 from millpond_kernels.linear.native import LinearNative
@@ -40,7 +41,7 @@ class LayerStruct(ctypes.Structure):
         *((name, NormStruct) for name in ("attention_norm", "feed_forward_norm")),
         *((name, INT) for name in ("heads", "head_dim")),
         ("scale", FLOAT),
-        ("int8_attention", INT),
+        ("converts_attention", INT),
     ]
 
 
@@ -49,12 +50,12 @@ class EncoderLayerNative(EncoderLayerReference):
 
     Attributes:
         kind: The kernel of ``linear`` that prepared the weights.
-        int8_attention: True if attention is computed in 8-bit integers.
+        converts_attention: True if attention is computed in the format of the weights too.
         layer: The addresses of the weights; None if the compiled code does not support them.
     """
 
     kind: "ClassVar[type[CompiledLinear]]" = LinearNative
-    int8_attention: ClassVar[bool] = False
+    converts_attention: ClassVar[bool] = False
     layer: LayerStruct | None = None
 
     def __init__(self, **parts: Any) -> None:
@@ -72,7 +73,7 @@ class EncoderLayerNative(EncoderLayerReference):
             self.num_heads,
             linears[1].inputs // self.num_heads,
             self.attention.spec.scale,
-            self.int8_attention,
+            self.converts_attention,
         )
         self.address = ctypes.addressof(self.layer)
         self.compute, self.memory_size = _functions(self.kind.suffix)
@@ -86,7 +87,7 @@ class EncoderLayerNative(EncoderLayerReference):
         if x.size(0) != batch.num_tokens:
             message = f"x has {x.size(0)} rows, but the batch has {batch.num_tokens} tokens"
             raise ValueError(message)
-        longest, threads = batch.max_length, op_threads()
+        longest, threads = batch.max_length, op_threads.count()
         output = torch.empty_like(x)
         memory = torch.empty(self.memory_size(self.address, longest, threads), dtype=torch.uint8)
         self.compute(
@@ -116,6 +117,18 @@ class EncoderLayerNative(EncoderLayerReference):
         )
 
 
+class EncoderLayerBf16Native(EncoderLayerNative):
+    """An encoder layer with weights in bfloat16."""
+
+    kind = LinearBf16Native
+
+
+class EncoderLayerAllBf16Native(EncoderLayerBf16Native):
+    """An encoder layer with weights and attention in bfloat16."""
+
+    converts_attention = True
+
+
 class EncoderLayerInt8Native(EncoderLayerNative):
     """An encoder layer with weights in 8-bit integers."""
 
@@ -125,7 +138,7 @@ class EncoderLayerInt8Native(EncoderLayerNative):
 class EncoderLayerAllInt8Native(EncoderLayerInt8Native):
     """An encoder layer with weights and attention in 8-bit integers."""
 
-    int8_attention = True
+    converts_attention = True
 
 
 def _is_complete(norm: Norm, size: int) -> bool:

@@ -44,7 +44,7 @@ def gated_native(x: Tensor, activation: str) -> Tensor:
         return gated_torch(x, activation)
     output = x.new_empty(*x.shape[:-1], columns)
     activation_index = ACTIVATIONS.index(activation)
-    _function()(x.data_ptr(), output.data_ptr(), x.numel() // x.size(-1), columns, activation_index, op_threads())
+    _function()(x.data_ptr(), output.data_ptr(), x.numel() // x.size(-1), columns, activation_index, op_threads.count())
     return output
 
 

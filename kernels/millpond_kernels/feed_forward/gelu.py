@@ -31,7 +31,7 @@ def gelu_native(x: "Tensor", bias: "Tensor") -> "Tensor":
     columns = x.size(-1)
     if not are_floats(x, bias) or bias.shape != (columns,):
         return gelu_torch(x, bias)
-    _function()(x.data_ptr(), bias.data_ptr(), x.numel() // columns, columns, op_threads())
+    _function()(x.data_ptr(), bias.data_ptr(), x.numel() // columns, columns, op_threads.count())
     return x
 
 

@@ -12,6 +12,7 @@ import torch
 from millpond.nn.threads import op_threads
 from millpond_kernels.feed_forward.gated import ACTIVATIONS
 from millpond_kernels.feed_forward.reference import FeedForwardReference, GatedFeedForwardReference
+from millpond_kernels.linear.bf16 import LinearBf16Native
 from millpond_kernels.linear.compiled import compiled_linears
 from millpond_kernels.linear.int8 import LinearInt8Native
 from millpond_kernels.linear.native import LinearNative
@@ -24,22 +25,24 @@ if TYPE_CHECKING:
     from millpond_kernels.linear.compiled import CompiledLinear
 
 
-class FeedForwardInt8Native(FeedForwardReference):
+class FeedForwardNative(FeedForwardReference):
     """A feed-forward block in one call; ``FeedForwardReference`` runs if the compiled code does not support it.
 
     Attributes:
+        kind: The kernel of ``linear`` that prepared the weights.
         linears: The two compiled linear layers; None if the compiled code does not support them.
     """
 
+    kind: "ClassVar[type[CompiledLinear]]"
     linears: "tuple[CompiledLinear, ...] | None" = None
 
     def __init__(self, **parts: Any) -> None:
         """Accept the arguments of ``FeedForwardReference``."""
         super().__init__(**parts)
-        linears = compiled_linears(LinearInt8Native, self.up, self.down)
+        linears = compiled_linears(self.kind, self.up, self.down)
         if linears is not None and linears[0].outputs == linears[1].inputs:
             self.linears = linears
-            self.compute, scratch_size = _feed_forward_functions()
+            self.compute, scratch_size = _feed_forward_functions(self.kind.suffix)
             self.scratch_size = scratch_size(linears[0].address)
 
     def __call__(self, x: "Tensor") -> "Tensor":
@@ -51,8 +54,22 @@ class FeedForwardInt8Native(FeedForwardReference):
         rows = x.size(0)
         output = torch.empty(rows, down.outputs)
         scratch = torch.empty(self.scratch_size, dtype=torch.uint8)
-        self.compute(up.address, down.address, x.data_ptr(), output.data_ptr(), rows, scratch.data_ptr(), op_threads())
+        self.compute(
+            up.address, down.address, x.data_ptr(), output.data_ptr(), rows, scratch.data_ptr(), op_threads.count()
+        )
         return output
+
+
+class FeedForwardInt8Native(FeedForwardNative):
+    """A feed-forward block with weights in 8-bit integers."""
+
+    kind = LinearInt8Native
+
+
+class FeedForwardBf16Native(FeedForwardNative):
+    """A feed-forward block with weights in bfloat16."""
+
+    kind = LinearBf16Native
 
 
 class GatedFeedForwardNative(GatedFeedForwardReference):
@@ -97,7 +114,7 @@ class GatedFeedForwardNative(GatedFeedForwardReference):
             self.activation_index,
             add_bias,
             scratch.data_ptr(),
-            op_threads(),
+            op_threads.count(),
         )
         return output
 
@@ -108,9 +125,15 @@ class GatedFeedForwardInt8Native(GatedFeedForwardNative):
     kind = LinearInt8Native
 
 
+class GatedFeedForwardBf16Native(GatedFeedForwardNative):
+    """A gated feed-forward block with weights in bfloat16."""
+
+    kind = LinearBf16Native
+
+
 @cache
-def _feed_forward_functions() -> tuple[Callable[..., None], Callable[[int], int]]:
-    name = "millpond_feed_forward_int8"
+def _feed_forward_functions(suffix: str) -> tuple[Callable[..., None], Callable[[int], int]]:
+    name = f"millpond_feed_forward{suffix}"
     return function(name, *[POINTER] * 4, INT, POINTER, INT), function(f"{name}_scratch", POINTER, returns=INT)
 
 

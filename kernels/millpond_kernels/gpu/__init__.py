@@ -4,7 +4,7 @@ from importlib.util import find_spec
 from inspect import signature
 
 MIN_CAPABILITY = (8, 0)  # the oldest compute capability that FlashAttention supports: Ampere
-VARLEN_PARAMETERS = {"scale", "window_size", "enable_gqa", "num_splits"}
+VARLEN_PARAMETERS = {"scale", "window_size"}
 
 
 def triton_availability() -> bool | str:
@@ -19,7 +19,7 @@ def varlen_availability() -> bool | str:
     import torch  # noqa: PLC0415  listing kernels does not need it
 
     if not _torch_has_varlen():
-        return f"needs torch 2.13 or newer, with torch.nn.attention.varlen (this one is {torch.__version__})"
+        return f"needs torch.nn.attention.varlen with windows, as in torch 2.12 (this one is {torch.__version__})"
     reason = _gpu()
     if reason:
         return reason

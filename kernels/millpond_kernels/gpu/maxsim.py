@@ -7,6 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from millpond.nn.transfer import to_device
 from millpond_kernels.gpu.maximum import maximum
 
 QUERY_ROWS = 32
@@ -35,7 +36,7 @@ def maxsim(
         _maxsim[scores.numel(),](
             queries,
             documents,
-            *(torch.tensor(values, dtype=torch.int64, device=queries.device) for values in indices),
+            *(to_device(torch.tensor(values), queries.device) for values in indices),
             scores,
             num_documents,
             queries.shape[1],

@@ -7,6 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from millpond.nn.transfer import to_device
 from millpond_kernels.gpu.maximum import maximum
 
 ROWS = 32
@@ -20,7 +21,7 @@ def segment_pool(x: Tensor, offsets: Sequence[int], how: str, weights: Tensor | 
     with torch.cuda.device_of(x):
         _segment_pool[num_seqs, triton.cdiv(hidden, COLUMNS)](
             x,
-            torch.tensor(offsets, dtype=torch.int64, device=x.device),
+            to_device(torch.tensor(offsets), x.device),
             pooled if weights is None else weights.contiguous(),  # any valid address: it is not read without weights
             pooled,
             hidden,

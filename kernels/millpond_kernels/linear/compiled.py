@@ -34,18 +34,18 @@ class CompiledLinear(ABC):
         whole_panels: True if the outputs of a gate must fill whole panels.
         panel: The number of outputs in a panel.
         address: The address of the ``LinearWeights``, for other compiled code.
-        dot_products: True if the weights are integers for VNNI.
+        dot_products: The instructions that the weights are laid out for; see int8_tile.h and linear_bf16.c.
     """
 
     suffix: ClassVar[str]
     whole_panels: ClassVar[bool]
-    dot_products: bool = False
+    dot_products: int = 0
 
     def __init__(self, weight: "Tensor", bias: "Tensor | None") -> None:
         self.outputs, self.inputs = weight.shape
         self.compute, scratch_size = _functions(self.suffix)
         self.panel: int = function(f"millpond_linear{self.suffix}_panel", returns=INT)()
-        self.bias = None if bias is None else padded(bias.float(), self.panel)
+        self.bias = None if bias is None else padded(bias.float(), self.panel).contiguous()
         self.weights = self.lay_out(weight)
         addresses = map(address, (*self.weights, self.bias))
         self.struct = LinearWeights(*addresses, self.inputs, self.outputs, self.dot_products)
@@ -62,7 +62,9 @@ class CompiledLinear(ABC):
         rows = x.size(0)
         output = torch.empty(rows, self.outputs)
         scratch = torch.empty(self.scratch_size, dtype=torch.uint8)
-        self.compute(self.address, x.data_ptr(), output.data_ptr(), rows, add_bias, scratch.data_ptr(), op_threads())
+        self.compute(
+            self.address, x.data_ptr(), output.data_ptr(), rows, add_bias, scratch.data_ptr(), op_threads.count()
+        )
         return output
 
 

@@ -48,8 +48,8 @@ def warn_of_dequantizing(dtype: "torch.dtype") -> None:
     logger.warning(
         "quantization='int8': no fast kernel for 8-bit integers runs here (linear.int8_native %s; linear.int8_torch "
         "%s). The weights are rounded to 8 bits and computed in %s: results are those of int8 weights, the speed is "
-        "that of %s. int8 is faster on x86-64 processors with AVX2, in float32, with Millpond's compiled kernels; "
-        "`millpond plugins kernels` shows what runs here",
+        "that of %s. int8 is faster on x86-64 processors with AVX2 and on 64-bit ARM, in float32, with Millpond's "
+        "compiled kernels; `millpond plugins kernels` shows what runs here",
         compiled,
         in_torch,
         name,

@@ -1,6 +1,5 @@
 """The op ``linear``: ``x @ weight.T + bias``, in torch. Kernels are classes, constructed with the weights."""
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -39,7 +38,9 @@ class LinearTiles(LinearTorch):
         return output + self.bias if add_bias and self.bias is not None else output
 
 
-def padded(values: Tensor, multiple: int) -> Tensor:
-    """Pad values with zeros to a multiple: [n, ...] -> [n rounded up, ...], contiguous."""
-    missing = -len(values) % multiple
-    return torch.cat([values, values.new_zeros(missing, *values.shape[1:])]).contiguous()
+def padded(values: Tensor, *multiples: int) -> Tensor:
+    """Pad each dimension with zeros to a multiple; values that already fit are not copied."""
+    missing = [-size % multiple for size, multiple in zip(values.shape, multiples, strict=True)]
+    if not any(missing):
+        return values
+    return functional.pad(values, [side for count in reversed(missing) for side in (0, count)])

@@ -2,7 +2,7 @@
 
 A row of x is ``scale * (q - zero)`` with q and zero from 0 to 255; a weight is ``scale * q`` with q from -127 to 127.
 The sums of products are exact integers. (Jacob et al., 2018, arXiv 1712.05877.) On processors without VNNI, products
-are summed in 16 bits first, which limits the weights further.
+are summed in 16 bits first, which limits the weights further, except on ARM.
 """
 
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ from torch.nn.functional import pad
 
 from millpond_kernels.linear.compiled import CompiledLinear
 from millpond_kernels.linear.in_torch import padded
-from millpond_kernels.native import int8_dot_products
+from millpond_kernels.native import int8_dot_products, limits_int8_weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,6 +22,7 @@ MAX_WEIGHT = 127
 SIGN_OFFSET = 128  # the difference between unsigned and signed bytes
 INPUT_MULTIPLE = 16  # of the compiled code and of torch's product
 INPUTS_PER_LANE = 4  # inputs that are adjacent in a panel
+BLOCK_PRODUCTS = 2  # `dot_products` of panels for products of two rows and two outputs, with 8 adjacent inputs
 # Without VNNI, four products share a 16-bit sum: 255 * 128 < 2**15.
 MAX_WEIGHT_SUM = 128
 MAX_ROUNDING = INPUTS_PER_LANE // 2  # the maximum that rounding adds to the sum of four weights
@@ -30,9 +31,8 @@ MAX_ROUNDING = INPUTS_PER_LANE // 2  # the maximum that rounding adds to the sum
 def quantise_weight(weight: "Tensor") -> "tuple[Tensor, Tensor]":
     """[outputs, inputs] -> int8 [outputs, inputs], and the scale of each output, [outputs], float32."""
     weight = weight.float()
-    scales = weight.abs().amax(1) / MAX_WEIGHT
-    steps = torch.where(scales > 0, scales, 1).unsqueeze(1)
-    return (weight / steps).round().to(torch.int8), scales
+    scales = torch.maximum(weight.amax(1), -weight.amin(1)) / MAX_WEIGHT
+    return _rounded(weight, scales), scales
 
 
 def quantise_weight_for_16_bits(weight: "Tensor") -> "tuple[Tensor, Tensor]":
@@ -45,8 +45,13 @@ def quantise_weight_for_16_bits(weight: "Tensor") -> "tuple[Tensor, Tensor]":
     groups = _groups(weight)
     largest = torch.maximum(groups.clamp(min=0).sum(-1), -groups.clamp(max=0).sum(-1)).amax((1, 2))
     scales = largest / (MAX_WEIGHT_SUM - MAX_ROUNDING)
+    return _rounded(weight, scales), scales
+
+
+def _rounded(weight: "Tensor", scales: "Tensor") -> "Tensor":
+    """Return weights [outputs, inputs] in steps of the scale of their output, int8; in one copy besides the result."""
     steps = torch.where(scales > 0, scales, 1).unsqueeze(1)
-    return (weight / steps).round().to(torch.int8), scales
+    return (weight / steps).round_().to(torch.int8)
 
 
 def _groups(weight: "Tensor") -> "Tensor":
@@ -101,9 +106,10 @@ class LinearInt8Native(CompiledLinear):
         super().__init__(weight, bias)
 
     def lay_out(self, weight: "Tensor") -> "tuple[Tensor, Tensor, Tensor]":
-        """[outputs, inputs] -> [outputs / panel, inputs / 4, panel, 4], and the scales and sums of the outputs."""
-        quantise = quantise_weight if self.dot_products else quantise_weight_for_16_bits
+        """[outputs, inputs] -> [outputs / panel, inputs / n, panel, n], and the scales and sums of the outputs."""
+        quantise = quantise_weight_for_16_bits if limits_int8_weights() else quantise_weight
         quantised, scales = quantise(weight)
-        whole = padded(padded(quantised, self.panel).t(), INPUT_MULTIPLE).t()
-        panels = whole.unflatten(1, (-1, INPUTS_PER_LANE)).unflatten(0, (-1, self.panel)).transpose(1, 2).contiguous()
+        adjacent = INPUTS_PER_LANE * (2 if self.dot_products == BLOCK_PRODUCTS else 1)
+        whole = padded(quantised, self.panel, INPUT_MULTIPLE)
+        panels = whole.unflatten(1, (-1, adjacent)).unflatten(0, (-1, self.panel)).transpose(1, 2).contiguous()
         return panels, padded(scales, self.panel), padded(quantised.sum(1, dtype=torch.int32), self.panel)

@@ -17,5 +17,5 @@ class LinearNative(CompiledLinear):
 
     def lay_out(self, weight: "Tensor") -> "tuple[Tensor, None, None]":
         """[outputs, inputs] -> [outputs / panel, inputs, panel]."""
-        panels = padded(weight.float(), self.panel).unflatten(0, (-1, self.panel))
+        panels = padded(weight.float(), self.panel, 1).unflatten(0, (-1, self.panel))
         return panels.transpose(1, 2).contiguous(), None, None

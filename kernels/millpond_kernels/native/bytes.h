@@ -1,4 +1,4 @@
-/* Vectors of bytes: conversion from floats, and sums of products with VNNI. */
+/* Vectors of bytes: conversion from floats, and sums of products with VNNI or dotprod. */
 
 #ifndef MILLPOND_BYTES_H
 #define MILLPOND_BYTES_H
@@ -7,24 +7,27 @@
 
 typedef uint8_t bytes __attribute__((vector_size(WIDTH)));
 
-enum { BYTES_PER_LANE = 4 }; /* bytes whose products are added to one 32-bit sum */
-
-/* Round to the nearest integer from 0 to 255. */
-INLINE ivec rounded(vec value) {
-    const vec shifter = splat(12582912.0f); /* 1.5 * 2^23: adding it rounds to an integer in the low bits */
-    return (ivec)(clamp(value, 0, 255) + shifter) & 255;
-}
+enum {
+    BYTES_PER_LANE = 4,                 /* bytes whose products are added to one 32-bit sum */
+    BYTE_OFFSET = WIDTH == 4 ? 128 : 0, /* subtracted from rows: NEON multiplies signed bytes, AVX unsigned with signed */
+};
 
 INLINE void store_bytes(uint8_t *to, ivec values) {
     const bytes packed = __builtin_convertvector(values, bytes);
     memcpy(to, &packed, sizeof packed);
 }
 
-#if WIDTH == 16
+#if WIDTH == 4
+/* Round to the nearest integer from 0 to 255, and subtract BYTE_OFFSET; the result is undefined for NaN. */
+INLINE void store_rounded(uint8_t *to, vec value) {
+    const uint16x4_t words = vqmovn_u32(vcvtnq_u32_f32((float32x4_t)value));
+    const uint8x8_t packed = veor_u8(vqmovn_u16(vcombine_u16(words, words)), vdup_n_u8(BYTE_OFFSET));
+    memcpy(to, &packed, sizeof(bytes));
+}
+#elif WIDTH == 16
 /* Round to the nearest integer; the result is undefined for values that are not finite. */
 INLINE ivec nearest(vec value) { return (ivec)_mm512_cvtps_epi32(value); }
 
-/* Round to the nearest integer from 0 to 255; the result is undefined for NaN. */
 INLINE void store_rounded(uint8_t *to, vec value) {
     const __m128i packed = _mm512_cvtusepi32_epi8((__m512i)nearest(maximum(splat(0), value)));
     memcpy(to, &packed, sizeof packed);
@@ -58,23 +61,52 @@ INLINE ivec load_int(const void *from) {
     return value;
 }
 
-/* With 256 bits, vpdpbusd has two encodings: AVX-VNNI, which the assembler may not support (hatch_build.py checks), and
- * AVX-512 VNNI, with which tests run the same code on processors without AVX-VNNI. */
-#if WIDTH == 16
+/* The assembler may not support the instructions of AVX-VNNI and ARM (hatch_build.py checks). With 256 bits, vpdpbusd
+ * has two encodings: AVX-VNNI, and AVX-512 VNNI, with which tests run the same code on processors without AVX-VNNI. */
+#if defined(HAVE_I8MM)
 #define HAS_DOT_PRODUCTS
-#define DOT_PRODUCTS "vpdpbusd"
+#define HAS_BLOCK_PRODUCTS
+#elif WIDTH == 16
+#define HAS_DOT_PRODUCTS
+#define VPDPBUSD "vpdpbusd"
 #elif defined(AVX512_ENCODING)
 #define HAS_DOT_PRODUCTS
-#define DOT_PRODUCTS "%{evex%} vpdpbusd"
+#define VPDPBUSD "%{evex%} vpdpbusd"
 #elif defined(HAVE_AVX_VNNI)
 #define HAS_DOT_PRODUCTS
-#define DOT_PRODUCTS "%{vex%} vpdpbusd"
+#define VPDPBUSD "%{vex%} vpdpbusd"
 #endif
 
-/* Add the products of four adjacent unsigned and signed bytes to each sum. The compiler's intrinsic copies all sums. */
-#ifdef HAS_DOT_PRODUCTS
+/* Marks functions that use instructions of ARM; dotprod and i8mm extend ARMv8.2. */
+#if defined(__ARM_FEATURE_DOTPROD)
+#define WITH(extension) __attribute__((target("+" extension)))
+#elif defined(__aarch64__)
+#define WITH(extension) __attribute__((target("arch=armv8.2-a+" extension)))
+#else
+#define WITH(extension)
+#endif
+
+/* ADD_PRODUCTS adds the products of four bytes of a row and four adjacent bytes of weights to each sum. The compiler's
+ * intrinsics are not used: those for x86-64 copy all sums, those for ARM require the instructions in the whole file. */
+#if WIDTH == 4
+typedef float row_bytes; /* the first lane of a vector, which the instruction broadcasts */
+INLINE row_bytes load_row_bytes(const uint8_t *from) {
+    row_bytes value;
+    memcpy(&value, from, sizeof value);
+    return value;
+}
+#define ADD_PRODUCTS(sums, row, weights) __asm__("sdot %0.4s, %2.16b, %1.4b[0]" : "+w"(sums) : "w"(row), "w"(weights))
+#else
+typedef ivec row_bytes;
+INLINE row_bytes load_row_bytes(const uint8_t *from) { return splat_bytes(from); }
 #define ADD_PRODUCTS(sums, unsigned_bytes, signed_bytes) \
-    __asm__(DOT_PRODUCTS " %2, %1, %0" : "+v"(sums) : "v"(unsigned_bytes), "v"(signed_bytes))
+    __asm__(VPDPBUSD " %2, %1, %0" : "+v"(sums) : "v"(unsigned_bytes), "v"(signed_bytes))
+#endif
+
+#ifdef HAS_BLOCK_PRODUCTS
+/* Add the products of two rows of eight bytes and two outputs of eight bytes to a block of 2 x 2 sums. */
+#define ADD_BLOCK_PRODUCTS(sums, rows, weights) \
+    __asm__("smmla %0.4s, %1.16b, %2.16b" : "+w"(sums) : "w"(rows), "w"(weights))
 #endif
 
 #endif

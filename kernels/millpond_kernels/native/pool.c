@@ -6,14 +6,9 @@
  */
 
 #include "pool.h"
+#include "system.h"
 
-#include <immintrin.h>
-#include <pthread.h>
-#include <sched.h>
-#include <signal.h>
 #include <stdatomic.h>
-#include <stdbool.h>
-#include <time.h>
 
 enum {
     PARTS_BITS = 16, /* bits of a ticket that contain the number of parts left */
@@ -33,15 +28,9 @@ static struct {
     atomic_bool busy; /* true while a caller runs a job */
     int64_t workers;  /* started threads; written by the caller that set `busy` */
     atomic_int sleeping;
-    pthread_mutex_t mutex;
-    pthread_cond_t wake;
-} pool = {.mutex = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
-
-static int64_t nanoseconds(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
-}
+    mutex mutex;
+    condition wake;
+} pool = {.mutex = MUTEX_INITIALIZER, .wake = CONDITION_INITIALIZER};
 
 static uint64_t next_job(uint64_t ticket) { return (ticket >> PARTS_BITS) + 1; }
 
@@ -68,24 +57,24 @@ static uint64_t wait_for_job(uint64_t ticket) {
     do {
         for (int poll = 0; poll < POLLS_PER_CLOCK_CHECK; poll++) {
             if ((ticket = atomic_load(&pool.ticket)) >> PARTS_BITS != job) return ticket;
-            _mm_pause();
+            pause_briefly();
         }
     } while (nanoseconds() < end);
-    pthread_mutex_lock(&pool.mutex);
+    lock(&pool.mutex);
     atomic_fetch_add(&pool.sleeping, 1);
-    while ((ticket = atomic_load(&pool.ticket)) >> PARTS_BITS == job) pthread_cond_wait(&pool.wake, &pool.mutex);
+    while ((ticket = atomic_load(&pool.ticket)) >> PARTS_BITS == job) wait_for(&pool.wake, &pool.mutex);
     atomic_fetch_sub(&pool.sleeping, 1);
-    pthread_mutex_unlock(&pool.mutex);
+    unlock(&pool.mutex);
     return ticket;
 }
 
-static void *worker_loop(void *thread) {
+static THREAD_RESULT worker_loop(void *thread) {
     uint64_t ticket = 0;
     for (;;) {
         ticket = wait_for_job(ticket);
         run_parts((int64_t)(intptr_t)thread);
     }
-    return NULL;
+    return 0;
 }
 
 /* A forked process has this memory but not the threads. */
@@ -94,24 +83,14 @@ static void reset_after_fork(void) {
     atomic_store(&pool.busy, false);
     atomic_store(&pool.sleeping, 0);
     pool.workers = 0;
-    pthread_mutex_init(&pool.mutex, NULL);
-    pthread_cond_init(&pool.wake, NULL);
+    initialise(&pool.mutex, &pool.wake);
 }
 
-__attribute__((constructor)) static void prepare(void) { pthread_atfork(NULL, NULL, reset_after_fork); }
+__attribute__((constructor)) static void prepare(void) { call_after_fork(reset_after_fork); }
 
-/* Start workers up to `count`, or fewer if the system refuses more. Signals are blocked on workers. */
+/* Start workers up to `count`, or fewer if the system refuses more. */
 static void start_workers(int64_t count) {
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    while (pool.workers < count) {
-        pthread_t thread;
-        if (pthread_create(&thread, NULL, worker_loop, (void *)(intptr_t)(pool.workers + 1)) != 0) break;
-        pthread_detach(thread);
-        pool.workers++;
-    }
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    while (pool.workers < count && start_thread(worker_loop, (void *)(intptr_t)(pool.workers + 1))) pool.workers++;
 }
 
 void millpond_in_parts(part work, const void *job, int64_t count, int64_t size, int64_t threads) {
@@ -131,16 +110,16 @@ void millpond_in_parts(part work, const void *job, int64_t count, int64_t size, 
     atomic_store(&pool.done, 0);
     atomic_store(&pool.ticket, next_job(atomic_load(&pool.ticket)) << PARTS_BITS | (uint64_t)parts);
     if (atomic_load(&pool.sleeping) > 0) {
-        pthread_mutex_lock(&pool.mutex);
-        pthread_cond_broadcast(&pool.wake);
-        pthread_mutex_unlock(&pool.mutex);
+        lock(&pool.mutex);
+        wake_all(&pool.wake);
+        unlock(&pool.mutex);
     }
     run_parts(0);
     for (int64_t poll = 0; atomic_load(&pool.done) < parts; poll++) {
         if (poll < POLLS_BEFORE_YIELD)
-            _mm_pause();
+            pause_briefly();
         else
-            sched_yield();
+            yield_processor();
     }
     atomic_store(&pool.busy, false);
 }

@@ -1,26 +1,36 @@
 /* Vectors of WIDTH floats, and operations on them.
  *
- * The build compiles the kernels for AVX-512 and for AVX2 (see LEVELS in hatch_build.py); one library is loaded. Every
- * function is thread-safe for separate data; the argument `threads` limits the threads that it uses itself.
+ * The build compiles the kernels for AVX-512 and for AVX2, or for NEON (see LEVELS in hatch_build.py); one library is
+ * loaded. Every function is thread-safe for separate data; the argument `threads` limits the threads that it uses
+ * itself.
  */
 
 #ifndef MILLPOND_VECTOR_H
 #define MILLPOND_VECTOR_H
 
+#ifdef __aarch64__
+#include <arm_neon.h>
+#else
 #include <immintrin.h>
+#endif
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
 #ifndef WIDTH
+#ifdef __aarch64__
+#define WIDTH 4
+#else
 #define WIDTH 8
+#endif
 #endif
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 16")
 
-/* Rows, and vectors of columns, of a block. The sums of a block stay in registers: 32 with AVX-512, 16 with AVX2. */
-enum { ROWS = 6, COLUMNS = WIDTH == 16 ? 4 : 2 };
+/* Rows, and vectors of columns, of a block. The sums of a block stay in registers: 32 with AVX-512 and NEON, 16 with
+ * AVX2. */
+enum { ROWS = 6, COLUMNS = WIDTH == 8 ? 2 : 4 };
 
 typedef float vec __attribute__((vector_size(4 * WIDTH)));
 typedef int32_t ivec __attribute__((vector_size(4 * WIDTH)));
@@ -47,8 +57,11 @@ INLINE vec splat(float value) { return (vec){0} + value; }
 /* The lanes of `one` where the mask is set, and of `other` elsewhere. */
 INLINE vec blend(ivec mask, vec one, vec other) { return (vec)(((ivec)one & mask) | ((ivec)other & ~mask)); }
 
-/* Maximum and minimum of each lane. NaN in `value` is kept, NaN in `other` is dropped. */
-#if WIDTH == 16
+/* Maximum and minimum of each lane. NaN in `value` is kept; NaN in `other` is kept with NEON and dropped with AVX. */
+#if WIDTH == 4
+INLINE vec maximum(vec other, vec value) { return (vec)vmaxq_f32((float32x4_t)other, (float32x4_t)value); }
+INLINE vec minimum(vec other, vec value) { return (vec)vminq_f32((float32x4_t)other, (float32x4_t)value); }
+#elif WIDTH == 16
 INLINE vec maximum(vec other, vec value) { return _mm512_max_ps(other, value); }
 INLINE vec minimum(vec other, vec value) { return _mm512_min_ps(other, value); }
 #else
@@ -108,8 +121,8 @@ INLINE void swap_blocks(vec rows[WIDTH], int step) {
 }
 
 INLINE void transpose(vec rows[WIDTH]) {
-    if (WIDTH == 16) swap_blocks(rows, WIDTH / 2);
-    swap_blocks(rows, 4);
+    if (WIDTH > 8) swap_blocks(rows, 8);
+    if (WIDTH > 4) swap_blocks(rows, 4);
     swap_blocks(rows, 2);
     swap_blocks(rows, 1);
 }

@@ -39,7 +39,7 @@ def layer_norm_residual_native(
         eps,
         x.numel() // columns,
         columns,
-        op_threads(),
+        op_threads.count(),
     )
     return x
 

@@ -28,7 +28,7 @@ def rms_norm_native(x: "Tensor", weight: "Tensor", eps: float) -> "Tensor":
         return rms_norm_torch(x, weight, eps)
     output = torch.empty_like(x)
     rows = x.numel() // columns
-    _function()(x.data_ptr(), weight.data_ptr(), eps, output.data_ptr(), rows, columns, op_threads())
+    _function()(x.data_ptr(), weight.data_ptr(), eps, output.data_ptr(), rows, columns, op_threads.count())
     return output
 
 

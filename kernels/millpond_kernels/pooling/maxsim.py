@@ -11,7 +11,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from millpond_kernels.pooling.segments import offsets_of, segment_max
+from millpond_kernels.pooling.segment_pool import offsets_of, segment_max
 
 Pairs = Sequence[tuple[int, int]]
 QUERY_ROWS = 512  # maximum number of tokens in a block of queries, unless one query has more

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from millpond_kernels.pooling.segments import offsets_of, segment_max
+from millpond_kernels.pooling.segment_pool import offsets_of, segment_max
 
 How = Literal["max", "sum"]
 Head = Callable[[Tensor], Tensor]

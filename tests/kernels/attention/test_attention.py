@@ -134,7 +134,7 @@ def test_a_window_of_a_long_text_takes_no_square_of_it(monkeypatch, causal):
     assert (actual - attention_reference.attention(*states, packed(lengths), spec)).abs().max() <= 1e-5
 
 
-def test_few_queries_at_a_time_give_what_all_of_them_do(monkeypatch):
+def test_results_do_not_depend_on_the_number_of_queries_at_a_time(monkeypatch):
     """As very long texts are computed."""
     monkeypatch.setattr(attention_sdpa, "MAX_SCORES", 500)
     monkeypatch.setattr(attention_sdpa, "WINDOW_ROWS", 2)

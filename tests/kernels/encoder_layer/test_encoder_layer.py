@@ -109,7 +109,7 @@ def test_a_sequence_has_the_same_bits_in_any_batch_by_any_number_of_threads(kind
 
 @pytest.mark.parametrize(("kind", "kernel"), VARIANTS)
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_what_is_not_finite_spoils_its_sequence_and_no_other(kind, kernel, bad):
+def test_a_non_finite_value_affects_only_its_sequence(kind, kernel, bad):
     x = torch.randn(60, 48)
     x[25, 7] = bad
     finite = kind(**parts_of(kind, kernel))(x, packed([20, 20, 20])).isfinite()

@@ -31,7 +31,7 @@ def without(module):
     return lambda name: None if name == module else find_spec(name)
 
 
-def test_availability_says_what_is_needed(monkeypatch, nvidia):
+def test_availability_names_the_missing_requirements(monkeypatch, nvidia):
     nvidia()
     assert gpu.triton_availability() is True
     assert gpu.varlen_availability() is True
@@ -41,7 +41,7 @@ def test_availability_says_what_is_needed(monkeypatch, nvidia):
     nvidia(flash=False)
     assert gpu.varlen_availability().startswith("needs a torch that is built with FlashAttention (this one is 2.")
     monkeypatch.setattr(gpu, "find_spec", without("torch.nn.attention.varlen"))
-    assert gpu.varlen_availability().startswith("needs torch 2.13 or newer, with torch.nn.attention.varlen")
+    assert gpu.varlen_availability().startswith("needs torch.nn.attention.varlen with windows, as in torch 2.12")
     monkeypatch.setattr(gpu, "find_spec", without("triton"))
     assert gpu.triton_availability() == "needs the package triton"
 
@@ -92,6 +92,21 @@ class TestAttentionVarlenAsked(KernelConformance):
     @pytest.fixture(autouse=True)
     def stand_in(self, monkeypatch):
         monkeypatch.setattr(varlen, "varlen_attn", plain_varlen_attn)
+
+
+def older_varlen_attn(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, *, scale, window_size):
+    """``varlen_attn`` of a torch without shared heads and ``num_splits``."""
+    options = {"scale": scale, "window_size": window_size, "enable_gqa": False, "num_splits": 1}
+    return plain_varlen_attn(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, **options)
+
+
+class TestAttentionVarlenOfOlderTorch(TestAttentionVarlenAsked):
+    longest = 20
+    seeds = 2
+
+    @pytest.fixture(autouse=True)
+    def stand_in(self, monkeypatch):
+        monkeypatch.setattr(varlen, "varlen_attn", older_varlen_attn)
 
 
 @pytest.mark.parametrize("kv_heads", [4, 2])

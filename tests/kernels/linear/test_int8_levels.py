@@ -32,7 +32,7 @@ SHAPES = ((1, 1), (7, 17), (8, 16), (9, 15), (384, 64), (100, 33))
 
 def rounded(weight):
     """The weights as the kernel of this level holds them, and their scales."""
-    quantise = quantise_weight if native.int8_dot_products() else quantise_weight_for_16_bits
+    quantise = quantise_weight_for_16_bits if native.limits_int8_weights() else quantise_weight
     return quantise(weight)
 
 

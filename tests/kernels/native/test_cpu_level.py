@@ -42,7 +42,7 @@ def test_a_level_limits_the_vectors_and_instructions(processor, level, vectors, 
 
 
 @pytest.mark.parametrize("level", native.LEVELS)
-def test_a_level_never_raises_what_the_processor_has(processor, level):
+def test_a_level_never_exceeds_that_of_the_processor(processor, level):
     processor("AVX2", (), level)
     assert native.capability() == ("DEFAULT" if level == "default" else "AVX2")
     assert not native.has_dot_products("AVX2")

@@ -65,7 +65,7 @@ def test_attention_is_the_reference(lengths, head_dim, heads, seed):
 @compiled
 @pytest.mark.parametrize("spec", [AttentionSpec(scale=0.2, causal=True), AttentionSpec(scale=0.2, window=3)])
 @pytest.mark.parametrize("head_dim", [20, 32])
-def test_what_is_not_compiled_goes_to_torch(spec, head_dim):
+def test_inputs_without_a_compiled_kernel_are_computed_by_torch(spec, head_dim):
     batch = packed([1, 9, 9, 300])
     query, key, value = torch.randn(3, batch.num_tokens, 2, head_dim)
     actual = attention_native.attention(query, key, value, batch, spec)
@@ -230,7 +230,7 @@ def test_maps_with_a_gate_that_compiled_code_cannot_fuse_are_called_one_by_one(i
     ],
     ids=["width", "dtype", "dimensions", "device"],
 )
-def test_linear_refuses_what_it_would_read_beyond(target, x, message):
+def test_linear_refuses_inputs_of_other_shapes_or_dtypes(target, x, message):
     module, _, name = target.partition(":")
     mapped = getattr(import_module(f"millpond_kernels.{module}"), name)(torch.randn(4, 9), None)
     with pytest.raises(ValueError, match=rf"{message}.*needs torch.float32 with the shape \[any, 9\] on the CPU"):

@@ -109,11 +109,23 @@ def load(folder):
 
 def functions(library=None):
     """Return the public functions of the sources: all, or those for one library."""
-    code = "".join((REPOSITORY / source).read_text(encoding="utf-8") for source in SOURCES)
+    code = "".join(map(with_included_functions, SOURCES))
     code = re.sub(r"/\*.*?\*/", "", code, flags=re.DOTALL)
     if library == native.LIBRARIES["AVX2"]:
-        code = re.sub(r"^#if WIDTH == 16\n.*?^#(else|endif)\n", "", code, flags=re.DOTALL | re.MULTILINE)
+        only_avx512 = r"^#(?:if WIDTH == 16|ifdef HAS_BF16_PRODUCTS)\n.*?^#(?:else|endif)\n"
+        code = re.sub(only_avx512, "", code, flags=re.DOTALL | re.MULTILINE)
     return sorted(set(re.findall(r"^\w+ (millpond_\w+)\(", code, re.MULTILINE)))
+
+
+def with_included_functions(source):
+    """Return the code of a source, with the functions of ``converted_linear.h`` under the names of this source."""
+    code = (REPOSITORY / source).read_text(encoding="utf-8")
+    suffix = re.search(r"^#define FUNCTION\(name\) name##(\w+)$", code, re.MULTILINE)
+    if suffix is None:
+        return code
+    shared = (REPOSITORY / source).with_name("converted_linear.h").read_text(encoding="utf-8")
+    shared = re.sub(r"FUNCTION_WITH\((\w+), (\w+)\)", rf"\g<1>{suffix[1]}\g<2>", shared)
+    return code + re.sub(r"FUNCTION\((\w+)\)", rf"\g<1>{suffix[1]}", shared)
 
 
 def all_functions():
@@ -225,7 +237,7 @@ def test_an_assembler_without_avx_vnni_builds_the_rest(sources, tmp_path):
 
 @pytest.mark.slow
 @needs_compiler
-def test_editable_install_finds_the_kernels_beside_their_source(sources, pathless, tmp_path):
+def test_an_editable_install_finds_the_kernels_next_to_their_source(sources, pathless, tmp_path):
     copy = shutil.copytree(sources, tmp_path / "copy")
     library = copy / "kernels" / NATIVE / LIBRARIES[0]
     library.write_bytes(STALE)
@@ -257,7 +269,7 @@ def test_editable_install_finds_the_kernels_beside_their_source(sources, pathles
         ),
     ],
 )
-def test_building_goes_on_without_compiled_kernels_and_says_so(sources, pathless, tmp_path, variables, reason):
+def test_the_build_continues_without_compiled_kernels_and_warns(sources, pathless, tmp_path, variables, reason):
     wheel, output = build_wheel(sources, tmp_path, **{**pathless, **variables})
     assert tag_of(wheel) == "py3-none-any"
     assert libraries_of(wheel) == []
@@ -316,7 +328,7 @@ def test_compiled_kernels_can_be_switched_off(folder, monkeypatch, value, availa
 
 
 @pytest.mark.parametrize("capability", native.LIBRARIES)
-def test_where_nothing_was_compiled_there_are_no_kernels(folder, monkeypatch, capability):
+def test_without_compiled_libraries_no_native_kernels_are_available(folder, monkeypatch, capability):
     pretend(capability, monkeypatch)
     assert not native.is_available()
     assert list(folder.iterdir()) == []

@@ -202,11 +202,11 @@ def output_of(program):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts threads in /proc")
-def test_there_are_no_more_helpers_than_asked_for():
+def test_there_are_at_most_the_requested_number_of_helpers():
     assert output_of(COUNT) == ["0", "1", "1", "3", "3"]
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts threads in /proc")
-def test_a_fork_has_helpers_of_its_own():
+def test_a_forked_process_creates_its_own_helpers():
     assert output_of(FORK) == ["0", "True"]

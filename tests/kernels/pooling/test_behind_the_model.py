@@ -8,8 +8,7 @@ from millpond_kernels import native
 from millpond_kernels.pooling import maxsim
 from millpond_kernels.pooling.maxsim import maxsim_batched, maxsim_torch
 from millpond_kernels.pooling.normalize import normalize_torch
-from millpond_kernels.pooling.segment_pool import segment_pool_native, segment_pool_torch
-from millpond_kernels.pooling.segments import offsets_of
+from millpond_kernels.pooling.segment_pool import offsets_of, segment_pool_native, segment_pool_torch
 
 LENGTHS = (3, 1, 8, 8, 40)
 MAXSIMS = [maxsim_torch, maxsim_batched]
