@@ -17,7 +17,9 @@ from transformers import PreTrainedModel
 
 from millpond.context import Context
 from millpond.nn import PackedBatch, PoolingModel
+from millpond.nn.transfer import to_device
 from millpond.nn.weight_loading import LoadedWeights, load_parameter
+from millpond.types.compute import BFLOAT16_WEIGHTS
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError, InvalidInputError
 from millpond_transformers.classes import build_config, find_class
@@ -50,6 +52,8 @@ class TransformersModel(PoolingModel):
     headless: ClassVar[bool] = True  # the class only computes hidden states
 
     def __init__(self, ctx: Context) -> None:
+        if ctx.quantization == BFLOAT16_WEIGHTS:  # the model class has no layers in mixed precision
+            ctx = replace(ctx.unquantized(), dtype=ctx.weight_dtype)
         if ctx.quantization is not None:
             message = (
                 f"quantization={ctx.quantization!r} is not supported for {ctx.model.architecture}, which runs with the "
@@ -157,7 +161,8 @@ class TransformersModel(PoolingModel):
         arguments: dict[str, Tensor] = {"input_ids": padded}
         if "attention_mask" in self.padding.arguments:
             positions = torch.arange(padded.shape[1], device=padded.device)
-            arguments["attention_mask"] = (positions < torch.tensor(attended, device=padded.device).unsqueeze(1)).long()
+            limits = to_device(torch.tensor(attended), padded.device).unsqueeze(1)
+            arguments["attention_mask"] = (positions < limits).long()
         if token_types is not None and "token_type_ids" in self.padding.arguments:
             arguments["token_type_ids"] = pad_sequence(list(token_types), batch_first=True)
         return self.run(arguments)

@@ -186,8 +186,8 @@ class DynamicTokenLogits(PoolingModel):
 
     def build_pooler(self, ctx: Context, task: str) -> nn.Module:
         """Build the pooler with a softmax over the tokens."""
-        config = ctx.config
-        self.tokens = DynamicTokenHead(ctx.for_head(), size=hidden_size(config), vocab_size=config.of_text.vocab_size)
+        size, vocab_size = hidden_size(ctx.config), ctx.config.of_text.vocab_size
+        self.tokens = DynamicTokenHead(ctx.for_head(), size=size, vocab_size=vocab_size, dtype=ctx.weight_dtype)
         return ctx.pooler(task, head=LogitScaling(ctx, self.tokens), activation="softmax")
 
     def parameter_name(self, name: str) -> str | None:

@@ -9,7 +9,7 @@ from millpond.context import Context
 from millpond.nn import PackedBatch, PoolingModel
 from millpond.types.errors import CheckpointError
 from millpond_models.layers.decoder import DecoderLayer, Heads, RotaryAttention
-from millpond_models.layers.embeddings import Embedding
+from millpond_models.layers.embeddings import TokenEmbedding
 from millpond_models.layers.gated_feed_forward import GatedFeedForward
 from millpond_models.layers.head_dim import head_dim
 from millpond_models.layers.rms_norm import RMSNorm
@@ -46,7 +46,7 @@ class DecoderModel(PoolingModel):
         super().__init__(ctx)
         config = ctx.config
         heads = self.heads(ctx)
-        self.embed_tokens = Embedding(config.vocab_size, config.hidden_size)
+        self.embed_tokens = TokenEmbedding(ctx, config.vocab_size, config.hidden_size)
         self.rotary = self.build_rotary(ctx, heads)
         self.layers = nn.ModuleList(self.build_layer(ctx, heads, layer) for layer in range(config.num_hidden_layers))
         self.norm = self.build_norm(ctx, config.hidden_size)
@@ -59,6 +59,14 @@ class DecoderModel(PoolingModel):
             hidden_states = layer(hidden_states, rotation, batch)
         normed: Tensor = self.norm(hidden_states)
         return normed
+
+    def shares_prefixes(self) -> bool:
+        """Return True if all layers attend causally, and no rotation depends on the length of the sequence."""
+        rotaries = [module for module in self.rotary.modules() if not isinstance(module, nn.ModuleDict)]
+        mixers = [layer.attention for layer in self.layers]
+        return all(isinstance(it, Rotary) and not it.depends_on_length for it in rotaries) and all(
+            isinstance(it, RotaryAttention) and it.attention.spec.causal for it in mixers
+        )
 
     def embed(self, batch: PackedBatch) -> Tensor:
         """Return the input of the first layer, [num_tokens, hidden_size]."""

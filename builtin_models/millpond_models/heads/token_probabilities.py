@@ -42,12 +42,14 @@ class DynamicTokenHead(TokenLogits):
     """Logits of any tokens: the whole LM head is kept in the model's dtype, and only requested rows are computed.
 
     Attributes:
+        dtype: The dtype of the parameters.
         weight: [vocab_size, size]; the word embeddings if these are tied.
         bias: [vocab_size], or None.
     """
 
-    def __init__(self, ctx: Context, *, size: int, vocab_size: int) -> None:
+    def __init__(self, ctx: Context, *, size: int, vocab_size: int, dtype: torch.dtype) -> None:
         super().__init__()
+        self.dtype = dtype
         self.weight = nn.Parameter(torch.empty(vocab_size, size), requires_grad=False)
         self.bias: nn.Parameter | None = None
         self.kernel = ctx.op("linear")

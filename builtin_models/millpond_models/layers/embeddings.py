@@ -21,6 +21,23 @@ class Embedding(nn.Module):
         return functional.embedding(ids, self.weight)
 
 
+class TokenEmbedding(Embedding):
+    """The embedding table of a vocabulary.
+
+    Attributes:
+        dtype: The dtype of the table.
+        output_dtype: The dtype of the vectors.
+    """
+
+    def __init__(self, ctx: Context, rows: int, size: int) -> None:
+        super().__init__(rows, size)
+        self.dtype, self.output_dtype = ctx.weight_dtype, ctx.dtype
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """[num_tokens] -> [num_tokens, size]."""
+        return super().forward(ids).to(self.output_dtype)
+
+
 class BertEmbeddings(nn.Module):
     """Sum of word, position and token type embeddings, then LayerNorm.
 
@@ -47,7 +64,7 @@ class BertEmbeddings(nn.Module):
         first_position: int = 0,
     ) -> None:
         super().__init__()
-        self.word_embeddings = Embedding(vocab_size, size)
+        self.word_embeddings = TokenEmbedding(ctx, vocab_size, size)
         self.position_embeddings = None if max_positions is None else Embedding(max_positions, size)
         self.token_type_embeddings = Embedding(num_token_types, size) if num_token_types else None
         self.norm = LayerNorm(size, eps) if self.position_embeddings is None else ResidualLayerNorm(ctx, size, eps)
@@ -73,7 +90,7 @@ def roberta_position_ids(batch: PackedBatch, first: int) -> Tensor:
     """Return position IDs that start after the padding ID and skip padding tokens, [num_tokens], as in RoBERTa."""
     positions, padding = batch.positions + first, first - 1
     is_padding = batch.input_ids == padding
-    if not is_padding.any():
+    if is_padding.device.type == "cpu" and not is_padding.any():  # elsewhere, reading it would wait for the device
         return positions
     counts = (~is_padding).cumsum(0)
     starts = torch.arange(len(is_padding), device=is_padding.device) - batch.positions

@@ -208,6 +208,11 @@ class Rotary(nn.Module):
         self.dtype = ctx.dtype
         self.kernel = ctx.op("rotary")
 
+    @property
+    def depends_on_length(self) -> bool:
+        """True if the rotation of a token depends on the length of its sequence, not only on its position."""
+        return self.factor is not None
+
     def forward(self, batch: PackedBatch) -> Rotation:
         """Return the cosines and sines of each token of a batch."""
         positions = batch.positions.float().unsqueeze(1)

@@ -1,5 +1,6 @@
 """SpanPooling: base class of poolers that pool only a part of each sequence."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from torch import Tensor, nn
@@ -8,7 +9,7 @@ from millpond.nn import PoolingMetadata
 from millpond.types.params import PoolingParams
 
 
-class SpanPooling(nn.Module):
+class SpanPooling(nn.Module, ABC):
     """Passes a span of each sequence to a pooler. Spans that a caller has selected stay unchanged.
 
     Args:
@@ -23,9 +24,9 @@ class SpanPooling(nn.Module):
         """Check the parameters with the wrapped pooler."""
         self.pooler.check(params)  # type: ignore[operator]  # poolers have the method
 
+    @abstractmethod
     def span(self, ids: Sequence[int]) -> tuple[int, int]:
         """Return the start and the end of the pooled tokens of a sequence with the given token IDs; never empty."""
-        raise NotImplementedError
 
     def forward(self, hidden_states: Tensor, metadata: PoolingMetadata) -> Tensor | list[Tensor]:
         """[num_tokens, hidden_size] -> [num_seqs, dim], or a list of num_seqs tensors."""

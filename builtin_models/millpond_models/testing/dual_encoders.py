@@ -53,9 +53,17 @@ def tiny_dual_encoder(name: str, folder: Path, *, seed: int = 0, processor: dict
     tensors |= {key: tensor + 1 for key, tensor in tensors.items() if "norm" in key and key.endswith("weight")}
     write_weights(folder, tensors)
     write_tokenizer(folder, "bert", max_length=MAX_LENGTH)
+    if name == "Siglip2Model":
+        _write_padding_side(folder / "tokenizer_config.json")
     settings = PROCESSORS[name] if processor is None else processor
     (folder / "preprocessor_config.json").write_text(json.dumps(settings), encoding="utf-8")
     return folder
+
+
+def _write_padding_side(path: Path) -> None:
+    """Add the side that published files of SigLIP 2 state; the tokenizer class in transformers has another default."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(config | {"padding_side": "right"}), encoding="utf-8")
 
 
 def _config(name: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ ordered by rows, columns and channels, and ``grid``, the numbers of rows and col
 meaning.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -15,8 +16,9 @@ from torch import Tensor, nn
 
 from millpond.context import Context
 from millpond.nn import Linear, PackedBatch, PoolingModel, WeightTransform
+from millpond.nn.transfer import to_device
 from millpond.types.errors import CheckpointError, InvalidInputError
-from millpond_models.layers.embeddings import Embedding
+from millpond_models.layers.embeddings import Embedding, TokenEmbedding
 from millpond_models.layers.norm import LayerNorm
 from millpond_models.layers.pre_norm import encoder_layer
 
@@ -34,7 +36,7 @@ def _flatten_convolution(_: PoolingModel, weight: Tensor) -> Tensor:
 PATCH_EMBEDDING = WeightTransform(sources=(r"(?:.*\.)?patch_embedding\.weight",), compute=_flatten_convolution)
 
 
-class DualEncoder(PoolingModel):
+class DualEncoder(PoolingModel, ABC):
     """Encodes a batch of texts or a batch of images; subclasses build both encoders and their projections."""
 
     weight_names: ClassVar[Sequence[tuple[str, str]]] = (
@@ -59,13 +61,13 @@ class DualEncoder(PoolingModel):
         r"(?:text|vision)_model\.embeddings\.position_ids",
     )
 
+    @abstractmethod
     def embed_text(self, batch: PackedBatch) -> Tensor:
         """A batch of texts -> [num_tokens, dim]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def embed_images(self, batch: PackedBatch) -> Tensor:
         """A batch of images -> [num_tokens, dim]."""
-        raise NotImplementedError
 
     def forward(self, batch: PackedBatch) -> Tensor:
         """A batch of texts or of images -> [num_tokens, dim].
@@ -89,7 +91,7 @@ class TextEncoder(nn.Module):
     def __init__(self, ctx: Context, *, causal: bool) -> None:
         super().__init__()
         config = ctx.config
-        self.token_embedding = Embedding(config.vocab_size, config.hidden_size)
+        self.token_embedding = TokenEmbedding(ctx, config.vocab_size, config.hidden_size)
         self.position_embedding = Embedding(config.max_position_embeddings, config.hidden_size)
         self.layers = nn.ModuleList(encoder_layer(ctx, causal=causal) for _ in range(config.num_hidden_layers))
         self.norm = LayerNorm(config.hidden_size, float(config.layer_norm_eps))
@@ -124,7 +126,7 @@ class VisionEncoder(nn.Module):
     def embed_patches(self, batch: PackedBatch) -> Tensor:
         """Return the embeddings of the patches of all images, [num_patches, hidden_size]."""
         pixels = [torch.from_numpy(features[PIXELS]) for features in _features(batch)]
-        embedded: Tensor = self.patch_embedding(torch.cat(pixels).to(batch.input_ids.device, self.dtype))
+        embedded: Tensor = self.patch_embedding(to_device(torch.cat(pixels), batch.input_ids.device).to(self.dtype))
         return embedded
 
     def check_grids(self, batch: PackedBatch) -> None:
@@ -146,13 +148,13 @@ def _features(batch: PackedBatch) -> Sequence[Mapping[str, Any]]:
 
 def last_rows(batch: PackedBatch) -> Tensor:
     """Return the row of the last token of each sequence, [num_seqs]."""
-    return torch.tensor([stop - 1 for stop in batch.offsets[1:]], device=batch.input_ids.device)
+    return to_device(torch.tensor([stop - 1 for stop in batch.offsets[1:]]), batch.input_ids.device)
 
 
 def other_rows(batch: PackedBatch) -> Tensor:
     """Return the rows of all tokens except the last of each sequence, in order."""
     rows = [torch.arange(start, stop - 1) for start, stop in zip(batch.offsets, batch.offsets[1:], strict=False)]
-    return torch.cat(rows).to(batch.input_ids.device)
+    return to_device(torch.cat(rows), batch.input_ids.device)
 
 
 def without_last(batch: PackedBatch) -> PackedBatch:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from millpond.nn import PackedBatch
+from millpond.nn.transfer import to_device
 from millpond.types.errors import InvalidInputError
 
 ROWS = "image_rows"  # [num_rows], int64: token indices within the sequence, in the order of the image embeddings
@@ -41,4 +42,4 @@ def with_image_rows(
                 "placeholder tokens"
             )
             raise InvalidInputError(message, parameter="multi_modal_data")
-    return embedded.index_copy(0, torch.cat(rows).to(embedded.device), torch.cat(images).to(embedded.dtype))
+    return embedded.index_copy(0, to_device(torch.cat(rows), embedded.device), torch.cat(images).to(embedded.dtype))

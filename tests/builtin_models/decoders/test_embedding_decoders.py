@@ -274,7 +274,7 @@ def test_masks_in_old_files_of_gpt2_are_ignored(tmp_path, load, hidden):
     assert relative_error(hidden(load(folder), prompts), expected) == 0
 
 
-def test_gpt2_takes_no_more_than_its_positions(tmp_path, load, monkeypatch):
+def test_gpt2_refuses_texts_longer_than_its_positions(tmp_path, load, monkeypatch):
     monkeypatch.setenv("MILLPOND_ALLOW_LONG_MAX_MODEL_LEN", "1")
     folder = tiny("GPT2Model", tmp_path)
     assert load(folder).model_config.max_model_len == 64

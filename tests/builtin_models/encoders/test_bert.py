@@ -106,7 +106,7 @@ def test_bfloat16_is_near_transformers(checkpoint, load, hidden, reference):
     assert max_difference(actual, reference(checkpoint, prompts, dtype=torch.bfloat16)) / scale <= 2e-2
 
 
-def test_float16_runs_when_asked_for(checkpoint, load, hidden, reference):
+def test_float16_is_used_on_request(checkpoint, load, hidden, reference):
     prompts = prompts_of((1, 20, 64))
     llm = load(checkpoint, dtype="half")
     assert llm.model_config.dtype == "float16"

@@ -142,7 +142,7 @@ def test_pairs_are_scored_as_by_a_cross_encoder(tmp_path, load, family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_command_line_gives_what_llm_gives(tmp_path, load, family):
+def test_the_command_line_returns_the_results_of_llm(tmp_path, load, family):
     folder = tiny(f"{family}Model", tmp_path / "model")
     cli = importlib.import_module("millpond_command.cli")
     done = CliRunner().invoke(cli.app, ["embed", "-m", str(folder), "--format", "jsonl", "the cat", "a river"])

@@ -168,7 +168,7 @@ def test_other_numbers_are_near(tmp_path, load, written, settings):
     assert 0.99 < min_embedding_cosine(load, tmp_path, prompts, **settings) < 1 - 1e-7
 
 
-def test_a_tensor_too_many_is_named(tmp_path, load, written):
+def test_an_additional_tensor_is_named(tmp_path, load, written):
     written(tmp_path, published=False, num_hidden_layers=3)
     path = tmp_path / "config.json"
     settings = json.loads(path.read_text(encoding="utf-8"))

@@ -32,7 +32,7 @@ def halves(llm):
 @compiled
 @pytest.mark.parametrize("inner", [192, 40])
 @pytest.mark.parametrize("name", MODELS)
-def test_compiled_code_gives_what_torch_gives(tmp_path, load, hidden, prompts, name, inner):
+def test_compiled_kernels_equal_torch(tmp_path, load, hidden, prompts, name, inner):
     """Both layers are one kernel call if the inner size is a multiple of the panel size, else separate calls."""
     folder = tiny(name, tmp_path, **{"n_inner" if name.startswith("Nomic") else "intermediate_size": inner})
     llm, plain = load(folder), load(folder, kernels=PLAIN)

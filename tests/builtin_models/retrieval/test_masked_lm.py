@@ -54,7 +54,7 @@ def test_the_first_layout_of_bert_is_read(folder, tmp_path, load, logits):
         np.testing.assert_allclose(output.outputs.data, expected.softmax(dim=-1), atol=1e-5)
 
 
-def test_a_stated_pooling_type_gives_only_embeddings(folder, tmp_path, load):
+def test_a_specified_pooling_type_supports_only_embeddings(folder, tmp_path, load):
     assert load(folder, pooler_config={"pooling_type": "MEAN"}).model_config.tasks == ("embed", "token_embed")
     assert load(folder, convert="embed").model_config.tasks == ("embed", "token_embed")
     assert "token_classify" in load(folder, pooler_config={"task": "token_classify"}).model_config.tasks

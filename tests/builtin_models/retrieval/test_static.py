@@ -141,8 +141,8 @@ def test_matryoshka_models_allow_fewer_dimensions(tmp_path, load, theirs):
     ("tensors", "message"),
     [
         ({"embedding.weight": table(SIZE - 1)}, f"has {SIZE} tokens, but the embedding table has {SIZE - 1} rows"),
-        ({"embedding.bias": table()}, r"embedding\.weight or embeddings; it holds: embedding\.bias"),
-        ({"embeddings": torch.ones(SIZE)}, r"embedding\.weight or embeddings; it holds: embeddings"),
+        ({"embedding.bias": table()}, r"embedding\.weight or embeddings; it contains: embedding\.bias"),
+        ({"embeddings": torch.ones(SIZE)}, r"embedding\.weight or embeddings; it contains: embeddings"),
         ({"embeddings": table(), "weights": torch.ones(3)}, r"'weights': the checkpoint has \[3\]"),
         ({"embeddings": table(9), "mapping": torch.arange(SIZE)}, f"rows from 0 to {SIZE - 1}, but 'embeddings' has 9"),
         ({"embedding.weight": table(), "scale": torch.ones(1)}, r"unused \(1\): scale"),

@@ -110,7 +110,7 @@ def test_a_module_of_another_input_is_refused(tmp_path, kinds, bare, save, load)
         load(tmp_path)
 
 
-def test_lstm_behind_a_transformer_is_refused_with_the_reason(tmp_path, kinds, bare, save, load):
+def test_an_lstm_after_a_transformer_is_refused_with_the_reason(tmp_path, kinds, bare, save, load):
     modules = [kinds.Transformer(bare("BertModel")), kinds.LSTM(SIZE, 8), kinds.Pooling(16)]
     model = save(tmp_path, modules)
     with pytest.raises(KeyError, match="sentence_lengths"):

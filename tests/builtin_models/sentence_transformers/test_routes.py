@@ -129,7 +129,7 @@ def test_queries_and_documents_share_a_batch(saved, load, form):
         np.testing.assert_allclose(output.outputs.array, model.encode(text, task=kind), rtol=0, atol=1e-5)
 
 
-def test_the_prompt_of_encode_query_is_asked_for_by_its_name(saved, load):
+def test_the_prompt_of_encode_query_is_selected_by_its_name(saved, load):
     folder, model = saved("two_models")
     actual = ours(load(folder), TEXTS, "query", prompt_name="query")
     np.testing.assert_allclose(actual, model.encode_query(TEXTS), rtol=0, atol=1e-5)

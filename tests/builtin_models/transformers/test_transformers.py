@@ -1,63 +1,36 @@
-"""Model classes of transformers as fallback: equal to direct calls, in any batch, and to native models."""
+"""Model classes of transformers as fallback: the same results as direct calls, in any batch."""
 
-import asyncio
-import importlib
 import json
-from types import MappingProxyType
 
-import httpx2
 import numpy as np
 import pytest
 import torch
+from fallback_kit import BARE, FUNNEL, LENGTHS, PROMPTS, alone, asked, error, prompts_of
 from safetensors.torch import load_file, save_file
-from typer.testing import CliRunner
 
-from millpond import AsyncLLM, CheckpointError, InvalidInputError, PoolingParams, UnknownNameError
+from millpond import CheckpointError, PoolingParams
 from millpond.nn import PackedBatch
-from millpond.plugin.manager import PluginManager
-from millpond.testing.checkpoints import tiny, write_sentence_transformers, write_tokenizer
-from millpond_command import cli
-from millpond_command.model_arguments import arguments_of
-from millpond_server.command.options import ModelOptions
-from millpond_server.runtime.models import Models, ServedModel
-from millpond_server.runtime.server import build_server
-from millpond_server.runtime.settings import Settings
+from millpond.testing.checkpoints import write_sentence_transformers, write_tokenizer
 from millpond_transformers.padding import Padding, group_by_length
 
-VOCABULARY = 99
-LENGTHS = (1, 2, 3, 40, 5, 8, 33, 13, 1, 21)
-BARE = PoolingParams(use_activation=False)
-SHAPE = MappingProxyType(
-    {
-        "vocab_size": VOCABULARY,
-        "hidden_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "intermediate_size": 48,
-        "max_position_embeddings": 64,
-        "pad_token_id": 0,
-        "bos_token_id": 1,
-        "eos_token_id": 2,
-        "num_labels": 3,
-    }
-)
-FUNNEL = {"hidden_size": None, "num_hidden_layers": None, "num_attention_heads": None, "intermediate_size": None} | {
-    "d_model": 32, "n_head": 4, "d_head": 8, "d_inner": 48, "block_sizes": [1, 1], "num_decoder_layers": 1
-}  # fmt: skip
 JAMBA = {"num_experts": 2, "mamba_d_state": 4, "mamba_dt_rank": 4} | {
     f"{kind}_layer_{part}": value for kind in ("attn", "expert") for part, value in (("period", 2), ("offset", 1))
 }
+
+
 T5 = {"d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4}
 BART = {
     f"{part}_{key}": value
     for part in ("encoder", "decoder")
     for key, value in (("layers", 2), ("attention_heads", 4), ("ffn_dim", 48))
 } | {"d_model": 32}
+
+
 XLNET = {"d_model": 32, "n_layer": 2, "n_head": 4, "d_inner": 48, "max_position_embeddings": None}
 OPT = {"ffn_dim": 48, "word_embed_proj_dim": 32}
 MIXTRAL = {"num_local_experts": 2}
 LONGFORMER = {"attention_window": 8, "pad_token_id": 1, "sep_token_id": 2}
+
 
 # The pooling of each architecture, and the config.json of a small model.
 MODELS = {
@@ -71,6 +44,8 @@ MODELS = {
     "MixtralModel": ("LAST", MIXTRAL),
     "XLNetModel": ("LAST", XLNET),
 }
+
+
 CLASSIFIERS = {
     "ElectraForSequenceClassification": ("CLS", {"embedding_size": 24}),
     "AlbertForSequenceClassification": ("CLS", {"embedding_size": 24}),
@@ -83,61 +58,12 @@ CLASSIFIERS = {
     "BigBirdForSequenceClassification": ("CLS", {}),
     "MraForSequenceClassification": ("CLS", {"max_position_embeddings": 64}),
 }
+
+
 TOKEN_CLASSIFIERS = {
     "ElectraForTokenClassification": {"embedding_size": 24},
     "FalconForTokenClassification": {"num_key_value_heads": None},
 }
-
-
-def prompts_of(lengths, *, end=2, seed=0):
-    """Return random token IDs that end with EOS, which some classes require."""
-    random = np.random.default_rng(seed)
-    return [[*random.integers(5, VOCABULARY, size=length - 1).tolist(), end] for length in lengths]
-
-
-PROMPTS = prompts_of(LENGTHS)
-
-
-def write_random(name, folder, **settings):
-    """Write a model of transformers with random parameters; return the folder and the model."""
-    library = importlib.import_module("transformers")
-    kind = getattr(library, name)
-    config = kind.config_class(**{key: it for key, it in {**SHAPE, **settings}.items() if it is not None})
-    config.use_cache = False
-    model = kind(config).eval().requires_grad_(requires_grad=False)
-    generator = torch.Generator().manual_seed(0)
-    for path, parameter in model.named_parameters():
-        around = 1.0 if "norm" in path.lower() and path.endswith("weight") else 0.0
-        scale = 0.3 if parameter.dim() == 1 else parameter.shape[-1] ** -0.5
-        parameter.copy_(around * (parameter.dim() == 1) + scale * torch.randn(parameter.shape, generator=generator))
-    library.logging.disable_progress_bar()
-    model.save_pretrained(folder / name)
-    return folder / name, model
-
-
-@pytest.fixture
-def make(tmp_path):
-    """Write a checkpoint; see ``write_random``."""
-    return lambda name, **settings: write_random(name, tmp_path, **settings)
-
-
-def error(actual, expected):
-    """Return the largest difference, relative to the largest expected value."""
-    assert [rows.shape for rows in actual] == [tuple(rows.shape) for rows in expected]
-    worst = max(float(np.abs(one - np.asarray(other)).max()) for one, other in zip(actual, expected, strict=True))
-    return worst / max(float(np.abs(np.asarray(rows)).max()) for rows in expected)
-
-
-def asked(llm, task, prompts=PROMPTS, params=BARE):
-    outputs = llm.encode(prompts, pooling_task=task, pooling_params=params, use_tqdm=False)
-    return [output.outputs.array for output in outputs]
-
-
-def alone(model, prompts=PROMPTS):
-    """Return the logits or hidden states of the class for each prompt alone."""
-    with torch.inference_mode():
-        outputs = [model(torch.tensor([ids])) for ids in prompts]
-    return [(output.logits if "logits" in output else output[0])[0] for output in outputs]
 
 
 # --- equal to transformers ------------------------------------------------------------------------------------------
@@ -258,145 +184,6 @@ def test_the_second_text_of_a_pair_has_its_token_type(make, load):
     assert output.outputs.score == pytest.approx(expected, abs=1e-4)
 
 
-# --- equal to what is served natively -------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("name", "task"),
-    [
-        ("BertModel", "embed"),
-        pytest.param("RobertaModel", "token_embed", marks=pytest.mark.slow),
-        pytest.param("ModernBertModel", "embed", marks=pytest.mark.slow),
-        pytest.param("GPT2Model", "embed", marks=pytest.mark.slow),
-        pytest.param("LlamaModel", "embed", marks=pytest.mark.slow),
-        ("Qwen3ForCausalLM", "embed"),
-        pytest.param("Gemma3TextModel", "embed", marks=pytest.mark.slow),
-        ("BertForSequenceClassification", "classify"),
-        pytest.param("RobertaForSequenceClassification", "token_classify", marks=pytest.mark.slow),
-        pytest.param("ModernBertForSequenceClassification", "classify", marks=pytest.mark.slow),
-        pytest.param("MistralForSequenceClassification", "classify", marks=pytest.mark.slow),
-        pytest.param("BertForTokenClassification", "token_classify", marks=pytest.mark.slow),
-        ("LlamaForTokenClassification", "token_classify"),
-    ],
-)
-def test_native_models_equal_the_fallback(tmp_path, load, name, task):
-    folder = tiny(name, tmp_path, **({"num_labels": 3} if "Classification" in name else {}))
-    native, other = load(folder), load(folder, model_impl="transformers")
-    assert (native.model_config.identity.implementation, other.model_config.identity.implementation) == (
-        "native",
-        "transformers",
-    )
-    for params in (BARE, PoolingParams()):
-        actual, expected = (asked(llm, task, params=params) for llm in (other, native))
-        assert error(actual, expected) <= 1e-4
-    assert set(other.model_config.tasks) <= set(native.model_config.tasks)
-    assert other.model_config.max_model_len == native.model_config.max_model_len
-
-
-def test_a_classifier_of_token_rows_equals_the_native_one(tmp_path, load):
-    folder = tiny("Qwen3ForCausalLM", tmp_path)
-    overrides = {"architectures": ["Qwen3ForSequenceClassification"], "classifier_from_token_ids": [5, 6]}
-    overrides |= {"method": "from_2_way_softmax"}
-    native, other = (load(folder, hf_overrides=overrides, model_impl=way) for way in ("native", "transformers"))
-    assert error(asked(other, "classify"), asked(native, "classify")) <= 1e-4
-
-
-# --- which of the two -----------------------------------------------------------------------------------------------
-
-
-def test_native_models_take_precedence(tmp_path, load):
-    folder = tiny("BertModel", tmp_path)
-    for way in ("auto", "native", "vllm"):
-        assert load(folder, model_impl=way).model_config.identity.implementation == "native"
-    with pytest.raises(InvalidInputError, match=r"model_impl='ray'.* 'auto', 'native', 'transformers'"):
-        load(folder, model_impl="ray")
-
-
-def test_unknown_architectures_are_refused_with_solutions(tmp_path, load):
-    folder = tiny("BertModel", tmp_path, architectures=["MillpondModel"])
-    with pytest.raises(UnknownNameError) as caught:
-        load(folder)
-    message = str(caught.value)
-    assert message.startswith("Unknown architecture 'MillpondModel'. Available: ")
-    assert "has no model 'MillpondModel'" in message
-    assert "register_architectures" in message
-    assert "hf_overrides={'architectures': [...]}" in message
-
-
-@pytest.mark.parametrize(
-    ("name", "way", "message"),
-    [
-        ("ElectraModel", "native", r"model_impl='native' was requested: 'auto' allows every"),
-        ("GritLMModel", "transformers", r"has no model 'GritLMModel'.*model_impl='transformers'"),
-        ("ViTModel", "auto", "'ViTModel' of transformers reads pixel_values instead of tokens"),
-        ("PreTrainedModel", "auto", "has no model 'PreTrainedModel'"),
-        ("AutoModel", "auto", "has no model 'AutoModel'"),
-    ],
-)
-def test_the_requested_implementation_must_exist(tmp_path, load, name, way, message):
-    folder = tiny("BertModel", tmp_path, architectures=[name])
-    with pytest.raises(UnknownNameError, match=message):
-        load(folder, model_impl=way)
-
-
-# --- files ----------------------------------------------------------------------------------------------------------
-
-
-def test_tensors_that_are_missing_or_unused_are_listed(make, load):
-    folder, _ = make("ElectraModel")
-    path = folder / "model.safetensors"
-    tensors = load_file(path)
-    del tensors["encoder.layer.1.output.dense.bias"]
-    save_file({**tensors, "encoder.mill.weight": torch.ones(2)}, path)
-    with pytest.raises(
-        CheckpointError,
-        match=r"missing \(1\): encoder\.layer\.1\.output\.dense\.bias; unused \(1\): encoder\.mill\.weight",
-    ):
-        load(folder)
-
-
-def test_a_classifier_needs_its_head_and_an_embedding_model_does_not(make, load):
-    folder, model = make("ElectraForSequenceClassification")
-    llm = load(folder, hf_overrides={"architectures": ["ElectraModel"]})
-    assert error(asked(llm, "token_embed"), alone(model.electra)) <= 1e-4
-    folder, _ = make("ElectraModel")
-    with pytest.raises(
-        CheckpointError, match=r"missing \(4\): classifier\.dense\.bias, .*classifier\.out_proj\.weight"
-    ):
-        load(folder, hf_overrides={"architectures": ["ElectraForSequenceClassification"]})
-
-
-def test_a_tensor_of_a_wrong_shape_is_named(make, load):
-    folder, _ = make("ElectraModel")
-    with pytest.raises(CheckpointError, match=r"ElectraModel cannot be loaded: .*size"):
-        load(folder, hf_overrides={"intermediate_size": 40})
-
-
-def test_code_that_a_config_names_is_not_run(make, load):
-    folder, model = make("ElectraModel")
-    (folder / "evil.py").write_text("raise SystemExit('run')")
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    config |= {"auto_map": {"AutoModel": "evil.Mill", "AutoConfig": "evil.MillConfig"}}
-    config |= {"attn_implementation": "somebody/evil-kernels", "_attn_implementation": "somebody/evil-kernels"}
-    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    llm = load(folder, trust_remote_code=True)
-    assert error(asked(llm, "token_embed"), alone(model)) <= 1e-4
-
-
-def test_quantised_files_and_int8_are_refused(make, load):
-    folder, _ = make("ElectraModel")
-    with pytest.raises(InvalidInputError, match="is not supported for ElectraModel, which runs with the model class"):
-        load(folder, quantization="int8")
-    with pytest.raises(CheckpointError, match="quantized checkpoints are not supported"):
-        load(folder, hf_overrides={"quantization_config": {"quant_method": "gptq", "bits": 4}})
-
-
-def test_a_class_must_return_one_row_per_token(make, load):
-    folder, _ = make("FunnelForSequenceClassification", **FUNNEL)
-    with pytest.raises(CheckpointError, match="got 3 rows for 5 tokens"):
-        load(folder)
-
-
 # --- computed -------------------------------------------------------------------------------------------------------
 
 
@@ -428,7 +215,7 @@ def test_a_class_that_stays_causal_is_refused(make, load):
         assert np.abs(rows[0][0] - rows[1][0]).max() > 1e-3
 
 
-def test_deterministic_gives_the_same_bits_in_every_batch(make, load):
+def test_deterministic_results_are_bit_identical_in_every_batch(make, load):
     folder, _ = make("ElectraModel")
     llm = load(folder, batch_invariant=True)
     together = asked(llm, "token_embed")
@@ -457,52 +244,6 @@ def test_padding_is_limited(lengths):
             assert wasted <= (max(0.1 * real, 64) if padding.mixed_lengths else 0)
             assert len(places) == 1 or not padding.one_by_one
     assert len(group_by_length((9,) * 40, Padding())) == 1
-
-
-# --- the doors ------------------------------------------------------------------------------------------------------
-
-
-def test_inspect_reports_the_implementation_of_a_model(make, load):
-    folder, _ = make("ElectraForSequenceClassification", vocab_size=200)
-    write_tokenizer(folder)
-    command = CliRunner()
-    result = command.invoke(cli.app, ["inspect", str(folder)])
-    assert result.exit_code == 0, result.output
-    assert "ElectraForSequenceClassification, from the plugin transformers" in result.output
-    assert "the model class of transformers" in result.output
-    refused = command.invoke(cli.app, ["inspect", str(folder), "--model-impl", "native", "--json"])
-    assert refused.exit_code == 1
-    assert json.loads(refused.output)["implementation"] is None
-    asked = command.invoke(cli.app, ["classify", "-m", str(folder), "--format", "json", "--quiet", "the old mill"])
-    assert asked.exit_code == 0, asked.output
-    (expected,) = load(folder).classify(["the old mill"], use_tqdm=False)
-    assert list(json.loads(asked.output)[0]["probs"].values()) == pytest.approx(expected.outputs.probs, abs=1e-5)
-
-
-def test_inspect_reports_native_models(tmp_path):
-    result = CliRunner().invoke(cli.app, ["inspect", str(tiny("BertModel", tmp_path)), "--json"])
-    assert json.loads(result.output)["implementation"] == "native"
-
-
-def test_the_server_serves_such_a_model(make, load):
-    folder, _ = make("ElectraModel", vocab_size=200)
-    write_tokenizer(folder)
-    typed = arguments_of(ModelOptions(model_impl="transformers"))
-    assert typed["model_impl"] == "transformers"
-    plugins = PluginManager()
-    served = ServedModel(names=("electra",), llm=AsyncLLM(str(folder), plugins=plugins, num_workers=1, **typed))
-    settings = Settings(log_format="off", allowed_hosts=("*",))
-    server = build_server(settings, Models([served]), registry=plugins.registry)
-    transport = httpx2.ASGITransport(app=server.app)
-
-    async def ask():
-        async with httpx2.AsyncClient(transport=transport, base_url="http://millpond") as client:
-            answer = await client.post("/v1/embeddings", json={"input": ["the old mill"]})
-        await served.llm.close()
-        return answer.json()["data"][0]["embedding"]
-
-    (expected,) = load(folder).embed(["the old mill"], use_tqdm=False)
-    assert asyncio.run(ask()) == pytest.approx(expected.outputs.embedding, abs=1e-5)
 
 
 def test_masked_tokens_do_not_affect_others(make, load):

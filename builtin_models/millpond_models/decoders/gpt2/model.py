@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from millpond.context import Context
 from millpond.nn import PackedBatch, PoolingModel, WeightTransform
-from millpond_models.layers.embeddings import Embedding
+from millpond_models.layers.embeddings import Embedding, TokenEmbedding
 from millpond_models.layers.head_dim import head_dim
 from millpond_models.layers.norm import LayerNorm
 from millpond_models.layers.pre_norm import FusedAttention, PlainFeedForward, PreNormLayer
@@ -37,10 +37,14 @@ class GPT2Model(PoolingModel):
         super().__init__(ctx)
         config = ctx.config
         size, eps = config.n_embd, float(config.get("layer_norm_epsilon", 1e-5))
-        self.token_embeddings = Embedding(config.vocab_size, size)
+        self.token_embeddings = TokenEmbedding(ctx, config.vocab_size, size)
         self.position_embeddings = Embedding(config.n_positions, size)
         self.layers = nn.ModuleList(build_layer(ctx, layer, eps=eps) for layer in range(config.n_layer))
         self.norm = LayerNorm(size, eps)
+
+    def shares_prefixes(self) -> bool:
+        """Return True: attention is causal."""
+        return True
 
     def forward(self, batch: PackedBatch) -> Tensor:
         """A batch -> [num_tokens, hidden_size]."""

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from millpond.context import Context
 from millpond.nn import Linear, PackedBatch
 from millpond.nn.shift import shifted
+from millpond.nn.transfer import to_device
 from millpond_models.layers.rotary import Rotation
 
 
@@ -55,5 +56,5 @@ class ShortConvolution(nn.Module):
 def _masked_tokens(batch: PackedBatch) -> Tensor:
     """Return True for tokens excluded by the attention mask, [num_tokens]."""
     attended = [length - masked for length, masked in zip(batch.lengths, batch.num_masked, strict=True)]
-    limits = torch.repeat_interleave(torch.tensor(attended), batch.lengths_on_host).to(batch.positions.device)
-    return batch.positions >= limits
+    limits = torch.repeat_interleave(torch.tensor(attended), batch.lengths_on_host)
+    return batch.positions >= to_device(limits, batch.positions.device)

@@ -40,6 +40,11 @@ class LongRotary(Rotary):
         self.frequencies = self.frequencies / self._factors(options, "short_factor")
         self.size = attention_factor(options, longest / self.trained, self.trained)
 
+    @property
+    def depends_on_length(self) -> bool:
+        """True: sequences over the training length have other factors."""
+        return True
+
     def _factors(self, options: Mapping[str, Any], name: str) -> Tensor:
         factors = options.get(name)
         size = len(self.frequencies)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from millpond.context import Context
 from millpond.nn import Attention, EqualLengthGroup, Linear, PackedBatch
+from millpond.nn.transfer import to_device
 from millpond_models.layers.head_dim import head_dim
 
 
@@ -76,7 +77,7 @@ class RelativeRows:
         if block is None:
             start = queries.start - keys.stop + self.max_length  # smallest distance: first query, last key
             rows = self.rows[start : start + len(queries) + len(keys) - 1]
-            indices = (rows - rows[0]).unfold(0, len(keys), 1).flip(1).to(self.device)
+            indices = to_device((rows - rows[0]).unfold(0, len(keys), 1).flip(1), self.device)
             block = self.blocks[key] = RowBlock(slice(int(rows[0]), int(rows[-1]) + 1), indices)
         return block
 

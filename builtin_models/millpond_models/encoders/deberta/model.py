@@ -19,7 +19,7 @@ from millpond_models.encoders.deberta.attention import (
     RelativeRows,
 )
 from millpond_models.layers.activations import hidden_activation
-from millpond_models.layers.embeddings import Embedding
+from millpond_models.layers.embeddings import Embedding, TokenEmbedding
 from millpond_models.layers.feed_forward import FeedForward
 from millpond_models.layers.norm import LayerNorm, ResidualLayerNorm
 
@@ -96,7 +96,7 @@ class DebertaEmbeddings(nn.Module):
         config = ctx.config
         size = config.get("embedding_size") or config.hidden_size
         absolute = config.get("position_biased_input", True)
-        self.word_embeddings = Embedding(config.vocab_size, size)
+        self.word_embeddings = TokenEmbedding(ctx, config.vocab_size, size)
         self.position_embeddings = Embedding(config.max_position_embeddings, size) if absolute else None
         self.token_type_embeddings = (
             Embedding(config.type_vocab_size, size) if config.get("type_vocab_size", 0) else None

@@ -92,7 +92,9 @@ def _update(module: nn.Module, up: Tensor, down: Tensor, kernel: LinearKernel) -
     if not isinstance(weight, Tensor):
         message = f"adapters can only update modules with a weight; got {type(module).__name__}"
         raise TypeError(message)
-    up, down = (tensor.to(device=weight.device, dtype=weight.dtype) for tensor in (up, down))
+    # Updates are computed in the dtype of the hidden states; the weights may be stored in another one.
+    dtype = getattr(module, "output_dtype", getattr(module, "dtype", weight.dtype))
+    up, down = (tensor.to(device=weight.device, dtype=dtype) for tensor in (up, down))
     if isinstance(module, Embedding):
         return AdaptedEmbedding(module, up, kernel(down.T.contiguous(), None))
     if isinstance(module, Linear):

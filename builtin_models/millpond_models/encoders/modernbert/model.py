@@ -10,7 +10,7 @@ from millpond.nn import PackedBatch, PoolingModel
 from millpond.types.errors import CheckpointError
 from millpond_models.encoders.rotary_bert import rotary_of
 from millpond_models.layers.decoder import DecoderLayer, Heads, RotaryAttention
-from millpond_models.layers.embeddings import Embedding
+from millpond_models.layers.embeddings import TokenEmbedding
 from millpond_models.layers.gated_feed_forward import GatedFeedForward
 from millpond_models.layers.head_dim import head_dim
 from millpond_models.layers.layer_types import FULL, SLIDING, read_layer_types
@@ -41,7 +41,7 @@ class ModernBertModel(PoolingModel):
         super().__init__(ctx)
         config = ctx.config
         self.layer_types = read_layer_types(ctx, every=config.get("global_attn_every_n_layers", 3), first=0)
-        self.tok_embeddings = Embedding(config.vocab_size, config.hidden_size)
+        self.tok_embeddings = TokenEmbedding(ctx, config.vocab_size, config.hidden_size)
         self.embeddings_norm = build_norm(ctx)
         self.rotary = nn.ModuleDict(
             {layer_type: build_rotary(ctx, layer_type) for layer_type in dict.fromkeys(self.layer_types)}

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from millpond.context import Context
 from millpond.nn import Linear, PackedBatch, Pooler, PoolingMetadata
+from millpond.nn.transfer import to_device
 from millpond_models.layers.norm import LayerNorm
 from millpond_models.vision.dual_encoder import (
     DualEncoder,
@@ -86,8 +87,9 @@ class EndOfTextPooling(nn.Module):
         """Return the row that is pooled for each sequence, [num_seqs]."""
         ids, last = metadata.input_ids, metadata.last
         if self.eos_id != LEGACY_EOS_ID:
-            ends = (ids == self.eos_id).nonzero().squeeze(1)
-            return last.scatter_reduce(0, torch.bucketize(ends, last), ends, "amin")
+            rows = torch.arange(len(ids), device=ids.device)
+            ends = torch.where(ids == self.eos_id, rows, len(ids))
+            return last.scatter_reduce(0, torch.bucketize(rows, last), ends, "amin")
         is_end = ids == ids.max()
         if bool(is_end[last].all()) and int(is_end.sum()) == len(last):  # exactly one per sequence, at its end
             return last
@@ -95,7 +97,7 @@ class EndOfTextPooling(nn.Module):
             int(sequence.argmax()) if sequence.any() else len(sequence) - 1
             for sequence in ids.split(list(metadata.lengths))
         ]
-        return metadata.first + torch.tensor(offsets, device=ids.device)
+        return metadata.first + to_device(torch.tensor(offsets), ids.device)
 
 
 class CLIPVisionEncoder(VisionEncoder):
