@@ -7,6 +7,7 @@ from torch import Tensor
 
 from millpond.context import PoolerContext
 from millpond.nn import Pooler, PoolingMetadata
+from millpond.nn.transfer import to_device
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +50,7 @@ class MeanSqrtLenPooling(SegmentPooling):
 
     def pool(self, hidden_states: Tensor, metadata: PoolingMetadata) -> Tensor:
         """[num_tokens, hidden] -> [num_seqs, hidden]."""
-        lengths = torch.tensor(metadata.lengths, device=hidden_states.device, dtype=torch.float32)
+        lengths = to_device(torch.tensor(metadata.lengths, dtype=torch.float32), hidden_states.device)
         return self.reduce(hidden_states, metadata.lengths, "sum") / lengths.sqrt().unsqueeze(1)
 
 
@@ -68,7 +69,7 @@ class WeightedMeanPooling(SegmentPooling):
                 for start, length in zip(starts, metadata.lengths, strict=True)
             ]
         )
-        return self.reduce(hidden_states, metadata.lengths, "mean", positions.to(hidden_states.device))
+        return self.reduce(hidden_states, metadata.lengths, "mean", to_device(positions, hidden_states.device))
 
 
 class MaxPooling(SegmentPooling):

@@ -1,12 +1,16 @@
 """Fixtures for the tests of poolers: poolers built like by a model, models, sentence-transformers."""
 
+import shutil
+
 import pytest
 import torch
+from pooling_files_kit import TEXTS
 
 from millpond import PoolerConfig, PoolingParams
 from millpond.context import Context
 from millpond.nn import PoolingMetadata
 from millpond.nn.post_pooling import PostPooling
+from millpond.testing.checkpoints import tiny
 from millpond.types.config import CheckpointConfig, ModelConfig
 from millpond.types.model_info import ModelIdentity
 
@@ -51,3 +55,25 @@ def metadata():
         )
 
     return metadata
+
+
+@pytest.fixture(scope="session")
+def bare(tmp_path_factory):
+    """A checkpoint without files of sentence-transformers."""
+    return tiny("BertModel", tmp_path_factory.mktemp("bare"))
+
+
+@pytest.fixture
+def checkpoint(bare, tmp_path):
+    return shutil.copytree(bare, tmp_path / "checkpoint")
+
+
+@pytest.fixture
+def theirs(sentence_transformers):
+    """The embeddings of sentence-transformers for the same folder."""
+
+    def theirs(folder):
+        model = sentence_transformers.SentenceTransformer(str(folder), device="cpu")
+        return model.encode(TEXTS, batch_size=3, show_progress_bar=False)
+
+    return theirs

@@ -106,7 +106,7 @@ def test_the_op_computes_an_activation_that_names_one(registry):
     assert context(registry).activation(None) is activations.identity
 
 
-def test_a_plugin_may_bring_another_kernel_for_it(plugin_manager):
+def test_a_plugin_may_provide_another_kernel_for_it(plugin_manager):
     plugin_manager.register(KernelSpec(name="normalize.mine", target=mine, priority=99, dtypes=("float32",)))
     registry = plugin_manager.registry
     assert context(registry).activation("normalize").function is mine
@@ -123,12 +123,12 @@ def test_without_the_op_the_target_serves(plugin_manager):
     assert context(plugin_manager.registry).activation("far").function is activations.relu
 
 
-def test_a_kernel_that_is_named_is_never_replaced_in_silence(registry):
+def test_a_selected_kernel_is_never_replaced_silently(registry):
     with pytest.raises(UnknownNameError, match=r"no kernel for 'normalize\.fast'"):
         context(registry, kernels={"normalize": "fast"}).activation("normalize")
 
 
-def test_a_kernel_that_does_not_load_is_never_replaced_in_silence(plugin_manager):
+def test_a_kernel_that_does_not_load_is_never_replaced_silently(plugin_manager):
     plugin_manager.register(KernelSpec(name="normalize.broken", target="nowhere:normalize", priority=99))
     with pytest.raises(UnknownNameError, match=r"'normalize\.broken' .* cannot be loaded"):
         context(plugin_manager.registry).activation("normalize")

@@ -97,14 +97,14 @@ def test_a_sequence_is_pooled_as_if_it_were_alone(build, name, lengths, seed):
         assert torch.allclose(together[index], alone[0], atol=1e-6)
 
 
-def test_all_gives_every_row_of_each_sequence(build, metadata):
+def test_all_returns_every_row_of_each_sequence(build, metadata):
     hidden = states(LENGTHS)
     pooled = build("ALL", task="token_embed")(hidden, metadata(*LENGTHS))
     assert [len(rows) for rows in pooled] == list(LENGTHS)
     assert torch.equal(torch.cat(pooled), hidden)
 
 
-def test_all_is_float32_whatever_the_model_computes_in(build, metadata):
+def test_all_returns_float32_for_every_dtype_of_the_model(build, metadata):
     pooled = build("ALL", task="token_embed")(states((2, 3)).half(), metadata(2, 3))
     assert {rows.dtype for rows in pooled} == {torch.float32}
 

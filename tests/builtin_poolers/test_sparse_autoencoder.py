@@ -88,7 +88,7 @@ def test_damaged_folders_are_named(tmp_path, load):
         load(folder)
 
 
-def test_a_dense_model_still_says_that_it_has_no_sparse_vectors(tmp_path, load):
+def test_the_error_of_a_dense_model_states_that_it_has_no_sparse_vectors(tmp_path, load):
     folder = tiny("BertModel", tmp_path)
     write_sentence_transformers(folder)
     with pytest.raises(InvalidInputError, match="nor a head for token weights, nor a SparseAutoEncoder"):

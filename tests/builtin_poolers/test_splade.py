@@ -166,7 +166,7 @@ def test_tokens_come_without_the_head(tmp_path, load):
 
 
 @pytest.mark.parametrize("name", WAYS.values())
-def test_few_rows_at_a_time_give_what_all_at_once_give(build, metadata, name):
+def test_results_do_not_depend_on_the_number_of_rows_at_a_time(build, metadata, name):
     torch.manual_seed(0)
     lengths = (1, 300, 128, 127, 2, 500, 5, 5)
     hidden = torch.randn(sum(lengths), 16)
@@ -224,7 +224,7 @@ def test_other_modules_beside_it_are_refused(tmp_path, load):
         load(folder)
 
 
-def test_normalised_weights_equal_theirs_and_the_heaviest_are_chosen_behind(tmp_path, load, sentence_transformers):
+def test_normalised_weights_equal_sentence_transformers_and_are_limited_after(tmp_path, load, sentence_transformers):
     folder = tiny("BertForMaskedLM", tmp_path)
     write_sparse_encoder(folder)
     plain = load(folder).embed("the mill " * 90, on_overflow="chunk")[0].outputs.array

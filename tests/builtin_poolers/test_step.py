@@ -82,7 +82,7 @@ def test_without_a_tag_every_row_is_kept(step):
     assert worst(steps, [softmax(rows) for rows in head.linear(hidden).split(LENGTHS)]) <= 1e-6
 
 
-def test_no_step_at_all_gives_no_rows(step):
+def test_a_text_without_steps_has_no_rows(step):
     steps = step(Recorded())(states(), metadata(PoolingParams(step_tag_id=77)))
     assert [rows.shape for rows in steps] == [(0, 3)] * 4
     wanted = PoolingParams(step_tag_id=77, returned_token_ids=(1, 0))
@@ -115,7 +115,7 @@ def test_classes_are_chosen_out_of_the_activation_over_all(step):
     assert float(steps[0].max()) < 1
 
 
-def test_of_a_vocabulary_only_what_is_asked_is_computed(step):
+def test_only_the_requested_logits_of_a_vocabulary_are_computed(step):
     head, hidden = Vocabulary(), states()
     steps = step(head)(hidden, metadata(PoolingParams(step_tag_id=TAG, returned_token_ids=(17, 4))))
     assert head.asked == [(4, (17, 4))]
@@ -186,6 +186,6 @@ def test_a_sequence_is_pooled_as_if_it_were_alone(step):
         assert torch.allclose(step(head)(hidden[rows], alone)[0], together[index], atol=1e-6)
 
 
-def test_results_are_float32_whatever_the_model_computes_in(step):
+def test_results_are_float32_for_every_dtype_of_the_model(step):
     steps = step(Recorded())(states().bfloat16(), metadata(PoolingParams(step_tag_id=TAG)))
     assert {rows.dtype for rows in steps} == {torch.float32}
