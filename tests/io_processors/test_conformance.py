@@ -7,7 +7,8 @@ from millpond.plugin.manager import PluginManager
 from millpond.testing.checkpoints import tiny
 from millpond.testing.conformance import IOProcessorConformance
 from millpond.types.params import PoolingParams
-from millpond.types.prompts import ChunksCall, PairItem, ScoreCall, TextInChunks
+from millpond.types.prompts import ChunksCall, PairItem, ScoreCall
+from millpond_io.chunking.options import TextInChunks
 from millpond_models.testing.bge_m3 import tiny_bge_m3
 
 BUILTIN = PluginManager(ranks=("builtin",), disabled=()).registry

@@ -6,11 +6,12 @@ from typing import Any
 
 from millpond.context import Context
 from millpond.types.errors import InvalidInputError
-from millpond.types.prompts import Conversation, ImagePart, Prompt
+from millpond.types.prompts import ImagePart
 from millpond_io.chat.request_templates import render_request_template
 from millpond_io.chat.roles import MAX_TEMPLATE_CHARS
 from millpond_io.chat.templates import JinjaTemplate, read_template
 from millpond_io.images.parts import NO_IMAGE, images_of, in_lines, read_part, texts_of
+from millpond_io.prompts import Conversation, Prompt
 from millpond_io.text.lengths import max_characters
 
 RESERVED_VARIABLES = ("chat_template", "messages", "tools", "tokenize", "add_generation_prompt")

@@ -8,11 +8,11 @@ from itertools import count
 from millpond.context import Context
 from millpond.pipeline.image_reader import ImageReader
 from millpond.types.errors import InvalidInputError
-from millpond.types.prompts import Conversation
 from millpond_io.chat.conversations import ConversationRenderer, Message
 from millpond_io.chat.templates import JinjaTemplate
 from millpond_io.images.parts import in_lines
 from millpond_io.images.texts import ImageTexts
+from millpond_io.prompts import Conversation
 
 PROBE_TEXT = "probe"
 PROBE_MESSAGES = ({"role": "user", "content": [{"type": "image"}, {"type": "text", "text": PROBE_TEXT}]},)

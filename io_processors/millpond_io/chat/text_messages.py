@@ -10,9 +10,9 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from millpond.context import Context
 from millpond.loading.chat_template import STRUCTURED
 from millpond.loading.tokenizer import Tokenizer
-from millpond.types.prompts import Prompt
 from millpond_io.chat.roles import RoleTemplate
 from millpond_io.chat.templates import JinjaTemplate
+from millpond_io.prompts import Prompt
 
 LIBRARY_SETTINGS = ("restore_suffix", "padding", "truncation", "max_length", "return_tensors")  # not variables
 TASK = "task"

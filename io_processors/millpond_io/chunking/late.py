@@ -1,5 +1,6 @@
 """Late chunking: vectors of chunks from the token vectors of the whole text, for ``late_chunking_params``."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,10 +12,10 @@ from millpond.context import TaskContext
 from millpond.engine.request import PoolingRequest, Representation
 from millpond.pipeline.io_processor import Asked
 from millpond.types.errors import InvalidInputError
-from millpond.types.late_chunking import LateChunkingMetadata, late_chunks
+from millpond.types.late_chunking import LateChunk, LateChunkingMetadata
 from millpond.types.outputs import LateChunksOutput
 from millpond.types.params import PoolingParams
-from millpond.types.prompts import Prompt
+from millpond_io.prompts import Prompt
 from millpond_io.text.prompt_tokenizer import PromptTokenizer, TokenizedPrompt
 
 MIN_NORM = 1e-12
@@ -122,3 +123,19 @@ def _is_linear(modules: nn.Module) -> bool:
     probe = torch.tensor(PROBE)
     activations = [getattr(layer, "activation", None) for layer in modules.children()]
     return all(activation is not None and torch.equal(activation(probe), probe) for activation in activations)
+
+
+def late_chunks(offsets: Sequence[tuple[int, int]], chunk_size: int) -> LateChunkingMetadata:
+    """Return the ranges of the chunks of a text.
+
+    Args:
+        offsets: The characters of each token, (start, end); empty ranges for special tokens.
+        chunk_size: The number of tokens of a chunk.
+    """
+    chunks = []
+    for start in range(0, len(offsets), chunk_size):
+        chunk = offsets[start : start + chunk_size]
+        ranges = [(first, last) for first, last in chunk if first < last]
+        characters = (min(first for first, _ in ranges), max(last for _, last in ranges)) if ranges else None
+        chunks.append(LateChunk((start, start + len(chunk)), characters))
+    return LateChunkingMetadata(chunk_size=chunk_size, input_tokens=len(offsets), chunks=tuple(chunks))

@@ -5,10 +5,21 @@ from dataclasses import dataclass
 from reprlib import repr as brief
 
 from millpond.types.errors import InvalidInputError
-from millpond.types.prompts import ChunksCall, TextInChunks, check_ordered, is_token_id, split_prompts
+from millpond.types.prompts import ChunksCall, check_ordered, is_token_id, split_prompts
 
 METHODS = ("late", "naive")
 Span = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class TextInChunks:
+    """One text of a call of ``LLM.embed_chunks``, with the fields of ``ChunksCall`` for this text."""
+
+    text: object
+    spans: object = None
+    chunk_tokens: object = None
+    overlap: object = 0
+    method: object = "late"
 
 
 @dataclass(frozen=True)

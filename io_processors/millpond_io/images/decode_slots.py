@@ -1,11 +1,10 @@
 """DecodeSlots: limits the images that are decoded at the same time, and returns the memory of large ones to the OS."""
 
-import ctypes
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from millpond.engine.machine import trim_heap
 from millpond.pipeline.cancellation import check_cancelled
 
 NUM_SLOTS = 2
@@ -47,11 +46,3 @@ class DecodeSlots:
 
 
 DECODE_SLOTS = DecodeSlots()  # one for the process, for all models
-
-
-def trim_heap() -> None:
-    """Return freed memory to the operating system: glibc keeps freed blocks of up to 32 MiB per thread."""
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # only in glibc
-        if trim is not None:
-            trim(0)

@@ -12,11 +12,12 @@ from millpond.pipeline.image_reader import ImageReader, TextWithImages
 from millpond.types.errors import CheckpointError, InvalidInputError, MillpondError
 from millpond.types.image_options import ImageOptions
 from millpond.types.params import PoolingParams
-from millpond.types.prompts import Prompt
 from millpond_io.images.decode_slots import DECODE_SLOTS
 from millpond_io.images.files import PARAMETER
 from millpond_io.images.inputs import ImageInputs, UndecodedImage
+from millpond_io.images.options import chosen_options
 from millpond_io.images.patches import as_rgb
+from millpond_io.prompts import Prompt
 from millpond_io.text.lengths import Lengths
 
 logger = logging.getLogger(__name__)
@@ -30,6 +31,7 @@ class ImageTexts:
 
     def __init__(self, ctx: Context, reader: ImageReader) -> None:
         self.reader = reader
+        chosen_options(reader, None)  # report invalid options of the model now instead of at each call
         self.model = ctx.model.model
         limit = ctx.inputs.limit_mm_per_prompt.get("image", DEFAULT_MAX_IMAGES)
         self.images = ImageInputs(ctx, max_images=limit)
@@ -60,7 +62,7 @@ class ImageTexts:
                 f"images is {len(images)}"
             )
             raise InvalidInputError(message, parameter=PARAMETER)
-        options = ImageOptions(self.reader.chosen(prompt.image_options))
+        options = ImageOptions(chosen_options(self.reader, prompt.image_options))
         return replace(prompt, text=text, multi_modal_data={"image": images}, image_options=options)
 
     def read(self, prompt: Prompt, params: PoolingParams, lengths: Lengths) -> TextWithImages:

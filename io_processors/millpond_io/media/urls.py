@@ -4,11 +4,11 @@ import binascii
 import re
 from collections.abc import Sequence
 
-from millpond.pipeline.remote import fetch_image
 from millpond.types.errors import InvalidInputError
 from millpond_io.images.files import PARAMETER, UNTRUSTED_LIMITS, file_too_large
 from millpond_io.media.fetch import Fetcher
 from millpond_io.media.local_files import SCHEME, read_below
+from millpond_io.media.prefetch import fetch_image
 
 DATA_URL = re.compile(r"data:image/[a-z0-9.+-]+(?:;[a-z0-9.+-]+=[^;,]*)*;base64,", re.IGNORECASE)  # RFC 2397
 MAX_HEADER_CHARS = 256

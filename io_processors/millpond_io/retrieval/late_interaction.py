@@ -13,7 +13,7 @@ from millpond.nn.batch import NUM_ATTENDED
 from millpond.types.errors import InvalidInputError
 from millpond.types.late_interaction import Expansion, LateInteraction, QueryDocumentConfig, TokenPooling
 from millpond.types.params import PoolingParams
-from millpond.types.prompts import Prompt
+from millpond_io.prompts import Prompt
 from millpond_io.retrieval.token_pooling import POOL_FACTOR, load_clustering, pooling_of
 from millpond_io.text.prompt_tokenizer import TokenizedPrompt
 

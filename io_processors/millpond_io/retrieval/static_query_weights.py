@@ -9,7 +9,7 @@ from millpond.engine.request import PoolingRequest, Representation
 from millpond.loading.modules import load_module
 from millpond.pipeline.io_processor import Asked
 from millpond.types.checkpoint import ModuleFacts
-from millpond.types.prompts import Prompt
+from millpond_io.prompts import Prompt
 from millpond_io.retrieval.late_interaction import input_type
 from millpond_io.text.prompt_tokenizer import TokenizedPrompt
 

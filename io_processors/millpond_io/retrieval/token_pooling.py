@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from millpond.types.errors import MissingDependencyError
+from millpond.types.extras import install_command
 from millpond.types.late_interaction import TokenPooling
 
 POOL_FACTOR = "pool_factor"
@@ -71,5 +72,5 @@ def load_clustering() -> ModuleType:
     try:
         return import_module("scipy.cluster.hierarchy")
     except ImportError as error:
-        message = "token pooling (pool_factor) requires scipy: pip install 'millpond[retrieval]'"
+        message = f"token pooling (pool_factor) requires scipy: {install_command('retrieval')}"
         raise MissingDependencyError(message, parameter=POOL_FACTOR) from error

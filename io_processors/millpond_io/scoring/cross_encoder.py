@@ -15,8 +15,9 @@ from millpond.pipeline.options import read_asked
 from millpond.types.errors import InvalidInputError
 from millpond.types.outputs import ScoringOutput
 from millpond.types.params import PoolingParams
-from millpond.types.prompts import Content, PairItem, Prompt
+from millpond.types.prompts import Content, PairItem
 from millpond_io.images.parts import in_lines, texts_of
+from millpond_io.prompts import Prompt
 from millpond_io.scoring.options import PairOptions
 from millpond_io.scoring.pair_encoder import EncodedPair, PairEncoder
 from millpond_io.scoring.pair_images import PairImages

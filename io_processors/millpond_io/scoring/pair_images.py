@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from millpond.pipeline.image_reader import ImageReader
 from millpond.types.errors import InvalidInputError
 from millpond.types.params import PoolingParams
-from millpond.types.prompts import Content, ImagePart, PairItem, Prompt
+from millpond.types.prompts import Content, ImagePart, PairItem
 from millpond_io.images.parts import Parts, has_placeholders, images_of, in_lines, texts_of, truncate
+from millpond_io.prompts import Prompt
 from millpond_io.scoring.rendered_pairs import RenderedPairs
 from millpond_io.text.prompt_tokenizer import PromptTokenizer, TokenizedPrompt
 

@@ -6,10 +6,11 @@ from itertools import groupby
 
 from millpond.pipeline.io_processor import Asked, Call, Work
 from millpond.types.errors import InvalidInputError
-from millpond.types.prompts import PairItem, Prompt
+from millpond.types.prompts import PairItem
+from millpond_io.prompts import Prompt
 from millpond_io.scoring.cross_encoder import PairReader
 from millpond_io.scoring.options import PairOptions
-from millpond_io.text.processor import TextProcessor, TextWork, encode_valid
+from millpond_io.text.processor import TextProcessor, TextWork
 
 FIRST, SECOND = "text", "text_pair"
 PAIR_LENGTH = 2
@@ -28,7 +29,7 @@ class ClassifyProcessor(TextProcessor):
 
     def encode(self, call: Call) -> list[Work]:
         """Validate and tokenize prompts and pairs: all prompts at once, all pairs at once."""
-        return encode_valid(call.items, self._read, self._encode_read)
+        return self.encode_items(call.items, self._read, self._encode_read)
 
     def _read(self, data: object) -> Prompt | PairItem:
         """Validate one prompt or pair of texts."""

@@ -16,16 +16,16 @@ from millpond.types.errors import InvalidInputError
 from millpond.types.outputs import ArrayOutput
 from millpond.types.params import PoolingParams
 from millpond.types.pooler_options import SparseOptions, add_options
-from millpond.types.prompts import Prompt, parse_prompt
 from millpond_io.chunking.late import check_prompt, chunked_sequence, chunks_of
 from millpond_io.chunking.pieces import merged, slices
 from millpond_io.images.prompts import GROUP, ImagePrompts
 from millpond_io.images.settings import reads_images
+from millpond_io.prompts import Prompt, parse_prompt
 from millpond_io.retrieval.late_interaction import input_type, readers, token_pooling
 from millpond_io.retrieval.routed import RoutedTexts
 from millpond_io.retrieval.static_query_weights import by_table, static_query_weights
 from millpond_io.retrieval.token_pooling import POOL_FACTOR, pooled
-from millpond_io.text.processor import TextProcessor, TextWork, encode_valid
+from millpond_io.text.processor import TextProcessor, TextWork
 from millpond_io.text.prompt_tokenizer import TokenizedPrompt
 
 logger = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ class EmbedProcessor(TextProcessor):
         """Validate and tokenize prompts, all texts at once, or all texts of a route."""
         if self.routed is not None:
             return self.routed.encode(call)
-        return encode_valid(call.items, self.read, self.encode_prompts)
+        return self.encode_items(call.items, self.read, self.encode_prompts)
 
     def read(self, data: object) -> Prompt:
         """Validate one prompt, and decode its image."""

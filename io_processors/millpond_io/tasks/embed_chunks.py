@@ -17,10 +17,10 @@ from millpond.engine.request import PoolingRequest, Representation
 from millpond.pipeline.io_processor import Asked, Call, IOProcessor, Work
 from millpond.types.errors import InvalidInputError
 from millpond.types.outputs import ChunksOutput
-from millpond.types.prompts import Prompt, TextInChunks, parse_prompt
-from millpond_io.chunking.options import Cut, read_cut, split_call
+from millpond_io.chunking.options import Cut, TextInChunks, read_cut, split_call
 from millpond_io.chunking.spans import Span, Tokens, characters_of, chunks_of_spans, chunks_of_tokens, tokens_of
 from millpond_io.chunking.windows import choose_windows
+from millpond_io.prompts import Prompt, parse_prompt
 from millpond_io.retrieval.late_interaction import input_type
 from millpond_io.tasks.embed import EmbedProcessor
 from millpond_io.text.processor import encode_valid

@@ -10,7 +10,7 @@ from millpond.types.config import JOINED_BY
 from millpond.types.errors import InvalidInputError
 from millpond.types.outputs import SparseEmbeddingOutput
 from millpond.types.pooler_options import SparseOptions
-from millpond.types.prompts import Prompt
+from millpond_io.prompts import Prompt
 from millpond_io.retrieval.late_interaction import INPUT_TYPE, input_type
 from millpond_io.retrieval.static_query_weights import by_table, static_query_weights
 from millpond_io.tasks.embed import for_pooler

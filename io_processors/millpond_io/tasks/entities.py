@@ -12,7 +12,7 @@ from millpond.engine.request import PoolingRequest
 from millpond.pipeline.io_processor import Asked, Call, IOProcessor, Work
 from millpond.types.errors import InvalidInputError
 from millpond.types.params import PoolingParams
-from millpond.types.prompts import Prompt
+from millpond_io.prompts import Prompt
 from millpond_io.tasks.entity_aggregation import AGGREGATIONS, Aggregation, Piece
 from millpond_io.text.processor import TextProcessor, encode_valid
 

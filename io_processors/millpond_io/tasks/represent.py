@@ -14,7 +14,7 @@ from millpond.pipeline.options import read_asked
 from millpond.types.errors import InvalidInputError
 from millpond.types.outputs import RepresentationsOutput
 from millpond.types.params import PoolingParams, validated
-from millpond.types.prompts import Prompt
+from millpond_io.prompts import Prompt
 from millpond_io.retrieval.late_interaction import INPUT_TYPE, Reader, input_type
 from millpond_io.tasks.embed import EmbedProcessor
 from millpond_io.tasks.embed_sparse import sparse_source

@@ -1,12 +1,14 @@
 """IO processor of the task ``score``: queries and documents to scores, with the scorer for the model's tasks."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from millpond.context import TaskContext
 from millpond.pipeline.io_processor import Asked, Call, IOProcessor, Work
 from millpond.types.errors import InvalidInputError
 from millpond.types.outputs import ScoringOutput
 from millpond.types.prompts import PairItem, ScoreCall
+from millpond_io.media.prefetch import prefetch_images
 from millpond_io.scoring.bi_encoder import BiEncoder
 from millpond_io.scoring.cross_encoder import CrossEncoder
 from millpond_io.scoring.score_inputs import ScoreInputs
@@ -31,6 +33,7 @@ class ScoreProcessor(IOProcessor[ScoringOutput]):
         self.scorer: CrossEncoder | BiEncoder = CrossEncoder(ctx) if task == "classify" else BiEncoder(ctx, task)
         reads_mixed = ctx.model.multimodal.image_reader is not None  # required for pairs with images
         reads_images = "image" in ctx.model.multimodal.modalities and (reads_mixed or task != "classify")
+        self.reads_images = reads_images
         self.inputs = ScoreInputs(ctx.model.architecture, reads_images=reads_images)
 
     @classmethod
@@ -72,7 +75,8 @@ class ScoreProcessor(IOProcessor[ScoringOutput]):
             if not isinstance(data, PairItem) or data.query is None or data.document is None:
                 message = f"expected a query and a document; got {type(data).__name__}"
                 raise InvalidInputError(message, parameter="data_1")
-        return self.scorer.encode(call)
+        with prefetch_images(data for data, _ in call.items) if self.reads_images else nullcontext():
+            return self.scorer.encode(call)
 
     def decode(self, work: Work) -> ScoringOutput:
         """Return the score of a pair."""

@@ -6,7 +6,7 @@ from functools import lru_cache
 from millpond.context import Context
 from millpond.types.errors import InvalidInputError
 from millpond.types.params import PoolingParams
-from millpond.types.prompts import Prompt
+from millpond_io.prompts import Prompt
 
 
 class Prompts:

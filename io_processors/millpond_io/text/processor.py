@@ -12,10 +12,11 @@ from millpond.engine.request import PoolingRequest, Representation
 from millpond.pipeline.io_processor import Asked, Call, IOProcessor, Item, Work
 from millpond.types.errors import InvalidInputError
 from millpond.types.outputs import ArrayOutput
-from millpond.types.prompts import Prompt, parse_prompt
 from millpond_io.chat.images import conversation_renderer
 from millpond_io.chat.text_messages import text_messages
 from millpond_io.chunking.late import Chunked, check_late_chunking
+from millpond_io.media.prefetch import prefetch_images
+from millpond_io.prompts import Prompt, parse_prompt
 from millpond_io.retrieval.late_interaction import input_type
 from millpond_io.text.named_prompts import Prompts
 from millpond_io.text.prompt_tokenizer import PromptTokenizer, TokenizedPrompt
@@ -60,11 +61,21 @@ class TextProcessor(IOProcessor[ArrayOutput]):
         self.pools_prompts = ctx.model.prompting.include_prompt or self.per_token or self.messages is not None
         self.task = self.spec.name
         self.output: type[ArrayOutput] = ctx.task_entry.load()
+        self.reads_images = "image" in ctx.model.multimodal.modalities
         self.is_step = self.per_token and ctx.pooling_type(self.task) == "STEP"
 
     def encode(self, call: Call) -> list[Work]:
         """Validate and tokenize prompts, all texts at once."""
-        return encode_valid(call.items, self.read, self.encode_prompts)
+        return self.encode_items(call.items, self.read, self.encode_prompts)
+
+    def encode_items(
+        self, items: Sequence[Item], read: Callable[[Any], T], encode: Callable[[list[tuple[T, Asked]]], Sequence[Work]]
+    ) -> list[Work]:
+        """Return the works of items, see ``encode_valid``; their remote images are fetched concurrently."""
+        if not self.reads_images:
+            return encode_valid(items, read, encode)
+        with prefetch_images(data for data, _ in items):
+            return encode_valid(items, read, encode)
 
     def decode(self, work: Work) -> ArrayOutput:
         """Return the result of one prompt, as the task's type of output."""
@@ -78,7 +89,7 @@ class TextProcessor(IOProcessor[ArrayOutput]):
         Raises:
             InvalidInputError: If it is invalid.
         """
-        prompt = parse_prompt(data)
+        prompt = Prompt(text=data) if type(data) is str else parse_prompt(data)
         if prompt.conversation is not None:
             prompt = self.conversations.render(prompt.conversation)
         return self.prompt_tokenizer.check(prompt)
@@ -117,7 +128,9 @@ class TextProcessor(IOProcessor[ArrayOutput]):
             prompt = replace(prompt, add_special_tokens=False)
         if self.messages is not None and prompt.text is not None and not prompt.is_written:
             return self.messages.render_prompt(prompt, self.prompts.of(params), input_type(asked.options)), asked
-        return self.prompts.before(prompt, params), asked
+        if self.prompts.default or params.prompt or params.prompt_name or params.adapter:
+            prompt = self.prompts.before(prompt, params)
+        return prompt, asked
 
     def work(self, prompt: Prompt, asked: Asked, tokenized: TokenizedPrompt) -> Work:
         """Return the sequences of a tokenized prompt.

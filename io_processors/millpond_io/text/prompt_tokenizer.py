@@ -11,16 +11,15 @@ from numpy.typing import NDArray
 from millpond.context import TaskContext
 from millpond.types.errors import InvalidInputError
 from millpond.types.params import PoolingParams
-from millpond.types.prompts import Prompt, is_token_id
+from millpond.types.prompts import is_token_id
 from millpond_io.images.texts import image_texts
-from millpond_io.text.lengths import MIN_CHARS_LIMIT, Lengths, max_characters
+from millpond_io.prompts import Prompt
+from millpond_io.text.excerpts import GROWTH, Excerpt, cut_excerpt
+from millpond_io.text.lengths import MIN_CHARS_LIMIT, Lengths
 from millpond_io.text.padding import Padding, padding_of, padding_token
 
 EMPTY = "the text is empty: pass at least one character, or leave the prompt out"
 NO_TOKENS = "the text has no tokens: there is nothing to compute"
-# An excerpt with this many times the limit's tokens starts with the same tokens as the whole text: they do not depend
-# on the place of the cut.
-EXCERPT_TOKENS_FACTOR = 2
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ class PromptTokenizer:
         """Return the token ids of checked prompts, or the error of each invalid one."""
         results: list[TokenizedPrompt | InvalidInputError | None] = [None] * len(prompts)
         excerpts: dict[bool, list[str]] = {}  # by add_special_tokens
-        texts: dict[bool, list[tuple[int, int | None]]] = {}  # index and maximum number of tokens of each excerpt
+        texts: dict[bool, list[tuple[int, Excerpt, int | None]]] = {}  # with the index and the maximum number of tokens
         for index, (prompt, params) in enumerate(prompts):
             try:
                 if prompt.multi_modal_data is not None and self.images is not None:
@@ -89,23 +88,30 @@ class PromptTokenizer:
                 elif prompt.token_ids is not None:
                     results[index] = self._truncated_ids(prompt.token_ids, params)
                 else:
-                    text, limit = prompt.text or "", self.lengths.kept(params)
-                    if limit is not None:
-                        text = _excerpt(text, limit, params)
-                    elif len(text) > MIN_CHARS_LIMIT:
-                        self.lengths.check_characters(text, params)
-                    excerpts.setdefault(prompt.add_special_tokens, []).append(text)
-                    texts.setdefault(prompt.add_special_tokens, []).append((index, limit))
+                    excerpt, limit = self._excerpt_and_limit(prompt.text or "", params)
+                    excerpts.setdefault(prompt.add_special_tokens, []).append(excerpt.text)
+                    texts.setdefault(prompt.add_special_tokens, []).append((index, excerpt, limit))
             except InvalidInputError as error:
                 results[index] = error
         for special, group in excerpts.items():
             encoded = self._encode(group, special=special)
-            for (index, limit), excerpt, ids in zip(texts[special], group, encoded, strict=True):
+            for (index, excerpt, limit), ids in zip(texts[special], encoded, strict=True):
                 try:
                     results[index] = self._truncated_text(prompts[index], excerpt, ids, limit)
                 except InvalidInputError as error:
                     results[index] = error
         return [result for result in results if result is not None]
+
+    def _excerpt_and_limit(self, text: str, params: PoolingParams) -> tuple[Excerpt, int | None]:
+        """Return the part of a text to tokenize, and the maximum number of its tokens; None without truncation."""
+        limit = None
+        if params.truncate_prompt_tokens is not None or params.on_overflow != "error":
+            limit = self.lengths.kept(params)
+        if limit is not None:
+            return self._excerpt(text, limit, params), limit
+        if len(text) > MIN_CHARS_LIMIT:
+            self.lengths.check_characters(text, params)
+        return Excerpt(text), None
 
     def encode_with_offsets(self, text: str, *, special: bool = True) -> tuple[list[int], list[tuple[int, int]]]:
         """Return the ids of a checked text, and the characters of each token as (start, stop).
@@ -139,7 +145,7 @@ class PromptTokenizer:
         """Return the ids of each text, or the error of each text that the tokenizer fails on."""
         tokenizer = self.tokenizer or self._no_tokenizer()
         try:
-            return [encoding.ids for encoding in tokenizer.encode_batch(texts, add_special_tokens=special)]
+            return [it.ids for it in tokenizer.backend.encode_batch_fast(texts, add_special_tokens=special)]
         except Exception as error:  # noqa: BLE001  the tokenizers library raises Exception itself
             if len(texts) > 1:
                 return [ids for text in texts for ids in self._encode([text], special=special)]
@@ -151,14 +157,14 @@ class PromptTokenizer:
     def _truncated_text(
         self,
         prompt_and_params: tuple[Prompt, PoolingParams],
-        excerpt: str,
+        excerpt: Excerpt,
         ids: list[int] | InvalidInputError,
         limit: int | None,
     ) -> TokenizedPrompt:
         """Return the ids of a text, at most ``limit``; ``ids`` are those of its excerpt."""
         prompt, params = prompt_and_params
         text, special = prompt.text or "", prompt.add_special_tokens
-        if limit is not None and len(excerpt) < len(text):
+        if limit is not None and excerpt.min_tokens:
             excerpt, ids = self._extend_excerpt(prompt, params, excerpt, ids, limit)
         if isinstance(ids, InvalidInputError):
             raise ids
@@ -172,7 +178,7 @@ class PromptTokenizer:
         if limit is not None and total > limit:
             side = params.truncation_side or "right"
             tokenizer = self.tokenizer or self._no_tokenizer()
-            ids = tokenizer.encode_truncated(excerpt, limit, side=side, add_special_tokens=special)
+            ids = tokenizer.encode_truncated(excerpt.text, limit, side=side, add_special_tokens=special)
             if prompt.ending:
                 ids[-len(prompt.ending) :] = prompt.ending[-len(ids) :]
         elif total > self.lengths.longest:
@@ -183,16 +189,18 @@ class PromptTokenizer:
         return TokenizedPrompt(array, total - len(ids))
 
     def _extend_excerpt(
-        self, prompt: Prompt, params: PoolingParams, excerpt: str, ids: list[int] | InvalidInputError, limit: int
-    ) -> tuple[str, list[int] | InvalidInputError]:
+        self, prompt: Prompt, params: PoolingParams, excerpt: Excerpt, ids: list[int] | InvalidInputError, limit: int
+    ) -> tuple[Excerpt, list[int] | InvalidInputError]:
         """Extend an excerpt until it has enough tokens; return it with its ids."""
-        text = prompt.text or ""
-        while len(excerpt) < len(text) and not isinstance(ids, InvalidInputError):
-            if len(ids) >= EXCERPT_TOKENS_FACTOR * limit:
-                break
-            excerpt = _excerpt(text, limit, params, min_chars=4 * len(excerpt))
-            (ids,) = self._encode([excerpt], special=prompt.add_special_tokens)
+        while not isinstance(ids, InvalidInputError) and len(ids) < excerpt.min_tokens:
+            excerpt = self._excerpt(prompt.text or "", limit, params, min_chars=GROWTH * len(excerpt.text))
+            (ids,) = self._encode([excerpt.text], special=prompt.add_special_tokens)
         return excerpt, ids
+
+    def _excerpt(self, text: str, limit: int, params: PoolingParams, min_chars: int = 0) -> Excerpt:
+        """Return a part of a text that contains the tokens to keep, so that the cost does not grow with the whole."""
+        tokenizer = self.tokenizer or self._no_tokenizer()
+        return cut_excerpt(tokenizer, text, limit, params.truncation_side or "right", min_chars)
 
     def _truncated_ids(self, ids: Iterable[object], params: PoolingParams) -> TokenizedPrompt:
         limit = self.lengths.kept(params, is_text=False)
@@ -264,9 +272,3 @@ def _check_unicode(text: str) -> None:
             "Unicode: decode the source as UTF-8, or replace it by text.encode('utf-8', 'replace').decode()"
         )
         raise InvalidInputError(message, parameter="prompts") from None
-
-
-def _excerpt(text: str, limit: int, params: PoolingParams, min_chars: int = 0) -> str:
-    """Return a part of a text that contains the tokens to keep, so that the cost does not grow with the whole text."""
-    num_chars = max(max_characters(limit), min_chars)
-    return text[-num_chars:] if params.truncation_side == "left" else text[:num_chars]

@@ -43,7 +43,7 @@ def ids(llm, prompt):
 
 
 @pytest.mark.parametrize("opens", [False, True])
-def test_the_template_writes_what_transformers_writes(llm, folder, opens):
+def test_the_rendered_template_equals_that_of_transformers(llm, folder, opens):
     from transformers import AutoTokenizer
 
     plain = [{**message, "content": text} for message, text in zip(TALK, ("the old mill", "by the pond"), strict=True)]
@@ -95,7 +95,7 @@ def test_a_message_that_the_template_does_not_write_cannot_go_on(llm):
         llm.embed(prompt)
 
 
-def test_the_operators_template_goes_before_that_of_the_model(folder):
+def test_the_operators_template_takes_precedence_over_the_models(folder):
     with LLM(str(folder), chat_template="{% for m in messages %}{{ m.content }} {% endfor %}") as llm:
         assert ids(llm, {"messages": TALK}) == ids(
             llm, {"prompt": "the old mill by the pond", "add_special_tokens": False}
@@ -140,6 +140,6 @@ def test_without_a_template_contents_are_lines(tmp_path):
         ({"prompt": "a", "add_special_tokens": 5}, "'add_special_tokens' must be true or false"),
     ],
 )
-def test_what_is_no_conversation_is_refused(llm, prompt, message):
+def test_an_invalid_conversation_is_refused(llm, prompt, message):
     with pytest.raises(InvalidInputError, match=message):
         llm.embed(prompt)

@@ -163,7 +163,7 @@ def test_variables_much_longer_than_the_text_may_be_are_refused():
         render_request_template("{{ 1 }}", {"a": "a" * 5_000_000}, MAX_CHARS, TemplateBudget())
 
 
-def test_a_second_template_waits_a_moment_and_is_told_to_come_again():
+def test_a_second_template_waits_briefly_and_is_then_refused_with_retry_after():
     held, done = threading.Event(), threading.Event()
 
     def hold():
@@ -181,7 +181,7 @@ def test_a_second_template_waits_a_moment_and_is_told_to_come_again():
     assert render("{{ 1 }}") == "1"
 
 
-def test_the_length_of_a_conversation_costs_the_same_whatever_it_holds(monkeypatch):
+def test_the_cost_of_the_length_of_a_list_does_not_depend_on_its_items(monkeypatch):
     counted, size_of = [], Meter.size_of
     monkeypatch.setattr(Meter, "size_of", lambda self, value: counted.append(value) or size_of(self, value))
     messages = [{"role": "user", "content": "a"}] * 9

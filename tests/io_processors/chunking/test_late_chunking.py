@@ -7,7 +7,8 @@ import pytest
 
 from millpond import InvalidInputError, LateChunkingParams, PoolingParams
 from millpond.testing.checkpoints import DenseLayer, tiny, write_sentence_transformers
-from millpond.types.late_chunking import LateChunk, late_chunks
+from millpond.types.late_chunking import LateChunk
+from millpond_io.chunking.late import late_chunks
 
 TEXT = "the old mill by the pond"
 
@@ -56,7 +57,7 @@ def test_chunks_of_special_tokens_alone_have_no_characters():
 
 
 @pytest.mark.parametrize("value", [0, -1, True, False, 1.5, "2", None], ids=repr)
-def test_a_size_that_is_no_positive_integer_is_refused(value):
+def test_a_size_must_be_a_positive_integer(value):
     with pytest.raises(InvalidInputError, match="chunk_size must be a positive integer"):
         LateChunkingParams(chunk_size=value)
 
@@ -85,7 +86,7 @@ def test_classes_are_not_chunked(tmp_path, load):
 
 
 @pytest.mark.parametrize("prompt", [[5, 6], {"prompt_token_ids": [5, 6]}, ""], ids=repr)
-def test_what_is_no_text_is_refused(tiny_bert, prompt):
+def test_an_input_that_is_not_a_text_is_refused(tiny_bert, prompt):
     with pytest.raises(InvalidInputError, match="nonempty plain-text"):
         encode(tiny_bert, [prompt], late_chunking_params=LateChunkingParams(2))
 

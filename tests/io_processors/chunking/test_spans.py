@@ -35,7 +35,7 @@ def test_a_span_without_a_token_is_named(tokens, span):
         chunks_of_spans(tokens, [(0, 3), span], TEXT)
 
 
-def test_chunks_of_tokens_overlap_as_said_and_end_with_the_text():
+def test_chunks_of_tokens_have_the_given_overlap_and_end_with_the_text():
     ten = tokens_of("a" * 10, list(range(12)), [(0, 0), *((index, index + 1) for index in range(10)), (0, 0)])
     assert chunks_of_tokens(ten, 4, 0) == [(1, 5), (5, 9), (9, 11)]
     assert chunks_of_tokens(ten, 4, 1) == [(1, 5), (4, 8), (7, 11)]

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from millpond import LLM, AsyncLLM
+from millpond.engine.machine import trim_heap
 from millpond.pipeline.bound_task import BoundTask
 from millpond_io.images import decode_slots
 from millpond_io.images import texts as image_texts
@@ -35,7 +36,7 @@ def llm(tmp_path_factory):
         yield llm
 
 
-def test_of_many_prompts_the_images_of_one_are_decoded(llm, monkeypatch):
+def test_only_the_images_of_one_prompt_are_in_memory_at_a_time(llm, monkeypatch):
     decoded, most, decode = [], [], image_texts.as_rgb
 
     def noted(image):
@@ -112,7 +113,7 @@ def test_a_turn_is_over_whatever_happens_in_it(monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems give memory back by themselves")
-def test_what_was_freed_is_given_back_to_the_system():
+def test_freed_memory_is_returned_to_the_system():
     def resident():
         return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
@@ -120,7 +121,7 @@ def test_what_was_freed_is_given_back_to_the_system():
     blocks.append(b"y" * 100_000)  # behind them, which keeps all below it
     before, last = resident(), blocks[-1]
     del blocks
-    decode_slots.trim_heap()
+    trim_heap()
     assert before - resident() > 100_000_000
     assert len(last) == 100_000
 
@@ -146,7 +147,7 @@ def test_prompts_with_images_are_prepared_in_small_windows(llm, monkeypatch):
         assert np.abs(np.array(one.outputs.embedding) - np.array(other.outputs.embedding)).max() < 1e-5
 
 
-def test_who_has_gone_away_costs_no_further_image(tmp_path, monkeypatch):
+def test_images_of_disconnected_clients_are_not_decoded(tmp_path, monkeypatch):
     """Eight abandoned requests of eight large images kept others waiting for a minute."""
     begun, released, decoded = threading.Event(), threading.Event(), []
     read = Media.read

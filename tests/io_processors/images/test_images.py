@@ -152,7 +152,7 @@ def test_an_image_is_turned_as_its_camera_was_held(llm):
             assert np.array_equal(embed(llm, of(image)), embed(llm, of(PICTURE)))  # a PIL image is not rotated
 
 
-def test_exif_data_that_are_damaged_cost_no_image(llm, expected, monkeypatch):
+def test_damaged_exif_data_does_not_prevent_reading_an_image(llm, expected, monkeypatch):
     exif = Image.Exif()
     exif[0x0112] = 6
     whole = saved(kind="PNG", exif=exif)
@@ -171,7 +171,7 @@ def test_the_first_frame_counts(llm, expected):
     assert np.array_equal(embed(llm, of(content)), expected)
 
 
-def test_what_shines_through_is_white(llm):
+def test_transparent_pixels_become_white(llm):
     clear = Image.new("RGBA", (32, 32), (255, 0, 0, 0))
     assert np.array_equal(embed(llm, of(clear)), embed(llm, of(Image.new("RGB", (32, 32), "white"))))
     assert np.array_equal(embed(llm, of(saved(clear))), embed(llm, of(clear)))
@@ -189,7 +189,7 @@ def test_sixteen_bits_of_grey_in_a_file_are_brought_to_eight(llm):
     assert np.array_equal(embed(llm, of(saved(deep, transparency=7))), plain)
 
 
-def test_images_may_stand_among_texts_and_one_at_fault_costs_no_other(llm, expected):
+def test_images_may_be_mixed_with_texts_and_an_invalid_one_fails_alone(llm, expected):
     prompts = ["water", of(PICTURE), of(b"no image"), [5, 6], of(PIXELS), of("http://a.test/x.png")]
     outputs = llm.embed(prompts, on_error="return", use_tqdm=False)
     assert [output.error is None for output in outputs] == [True, True, False, True, True, False]
@@ -199,7 +199,7 @@ def test_images_may_stand_among_texts_and_one_at_fault_costs_no_other(llm, expec
     assert outputs[1].num_prompt_tokens == 17
 
 
-def test_a_host_that_is_slow_holds_up_no_text(folder, expected, monkeypatch):
+def test_a_slow_host_does_not_delay_texts(folder, expected, monkeypatch):
     released = threading.Event()
 
     def slow(self, url):
@@ -320,7 +320,7 @@ REFUSED = {
 }
 
 
-def test_what_a_library_says_of_an_image_is_not_passed_on(llm, monkeypatch, caplog):
+def test_the_message_of_the_image_library_is_not_shown(llm, monkeypatch, caplog):
     def fail(*_, **__):
         message = "decoder failed at 0x7f00"
         raise ValueError(message)
@@ -334,11 +334,11 @@ def test_what_a_library_says_of_an_image_is_not_passed_on(llm, monkeypatch, capl
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_is_no_image_is_refused_in_words_of_our_own(llm, case):
+def test_a_file_that_is_not_an_image_is_refused_without_the_message_of_pillow(llm, case):
     refused(llm, of(REFUSED[case][0]), REFUSED[case][1])
 
 
-def test_a_bomb_is_refused_at_once_and_costs_no_memory(llm):
+def test_a_decompression_bomb_is_refused_without_being_decoded(llm):
     content = bomb(13_000, 13_000)
     assert len(content) < 50_000
     before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
@@ -347,7 +347,7 @@ def test_a_bomb_is_refused_at_once_and_costs_no_memory(llm):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kibibytes
 
 
-def test_random_bytes_behind_a_head_never_fail_otherwise(llm):
+def test_random_bytes_after_a_header_cause_no_other_error(llm):
     heads = [saved()[:40], saved(kind="JPEG")[:200], saved(kind="WEBP")[:40], saved(kind="GIF")[:60]]
     for index in range(200):
         content = bytearray(heads[index % 4] + RANDOM.bytes(int(RANDOM.integers(0, 300))))
@@ -372,18 +372,18 @@ def test_other_media_are_refused(llm):
     refused(llm, message(part(7)), "got int")
 
 
-def test_a_model_of_text_says_that_it_is_one(tmp_path):
+def test_a_text_model_refuses_images(tmp_path):
     with LLM(str(tiny("BertModel", tmp_path)), num_workers=1) as llm:
         refused(llm, of(PICTURE), "accepts only text")
         refused(llm, message(part(url_of(saved()))), "only supports parts of type text")
 
 
-def test_other_tasks_say_that_they_take_text(llm):
+def test_the_errors_of_other_tasks_state_that_they_take_text(llm):
     with pytest.raises(InvalidInputError, match="accepts only text"):
         llm.represent([of(PICTURE)], [{"task": "embed"}])
 
 
-def test_without_pillow_it_is_said_what_to_install(llm, monkeypatch):
+def test_without_pillow_the_error_contains_the_install_command(llm, monkeypatch):
     prompts = [of(saved()), of(PIXELS)]
     monkeypatch.setitem(sys.modules, "PIL", None)
     for prompt in prompts:
@@ -391,7 +391,7 @@ def test_without_pillow_it_is_said_what_to_install(llm, monkeypatch):
             embed(llm, prompt)
 
 
-def test_memory_that_is_not_there_is_told_of(llm, monkeypatch):
+def test_insufficient_memory_is_reported(llm, monkeypatch):
     def full(*_):
         raise MemoryError
 

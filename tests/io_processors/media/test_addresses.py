@@ -70,7 +70,7 @@ def test_addresses_that_are_public(address):
     assert is_public(address)
 
 
-def test_words_are_no_addresses():
+def test_only_complete_ip_addresses_are_public():
     assert not any(is_public(word) for word in ("", "localhost", "127.1", "2130706433", "0x7f.0.0.1"))
 
 

@@ -25,7 +25,7 @@ from millpond_io.media.fetch import Fetcher
         {"Content_Encoding": "gzip"},
     ],
 )
-def test_an_answer_that_is_no_image_is_refused(server, answer, kit):
+def test_a_response_that_is_not_an_image_is_refused(server, answer, kit):
     server.answer = lambda handler: handler.give(kit.png, **answer)
     kit.refused(kit.fetcher(server).fetch, "http://media.test/", "the response is not an image")
 
@@ -49,7 +49,7 @@ def test_a_file_that_ends_early_is_refused(server, kit):
 
 
 @pytest.mark.parametrize("slow", ["head", "header", "body", "endless"])
-def test_the_time_is_that_of_all_of_it_whatever_trickles_in(server, slow, kit):
+def test_the_timeout_applies_to_the_whole_response_of_a_slow_server(server, slow, kit):
     def answer(handler):
         if slow == "body":
             handler.give(b"", Content_Length=10_000)
@@ -82,7 +82,7 @@ def test_a_resolver_that_hangs_is_not_waited_for(kit):
     release.set()
 
 
-def test_a_host_that_is_not_there_says_no_more(server, kit):
+def test_the_error_of_an_unreachable_host_has_no_details(server, kit):
     def resolve(*_):
         raise socket.gaierror(-2, "Name or service not known")
 
@@ -102,7 +102,7 @@ def authority(server):
     return authority
 
 
-def test_a_certificate_that_nobody_signed_is_refused(server, authority, monkeypatch, kit, tmp_path):
+def test_an_untrusted_certificate_is_refused(server, authority, monkeypatch, kit, tmp_path):
     seen = []
     wrap = ssl.SSLContext.wrap_socket
 

@@ -80,7 +80,7 @@ def test_other_ports_are_refused(server, port, kit):
     assert kit.fetcher(server).fetch("http://media.test:80/") == kit.png
 
 
-def test_an_environment_without_httpcore_says_what_to_install(server, kit, monkeypatch):
+def test_without_httpcore_the_error_contains_the_install_command(server, kit, monkeypatch):
     monkeypatch.delitem(sys.modules, "millpond_io.media.connection", raising=False)
     monkeypatch.delattr("millpond_io.media.connection", raising=False)
     monkeypatch.setitem(sys.modules, "httpcore2", None)

@@ -21,7 +21,7 @@ def test_two_redirects_are_followed(server, kit):
     assert [path for _, path in server.asked] == ["/a", "/b?c=d", "/e"]
 
 
-def test_three_are_too_many(server, kit):
+def test_a_third_redirect_is_refused(server, kit):
     server.answer = redirects(kit, "/b", "/c", "/d")
     kit.refused(kit.fetcher(server).fetch, "http://media.test/a", "redirects more than 2 times")
     assert len(server.asked) == 3

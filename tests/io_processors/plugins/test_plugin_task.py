@@ -152,7 +152,7 @@ def ask(llm, prompts, **options):
 # --- what comes back --------------------------------------------------------------------------------------------------
 
 
-def test_one_item_gives_one_output_which_is_the_plugins_own(digest):
+def test_one_item_has_one_output_of_the_plugins_type(digest):
     (output,) = ask(digest, {"data": {"ids": [5, 6, 7]}})
     assert type(output) is PoolingRequestOutput
     assert (output.request_id, output.prompt_token_ids, output.finished, output.error) == ("", [], True, None)
@@ -160,7 +160,7 @@ def test_one_item_gives_one_output_which_is_the_plugins_own(digest):
     assert digest.supported_tasks[-1] == "plugin"
 
 
-def test_a_list_gives_one_output_each_in_order(digest):
+def test_a_list_has_one_output_per_item_in_order(digest):
     lengths = (3, 0, 9, 4, 30, 1)
     outputs = ask(digest, [{"data": {"ids": list(range(5, 5 + length))}} for length in lengths])
     assert [output.outputs["chunks"] for output in outputs] == [1, 0, 3, 1, 8, 1]
@@ -203,7 +203,7 @@ def test_the_task_may_be_the_models_default(folder, manager):
     assert output.outputs["chunks"] == 1
 
 
-def test_the_models_own_tasks_are_served_beside_it(digest):
+def test_the_other_tasks_of_the_model_are_also_served(digest):
     (output,) = digest.encode([[5, 6, 7]], pooling_task="embed", use_tqdm=False)
     assert type(output.outputs) is PoolingOutput
     assert output.request_id != ""
@@ -227,19 +227,19 @@ def test_data_for_another_task_is_refused(digest, task):
 
 
 @pytest.mark.parametrize("prompt", ["text", [1, 2], {"prompt": "text"}, 3, {}])
-def test_what_is_no_data_is_refused(digest, prompt):
+def test_invalid_data_is_refused(digest, prompt):
     with pytest.raises(InvalidInputError, match=r"takes \{\"data\": \.\.\.\}|expected a str, a list"):
         ask(digest, prompt)
 
 
-def test_a_model_without_a_plugin_says_how_to_name_one(folder, manager):
+def test_the_error_of_a_model_without_a_plugin_states_how_to_name_one(folder, manager):
     with LLM(folder, plugins=manager, num_workers=1) as llm:
         assert "plugin" not in llm.supported_tasks
         with pytest.raises(InvalidInputError, match=r"No IOProcessor plugin installed.*io_processor_plugin='NAME'"):
             ask(llm, {"data": 1})
 
 
-def test_a_plugin_that_does_not_serve_the_model_says_why(folder, manager):
+def test_a_plugin_that_does_not_serve_the_model_states_the_reason(folder, manager):
     with LLM(folder, plugins=manager, io_processor_plugin="stubborn", num_workers=1) as llm:
         assert "plugin" not in llm.supported_tasks
         with pytest.raises(InvalidInputError, match="there are no bands in BertModel"):
@@ -263,7 +263,7 @@ def test_config_json_names_it_and_the_argument_wins(tmp_path, manager):
 
 
 @pytest.mark.parametrize("name", ["terra", "embed"])  # the second is there, and serves another task
-def test_a_plugin_that_is_not_there_is_told_at_load(folder, manager, name):
+def test_a_missing_plugin_is_reported_when_the_model_is_loaded(folder, manager, name):
     message = (
         f"The model requires the '{name}' IO Processor plugin but it is not installed. "
         r"Available plugins: \['bge_m3_sparse_plugin', 'careless', 'colbert_query_plugin', 'digest', 'lossy', "
@@ -273,7 +273,7 @@ def test_a_plugin_that_is_not_there_is_told_at_load(folder, manager, name):
         LLM(folder, plugins=manager, io_processor_plugin=name)
 
 
-def test_where_none_is_installed_that_is_told_at_load(tmp_path):
+def test_a_missing_plugin_is_an_error_when_the_model_is_loaded(tmp_path):
     folder = tiny("BertModel", tmp_path / "named", io_processor_plugin="terra")
     alone = PluginManager(ranks=("builtin",), disabled=("io_processors",))
     with pytest.raises(UnknownNameError, match=r"No IOProcessor plugins installed but one is required \(terra\)\."):
@@ -341,7 +341,7 @@ def test_an_error_costs_its_item_alone_and_says_whose_it_is(digest, fault, kind,
         ask(digest, prompts)
 
 
-def test_an_item_that_is_no_data_costs_itself_alone(digest):
+def test_an_invalid_item_does_not_affect_others(digest):
     prompts = [{"data": {"ids": [5]}}, {"data": None}, {"prompt": "text"}]
     first, no_data, text = ask(digest, prompts, on_error="return")
     assert first.outputs["chunks"] == 1
@@ -349,7 +349,7 @@ def test_an_item_that_is_no_data_costs_itself_alone(digest):
     assert str(text.error) == 'prompt 2: the "plugin" pooling task takes {"data": ...}; got dict'
 
 
-def test_parameters_that_are_none_are_told(folder, manager):
+def test_unknown_parameters_are_reported(folder, manager):
     with LLM(folder, plugins=manager, io_processor_plugin="careless", num_workers=1) as llm:
         with pytest.raises(
             EngineError, match=r"careless' of plugin runtime broke.*must return PoolingParams; it returned dict"
@@ -361,7 +361,7 @@ def test_parameters_that_are_none_are_told(folder, manager):
             ask(llm, {"data": [5]}, pooling_params=PoolingParams())
 
 
-def test_requests_for_another_number_of_items_are_told(folder, manager):
+def test_a_wrong_number_of_request_lists_is_reported(folder, manager):
     with LLM(folder, plugins=manager, io_processor_plugin="lossy", num_workers=1) as llm:
         outputs = ask(llm, [{"data": [5]}, {"data": [6]}], on_error="return")
     for index, output in enumerate(outputs):
@@ -372,7 +372,7 @@ def test_requests_for_another_number_of_items_are_told(folder, manager):
 # --- LLM and AsyncLLM -----------------------------------------------------------------------------------------------
 
 
-def test_async_llm_answers_alike(digest, folder, manager):
+def test_async_llm_returns_the_same(digest, folder, manager):
     prompts = [{"data": {"ids": list(range(5, 5 + length))}} for length in (3, 0, 9)]
     prompts += [{"data": {"ids": [5, 6, 7], **fault}} for fault, _, _ in FAILURES]
 

@@ -39,7 +39,7 @@ def ask(llm, **data):
     return output.outputs
 
 
-def test_both_are_given_unless_one_is_asked_for(m3):
+def test_dense_and_sparse_are_returned_unless_one_is_requested(m3):
     dense = [output.outputs.array for output in m3.embed(TEXTS, use_tqdm=False)]
     sparse = [output.outputs for output in m3.embed_sparse(TEXTS, use_tqdm=False)]
     response = ask(m3, input=TEXTS)
@@ -59,7 +59,7 @@ def test_both_are_given_unless_one_is_asked_for(m3):
     assert [term["token_id"] for term in item["sparse_embedding"]] == sparse[0].indices.tolist()
 
 
-def test_tokens_and_what_else_may_be_said(m3):
+def test_tokens_and_other_options(m3):
     (item,) = ask(m3, input=TEXTS[0], embed_task="sparse", return_tokens=True)["data"]
     tokens = [term["token"] for term in item["sparse_embedding"]]
     expected = m3.embed_sparse(TEXTS[0], return_tokens=True)[0].outputs.tokens

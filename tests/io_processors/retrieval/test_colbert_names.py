@@ -48,12 +48,12 @@ def same(llm, wanted):
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-def test_the_projection_beside_the_encoder(tmp_path, load, name):
+def test_a_projection_next_to_the_encoder_is_loaded(tmp_path, load, name):
     folder, projection = beside(tmp_path / "model", name)
     same(load(folder), expected(load, tmp_path / "alone", name, projection))
 
 
-def test_the_projection_in_a_folder_of_its_own(tmp_path, load):
+def test_a_projection_in_a_separate_folder_is_loaded(tmp_path, load):
     name = "ColBERTModernBertModel"
     folder = tiny("ModernBertModel", tmp_path / "model")
     write_dense(folder / "1_Dense", DenseLayer(in_features=32, out_features=DIM, bias=False))
@@ -78,7 +78,7 @@ def test_jina_colbert_is_known_by_its_name(tmp_path, load):
     assert query.outputs.array.shape == (16, DIM)
 
 
-def test_without_a_projection_the_way_out_is_told(tmp_path, load):
+def test_the_error_for_a_missing_projection_states_the_fix(tmp_path, load):
     folder = tiny("ModernBertModel", tmp_path)
     with pytest.raises(CheckpointError, match="ColBERT dimension not found"):
         load(folder, hf_overrides={"architectures": ["ColBERTModernBertModel"]})

@@ -145,7 +145,7 @@ def test_each_layout_equals_theirs(tmp_path, load, theirs, layout):
 
 
 @pytest.mark.parametrize("layout", ["stanford", "pylate", "pylate, not expanded"])
-def test_what_sentence_transformers_saves_of_them_does_too(tmp_path, load, theirs, layout):
+def test_checkpoints_saved_by_sentence_transformers_also_work(tmp_path, load, theirs, layout):
     theirs(LAYOUTS[layout](tmp_path / "model")).save_pretrained(str(tmp_path / "saved"))
     assert json.loads((tmp_path / "saved" / "config_sentence_transformers.json").read_text())["model_type"]
     check(load(tmp_path / "saved"), theirs(tmp_path / "saved"))
@@ -162,7 +162,7 @@ def test_queries_may_be_longer_than_the_expansion(tmp_path, load, theirs, query_
     assert [len(rows) for rows in ours(llm, QUERIES, "query")] == [12, 12, 12, query_length or 51]
 
 
-def test_vectors_of_tokens_alone_unless_a_vector_of_the_text_is_asked_for(tmp_path, load):
+def test_only_token_vectors_are_returned_unless_a_text_vector_is_requested(tmp_path, load):
     folder = pylate(tmp_path)
     assert load(folder).model_config.tasks == ("token_embed",)
     with pytest.raises(InvalidInputError, match="Embedding API is not supported"):
@@ -187,26 +187,26 @@ def test_the_dimensions_are_found_by_each_key(tmp_path, load, key):
     assert ours(llm, ["a"], "document")[0].shape == (4, DIM)
 
 
-def test_without_dimensions_the_way_out_is_told(tmp_path, load):
+def test_the_error_for_missing_dimensions_states_the_fix(tmp_path, load):
     folder = stanford(tmp_path)
     with pytest.raises(CheckpointError, match=r"Expected one of: 'colbert_dim', 'dim', or 'projection_dim'"):
         load(folder)
     assert load(folder, hf_overrides={"dim": DIM}).model_config.tasks == ("token_embed",)
 
 
-def test_batch_mates_do_not_matter(tmp_path, load):
+def test_results_do_not_depend_on_the_rest_of_the_batch(tmp_path, load):
     llm = load(stanford(tmp_path, dim=DIM))
     together = ours(llm, QUERIES, "query")
     same([ours(llm, [query], "query")[0] for query in QUERIES], together)
 
 
-def test_an_input_type_that_is_none_is_refused(tmp_path, load):
+def test_an_unknown_input_type_is_refused(tmp_path, load):
     llm = load(stanford(tmp_path, dim=DIM))
     with pytest.raises(InvalidInputError, match="input_type='passage': expected 'query' or 'document'"):
         ours(llm, ["a"], "passage")
 
 
-def test_a_model_that_knows_no_queries_refuses_the_input_type(tiny_bert):
+def test_a_model_without_queries_refuses_the_input_type(tiny_bert):
     with pytest.raises(InvalidInputError, match="input_type='query' is for 'token_embed' of models whose"):
         ours(tiny_bert, ["a"], "query")
 

@@ -44,7 +44,7 @@ def same(outputs, expected):
         np.testing.assert_allclose(output.outputs.dense(), row, rtol=1e-5, atol=1e-5)
 
 
-def test_queries_and_documents_equal_theirs(saved, load):
+def test_queries_and_documents_equal_sentence_transformers(saved, load):
     folder, queries, documents = saved
     llm = load(folder)
     same(llm.embed_sparse(QUERIES, input_type="query", use_tqdm=False), queries)
@@ -122,7 +122,7 @@ def test_a_query_that_is_too_long_is_refused_or_cut(saved, load):
             lambda config: config["structure"].update(query=["document_0_Transformer"]),
             "the route 'document' consists of Transformer, SpladePooling. Supported routes consist",
         ),
-        (lambda config: config.pop("structure"), "should hold 'types' and 'structure'"),
+        (lambda config: config.pop("structure"), "must contain 'types' and 'structure'"),
         (lambda config: config["structure"].update(image=["document_0_Transformer"]), "unsupported use of Sparse"),
     ],
     ids=["another module", "no structure", "a third route"],

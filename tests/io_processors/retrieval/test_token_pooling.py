@@ -1,6 +1,7 @@
 """Vectors of tokens become fewer: the same as by the HierarchicalTokenPooling of sentence-transformers."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from millpond import InvalidInputError, PoolingParams
+from millpond.types.extras import install_command
 from millpond.types.late_interaction import TokenPooling
 from millpond_io.retrieval.token_pooling import pooled
 
@@ -43,7 +45,7 @@ def test_it_equals_theirs(sentence_transformers, factor, protected, normalizes):
         np.testing.assert_allclose(pooled_vectors[:protected], rows[:protected], atol=1e-6)
 
 
-def test_tokens_that_are_alike_become_one():
+def test_similar_tokens_are_merged():
     one, other = vectors(2)
     pooled_vectors = pooled(np.stack([one, other, other, one, one, other]), TokenPooling(factor=3, protected=0))
     np.testing.assert_allclose(pooled_vectors, np.stack([one, other]), atol=1e-6)
@@ -60,7 +62,7 @@ def test_vectors_that_are_not_of_length_1_equal_theirs_too(sentence_transformers
         same(pooled_vectors, module.pool_one(torch.from_numpy(rows)).numpy())
 
 
-def test_merges_of_equal_cost_are_done_together_as_theirs_are(sentence_transformers):
+def test_merges_of_equal_cost_are_done_together_as_in_the_reference(sentence_transformers):
     from sentence_transformers.multi_vector_encoder.modules import HierarchicalTokenPooling
 
     one, other = vectors(2)
@@ -76,7 +78,7 @@ def ask(llm, texts, task="token_embed", **extra):
     return [output.outputs.array for output in llm.encode(texts, params, pooling_task=task, use_tqdm=False)]
 
 
-def test_a_call_asks_for_it(tiny_bert):
+def test_a_call_can_request_token_pooling(tiny_bert):
     whole, half = ask(tiny_bert, DOCUMENTS), ask(tiny_bert, DOCUMENTS, pool_factor=2)
     for rows, fewer in zip(whole, half, strict=True):
         assert len(fewer) == 1 + max((len(rows) - 1) // 2, 1)
@@ -98,7 +100,7 @@ def test_one_vector_a_text_cannot_become_fewer(tiny_bert):
         ask(tiny_bert, "a", task="embed", pool_factor=2)
 
 
-def test_what_a_checkpoint_says_is_followed(tmp_path, load, sentence_transformers):
+def test_the_settings_of_the_checkpoint_are_applied(tmp_path, load, sentence_transformers):
     from sentence_transformers import MultiVectorEncoder
     from sentence_transformers.multi_vector_encoder.modules import HierarchicalTokenPooling
 
@@ -122,13 +124,15 @@ def test_what_a_checkpoint_says_is_followed(tmp_path, load, sentence_transformer
     assert json.loads((tmp_path / "saved" / "config_sentence_transformers.json").read_text())["model_type"]
 
 
-def test_an_environment_without_scipy_says_what_to_install(tiny_bert, monkeypatch):
+def test_without_scipy_the_error_contains_the_install_command(tiny_bert, monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy.cluster.hierarchy", None)
-    with pytest.raises(InvalidInputError, match=r"pip install 'millpond\[retrieval\]'") as caught:
+    with pytest.raises(
+        InvalidInputError, match=r"requires scipy: " + re.escape(install_command("retrieval"))
+    ) as caught:
         ask(tiny_bert, "a", pool_factor=2)
     assert caught.value.parameter == "pool_factor"
 
 
-def test_scipy_is_imported_only_for_who_asks():
+def test_importing_the_processor_does_not_import_scipy():
     program = "import sys, millpond_io.tasks.embed; sys.exit('scipy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

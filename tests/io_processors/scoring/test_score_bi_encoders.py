@@ -77,7 +77,7 @@ def test_one_query_with_all_documents(both):
     np.testing.assert_allclose(scores(actual), alone, rtol=1e-5, atol=1e-5)
 
 
-def test_an_output_tells_of_both_texts(both):
+def test_an_output_contains_the_tokens_of_both_texts(both):
     llm, _ = both
     tokenizer = llm.get_tokenizer()
     outputs = llm.score("the cat", ["a dog", "the river is deep"], truncate_prompt_tokens=5)
@@ -105,7 +105,7 @@ def test_each_text_is_computed_once(both):
     assert len({output.request_id for output in outputs}) == 3
 
 
-def test_equal_pairs_share_their_texts_and_have_ids_of_their_own(both):
+def test_equal_pairs_share_their_texts_and_have_different_ids(both):
     llm, _ = both
     actual = []
     assert computed(llm, lambda: actual.extend(llm.score(["cat", "cat"], ["dog", "dog"]))) == 2

@@ -64,7 +64,7 @@ def test_one_query_ranks_documents_as_in_sentence_transformers(encoder):
     np.testing.assert_allclose(np.sort(outputs)[::-1], [row["score"] for row in ranked], atol=1e-5)
 
 
-def test_the_company_of_a_pair_does_not_matter(encoder):
+def test_scores_do_not_depend_on_the_other_pairs(encoder):
     llm, _ = encoder
     together = scores(llm.score(QUERIES[0], DOCUMENTS * 20))
     alone = np.array([scores(llm.score(QUERIES[0], document))[0] for document in DOCUMENTS])
@@ -230,13 +230,13 @@ def test_equal_pairs_are_computed_once_and_answered_each(encoder):
     assert actual[0].outputs == actual[2].outputs != actual[1].outputs
 
 
-def test_what_no_template_reads_is_told(encoder):
+def test_an_option_that_no_template_reads_is_reported(encoder):
     llm, _ = encoder
     with pytest.warns(UserWarning, match="instruction has no effect"):
         llm.score("cat", "dog", instruction="find animals")
 
 
-def test_a_prompt_goes_before_the_query(encoder):
+def test_a_prompt_precedes_the_query(encoder):
     llm, reference = encoder
     (output,) = llm.score("cat", "dog", prompt="the old ")
     assert [output.prompt_token_ids] == reference.tokenizer([("the old cat", "dog")])["input_ids"]
@@ -244,7 +244,7 @@ def test_a_prompt_goes_before_the_query(encoder):
         llm.score("cat", "dog", prompt_name="nobody")
 
 
-def test_models_of_several_classes_give_no_scores(tmp_path):
+def test_models_with_several_classes_have_no_scores(tmp_path):
     folder = tiny(BERT, tmp_path / "model", num_labels=3)
     with LLM(str(folder), num_workers=1) as llm:
         assert "score" not in llm.supported_tasks
@@ -258,7 +258,7 @@ def test_scores_need_pairs(encoder):
         llm.encode("cat", pooling_task="score")
 
 
-def test_parameters_may_name_the_task_that_scores_are_made_of(tmp_path, load):
+def test_parameters_may_name_the_task_that_scores_are_computed_from(tmp_path, load):
     llm = load(tiny("BertForSequenceClassification", tmp_path / "model", num_labels=1))
     params = PoolingParams(task="classify")
     named, plain = (llm.score("a", "b", pooling_params=each)[0] for each in (params, PoolingParams()))

@@ -185,7 +185,7 @@ def mean_of_both():
     return PoolingParams(extra_kwargs={"mixed_modality": "mean"})
 
 
-def test_one_image_at_fault_costs_no_other(clip):
+def test_an_invalid_image_does_not_affect_others(clip):
     damaged = {"image": "data:image/png;base64,AAAA"}
     documents = ["water", damaged, {"image": POND}, content(part("http://localhost/a.png")), {"image": "/etc/passwd"}]
     outputs = clip.score("the river", documents, use_tqdm=False, on_error="return")
@@ -213,7 +213,7 @@ def test_online(clip_folder, clip):
 # --- text and image in one sequence -----------------------------------------------------------------------------------
 
 
-def test_parts_stand_in_their_order(vlm):
+def test_parts_keep_their_order(vlm):
     parts = content(said("a pond"), pil(POND), said("and a mill"), part(url_of(MILL)))
     whole = of([POND, MILL], f"a pond\n{MARK}\nand a mill\n{MARK}")
     expected = cosines(vlm, ["a river"], [whole, of(POND, MARK), "a pond"])
@@ -223,7 +223,7 @@ def test_parts_stand_in_their_order(vlm):
     assert output.num_prompt_tokens == sum(counts) + 1
 
 
-def test_who_writes_the_marks_decides_their_places(vlm):
+def test_image_marks_written_by_the_caller_keep_their_positions(vlm):
     document = content(pil(POND), pil(MILL), said(f"{MARK} a pond {MARK}"))
     expected = cosines(vlm, ["a river"], [of([POND, MILL], f"{MARK} a pond {MARK}")])
     assert scores(vlm, "a river", document) == expected
@@ -233,7 +233,7 @@ def test_who_writes_the_marks_decides_their_places(vlm):
         scores(vlm, MARK, "a river")
 
 
-def test_texts_beside_images_are_cut(vlm):
+def test_texts_with_images_are_truncated(vlm):
     long = content(said("a pond by the mill"), pil(POND), said("and more"))
     expected = cosines(vlm, ["a ri"], [of(POND, f"a pon\n{MARK}")])
     assert scores(vlm, "a river", long, max_tokens_per_doc=5, max_tokens_per_query=4) == expected
@@ -306,7 +306,7 @@ def test_a_pair_without_a_template_is_refused(judge):
             scores(judge, "which mill", {"image": POND}, chat_template=template)
 
 
-def test_what_stands_for_an_image_is_refused_in_a_text(judge):
+def test_the_placeholder_of_an_image_is_refused_in_a_text(judge):
     for template in (None, TEMPLATE):
         with pytest.raises(InvalidInputError, match="contains an image placeholder"):
             scores(judge, f"which {MARK}", "by the river", chat_template=template)
@@ -375,6 +375,6 @@ def test_a_model_of_text_refuses_images(name, tmp_path):
         POND,
     ],
 )
-def test_what_is_no_content_is_refused(clip, value):
+def test_invalid_content_is_refused(clip, value):
     with pytest.raises(InvalidInputError):
         scores(clip, "water", [value])

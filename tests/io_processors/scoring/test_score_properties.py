@@ -84,7 +84,7 @@ def answer(llm, *texts, **asked) -> list:
 
 @MANY_TEXTS
 @given(texts=CALLS, asked=ASKED)
-def test_any_call_gives_scores_or_errors_that_tell_why(llm, texts, asked):
+def test_any_call_returns_scores_or_an_error_with_the_reason(llm, texts, asked):
     for output in answer(llm, *texts, on_error="return", **asked):
         if output.error is not None:
             assert isinstance(output.error, InvalidInputError)

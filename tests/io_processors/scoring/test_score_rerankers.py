@@ -147,7 +147,7 @@ def test_a_pair_that_its_caller_wrote_out_is_left_as_it_is(qwen):
     assert output.prompt_token_ids == published_ids(folder, "the cat", "a dog")
 
 
-def test_a_reranker_with_a_head_of_its_own_is_known_too(tmp_path):
+def test_a_reranker_with_its_own_head_is_also_recognised(tmp_path):
     folder = reranker(tmp_path / "Qwen3-Reranker-0.6B-seq-cls", "Qwen3ForSequenceClassification", num_labels=1)
     with LLM(str(folder), num_workers=1) as llm:
         (output,) = llm.score("the cat", "a dog")
@@ -263,7 +263,7 @@ def test_prompts_are_messages_of_the_system(logit_score):
         llm.score(*pair, chat_template_kwargs={"prompt": 3})
 
 
-def test_what_stands_behind_the_document_stays(logit_score):
+def test_the_text_after_the_document_is_kept(logit_score):
     llm, reference = logit_score
     pairs = [("the cat", LONG_TEXT), ("the cat", "a dog")]
     outputs = llm.score("the cat", [LONG_TEXT, "a dog"], on_overflow="truncate")
@@ -282,7 +282,7 @@ def test_the_score_may_be_the_logit_of_one_token(tmp_path):
     np.testing.assert_allclose(scores(outputs), reference.predict([("the cat", text) for text in DOCUMENTS]), atol=1e-5)
 
 
-def test_the_company_of_a_pair_does_not_matter(qwen):
+def test_scores_do_not_depend_on_the_other_pairs(qwen):
     llm, _ = qwen
     texts = [*DOCUMENTS, "the river and the hill " * 15] * 5
     together = scores(llm.score("the cat", texts, on_overflow="truncate"))
@@ -312,7 +312,7 @@ def test_a_template_without_the_roles_is_refused(tmp_path):
         assert llm.score("the cat", "a dog", chat_template=ROLES)[0].error is None
 
 
-def test_a_known_wording_stands_in_for_a_template_without_the_roles(tmp_path):
+def test_a_known_prompt_format_replaces_a_template_without_the_roles(tmp_path):
     chat = "{% for m in messages if m.role in ('system', 'user') %}{{ m.content }}{% endfor %}"
     folder = reranker(tmp_path / "Qwen3-Reranker-0.6B", chat_template=chat)
     ids = AutoTokenizer.from_pretrained(str(folder)).convert_tokens_to_ids(["no", "yes"])
@@ -332,7 +332,7 @@ def text_of(llm: LLM, output) -> str:
     return llm.get_tokenizer().decode(output.prompt_token_ids)
 
 
-def test_the_template_of_the_call_goes_before_that_of_the_model_before_what_is_known(tmp_path, qwen):
+def test_the_calls_template_precedes_the_models_and_the_known_format(tmp_path, qwen):
     _, folder = qwen
     path = tmp_path / "pair.jinja"
     path.write_text("file:" + PLAIN, encoding="utf-8")

@@ -58,7 +58,7 @@ def test_the_default_similarity_is_cosine_for_vectors_and_dot_product_for_weight
 
 
 @pytest.mark.parametrize(("stated", "warning"), [("cos", True), (3, True), ("MaxSim", False), ("dot", False)])
-def test_a_similarity_that_nobody_knows_is_passed_over_and_told_of(tmp_path, caplog, stated, warning):
+def test_an_unknown_similarity_is_ignored_and_reported(tmp_path, caplog, stated, warning):
     folder = tiny("BertModel", tmp_path, tokenizer=False)
     write_sentence_transformers(folder)
     state(folder, similarity_fn_name=stated)
@@ -70,7 +70,7 @@ def test_a_similarity_that_nobody_knows_is_passed_over_and_told_of(tmp_path, cap
     assert (expected_warning in caplog.text) is warning
 
 
-def test_as_many_weights_as_the_checkpoint_says_are_kept(tmp_path, load, sentence_transformers):
+def test_the_number_of_weights_kept_is_that_of_the_checkpoint(tmp_path, load, sentence_transformers):
     folder = tiny("BertForMaskedLM", tmp_path)
     write_sparse_encoder(folder)
     state(folder, max_active_dims=5)

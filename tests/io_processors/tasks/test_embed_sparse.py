@@ -53,7 +53,7 @@ def test_weights_and_tokens_equal_theirs(tmp_path, load, sentence_transformers, 
         assert weights == pytest.approx(dict(decoded), rel=1e-5, abs=1e-5)
 
 
-def test_the_largest_weights_equal_theirs(llm, folder, sentence_transformers):
+def test_the_largest_weights_equal_the_reference(llm, folder, sentence_transformers):
     _, expected = theirs(sentence_transformers, folder, max_active_dims=7)
     outputs = llm.embed_sparse(TEXTS, max_active_dims=7)
     assert [output.outputs.num_terms for output in outputs] == [7] * len(TEXTS)

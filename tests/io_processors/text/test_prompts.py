@@ -105,7 +105,7 @@ def test_prompts_can_be_in_config_json_too(prompted, load):
     assert output.prompt_token_ids == llm.embed("find the cat")[0].prompt_token_ids
 
 
-def test_the_prompt_of_a_text_takes_precedence_over_that_of_the_call(prompted, load):
+def test_the_prompt_of_a_text_takes_precedence_over_the_calls(prompted, load):
     llm = load(prompted)
     params = [PoolingParams(prompt="the "), None, PoolingParams(prompt_name="document"), PoolingParams(prompt="")]
     outputs = llm.embed(["cat"] * 4, pooling_params=params, prompt_name="query")
@@ -223,7 +223,7 @@ def test_prompts_that_are_not_text_are_refused(tiny_bert, options):
     assert caught.value.parameter == name
 
 
-def test_the_error_for_a_checkpoint_without_prompts_says_none(tiny_bert):
+def test_the_error_for_a_checkpoint_without_prompts_states_that_it_has_none(tiny_bert):
     with pytest.raises(
         InvalidInputError, match=r"no prompt of that name\. Available: none\. prompt=\.\.\. accepts any text"
     ):
