@@ -33,7 +33,7 @@ def static_config(folder: Path) -> dict[str, Any]:
     shape = next((shapes[name] for name in EMBEDDING_KEYS if len(shapes.get(name, ())) == len(("rows", "size"))), None)
     if shape is None:
         available = ", ".join(shapes) or "no safetensors tensors"
-        message = f"{folder} should hold token embeddings, {' or '.join(EMBEDDING_KEYS)}; it holds: {available}"
+        message = f"{folder} must contain token embeddings, {' or '.join(EMBEDDING_KEYS)}; it contains: {available}"
         raise CheckpointError(message)
     truncation = read_object(folder / "tokenizer.json").get("truncation")
     max_length = truncation.get("max_length") if isinstance(truncation, dict) else None

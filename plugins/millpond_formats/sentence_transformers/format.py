@@ -55,6 +55,7 @@ from millpond_formats.static import is_static, static_config
 
 MODULES_FILE, CONFIG_FILE = "modules.json", "config.json"
 DEFAULT_ACTIVE_DIMS = 8  # the default of "k" in the config.json of a SparseAutoEncoder
+COMBINE_ROUTES = "millpond_formats.sentence_transformers.routes:with_routes"  # needs torch
 CROSS_ENCODER = "CrossEncoder"
 TRUNCATABLE_MODEL_TYPES = (None, "SentenceTransformer")  # for which ``truncate_dim`` applies
 DEFAULT_NUM_LABELS = 2  # of a last Dense module without ``out_features``
@@ -205,7 +206,7 @@ class _Files:
         message_format = str(message.get("format", "auto")) if isinstance(message, Mapping) else None
         return TextFacts(
             max_length=stated(positive(limits.get("max_seq_length")), f"{file} (max_seq_length)"),
-            tokenizer_binds=stated((bool(self.modules) and not lists_static) or None, MODULES_FILE),
+            tokenizer_limits_length=stated((bool(self.modules) and not lists_static) or None, MODULES_FILE),
             lower_case=stated(bool(limits.get("do_lower_case", False)) or None, f"{file} (do_lower_case)"),
             special_tokens=stated(False if static else None, MODULES_FILE),
             message_format=stated(
@@ -248,15 +249,14 @@ class _Files:
         )
 
     def _retrieval(self) -> RetrievalFacts:
-        routes = self.routes.by_input_type
-        single = len(set(routes.values())) == 1 and None in routes
+        names = self.routes.by_input_type
+        single = len(set(names.values())) == 1 and None in names
+        routes = RouteFacts(by_input_type=names, main=self.routes.main, origin=MODULES_FILE, target=COMBINE_ROUTES)
         late = self._late_interaction() if self.model_type == MULTI_VECTOR else None
         return RetrievalFacts(
             late_interaction=stated(late, SETTINGS),
             static_query_weights=self.routes.static_query_weights,
-            routes=RouteFacts()
-            if single
-            else RouteFacts(by_input_type=routes, main=self.routes.main, origin=MODULES_FILE),
+            routes=RouteFacts() if single else routes,
         )
 
     def _late_interaction(self) -> LateInteraction:

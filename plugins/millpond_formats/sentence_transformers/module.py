@@ -40,7 +40,7 @@ def read_modules(folder: Path) -> tuple[ModuleFacts, ...]:
         return ()
     entries = read_json(path)
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        message = f"{path} should hold a list of objects with 'idx', 'name', 'path' and 'type'"
+        message = f"{path} must contain a list of objects with 'idx', 'name', 'path' and 'type'"
         raise CheckpointError(message)
     return tuple(read_module(folder, entry, path) for entry in sorted(entries, key=_index))
 

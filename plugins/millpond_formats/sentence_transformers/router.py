@@ -77,7 +77,7 @@ def _read_inner(home: Path, config: Mapping[str, Any], path: Path) -> dict[str, 
     types, structure = config.get("types"), config.get("structure")
     lists = structure.values() if isinstance(structure, Mapping) else ()
     if not isinstance(types, Mapping) or not lists or not all(isinstance(names, list) and names for names in lists):
-        message = f"{path} should hold 'types' and 'structure', which lists the modules of each route"
+        message = f"{path} must contain 'types' and 'structure', which lists the modules of each route"
         raise CheckpointError(message)
     known = {
         name: read_module(home, {"path": str(name), "type": types.get(name, "")}, path)

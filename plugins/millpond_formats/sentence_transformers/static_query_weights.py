@@ -44,7 +44,7 @@ def load_static_query_weights(ctx: "Context", config: Mapping[str, Any], weights
     tensor = weights.find(WEIGHT)
     if tensor is None or list(tensor.shape) != [size]:
         problem = "it is missing" if tensor is None else f"its shape is {list(tensor.shape)}"
-        message = f"{weights.path} should hold {WEIGHT!r} with one number for each of the {size} tokens; {problem}"
+        message = f"{weights.path} must contain {WEIGHT!r} with one number for each of the {size} tokens; {problem}"
         raise CheckpointError(message)
     return TokenWeights(weights.get(WEIGHT, [size]))
 

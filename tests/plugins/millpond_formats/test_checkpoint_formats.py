@@ -62,7 +62,7 @@ def facts_of(manager, folder):
     return Repository("model", folder, "path", plugins=manager.registry).facts
 
 
-def test_of_several_formats_the_highest_priority_decides_each_value(manager, folder):
+def test_each_value_comes_from_the_format_with_the_highest_priority(manager, folder):
     manager.register(reading("low", pooling("LAST"), priority=1), "reef")
     assert facts_of(manager, folder).pooling_types == ("MEAN",)
     manager.register(reading("high", pooling("MAX"), priority=99), "reef")
@@ -71,7 +71,7 @@ def test_of_several_formats_the_highest_priority_decides_each_value(manager, fol
     assert facts.prompts.named.value == {"query": "find: "}, "what it does not state is left to the others"
 
 
-def test_a_format_whose_files_are_not_there_is_not_asked(manager, folder):
+def test_a_format_without_its_files_is_not_called(manager, folder):
     manager.register(reading("high", pooling("MAX"), files=("other.json", "*/other.json"), priority=99), "reef")
     assert facts_of(manager, folder).pooling_types == ("MEAN",)
     folder.joinpath("1_Pooling", "other.json").write_text("{}")
