@@ -1,0 +1,1 @@
+"""Caches of results: in memory and on disk."""
