@@ -1,0 +1,1 @@
+"""Files that survive a crash, for plugins that keep state in folders."""
