@@ -1,0 +1,117 @@
+"""Rows of a table as prompts: each row becomes a prompt, or an error that explains why it cannot."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from millpond_recipes.errors import InputError
+
+if TYPE_CHECKING:
+    from millpond_recipes.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows that were read from an input.
+
+    Attributes:
+        columns: The values of the recipe's columns, by name. A column may mix texts and lists of messages.
+        errors: Messages for rows that could not be read, by their index.
+    """
+
+    columns: Mapping[str, Sequence[Any]]
+    errors: Mapping[int, str] = field(default_factory=dict)
+
+    @classmethod
+    def from_table(cls, table: pa.Table) -> "Rows":
+        """Return the rows of a table."""
+        return cls({name: table.column(name).to_pylist() for name in table.column_names})
+
+    def take(self, indices: Sequence[int]) -> "Rows":
+        """Return some rows, in the order of their indices."""
+        columns = {name: [values[index] for index in indices] for name, values in self.columns.items()}
+        return Rows(columns, {new: self.errors[old] for new, old in enumerate(indices) if old in self.errors})
+
+
+def check_schema(schema: pa.Schema, recipe: "Recipe", name: str = "the table") -> None:
+    """Check that a table has the columns of a recipe, with types that can be prompts.
+
+    Raises:
+        InputError: Names the column, and those that exist.
+    """
+    for column in recipe.input_columns:
+        if column not in schema.names:
+            message = f"{name} has no column {column!r}. Available: {', '.join(schema.names)}"
+            raise InputError(message)
+    content = recipe.input_columns[-1]
+    kind = value_type(schema.field(content).type)
+    if recipe.image_column is None and not (is_text(kind) or pa.types.is_null(kind) or is_messages(kind)):
+        message = f"{name}: the column {content!r} contains {kind}; expected texts, or lists of messages"
+        raise InputError(message)
+    if recipe.image_column is not None and not (is_text(kind) or is_bytes(kind) or pa.types.is_null(kind)):
+        message = f"{name}: the column {content!r} contains {kind}; expected paths of images, or their bytes"
+        raise InputError(message)
+    query_type = None if recipe.query_column is None else value_type(schema.field(recipe.query_column).type)
+    if query_type is not None and not (is_text(query_type) or pa.types.is_null(query_type)):
+        message = f"{name}: the column {recipe.query_column!r} must contain texts"
+        raise InputError(message)
+
+
+def value_type(kind: pa.DataType) -> pa.DataType:
+    """Return the type of the values of a column, which may be stored as a dictionary."""
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """True for the types of texts."""
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+
+
+def is_bytes(kind: pa.DataType) -> bool:
+    """True for the types of bytes."""
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)
+
+
+def is_messages(kind: pa.DataType) -> bool:
+    """True for lists of objects, as conversations are stored."""
+    return (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and pa.types.is_struct(kind.value_type)
+
+
+def prompts_of(rows: Rows, recipe: "Recipe") -> list[Any]:
+    """Return one value per row: what `LLM` takes, or an `InputError`.
+
+    For the task "score" a value is a pair of a query and a document.
+    """
+    column = recipe.input_columns[-1]
+    prompts = [
+        _prompt(value, column, is_image=recipe.image_column is not None)
+        if index not in rows.errors
+        else InputError(rows.errors[index])
+        for index, value in enumerate(rows.columns[column])
+    ]
+    if recipe.query_column is None:
+        return prompts
+    pairs = zip(rows.columns[recipe.query_column], prompts, strict=True)
+    return [_pair(query, prompt, recipe.query_column) for query, prompt in pairs]
+
+
+def _prompt(value: Any, column: str, *, is_image: bool) -> Any:
+    if value is None:
+        return InputError(f"the column {column!r} is null")
+    if is_image:
+        return {"multi_modal_data": {"image": Path(value) if isinstance(value, str) else value}}
+    return {"messages": [_without_nulls(message) for message in value]} if isinstance(value, list) else value
+
+
+def _without_nulls(message: dict[str, Any]) -> dict[str, Any]:
+    """Return a message without fields that Arrow added because other messages have them."""
+    return {name: value for name, value in message.items() if value is not None}
+
+
+def _pair(query: Any, document: Any, column: str) -> Any:
+    if isinstance(document, InputError):
+        return document
+    return InputError(f"the column {column!r} is null") if query is None else (query, document)
