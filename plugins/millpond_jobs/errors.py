@@ -7,10 +7,6 @@ class JobError(MillpondError):
     """A job cannot start or continue; results that were written before are kept."""
 
 
-class InputError(JobError):
-    """An input file cannot be used: it is missing, has changed, or lacks a column."""
-
-
 class RecipeMismatchError(JobError):
     """The folder holds a job with a different recipe, model or input."""
 

@@ -1,15 +1,16 @@
 """The input files of a planned job: read shard by shard, and checked for changes."""
 
+from itertools import accumulate
 from pathlib import Path
 
 import pyarrow as pa
 
-from millpond_jobs.errors import InputError
-from millpond_jobs.fingerprint import file_hash
 from millpond_jobs.folder.manifest import InputFile, Manifest
-from millpond_jobs.rows import Rows
 from millpond_jobs.sources.files import InputName, RowReader
 from millpond_jobs.sources.plan import Shard
+from millpond_recipes.errors import InputError
+from millpond_recipes.model_fingerprint import file_hash
+from millpond_recipes.rows import Rows
 
 ID_TYPES = {"int64": pa.int64(), "string": pa.string()}
 
@@ -27,6 +28,7 @@ class Inputs:
     def __init__(self, manifest: Manifest) -> None:
         self._manifest = manifest
         self._states = [check_content(file) for file in manifest.inputs]
+        self._first_rows = list(accumulate((file.rows for file in manifest.inputs), initial=0))
         self._open: tuple[int, RowReader] | None = None
 
     def read(self, shard: Shard) -> Rows:
@@ -45,7 +47,7 @@ class Inputs:
         """
         column, kind = self._manifest.recipe.id_column, ID_TYPES[self._manifest.id_type]
         if column is None:
-            first = self._manifest.first_row(shard.file) + shard.start
+            first = self._first_rows[shard.file] + shard.start
             return pa.array(range(first, first + shard.rows), kind)
         try:
             return pa.array(rows.columns[column], kind)
@@ -63,7 +65,7 @@ class Inputs:
         file = self._manifest.inputs[shard.file]
         if _state(file) != self._states[shard.file]:
             message = (
-                f"{file.path} was changed while the job was reading it. Restore it, or start a job in a new folder."
+                f"{file.path} was changed while the job was reading it: restore it, or start a job in a new folder"
             )
             raise InputError(message)
 
@@ -92,7 +94,7 @@ def check_content(file: InputFile) -> tuple[int, int]:
     """
     state = _state(file)
     if state != (file.size, file.mtime_ns) and (state[0] != file.size or file_hash(Path(file.path)) != file.sha256):
-        message = f"{file.path} has changed since the job was planned. Restore it, or start a job in a new folder."
+        message = f"{file.path} has changed since the job was planned: restore it, or start a job in a new folder"
         raise InputError(message)
     return state
 
@@ -101,6 +103,6 @@ def _state(file: InputFile) -> tuple[int, int]:
     try:
         stat = Path(file.path).stat()
     except OSError as error:
-        message = f"Cannot read the input {file.path}: {error.strerror or error}"
+        message = f"cannot read the input {file.path}: {error.strerror or error}"
         raise InputError(message) from error
     return stat.st_size, stat.st_mtime_ns

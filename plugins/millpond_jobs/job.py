@@ -7,19 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from millpond_jobs.errors import RecipeMismatchError
-from millpond_jobs.fingerprint import fingerprint_facts
 from millpond_jobs.folder.folder import JobFolder
 from millpond_jobs.folder.leases import Leases, remove_expired
 from millpond_jobs.folder.manifest import Manifest
 from millpond_jobs.inputs import Inputs
-from millpond_jobs.model_facts import ModelFacts, read_model_facts
 from millpond_jobs.planning import plan_job
-from millpond_jobs.progress import Counts, progress_for
-from millpond_jobs.recipe import Recipe
-from millpond_jobs.runner import Runner
+from millpond_jobs.progress import ShardProgress
 from millpond_jobs.sources.files import find_inputs
 from millpond_jobs.worker import Worker
+from millpond_recipes.fingerprint import fingerprint_facts
+from millpond_recipes.model_facts import ModelFacts, read_model_facts
+from millpond_recipes.recipe import Recipe
+from millpond_recipes.runner import Runner
 
+MODEL_FACTS = ("file ", "configuration")  # facts about the model, rather than about this machine
+MAX_SHOWN_DIFFERENCES = 20  # in an error message: a folder may have many new files
 Sources = str | Path | Sequence[str | Path]
 
 
@@ -107,16 +109,20 @@ def check_same_job(
     """
     before, now = manifest.recipe.model_dump(), recipe.model_dump()
     differences = [f"{name} was {before[name]!r}, is {now[name]!r}" for name in now if before[name] != now[name]]
-    paths, wanted = [file.path for file in manifest.inputs], [str(it.path) for it in find_inputs(sources)]
+    paths = dict.fromkeys(file.path for file in manifest.inputs)
+    wanted = dict.fromkeys(str(it.path) for it in find_inputs(sources))
     differences += [f"the input {path} is missing" for path in paths if path not in wanted]
     differences += [f"the input {path} is new" for path in wanted if path not in paths]
-    if not differences and paths != wanted:
+    if not differences and list(paths) != list(wanted):
         differences.append("the inputs have a different order")
     differences += _fact_differences(manifest.facts, fingerprint_facts(facts), allow_mixed=allow_mixed)
     if differences:
+        shown = [*differences[:MAX_SHOWN_DIFFERENCES]]
+        if len(differences) > len(shown):
+            shown.append(f"{len(differences) - len(shown)} other differences")
         message = (
-            "The folder holds a different job: " + "; ".join(differences) + ". "
-            "Use the same arguments to resume it, or a new folder for a new job."
+            "the folder holds a different job: " + "; ".join(shown) + "; "
+            "use the same arguments to resume it, or a new folder for a new job"
         )
         raise RecipeMismatchError(message)
 
@@ -125,10 +131,10 @@ def _fact_differences(before: dict[str, str], now: dict[str, str], *, allow_mixe
     """Return the differences of model files, and of device and versions unless they may differ."""
     names = [name for name in dict.fromkeys([*before, *now]) if before.get(name) != now.get(name)]
     if allow_mixed:
-        names = [name for name in names if name.startswith("file ")]
+        names = [name for name in names if name.startswith(MODEL_FACTS)]
     return [
         f"{name} of the model has changed"
-        if name.startswith("file ")
+        if name.startswith(MODEL_FACTS)
         else f"{name} was {before.get(name)}, is {now.get(name)}"
         for name in names
     ]
@@ -142,12 +148,12 @@ def _compute(
         return
     inputs = Inputs(manifest)
     try:
-        with Runner(manifest.recipe, facts) as runner, Leases(folder.leases) as leases:
-            counts = Counts(
-                manifest.rows, sum(it.rows for it in finished.values()), sum(it.failed for it in finished.values())
-            )
-            with progress_for(counts, enabled=show_progress) as report:
-                Worker(folder, manifest, inputs, leases, stop=stop, progress=report).run(runner)
+        with (
+            Runner(manifest.recipe, facts) as runner,
+            Leases(folder.leases) as leases,
+            ShardProgress(manifest.rows, finished.values(), shown=show_progress) as report,
+        ):
+            Worker(folder, manifest, inputs, leases, stop=stop, progress=report).run(runner)
     finally:
         inputs.close()
 

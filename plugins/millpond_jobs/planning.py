@@ -1,7 +1,6 @@
 """The plan of a job: input files with their hashes, and shards that take some tens of seconds each."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -10,14 +9,15 @@ from uuid import uuid4
 import numpy as np
 import pyarrow as pa
 
-from millpond_jobs.errors import InputError
-from millpond_jobs.fingerprint import file_hash, fingerprint_facts, fingerprint_of
 from millpond_jobs.folder.manifest import InputFile, Manifest, PlannedShard
-from millpond_jobs.model_facts import ModelFacts
-from millpond_jobs.recipe import Recipe
-from millpond_jobs.rows import check_schema, is_text
 from millpond_jobs.sources.files import InputFormat, InputName, find_inputs
 from millpond_jobs.sources.plan import BYTES_PER_TOKEN, Record, ShardBudget, cut_into_shards
+from millpond_recipes.errors import InputError
+from millpond_recipes.fingerprint import fingerprint_facts, fingerprint_of
+from millpond_recipes.model_facts import ModelFacts
+from millpond_recipes.model_fingerprint import file_hash
+from millpond_recipes.recipe import Recipe
+from millpond_recipes.rows import check_schema, is_text, value_type
 
 SHARD_FLOP = {"cpu": 3e12, "cuda": 6e14}  # about 25 s on two cores, and on one GPU
 MAX_SHARD_ROWS = 8192
@@ -92,7 +92,7 @@ def describe_input(name: InputName, rows: int) -> InputFile:
         before = name.path.stat()
         sha256 = file_hash(name.path)
     except OSError as error:
-        message = f"Cannot read {name.path}: {error.strerror or error}"
+        message = f"cannot read {name.path}: {error.strerror or error}"
         raise InputError(message) from error
     return InputFile(
         path=str(name.path),
@@ -109,7 +109,7 @@ def _records(recipe: Recipe, file: InputFormat) -> Iterator[Record]:
     if recipe.image_column is None:
         return file.records()
     size = TOKENS_PER_IMAGE * BYTES_PER_TOKEN
-    return (replace(record, size=max(record.size, size)) for record in file.records())
+    return (record._replace(size=max(record.size, size)) for record in file.records())
 
 
 def _common_id_type(recipe: Recipe, names: Sequence[InputName], files: Sequence[InputFormat]) -> IdType:
@@ -118,23 +118,24 @@ def _common_id_type(recipe: Recipe, names: Sequence[InputName], files: Sequence[
     for name, file in zip(names, files, strict=True):
         schema = file.schema()
         check_schema(schema, recipe, str(name.path))
-        if recipe.id_column is not None:
-            types.setdefault(_id_type(schema.field(recipe.id_column).type, name.path, recipe.id_column), name.path)
+        kind = None if recipe.id_column is None else schema.field(recipe.id_column).type
+        if kind is not None and not pa.types.is_null(kind):  # such as that of an empty file
+            types.setdefault(_id_type(value_type(kind), name.path, recipe.id_column), name.path)
     if len(types) > 1:
         described = " and ".join(f"{kind} in {path}" for kind, path in types.items())
-        message = f"The ids in column {recipe.id_column!r} have different types: {described}."
+        message = f"the ids in column {recipe.id_column!r} have different types: {described}"
         raise InputError(message)
     if types:
         return next(iter(types))
     return "int64" if recipe.id_column is None else "string"
 
 
-def _id_type(kind: pa.DataType, path: Path, column: str) -> IdType:
+def _id_type(kind: pa.DataType, path: Path, column: str | None) -> IdType:
     if pa.types.is_integer(kind) and kind != pa.uint64():
         return "int64"
-    if is_text(kind) or pa.types.is_null(kind):
+    if is_text(kind):
         return "string"
-    message = f"{path}: the column {column!r} contains {kind}; ids must be integers or texts."
+    message = f"{path}: the column {column!r} contains {kind}; ids must be integers or texts"
     raise InputError(message)
 
 
@@ -157,7 +158,7 @@ def _check_unique(column: str, names: Sequence[InputName], files: Sequence[Input
             position = f"row {row} of {name.path.name}"
             if value in first:
                 message = (
-                    f"The id {value!r} occurs twice: in {first[value]} and {position}. Make ids unique, or allow it."
+                    f"the id {value!r} occurs twice: in {first[value]} and {position}; make ids unique, or allow it"
                 )
                 raise InputError(message)
             first[value] = position

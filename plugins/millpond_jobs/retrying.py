@@ -11,10 +11,10 @@ from millpond_jobs.folder.folder import ERROR, JobFolder
 from millpond_jobs.folder.leases import Leases
 from millpond_jobs.inputs import Inputs
 from millpond_jobs.job import JobResult, check_same_job, summarise
-from millpond_jobs.model_facts import read_model_facts
-from millpond_jobs.runner import Runner
 from millpond_jobs.sources.plan import Shard
 from millpond_jobs.worker import with_ids
+from millpond_recipes.model_facts import read_model_facts
+from millpond_recipes.runner import Runner
 
 
 def retry(folder: str | Path, *, allow_mixed: bool = False) -> JobResult:
@@ -51,7 +51,7 @@ def retry(folder: str | Path, *, allow_mixed: bool = False) -> JobResult:
 
 def _retry_shard(job: JobFolder, shard: Shard, inputs: Inputs, runner: Runner, leases: Leases) -> None:
     if not leases.claim(shard.name):
-        message = f"Another worker computes shard {shard.name}. Wait for it, then retry."
+        message = f"another worker computes shard {shard.name}: wait for it, then retry"
         raise JobError(message)
     before = job.read_shard(shard.name)
     done = job.read_done(shard.name)

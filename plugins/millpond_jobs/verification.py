@@ -12,8 +12,8 @@ from millpond_jobs.errors import ShardError
 from millpond_jobs.folder.folder import ERROR, ID, JobFolder, file_sha256
 from millpond_jobs.folder.manifest import Manifest
 from millpond_jobs.inputs import Inputs
-from millpond_jobs.runner import Runner
 from millpond_jobs.sources.plan import Shard
+from millpond_recipes.runner import Runner
 
 SAMPLE_ROWS = 32
 SAMPLE_TOLERANCE = 1e-5  # between runs with different batches or processors; equal bits otherwise

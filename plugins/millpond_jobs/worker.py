@@ -12,10 +12,10 @@ from millpond_jobs.folder.folder import ID, JobFolder
 from millpond_jobs.folder.leases import Leases
 from millpond_jobs.folder.manifest import Manifest
 from millpond_jobs.inputs import Inputs
-from millpond_jobs.progress import Progress
-from millpond_jobs.rows import Rows
-from millpond_jobs.runner import Runner
+from millpond_jobs.progress import ShardProgress
 from millpond_jobs.sources.plan import Shard
+from millpond_recipes.rows import Rows
+from millpond_recipes.runner import Runner
 
 POLL_S = 0.5  # between looks at shards that other workers compute
 
@@ -51,11 +51,12 @@ class Worker:
         leases: Leases,
         *,
         stop: threading.Event,
-        progress: Progress,
+        progress: ShardProgress,
     ) -> None:
         self._folder, self._inputs, self._leases = folder, inputs, leases
         self._stop, self._progress = stop, progress
         self._open = manifest.shards()
+        self._committed = threading.Event()
 
     def run(self, runner: Runner) -> None:
         """Compute until all shards are finished, or a stop is requested.
@@ -80,27 +81,49 @@ class Worker:
                     written = writing.submit(self._commit, work, results, seconds)
             finally:
                 self._stop.set()  # after an error, the reading thread must not wait for other workers
+                self._committed.set()
                 if written is not None:
                     written.result()
 
     def _read_next(self) -> Work | None:
         """Claim and read the next open shard; None if all are finished."""
         while not self._stop.is_set():
-            self._open = [shard for shard in self._open if not self._folder.is_done(shard.name)]
+            self._committed.clear()
+            shard = self._claim_next()
+            if shard is not None:
+                self._folder.remove_temporary_files(shard)
+                rows = self._inputs.read(shard)
+                return Work(shard, rows, self._inputs.ids(shard, rows))
             if not self._open:
                 return None
-            for shard in self._open:
-                if self._leases.claim(shard.name):
-                    if self._folder.is_done(shard.name):  # another worker finished it in between
-                        self._leases.release(shard.name)
-                        continue
-                    self._folder.remove_temporary_files(shard)
-                    rows = self._inputs.read(shard)
-                    return Work(shard, rows, self._inputs.ids(shard, rows))
-            self._stop.wait(POLL_S)
+            self._committed.wait(POLL_S)
+        return None
+
+    def _claim_next(self) -> Shard | None:
+        """Claim the first shard that is neither finished nor claimed, and forget the finished ones up to it."""
+        claimed: list[Shard] = []  # by other workers, or by this one and not yet written
+        for number, shard in enumerate(self._open):
+            if self._folder.is_done(shard.name):
+                continue
+            claimed.append(shard)
+            if self._leases.claim(shard.name):
+                if not self._folder.is_done(shard.name):
+                    self._open = [*claimed, *self._open[number + 1 :]]
+                    return shard
+                self._leases.release(shard.name)  # another worker finished it in between
+        self._open = claimed
         return None
 
     def _commit(self, work: Work, results: pa.Table, seconds: float) -> None:
+        try:
+            self._write(work, results, seconds)
+        except BaseException:
+            self._stop.set()  # the reading thread may be waiting for this shard, which this worker has claimed
+            raise
+        finally:
+            self._committed.set()
+
+    def _write(self, work: Work, results: pa.Table, seconds: float) -> None:
         self._inputs.check_unchanged(work.shard)
         table = with_ids(work.ids, results)
         if not self._leases.is_held(work.shard.name):
@@ -117,6 +140,6 @@ def with_ids(ids: pa.Array, results: pa.Table) -> pa.Table:
         JobError: If a result has the name of the ids.
     """
     if ID in results.column_names:
-        message = f"The task has a result {ID!r}, which is the name of the ids."
+        message = f"the task has a result {ID!r}, which is the name of the ids"
         raise JobError(message)
     return results.add_column(0, ID, ids)

@@ -6,24 +6,29 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from millpond_command import declare
 from millpond_command.cli import FAILURE, INTERRUPTED, PARTIAL, USAGE, CommandError, echo, echo_stderr
-from millpond_command.model_arguments import arguments_of
-from millpond_command.model_options import RunOptions
+from millpond_command.cluster_options import ClusterOptions, chosen_cluster
+from millpond_command.extras import check_extra
+from millpond_command.model_arguments import arguments_of, check_folder
+from millpond_command.model_options import MODEL_HELP, RunOptions
+from millpond_command.tasks import task_named
 
 if TYPE_CHECKING:
     from millpond_jobs.job import JobResult
-    from millpond_jobs.recipe import Recipe
+    from millpond_recipes.recipe import Recipe
 
 RUN_EXAMPLES = (
     "millpond job run data/*.parquet -o out/ -m BAAI/bge-m3 --text-column body --id-column id",
     "millpond job run docs.jsonl.gz -o out/ -m intfloat/e5-base-v2 --input-type document --dimensions 256",
     "millpond job run pairs.csv -o out/ -m BAAI/bge-reranker-base --task score --query-column question",
-    "millpond job run data/*.parquet -o out/ ...   # the same again: resumes",
+    "millpond job run data/*.parquet -o out/ -m BAAI/bge-m3   # the same command again resumes the job",
+    "millpond job run data/*.parquet -o out/ -m BAAI/bge-m3 --ray auto",
 )
 EXPORT_EXAMPLES = (
     "millpond job export out/ --to npy:vectors.npy",
@@ -43,9 +48,7 @@ InputNames = Annotated[
     ),
 ]
 Output = Annotated[str, declare.option("Output", "--output", "-o", metavar="FOLDER", help="The folder of the job.")]
-Model = Annotated[
-    str, declare.option("Model", "--model", "-m", metavar="MODEL", help="A folder, a hub id, or SOURCE:NAME.")
-]
+Model = Annotated[str, declare.option("Model", "--model", "-m", metavar="MODEL", help=MODEL_HELP)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 AllowMixed = Annotated[
     bool,
@@ -62,11 +65,14 @@ class Columns:
     """Options for the columns of the input."""
 
     text_column: Annotated[
-        str, declare.option("Input", "--text-column", metavar="NAME", help="The column of texts or messages.")
+        str,
+        declare.option("Input", "--text-column", "--text-key", metavar="NAME", help="The column of texts or messages."),
     ] = "text"
     query_column: Annotated[
         str | None,
-        declare.option("Input", "--query-column", metavar="NAME", help="The column of queries, for --task score."),
+        declare.option(
+            "Input", "--query-column", "--query-key", metavar="NAME", help="The column of queries, for --task score."
+        ),
     ] = None
     image_column: Annotated[
         str | None,
@@ -74,7 +80,9 @@ class Columns:
     ] = None
     id_column: Annotated[
         str | None,
-        declare.option("Input", "--id-column", metavar="NAME", help="The column of ids. (default: row numbers)"),
+        declare.option(
+            "Input", "--id-column", "--id-key", metavar="NAME", help="The column of ids. (default: row numbers)"
+        ),
     ] = None
     allow_duplicate_ids: Annotated[
         bool, declare.option("Input", "--allow-duplicate-ids", help="Accept two rows with one id.")
@@ -89,6 +97,7 @@ class Computation:
         str,
         declare.option(
             "Pooling",
+            "--pooling-task",
             "--task",
             metavar="TASK",
             help="embed, token_embed, embed_sparse, classify, token_classify, score, entities, or a plugin's task.",
@@ -155,6 +164,7 @@ def run(
     columns: Columns,
     computation: Computation,
     run_options: RunOptions,
+    cluster_options: ClusterOptions,
     shard_rows: Annotated[
         int | None,
         declare.option(
@@ -162,28 +172,42 @@ def run(
         ),
     ] = None,
     allow_mixed: AllowMixed = False,
-    quiet: Annotated[bool, declare.option("Output", "--quiet", "-q", help="Do not report progress.")] = False,
+    quiet: Annotated[bool, declare.option("Output", "--quiet", "-q", help="Same as --no-progress.")] = False,
+    progress: Annotated[
+        bool,
+        declare.option(
+            "Output",
+            "--progress/--no-progress",
+            help="Show progress on stderr: a bar on a terminal, a line every ten seconds elsewhere.",
+        ),
+    ] = True,
 ) -> None:
     """Compute results for all rows of files, into a folder of parquet shards.
 
     Run the same command again to resume it: finished shards are kept, and the results have the same bytes as those of a
     job that was not interrupted. Several processes may work on one folder. Ctrl-C finishes the current shard, a second
-    Ctrl-C stops at once.
+    Ctrl-C stops at once. On a cluster, the folder and the inputs must have the same paths on all machines.
 
     Exit codes: 0 if all rows have results, 3 if rows failed, 130 after Ctrl-C.
     """
+    _check_extra()
+    task_named(computation.task, "--task")
+    check_folder(model)
     recipe = _recipe(model, columns, computation, run_options)
+    cluster = chosen_cluster(cluster_options)
+    from millpond_jobs.cluster import run_on_cluster
     from millpond_jobs.job import run as run_job
 
+    run_here = run_job if cluster is None else partial(run_on_cluster, *cluster)
     with _stop_on_signals() as stop:
-        result = run_job(
+        result = run_here(
             inputs,
             output,
             recipe,
             shard_rows=shard_rows,
             allow_duplicate_ids=columns.allow_duplicate_ids,
             allow_mixed=allow_mixed,
-            progress=not quiet,
+            progress=progress and not quiet,
             stop=stop,
         )
     if not result.finished:
@@ -192,9 +216,14 @@ def run(
     _report(result)
 
 
-@declare.command(app, short_help="Show the state of a job.")
+@declare.command(
+    app,
+    examples=("millpond job status out/", "millpond job status out/ --json"),
+    short_help="Show the state of a job.",
+)
 def status(*, folder: Folder, as_json: AsJson = False) -> None:
     """Show rows, tokens per second, time left and workers of a job, from its files."""
+    _check_extra()
     from millpond_jobs.progress import format_seconds
     from millpond_jobs.state import status as read_status
 
@@ -219,15 +248,20 @@ def status(*, folder: Folder, as_json: AsJson = False) -> None:
         echo(f"{name:<8}{text}")
 
 
-@declare.command(app, short_help="Compute failed rows again.")
+@declare.command(app, examples=("millpond job retry out/",), short_help="Compute failed rows again.")
 def retry(*, folder: Folder, allow_mixed: AllowMixed = False) -> None:
     """Compute the rows again that have no result, such as images that were missing."""
+    _check_extra()
     from millpond_jobs.retrying import retry as retry_job
 
     _report(retry_job(folder, allow_mixed=allow_mixed))
 
 
-@declare.command(app, short_help="Check the results of a job.")
+@declare.command(
+    app,
+    examples=("millpond job verify out/", "millpond job verify out/ --sample 0 --repair"),
+    short_help="Check the results of a job.",
+)
 def verify(
     *,
     folder: Folder,
@@ -243,6 +277,7 @@ def verify(
 
     Exit codes: 0 if everything is correct, 1 otherwise.
     """
+    _check_extra()
     from millpond_jobs.verification import verify as verify_job
 
     result = verify_job(folder, sample=sample, repair=repair)
@@ -284,10 +319,15 @@ def export(
     skip_failed: Annotated[bool, typer.Option("--skip-failed", help="Leave out rows without a result.")] = False,
 ) -> None:
     """Export the results of a finished job."""
+    _check_extra()
     from millpond_jobs.exports import export as export_job
 
     rows = export_job(folder, to, name=name, skip_failed=skip_failed)
     echo_stderr(f"Exported {rows:,} rows.")
+
+
+def _check_extra() -> None:
+    check_extra("millpond job", "jobs", ("filelock", "pyarrow"))
 
 
 def _recipe(model: str, columns: Columns, computation: Computation, run_options: RunOptions) -> "Recipe":
@@ -300,7 +340,7 @@ def _recipe(model: str, columns: Columns, computation: Computation, run_options:
     revision = arguments.pop("revision", None)
     from pydantic import ValidationError
 
-    from millpond_jobs.recipe import Recipe
+    from millpond_recipes.recipe import Recipe
 
     fields: dict[str, Any] = asdict(columns) | asdict(computation)
     fields.pop("allow_duplicate_ids")

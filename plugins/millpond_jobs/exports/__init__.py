@@ -37,9 +37,8 @@ def export(folder: str | Path, target: str, *, name: str | None = None, skip_fai
     """
     kind, separator, location = target.partition(":")
     if not separator or not location or kind not in EXPORTERS:
-        message = (
-            f"Unknown target {target!r}. Write KIND:LOCATION, such as npy:vectors.npy. Kinds: {', '.join(EXPORTERS)}."
-        )
+        kinds = ", ".join(EXPORTERS)
+        message = f"Unknown target {target!r}. Available: {kinds}; write KIND:LOCATION, such as npy:vectors.npy"
         raise JobError(message)
     results = open_results(folder, name=name, skip_failed=skip_failed)
     exporter: Exporter = import_module(EXPORTERS[kind]).export

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from millpond_jobs.errors import JobError
-from millpond_jobs.exports.results import ID, VECTOR, Results, check_new, library, vectors_of, write_ids
-from millpond_jobs.folder.files import write_durably
+from millpond_jobs.exports.results import ID, VECTOR, Results, check_ids, check_new, library, vectors_of, write_ids
+from millpond_storage.files import write_durably
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,12 +20,14 @@ def export(results: Results, location: str) -> None:
     ``.ids.jsonl`` beside the index. Bits become a binary index, which searches by Hamming distance.
 
     Raises:
-        JobError: If the results are not vectors, the file exists, or faiss is not installed.
+        JobError: If the results are not vectors, an id is missing, the file exists, or faiss is not installed.
     """
     faiss = library("faiss", "faiss")
     column = results.require("faiss", VECTOR)
     path = check_new(Path(location))
     has_numbers = results.manifest.id_type == "int64" and (results.has_ids or not results.has_all_rows)
+    if has_numbers:
+        check_ids(results, "FAISS")
     index, add = _new_index(faiss, results, column, with_ids=has_numbers)
     for table in results.tables():
         vectors: NDArray[Any] = np.ascontiguousarray(vectors_of(table, column).astype(index_dtype(results), copy=False))
@@ -49,7 +51,7 @@ def index_dtype(results: Results) -> type:
 def _new_index(faiss: Any, results: Results, column: str, *, with_ids: bool) -> tuple[Any, Any]:
     """Return an index, and its function to add vectors with ids."""
     if results.manifest.recipe.embed_dtype == "binary":
-        message = "FAISS searches unsigned bytes of bits: compute the job with embed_dtype 'ubinary'."
+        message = "FAISS searches unsigned bytes of bits: compute the job with embed_dtype 'ubinary'"
         raise JobError(message)
     size = results.schema.field(column).type.list_size
     flat = faiss.IndexBinaryFlat(8 * size) if is_binary(results) else faiss.IndexFlatIP(size)

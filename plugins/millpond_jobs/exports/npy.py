@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from millpond_jobs.exports.results import FIXED_SIZE, Results, check_new, vectors_of, write_ids
-from millpond_jobs.folder.files import write_durably
+from millpond_storage.files import write_durably
 
 
 def export(results: Results, location: str) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from millpond_jobs.exports.results import Results, check_new
-from millpond_jobs.folder.files import write_durably
+from millpond_storage.files import write_durably
 
 
 def export(results: Results, location: str) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from millpond_jobs.errors import JobError
-from millpond_jobs.exports.results import ID, VECTOR, WEIGHTS, Results, library, sparse_of, vectors_of
+from millpond_jobs.exports.results import ID, VECTOR, WEIGHTS, Results, check_ids, library, sparse_of, vectors_of
 
 BIT_TYPES = ("binary", "ubinary")
 SIGN_OFFSET = 128  # between "binary" and "ubinary"
@@ -20,11 +20,12 @@ def export(results: Results, location: str) -> None:
         location: A connection string, such as "postgresql://user@host/database".
 
     Raises:
-        JobError: If the results are not vectors, the table exists, the server cannot be reached, or psycopg is not
-            installed.
+        JobError: If the results are not vectors, ids are missing or not unique, the table exists, the server cannot be
+            reached, or psycopg is not installed.
     """
     psycopg = library("psycopg", "pgvector")
     column = results.require("pgvector", VECTOR, WEIGHTS)
+    check_ids(results, "PostgreSQL", key=lambda row_id: row_id)
     try:
         with psycopg.connect(_connection_string(location)) as connection:
             connection.execute("CREATE EXTENSION IF NOT EXISTS vector")

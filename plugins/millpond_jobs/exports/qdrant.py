@@ -13,6 +13,7 @@ from millpond_jobs.exports.results import (
     VECTORS,
     WEIGHTS,
     Results,
+    check_ids,
     library,
     multi_vectors_of,
     sparse_of,
@@ -34,15 +35,17 @@ def export(results: Results, location: str) -> None:
         location: The URL of a server, or a folder for local mode.
 
     Raises:
-        JobError: If the results are not vectors, the collection exists, or qdrant-client is not installed.
+        JobError: If the results are not vectors, ids are missing or not unique, the collection exists, or qdrant-client
+            is not installed.
     """
     client_module = library("qdrant_client", "qdrant")
     column = results.require("qdrant", VECTOR, VECTORS, WEIGHTS)
+    check_ids(results, "Qdrant", key=point_id)
     is_url = location.startswith(("http://", "https://"))
     client = client_module.QdrantClient(url=location) if is_url else client_module.QdrantClient(path=location)
     try:
         if client.collection_exists(results.name):
-            message = f"The collection {results.name!r} exists in {location}. Choose a different one with --name."
+            message = f"the collection {results.name!r} exists in {location}; choose a different one with --name"
             raise JobError(message)
         client.create_collection(results.name, **_collection(client_module.models, results, column))
         for table in results.tables():

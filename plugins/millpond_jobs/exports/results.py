@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from millpond.types.extras import install_command
 from millpond_jobs.errors import JobError
-from millpond_jobs.folder.files import write_durably
 from millpond_jobs.folder.folder import ERROR, ID, JobFolder
 from millpond_jobs.folder.manifest import Manifest
-from millpond_jobs.results import PROBS, SCORE, SPARSE_TYPE, VECTOR, VECTORS, WEIGHTS
+from millpond_recipes.results import PROBS, SCORE, SPARSE_TYPE, VECTOR, VECTORS, WEIGHTS
+from millpond_storage.files import write_durably
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,6 +50,13 @@ class Results:
             if kept.num_rows:
                 yield kept.combine_chunks()
 
+    def ids(self) -> Iterator[int | str | None]:
+        """Yield the ids of the rows of `tables`."""
+        for shard in self.manifest.shards():
+            table = self.folder.read_shard(shard.name, [ID, ERROR])
+            kept = table if self.has_all_rows else table.filter(table.column(ERROR).is_null())
+            yield from kept.column(ID).to_pylist()
+
     @property
     def schema(self) -> pa.Schema:
         """The schema of the tables."""
@@ -69,9 +77,7 @@ class Results:
         column = next((name for name in columns if name in names), None)
         if column is None:
             task = self.manifest.recipe.task
-            message = (
-                f"{kind} stores {' or '.join(columns)}; the task {task!r} has {', '.join(names[1:])}. Use parquet."
-            )
+            message = f"{kind} stores {' or '.join(columns)}; the task {task!r} has {', '.join(names[1:])}; use parquet"
             raise JobError(message)
         return column
 
@@ -87,15 +93,15 @@ def open_results(folder: str | Path, *, name: str | None = None, skip_failed: bo
     finished = job.finished(manifest)
     missing = len(manifest.shards()) - len(finished)
     if missing:
-        message = f"The job in {job.path} is not finished: {missing} shards are missing. Run it again."
+        message = f"the job in {job.path} is not finished: {missing} shards are missing; run it again"
         raise JobError(message)
     failed = sum(done.failed for done in finished.values())
     if failed and not skip_failed:
-        message = f"{failed} rows have no result. Run `millpond job retry`, or leave them out with --skip-failed."
+        message = f"{failed} rows have no result: run `millpond job retry`, or leave them out with --skip-failed"
         raise JobError(message)
     rows = manifest.rows - failed
     if not rows:
-        message = f"The job in {job.path} has no results to export."
+        message = f"the job in {job.path} has no results to export"
         raise JobError(message)
     default = NOT_IN_NAMES.sub("_", job.path.resolve().name).strip("_") or "millpond"
     return Results(job, manifest, name or default, rows, has_all_rows=not failed)
@@ -130,10 +136,37 @@ def write_ids(results: Results, path: Path) -> None:
 
     def write(temporary: Path) -> None:
         with temporary.open("w", encoding="utf-8") as file:
-            for table in results.tables():
-                file.writelines(f"{json.dumps(row, ensure_ascii=False)}\n" for row in table.column(ID).to_pylist())
+            file.writelines(f"{json.dumps(row_id, ensure_ascii=False)}\n" for row_id in results.ids())
 
     write_durably(path, write)
+
+
+def check_ids(results: Results, kind: str, key: Callable[[Any], object] | None = None) -> None:
+    """Check that each row has an id.
+
+    Args:
+        results: The results.
+        kind: The kind of the export.
+        key: Returns the id under which a row is stored, which must be unique; None if equal ids are allowed.
+
+    Raises:
+        JobError: Names the first row without an id, or an id that two rows have.
+    """
+    if any(row_id is None for row_id in results.ids()):
+        message = f"{kind} stores rows by their ids, and a row has none: use parquet, npy or lance"
+        raise JobError(message)
+    if key is None:
+        return
+    hashes = np.sort(np.fromiter((hash(key(row_id)) for row_id in results.ids()), np.int64))
+    repeated = set(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
+    seen: set[object] = set()
+    for row_id in results.ids() if repeated else ():
+        stored = key(row_id)
+        if stored in seen:
+            message = f"{kind} stores one row per id, and two rows have the id {row_id!r}: use parquet, npy or lance"
+            raise JobError(message)
+        if hash(stored) in repeated:
+            seen.add(stored)
 
 
 def check_new(path: Path) -> Path:
@@ -143,7 +176,7 @@ def check_new(path: Path) -> Path:
         JobError: If it exists.
     """
     if path.exists():
-        message = f"{path} exists. Remove it, or choose a different name."
+        message = f"{path} exists: remove it, or choose a different name"
         raise JobError(message)
     return path
 
@@ -157,7 +190,7 @@ def library(name: str, kind: str) -> Any:
     try:
         return import_module(name)
     except ModuleNotFoundError as error:
-        message = f"The export to {kind} needs the package {error.name!r}: pip install 'millpond[jobs-{kind}]'"
+        message = f"the export to {kind} needs the package {error.name!r}: {install_command(f'jobs-{kind}')}"
         raise JobError(message) from error
 
 
@@ -168,6 +201,7 @@ __all__ = [
     "VECTORS",
     "WEIGHTS",
     "Results",
+    "check_ids",
     "check_new",
     "library",
     "multi_vectors_of",

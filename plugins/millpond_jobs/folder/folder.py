@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,22 +11,23 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from millpond_jobs.errors import JobError, ShardError
-from millpond_jobs.folder.files import (
+from millpond_jobs.folder.files import stating_failures
+from millpond_jobs.folder.manifest import Manifest
+from millpond_jobs.sources.plan import Shard
+from millpond_storage.files import (
     TEMPORARY_SUFFIX,
     append_line,
     read_json,
-    stating_failures,
     write_durably,
     write_json,
 )
-from millpond_jobs.folder.manifest import Manifest
-from millpond_jobs.sources.plan import Shard
 
 ID, ERROR = "id", "error"
 LOCK = ".lock"
+REPAIR = "run `millpond job verify --repair` on the folder"
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,9 @@ class Done:
     seconds: float
     finished: float
     sha256: str
+
+
+DONE = TypeAdapter(Done)
 
 
 class JobFolder:
@@ -81,15 +85,16 @@ class JobFolder:
         Raises:
             JobError: If the folder contains other files, or cannot be written.
         """
+        self._remove_temporary_descriptions()
         expected = {LOCK, self.shards.name, self.done.name, self.leases.name}
         others = sorted(path.name for path in self.path.iterdir() if path.name not in expected)
         if others:
-            message = f"{self.path} is not empty: it contains {others[0]!r}. Choose a new folder for the job."
+            message = f"{self.path} is not empty: it contains {others[0]!r}; choose a new folder for the job"
             raise JobError(message)
         with stating_failures("create folders in", self.path):
             for folder in (self.shards, self.done, self.leases):
                 folder.mkdir(exist_ok=True)
-        write_json(self.manifest_path, manifest.model_dump(mode="json"))
+            write_json(self.manifest_path, manifest.model_dump(mode="json"))
 
     def read_manifest(self) -> Manifest:
         """Return the description of the job.
@@ -98,10 +103,13 @@ class JobFolder:
             JobError: If the folder holds no job, or its description is damaged.
         """
         if not self.exists:
-            message = f"{self.path} is not the folder of a job: it has no job.json. Start one with `millpond job run`."
+            message = f"{self.path} is not the folder of a job: it has no job.json; start one with `millpond job run`"
             raise JobError(message)
         try:
             return Manifest.model_validate(read_json(self.manifest_path))
+        except (OSError, json.JSONDecodeError) as error:
+            message = f"cannot read {self.manifest_path}: {error}"
+            raise JobError(message) from error
         except ValidationError as error:
             first = error.errors()[0]
             message = f"{self.manifest_path} is damaged: {'.'.join(map(str, first['loc']))}: {first['msg']}"
@@ -125,11 +133,15 @@ class JobFolder:
         Raises:
             ShardError: If it is damaged.
         """
+        path = self.done_path(name)
         try:
-            return Done(**read_json(self.done_path(name)))
-        except TypeError as error:
-            message = f"{self.done_path(name)} is damaged: {error}"
-            raise ShardError(message) from error
+            return DONE.validate_python(read_json(path))
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"]
+        except (OSError, ValueError) as error:
+            reason = str(error)
+        message = f"{path} is damaged: {reason}; {REPAIR}"
+        raise ShardError(message)
 
     def finished(self, manifest: Manifest) -> dict[str, Done]:
         """Return the records of all finished shards, by name and in order."""
@@ -144,17 +156,18 @@ class JobFolder:
         """
         path = self.shard_path(shard.name)
         self.uncommit(shard.name)
-        write_durably(path, lambda temporary: write_table(table, temporary))
-        done = Done(
-            rows=table.num_rows,
-            failed=table.num_rows - table.column(ERROR).null_count,
-            truncated=sum(filter(None, table.column("truncated").to_pylist())),
-            tokens=sum(filter(None, table.column("num_tokens").to_pylist())),
-            seconds=round(seconds, 3),
-            finished=datetime.now(UTC).timestamp(),
-            sha256=file_sha256(path),
-        )
-        write_json(self.done_path(shard.name), asdict(done))
+        with stating_failures("write", path):
+            write_durably(path, lambda temporary: write_table(table, temporary))
+            done = Done(
+                rows=table.num_rows,
+                failed=table.num_rows - table.column(ERROR).null_count,
+                truncated=sum(filter(None, table.column("truncated").to_pylist())),
+                tokens=sum(filter(None, table.column("num_tokens").to_pylist())),
+                seconds=round(seconds, 3),
+                finished=datetime.now(UTC).timestamp(),
+                sha256=file_sha256(path),
+            )
+            write_json(self.done_path(shard.name), asdict(done))
         self.journal("shard", name=shard.name, **asdict(done))
         return done
 
@@ -163,16 +176,20 @@ class JobFolder:
         with stating_failures("remove", self.done_path(name)):
             self.done_path(name).unlink(missing_ok=True)
 
-    def read_shard(self, name: str) -> pa.Table:
+    def read_shard(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
         """Return the results of a finished shard.
+
+        Args:
+            name: The name of the shard.
+            columns: The columns to read; None for all.
 
         Raises:
             ShardError: If the file is missing or damaged.
         """
         try:
-            return pq.read_table(self.shard_path(name), memory_map=False)
+            return pq.read_table(self.shard_path(name), columns=columns, memory_map=False)
         except (OSError, pa.ArrowException) as error:
-            message = f"Cannot read {self.shard_path(name)}: {error}. Run `millpond job verify --repair` on the folder."
+            message = f"cannot read {self.shard_path(name)}: {error}; {REPAIR}"
             raise ShardError(message) from error
 
     def tables(self, manifest: Manifest) -> Iterator[pa.Table]:
@@ -185,25 +202,25 @@ class JobFolder:
         missing = sum(not self.is_done(shard.name) for shard in shards)
         if missing:
             message = (
-                f"The job in {self.path} is not finished: {missing} of {len(shards)} shards are missing. Run it again."
+                f"the job in {self.path} is not finished: {missing} of {len(shards)} shards are missing; run it again"
             )
             raise JobError(message)
         for shard in shards:
             yield self.read_shard(shard.name)
 
-    def write_failed(self, manifest: Manifest) -> int:
-        """Write `failed.jsonl` anew, with the id and the error of each row without a result; return their number."""
-        rows = list(self.failed_rows(manifest))
-        text = "".join(f"{_json_line(row)}\n" for row in rows)
-        if rows or self.failed_path.exists():
-            write_durably(self.failed_path, lambda temporary: _write_text(temporary, text))
-        return len(rows)
+    def write_failed(self, manifest: Manifest) -> None:
+        """Write `failed.jsonl` anew, with the id and the error of each row without a result. Call it with the lock."""
+        for path in self.path.glob(f"{self.failed_path.name}.*{TEMPORARY_SUFFIX}"):
+            path.unlink(missing_ok=True)  # left by a process that was killed
+        if self.failed_path.exists() or any(done.failed for done in self.finished(manifest).values()):
+            with stating_failures("write", self.failed_path):
+                write_durably(self.failed_path, lambda temporary: _write_lines(temporary, self.failed_rows(manifest)))
 
     def failed_rows(self, manifest: Manifest) -> Iterator[dict[str, Any]]:
         """Yield the shard, row, id and error of each row without a result."""
         for name, done in self.finished(manifest).items():
             if done.failed:
-                table = pq.read_table(self.shard_path(name), columns=[ID, ERROR])
+                table = self.read_shard(name, [ID, ERROR])
                 for index, row in enumerate(table.to_pylist()):
                     if row[ERROR] is not None:
                         yield {"shard": name, "row": index, ID: row[ID], ERROR: row[ERROR]}
@@ -214,10 +231,18 @@ class JobFolder:
             for path in folder.glob(f"{shard.name}.*{TEMPORARY_SUFFIX}"):
                 path.unlink(missing_ok=True)
 
+    def _remove_temporary_descriptions(self) -> None:
+        """Remove what a process left that was killed while it planned the job."""
+        with stating_failures("remove temporary files in", self.path):
+            for path in self.path.glob(f"{self.manifest_path.name}.*{TEMPORARY_SUFFIX}"):
+                path.unlink(missing_ok=True)
+
     def journal(self, event: str, **details: object) -> None:
         """Append an event to `journal.jsonl`, a log for people."""
         time = datetime.now(UTC).isoformat(timespec="milliseconds")
-        append_line(self.path / "journal.jsonl", {"time": time, "event": event, **details})
+        path = self.path / "journal.jsonl"
+        with stating_failures("append to", path):
+            append_line(path, {"time": time, "event": event, **details})
 
 
 def write_table(table: pa.Table, path: Path) -> None:
@@ -231,9 +256,6 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _json_line(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+def _write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)

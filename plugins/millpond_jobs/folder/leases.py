@@ -6,7 +6,9 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -76,7 +78,8 @@ class Leases:
             return True
         if not self._is_expired(name):
             return False
-        with FileLock(self._folder / TAKEOVER_LOCK):  # else a second worker could remove the new lease as the old one
+        # The lock prevents that a second worker removes the new lease as the old one.
+        with FileLock(self._folder / TAKEOVER_LOCK), stating_failures("take over the lease", self._path(name)):
             if self._is_expired(name):
                 self._path(name).unlink(missing_ok=True)
             return self._create(name)
@@ -98,14 +101,18 @@ class Leases:
                 descriptor = os.open(self._path(name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
             except FileExistsError:
                 return False
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump(asdict(self._holder), file)
+            try:
+                with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                    json.dump(asdict(self._holder), file)
+            except OSError:  # an empty lease would keep the shard until it expires
+                self._path(name).unlink(missing_ok=True)
+                raise
         with self._lock:
             self._held.add(name)
         return True
 
     def _is_expired(self, name: str) -> bool:
-        return is_expired(self._path(name), self._expires_after_s)
+        return is_expired(self._path(name), self._expires_after_s, partial(file_system_time, self._folder))
 
     def _beat(self) -> None:
         while not self._stopped.wait(min(HEARTBEAT_S, self._expires_after_s / 4)):
@@ -113,38 +120,53 @@ class Leases:
                 names = tuple(self._held)
             for name in names:
                 if self.is_held(name):
-                    with contextlib.suppress(FileNotFoundError):  # taken over since
+                    with contextlib.suppress(OSError):  # taken over since, or the network file system is away
                         os.utime(self._path(name))
 
     def _path(self, name: str) -> Path:
         return self._folder / name
 
 
-def is_expired(path: Path, expires_after_s: float = EXPIRES_AFTER_S) -> bool:
-    """True if a lease can be taken over: it is released, or its worker has ended."""
+def is_expired(path: Path, expires_after_s: float = EXPIRES_AFTER_S, now: Callable[[], float] = time.time) -> bool:
+    """True if a lease can be taken over: it is released, or its worker has ended.
+
+    Args:
+        path: The file of the lease.
+        expires_after_s: Seconds without heartbeat after which the worker of a different host counts as ended.
+        now: Returns the time with which heartbeats are compared.
+    """
     holder = read_holder(path)
     if holder is not None and holder.host == host_name():
         return process_start(holder.pid) != holder.started or not _is_alive(holder.pid)
     try:
-        return time.time() - path.stat().st_mtime > expires_after_s
+        # A heartbeat in the future is from before the clock was set back; a worker that runs has sent one since.
+        return abs(now() - path.stat().st_mtime) > expires_after_s
     except FileNotFoundError:
         return True
 
 
+def file_system_time(folder: Path) -> float:
+    """Return the time by the clock that heartbeats have: that of a file server may differ from this host's."""
+    path = folder / TAKEOVER_LOCK
+    path.touch()
+    return path.stat().st_mtime
+
+
 def remove_expired(folder: Path) -> None:
     """Remove the leases of ended workers, such as that of a shard they finished but did not release."""
+    now = partial(file_system_time, folder)
     for path in folder.iterdir():
-        if path.name != TAKEOVER_LOCK and is_expired(path):
+        if path.name != TAKEOVER_LOCK and is_expired(path, now=now):
             with FileLock(folder / TAKEOVER_LOCK):
-                if is_expired(path):
+                if is_expired(path, now=now):
                     path.unlink(missing_ok=True)
 
 
 def read_holder(path: Path) -> Holder | None:
-    """Return the holder of a lease; None if there is no lease, or it is being written."""
+    """Return the holder of a lease; None if there is no lease, or it is being written or cannot be read."""
     try:
         return Holder(**json.loads(path.read_bytes()))
-    except (FileNotFoundError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError):
         return None
 
 

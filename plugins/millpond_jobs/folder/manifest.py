@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from millpond_jobs.recipe import Recipe
 from millpond_jobs.sources.plan import Shard
+from millpond_recipes.recipe import Recipe
 
 FORMAT: Literal[1] = 1
 
@@ -82,7 +82,3 @@ class Manifest(_Frozen):
             for file, shards in enumerate(self.plan)
             for number, planned in enumerate(shards)
         ]
-
-    def first_row(self, file: int) -> int:
-        """Return the number of rows of all inputs before a file."""
-        return sum(it.rows for it in self.inputs[:file])

@@ -6,10 +6,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from millpond_jobs.errors import InputError
-from millpond_jobs.rows import Rows
 from millpond_jobs.sources.batches import BatchCursor
 from millpond_jobs.sources.plan import Record, Shard
+from millpond_recipes.errors import InputError
+from millpond_recipes.rows import Rows
 
 
 class ArrowFile:
@@ -71,7 +71,7 @@ class ArrowReader:
                 self._cursor = BatchCursor(batch.select(self._columns) for batch in self._stream)
             return Rows.from_table(self._cursor.read(shard.offset, shard.rows))
         except (OSError, ValueError, pa.ArrowException) as error:
-            message = f"Cannot read {self._path}, row {shard.start}: {error}"
+            message = f"cannot read {self._path}, row {shard.start}: {error}"
             raise InputError(message) from error
 
     def close(self) -> None:
@@ -90,5 +90,5 @@ def open_stream(path: Path) -> pa.RecordBatchStreamReader:
     try:
         return pa.ipc.open_stream(pa.memory_map(str(path)))
     except (OSError, pa.ArrowInvalid) as error:
-        message = f"Cannot read {path}: {error}"
+        message = f"cannot read {path}: {error}"
         raise InputError(message) from error

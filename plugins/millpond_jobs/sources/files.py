@@ -1,6 +1,7 @@
 """Input files by name: patterns and folders become files, each with its format."""
 
 import glob
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +10,12 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from millpond.loading.files import read_object
-from millpond_jobs.errors import InputError
-from millpond_jobs.rows import Rows
 from millpond_jobs.sources.arrow import ArrowFile
 from millpond_jobs.sources.lines import CsvFile, JsonlFile
 from millpond_jobs.sources.parquet import ParquetFile
 from millpond_jobs.sources.plan import Record, Shard
+from millpond_recipes.errors import InputError
+from millpond_recipes.rows import Rows
 
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 DATASET_STATE, DATASET_DICT = "state.json", "dataset_dict.json"
@@ -94,7 +95,7 @@ def find_inputs(sources: Sequence[str | Path]) -> list[InputName]:
     """
     names = [name for source in sources for name in _expanded(str(source))]
     if not names:
-        message = "No input files. Pass paths, patterns such as 'data/*.parquet', or a datasets folder."
+        message = "no input files: pass paths, patterns such as 'data/*.parquet', or a datasets folder"
         raise InputError(message)
     return list(dict.fromkeys(names))
 
@@ -106,17 +107,18 @@ def _expanded(source: str) -> list[InputName]:
     if path.exists():
         return [input_name(path)]
     matches = [Path(match) for match in sorted(glob.glob(source, recursive=True))]  # noqa: PTH207  absolute patterns
-    if not matches:
-        message = f"No file matches {source!r}."
+    files = [path for path in matches if path.is_file()]
+    if not files:
+        message = f"no file matches {source!r}"
         raise InputError(message)
-    return [input_name(match) for match in matches if match.is_file()]
+    return [input_name(path) for path in files]
 
 
 def input_name(path: Path) -> InputName:
     """Return a file with its format and compression, by its suffixes.
 
     Raises:
-        InputError: If the format is unknown.
+        InputError: If the format is unknown, or the name cannot be stored.
     """
     compression = COMPRESSIONS.get(path.suffix.lower())
     inner = path.with_suffix("") if compression else path
@@ -124,21 +126,25 @@ def input_name(path: Path) -> InputName:
     binary = suffix in (".parquet", ".pq", ".arrow")
     if suffix not in FORMATS or (compression and binary):
         known = ", ".join(FORMATS)
-        message = f"Unknown format of the input {path}. Available: {known}; text formats also with .gz or .zst."
+        message = f"Unknown format of the input {path}. Available: {known}; text formats also with .gz or .zst"
         raise InputError(message)
-    return InputName(path.resolve(), suffix, compression)
+    resolved = path.resolve()
+    if os.fsencode(resolved).decode(errors="replace") != str(resolved):
+        message = f"the name of the input {str(resolved)!r} is not UTF-8: rename the file or its folder"
+        raise InputError(message)
+    return InputName(resolved, suffix, compression)
 
 
 def _dataset_files(folder: Path) -> list[InputName]:
     """Return the Arrow files of a folder written by ``Dataset.save_to_disk``, or the files of a plain folder."""
     if (folder / DATASET_DICT).exists():
         splits = read_object(folder / DATASET_DICT).get("splits", [])
-        message = f"{folder} contains several splits. Name one: {', '.join(str(folder / str(it)) for it in splits)}."
+        message = f"{folder} contains several splits; name one: {', '.join(str(folder / str(it)) for it in splits)}"
         raise InputError(message)
     if not (folder / DATASET_STATE).exists():
         files = sorted(path for path in folder.iterdir() if path.is_file() and _is_known(path))
         if not files:
-            message = f"{folder} contains no input file. Available formats: {', '.join(FORMATS)}."
+            message = f"{folder} contains no input file. Available formats: {', '.join(FORMATS)}"
             raise InputError(message)
         return [input_name(path) for path in files]
     state = read_object(folder / DATASET_STATE)

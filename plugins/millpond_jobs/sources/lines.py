@@ -5,17 +5,21 @@ import io
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import pyarrow as pa
 
-from millpond_jobs.errors import InputError
-from millpond_jobs.rows import Rows
 from millpond_jobs.sources.plan import Record, Shard
+from millpond_recipes.errors import InputError
+from millpond_recipes.rows import Rows
 
 BUFFER_BYTES = 1 << 20
+MAX_RECORD_BYTES = 1 << 28
+SCHEMA_RECORDS = 1000  # in which the types of columns are looked up: the first ones may be null or damaged
+MAX_INTEGER = 2**63 - 1
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 QUOTE = b'"'
 Fields = dict[str, Any]
@@ -45,19 +49,21 @@ class TextFile(ABC):
         """
 
     def schema(self) -> pa.Schema:
-        """Return the columns and their types, by the first record that can be read."""
-        first = next(self._first_fields(), None)
-        names = self.columns if first is None else first
-        fields = {name: _arrow_type((first or {}).get(name)) for name in names}
-        return pa.schema(fields.items())
+        """Return the columns of the first records that can be read, and the types of those that the recipe reads."""
+        types: dict[str, pa.DataType] = {}
+        for fields in islice(self._readable(), SCHEMA_RECORDS):
+            for name, value in fields.items():
+                if types.get(name, pa.null()) == pa.null():
+                    types[name] = _arrow_type(value) if name in self.columns else pa.null()
+            if all(types.get(name, pa.null()) != pa.null() for name in self.columns):
+                break
+        return pa.schema((types or dict.fromkeys(self.columns, pa.null())).items())
 
-    def _first_fields(self) -> Iterator[Fields]:
+    def _readable(self) -> Iterator[Fields]:
         with self.stream() as file:
             for _, record in self.split(file):
-                try:
+                with suppress(ValueError):  # a damaged row fails when it is read, with its number
                     yield self.parse(record)
-                except ValueError:
-                    continue  # a damaged row fails when it is read, with its number
 
     def records(self) -> Iterator[Record]:
         """Yield the positions and sizes of all records. Positions in a compressed file are those in its content."""
@@ -73,7 +79,7 @@ class TextFile(ABC):
                     value = self.parse(record).get(column)
                 except ValueError:
                     value = None
-                yield value if isinstance(value, int | str) else None
+                yield value if type(value) in (int, str) else None
 
     def open(self) -> "TextReader":
         """Open the file to read rows."""
@@ -99,18 +105,24 @@ class TextFile(ABC):
                 with pa.CompressedInputStream(pa.PythonFile(file), self._compression) as inner:
                     yield io.BufferedReader(inner, BUFFER_BYTES)
         except OSError as error:
-            message = f"Cannot read {self.path}: {error}"
+            message = f"cannot read {self.path}: {error}"
             raise InputError(message) from error
 
     def split(self, file: BinaryIO, position: int = 0) -> Iterator[tuple[int, bytes]]:
         """Yield the records from a position, each with its own; blank lines and the header are passed over."""
         is_header = self.has_header and position == 0
-        start, parts = position, []
-        for line in file:
+        start, parts, in_quotes = position, [], False
+        while line := file.readline(MAX_RECORD_BYTES + 1):
             parts.append(line)
             position += len(line)
-            if self.is_quoted and sum(part.count(QUOTE) for part in parts) % 2:
-                continue  # a line break within quotes
+            if position - start > MAX_RECORD_BYTES:
+                hint = ": is a quotation mark missing?" if in_quotes else ""
+                message = f"{self.path}: the record at byte {start} is over {MAX_RECORD_BYTES} bytes{hint}"
+                raise InputError(message)
+            if self.is_quoted:
+                in_quotes ^= line.count(QUOTE) % 2 == 1
+                if in_quotes:
+                    continue  # a line break within quotes
             record = b"".join(parts).removeprefix(BYTE_ORDER_MARK if start == 0 else b"")
             if record.strip() and not is_header:
                 yield start, record
@@ -160,8 +172,9 @@ class CsvFile(TextFile):
             self.has_header = True
 
     def schema(self) -> pa.Schema:
-        """Return the columns, all of texts."""
-        return pa.schema([(name, pa.string()) for name in self.names])
+        """Return the columns, all of texts. A file without a header has no rows."""
+        kind, names = (pa.string(), self.names) if self.names else (pa.null(), self.columns)
+        return pa.schema([(name, kind) for name in names])
 
     def parse(self, record: bytes) -> Fields:
         """Return the cells by the names of their columns."""
@@ -206,7 +219,7 @@ class TextReader:
         for index in range(shard.rows):
             item = next(self._records, None)
             if item is None:
-                message = f"{self._file.path} ends before row {shard.start + index}: it has changed."
+                message = f"{self._file.path} ends before row {shard.start + index}: it has changed"
                 raise InputError(message)
             self._row += 1
             self._append(item[1], columns, errors, index, shard.start + index)
@@ -221,7 +234,7 @@ class TextReader:
             for name in columns:  # the id is the first column: it is kept if a later one is invalid
                 values[name] = self._value(fields, name)
         except ValueError as error:
-            errors[index] = f"Row {row} of {self._file.path.name} cannot be read: {error}"
+            errors[index] = f"row {row} of {self._file.path.name} cannot be read: {error}"
         for name, column in columns.items():
             column.append(values[name])
 
@@ -231,6 +244,8 @@ class TextReader:
             raise ValueError(message)
         value = fields[name]
         expected = int if name in self._integers else str
+        if type(value) is expected:
+            _check_storable(name, value)
         if value is None or (type(value) is expected) or _is_messages(value):
             return value
         if expected is str and isinstance(value, int | float) and not isinstance(value, bool):
@@ -269,8 +284,34 @@ def _is_messages(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(item, dict) for item in value)
 
 
+def _check_storable(name: str, value: int | str) -> None:
+    """Check that a value can be stored as Arrow's integers and texts.
+
+    Raises:
+        ValueError: If it cannot.
+    """
+    if isinstance(value, int):
+        if not -MAX_INTEGER - 1 <= value <= MAX_INTEGER:
+            message = f"{name!r} is over 64 bits"
+            raise ValueError(message)
+    elif not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            message = f"{name!r} has a lone surrogate at character {error.start} and is not valid Unicode"
+            raise ValueError(message) from error
+
+
 def _arrow_type(value: object) -> pa.DataType:
-    return pa.null() if value is None else pa.array([value]).type
+    """Return the type of a value as planning reports it; the contents of lists and objects are not looked at."""
+    if _is_messages(value):
+        return pa.list_(pa.struct([]))
+    if isinstance(value, list):
+        return pa.list_(pa.null())
+    if isinstance(value, dict):
+        return pa.struct([])
+    types = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
+    return types.get(type(value), pa.null())
 
 
 def _is_integer(schema: pa.Schema, columns: Sequence[str]) -> frozenset[str]:

@@ -7,10 +7,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from millpond_jobs.errors import InputError
-from millpond_jobs.rows import Rows
 from millpond_jobs.sources.batches import BatchCursor
 from millpond_jobs.sources.plan import Record, Shard
+from millpond_recipes.errors import InputError
+from millpond_recipes.rows import Rows
 
 BATCH_ROWS = 4096
 
@@ -58,7 +58,7 @@ class ParquetFile:
         try:
             return pq.ParquetFile(self._path, memory_map=True)
         except (OSError, pa.ArrowInvalid) as error:
-            message = f"Cannot read {self._path}: {error}"
+            message = f"cannot read {self._path}: {error}"
             raise InputError(message) from error
 
 
@@ -79,7 +79,7 @@ class ParquetReader:
         try:
             return Rows.from_table(self._read(shard))
         except (OSError, pa.ArrowInvalid, pa.ArrowException) as error:
-            message = f"Cannot read {self._path}, row group {shard.position}: {error}"
+            message = f"cannot read {self._path}, row group {shard.position}: {error}"
             raise InputError(message) from error
 
     def _read(self, shard: Shard) -> pa.Table:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 BYTES_PER_TOKEN = 4
 FIRST_SHARDS = (8, 8, 4, 2)  # divisors: results appear soon, and a crash at the start loses little
@@ -51,8 +52,7 @@ class ShardBudget:
         return ShardBudget(max(1, self.tokens // divisor), max(1, self.rows // divisor))
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(NamedTuple):
     """A row as planning sees it.
 
     Attributes:
@@ -76,12 +76,13 @@ def cut_into_shards(file: int, records: Iterable[Record], budget: ShardBudget) -
     """
     first: Record | None = None
     number = start = rows = tokens = 0
+    limits = budget.divided(number)
     for record in records:
         first = first or record
         rows, tokens = rows + 1, tokens + 1 + record.size // BYTES_PER_TOKEN
-        limits = budget.divided(number)
         if rows >= limits.rows or tokens >= limits.tokens:
             yield Shard(file, number, start, rows, first.position, first.offset)
             number, start, first, rows, tokens = number + 1, start + rows, None, 0, 0
+            limits = budget.divided(number)
     if first is not None:
         yield Shard(file, number, start, rows, first.position, first.offset)

@@ -1,14 +1,11 @@
 """Fixtures of the tests of jobs: tiny models, and inputs of a few rows."""
 
 import json
-import os
 from pathlib import Path
 
 import pytest
 
 from millpond.testing.checkpoints import tiny
-
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
 @pytest.fixture(scope="session")

