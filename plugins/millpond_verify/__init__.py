@@ -1,0 +1,1 @@
+"""Comparison of a model's results with those of sentence-transformers or transformers: ``millpond verify``."""

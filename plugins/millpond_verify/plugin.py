@@ -1,0 +1,16 @@
+"""The record of the command `verify`."""
+
+from collections.abc import Iterator
+
+from millpond.plugin.hookspecs import hookimpl
+from millpond.plugin.specs import CommandSpec
+
+
+@hookimpl
+def register_commands() -> Iterator[CommandSpec]:
+    """Compare a model with its reference implementation."""
+    yield CommandSpec(
+        name="verify",
+        target="millpond_verify.command:app",
+        summary="Compare a model's results with those of its reference implementation.",
+    )
