@@ -1,0 +1,1 @@
+"""The playground: a page to try the models of a server."""

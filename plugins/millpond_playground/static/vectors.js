@@ -1,0 +1,40 @@
+// Vectors of texts and images from the server, kept while the page is open.
+
+import { decodeVector } from "./numbers.js";
+
+const MAX_TEXTS_PER_REQUEST = 256;
+const MAX_KEPT_VECTORS = 5000;
+
+/** Return a function that embeds texts; vectors of texts that were sent before are reused. */
+export function textEmbedder(context) {
+  const kept = new Map();
+
+  return async function embed(post, texts, inputType) {
+    const keyOf = (text) => JSON.stringify([context.model.id, inputType, text]);
+    const missing = [...new Set(texts.filter((text) => !kept.has(keyOf(text))))];
+    if (kept.size + missing.length > MAX_KEPT_VECTORS) kept.clear();
+    const wanted = kept.size ? missing : [...new Set(texts)];
+    for (let start = 0; start < wanted.length; start += MAX_TEXTS_PER_REQUEST) {
+      const input = wanted.slice(start, start + MAX_TEXTS_PER_REQUEST);
+      const options = { encoding_format: "base64", truncate_prompt_tokens: -1 };
+      const { data } = await post("v1/embeddings", { input, ...options, ...(inputType && { input_type: inputType }) });
+      for (const { index, embedding } of data) kept.set(keyOf(input[index]), decodeVector(embedding));
+    }
+    return texts.map((text) => kept.get(keyOf(text)));
+  };
+}
+
+/** Return a function that embeds one image; the vector of an image that was sent before is reused. */
+export function imageEmbedder(context) {
+  const kept = new WeakMap();
+
+  return async function embed(post, image) {
+    const vectors = kept.get(image) ?? new Map();
+    kept.set(image, vectors);
+    if (!vectors.has(context.model.id)) {
+      const { data } = await post("embeddings_image", { input: [image.dataUrl], encoding_format: "base64" });
+      vectors.set(context.model.id, decodeVector(data[0].embedding));
+    }
+    return vectors.get(context.model.id);
+  };
+}
