@@ -7,10 +7,10 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from functools import wraps
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -22,12 +22,18 @@ from millpond.plugin.output import results, stdout_to_stderr
 from millpond.plugin.registry import Catalog, Entry
 from millpond.plugin.specs import CommandSpec
 from millpond.types.errors import MillpondError, PluginError
+from millpond_command.stderr import echo_stderr as echo_stderr  # noqa: PLC0414  for commands
+from millpond_command.stderr import logging_to_stderr
+from millpond_command.stderr import printable as printable  # noqa: PLC0414  as above
+
+if TYPE_CHECKING:
+    from millpond_command.defaults import Default
 
 DEBUG: Final = "MILLPOND_DEBUG"
+HELP, HELP_OPTIONS = "help", frozenset({"-h", "--help"})
 OK, FAILURE, USAGE, PARTIAL, INTERRUPTED = 0, 1, 2, 3, 130
 TRACEBACK_HINT: Final = f"set {DEBUG}=1 to show the traceback"
 logger = logging.getLogger(__name__)
-UNPRINTABLE = re.compile(r"[^\n -~\u00a0-\uffff\U00010000-\U0010ffff]|[\u00ad\u200b-\u200f\u2028-\u202e\ud800-\udfff]")
 
 
 class CommandError(MillpondError):
@@ -58,6 +64,16 @@ class QuickGroup(TyperGroup):
 class CommandGroup(QuickGroup):
     """The root command: lists commands by the summaries of their records, and imports only the one that runs."""
 
+    _configured: "Sequence[Default]" = ()
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the flags; ``--install-completion`` also repairs the script of zsh."""
+        flags = super().get_params(ctx)
+        for flag in flags:
+            if flag.name == "install_completion" and not isinstance(flag.callback, _CompletionInstaller):
+                flag.callback = _CompletionInstaller(flag.callback)
+        return flags
+
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002  the signature is typer's
         """Return the names of all commands."""
         return list(_commands().names())
@@ -73,13 +89,21 @@ class CommandGroup(QuickGroup):
         return TyperCommand(cmd_name, help=summary, short_help=summary)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Import and return the command that was called."""
+        """Import and return the command that was called. ``help COMMAND`` is the same as ``COMMAND --help``."""
+        if args[0] == HELP and _commands().find(HELP) is None and not ctx.resilient_parsing:
+            args = [*args[1:], "--help"]
+            if len(args) == 1:
+                echo(ctx.get_help())
+                raise typer.Exit
         name = args[0]
         entry = _commands().find(name)
         if entry is not None:
             if name != entry.qualified:
                 _warn_about_override(entry)
-            return name, _load_command(entry), args[1:]
+            command = _load_command(entry)
+            if not ctx.resilient_parsing and not HELP_OPTIONS.intersection(args):
+                ctx.default_map = self._configured_values(command, [entry.spec.name, *args[1:]], name)
+            return name, command, args[1:]
         if ctx.resilient_parsing:  # shell completion
             return None, None, args[1:]
         names = _commands().names()
@@ -87,6 +111,27 @@ class CommandGroup(QuickGroup):
         advice = f"Did you mean {close}?" if close else f"Available: {', '.join(names) or 'none'}"
         message = f"Unknown command {name!r}. {advice}"
         raise CommandError(message, hint="`millpond --help` lists all commands", exit_code=USAGE)
+
+    def _configured_values(self, command: Any, words: Sequence[str], name: str) -> dict[str, Any]:
+        """Return the values of options from the environment and configuration files, as typer's ``default_map``."""
+        from millpond_command.config_files import read_config_files  # noqa: PLC0415  imports this module
+        from millpond_command.defaults import defaults_of  # noqa: PLC0415  as above
+
+        subcommands = getattr(command, "commands", {})
+        subcommand = next((word for word in words[1:] if word in subcommands), None)
+        if subcommands and subcommand is None:
+            return {}
+        path = [word for word in (words[0], subcommand) if word is not None]
+        defaults = defaults_of(subcommands.get(subcommand, command), path, read_config_files())
+        passed = {word.partition("=")[0] for word in words}
+        self._configured = [it for it in defaults.values() if it.option not in passed]
+        values = {parameter: it.value for parameter, it in defaults.items()}
+        return {name: values if subcommand is None else {subcommand: values}}
+
+    def _origins(self, message: str) -> list[str]:
+        """Return hints that name the origins of configured options that an error message mentions."""
+        mentioned = (it for it in self._configured if re.search(rf"(?<![\w-]){it.option}(?![\w-])", message))
+        return [f"{it.option} is set by {it.origin}" for it in mentioned]
 
     def invoke(self, ctx: Any) -> None:
         """Run the command. Its return value is ignored; exit codes come from ``typer.Exit``."""
@@ -115,7 +160,7 @@ class CommandGroup(QuickGroup):
         """Run the command line; in standalone mode, report errors on stderr and exit."""
         if not standalone_mode:
             return super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
-        with _logging_to_stderr():
+        with logging_to_stderr():
             try:
                 code = super().main(args, prog_name, complete_var, False, windows_expand_args, **extra) or OK
             except SystemExit as exit_:
@@ -124,10 +169,26 @@ class CommandGroup(QuickGroup):
             except KeyboardInterrupt:
                 code = INTERRUPTED
             except Exception as error:  # noqa: BLE001  outermost frame: every error is reported
-                code = _report(error)
+                code = _report(error, self._origins)
         code = _flush_stdout(code)
         _flush_stderr()
         sys.exit(code)
+
+
+class _CompletionInstaller:
+    """The callback of ``--install-completion``: that of typer, which ends the program, then a repair."""
+
+    def __init__(self, install: Callable[..., Any]) -> None:
+        self._install = install
+
+    def __call__(self, *arguments: Any) -> Any:
+        try:
+            return self._install(*arguments)
+        except SystemExit:
+            from millpond_command.completion import repair_zsh_script  # noqa: PLC0415  not needed otherwise
+
+            repair_zsh_script("millpond")
+            raise
 
 
 def _commands() -> Catalog[CommandSpec]:
@@ -200,13 +261,13 @@ def _is_explained(error: Exception) -> bool:
     return isinstance(error, MillpondError) or hasattr(error, "format_message")
 
 
-def _report(error: Exception) -> int:
-    """Print an error to stderr and return the exit code."""
+def _report(error: Exception, origins: Callable[[str], list[str]] | None = None) -> int:
+    """Print an error to stderr and return the exit code; ``origins`` returns further hints for a message."""
     message, hint, code = _explain(error)
     if message:
         echo_stderr(message if message.startswith("Usage:") else f"error: {message}")
-    if hint:
-        echo_stderr(f"hint: {hint}")
+    for line in [*filter(None, [hint]), *(origins(message) if origins else ())]:
+        echo_stderr(f"hint: {line}")
     return code
 
 
@@ -214,7 +275,7 @@ def _explain(error: Exception) -> tuple[str, str, int]:
     """Return the message, the hint and the exit code of an error."""
     explain: Callable[[], object] | None = getattr(error, "format_message", None)
     if explain is not None:  # a usage error of typer, whose class depends on its version
-        message, path = str(explain()), getattr(getattr(error, "ctx", None), "command_path", None)
+        message, path = _usage_message(error, explain), getattr(getattr(error, "ctx", None), "command_path", None)
         hint = "" if path is None or message.startswith("Usage:") else f"`{path} --help` lists arguments and options"
         return message, hint, getattr(error, "exit_code", USAGE)
     if isinstance(error, MillpondError):
@@ -228,16 +289,11 @@ def _explain(error: Exception) -> tuple[str, str, int]:
     return unexpected, "" if _is_debugging() else f"this is unexpected; {TRACEBACK_HINT}", FAILURE
 
 
-def echo_stderr(message: str) -> None:
-    """Print a line to stderr. Does nothing if stderr is closed or its disk is full."""
-    if sys.stderr is not None:
-        with contextlib.suppress(OSError):
-            print(printable(message), file=sys.stderr, flush=True)  # noqa: T201
-
-
-def printable(text: str) -> str:
-    r"""Return the text with control characters, which could move the cursor or set colours, escaped as ``\x1b``."""
-    return UNPRINTABLE.sub(lambda match: ascii(match[0])[1:-1], text)
+def _usage_message(error: Exception, explain: Callable[[], object]) -> str:
+    """Return the message of a usage error of typer; for an unknown option, with the most similar one."""
+    unknown = getattr(error, "option_name", "")
+    close = get_close_matches(unknown, getattr(error, "possibilities", None) or (), n=1, cutoff=0)
+    return f"No such option: {unknown}. Did you mean {close[0]!r}?" if close else str(explain())
 
 
 def _flush_stdout(code: Any) -> Any:
@@ -271,34 +327,6 @@ def _drop_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-class _LevelFormatter(logging.Formatter):
-    """Formats log records like errors of the program: ``warning: message``."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return printable(f"{record.levelname.lower()}: {super().format(record)}")
-
-
-def _is_shown(record: logging.LogRecord) -> bool:
-    """Return True for all records of Millpond's packages, and for warnings of other packages."""
-    return record.levelno >= logging.WARNING or record.name.partition(".")[0].startswith("millpond")
-
-
-@contextlib.contextmanager
-def _logging_to_stderr() -> Iterator[None]:
-    """Log warnings to stderr while the program runs; with --debug, all records of Millpond's packages."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(_LevelFormatter())
-    handler.addFilter(_is_shown)
-    logger = logging.getLogger()
-    level = logger.level
-    logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.setLevel(level)
-
-
 def _print_version(requested: bool) -> None:
     if requested:
         print(f"millpond {millpond.__version__}")  # noqa: T201
@@ -319,7 +347,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog=f"The environment variable {DEBUG}=1 has the same effect as --debug. Plugins can add commands.",
+    epilog=f"`millpond COMMAND --help` shows the options of a command, with examples. Plugins can add commands. The "
+    f"environment variable {DEBUG}=1 has the same effect as --debug.",
 )
 
 
@@ -327,7 +356,8 @@ app = typer.Typer(
 def root(
     ctx: typer.Context,
     version: Annotated[  # noqa: ARG001  handled by its callback
-        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
+        bool,
+        typer.Option("--version", "-V", is_eager=True, callback=_print_version, help="Print the version and exit."),
     ] = False,
     debug: Annotated[  # noqa: ARG001  handled by its callback
         bool,

@@ -8,8 +8,10 @@ from typing import Any
 
 import typer
 from typer.core import TyperCommand
+from typer.models import ParameterInfo
 
 from millpond_command.cli import QuickGroup
+from millpond_command.completion import BY_METAVAR
 
 Function = Callable[..., None]
 
@@ -85,6 +87,13 @@ def command(
     return declare
 
 
+def _complete_by_metavar(annotation: Any) -> None:
+    """Let shells complete the values of an option or argument whose placeholder has known values."""
+    for info in getattr(annotation, "__metadata__", ()):
+        if isinstance(info, ParameterInfo) and info.autocompletion is None:
+            info.autocompletion = BY_METAVAR.get(info.metavar or "")
+
+
 def _with_flat_options(function: Function) -> Function:
     """Return the function with the signature that typer reads: each dataclass replaced by its fields."""
     signature = inspect.signature(function)
@@ -95,6 +104,9 @@ def _with_flat_options(function: Function) -> Function:
     flat = [
         field for it in signature.parameters.values() for field in fields.get(it.name, {it.name: it}).values()
     ]  # fmt: skip
+
+    for it in flat:
+        _complete_by_metavar(it.annotation)
 
     @wraps(function)
     def grouped(**values: Any) -> None:

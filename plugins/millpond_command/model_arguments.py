@@ -3,8 +3,10 @@
 import json
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final
 
+from millpond.plugin.manager import get_plugin_manager
 from millpond.types.errors import InvalidInputError
 from millpond.types.model_args import FORMER_NAMES, MODEL_ARGS
 from millpond_command.cli import USAGE, CommandError, echo_stderr
@@ -39,6 +41,18 @@ def arguments_of(options: FileOptions) -> dict[str, Any]:
     if "kernels" in arguments:
         arguments["kernels"] = _parse_kernels(arguments["kernels"])
     return arguments
+
+
+def check_folder(model: str) -> None:
+    """Check that a name that can only be a path, such as ``./model``, is a folder, before torch is imported.
+
+    Raises:
+        ModelNotFoundError: If it is not; the message suggests a folder with a similar name.
+    """
+    if model.startswith((".", "/", "~")) and not Path(model).expanduser().is_dir():
+        from millpond.loading.source import SourceOptions, find_repository  # noqa: PLC0415  needs pydantic
+
+        find_repository(get_plugin_manager().registry, model, SourceOptions())
 
 
 def warn_renamed(argument: str) -> None:

@@ -10,10 +10,12 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from millpond.types.model_args import FORMER_NAMES, MODEL_ARGS, Group, describe
+from millpond.types.model_arg import Group
+from millpond.types.model_args import FORMER_NAMES, MODEL_ARGS, describe
 from millpond_command.declare import option
 
 T = TypeVar("T")
+MODEL_HELP = "A folder, a Hugging Face Hub id, or package:NAME for a model in a Python package."
 
 
 def names_of(argument: str) -> tuple[str, ...]:

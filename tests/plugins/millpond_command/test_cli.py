@@ -1,38 +1,29 @@
 """The command ``millpond``: lists commands without importing them, reports errors in one line, keeps stdout clean."""
 
 import json
-import os
-import pty
+import re
 import subprocess
 import sys
 import textwrap
 
 import pytest
+from command_kit import one_command, plugin, run
 from typer.testing import CliRunner
 
 import millpond
 from millpond_command import cli
 
-HEAVY = {"torch", "transformers", "numpy", "pydantic", "rich", "tokenizers", "safetensors", "huggingface_hub"}
-HEAD = """\
-import typer
-from millpond_command.cli import CommandError
-from millpond.types.errors import InvalidInputError
-from millpond.plugin.hookspecs import hookimpl
-from millpond.plugin.specs import CommandSpec
-"""
-
-
-def run(*arguments, **environment):
-    """Run the program in a separate process."""
-    return subprocess.run(
-        [sys.executable, "-m", "millpond", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        stdin=subprocess.DEVNULL,
-        env={**os.environ, **environment},
-    )
+HEAVY = {
+    "torch",
+    "transformers",
+    "numpy",
+    "pyarrow",
+    "pydantic",
+    "rich",
+    "tokenizers",
+    "safetensors",
+    "huggingface_hub",
+}
 
 
 def run_and_look(*command_lines):
@@ -56,41 +47,6 @@ def invoke(*arguments, **options):
     return CliRunner().invoke(cli.app, list(arguments), **options)
 
 
-def plugin(body, **commands):
-    """Return the source of a plugin with commands, by name and expression of the target."""
-    specs = [f"    yield CommandSpec(name={n!r}, target={t}, summary='Does {n}.')" for n, t in commands.items()]
-    return HEAD + textwrap.dedent(body) + "\n@hookimpl\ndef register_commands():\n" + "\n".join(specs) + "\n"
-
-
-def one_command(body, name="hello"):
-    """The source of a plugin with one command, whose body is given."""
-    source = "app = typer.Typer()\n\n@app.command()\ndef command():\n" + textwrap.indent(textwrap.dedent(body), "    ")
-    return plugin(source, **{name: "app"})
-
-
-def on_a_terminal(*arguments, **environment):
-    """Return the output of the program on a terminal, stdout and stderr together."""
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "millpond", *arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=theirs,
-        stderr=theirs,
-        env={**os.environ, "TERM": "xterm-256color", **environment},
-    )
-    os.close(theirs)
-    written = b""
-    try:
-        while piece := os.read(ours, 65536):
-            written += piece
-    except OSError:  # Linux raises this when the other side is closed
-        pass
-    finally:
-        os.close(ours)
-    assert process.wait() == 0
-    return written
-
-
 # --- help and version -------------------------------------------------------------------------------------------------
 
 
@@ -111,6 +67,7 @@ def test_help_of_a_command_imports_nothing_heavy():
         ["classify"],
         ["encode"],
         ["similarity"],
+        ["search"],
         ["inspect"],
         ["bench"],
         ["plugins", "list"],
@@ -132,6 +89,20 @@ def test_help_of_a_command_imports_nothing_heavy():
 def test_version_is_one_line():
     assert run("--version").stdout == f"millpond {millpond.__version__}\n"
     assert invoke("--version").exit_code == 0
+    assert invoke("-V").stdout == run("--version").stdout
+
+
+@pytest.mark.parametrize("words", [[], ["embed"], ["job", "run"], ["plugins"]])
+def test_help_before_a_command_is_the_same_as_the_option(words):
+    done, expected = invoke("help", *words), invoke(*words, "--help")
+    assert (done.exit_code, done.stdout) == (0, expected.stdout)
+    assert done.stdout.startswith(f"Usage: {' '.join(['millpond', *words])} ")
+
+
+def test_help_for_an_unknown_command_suggests_one():
+    done = invoke("help", "embde")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "Did you mean 'embed'?" in done.stderr
 
 
 @pytest.mark.parametrize("module", ["millpond", "millpond_command.cli"])
@@ -140,7 +111,7 @@ def test_both_modules_are_the_program(module):
     assert done.stdout.startswith("Usage: millpond [OPTIONS] COMMAND")
 
 
-def test_without_a_command_the_help_goes_to_stderr():
+def test_without_a_command_the_help_is_printed_to_stderr():
     done = invoke()
     assert (done.exit_code, done.stdout) == (2, "")
     assert done.stderr.startswith("Usage: millpond")
@@ -173,7 +144,9 @@ def test_a_misspelled_command_gets_a_suggestion():
 def test_an_unknown_command_gets_the_list():
     done = invoke("zzz")
     assert done.exit_code == 2
-    assert "Available: bench, classify, embed, encode, inspect, job, plugins, rerank, score, " in done.stderr
+    assert (
+        "Available: bench, cache, classify, config, embed, encode, env, inspect, job, plugins, rerank, " in done.stderr
+    )
 
 
 @pytest.mark.parametrize(
@@ -193,6 +166,60 @@ def test_wrong_usage_is_two_lines_and_exits_with_2(arguments, error, helper):
     assert first.startswith("error: ")
     assert error in first
     assert second.startswith(f"hint: {helper}")
+
+
+def test_a_misspelled_option_gets_the_most_similar_one():
+    done = invoke("embed", "--modle", "x", "a")
+    assert done.exit_code == 2
+    assert done.stderr.splitlines()[0] == "error: No such option: --modle. Did you mean '--model'?"
+
+
+MISTYPED = {
+    "embde a": "embed",
+    "plugins lst": "list",
+    "embed --modle x a": "--model",
+    "embed --task emebd a": "embed",
+    "encode --task token_embd a": "token_embed",
+    "job run a.csv -o out -m x --task clasify": "classify",
+    "job run a.csv -o out -m ./modle": "model",
+    "plugins doctor modles": "models",
+    "embed -m ./modle a": "model",
+    "serve ./modle": "model",
+    "embed --format jsnol a": "jsonl",
+    "embed --on-error skpi a": "skip",
+    "embed --on-overflow truncat a": "truncate",
+    "embed -i notes.txtt": "notes.txt",
+    "embed -i notes": "notes.txt",
+    "score a --documents nots.txt": "notes.txt",
+    "plugins new x --kind poler": "pooler",
+    "config show embde": "embed",
+    "job rnu": "run",
+}
+RUN_ALL = """
+import io, json, sys
+from contextlib import redirect_stderr
+from millpond_command.cli import app
+messages = {}
+for line in json.loads(sys.argv[1]):
+    with redirect_stderr(io.StringIO()) as stderr:
+        try:
+            app(line.split(), prog_name="millpond")
+        except SystemExit as exit_:
+            assert exit_.code in (1, 2), (line, exit_.code)
+    messages[line] = stderr.getvalue()
+print(json.dumps([messages, "torch" in sys.modules]))
+"""
+
+
+def test_a_misspelled_name_gets_a_suggestion_before_torch_is_imported(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "notes.txt").touch()
+    command = [sys.executable, "-c", RUN_ALL, json.dumps(list(MISTYPED))]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    messages, imports_torch = json.loads(done.stdout)
+    assert not imports_torch
+    for line, name in MISTYPED.items():
+        assert re.search(rf"did you mean '?{re.escape(name)}\b", messages[line], re.IGNORECASE), messages[line]
 
 
 # --- commands of plugins ----------------------------------------------------------------------------------------------
@@ -221,7 +248,7 @@ def test_commands_are_listed_by_summary_and_imported_when_called(install_plugin)
     assert "greeting_command" in sys.modules
 
 
-def test_a_target_that_does_not_import_is_told_and_named(install_plugin):
+def test_a_target_that_cannot_be_imported_is_reported_by_name(install_plugin):
     install_plugin(plugin("", broken="'no_such_module_of_ours:app'"), "third", version="2.0")
     done = invoke("broken")
     assert (done.exit_code, done.stdout) == (1, "")
@@ -230,7 +257,7 @@ def test_a_target_that_does_not_import_is_told_and_named(install_plugin):
 
 
 @pytest.mark.parametrize(("target", "message"), [("print", "not a typer.Typer"), ("typer.Typer()", "is empty")])
-def test_a_target_that_is_no_app_is_told(install_plugin, target, message):
+def test_a_target_that_is_not_an_app_is_reported(install_plugin, target, message):
     install_plugin(plugin("", broken=target), "third")
     done = invoke("broken")
     assert done.exit_code == 1
@@ -238,7 +265,7 @@ def test_a_target_that_is_no_app_is_told(install_plugin, target, message):
     assert message in done.stderr
 
 
-def test_an_installed_command_goes_before_the_built_in_one(install_plugin):
+def test_an_installed_command_takes_precedence_over_the_built_in_one(install_plugin):
     install_plugin(one_command("print('theirs')", name="embed"), "third")
     assert invoke("embed").stdout == "theirs\n"
     assert "  embed       Does embed.\n" in invoke("--help").stdout
@@ -255,7 +282,7 @@ def test_a_command_of_two_plugins_is_ambiguous(install_plugin):
     assert invoke("two/hello").stdout == "two\n"
 
 
-def test_a_broken_plugin_is_a_warning_and_harms_nothing(install_plugin):
+def test_a_broken_plugin_causes_only_a_warning(install_plugin):
     install_plugin("raise RuntimeError('it is broken')", "third")
     done = invoke("--help")
     assert done.exit_code == 0
@@ -304,7 +331,7 @@ def test_errors_are_reported_in_one_line_with_an_exit_code(install_plugin, body,
 
 
 @pytest.mark.parametrize(("arguments", "environment"), [(["--debug"], {}), ([], {"MILLPOND_DEBUG": "1"})])
-def test_a_traceback_is_shown_to_who_asks(install_plugin, arguments, environment):
+def test_a_traceback_is_shown_on_request(install_plugin, arguments, environment):
     install_plugin(one_command("{}['key']"), "third")
     done = invoke(*arguments, "hello", env=environment)
     assert done.exit_code == 1
@@ -323,71 +350,5 @@ def test_debug_shows_what_the_rooms_log_and_warnings_are_shown_of_all(install_pl
     assert invoke(*arguments, "hello").stderr == stderr
 
 
-def test_debug_tells_of_no_error_of_typing():
+def test_debug_mode_shows_no_traceback_for_usage_errors():
     assert invoke("--debug", "embed", "--nope").stderr.startswith("error: No such option: --nope")
-
-
-# --- streams ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("arguments", [["--help"], ["plugins", "list", "--json"]])
-def test_a_reader_that_is_gone_is_no_error(arguments):
-    reading, writing = os.pipe()
-    os.close(reading)
-    done = subprocess.run(
-        [sys.executable, "-m", "millpond", *arguments],
-        stdout=writing,
-        stderr=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
-    os.close(writing)
-    assert (done.returncode, done.stderr) == (0, "")
-
-
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")  # noqa: PTH110
-def test_a_full_disk_is_an_error_in_a_line():
-    with open("/dev/full", "w", encoding="utf-8") as full:  # noqa: PTH123
-        done = subprocess.run(
-            [sys.executable, "-m", "millpond", "plugins", "list"],
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
-    assert (done.returncode, done.stderr) == (1, "error: No space left on device\n")
-
-
-@pytest.mark.parametrize(("redirection", "code"), [(">&-", 0), ("2>&-", 0)])
-def test_closed_streams_harm_nothing(redirection, code):
-    script = f'"{sys.executable}" -m millpond plugins list --json {redirection}'
-    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (code, "")
-    assert redirection == ">&-" or json.loads(done.stdout)
-
-
-def test_errors_do_not_reach_stdout_when_stderr_is_closed():
-    done = subprocess.run(
-        ["sh", "-c", f'"{sys.executable}" -m millpond nonsense 2>&-'], capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, done.stdout) == (2, "")
-
-
-@pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=["NO_COLOR", "dumb"])
-def test_no_escapes_on_a_terminal_that_wants_none(install_plugin, environment):
-    # The help of a plugin's command is Rich's by default, which writes bold in spite of NO_COLOR.
-    folder = install_plugin(one_command("'''Says hello.'''"), "third")
-    path = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
-    for arguments in (["--help"], ["hello", "--help"]):
-        written = on_a_terminal(*arguments, PYTHONPATH=path, **environment)
-        assert len(written) > 100
-        assert b"\x1b" not in written
-
-
-def test_no_escapes_in_pipes(install_plugin):
-    folder = install_plugin(one_command("'''Says hello.'''"), "third")
-    path = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
-    for arguments in (["hello", "--help"], ["plugins", "list"]):
-        done = run(*arguments, PYTHONPATH=path)
-        assert len(done.stdout) > 50
-        assert "\x1b" not in done.stdout + done.stderr

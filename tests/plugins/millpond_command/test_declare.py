@@ -94,7 +94,7 @@ def test_a_command_without_examples_has_no_heading_for_them():
 # --- what was typed becomes arguments ---------------------------------------------------------------------------------
 
 
-def test_a_model_gets_what_its_group_says_and_no_more():
+def test_a_model_receives_only_the_arguments_of_its_group():
     assert arguments_of(FileOptions()) == {
         "dtype": "auto",
         "convert": "auto",
