@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from millpond_cli.options import CallOptions
+from millpond_command.choices import unknown_choice
 from millpond_command.cli import USAGE, CommandError
 from millpond_command.model_arguments import arguments_of
 from millpond_command.model_options import FileOptions
@@ -56,9 +57,8 @@ def call_arguments(options: CallOptions) -> dict[str, Any]:
 
 def _on_overflow(options: CallOptions) -> str | None:
     action = options.on_overflow
-    if action not in (None, *ON_OVERFLOW):
-        message = f"--on-overflow {action!r}: expected one of {', '.join(ON_OVERFLOW)}"
-        raise CommandError(message, exit_code=USAGE)
+    if action is not None and action not in ON_OVERFLOW:
+        raise unknown_choice("--on-overflow", action, ON_OVERFLOW)
     if options.truncate is None:
         return action
     equivalent = "truncate" if options.truncate else "error"

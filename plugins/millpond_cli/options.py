@@ -10,10 +10,10 @@ from typing import Annotated
 import typer
 
 from millpond_command.declare import option
-from millpond_command.model_options import ComputeOptions, FileOptions
+from millpond_command.model_options import MODEL_HELP, ComputeOptions, FileOptions
+from millpond_command.progress_options import ProgressOptions
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
-MODEL_HELP = "A folder, a Hugging Face Hub id, or package:NAME for a model in a Python package."
 
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP)]
 ModelOption = Annotated[str, option("Model", "--model", "-m", metavar="MODEL", help=MODEL_HELP)]
@@ -23,7 +23,6 @@ Texts = Annotated[
 ]
 WithText = Annotated[bool, option("Output", "--with-text", help="Include each text in its result.")]
 AsJson = Annotated[bool, option("Output", "--json", help="Print JSON.")]
-QuietOption = Annotated[bool, option("Output", "--quiet", "-q", help="Hide the progress bar and warnings.")]
 RecordsFormat = Annotated[
     str | None,
     option(
@@ -31,7 +30,7 @@ RecordsFormat = Annotated[
         "--format",
         "-f",
         metavar="FORMAT",
-        help="jsonl, json or csv. (default: from the file name, else jsonl)",
+        help="jsonl, json, csv or parquet. (default: from the file name, else jsonl)",
     ),
 ]
 Dimensions = Annotated[
@@ -42,6 +41,45 @@ Dimensions = Annotated[
         metavar="N",
         least=1,
         help="Keep the first N dimensions, for models trained for it (Matryoshka).",
+    ),
+]
+
+InputFormat = Annotated[
+    str | None,
+    option(
+        "Input",
+        "--input-format",
+        metavar="FORMAT",
+        help="txt, jsonl, csv, tsv or parquet. (default: from the file name; for stdin, txt)",
+    ),
+]
+IdKey = Annotated[
+    str | None,
+    option(
+        "Input",
+        "--id-key",
+        "--id-column",
+        metavar="KEY",
+        help="The JSON field or CSV column of an id to include in results. (default: id, if it exists)",
+    ),
+]
+OnError = Annotated[
+    str,
+    option(
+        "Input",
+        "--on-error",
+        metavar="ACTION",
+        help="raise: stop at the first text that fails; skip: report it on stderr, continue, and exit with code 3.",
+    ),
+]
+TextKey = Annotated[
+    str | None,
+    option(
+        "Input",
+        "--text-key",
+        "--text-column",
+        metavar="KEY",
+        help="The JSON field or CSV column of the text; a.b is field b of object a. (default: text)",
     ),
 ]
 
@@ -60,53 +98,19 @@ class InputOptions:
             "--input",
             "-i",
             metavar="FILE",
-            help="Read a .txt, .jsonl, .csv or .tsv file, optionally compressed (.gz); - for stdin.",
+            help="Read a .txt, .jsonl, .csv, .tsv or .parquet file; texts may be compressed (.gz); - for stdin.",
         ),
     ] = None
-    input_format: Annotated[
-        str | None,
-        option(
-            "Input",
-            "--input-format",
-            metavar="FORMAT",
-            help="txt, jsonl, csv or tsv. (default: from the file name; for stdin, txt)",
-        ),
-    ] = None
-    id_key: Annotated[
-        str | None,
-        option(
-            "Input",
-            "--id-key",
-            "--id-column",
-            metavar="KEY",
-            help="The JSON field or CSV column of an id to include in results. (default: id, if it exists)",
-        ),
-    ] = None
-    on_error: Annotated[
-        str,
-        option(
-            "Input",
-            "--on-error",
-            metavar="ACTION",
-            help="raise: stop at the first text that fails; skip: report it on stderr, continue, and exit with code 3.",
-        ),
-    ] = "raise"
+    input_format: InputFormat = None
+    id_key: IdKey = None
+    on_error: OnError = "raise"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextInputOptions(InputOptions):
     """Options for an input of single texts."""
 
-    text_key: Annotated[
-        str | None,
-        option(
-            "Input",
-            "--text-key",
-            "--text-column",
-            metavar="KEY",
-            help="The JSON field or CSV column of the text; a.b is field b of object a. (default: text)",
-        ),
-    ] = None
+    text_key: TextKey = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +122,7 @@ class PairInputOptions(InputOptions):
         option(
             "Input",
             "--query-key",
+            "--query-column",
             metavar="KEY",
             help="The JSON field or CSV column of the query. (default: query; with --queries, text)",
         ),
@@ -127,6 +132,7 @@ class PairInputOptions(InputOptions):
         option(
             "Input",
             "--document-key",
+            "--document-column",
             metavar="KEY",
             help="The JSON field or CSV column of the document. (default: document; with --documents, text)",
         ),
@@ -144,8 +150,8 @@ class PairInputOptions(InputOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OutputOptions:
-    """Options for the output and the progress bar."""
+class OutputOptions(ProgressOptions):
+    """Options for the output and the progress."""
 
     output_path: Annotated[
         str | None,
@@ -156,11 +162,6 @@ class OutputOptions:
             metavar="FILE",
             help="Write results to a file, which is only created if the command succeeds. (default: stdout)",
         ),
-    ] = None
-    quiet: QuietOption = False
-    progress: Annotated[
-        bool | None,
-        option("Output", "--progress/--no-progress", help="Show a progress bar on stderr. (default: on a terminal)"),
     ] = None
 
 

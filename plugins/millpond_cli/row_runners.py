@@ -7,12 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from millpond.types.json_values import to_json_values
 from millpond_cli.arguments import call_arguments
 from millpond_cli.io.formats import PLUGIN
 from millpond_cli.io.notes import Progress
 from millpond_cli.io.rows import Row
 from millpond_cli.options import CallOptions, PairOptions
+from millpond_recipes.json_values import to_json_values
 
 if TYPE_CHECKING:
     from millpond.llm import LLM

@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -21,6 +21,7 @@ from millpond_cli.options import OutputOptions
 from millpond_cli.row_runners import RowRunner
 from millpond_command.cli import PARTIAL, CommandError
 from millpond_command.model_options import RunOptions
+from millpond_command.tables import is_terminal
 
 if TYPE_CHECKING:
     from millpond.llm import LLM
@@ -51,7 +52,7 @@ class Tally:
                 warn(f"{result.row.location}: {result.error}")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Job:
     """One run of a command over its input.
 
@@ -69,7 +70,7 @@ class Job:
     model: str
     run_options: RunOptions
     output_options: OutputOptions
-    skip_failed: bool
+    skip_failed: bool = field(kw_only=True)
 
     def write(
         self,
@@ -96,21 +97,21 @@ class Job:
             with (
                 _count_reported_on_signal(tally),
                 load_model(self.model, self.run_options) as llm,
-                closing(Progress(shown=self._shows_progress, total=total)) as progress,
+                closing(Progress(shown=self.output_options.shows_progress, total=total)) as progress,
             ):
                 results = self._results(llm, chain([first], chunks), progress, tally)
                 ordered = results if order is None else [order(chain.from_iterable(results))]
-                _write(file, file_format, layout(llm), ordered)
+                pause = progress.paused if self._shows_results else nullcontext
+                _write(file, file_format, layout(llm), ordered, pause)
         if not self.output_options.quiet:
             self._warn(llm, tally)
         if tally.failed:
             raise typer.Exit(PARTIAL)
 
     @property
-    def _shows_progress(self) -> bool | None:
-        """True to show a progress bar; None to show it only on a terminal."""
-        options = self.output_options
-        return False if options.quiet and options.progress is None else options.progress
+    def _shows_results(self) -> bool:
+        """True if results are written to a terminal, which may also show the progress."""
+        return is_stdout(self.output_options.output_path) and is_terminal()
 
     def _results(
         self, llm: "LLM", chunks: Iterable[list[Row]], progress: Progress, tally: Tally
@@ -126,7 +127,7 @@ class Job:
                 raise _failure(results[failed])
             yield results
             tally.add(results)
-        progress.close()  # before a table is printed, which would otherwise start on the line of the bar
+        progress.finish()  # before a table is printed
 
     def _warn(self, llm: "LLM", tally: Tally) -> None:
         if not tally.texts:
@@ -161,15 +162,22 @@ def _count_reported_on_signal(tally: Tally) -> Iterator[None]:
         raise
 
 
-def _write(file: BinaryIO, file_format: str, layout: Layout, chunks: Iterable[Sequence[Result]]) -> None:
-    """Write the results of each chunk as soon as they are available."""
+def _write(
+    file: BinaryIO,
+    file_format: str,
+    layout: Layout,
+    chunks: Iterable[Sequence[Result]],
+    pause: Callable[[], AbstractContextManager[None]],
+) -> None:
+    """Write the results of each chunk as soon as they are available, while the progress is paused."""
     from millpond_cli.io.writers import WRITERS  # noqa: PLC0415  imports numpy, which --help does not need
 
     writer = WRITERS[file_format](file, layout)
     try:
         for results in chunks:
-            writer.write(results)
-            file.flush()
+            with pause():
+                writer.write(results)
+                file.flush()
         writer.finish()
         file.flush()
     finally:

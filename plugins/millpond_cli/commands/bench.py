@@ -5,13 +5,15 @@ from contextlib import closing
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
-from millpond.engine.machine import available_cores, processor_name
+from millpond.engine.machine import available_cores
 from millpond.plugin.manager import get_plugin_manager
 from millpond_cli import options
 from millpond_cli.arguments import loading_arguments
-from millpond_cli.io.notes import Progress
 from millpond_command import declare
 from millpond_command.cli import echo
+from millpond_command.processor import processor_name
+from millpond_command.progress import Progress
+from millpond_command.progress_options import ProgressOptions
 from millpond_command.tables import table
 
 if TYPE_CHECKING:
@@ -43,7 +45,7 @@ def bench(
     model: options.ModelArgument,
     seconds: Seconds = 30,
     as_json: options.AsJson = False,
-    quiet: options.QuietOption = False,
+    progress_options: ProgressOptions,
     bench_options: options.BenchOptions,
 ) -> None:
     """Measure the speed of a model on this machine.
@@ -59,7 +61,8 @@ def bench(
     registry = get_plugin_manager().registry
     resolution, device = resolve_model(registry, model, arguments)
     benchmark = Benchmark(registry, resolution, arguments, device=device, seconds=seconds)
-    with closing(Progress(shown=False if quiet else None, total=lambda: None, unit=" combinations")) as progress:
+    shown = progress_options.shows_progress
+    with closing(Progress(shown=shown, total=lambda: None, unit="combinations")) as progress:
         measurements = benchmark.run(progress.update)
     if as_json:
         machine = {"processor": processor_name(), "cores": available_cores(), "device": str(device)}

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from millpond_cli import options
 from millpond_cli.commands.entities import EntityOptions
-from millpond_cli.io.formats import RECORDS, choose_format
+from millpond_cli.io.formats import ROWS, check_binary, choose_format
 from millpond_cli.io.inputs import texts_of, with_second_text
 from millpond_cli.io.results import Layout
 from millpond_cli.io.rows import Keys, check_action
@@ -13,12 +13,13 @@ from millpond_cli.row_runners import encode_runner
 from millpond_cli.stream import Job
 from millpond_command import declare
 from millpond_command.cli import USAGE, CommandError
-from millpond_command.model_options import RunOptions
+from millpond_command.model_options import MODEL_HELP, RunOptions
 
 if TYPE_CHECKING:
     from millpond.llm import LLM
 
 TEXT_PAIR_KEY = "text_pair"
+NO_LISTS = ("csv", "parquet")  # formats without lists of objects
 EXAMPLES = (
     'millpond classify -m ./sentiment "what a lovely day"',
     "millpond classify -m ./sentiment -i reviews.csv --text-key body --top-k 1 -o labels.csv",
@@ -29,7 +30,7 @@ EXAMPLES = (
 
 app = declare.new_app()
 
-Model = Annotated[str, declare.option("Model", "--model", "-m", metavar="MODEL", help=options.MODEL_HELP)]
+Model = Annotated[str, declare.option("Model", "--model", "-m", metavar="MODEL", help=MODEL_HELP)]
 TopK = Annotated[
     int | None,
     declare.option("Output", "--top-k", metavar="N", least=1, help="Show only the N most probable classes, in order."),
@@ -44,6 +45,7 @@ TextPairKey = Annotated[
     declare.option(
         "Input",
         "--text-pair-key",
+        "--text-pair-column",
         metavar="KEY",
         help="The JSON field or CSV column of the second text. (default: text_pair, if it exists)",
     ),
@@ -79,10 +81,11 @@ def classify(
     source = texts_of(texts, input_options, default_keys=Keys(text_pair=TEXT_PAIR_KEY), text_pair_key=text_pair_key)
     if text_pair is not None:
         source = with_second_text(source, text_pair)
-    file_format = choose_format(output_format, output_options.output_path, RECORDS)
+    file_format = choose_format(output_format, output_options.output_path, ROWS)
+    check_binary(file_format, output_options.output_path)
     entity_options.check(file_format, **{"top-k": top_k, "raw": raw or None, "per-token": per_token or None})
-    if per_token and file_format == "csv":
-        message = "--per-token cannot be written as csv"
+    if per_token and file_format in NO_LISTS:
+        message = f"--per-token cannot be written as {file_format}"
         raise CommandError(message, hint="use --format jsonl or json", exit_code=USAGE)
 
     def layout(llm: "LLM") -> Layout:
@@ -108,14 +111,7 @@ def classify(
         if entity_options.tokens
         else encode_runner(task, call_options, use_activation=False if raw else None)
     )
-    job = Job(
-        source=source,
-        runner=runner,
-        model=model,
-        run_options=run_options,
-        output_options=output_options,
-        skip_failed=skip_failed,
-    )
+    job = Job(source, runner, model, run_options, output_options, skip_failed=skip_failed)
     job.write(file_format, layout)
 
 

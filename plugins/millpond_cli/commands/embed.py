@@ -5,7 +5,7 @@ from typing import Annotated
 
 from millpond_cli import options
 from millpond_cli.commands.sparse import SPARSE_FORMATS, SparseOptions
-from millpond_cli.io.formats import BINARY, RECORDS, TABLE, check_binary, check_vectors, choose_format
+from millpond_cli.io.formats import BINARY, COLUMNAR, RECORDS, TABLE, check_binary, check_vectors, choose_format
 from millpond_cli.io.inputs import texts_of
 from millpond_cli.io.results import Layout
 from millpond_cli.io.rows import check_action
@@ -15,11 +15,12 @@ from millpond_command import declare
 from millpond_command.cli import USAGE, CommandError
 from millpond_command.model_options import RunOptions
 
-FORMATS = (TABLE, *RECORDS, *BINARY)
+FORMATS = (TABLE, *RECORDS, *BINARY, *COLUMNAR)
 EXAMPLES = (
     'millpond embed "a cup of tea" "a mug of coffee"',
     "millpond embed -i notes.txt -o notes.npy",
     "cat docs.jsonl | millpond embed --input-format jsonl --text-key body -f csv",
+    "millpond embed -i docs.parquet --text-column body -o vectors.parquet",
     "millpond embed -m BAAI/bge-small-en-v1.5 --quantization int8 -i notes.txt -o notes.npy",
     "millpond embed -m naver/splade-v3 --sparse --with-tokens -i notes.txt -o weights.jsonl",
     'millpond embed -m intfloat/e5-base-v2 --prompt "query: " "how to dry tea"',
@@ -35,8 +36,8 @@ Format = Annotated[
         "--format",
         "-f",
         metavar="FORMAT",
-        help="table (the first values of each vector), jsonl, json, csv, npy, or npz for token_embed; with --sparse: "
-        "table, jsonl, json or csv. (default: from the file name; on a terminal table, else jsonl)",
+        help="table (the first values of each vector), jsonl, json, csv, npy, parquet, or npz for token_embed; with "
+        "--sparse: table, jsonl, json, csv or parquet. (default: from the file name; on a terminal table, else jsonl)",
     ),
 ]
 Task = Annotated[
@@ -111,17 +112,14 @@ def embed(
     sparse_options.check(dimensions=dimensions, normalize=normalize, task=None if task == "embed" else task)
     formats = SPARSE_FORMATS if sparse_options.sparse else FORMATS
     file_format = choose_format(output_format, output_options.output_path, formats)
+    if not sparse_options.sparse:
+        check_vectors(task, file_format)
+    needs_id = input_options.id_key is not None
+    check_binary(file_format, output_options.output_path, with_text=with_text, needs_id=needs_id)
     layout = Layout(with_text=with_text, with_id=source.has_fields, with_error=skip_failed)
     if sparse_options.sparse:
         runner = sparse_options.runner(call_options, input_type)
     else:
-        check_vectors(task, file_format)
-        check_binary(
-            file_format,
-            output_options.output_path,
-            with_text=with_text,
-            needs_id=input_options.id_key is not None,
-        )
         runner = encode_runner(
             task,
             call_options,
@@ -131,14 +129,7 @@ def embed(
             dimensions=dimensions,
             use_activation=normalize,
         )
-    job = Job(
-        source=source,
-        runner=runner,
-        model=model,
-        run_options=run_options,
-        output_options=output_options,
-        skip_failed=skip_failed,
-    )
+    job = Job(source, runner, model, run_options, output_options, skip_failed=skip_failed)
     if sparse_options.sparse:
         job.write(file_format, lambda _: sparse_options.layout(layout))
     else:

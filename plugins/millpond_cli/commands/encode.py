@@ -6,8 +6,9 @@ from typing import Annotated, Any
 from millpond_cli import options
 from millpond_cli.io.formats import (
     BINARY,
+    COLUMNAR,
     PLUGIN,
-    RECORDS,
+    ROWS,
     TABLE,
     check_binary,
     check_vectors,
@@ -26,8 +27,8 @@ from millpond_command.cli import USAGE, CommandError
 from millpond_command.model_options import PluginRunOptions
 
 ENTITIES = "entities"
-JSON_FORMATS = ("jsonl", "json")
-FORMATS = (TABLE, *RECORDS, *BINARY)
+NESTED_FORMATS = ("jsonl", "json", *COLUMNAR)  # for results that are not arrays
+FORMATS = (TABLE, *ROWS, *BINARY)
 STACK = "stack"  # the writer of npy files for arrays of any shape
 EXAMPLES = (
     'millpond encode --task token_embed "a cup of tea"',
@@ -75,9 +76,9 @@ Format = Annotated[
         "--format",
         "-f",
         metavar="FORMAT",
-        help="table (the first values of each row), jsonl, json, csv, npy, npz for one row per token, or raw for the "
-        "bytes of a single result of the task plugin. (default: from the file name; table for numbers on a terminal, "
-        "else jsonl)",
+        help="table (the first values of each row), jsonl, json, csv, parquet, npy, npz for one row per token, or raw "
+        "for the bytes of a single result of the task plugin. (default: from the file name; table for numbers on a "
+        "terminal, else jsonl)",
     ),
 ]
 
@@ -107,9 +108,9 @@ def encode(
     skip_failed = check_action(input_options.on_error)
     source = texts_of(texts, input_options, default_keys=Keys(any_data=task == PLUGIN), may_be_files=task == PLUGIN)
     file_format = _choose_format(task, output_format, output_options.output_path)
-    if not returns_arrays(task) and task != PLUGIN and file_format not in JSON_FORMATS:
+    if not returns_arrays(task) and task != PLUGIN and file_format not in NESTED_FORMATS:
         message = f"results of the task {task!r} cannot be written as {file_format}"
-        raise CommandError(message, hint="use --format jsonl or json", exit_code=USAGE)
+        raise CommandError(message, hint="use --format jsonl, json or parquet", exit_code=USAGE)
     if returns_arrays(task):
         check_vectors(task, file_format)
     check_binary(
@@ -126,16 +127,9 @@ def encode(
     runner = encode_runner(
         task, call_options, dimensions=dimensions, use_activation=activation, extra_kwargs=extra or None
     )
-    if isinstance(layout.serializer, ValueSerializer) and file_format in RECORDS:
+    if isinstance(layout.serializer, ValueSerializer) and file_format in ROWS:
         runner = with_json_values(runner, task)
-    job = Job(
-        source=source,
-        runner=runner,
-        model=model,
-        run_options=run_options,
-        output_options=output_options,
-        skip_failed=skip_failed,
-    )
+    job = Job(source, runner, model, run_options, output_options, skip_failed=skip_failed)
     job.write(STACK if (task, file_format) == (PLUGIN, "npy") else file_format, lambda _: layout)
 
 
@@ -160,7 +154,7 @@ def _task_options(assignments: list[str]) -> dict[str, Any]:
 def _choose_format(task: str, requested: str | None, path: str | None) -> str:
     if task == PLUGIN:
         return choose_plugin_format(requested, path)
-    return choose_format(requested, path, FORMATS, default=None if returns_arrays(task) else RECORDS[0])
+    return choose_format(requested, path, FORMATS, default=None if returns_arrays(task) else ROWS[0])
 
 
 def _serializer(task: str) -> Serializer:

@@ -20,7 +20,9 @@ class EntityOptions:
     tokens: Annotated[
         bool,
         option(
-            "Pooling", "--tokens", help="Extract entities, with a token classification model (jsonl and json only)."
+            "Pooling",
+            "--tokens",
+            help="Extract entities, with a token classification model (jsonl, json and parquet only).",
         ),
     ] = False
     aggregation: Annotated[

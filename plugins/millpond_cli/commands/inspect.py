@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,7 +12,7 @@ from millpond_cli import options
 from millpond_cli.arguments import loading_arguments
 from millpond_command import declare
 from millpond_command.cli import FAILURE, echo, printable
-from millpond_command.model_options import ModelOptions
+from millpond_command.model_options import ModelOptions, option_for
 from millpond_command.tables import table
 
 if TYPE_CHECKING:
@@ -34,13 +35,15 @@ def inspect(
     model: options.ModelArgument,
     as_json: options.AsJson = False,
     model_options: ModelOptions,
+    cache: Annotated[str | None, option_for("cache")] = None,
+    cache_size: Annotated[str | None, option_for("cache_size")] = None,
 ) -> None:
     """Show the settings of a model and the file that each value came from.
 
     Reads only the configuration files and the headers of the weights; runs no code of the model. Exits with 1 and the
     reason if the model cannot be served.
     """
-    arguments = loading_arguments(model_options)
+    arguments = replace(loading_arguments(model_options), cache=cache, cache_size=cache_size)
     from millpond_cli.inspect.report import inspect_model  # noqa: PLC0415  imports pydantic, not needed by --help
 
     report = inspect_model(get_plugin_manager().registry, model, arguments)
@@ -166,6 +169,12 @@ def _weights(it: dict[str, Any]) -> Iterator[str]:
     yield f"{count}, {it['bytes'] / 1e6:,.1f} MB in {files}"
 
 
+def _cache(it: dict[str, Any]) -> Iterator[str]:
+    name = it["name"] + (f":{it['address']}" if it["address"] else "")
+    size = "the default size" if it["max_bytes"] is None else f"{it['max_bytes'] / 1e6:,.1f} MB"
+    yield f"{name}, from {_plugin(it)}: {it['summary']}; at most {size}"
+
+
 def _modalities(modalities: Sequence[str]) -> Iterator[str]:
     if modalities != ["text"]:  # the usual case is not shown
         yield " and ".join(modalities)
@@ -198,5 +207,6 @@ FACTS: tuple[tuple[str, str, Callable[[Any], Iterator[str]] | str], ...] = (
     ("similarity", "similarity", "{0}"),
     ("dtype", "dtype", "{value}, from {from}"),
     ("weights", "weights", _weights),
+    ("cache", "cache", _cache),
     ("custom code", "remote_code", "{names}, specified in {file} ({key})"),
 )

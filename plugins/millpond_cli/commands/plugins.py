@@ -1,7 +1,10 @@
-"""``millpond plugins``: lists and checks installed plugins, and lists the kernels with the selected ones."""
+"""``millpond plugins``: lists and checks installed plugins, lists kernels, and writes new plugin packages."""
 
 import json
+import shlex
 from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -9,6 +12,9 @@ import typer
 from millpond.plugin.manager import PluginInfo, PluginManager, get_plugin_manager
 from millpond_cli import options
 from millpond_cli.inspect.doctor import ambiguities, faults_of, override_notes, overrides_of
+from millpond_cli.scaffold.kinds import Kind
+from millpond_cli.scaffold.names import PackageNames
+from millpond_cli.scaffold.package import check_unused, write_package
 from millpond_command import declare
 from millpond_command.cli import FAILURE, USAGE, CommandError, echo, printable
 from millpond_command.model_arguments import warn_renamed
@@ -19,7 +25,7 @@ STATUS_WIDTH = 8  # columns
 
 app = declare.new_app()
 
-Names = Annotated[list[str] | None, typer.Argument(metavar="NAME", help="The plugins to check.", show_default="all")]
+Names = Annotated[list[str] | None, typer.Argument(metavar="PLUGIN", help="The plugins to check.", show_default="all")]
 Device = Annotated[str, typer.Option("--device", metavar="DEVICE", help="The device, such as cpu or cuda.")]
 Dtype = Annotated[str, typer.Option("--dtype", metavar="DTYPE", help="The dtype, such as float32 or bfloat16.")]
 Needs = Annotated[
@@ -30,14 +36,28 @@ Needs = Annotated[
         help="A feature that the model requires from kernels, such as softcap. Repeatable.",
     ),
 ]
+NewName = Annotated[
+    str, typer.Argument(metavar="NAME", help="The name of the plugin, such as ripple.", show_default=False)
+]
+NewKind = Annotated[
+    str, typer.Option("--kind", metavar="KIND", help=f"What it provides: {', '.join(Kind)}.", show_default=False)
+]
+Output = Annotated[
+    Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where to create the package.", show_default="here")
+]
 
 
 @app.callback()
 def plugins() -> None:
-    """List and check plugins and kernels."""
+    """List, check and create plugins."""
 
 
-@declare.command(app, "list", short_help="List the plugins and their records.")
+@declare.command(
+    app,
+    "list",
+    examples=("millpond plugins list", "millpond plugins list --json"),
+    short_help="List the plugins and their records.",
+)
 def list_plugins(*, as_json: options.AsJson = False) -> None:
     """List the plugins with their origin, status, records and overrides.
 
@@ -57,7 +77,11 @@ def list_plugins(*, as_json: options.AsJson = False) -> None:
             echo(f"\n{printable(_failure(record))}")
 
 
-@declare.command(app, short_help="Check plugins, their records and targets.")
+@declare.command(
+    app,
+    examples=("millpond plugins doctor", "millpond plugins doctor models --json"),
+    short_help="Check plugins, their records and targets.",
+)
 def doctor(*, names: Names = None, as_json: options.AsJson = False) -> None:
     """Check plugins, their records and targets, and show how to fix errors.
 
@@ -82,7 +106,11 @@ def doctor(*, names: Names = None, as_json: options.AsJson = False) -> None:
     raise typer.Exit(0 if healthy else FAILURE)
 
 
-@declare.command(app, short_help="List the kernels of each op.")
+@declare.command(
+    app,
+    examples=("millpond plugins kernels", "millpond plugins kernels --device cuda --dtype bfloat16"),
+    short_help="List the kernels of each op.",
+)
 def kernels(
     *,
     device: Device = "cpu",
@@ -114,6 +142,24 @@ def kernels(
     echo(table([["KERNEL", "STATUS", "PLUGIN", "REASON"], *rows]))
 
 
+@declare.command(
+    app,
+    examples=("millpond plugins new ripple --kind pooler", "millpond plugins new acme --kind route -o ~/plugins"),
+    short_help="Create a plugin package with tests.",
+)
+def new(name: NewName, *, kind: NewKind, output: Output = Path()) -> None:
+    """Create a plugin package: entry point, plugin module, a component that runs, conformance tests, README, CI.
+
+    The package is called millpond-NAME. An existing folder is never changed.
+    """
+    names, selected = PackageNames.of(name), Kind.named(kind)
+    check_unused(names, selected, get_plugin_manager())
+    folder, paths = write_package(names, selected, output)
+    echo(printable(f"Created {folder}:"))
+    echo("".join(f"  {path}\n" for path in paths))
+    echo(printable(f"Next:\n  cd {shlex.quote(str(folder))}\n  pip install -e '.[test]'\n  pytest"))
+
+
 def _plugins_named(manager: PluginManager, names: list[str] | None) -> Sequence[PluginInfo]:
     """Return the plugins with these names; all plugins if no name is given.
 
@@ -126,7 +172,9 @@ def _plugins_named(manager: PluginManager, names: list[str] | None) -> Sequence[
     available = [info.name for info in plugins]
     unknown = next((name for name in names if name not in available), None)
     if unknown is not None:
-        message = f"Unknown plugin {unknown!r}. Available: {', '.join(available)}"
+        close = get_close_matches(unknown, available)
+        hint = f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""
+        message = f"Unknown plugin {unknown!r}{hint}. Available: {', '.join(available)}"
         raise CommandError(message, exit_code=USAGE)
     return [info for info in plugins if info.name in names]
 

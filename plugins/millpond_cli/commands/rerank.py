@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from millpond_cli import options
-from millpond_cli.io.formats import RECORDS, TABLE, choose_format
+from millpond_cli.io.formats import ROWS, TABLE, check_binary, choose_format
 from millpond_cli.io.pairs import with_query
 from millpond_cli.io.results import Columns, Layout, Result
 from millpond_cli.io.rows import check_action, choose_keys
@@ -20,7 +20,7 @@ from millpond_cli.stream import Job
 from millpond_command import declare
 from millpond_command.model_options import RunOptions
 
-FORMATS = (TABLE, *RECORDS)
+FORMATS = (TABLE, *ROWS)
 EXAMPLES = (
     'millpond rerank "how to dry tea" "Spread the leaves in the sun." "The tyre is flat." "Tea grows on hills."',
     'millpond rerank "how to dry tea" -i docs.txt --top-n 5',
@@ -45,7 +45,7 @@ Format = Annotated[
         "--format",
         "-f",
         metavar="FORMAT",
-        help="table, jsonl, json or csv. (default: from the file name; on a terminal table, else jsonl)",
+        help="table, jsonl, json, csv or parquet. (default: from the file name; on a terminal table, else jsonl)",
     ),
 ]
 TopN = Annotated[
@@ -81,15 +81,9 @@ def rerank(
     source = choose_source(documents or (), input_options.input_path, input_options.input_format, noun="document")
     pairs = with_query(query, source, choose_keys(source, text_key=input_options.text_key, id_key=input_options.id_key))
     file_format = choose_format(output_format, output_options.output_path, FORMATS)
+    check_binary(file_format, output_options.output_path)
     runner = score_runner(call_options, pair_options, of_images=images)
-    job = Job(
-        source=pairs,
-        runner=runner,
-        model=model,
-        run_options=run_options,
-        output_options=output_options,
-        skip_failed=skip_failed,
-    )
+    job = Job(pairs, runner, model, run_options, output_options, skip_failed=skip_failed)
     job.write(file_format, lambda _: _layout(with_id=source.has_fields), partial(in_order, top=top_n))
 
 

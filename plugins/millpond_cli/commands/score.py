@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from millpond_cli import options
-from millpond_cli.io.formats import RECORDS, choose_format
+from millpond_cli.io.formats import ROWS, check_binary, choose_format
 from millpond_cli.io.pairs import pairs_of
 from millpond_cli.io.results import Layout
 from millpond_cli.io.rows import check_action
@@ -58,7 +58,8 @@ def score(
     """
     skip_failed = check_action(input_options.on_error)
     source = pairs_of(texts or (), input_options, documents_are_files=images)
-    file_format = choose_format(output_format, output_options.output_path, RECORDS)
+    file_format = choose_format(output_format, output_options.output_path, ROWS)
+    check_binary(file_format, output_options.output_path)
     layout = Layout(
         with_text=with_text,
         with_id=source.has_fields,
@@ -67,12 +68,5 @@ def score(
         texts=("query", "document"),
     )
     runner = score_runner(call_options, pair_options, of_images=images)
-    job = Job(
-        source=source,
-        runner=runner,
-        model=model,
-        run_options=run_options,
-        output_options=output_options,
-        skip_failed=skip_failed,
-    )
+    job = Job(source, runner, model, run_options, output_options, skip_failed=skip_failed)
     job.write(file_format, lambda _: layout)

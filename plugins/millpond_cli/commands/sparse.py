@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Annotated
 
-from millpond_cli.io.formats import RECORDS, TABLE
+from millpond_cli.io.formats import ROWS, TABLE
 from millpond_cli.io.results import Columns, Layout, Result
 from millpond_cli.io.serializers import SparseSerializer
 from millpond_cli.options import CallOptions
@@ -11,7 +11,7 @@ from millpond_cli.row_runners import RowRunner, method_runner
 from millpond_command.cli import USAGE, CommandError
 from millpond_command.declare import option
 
-SPARSE_FORMATS = (TABLE, *RECORDS)
+SPARSE_FORMATS = (TABLE, *ROWS)
 TERMS_IN_TABLE = 8
 
 

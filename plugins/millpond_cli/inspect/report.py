@@ -8,12 +8,14 @@ from typing import Any
 
 from millpond.loading.arguments import Arguments
 from millpond.loading.chat_template import read_chat_template
+from millpond.loading.components import computing_entries, runtime_refusal
 from millpond.loading.files import read_object
 from millpond.loading.lengths import state_lengths
 from millpond.loading.repository import Repository
 from millpond.loading.resolution import Resolution
 from millpond.loading.resolve import choose_dtype, override_config, resolve
 from millpond.loading.source import find_repository
+from millpond.pipeline.cache import read_cache_setting
 from millpond.plugin.registry import Entry, Registry
 from millpond.types.checkpoint import ModuleFacts, value_of
 from millpond.types.config import CheckpointConfig, Choice
@@ -112,6 +114,7 @@ class _Inspection:
         facts["similarity"] = attempt(self._similarity)
         facts["dtype"] = attempt(self._dtype)
         facts["weights"] = attempt(self._weights)
+        facts["cache"] = attempt(self._cache)
         facts["remote_code"] = attempt(self._remote_code)
 
     def _architecture(self) -> dict[str, Any] | None:
@@ -253,6 +256,23 @@ class _Inspection:
 
     def _weights(self) -> dict[str, Any]:
         return weights_of(self.repository.transformer_path, allow_pickle=self.arguments.load.allow_pickle)
+
+    def _cache(self) -> dict[str, Any] | None:
+        choice = read_cache_setting(self.registry, self.arguments.cache, self.arguments.cache_size)
+        if choice is None:
+            return None
+        spec = choice.entry.spec
+        if spec.persistent and self.resolution is not None:
+            refusal = runtime_refusal(computing_entries(self.registry, self.resolution))
+            if refusal is not None:
+                self.report.problems.append(f"cache={spec.name!r} is used by other processes: {refusal}")
+        return {
+            **_provider(choice.entry),
+            "summary": spec.summary,
+            "address": choice.address,
+            "max_bytes": choice.max_bytes,
+            "persistent": spec.persistent,
+        }
 
     def _remote_code(self) -> list[dict[str, str]]:
         records = [*self._custom_code()]

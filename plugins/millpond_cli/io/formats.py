@@ -3,20 +3,21 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from millpond.plugin.manager import get_plugin_manager
-from millpond.plugin.registry import Entry
-from millpond.plugin.specs import TaskSpec
-from millpond.types.errors import UnknownNameError
 from millpond_cli.io.output import is_stdout
+from millpond_command.choices import unknown_choice
 from millpond_command.cli import USAGE, CommandError
+from millpond_command.extras import check_extra
 from millpond_command.tables import is_terminal
+from millpond_command.tasks import task_named
 
 TABLE = "table"
 RECORDS = ("jsonl", "json", "csv")
 BINARY = ("npy", "npz")
+COLUMNAR = ("parquet",)
+ROWS = (*RECORDS, *COLUMNAR)  # one row per text, with named fields
 RAW = "raw"
 PLUGIN = "plugin"  # the task of IO processor plugins, whose results may have any type
-PLUGIN_FORMATS = (*RECORDS, "npy", RAW)
+PLUGIN_FORMATS = (*ROWS, "npy", RAW)
 
 
 def choose_format(
@@ -37,8 +38,7 @@ def choose_format(
         default = TABLE if TABLE in formats and is_stdout(path) and is_terminal() else RECORDS[0]
     file_format = requested or _format_of(path, [name for name in formats if name != TABLE]) or default
     if file_format not in formats:
-        message = f"--format {file_format!r}: expected one of {', '.join(formats)}"
-        raise CommandError(message, exit_code=USAGE)
+        raise unknown_choice("--format", file_format, formats)
     return file_format
 
 
@@ -67,14 +67,7 @@ def returns_arrays(task: str) -> bool:
         return False
     from millpond.types.outputs import ArrayOutput  # noqa: PLC0415  not needed by --help
 
-    return issubclass(_task(task).load(), ArrayOutput)
-
-
-def _task(name: str) -> Entry[TaskSpec]:
-    try:
-        return get_plugin_manager().registry.tasks.get(name)
-    except UnknownNameError as error:
-        raise CommandError(f"--pooling-task {name!r}: {error}", exit_code=USAGE) from error
+    return issubclass(task_named(task, "--pooling-task").load(), ArrayOutput)
 
 
 def check_vectors(task: str, file_format: str) -> None:
@@ -83,7 +76,7 @@ def check_vectors(task: str, file_format: str) -> None:
     Raises:
         CommandError: It does not, or the task is unknown.
     """
-    per_token = _task(task).spec.per_token
+    per_token = task_named(task, "--pooling-task").spec.per_token
     if per_token and file_format in ("csv", "npy"):
         message = f"{file_format} has one vector per text, but the task {task} returns one per token"
         raise CommandError(message, hint="use --format npz, jsonl or json", exit_code=USAGE)
@@ -92,14 +85,17 @@ def check_vectors(task: str, file_format: str) -> None:
         raise CommandError(message, hint="use --format npy", exit_code=USAGE)
 
 
-def check_binary(file_format: str, path: str | None, *, with_text: bool, needs_id: bool) -> None:
+def check_binary(file_format: str, path: str | None, *, with_text: bool = False, needs_id: bool = False) -> None:
     """Check that a binary format is not combined with texts, ids or a terminal.
 
     Raises:
         CommandError: The format is binary, and an option requires another format.
     """
-    if file_format not in {*BINARY, RAW}:
+    if file_format not in {*BINARY, *COLUMNAR, RAW}:
         return
+    if file_format in COLUMNAR:
+        check_extra(f"--format {file_format}", "jobs", ("pyarrow",))
+        with_text = needs_id = False  # it has columns for them
     for option, is_used in (("--with-text", with_text), ("--id-key", needs_id)):
         if is_used:
             message = f"{option}: {file_format} has only {'one result' if file_format == RAW else 'vectors'}"

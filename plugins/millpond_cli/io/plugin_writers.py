@@ -6,9 +6,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from millpond.types.json_values import as_array, as_bytes
 from millpond_cli.io.results import Layout, Result, Writer
 from millpond_command.cli import CommandError
+from millpond_recipes.json_values import as_array, as_bytes
 
 JSONL_HINT = "--format jsonl supports any number of results, with bytes as base64"
 

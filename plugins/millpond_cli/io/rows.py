@@ -1,4 +1,4 @@
-"""Rows of texts or pairs, read one at a time from arguments, lines, JSONL, CSV or TSV."""
+"""Rows of texts or pairs, read one at a time from arguments, lines, JSONL, CSV, TSV or parquet."""
 
 import csv
 import json
@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from gzip import BadGzipFile
 from typing import Any, BinaryIO
 
-from millpond_cli.io.source import Source
+from millpond_cli.io.source import PARQUET, Source
+from millpond_command.choices import unknown_choice
 from millpond_command.cli import USAGE, CommandError
 
 ACTIONS = ("raise", "skip")
@@ -92,8 +93,7 @@ def check_action(action: str) -> bool:
         CommandError: The value is unknown.
     """
     if action not in ACTIONS:
-        message = f"--on-error {action!r}: expected one of {', '.join(ACTIONS)}"
-        raise CommandError(message, exit_code=USAGE)
+        raise unknown_choice("--on-error", action, ACTIONS)
     return action == "skip"
 
 
@@ -126,7 +126,7 @@ def choose_keys(
 
 def no_fields(option: str, source: Source) -> CommandError:
     """Return the error for an option that names a field, used with a source without fields."""
-    message = f"{option} requires JSONL, CSV or TSV, but the input is {source.format}"
+    message = f"{option} requires JSONL, CSV, TSV or parquet, but the input is {source.format}"
     hint = "specify the format with --input-format jsonl, csv or tsv"
     return CommandError(message, hint=hint, exit_code=USAGE)
 
@@ -140,7 +140,12 @@ def read_rows(source: Source, content: BinaryIO | Sequence[str], keys: Keys) -> 
     if source.format == "arguments":
         texts: Iterable[str] = content  # type: ignore[assignment]  # a sequence for this format
         return (_checked(Row(n, f"{source.name} {n + 1}", text)) for n, text in enumerate(texts))
-    lines = _lines(content)  # type: ignore[arg-type]  # a file for all other formats
+    file: BinaryIO = content  # type: ignore[assignment]  # a file for all other formats
+    if source.format == PARQUET:
+        from millpond_cli.io.parquet import read_parquet  # noqa: PLC0415  imports pyarrow
+
+        return map(_checked, read_parquet(file, source.name, keys))
+    lines = _lines(file)
     return map(_checked, _readable(_rows_of(source, lines, keys), source.name))
 
 
@@ -148,6 +153,10 @@ def count_rows(source: Source) -> int | None:
     """Return the number of rows of a file, for a progress bar; None if counting them would consume the input."""
     if source.path is None or not source.path.is_file():
         return None
+    if source.format == PARQUET:
+        from millpond_cli.io.parquet import count_parquet  # noqa: PLC0415  imports pyarrow
+
+        return count_parquet(source.path)
     limit = csv.field_size_limit(sys.maxsize)
     try:
         with source.open() as content:
@@ -236,6 +245,11 @@ def _row_of_json(index: int, location: str, line: str, keys: Keys) -> Row:
     if not isinstance(value, dict):
         expected = "object or string" if keys.query is None else "object"
         return Row(index, location, "", error=f"expected a JSON {expected}; got {type(value).__name__}")
+    return row_of_object(index, location, value, keys)
+
+
+def row_of_object(index: int, location: str, value: dict[str, Any], keys: Keys) -> Row:
+    """Return the row of an object with named fields, or an error if a field is missing or has the wrong type."""
     row_id = _field(value, keys.id)
     if isinstance(row_id, dict | list) or (keys.needs_id and row_id is MISSING):
         return Row(index, location, "", error=_field_error(keys.id, "id", value, "--id-key"))

@@ -6,15 +6,27 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from millpond_command.choices import unknown_choice
 from millpond_command.cli import USAGE, CommandError
+from millpond_command.extras import check_extra
 
 STDIN = "-"
-FORMATS_BY_SUFFIX = {".txt": "txt", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv"}
+PARQUET = "parquet"
+FORMATS_BY_SUFFIX = {
+    ".txt": "txt",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".parquet": PARQUET,
+    ".pq": PARQUET,
+}
 FORMATS = tuple(dict.fromkeys(FORMATS_BY_SUFFIX.values()))
-FORMATS_WITH_FIELDS = ("jsonl", "csv", "tsv")
+FORMATS_WITH_FIELDS = ("jsonl", "csv", "tsv", PARQUET)
 GZIP_SUFFIX = ".gz"
 
 
@@ -53,8 +65,7 @@ def choose_source(texts: Sequence[str], path: str | None, file_format: str | Non
         CommandError: There is no source, more than one, or its format is unknown.
     """
     if file_format is not None and file_format not in FORMATS:
-        message = f"--input-format {file_format!r}: expected one of {', '.join(FORMATS)}"
-        raise CommandError(message, exit_code=USAGE)
+        raise unknown_choice("--input-format", file_format, FORMATS)
     if path is not None and texts:
         message = "texts cannot be both arguments and read from --input"
         raise CommandError(message, hint="put the texts into the file, or remove --input", exit_code=USAGE)
@@ -69,11 +80,14 @@ def choose_source(texts: Sequence[str], path: str | None, file_format: str | Non
         message = "there is no input"
         hint = "pass texts as arguments, use --input FILE, or pipe lines into stdin"
         raise CommandError(message, hint=hint, exit_code=USAGE)
+    if file_format == PARQUET:
+        message = "parquet cannot be read from stdin, because its index is at its end"
+        raise CommandError(message, hint="write it to a file, and pass the file", exit_code=USAGE)
     return Source("stdin", file_format or "txt", lambda: nullcontext(_stdin()))
 
 
 def refuse_files(texts: Sequence[str], *, option: str | None = "-i") -> None:
-    """Raise an error if a text argument is the path of an existing file.
+    """Raise an error if a text argument is the path of an existing file or folder.
 
     Using the path as the text, instead of the contents of the file, would silently return a wrong result.
 
@@ -84,21 +98,69 @@ def refuse_files(texts: Sequence[str], *, option: str | None = "-i") -> None:
     Raises:
         CommandError: A text is the path of a file.
     """
-    path = next((text for text in texts if os.path.isfile(text)), None)  # noqa: PTH113  Path raises for long texts
+    path = next((text for text in texts if _is_path(text)), None)
     if path is not None:
-        message = f"{path!r} is a file, but arguments are texts"
+        kind = "folder" if os.path.isdir(path) else "file"  # noqa: PTH112  Path raises for long texts
+        message = f"{path!r} is a {kind}, but arguments are texts"
         hint = "pass the text itself"
-        if option is not None:
+        if option is not None and kind == "file":
             hint = f"`{option} {path}` reads the file; to use the path as the text, pipe it into stdin"
         raise CommandError(message, hint=hint, exit_code=USAGE)
 
 
+def _is_path(text: str) -> bool:
+    """Return True for the path of a file, or of a folder that is written with a slash, such as ./docs."""
+    names_folder = "/" in text and text.strip("/.") != "" and os.path.isdir(text)  # noqa: PTH112  as above
+    return names_folder or os.path.isfile(text)  # noqa: PTH113  as above
+
+
 def _file(path: Path, name: str, file_format: str | None) -> Source:
-    compressed = path.suffix.lower() == GZIP_SUFFIX
+    compressed = _is_compressed(path)
     file_format = file_format or _format_of(path.with_suffix("") if compressed else path, name)
-    if compressed:
-        return Source(name, file_format, lambda: cast("BinaryIO", gzip.open(path, "rb")), path)
-    return Source(name, file_format, lambda: path.open("rb"), path)
+    if file_format == PARQUET:
+        check_extra(name, "jobs", ("pyarrow",))
+    if compressed and file_format == PARQUET:
+        message = f"{name}: parquet compresses its own pages, and is not read from gzip"
+        raise CommandError(message, hint="pass the uncompressed file", exit_code=USAGE)
+    return Source(name, file_format, lambda: _open(path, name), path)
+
+
+def _open(path: Path, name: str) -> BinaryIO:
+    """Open a file.
+
+    Raises:
+        CommandError: It does not exist, or is a folder.
+    """
+    try:
+        return cast("BinaryIO", gzip.open(path, "rb")) if _is_compressed(path) else path.open("rb")
+    except FileNotFoundError as error:
+        raise _missing(path, name) from error
+    except IsADirectoryError as error:
+        raise _folder(name) from error
+
+
+def _is_compressed(path: Path) -> bool:
+    return path.suffix.lower() == GZIP_SUFFIX
+
+
+def _missing(path: Path, name: str) -> CommandError:
+    """Return the error for a missing file; the hint suggests a file with a similar name."""
+    close = _similar(path)
+    return CommandError(f"{name}: No such file or directory", hint=f"did you mean {close!r}?" if close else "")
+
+
+def _folder(name: str) -> CommandError:
+    return CommandError(f"{name}: Is a directory", hint="pass one file; `millpond search QUERY FOLDER` reads folders")
+
+
+def _similar(path: Path) -> str | None:
+    """Return the path of a file with a similar name in the same folder."""
+    try:
+        names = [entry.name for entry in path.parent.iterdir() if entry.is_file()]
+    except OSError:
+        return None
+    close = get_close_matches(path.name, names, n=1, cutoff=0.7)
+    return str(path.with_name(close[0])) if close else None
 
 
 def _stdin() -> BinaryIO:
@@ -110,10 +172,14 @@ def _stdin() -> BinaryIO:
 
 def _format_of(path: Path, name: str) -> str:
     file_format = FORMATS_BY_SUFFIX.get(path.suffix.lower())
+    if file_format is None and Path(name).is_dir():
+        raise _folder(name)
+    if file_format is None and not Path(name).exists() and _similar(Path(name)):
+        raise _missing(Path(name), name)
     if file_format is None:
         message = (
             f"the suffix of {name!r} does not specify an input format. Known suffixes: "
-            f"{', '.join(FORMATS_BY_SUFFIX)}, each also with {GZIP_SUFFIX}"
+            f"{', '.join(FORMATS_BY_SUFFIX)}; text formats also with {GZIP_SUFFIX}"
         )
         hint = f"specify the format with --input-format: {', '.join(FORMATS)}"
         raise CommandError(message, hint=hint, exit_code=USAGE)

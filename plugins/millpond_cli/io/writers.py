@@ -1,4 +1,4 @@
-"""Writers of JSONL, JSON, CSV, npy and npz, which write results as they arrive and do not keep them in memory."""
+"""Writers of JSONL, JSON, CSV, npy, npz and parquet, which write results as they arrive."""
 
 import csv
 import io
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 import numpy as np
 import numpy.lib.format as array_format
 
+from millpond_cli.io.parquet_writer import ParquetWriter
 from millpond_cli.io.plugin_writers import RawWriter, StackWriter
 from millpond_cli.io.results import Layout, Result, Writer
 from millpond_cli.io.serializers import ValueSerializer
@@ -182,6 +183,7 @@ WRITERS: Final[Mapping[str, type[Writer]]] = {
     "csv": CsvWriter,
     "npy": NpyWriter,
     "npz": NpzWriter,
+    "parquet": ParquetWriter,
     "raw": RawWriter,
     "stack": StackWriter,
     "table": TableWriter,

@@ -69,14 +69,14 @@ def test_each_text_has_its_label_and_the_probabilities_of_all(folder, logits):
     assert [line["label"] for line in lines] == [LABELS[index] for index in logits.argmax(1)]
 
 
-def test_logits_are_told_raw(folder, logits):
+def test_raw_logits_are_returned_on_request(folder, logits):
     lines = lines_of(classify("-m", folder, "--raw", *TEXTS))
     actual_values = np.array([list(line["logits"].values()) for line in lines])
     assert np.abs(actual_values - logits).max() <= TOLERANCE
     assert [line["label"] for line in lines] == [LABELS[index] for index in logits.argmax(1)]
 
 
-def test_the_best_stand_first(folder, logits):
+def test_the_best_results_come_first(folder, logits):
     lines = lines_of(classify("-m", folder, "--top-k", 2, *TEXTS))
     order = np.argsort(-logits, axis=1)[:, :2]
     assert [list(line["probs"]) for line in lines] == [[LABELS[index] for index in places] for places in order]
@@ -137,12 +137,12 @@ def test_each_token_has_its_classes(tagger):
     assert {len(token["probs"]) for token in line["tokens"]} == {1}
 
 
-def test_labels_that_stand_there_twice_are_told_apart():
+def test_repeated_labels_are_distinguished():
     assert distinct(("a", "b", "a")) == ("a#0", "b", "a#2")
     assert distinct(("a", "b")) == ("a", "b")
 
 
-def test_a_model_that_does_not_classify_says_what_it_does(tmp_path):
+def test_the_error_of_a_model_without_classification_lists_its_tasks(tmp_path):
     model = checkpoints.tiny("BertModel", tmp_path / "model")
     done = classify("-m", model, "cat")
     assert (done.exit_code, done.stdout) == (1, "")
@@ -164,7 +164,7 @@ def test_a_model_that_does_not_classify_says_what_it_does(tmp_path):
         ),
     ],
 )
-def test_wrong_usage_is_told_before_anything_is_loaded(monkeypatch, arguments, message):
+def test_usage_errors_are_reported_before_anything_is_loaded(monkeypatch, arguments, message):
     monkeypatch.setattr(LLM, "__init__", lambda *_, **__: pytest.fail("it loads the model"))
     done = classify(*arguments)
     assert (done.exit_code, done.stdout) == (2, "")
@@ -174,7 +174,7 @@ def test_wrong_usage_is_told_before_anything_is_loaded(monkeypatch, arguments, m
 # --- entities ---------------------------------------------------------------------------------------------------------
 
 
-def test_entities_are_told_with_their_characters(tagger):
+def test_entities_have_character_offsets(tagger):
     lines = lines_of(classify("-m", tagger, "--tokens", *TEXTS))
     assert [list(line) for line in lines] == [["index", "num_tokens", "entities"]] * len(TEXTS)
     with LLM(str(tagger)) as llm:
@@ -265,7 +265,7 @@ def test_rows_of_json_with_a_second_text_are_pairs(tmp_path, paired, pair_probab
     assert not np.allclose(values[0], probabilities(classify("-m", paired, PAIRS[0][0]))[0], atol=1e-4)
 
 
-def test_a_column_of_second_texts_makes_pairs_and_is_written_beside_them(tmp_path, paired, pair_probabilities):
+def test_a_column_of_second_texts_makes_pairs_and_is_written_with_them(tmp_path, paired, pair_probabilities):
     path = tmp_path / "pairs.csv"
     path.write_text("text,text_pair\n" + "".join(f"{a},{b}\n" for a, b in PAIRS[:2]), encoding="utf-8")
     done = classify("-m", paired, "-i", path, "-f", "csv", "--with-text")

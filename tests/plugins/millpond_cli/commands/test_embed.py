@@ -139,7 +139,7 @@ def test_npy_on_stdout(tiny):
 
 
 @pytest.mark.parametrize("name", ["out.jsonl", "out.json", "out.csv", "out.npy", "out"])
-def test_the_name_of_a_file_says_its_format(tmp_path, tiny, name):
+def test_the_suffix_of_a_file_selects_its_format(tmp_path, tiny, name):
     path = tmp_path / name
     done = embed("-m", tiny, "cat", "dog", "-o", str(path))
     assert (done.exit_code, done.stdout, done.stderr) == (0, "", "")
@@ -170,7 +170,7 @@ def test_options_reach_the_model(minilm):
         assert_close(first, llm.embed("cat", use_tqdm=False)[0].outputs.array)
 
 
-def test_prompts_stand_before_texts(tmp_path):
+def test_prompts_precede_texts(tmp_path):
     model = checkpoints.tiny("BertModel", tmp_path / "model")
     checkpoints.write_sentence_transformers(model, prompts={"find": "find the ", "other": "no "})
     path = model / "config_sentence_transformers.json"
@@ -185,7 +185,7 @@ def test_prompts_stand_before_texts(tmp_path):
     assert "seek" in done.stderr
 
 
-def test_an_adapter_computes_and_brings_its_prompt(tmp_path):
+def test_an_adapter_is_applied_together_with_its_prompt(tmp_path):
     model = str(checkpoints.tiny("XLMRobertaModel", tmp_path / "model", position_embedding_type="rotary"))
     with LLM(model) as llm:
         expected = llm.embed("cat", adapter="retrieval.query", use_tqdm=False)[0].outputs.array
@@ -222,7 +222,7 @@ def test_a_kernel_and_a_budget_of_tokens(tiny):
 # --- failures ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_text_that_is_too_long_fails_by_its_line_and_what_stands_before_is_written(tiny):
+def test_the_error_for_a_long_text_names_its_line_and_earlier_rows_are_written(tiny):
     done = embed("-m", tiny, stdin=f"cat\n{LONG_TEXT}\ndog\n")
     assert done.exit_code == 1
     assert [json.loads(line)["index"] for line in done.stdout.splitlines()] == [0]
@@ -242,7 +242,7 @@ def test_images_for_a_model_of_texts_get_no_hint_to_pass_over_them(tiny, tmp_pat
     assert done.stderr.splitlines()[-1] == "hint: use --model with a model that reads images"
 
 
-def test_truncation_cuts_and_tells():
+def test_truncation_is_applied_and_reported():
     done = embed(LONG_TEXT, "short", "--truncate")
     (cut, whole) = lines_of(done)
     assert (cut["num_tokens"], cut["num_dropped_tokens"]) == (256, 146)
@@ -286,7 +286,7 @@ def test_a_file_is_written_although_some_texts_failed(tmp_path, tiny):
     assert ["embedding" in json.loads(line) for line in path.read_text().splitlines()] == [True, False]
 
 
-def test_bytes_that_are_no_utf8_fail_by_their_line(tiny):
+def test_the_error_for_invalid_utf8_names_its_line(tiny):
     done = embed("-m", tiny, stdin=b"cat\n\xff\xfe\n")
     assert done.exit_code == 1
     assert done.stderr.startswith("error: stdin, line 2: the text is not UTF-8: invalid byte")
@@ -315,7 +315,7 @@ def test_a_failure_leaves_no_file_and_the_old_one(tmp_path, tiny):
         (["cat", "--max-model-len", "100000"], "max_model_len=100000"),
     ],
 )
-def test_what_cannot_be_done_is_told_in_a_line_and_exits_with_1(tmp_path, monkeypatch, arguments, message):
+def test_a_failure_is_one_line_and_exits_with_1(tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     done = embed(*arguments)
     assert (done.exit_code, done.stdout) == (1, "")
@@ -346,7 +346,7 @@ def test_what_cannot_be_done_is_told_in_a_line_and_exits_with_1(tmp_path, monkey
         (["cat", "--kernel", "attention"], "--kernel 'attention': expected OP=VARIANT"),
     ],
 )
-def test_wrong_usage_is_told_before_anything_is_loaded(monkeypatch, arguments, message):
+def test_usage_errors_are_reported_before_anything_is_loaded(monkeypatch, arguments, message):
     monkeypatch.setattr(LLM, "__init__", lambda *_, **__: pytest.fail("it loads the model"))
     done = embed(*arguments)
     assert (done.exit_code, done.stdout) == (2, "")

@@ -44,7 +44,7 @@ def classifier(tmp_path_factory):
 
 @pytest.mark.parametrize("task", ["embed", "token_embed", "classify", "token_classify"])
 @pytest.mark.parametrize("activation", [None, True, False])
-def test_every_task_gives_what_the_model_gives(embedder, classifier, task, activation):
+def test_every_task_returns_the_results_of_the_model(embedder, classifier, task, activation):
     model = embedder if "embed" in task else classifier
     option = {None: (), True: ("--activation",), False: ("--no-activation",)}[activation]
     values = data_of(encode("-m", model, "--task", task, *option, *TEXTS))
@@ -147,7 +147,7 @@ def test_a_task_that_the_model_does_not_serve(embedder):
         (["cat", "--task", "embed", "-f", "npy", "--with-text"], "--with-text: npy has only vectors"),
     ],
 )
-def test_wrong_usage_is_told_before_anything_is_loaded(monkeypatch, arguments, message):
+def test_usage_errors_are_reported_before_anything_is_loaded(monkeypatch, arguments, message):
     monkeypatch.setattr(LLM, "__init__", lambda *_, **__: pytest.fail("it loads the model"))
     done = encode(*arguments)
     assert (done.exit_code, done.stdout) == (2, "")

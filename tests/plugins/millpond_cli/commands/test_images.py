@@ -65,7 +65,7 @@ def test_a_model_that_reads_texts_with_images_takes_files_too(files, tmp_path):
     assert np.allclose(vectors_of(embed("-m", folder, "--image", *files)), expected, atol=1e-6)
 
 
-def test_a_file_that_is_not_there_is_told(model, files, expected):
+def test_a_missing_file_is_reported(model, files, expected):
     done = embed("-m", model, "--image", files[0], "no-such.png")
     assert done.exit_code == 1
     assert "no-such.png cannot be read: No such file or directory" in done.stderr

@@ -21,7 +21,7 @@ def folder(tmp_path):
     return write_checkpoint(tmp_path / "model")
 
 
-def test_minilm_and_what_conflicts_in_it():
+def test_inspect_reports_minilm_and_its_conflicting_values():
     report = facts(MINILM)
     assert (report["source"], report["architecture"]["name"], report["architecture"]["plugin"]) == (
         "package",
@@ -75,7 +75,7 @@ def test_the_text_output_has_the_same_facts():
     assert "Problems" not in done.stdout
 
 
-def test_the_plugin_behind_every_component_is_named():
+def test_the_plugin_of_every_component_is_named():
     report = {(it["kind"], it["name"]): it for it in facts(MINILM)["components"]}
     assert {key: it["plugin"] for key, it in report.items() if key[0] != "io_processor"} == {
         ("source", "package"): "sources",
@@ -120,7 +120,7 @@ def register_activations():
     assert "pooler CLS replaces poolers/CLS\n" in output
 
 
-def test_it_is_told_without_torch():
+def test_it_is_reported_without_importing_torch():
     code = f"""
 import sys
 from millpond_command.cli import app
@@ -207,7 +207,7 @@ def test_the_command_line_is_an_origin_too(folder):
     assert (report["tasks"][0]["pooling"], report["tasks"][0]["pooling_from"]) == ("MEAN", "the command line")
 
 
-def test_what_nothing_states_has_a_default(tmp_path):
+def test_values_that_no_file_states_have_defaults(tmp_path):
     folder = checkpoints.tiny("BertModel", tmp_path / "plain", tokenizer=False)
     report = facts(folder)
     assert (report["tasks"][0]["pooling"], report["tasks"][0]["pooling_from"]) == ("CLS", "the architecture BertModel")
@@ -260,7 +260,7 @@ def test_a_model_that_is_made_a_pooling_model_of_another(folder, plugins):
     assert "  converter     gizmo, from the plugin mine, for *ForRewardModel: adds token_classify\n" in output
 
 
-def test_a_language_model_is_told_with_its_converter(tmp_path):
+def test_inspect_reports_the_converter_of_a_language_model(tmp_path):
     folder = checkpoints.tiny("LlamaForCausalLM", tmp_path / "model")
     report = facts(folder)
     assert (report["converter"]["name"], report["converter"]["why"]) == ("embed", "for *ForCausalLM")
@@ -311,3 +311,26 @@ def test_adapters_are_named(tmp_path):
     assert facts(folder)["adapters"] == names
     assert f"  adapters      {', '.join(names)}\n" in inspect(folder).stdout
     assert facts(checkpoints.tiny("BertModel", tmp_path / "bert"))["adapters"] is None
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ((), None),
+        (("--cache", "vectors"), ("disk", "vectors", None, True)),
+        (("--cache", "memory", "--cache-size", "2MB"), ("memory", "", 2_000_000, False)),
+        (("--cache", "memory:512MB"), ("memory", "512MB", None, False)),
+    ],
+)
+def test_the_chosen_cache_is_shown(tmp_path, options, expected):
+    cache = facts(checkpoints.tiny("BertModel", tmp_path / "model"), *options)["cache"]
+    assert expected == (cache and (cache["name"], cache["address"], cache["max_bytes"], cache["persistent"]))
+    assert not (tmp_path / "vectors").exists()
+
+
+def test_a_cache_that_cannot_be_used_is_a_problem(folder):
+    assert "Unknown cache 'memroy'. Did you mean 'memory'?" in problem(folder, "--cache", "memroy:1GB")
+    done = inspect(folder, "--cache", "vectors", "--cache-size", "2MB")
+    assert "cache" in done.stdout
+    assert "disk:vectors, from the plugin" in " ".join(done.stdout.split())
+    assert "at most 2.0 MB" in " ".join(done.stdout.split())

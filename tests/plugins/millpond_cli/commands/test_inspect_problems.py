@@ -85,7 +85,7 @@ def test_an_option_that_does_not_fit(folder):
     assert "max_model_len=100 exceeds the" in problem(folder, "--max-model-len", 100)
 
 
-def test_a_folder_that_is_no_model(tmp_path):
+def test_a_folder_without_a_model_is_refused(tmp_path):
     report = facts(tmp_path, exit_code=1)
     assert "has no config.json" in report["problems"][0]
     assert report["architecture"] is None

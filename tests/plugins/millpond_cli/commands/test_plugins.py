@@ -43,11 +43,24 @@ def listed(*arguments):
 # --- list -------------------------------------------------------------------------------------------------------------
 
 
-def test_the_built_ins_are_listed_with_what_they_bring():
+def test_the_built_in_plugins_are_listed_with_their_components():
     records = listed()
     assert {"cli", "io_processors", "kernels", "models", "poolers", "sources", "tasks"} <= set(records)
     commands = {
-        "command": ["bench", "classify", "embed", "encode", "inspect", "plugins", "rerank", "score", "similarity"]
+        "command": [
+            "bench",
+            "classify",
+            "config",
+            "embed",
+            "encode",
+            "env",
+            "inspect",
+            "plugins",
+            "rerank",
+            "score",
+            "search",
+            "similarity",
+        ]
     }
     assert records["cli"] == {
         "name": "cli",
@@ -94,7 +107,7 @@ def test_what_is_left_out_is_listed_as_that(monkeypatch, install_plugin):
     assert (listed()["good"]["status"], listed()["good"]["provides"]) == ("disabled", {})
 
 
-def test_a_broken_plugin_harms_no_process_of_its_own(install_plugin):
+def test_a_broken_plugin_does_not_affect_a_new_process(install_plugin):
     folder = install_plugin(BROKEN, "bad")
     done = subprocess.run(
         [sys.executable, "-m", "millpond", "plugins", "list", "--json"],
@@ -110,7 +123,7 @@ def test_a_broken_plugin_harms_no_process_of_its_own(install_plugin):
 # --- doctor -----------------------------------------------------------------------------------------------------------
 
 
-def test_all_that_we_bring_is_healthy():
+def test_all_built_in_plugins_are_healthy():
     done = plugins("doctor")
     assert (done.exit_code, done.stderr) == (0, "")
     assert "ok        poolers: " in done.stdout
@@ -160,14 +173,14 @@ def test_doctor_checks_only_the_named_plugins(install_plugin):
     assert (good["healthy"], [record["name"] for record in good["plugins"]]) == (True, ["good"])
     assert good["ambiguous"][0].endswith("use good/MAXIMUM or other/MAXIMUM")
     cli_report = plugins("doctor", "cli")
-    assert (cli_report.exit_code, cli_report.stdout) == (0, "ok        cli: 9 commands\n")
+    assert (cli_report.exit_code, cli_report.stdout) == (0, "ok        cli: 12 commands\n")
     assert plugins("doctor", "cli", "bad").exit_code == 1
 
 
 def test_doctor_lists_the_plugins_when_a_name_is_unknown():
     done = plugins("doctor", "nope")
     assert (done.exit_code, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: Unknown plugin 'nope'. Available: cli, ")
+    assert done.stderr.startswith("error: Unknown plugin 'nope'. Available: caches, cli, ")
 
 
 def test_names_of_two_plugins_are_noted(install_plugin):
@@ -216,7 +229,7 @@ def test_kernels_are_judged(install_plugin):
     assert ["warp.gpu", "unsupported", "fast", "runs", "on", "cuda,", "not", "on", "cpu"] in lines
 
 
-def test_kernels_are_judged_by_what_a_model_needs():
+def test_kernels_are_ranked_by_the_features_that_a_model_requires():
     kernel_records = kernels("--needs", "softcap", "--needs", "pair_bias")
     assert kernel_records["attention.sdpa"]["chosen"] is True
     assert kernel_records["attention.native"]["reason"] == "does not support softcap, pair_bias"

@@ -163,7 +163,7 @@ def test_an_empty_query_is_ranked_as_by_llm_score(tiny):
         (["query", "cat", "-o", "out.npz"], "Known suffixes: .jsonl, .json, .csv"),
     ],
 )
-def test_wrong_usage_is_told_before_anything_is_loaded(monkeypatch, arguments, message):
+def test_usage_errors_are_reported_before_anything_is_loaded(monkeypatch, arguments, message):
     monkeypatch.setattr(LLM, "__init__", lambda *_, **__: pytest.fail("it loads the model"))
     done = rerank(*arguments)
     assert (done.exit_code, done.stdout) == (2, "")

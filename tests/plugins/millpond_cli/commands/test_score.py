@@ -130,7 +130,7 @@ def rows_of(texts=(), **reading):
         return [(row.query, row.text, row.location.partition(", ")[2], row.error) for row in rows]
 
 
-def test_a_pair_at_fault_costs_no_other(tmp_path):
+def test_an_invalid_pair_does_not_affect_others(tmp_path):
     path = write(tmp_path / "pairs.txt", ["a\tb", "no tab", "c\td\te", "f\tg"])
     assert rows_of(input_path=path) == [
         ("a", "b", "line 1", ""),
@@ -216,7 +216,7 @@ def test_a_model_of_several_classes_gives_no_scores(tmp_path):
         (["a", "b", "-f", "npy"], "--format 'npy': expected one of jsonl, json, csv"),
     ],
 )
-def test_wrong_usage_is_told_before_anything_is_loaded(monkeypatch, arguments, message):
+def test_usage_errors_are_reported_before_anything_is_loaded(monkeypatch, arguments, message):
     monkeypatch.setattr(LLM, "__init__", lambda *_, **__: pytest.fail("it loads the model"))
     done = score(*arguments)
     assert (done.exit_code, done.stdout) == (2, "")

@@ -106,7 +106,7 @@ def test_options_that_do_not_go_together_are_refused(arguments, message):
     assert message in done.stderr
 
 
-def test_a_model_without_such_weights_says_so(tmp_path):
+def test_the_error_of_a_model_without_such_weights_states_it(tmp_path):
     done = embed("-m", str(tiny("BertModel", tmp_path)), "--sparse", "a")
     assert done.exit_code == 1
     assert "has no sparse embeddings" in done.stderr

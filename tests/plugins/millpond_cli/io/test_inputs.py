@@ -14,8 +14,9 @@ from millpond.testing import checkpoints
 from millpond_cli.io import formats
 from millpond_cli.io.notes import Progress
 from millpond_cli.io.rows import Keys, count_rows, open_rows
-from millpond_cli.io.source import choose_source
+from millpond_cli.io.source import choose_source, refuse_files
 from millpond_command import cli, tables
+from millpond_command.cli import CommandError
 from millpond_models.testing.dual_encoders import tiny_dual_encoder
 
 
@@ -115,7 +116,7 @@ def test_text_column_is_another_name_of_text_key(tmp_path, tiny):
 def test_a_name_without_a_known_format_lists_the_formats(tmp_path):
     done = run("embed", "-i", written(tmp_path / "rows.xls", "x"))
     assert done.exit_code == 2
-    assert "Known suffixes: .txt, .jsonl, .ndjson, .csv, .tsv, each also with .gz" in done.stderr
+    assert "Known suffixes: .txt, .jsonl, .ndjson, .csv, .tsv, .parquet, .pq; text formats also with .gz" in done.stderr
 
 
 # --- progress ---------------------------------------------------------------------------------------------------------
@@ -225,3 +226,33 @@ def test_a_missing_package_is_reported_without_a_hint_to_skip_rows(tmp_path, tin
     done = run("embed", "-m", clip, "--image", str(image), "--on-error", "skip")
     assert done.exit_code == 1
     assert done.stderr.strip() == "error: images need Pillow: pip install pillow"
+
+
+@pytest.mark.parametrize(("text", "is_refused"), [("./docs", True), ("docs/", True), ("docs", False), ("/", False)])
+def test_the_path_of_a_folder_is_no_text(tmp_path, monkeypatch, text, is_refused):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "docs").mkdir()
+    if not is_refused:
+        refuse_files([text])
+        return
+    with pytest.raises(CommandError, match="is a folder, but arguments are texts"):
+        refuse_files([text])
+
+
+@pytest.mark.parametrize(
+    ("name", "message", "hint"),
+    [
+        ("notes.tx", "notes.tx: No such file or directory", "did you mean 'notes.txt'?"),
+        ("nothing.csv", "nothing.csv: No such file or directory", ""),
+        ("docs", "docs: Is a directory", "`millpond search QUERY FOLDER` reads folders"),
+    ],
+)
+def test_a_missing_file_gets_a_suggestion(tmp_path, monkeypatch, name, message, hint):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(CommandError) as caught, choose_source([], name, None).open():
+        pass
+    assert str(caught.value) == message
+    assert hint in caught.value.hint
+    assert bool(hint) == bool(caught.value.hint)

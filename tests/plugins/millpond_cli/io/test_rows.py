@@ -32,14 +32,14 @@ def test_a_line_is_a_text_and_an_empty_line_an_empty_text():
     assert rows("txt", b"") == []
 
 
-def test_bytes_that_are_no_utf8_are_told_with_their_line_and_cost_no_other_row():
+def test_invalid_utf8_is_reported_with_its_line_and_affects_no_other_row():
     parsed = rows("txt", b"good\nna\xefve\nfine\n")
     assert [row.text for row in parsed] == ["good", "", "fine"]
     assert parsed[1].location == "docs, line 2"
     assert parsed[1].error == "the text is not UTF-8: invalid byte 0xef after 2 characters"
 
 
-def test_json_lines_are_objects_or_strings_and_blank_lines_are_none():
+def test_json_lines_are_objects_or_strings_and_blank_lines_are_skipped():
     content = b'{"text": "one", "id": 7, "more": []}\n\n  \n"two"\n{"id": "x", "text": "three"}'
     assert summary(rows("jsonl", content)) == [
         (0, "line 1", "one", 7, ""),
@@ -95,7 +95,7 @@ def test_csv_has_a_header_and_fields_that_go_over_lines():
     assert rows("csv", b"text\n") == []
 
 
-def test_a_record_that_is_too_short_costs_no_other():
+def test_a_record_that_is_too_short_does_not_affect_others():
     parsed = rows("csv", b"id,text\n1,one\n2\n3,\xff\n4,four\n")
     assert [row.text for row in parsed] == ["one", "", "", "four"]
     assert [row.id for row in parsed] == ["1", "2", "3", "4"]
@@ -148,7 +148,7 @@ def test_rows_are_read_as_they_are_asked_for():
         ((["-", "b"], None, None), ("argument", "arguments")),
     ],
 )
-def test_what_is_typed_names_a_source(arguments, expected):
+def test_arguments_select_the_input_file_and_its_format(arguments, expected):
     source = choose_source(*arguments)
     assert (source.name, source.format) == expected
 
@@ -162,7 +162,7 @@ def test_what_is_typed_names_a_source(arguments, expected):
         ((["a"], None, "csv"), "but the texts are arguments"),
     ],
 )
-def test_what_names_no_source_is_wrong_usage(arguments, message):
+def test_invalid_input_arguments_are_usage_errors(arguments, message):
     with pytest.raises(CommandError, match=message) as caught:
         choose_source(*arguments)
     assert caught.value.exit_code == 2

@@ -96,7 +96,7 @@ def test_json_lines():
     ]
 
 
-def test_texts_are_written_to_who_wants_them():
+def test_texts_are_written_on_request():
     lines = written("jsonl", [good(0, VECTORS[0], text='a "b"\u2028\n'), bad(1)], with_text=True).decode().split("\n")
     assert json.loads(lines[0])["text"] == 'a "b"\u2028\n'
     assert "text" not in json.loads(lines[1])
@@ -201,6 +201,6 @@ def test_a_device_is_written_to_and_not_replaced():
 
 
 @pytest.mark.parametrize(("name", "message"), [("", "is a folder"), ("no/such/out", "No such file or directory")])
-def test_what_cannot_be_written_is_told_before_anything_is_computed(tmp_path, name, message):
+def test_an_unwritable_output_is_reported_before_anything_is_computed(tmp_path, name, message):
     with pytest.raises(CommandError, match=message), open_output(str(tmp_path / name)):
         pytest.fail("it should not come this far")

@@ -1,0 +1,49 @@
+"""The IO processor addon_name: several texts in, the mean of their vectors out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from millpond import IOProcessor
+from millpond.context import TaskContext
+from millpond.pipeline.io_processor import Asked, Call, Item, Work
+from millpond.types.errors import InvalidInputError
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
+class AddonNameWork(Work):
+    """The sequences of one item.
+
+    Attributes:
+        texts: The work of each text.
+    """
+
+    texts: Sequence[Work]
+
+
+class AddonNameProcessor(IOProcessor[NDArray[np.float32]]):
+    """Maps ``{"texts": [...]}`` to the mean of the texts' vectors, [hidden_size]."""
+
+    def __init__(self, ctx: TaskContext) -> None:
+        super().__init__(ctx)
+        self.embed = ctx.io_processor("io_processors/embed", task="embed")
+
+    def encode(self, call: Call) -> list[Work]:
+        """Return the work for each item of a call."""
+        return [self._work(item.data, item.asked) for item in call.items]
+
+    def decode(self, work: Work) -> NDArray[np.float32]:
+        """Return the mean of the vectors of an item."""
+        assert isinstance(work, AddonNameWork)
+        return np.mean([self.embed.decode(text).array for text in work.texts], axis=0)
+
+    def _work(self, data: object, asked: Asked) -> Work:
+        if not isinstance(data, dict) or not isinstance(data.get("texts"), list) or not data["texts"]:
+            return Work(error=InvalidInputError('expected {"texts": [...]} with at least one text', parameter="data"))
+        completed = self.embed.complete(Asked(asked.params))
+        texts = self.embed.encode(Call([Item(text, completed) for text in data["texts"]]))
+        error = next((text.error for text in texts if text.error is not None), None)
+        if error is not None:
+            return Work(error=error)
+        return AddonNameWork(sequences=tuple(it for text in texts for it in text.sequences), texts=texts)
