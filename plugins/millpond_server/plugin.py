@@ -3,17 +3,33 @@
 from collections.abc import Iterator
 
 from millpond.plugin.hookspecs import hookimpl
-from millpond.plugin.specs import CommandSpec, RouteSpec
+from millpond.plugin.specs import CommandSpec, RouteSpec, ServiceSpec
 from millpond_server.apis.catalogue import routes
 
 
 @hookimpl
 def register_commands() -> Iterator[CommandSpec]:
-    """Register ``millpond serve``."""
+    """Register ``millpond serve`` and ``millpond run-batch``."""
     yield CommandSpec(name="serve", target="millpond_server.command.serve:app", summary="Serve models over HTTP.")
+    yield CommandSpec(
+        name="run-batch",
+        target="millpond_server.command.run_batch:app",
+        summary="Run a file of HTTP requests without a server.",
+    )
 
 
 @hookimpl
 def register_routes() -> Iterator[RouteSpec]:
     """Register the routes of all APIs."""
     yield from routes()
+
+
+@hookimpl
+def register_services() -> Iterator[ServiceSpec]:
+    """Register the application for servers of other programs."""
+    yield ServiceSpec(
+        name="http",
+        role="application",
+        target="millpond_server.runtime.hosting:HostedApplication",
+        summary="The routes of `millpond serve` as an ASGI application.",
+    )

@@ -16,7 +16,7 @@ from millpond_server.apis.common.schemas import VectorOptions
 
 PATH_PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
 SCHEMA_REFERENCE = "#/components/schemas/{model}"
-JSON, BYTES = "application/json", "application/octet-stream"
+JSON, BYTES, FORM = "application/json", "application/octet-stream", "multipart/form-data"
 ERROR: dict[str, Any] = {
     "type": "object",
     "required": ["error", "detail", "message"],
@@ -78,18 +78,22 @@ def describe(entries: Sequence[Entry[RouteSpec]], *, needs_keys: bool, overload_
     extra_statuses = (overload_status, *((401,) if needs_keys else ()))
     requests = {e.spec.name: e.load("request") for e in entries if e.spec.request is not None}
     responses = {e.spec.name: e.load("response") for e in entries if e.spec.response is not None}
+    errors = {e.spec.name: e.load("error") for e in entries if e.spec.error is not None}
     models: list[tuple[type[BaseModel], Any]] = [(model, "validation") for model in _distinct(requests.values())]
-    models += [(model, "serialization") for model in _distinct(responses.values())]
+    models += [(model, "serialization") for model in _distinct([*responses.values(), *errors.values()])]
     schemas, definitions = models_json_schema(models, ref_template=SCHEMA_REFERENCE)
     paths: dict[str, dict[str, Any]] = {}
     for entry in entries:
         method, _, path = entry.spec.name.partition(" ")
-        request, response = requests.get(entry.spec.name), responses.get(entry.spec.name)
+        request, response, error = (
+            models_by_route.get(entry.spec.name) for models_by_route in (requests, responses, errors)
+        )
         operation = _operation(
             entry,
             extra_statuses=extra_statuses,
             request=None if request is None else schemas[request, "validation"],
             response=None if response is None else schemas[response, "serialization"],
+            error=None if error is None else schemas[error, "serialization"],
             can_return_bytes=request is not None and issubclass(request, VectorOptions),
             needs_keys=needs_keys,
         )
@@ -121,6 +125,7 @@ def _operation(
     extra_statuses: Sequence[int],
     request: Any,
     response: Any,
+    error: Any,
     can_return_bytes: bool,
     needs_keys: bool,
 ) -> dict[str, Any]:
@@ -134,7 +139,7 @@ def _operation(
         "tags": [entry.origin.plugin, *spec.tasks],
         "responses": {
             "200": {"description": "The response", **_content(response, can_return_bytes=can_return_bytes)},
-            **_errors(entry, extra_statuses),
+            **_errors(entry, extra_statuses, error),
         },
     }
     names = PATH_PARAMETER.findall(path)
@@ -143,7 +148,8 @@ def _operation(
             {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names
         ]
     if request is not None:
-        operation["requestBody"] = {"required": True, "content": {JSON: {"schema": request}}}
+        media_type = FORM if spec.body == "upload" else JSON
+        operation["requestBody"] = {"required": True, "content": {media_type: {"schema": request}}}
     elif spec.body != "json":
         operation["requestBody"] = {"content": {"*/*": {}}}
     if needs_keys and spec.public:
@@ -159,16 +165,27 @@ def _content(schema: Any, *, can_return_bytes: bool) -> dict[str, Any]:
     return {"content": {JSON: {"schema": schema}, **({BYTES: {}} if can_return_bytes else {})}}
 
 
-def _errors(entry: Entry[RouteSpec], extra_statuses: Sequence[int]) -> dict[str, Any]:
-    """Return the error responses of a route by status; other errors of third-party plugins are `default`."""
-    names: tuple[str, ...] = getattr(inspect.getmodule(entry.load()), "ERRORS", ("Error",))
+def _errors(entry: Entry[RouteSpec], extra_statuses: Sequence[int], error: Any) -> dict[str, Any]:
+    """Return the error responses of a route by status; other errors of third-party plugins are `default`.
+
+    Args:
+        entry: The registry entry of the route.
+        extra_statuses: The statuses that all routes have, in addition to those of an error schema.
+        error: The schema of the route's own errors; None if its record names none.
+    """
+    module = inspect.getmodule(entry.load())
+    names: tuple[str, ...] = getattr(module, "ERRORS", ("Error",))
+    is_unknown = error is None and hasattr(module, "render_error") and not hasattr(module, "ERRORS")
     schemas: dict[int, list[str]] = {}
     for name in names:
         body_statuses = BODY_STATUSES[name] if entry.spec.name.startswith("POST") else ()
         for status in {*STATUSES[name], *body_statuses, *extra_statuses}:
             schemas.setdefault(status, []).append(name)
     responses: dict[str, Any] = {
-        str(status): {"description": HTTPStatus(status).phrase, "content": {JSON: {"schema": _any_of(models)}}}
+        str(status): {
+            "description": HTTPStatus(status).phrase,
+            **({} if is_unknown else {"content": {JSON: {"schema": error or _any_of(models)}}}),
+        }
         for status, models in sorted(schemas.items())
         if models
     }

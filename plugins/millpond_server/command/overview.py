@@ -12,7 +12,9 @@ from millpond_server.runtime.settings import Limits, Settings
 COLUMNS = ("model", "tasks", "device", "dtype", "kernels", "max tokens", "tokens/s")
 
 
-def overview(models: Models, settings: Settings, address: str, metrics: str | None = None) -> str:
+def overview(
+    models: Models, settings: Settings, address: str, metrics: str | None = None, *, has_playground: bool = False
+) -> str:
     """Return the overview as text.
 
     Args:
@@ -20,11 +22,13 @@ def overview(models: Models, settings: Settings, address: str, metrics: str | No
         settings: The settings of the server.
         address: The URL of the server.
         metrics: The URL of the port for metrics, if there is one.
+        has_playground: True if the playground is mounted.
     """
     rows = [_row(model) for model in models.served]
     keys = "required" if settings.api_keys or settings.api_key_file else "none: any client that can connect is served"
     url = f"{address}{settings.root_path}"
-    urls = [f"{url}{path}" for path in ("/v1/embeddings", "/docs", "/health")]
+    paths = [*(["/playground"] if has_playground else []), "/v1/embeddings", "/docs", "/health"]
+    urls = [f"{url}{path}" for path in paths]
     summary = [
         ("limits", _limits(settings.limits)),
         ("API key", keys),
@@ -40,7 +44,7 @@ def _row(model: ServedModel) -> tuple[str, ...]:
         ", ".join(model.names),
         ", ".join(model.llm.supported_tasks),
         str(ctx.device),
-        str(ctx.dtype).removeprefix("torch.") + (f", {ctx.quantization}" if ctx.quantization else ""),
+        ctx.model.dtype + (f", {ctx.quantization}" if ctx.quantization not in (None, ctx.model.dtype) else ""),
         _kernels(model),
         f"{model.llm.model_config.max_model_len:,}",
         f"{rate:,.0f}" if rate else "not measured",

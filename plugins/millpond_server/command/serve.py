@@ -8,9 +8,11 @@ import typer
 
 from millpond_command import declare
 from millpond_command.cli import USAGE, CommandError, echo, echo_stderr
-from millpond_command.model_arguments import arguments_of
+from millpond_command.cluster_options import ClusterOptions, chosen_cluster
+from millpond_command.extras import check_extra
+from millpond_command.model_arguments import arguments_of, check_folder
 from millpond_server.command.options import LimitOptions, ModelOptions, ServerOptions
-from millpond_server.command.settings import check_extra, names_of, settings_of
+from millpond_server.command.settings import REQUIRED_MODULES, names_of, settings_of, values_of
 from millpond_server.command.vllm_options import VllmCompatibleCommand
 
 EXAMPLES = (
@@ -18,6 +20,7 @@ EXAMPLES = (
     "millpond serve ./embedder ./reranker --served-model-name embedder reranker --port 8001",
     "millpond serve MODEL --host 0.0.0.0 --api-key-file keys.txt --log-format json",
     "millpond serve MODEL --pooler-config.pooling_type CLS --pooler-config.dimensions 256",
+    "millpond serve MODEL --ray auto --workers 4 --worker-gpus 1",
 )
 ENGINE_RESTART_WARNING = (
     "warning: --engine-restart is deprecated and has no effect: when an engine crashes, the process exits with code "
@@ -32,6 +35,7 @@ def serve(
     server: ServerOptions,
     model: ModelOptions,
     limits: LimitOptions,
+    cluster_options: ClusterOptions,
 ) -> None:
     """Serve models over HTTP with the APIs of OpenAI, Cohere, Jina, vLLM and text-embeddings-inference.
 
@@ -41,9 +45,17 @@ def serve(
     """
     names = names_of(models, server.served_model_name or ())
     arguments = arguments_of(model)
-    check_extra()
+    check_extra("millpond serve", "serve", REQUIRED_MODULES)
     settings = settings_of(server, limits)
+    cluster = chosen_cluster(cluster_options)
+    if cluster is not None:
+        from millpond_server.command.on_cluster import serve_on_cluster  # noqa: PLC0415
 
+        serve_on_cluster(cluster, dict(zip(models, names, strict=True)), arguments, values_of(server, limits))
+        return
+
+    for path in models:  # on a cluster, a folder may exist on its machines only
+        check_folder(path)
     if server.engine_restart:
         echo_stderr(ENGINE_RESTART_WARNING)
 
@@ -72,7 +84,8 @@ def serve(
         raise CommandError(str(error), exit_code=USAGE) from error
 
     def print_overview() -> None:
-        echo_stderr(overview(served, settings, sockets.url, sockets.metrics_url))
+        has_playground = "/playground" in http_server.application.access.public
+        echo_stderr(overview(served, settings, sockets.url, sockets.metrics_url, has_playground=has_playground))
         with contextlib.suppress(OSError):  # a full disk or a closed pipe must not stop the server
             echo(f"Millpond listens on {sockets.url}")
 

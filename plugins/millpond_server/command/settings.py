@@ -4,10 +4,8 @@ import json
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from millpond.types.extras import install_command
 from millpond_command.cli import USAGE, CommandError
 from millpond_server.command.options import LimitOptions, ServerOptions, declared_options, option_name
 from millpond_server.runtime.settings import Limits, Settings, validated
@@ -15,22 +13,10 @@ from millpond_server.runtime.settings import Limits, Settings, validated
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
-REQUIRED_MODULES = ("starlette", "uvicorn", "orjson", "prometheus_client")
+REQUIRED_MODULES = ("starlette", "uvicorn", "orjson", "prometheus_client", "python_multipart", "filelock")
 KEYFILE_VARIABLE = "MILLPOND_SSL_KEYFILE_PASSWORD"
 API_KEY_VARIABLES = ("MILLPOND_API_KEY", "VLLM_API_KEY")
 TEMPLATE_CPU_SECONDS = 1.0  # for all templates of a request
-
-
-def check_extra() -> None:
-    """Check that the dependencies of the server are installed.
-
-    Raises:
-        CommandError: If one is missing.
-    """
-    missing = [name for name in REQUIRED_MODULES if find_spec(name) is None]
-    if missing:
-        message = f"`millpond serve` needs {', '.join(missing)}, which the extra 'serve' installs"
-        raise CommandError(message, hint=install_command("serve"), exit_code=USAGE)
 
 
 def names_of(models: Sequence[str], names: Sequence[str]) -> list[tuple[str, ...]]:
@@ -57,6 +43,16 @@ def settings_of(server: ServerOptions, limits: LimitOptions, environment: Mappin
     """
     from pydantic import ValidationError  # noqa: PLC0415  --help does not need it
 
+    try:
+        return validated(values_of(server, limits, environment))
+    except ValidationError as error:
+        raise _command_error(error) from error
+
+
+def values_of(
+    server: ServerOptions, limits: LimitOptions, environment: Mapping[str, str] = os.environ
+) -> dict[str, Any]:
+    """Return the values of the options that are passed, by the names of ``Settings``."""
     names = {field.name for field in fields(Settings)}
     values = _passed(server, names) | _from_environment(server, environment)
     values["limits"] = _passed(limits, vars(limits))
@@ -66,10 +62,7 @@ def settings_of(server: ServerOptions, limits: LimitOptions, environment: Mappin
         values["cors_origins"] = tuple(_origins(values["cors_origins"]))
     if "root_path" in values:
         values["root_path"] = values["root_path"].rstrip("/")
-    try:
-        return validated(values)
-    except ValidationError as error:
-        raise _command_error(error) from error
+    return values
 
 
 def _passed(options: object, names: Collection[str]) -> dict[str, Any]:

@@ -13,11 +13,11 @@ from typing import Any
 
 from typer.exceptions import TyperException
 
-from millpond.compat import vllm
-from millpond.compat.argument import Argument
 from millpond_command.cli import USAGE, CommandError, echo_stderr
 from millpond_command.declare import GroupedCommand
 from millpond_command.model_arguments import OBJECTS, option_of
+from millpond_vllm import arguments as vllm
+from millpond_vllm.argument import Argument
 
 # Options whose value is a JSON object that can be passed in parts: --pooler-config.task embed
 JSON_OPTIONS = frozenset(map(option_of, OBJECTS))

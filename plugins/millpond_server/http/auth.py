@@ -7,8 +7,10 @@ from urllib.parse import parse_qsl
 from starlette.routing import compile_path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from millpond.pipeline.cache import SHARED, cache_owner
+from millpond_server.http.call import OWNER
 from millpond_server.http.errors import ApiError, error_response
-from millpond_server.http.keys import ApiKeys
+from millpond_server.http.keys import ApiKeys, digest_of
 from millpond_server.runtime.settings import Settings
 
 if TYPE_CHECKING:
@@ -31,15 +33,21 @@ class AuthMiddleware:
         self.keys = keys
         self.routes = routes
         self.public = self.routes.public | public_paths(settings)
+        self.shares_cache = settings.cache_shared
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or respond with 401."""
-        if scope["path"] in self.public or self._has_valid_key(scope["headers"]):
-            await self.app(scope, receive, send)
+        key = self._valid_key(scope["headers"])
+        if key is not None or scope["path"] in self.public:
+            await self._serve(key, scope, receive, send)
             return
         endpoint = self.routes.find(scope)
-        if any(self.keys.is_valid(key) for key in route_keys(scope, endpoint)):
-            await self.app(scope, receive, send)
+        if endpoint is not None and endpoint.entry.spec.public:
+            await self._serve(None, scope, receive, send)
+            return
+        key = next((key for key in route_keys(scope, endpoint) if self.keys.is_valid(key)), None)
+        if key is not None:
+            await self._serve(key, scope, receive, send)
             return
         scope["millpond.reason"] = "key"
         message = "a valid API key is needed: send it as 'Authorization: Bearer KEY'"
@@ -48,15 +56,24 @@ class AuthMiddleware:
         response.headers["www-authenticate"] = "Bearer"
         await response(scope, receive, send)
 
-    def _has_valid_key(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
-        is_valid = False
+    async def _serve(self, key: bytes | None, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on; its results are cached for this key only, unless keys share the cache."""
+        if key is not None:
+            scope[OWNER] = digest_of(key).hex()
+            cache_owner.set(SHARED if self.shares_cache else digest_of(key))
+        await self.app(scope, receive, send)
+
+    def _valid_key(self, headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
+        """Return the first valid key; None without one. All are compared, so that the time does not depend on them."""
+        valid: list[bytes] = []
         for name, value in headers:
             if name == b"authorization":
                 scheme, _, key = value.partition(b" ")
-                is_valid |= self.keys.is_valid(key.strip()) and scheme.lower() == b"bearer"
-            elif name in API_KEY_HEADERS:
-                is_valid |= self.keys.is_valid(value.strip())
-        return is_valid
+                if self.keys.is_valid(key.strip()) and scheme.lower() == b"bearer":
+                    valid.append(key.strip())
+            elif name in API_KEY_HEADERS and self.keys.is_valid(value.strip()):
+                valid.append(value.strip())
+        return valid[0] if valid else None
 
 
 def public_paths(settings: Settings) -> frozenset[str]:
@@ -70,12 +87,16 @@ class RouteAccess:
     """Lookup of an application's endpoints by method and path.
 
     Attributes:
-        public: The paths of routes that need no key.
+        public: The paths of routes that need no key, without those with parameters.
     """
 
     def __init__(self, endpoints: "Iterable[Endpoint]") -> None:
         endpoints = list(endpoints)
-        self.public = frozenset(endpoint.path for endpoint in endpoints if endpoint.entry.spec.public)
+        self.public = frozenset(
+            endpoint.path for endpoint in endpoints if endpoint.entry.spec.public and "{" not in endpoint.path
+        )
+        # Paths without parameters first, as in the lookup of the application.
+        endpoints.sort(key=lambda endpoint: "{" in endpoint.path)
         self._routes: list[tuple[str, re.Pattern[str], Endpoint]] = [
             (endpoint.method, compile_path(endpoint.path)[0], endpoint) for endpoint in endpoints
         ]

@@ -24,6 +24,7 @@ STRUCTURE = (b"[", b"{", b":")  # also counted inside texts, where each of them 
 BUDGET_FACTOR = 8  # times the maximum size of a body: the memory for all bodies together
 MIN_HELD_BYTES = 2**16  # smaller bodies are not counted while their requests are served
 HELD_BYTES = "millpond.held"  # the key of the scope
+MIN_UPLOAD_RATE = 2**16  # bytes per second
 
 
 class ClientGoneError(Exception):
@@ -152,8 +153,8 @@ def parse_json(body: bytes | bytearray, limits: Limits) -> Any:
             it contains more lists, objects and fields than the maximum number of tokens: parsing millions of them would
             block the event loop for seconds.
     """
-    if len(body) > limits.tokens and sum(map(body.count, STRUCTURE)) > limits.tokens:
-        message = f"the body holds more lists, objects and fields than the {limits.tokens} tokens of a request"
+    if len(body) > limits.tokens and count_values(body) > limits.tokens:
+        message = f"the body contains more lists, objects and fields than the {limits.tokens} tokens of a request"
         raise ApiError(413, message, parameter="body", reason="structure")
     try:
         value = orjson.loads(body)
@@ -166,6 +167,11 @@ def parse_json(body: bytes | bytearray, limits: Limits) -> Any:
         message = f"the body nests lists and objects more than {MAX_DEPTH} levels deep"
         raise ApiError(400, message, parameter="body", reason="structure")
     return value
+
+
+def count_values(body: bytes | bytearray) -> int:
+    """Return the number of lists, objects and fields of a JSON text; brackets and colons in its texts count too."""
+    return sum(map(body.count, STRUCTURE))
 
 
 def _is_too_deep(value: Any) -> bool:
@@ -231,10 +237,17 @@ def _line(error: Mapping[str, Any]) -> str:
 class BodyReader:
     """Passes the messages of a request to its handler, within the limits of size, time and memory.
 
-    The bytes count as memory until the request ends, because the handler may keep them.
+    The bytes count as memory until the request ends, because the handler may keep them. Those of an upload do not, and
+    they may take longer: the time that they need at `MIN_UPLOAD_RATE`.
+
+    Args:
+        scope: The ASGI scope of the request.
+        receive: The ASGI receive callable.
+        limits: The limits of the server; for an upload with the maximum size of a file.
+        memory: The memory of all bodies; None for an upload.
     """
 
-    def __init__(self, scope: Scope, receive: Receive, limits: Limits, memory: BodyMemoryBudget) -> None:
+    def __init__(self, scope: Scope, receive: Receive, limits: Limits, memory: BodyMemoryBudget | None) -> None:
         check_content_length(scope, limits)
         self._scope = scope
         self._receive = receive
@@ -254,14 +267,15 @@ class BodyReader:
         """
         if self._has_ended.is_set():
             return await self._receive()
-        loop = asyncio.get_running_loop()
         if self._deadline is None:
-            self._deadline = loop.time() + self._limits.body_seconds
+            self._deadline = asyncio.get_running_loop().time() + self._limits.body_seconds
         try:
             async with asyncio.timeout_at(self._deadline):
                 message = await self._receive()
         except TimeoutError:
             text = f"the body did not arrive within {self._limits.body_seconds:g} seconds"
+            if self._memory is None:
+                text = f"{text}, and one more for each {MIN_UPLOAD_RATE} bytes"
             raise ApiError(408, text, reason="slow_body") from None
         if message["type"] == "http.disconnect":
             raise ClientGoneError
@@ -279,4 +293,7 @@ class BodyReader:
         self._size += size
         if self._size > self._limits.body_bytes:
             raise too_large(self._limits)
-        self._memory.hold(self._scope, size)
+        if self._memory is not None:
+            self._memory.hold(self._scope, size)
+        elif self._deadline is not None:
+            self._deadline += size / MIN_UPLOAD_RATE

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 MAX_QUERY_FIELDS = 1000
 VALID_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 REQUEST_ID_HEADER = b"x-request-id"
+OWNER = "millpond.owner"  # the key of the scope: the hash of the request's API key
 
 
 @dataclass(kw_only=True)
@@ -35,6 +36,7 @@ class Call:
         ignored: The names of the body's fields without effect.
         priority: The priority for the engine: 0 for interactive requests, 1 for batch requests.
         query_string: The query string, unparsed.
+        owner: The SHA-256 of the API key of the request; empty for servers without keys.
         on_model: Called when the handler selects a model.
         created: The time of the request, as a Unix timestamp.
     """
@@ -49,6 +51,7 @@ class Call:
     ignored: tuple[str, ...] = ()
     priority: int = 0
     query_string: bytes = b""
+    owner: str = ""
     on_model: "Callable[[Call], None]" = lambda _: None
     created: int = field(default_factory=lambda: int(time.time()))
 

@@ -5,6 +5,7 @@ import inspect
 import logging
 import re
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -26,7 +27,7 @@ from millpond_server.http.body import (
     read_body,
     validate,
 )
-from millpond_server.http.call import Call, new_id
+from millpond_server.http.call import OWNER, Call, new_id
 from millpond_server.http.errors import ApiError, as_api_error, field_names, short_repr
 from millpond_server.http.json_stream import json_response
 from millpond_server.runtime.admission import admit, is_batch_request
@@ -35,7 +36,7 @@ from millpond_server.runtime.state import State
 logger = logging.getLogger(__name__)
 INTERNAL_ERROR = 500
 METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH", "DELETE"})
-BODY_TYPES = ("json", "bytes", "request")
+BODY_TYPES = ("json", "bytes", "request", "upload")
 IGNORED_HEADER = "x-millpond-ignored"  # lists the fields of the body without effect
 UNREAD_BODY_REASONS = frozenset({"body", "slow_body", "intake"})  # errors before the body has arrived completely
 MAX_TIMEOUT_DIGITS = 10  # of a number of milliseconds: some months
@@ -125,8 +126,8 @@ class Endpoint:
         value: Any = None
         size = 0
         receive_after_body = receive
-        if self.spec.body == "request":
-            reader = BodyReader(scope, receive, limits, self.state.body_memory)
+        if self.spec.body in ("request", "upload"):
+            reader = self._body_reader(scope, receive)
             request, receive_after_body = Request(scope, reader.receive), reader.after_body
         elif self.method in METHODS_WITH_BODY:
             body = await read_body(scope, receive, limits, self.state.body_memory)
@@ -149,6 +150,7 @@ class Endpoint:
             ignored=ignored,
             priority=1 if is_batch_request(headers, value, size, served, self.spec.tasks) else 0,
             query_string=scope["query_string"],
+            owner=scope.get(OWNER, ""),
         )
         call.take_id(request)
         scope["millpond.call"] = call
@@ -164,6 +166,12 @@ class Endpoint:
         if ignored:
             response.headers[IGNORED_HEADER] = ", ".join(ignored)
         return response
+
+    def _body_reader(self, scope: Scope, receive: Receive) -> BodyReader:
+        limits = self.settings.limits
+        if self.spec.body == "upload":
+            return BodyReader(scope, receive, replace(limits, body_bytes=self.settings.max_upload_bytes), None)
+        return BodyReader(scope, receive, limits, self.state.body_memory)
 
     def _admit(self, scope: Scope, timeout: float | None, call: Call) -> None:
         """Record the model of a request, and refuse the request if the model cannot accept it at present."""

@@ -37,7 +37,7 @@ class ApiKeys:
     def is_valid(self, key: bytes) -> bool:
         """Return True for a valid key. All keys are compared, each in constant time."""
         self._reload()
-        digest = hashlib.sha256(key).digest()
+        digest = digest_of(key)
         is_valid = False
         for valid_digest in (*self._digests, *self._file_digests):
             is_valid |= compare_digest(digest, valid_digest)
@@ -56,6 +56,11 @@ class ApiKeys:
             logger.warning("reloaded the API keys: %d", len(self._file_digests))
         except (OSError, ValueError) as error:
             logger.warning("the API keys are not changed: %s", error)
+
+
+def digest_of(key: bytes) -> bytes:
+    """Return the SHA-256 of a key."""
+    return hashlib.sha256(key).digest()
 
 
 def _read(file: Path) -> tuple[tuple[int, int], tuple[bytes, ...]]:
@@ -85,4 +90,4 @@ def _stamp_of(file: Path) -> tuple[int, int]:
 
 
 def _hashed(keys: Iterable[str]) -> tuple[bytes, ...]:
-    return tuple(hashlib.sha256(key.encode()).digest() for key in keys)
+    return tuple(digest_of(key.encode()) for key in keys)

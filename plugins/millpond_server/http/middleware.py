@@ -12,7 +12,14 @@ from millpond_server.runtime.settings import Settings
 from millpond_server.runtime.state import State
 
 CORS_METHODS = ("GET", "POST")
-CORS_EXPOSED_HEADERS = ("x-request-id", "server-timing", "retry-after", "retry-after-ms", "metadata")
+CORS_EXPOSED_HEADERS = (
+    "x-request-id",
+    "server-timing",
+    "retry-after",
+    "retry-after-ms",
+    "metadata",
+    "x-millpond-cache",
+)
 
 
 def api_middleware(settings: Settings, state: State, keys: ApiKeys, access: RouteAccess) -> list[Middleware]:

@@ -13,6 +13,7 @@ from millpond_server.runtime.state import State
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+CACHE_HEADER = b"x-millpond-cache"
 CLIENT_CLOSED_REQUEST = 499  # the logged status of a request whose client disconnected
 MAX_LOGGED_CHARS = 200  # of a method, a path or a user agent
 
@@ -67,6 +68,8 @@ class AccessLogMiddleware:
                 f"compute;dur={stats.compute_seconds * 1000:.1f}, total;dur={(perf_counter() - start) * 1000:.1f}"
             )
             headers.append((b"server-timing", value.encode("ascii")))
+        if stats.cache_hits or stats.cache_misses:
+            headers.append((CACHE_HEADER, b"hits=%d, misses=%d" % (stats.cache_hits, stats.cache_misses)))
         if self.state.draining:
             headers.append((b"connection", b"close"))
         return headers

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from millpond.engine.executor import EngineStatus
 from millpond.engine.request import PoolingRequest
 from millpond.pipeline.call_stats import CallStats
 from millpond_server.runtime.models import Models, ServedModel
@@ -15,6 +16,35 @@ TOKENS_BUCKETS = (16, 64, 128, 256, 512, 1024, 1536, 2048, 4096, 8192, 16384, 32
 PROMPTS_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 STAGES = ("tokenise", "queue", "compute", "finish")
 UNKNOWN_ROUTE = "unknown"
+
+FamilyType = type[GaugeMetricFamily] | type[CounterMetricFamily]
+PROCESS_METRICS: dict[str, tuple[FamilyType, str, Callable[[EngineStatus], float]]] = {
+    "millpond_engine_process_up": (
+        GaugeMetricFamily,
+        "1 if the engine process is running, 0 while it is started again",
+        lambda it: it.is_alive,
+    ),
+    "millpond_engine_process_queue_tokens": (
+        GaugeMetricFamily,
+        "Tokens of the batches of an engine process",
+        lambda it: it.queued_tokens,
+    ),
+    "millpond_engine_process_batches": (
+        CounterMetricFamily,
+        "Computed batches of an engine process",
+        lambda it: it.batches,
+    ),
+    "millpond_engine_process_tokens": (
+        CounterMetricFamily,
+        "Computed tokens of an engine process",
+        lambda it: it.tokens,
+    ),
+    "millpond_engine_process_restarts": (
+        CounterMetricFamily,
+        "Restarts of an engine process",
+        lambda it: it.restarts,
+    ),
+}
 
 
 class Metrics:
@@ -40,6 +70,8 @@ class Metrics:
         self._stages = self._histogram("stage_seconds", "Duration of stages", SECONDS_BUCKETS, "model", "stage")
         self._truncated = self._counter("truncated_prompts", "Truncated prompts", "model")
         self._duplicates = self._counter("duplicate_prompts", "Prompts computed once with an equal prompt", "model")
+        self._cache_hits = self._counter("cache_hits", "Sequences whose results were in the cache", "model")
+        self._cache_misses = self._counter("cache_misses", "Sequences that were not in the cache", "model")
         self._batch_tokens = self._histogram("batch_tokens", "Tokens of a batch", TOKENS_BUCKETS, "model")
         self._batch_prompts = self._histogram("batch_sequences", "Prompts of a batch", PROMPTS_BUCKETS, "model")
         self._batch_seconds = self._histogram("batch_seconds", "Duration of a batch", SECONDS_BUCKETS, "model")
@@ -76,13 +108,24 @@ class Metrics:
             stages = self._stage_metrics[model] = tuple(self._stages.labels(model, stage) for stage in STAGES)
             self._truncated.labels(model)  # reported as 0 from the first call on
             self._duplicates.labels(model)
+            self._cache_hits.labels(model)
+            self._cache_misses.labels(model)
         durations = (stats.tokenise_seconds, stats.queue_seconds, stats.compute_seconds, stats.finish_seconds)
         for stage, seconds in zip(stages, durations, strict=True):
             stage.observe(seconds)
+        self.record_prompts(model, stats)
+
+    def record_prompts(self, model: str, stats: CallStats) -> None:
+        """Record the prompts of a request, without its stages."""
+        if model not in self._models:
+            return
         if stats.truncated:
             self._truncated.labels(model).inc(stats.truncated)
         if stats.duplicates:
             self._duplicates.labels(model).inc(stats.duplicates)
+        if stats.cache_hits or stats.cache_misses:
+            self._cache_hits.labels(model).inc(stats.cache_hits)
+            self._cache_misses.labels(model).inc(stats.cache_misses)
 
     def batch_recorder(self, model: str) -> Callable[[Sequence[PoolingRequest], float], None]:
         """Return a callback for the batches of a model's engine."""
@@ -125,15 +168,31 @@ class EngineCollector:
         counters: dict[str, tuple[str, Callable[[ServedModel], float]]] = {
             "millpond_engine_batches": ("Computed batches", lambda it: it.llm.engine.engine.stats.batches),
             "millpond_engine_prompts": ("Finished prompts", lambda it: it.llm.engine.engine.stats.requests),
-            "millpond_engine_tokens": ("Computed tokens", lambda it: it.llm.engine.engine.stats.tokens),
+            "millpond_engine_tokens": ("Tokens of computed prompts", lambda it: it.llm.engine.engine.stats.tokens),
+            "millpond_engine_shared_tokens": (
+                "Tokens among them that were not computed, because other prompts of the request begin with them",
+                lambda it: it.llm.engine.engine.stats.shared_tokens,
+            ),
             "millpond_engine_failures": ("Failed prompts", lambda it: it.llm.engine.engine.stats.failures),
         }
         yield from (self._family(GaugeMetricFamily, name, *metric) for name, metric in gauges.items())
         yield from (self._family(CounterMetricFamily, name, *metric) for name, metric in counters.items())
+        yield from self._of_processes()
+
+    def _of_processes(self) -> Iterator[Metric]:
+        """Yield the metrics of each engine process; they have no samples if engines run in the server's process."""
+        statuses = [
+            (model.name, it) for model in self._models.served for it in model.llm.engine.engine.runner.statuses()
+        ]
+        for name, (family_type, description, value) in PROCESS_METRICS.items():
+            family = family_type(name, description, labels=["model", "engine", "device"])
+            for model, status in statuses:
+                family.add_metric([model, status.name, status.device], float(value(status)))
+            yield family
 
     def _family(
         self,
-        family_type: type[GaugeMetricFamily] | type[CounterMetricFamily],
+        family_type: FamilyType,
         name: str,
         description: str,
         value: Callable[[ServedModel], float],

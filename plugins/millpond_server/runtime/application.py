@@ -26,6 +26,8 @@ from millpond_server.runtime.state import State
 logger = logging.getLogger(__name__)
 MAX_SHOWN_PATH_CHARS = 200
 METRICS_PATH = "/metrics"
+PLAYGROUND = "GET /playground"
+BATCH_PATHS = ("/v1/files", "/v1/batches")  # mounted with --batch-dir
 METRICS_PORT_PATHS = frozenset({METRICS_PATH, "/live", "/health", "/ready", "/ping"})
 ROUTE_NAME = re.compile(r"(GET|POST|PUT|PATCH|DELETE|HEAD) (/\S*)")
 
@@ -37,6 +39,10 @@ class Application(Starlette):
         endpoints: The endpoints of the API.
         pages: Other routes, such as the documentation.
         unserved: The reason why a known route is not mounted, by method and path.
+
+    Attributes:
+        access: The lookup of endpoints by request.
+        batch_endpoints: The paths that requests of batches may go to: those of routes with a JSON body.
     """
 
     def __init__(
@@ -47,10 +53,15 @@ class Application(Starlette):
         super().__init__(routes=[*routes, *pages], exception_handlers={404: _not_found, 405: _not_allowed})
         self.router.redirect_slashes = False  # Starlette redirects to the Host of the request: see _redirect_target
         self.access = RouteAccess(endpoints)
-        self.unserved = dict(unserved or {})
         self._endpoints = {
             (endpoint.method, endpoint.path): endpoint for endpoint in endpoints if "{" not in endpoint.path
         }
+        self.batch_endpoints = frozenset(
+            path
+            for (method, path), endpoint in self._endpoints.items()
+            if method == "POST" and endpoint.request_model is not None and not path.startswith(BATCH_PATHS)
+        )
+        self.unserved = dict(unserved or {})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -76,7 +87,8 @@ def build_application(registry: Registry, state: State) -> Application:
     if needs_keys:
         _warn_of_public_routes(entries)
     description = describe(entries, needs_keys=needs_keys, overload_status=settings.overload_status)
-    pages = page_routes(description, models, has_metrics=settings.metrics_port is None)
+    has_playground = any(entry.spec.name == PLAYGROUND for entry in entries)
+    pages = page_routes(description, models, has_metrics=settings.metrics_port is None, has_playground=has_playground)
     endpoints = [Endpoint(entry, state) for entry in entries]
     return Application(endpoints, pages, unserved(registry, models))
 
@@ -112,16 +124,12 @@ def _path(entry: Entry[RouteSpec]) -> str:
 
 def mounted(registry: Registry, models: Models, settings: Settings) -> Iterator[Entry[RouteSpec]]:
     """Yield the registry entries of the routes that are mounted."""
-    plugins = {entry.origin.plugin for entry in registry.routes.entries()}
-    for plugin in settings.routes:
-        if plugin not in plugins:
-            message = (
-                f"--routes {plugin}: unknown plugin, or it provides no routes. Available: {', '.join(sorted(plugins))}"
-            )
-            raise ValueError(message)
+    _check_plugins(registry, settings)
     for name in registry.routes.names():
         entry = registry.routes.get(name)
         if entry.origin.rank == "installed" and entry.origin.plugin not in settings.routes:
+            continue
+        if entry.origin.plugin in settings.disabled_routes:
             continue
         if ROUTE_NAME.fullmatch(entry.spec.name) is None:
             message = (
@@ -129,8 +137,25 @@ def mounted(registry: Registry, models: Models, settings: Settings) -> Iterator[
                 "'POST /v1/hello'"
             )
             raise ValueError(message)
+        if settings.batch_dir is None and _path(entry).startswith(BATCH_PATHS):
+            continue
         if entry.spec.always or not entry.spec.tasks or models.tasks & set(entry.spec.tasks):
             yield entry
+
+
+def _check_plugins(registry: Registry, settings: Settings) -> None:
+    """Refuse settings that name a plugin without routes.
+
+    Raises:
+        ValueError: With the names of the plugins that have routes.
+    """
+    plugins = {entry.origin.plugin for entry in registry.routes.entries()}
+    for option, names in (("--routes", settings.routes), ("--disable-routes", settings.disabled_routes)):
+        for plugin in names:
+            if plugin not in plugins:
+                available = ", ".join(sorted(plugins))
+                message = f"{option} {plugin}: unknown plugin, or it provides no routes. Available: {available}"
+                raise ValueError(message)
 
 
 async def _not_found(request: Request, _: Exception) -> Response:

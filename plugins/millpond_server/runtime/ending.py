@@ -3,17 +3,20 @@
 import contextlib
 import logging
 import os
+import sys
 import threading
 import time
+from types import FrameType
 from typing import NoReturn
 
-from millpond.pipeline.thread_activity import busy_threads, stack_of
+from millpond.pipeline.preprocessing import stack_of
 from millpond.plugin.output import results
 
 logger = logging.getLogger(__name__)
 POLL_INTERVAL_S = 0.05
 SHUTDOWN_SLACK_S = 8.0  # for an orderly shutdown, in addition to the time for running requests
 LOG_FLUSH_S = 1.0
+POOL_MODULE = "concurrent.futures.thread"
 
 
 def log_hanging_threads(timeout: float) -> bool:
@@ -63,3 +66,18 @@ def _exit_at_deadline(exit_code: int) -> None:
     logger.error("the server did not exit in time: its event loop hangs, and is in %s", location)
     time.sleep(LOG_FLUSH_S)
     exit_now(exit_code)
+
+
+def busy_threads() -> list[threading.Thread]:
+    """Return the threads that interpreter exit waits for, without idle threads of pools: these end by themselves."""
+    frames = sys._current_frames()  # noqa: SLF001  the documented way
+    return [
+        thread
+        for thread in threading.enumerate()
+        if thread is not threading.main_thread() and not thread.daemon and not _is_idle(frames.get(thread.ident or 0))
+    ]
+
+
+def _is_idle(frame: FrameType | None) -> bool:
+    """True for a pool worker without work: its innermost frame is the loop of ``concurrent.futures``."""
+    return frame is None or (frame.f_code.co_name == "_worker" and frame.f_globals.get("__name__") == POOL_MODULE)

@@ -5,10 +5,9 @@ import logging
 import time
 from collections.abc import Collection
 
-from millpond.engine.health import MAX_HOOKED_LAYERS
 from millpond.engine.request import PoolingRequest
-from millpond.pipeline.preprocessing import NUM_THREADS, THREAD_NAME_PREFIX
-from millpond.pipeline.thread_activity import RunningWork
+from millpond.engine.runner import MAX_HOOKED_LAYERS
+from millpond.pipeline.preprocessing import NUM_THREADS, THREAD_NAME_PREFIX, RunningWork
 from millpond_server.runtime.models import ServedModel
 from millpond_server.runtime.state import State
 
@@ -125,7 +124,7 @@ class EngineMonitor:
         engine = model.llm.engine.engine
         if not engine.throughput.rate:
             return self._state.settings.limits.hang_seconds  # the speed is not measured yet
-        factor = UNHEALTHY_FACTOR_WITH_HOOKS if engine.runner.progress.num_hooks >= MAX_HOOKED_LAYERS else HANG_FACTOR
+        factor = UNHEALTHY_FACTOR_WITH_HOOKS if engine.runner.num_hooks >= MAX_HOOKED_LAYERS else HANG_FACTOR
         return max(UNHEALTHY_AFTER_MIN_S, factor * self._expected_seconds(model, batch))
 
     def _expected_seconds(self, model: ServedModel, batch: Batch) -> float:
@@ -149,9 +148,11 @@ class EngineMonitor:
         if self._state.unhealthy.get(model.name) != reason:
             logger.error("the engine of %s hangs: %s", model.name, reason)
         self._state.unhealthy[model.name] = reason
+        # Checked first: a process whose batch is abandoned is killed, which changes the number of workers.
+        is_last = len(stuck) >= engine.engine.runner.num_workers or engine.engine.is_blocked
         for batch in stuck:
             engine.abandon(batch, f"the model hangs: {reason}", may_be_cause=True)
-        if len(stuck) >= engine.engine.runner.num_workers or engine.engine.is_blocked:
+        if is_last:
             self._state.refusing.add(model.name)
             engine.abandon(engine.waiting(), f"the model hangs: {reason}")
         else:

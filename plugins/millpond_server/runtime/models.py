@@ -33,13 +33,19 @@ class ServedModel:
 
 
 class Models:
-    """All models of a server; the first is the default model."""
+    """All models of a server; the first is the default model.
 
-    def __init__(self, served: Sequence[ServedModel]) -> None:
+    Args:
+        served: The models.
+        elsewhere: The names of models in other processes, for messages.
+    """
+
+    def __init__(self, served: Sequence[ServedModel], elsewhere: Sequence[str] = ()) -> None:
         if not served:
             message = "a server needs at least one model"
             raise ValueError(message)
         self.served = tuple(served)
+        self._elsewhere = tuple(elsewhere)
         names: dict[str, ServedModel] = {}
         for model in served:
             for name in model.names:
@@ -65,6 +71,7 @@ class Models:
         model = self.by_name.get(name) if isinstance(name, str) else None
         if model is None:
             text = shortened(name, MAX_SHOWN_NAME_CHARS) if isinstance(name, str) else short_repr(name)
-            message = f"The model `{text}` does not exist. This server has: {', '.join(self.by_name)}"
+            names = ", ".join([*self.by_name, *self._elsewhere])
+            message = f"The model `{text}` does not exist. This server has: {names}"
             raise ApiError(404, message, parameter="model", reason="unknown_model")
         return model

@@ -14,12 +14,15 @@ from starlette.types import ASGIApp
 
 from millpond.plugin.manager import get_plugin_manager
 from millpond.plugin.registry import Registry
+from millpond_server.batches.observer import BatchObserver
+from millpond_server.batches.service import BatchService, batch_limits
 from millpond_server.http.errors import ApiError
 from millpond_server.http.keys import ApiKeys
 from millpond_server.http.middleware import api_middleware, metrics_middleware, wrapped
 from millpond_server.http.tls import tls_options
+from millpond_server.observability.batch_metrics import BatchMetrics
 from millpond_server.observability.log_queue import in_background
-from millpond_server.runtime.application import build_application, build_metrics_application
+from millpond_server.runtime.application import Application, build_application, build_metrics_application
 from millpond_server.runtime.ending import exit_now, log_hanging_threads
 from millpond_server.runtime.engine_monitor import EngineMonitor
 from millpond_server.runtime.http_server import FLUSH_TIMEOUT_S, HttpServer
@@ -54,10 +57,22 @@ def build_server(
     settings = validated(settings)
     registry = registry or get_plugin_manager().registry
     keys = ApiKeys(settings.api_keys, settings.api_key_file)
+    for model in models.served:
+        if model.llm.cache is not None:
+            model.llm.cache.requires_owner = keys.are_required
     state = State(settings, models, tracing)
+    if settings.batch_dir is not None:
+        limits = batch_limits(settings)
+        state.batches = BatchService(settings.batch_dir, limits, shares_cache=settings.cache_shared)
+        batch_metrics = BatchMetrics(state.metrics.registry, state.batches.counts)
+        observer = BatchObserver(state.metrics, batch_metrics, state.log)
+        state.batches.batches.on_status, state.batches.on_request = observer.on_status, observer.on_request
     application = build_application(registry, state)
+    if state.batches is not None:
+        state.batches.endpoints = application.batch_endpoints
     return Server(
         state,
+        application,
         app=wrapped(application, api_middleware(settings, state, keys, application.access)),
         metrics_app=wrapped(build_metrics_application(registry, state), metrics_middleware(settings, state)),
     )
@@ -68,12 +83,14 @@ class Server:
 
     Attributes:
         state: The state of the server.
-        app: The ASGI application of the API, with its middleware.
+        application: The ASGI application of the API, without middleware, for the requests of batches.
+        app: The same with its middleware.
         metrics_app: The ASGI application of the metrics port, with its middleware.
     """
 
-    def __init__(self, state: State, app: ASGIApp, metrics_app: ASGIApp) -> None:
+    def __init__(self, state: State, application: Application, app: ASGIApp, metrics_app: ASGIApp) -> None:
         self.state = state
+        self.application = application
         self.app = app
         self.metrics_app = metrics_app
 
@@ -124,13 +141,18 @@ class Server:
             on_start,
         )
         state.end = server.end
-        monitoring = asyncio.ensure_future(EngineMonitor(state).run())
+        background = [asyncio.ensure_future(EngineMonitor(state).run())]
+        if state.batches is not None:
+            background.append(
+                asyncio.ensure_future(state.batches.run(self.application, is_busy=lambda: state.running > 0))
+            )
         try:
             await server.serve_sockets(sockets)
         finally:
             server.deadline.cancel()
-            monitoring.cancel()
-            await asyncio.gather(monitoring, return_exceptions=True)
+            for task in background:
+                task.cancel()
+            await asyncio.gather(*background, return_exceptions=True)
         if not (server.has_unfinished or state.unhealthy):
             for model in state.models.served:
                 await model.llm.close(finish=False)

@@ -11,7 +11,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from millpond_command.declare import option
 
 KIBIBYTE, MEBIBYTE = 2**10, 2**20
-SERVER, ACCESS, LIMITS = "Server", "Access", "Limits"  # the headings of options in the help of `millpond serve`
+# The headings of options in the help of `millpond serve`.
+SERVER, ACCESS, LIMITS, BATCHES = "Server", "Access", "Limits", "Batches"
 HOST_NAME_PATTERN = r"^(\*|(\*\.)?[A-Za-z0-9_-][A-Za-z0-9._-]*)$"
 ROOT_PATH_PATTERN = r"^(/[^/?#\s]+)*$"
 VALIDATION_CONFIG = {"extra": "forbid", "revalidate_instances": "always"}
@@ -205,6 +206,15 @@ class Settings:
         tuple[str, ...],
         option(SERVER, "--routes", metavar="PLUGIN", help="Mount the routes of this installed plugin. Repeatable."),
     ] = ()
+    disabled_routes: Annotated[
+        tuple[str, ...],
+        option(
+            SERVER,
+            "--disable-routes",
+            metavar="PLUGIN",
+            help="Do not mount the routes of this plugin, such as playground. Repeatable.",
+        ),
+    ] = ()
     log_format: Annotated[
         Literal["text", "json", "off"],
         option(SERVER, "--log-format", metavar="FORMAT", help="Format of the access log on stderr: text, json or off."),
@@ -236,6 +246,14 @@ class Settings:
             help="Refuse token ids as input: clients often send those of another tokenizer.",
         ),
     ] = False
+    cache_shared: Annotated[
+        bool,
+        option(
+            ACCESS,
+            "--cache-shared",
+            help="Let all API keys share the entries of --cache: response times then reveal the texts of other keys.",
+        ),
+    ] = False
     allowed_hosts: Annotated[
         tuple[Annotated[str, Constraint(pattern=HOST_NAME_PATTERN)], ...],
         option(
@@ -260,6 +278,27 @@ class Settings:
             LIMITS, "--overload-status", metavar="STATUS", help="Status of requests refused for overload: 503 or 429."
         ),
     ] = 503
+    batch_dir: Annotated[
+        str | None,
+        option(
+            BATCHES,
+            "--batch-dir",
+            metavar="FOLDER",
+            help="Enable /v1/files and /v1/batches, and keep their files in this folder.",
+        ),
+    ] = None
+    max_upload_bytes: Annotated[
+        Count, option(BATCHES, "--max-upload-bytes", metavar="N", help="Maximum size of an uploaded file in bytes.")
+    ] = 200 * MEBIBYTE
+    max_files: Annotated[
+        Count, option(BATCHES, "--max-files", metavar="N", help="Maximum number of files of an API key.")
+    ] = 500
+    batch_retention_days: Annotated[
+        PositiveSeconds,
+        option(
+            BATCHES, "--batch-retention-days", metavar="DAYS", help="Delete files and ended batches after this time."
+        ),
+    ] = 30.0
     limits: Limits = field(default_factory=Limits)
 
 

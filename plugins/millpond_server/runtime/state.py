@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from millpond_server.batches.service import BatchService
 from millpond_server.http.body import BodyMemoryBudget
 from millpond_server.http.token_ids import TokenIdCheck
 from millpond_server.observability.access_log import AccessLog
@@ -31,6 +32,7 @@ class State:
         refusing: The names of the models that accept no requests at present.
         draining: True once the server was asked to stop.
         running: The number of running requests.
+        batches: The files and batches of clients; None without ``--batch-dir``.
         end: Ends the server at once with an exit code. Thread-safe.
     """
 
@@ -45,6 +47,7 @@ class State:
     refusing: set[str] = field(default_factory=set)
     draining: bool = False
     running: int = 0
+    batches: BatchService | None = None
     end: Callable[[int], None] = lambda _: None
 
     def __post_init__(self) -> None:

@@ -5,6 +5,7 @@ from time import perf_counter
 
 from millpond import AsyncLLM
 from millpond.pipeline.bound_task import PLUGIN
+from millpond.pipeline.cache import bypass_cache
 from millpond.types.errors import MillpondError
 from millpond_command.cli import echo_stderr
 
@@ -29,9 +30,12 @@ async def warm_up(llm: AsyncLLM) -> None:
             {"prompt_token_ids": [(first_id + index) % vocab_size] * min(length, max_length)}
             for index, length in enumerate(PROMPT_LENGTHS)
         ]
+        token = bypass_cache.set(True)
         try:
             await llm.encode(prompts, pooling_task=task)
         except MillpondError as error:
             logger.warning("%s could not be warmed up: %s", name, error)
             return
+        finally:
+            bypass_cache.reset(token)
     echo_stderr(f"warmed up {name} in {perf_counter() - start:.1f} s")

@@ -289,12 +289,15 @@ def local(folder, plugin_manager):
 
     with ExitStack() as servers:
 
-        def start(names=("tiny",), *, workers=1, limits=None, model=folder, tracing=None, **settings):
+        def start(names=("tiny",), *, workers=1, limits=None, model=folder, tracing=None, arguments=None, **settings):
             chosen = Settings(port=0, limits=Limits(**(limits or {})), **{"log_format": "off", **settings})
             sockets = bind(chosen)
             models = Models(
                 [
-                    ServedModel(names=(name,), llm=AsyncLLM(model, plugins=plugin_manager, num_workers=workers))
+                    ServedModel(
+                        names=(name,),
+                        llm=AsyncLLM(model, plugins=plugin_manager, num_workers=workers, **(arguments or {})),
+                    )
                     for name in names
                 ]
             )

@@ -147,7 +147,7 @@ def _check_limits(prompts: list[Any], request: CohereEmbedRequest, llm: AsyncLLM
     """
     limits = call.settings.limits
     if len(prompts) > limits.inputs:
-        message = f"the request holds {len(prompts)} inputs; their number is limited to {limits.inputs}"
+        message = f"the request contains {len(prompts)} inputs; their number is limited to {limits.inputs}"
         raise ApiError(413, message, parameter="inputs", reason="inputs")
     contents = [item.get("content") for item in request.inputs or ()]
     texts = [*(request.texts or ()), *("\n".join(filter(None, map(_text_of, parts or ()))) for parts in contents)]

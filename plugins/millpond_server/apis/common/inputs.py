@@ -70,7 +70,7 @@ def _read_prompts(request: Inputs, limits: Limits, llm: AsyncLLM, pairs: bool) -
     is_batch = all(isinstance(item, list) for item in conversations)
     batch = conversations if is_batch else [conversations]
     if len(batch) > limits.inputs:
-        message = f"messages hold {len(batch)} conversations; the list length is limited to {limits.inputs}"
+        message = f"messages contain {len(batch)} conversations; the list length is limited to {limits.inputs}"
         raise ApiError(413, message, parameter="messages", reason="inputs")
     check_images(sum(map(_images_in_conversation, batch)), limits, parameter="messages")
     options = {name: value for name, value in request.conversation_options.items() if value is not None}
@@ -84,7 +84,7 @@ def check_images(count: int, limits: Limits, *, parameter: str) -> None:
         ApiError: 413 for more images than the maximum of a request.
     """
     if count > limits.images:
-        message = f"{parameter} holds {count} images; a request may hold {limits.images}"
+        message = f"{parameter} contains {count} images; a request may contain at most {limits.images}"
         raise ApiError(413, message, parameter=parameter, reason="images")
 
 
@@ -132,7 +132,7 @@ def read_inputs(
     if not items:
         raise ApiError(400, "You must pass at least one prompt", parameter=parameter, reason="invalid")
     if len(items) > limits.inputs:
-        message = f"{parameter} holds {len(items)} items; the list length is limited to {limits.inputs}"
+        message = f"{parameter} contains {len(items)} items; the list length is limited to {limits.inputs}"
         raise ApiError(413, message, parameter=parameter, reason="inputs")
     if set(map(type, items)) == {str}:  # the most common case
         _check_size(len(items), sum(map(len, items)), limits, llm, parameter)
@@ -166,7 +166,7 @@ def image_prompts(images: Any, limits: Limits, *, parameter: str = "input") -> l
             message = f"{parameter}[{index}] must be an image: an http(s) URL, a data: URL, or base64"
             raise ApiError(400, message, parameter=parameter, reason=SCHEMA_REASON)
     if len(items) > limits.inputs:
-        message = f"{parameter} holds {len(items)} items; the list length is limited to {limits.inputs}"
+        message = f"{parameter} contains {len(items)} items; the list length is limited to {limits.inputs}"
         raise ApiError(413, message, parameter=parameter, reason="inputs")
     check_images(len(items), limits, parameter=parameter)
     return [image_prompt(item) for item in items]
@@ -228,7 +228,7 @@ def _check_tokens(prompts: list[Any], limits: Limits, llm: AsyncLLM, parameter: 
 def _check_size(min_tokens: int, num_chars: int, limits: Limits, llm: AsyncLLM, parameter: str) -> None:
     if min_tokens > limits.tokens or num_chars > limits.tokens * MAX_CHARS_PER_TOKEN:
         message = (
-            f"{parameter} holds {min_tokens} tokens or {num_chars} characters; a request may hold {limits.tokens} "
-            f"tokens for {llm.model_config.model}"
+            f"{parameter} contains {min_tokens} tokens or {num_chars} characters; a request may contain at most "
+            f"{limits.tokens} tokens for {llm.model_config.model}"
         )
         raise ApiError(413, message, parameter=parameter, reason="tokens")

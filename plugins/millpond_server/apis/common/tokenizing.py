@@ -24,10 +24,10 @@ def check_size(texts: Sequence[str], limits: Limits, parameter: str) -> None:
     """
     num_chars, max_chars = sum(map(len, texts)), MAX_CHARS_PER_TOKEN * limits.tokens
     if num_chars > max_chars:
-        message = f"{parameter} holds {num_chars} characters; the maximum for tokenization is {max_chars}"
+        message = f"{parameter} contains {num_chars} characters; the maximum for tokenization is {max_chars}"
         raise ApiError(413, message, parameter=parameter, reason="tokens")
     if len(texts) > limits.inputs:
-        message = f"{parameter} holds {len(texts)} items; the list length is limited to {limits.inputs}"
+        message = f"{parameter} contains {len(texts)} items; the list length is limited to {limits.inputs}"
         raise ApiError(413, message, parameter=parameter, reason="inputs")
 
 
@@ -38,7 +38,7 @@ def check_count(num_tokens: int, limits: Limits, parameter: str) -> None:
         ApiError: 413 for too many tokens.
     """
     if num_tokens > limits.tokens:
-        message = f"{parameter} holds {num_tokens} tokens; a request may hold {limits.tokens}"
+        message = f"{parameter} contains {num_tokens} tokens; a request may contain at most {limits.tokens}"
         raise ApiError(413, message, parameter=parameter, reason="tokens")
 
 

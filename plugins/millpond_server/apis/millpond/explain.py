@@ -46,16 +46,30 @@ async def explain(request: ExplainRequest, llm: AsyncLLM, call: Call) -> dict[st
         outputs = await llm.encode(texts[:1], pooling_task="token_embed", input_type=input_types[0], **options)
         outputs += await llm.encode(texts[1:], pooling_task="token_embed", input_type=input_types[1], **options)
         for item, output in zip(data, outputs[1:], strict=True):
-            item.update(await asyncio.to_thread(_matches, outputs[0], output, llm))  # takes seconds for long texts
+            arguments = outputs[0], output, llm, request.return_similarities
+            item.update(await asyncio.to_thread(_matches, *arguments))  # takes seconds for long texts
     return {**body, "usage": usage_of(sum(output.num_prompt_tokens for output in outputs))}
 
 
-def _matches(query: PoolingRequestOutput[Any], document: PoolingRequestOutput[Any], llm: AsyncLLM) -> dict[str, Any]:
-    """Return the best match of each token of the query, and the score."""
+def _matches(
+    query: PoolingRequestOutput[Any],
+    document: PoolingRequestOutput[Any],
+    llm: AsyncLLM,
+    return_similarities: bool,
+) -> dict[str, Any]:
+    """Return the best match of each token of the query, and the score; if requested, also all similarities."""
     products = query.outputs.array @ document.outputs.array.T  # [query tokens, document tokens]
-    if not products.size:
-        return {"score": NO_VECTORS_SCORE if not len(document.outputs.array) else 0.0, "matches": []}
     query_tokens, document_tokens = _tokens_of_rows(query, "query", llm), _tokens_of_rows(document, "document", llm)
+    all_similarities: dict[str, Any] = {}
+    if return_similarities:
+        all_similarities = {
+            "query_tokens": [token for _, token in query_tokens],
+            "document_tokens": [token for _, token in document_tokens],
+            "similarities": products,
+        }
+    if not products.size:
+        score = NO_VECTORS_SCORE if not len(document.outputs.array) else 0.0
+        return {"score": score, "matches": [], **all_similarities}
     matches = [
         {
             "query_index": query_tokens[row][0],
@@ -68,7 +82,7 @@ def _matches(query: PoolingRequestOutput[Any], document: PoolingRequestOutput[An
     ]
     best = products.max(axis=1)
     score = best.mean() if llm.model_config.retrieval.late_similarity == "meanmaxsim" else best.sum()
-    return {"score": float(score), "matches": matches}
+    return {"score": float(score), "matches": matches, **all_similarities}
 
 
 def _tokens_of_rows(

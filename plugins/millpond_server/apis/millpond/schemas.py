@@ -82,13 +82,23 @@ class RepresentResponse(BaseModel):
 
 
 class ExplainRequest(Body):
-    """A query and the documents whose scores are to be explained, with at most ``top_terms`` terms each."""
+    """A query and the documents whose scores are to be explained.
+
+    Attributes:
+        model: The name of the model (default: the first model of the server).
+        query: The query.
+        documents: The documents.
+        truncate_prompt_tokens: Maximum number of tokens of each text; -1 for the model's maximum.
+        top_terms: Maximum number of terms of each text.
+        return_similarities: True to return the similarities of all tokens.
+    """
 
     model: str | None = None
     query: str
     documents: Annotated[list[str], Field(min_length=1, max_length=64)]
     truncate_prompt_tokens: Annotated[int, Field(ge=-1, strict=True)] | None = None
     top_terms: Annotated[int, Field(ge=1, le=1000, strict=True)] = 10
+    return_similarities: bool = False
 
 
 class Match(BaseModel):
@@ -121,6 +131,10 @@ class Explanation(BaseModel):
         matches: The best match for each token of the query.
         terms: The terms of the document with the largest weights.
         shared: The terms of both the query and the document, with their contributions to the dot product.
+        query_tokens: With ``return_similarities``, the token of each vector of the query.
+        document_tokens: With ``return_similarities``, the token of each vector of the document.
+        similarities: With ``return_similarities``, the similarity of each token of the query to each token of the
+            document. [query tokens, document tokens]
     """
 
     index: int
@@ -128,6 +142,9 @@ class Explanation(BaseModel):
     matches: list[Match]
     terms: list[Term] | None = None
     shared: list[Term] | None = None
+    query_tokens: list[str | None] | None = None
+    document_tokens: list[str | None] | None = None
+    similarities: list[list[float]] | None = None
 
 
 class ExplainResponse(BaseModel):

@@ -95,8 +95,10 @@ def modality_prompts(request: EmbeddingRequest, llm: AsyncLLM, call: Call) -> li
     return prompts
 
 
-def pooling_params(request: EmbeddingRequest) -> PoolingParams:
-    """Return the pooling parameters of a body."""
+def pooling_params(request: EmbeddingRequest) -> PoolingParams | None:
+    """Return the pooling parameters of a body; None if it sets none: those of the model apply, already validated."""
+    if request.dimensions is None and request.use_activation is None and request.mixed is None:
+        return None
     return PoolingParams(
         dimensions=request.dimensions,
         use_activation=request.use_activation,
@@ -213,6 +215,7 @@ def model_card(served: ServedModel, name: str) -> ModelCard:
         root=served.name,  # the folder of the model is private
         max_model_len=config.max_model_len,
         tasks=list(served.llm.supported_tasks),
+        modalities=list(config.multimodal.modalities),
         embedding_size=config.embedding_size,
         matryoshka_dimensions=list(config.matryoshka_dimensions) if config.is_matryoshka else None,
         stats={

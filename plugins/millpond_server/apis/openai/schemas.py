@@ -92,7 +92,7 @@ def usage_of(tokens: int) -> dict[str, Any]:
 
 
 class ModelCard(BaseModel):
-    """A model."""
+    """A model. ``modalities`` are the kinds of its inputs, such as "text" and "image"."""
 
     id: str
     object: Literal["model"] = "model"
@@ -102,6 +102,7 @@ class ModelCard(BaseModel):
     parent: str | None = None
     max_model_len: int
     tasks: list[str]
+    modalities: list[str]
     embedding_size: int | None
     matryoshka_dimensions: list[int] | None
     permission: list[Any] = []

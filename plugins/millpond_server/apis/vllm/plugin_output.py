@@ -11,8 +11,8 @@ from starlette.responses import Response
 
 from millpond.pipeline.checks import unwritable
 from millpond.pipeline.io_processor import IOProcessor
-from millpond.types.json_values import as_array, as_bytes, tagged_array, to_json_values
 from millpond.types.outputs import PoolingRequestOutput
+from millpond_recipes.json_values import as_array, as_bytes, tagged_array, to_json_values
 from millpond_server.apis.openai.schemas import usage_of
 from millpond_server.apis.vllm.schemas import PoolingRequest
 from millpond_server.http.call import Call

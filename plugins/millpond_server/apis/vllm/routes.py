@@ -133,7 +133,7 @@ def check_list_lengths(limits: Limits, **fields: object) -> None:
     """
     for name, value in fields.items():
         if isinstance(value, list) and len(value) > limits.documents:
-            message = f"{name} holds {len(value)} items; the list length is limited to {limits.documents}"
+            message = f"{name} contains {len(value)} items; the list length is limited to {limits.documents}"
             raise ApiError(413, message, parameter=name, reason="inputs")
 
 

@@ -29,7 +29,7 @@ def refused(answer, status=400):
 # --- Cohere -----------------------------------------------------------------------------------------------------------
 
 
-def test_cohere_gives_all_kinds_of_vectors_at_once(http, vectors):
+def test_cohere_returns_all_kinds_of_vectors_at_once(http, vectors):
     kinds = ["float", "int8", "uint8", "binary", "ubinary", "base64"]
     body = http.post(
         "/v2/embed", json={"texts": TEXTS, "input_type": "search_document", "embedding_types": kinds}
@@ -49,7 +49,7 @@ def test_cohere_gives_all_kinds_of_vectors_at_once(http, vectors):
     assert body["meta"]["billed_units"]["input_tokens"] == body["meta"]["tokens"]["input_tokens"] > 0
 
 
-def test_the_first_version_of_cohere_gives_a_bare_list(http, vectors):
+def test_the_first_version_of_cohere_returns_a_bare_list(http, vectors):
     body = http.post("/v1/embed", json={"texts": TEXTS, "truncate": None, "input_type": "search_query"}).json()
     np.testing.assert_allclose(body["embeddings"], vectors, atol=1e-6)
     assert (body["response_type"], body["id"].startswith("embd-")) == ("embeddings_floats", True)
@@ -178,7 +178,7 @@ def test_invalid_queries_are_refused(http, query):
 # --- pooling and tokens -----------------------------------------------------------------------------------------------
 
 
-def test_pooling_gives_the_bare_result_of_a_task(http, offline, vectors):
+def test_pooling_returns_the_bare_result_of_a_task(http, offline, vectors):
     body = http.post("/pooling", json={"input": TEXTS}).json()
     np.testing.assert_allclose([item["data"] for item in body["data"]], vectors, atol=1e-6)
     tokens = http.post("/pooling", json={"input": TEXTS[0], "task": "token_embed"}).json()["data"][0]["data"]
@@ -197,7 +197,7 @@ def test_pooling_gives_the_bare_result_of_a_task(http, offline, vectors):
         ({}, "one of `input`"),
     ],
 )
-def test_pooling_refuses_tasks_that_the_model_lacks(http, body, message):
+def test_pooling_refuses_tasks_that_the_model_does_not_serve(http, body, message):
     assert message in refused(http.post("/pooling", json=body))
 
 

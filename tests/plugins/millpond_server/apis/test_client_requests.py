@@ -276,7 +276,7 @@ def test_the_field_at_fault_has_the_name_that_the_client_wrote(http, path, body,
         ("/decode", {"ids": [99999]}),
     ],
 )
-def test_tei_has_errors_of_its_own(http, path, body):
+def test_tei_routes_use_the_error_format_of_tei(http, path, body):
     answer = http.post(path, json=body)
     assert (answer.status_code, set(answer.json())) == (422, {"error", "error_type"})
     assert answer.headers["x-request-id"]

@@ -30,7 +30,7 @@ def test_tei_gives_bare_lists(http, vectors, path):
     assert cut.status_code == 200
 
 
-def test_tei_gives_hidden_states_of_tokens(http, offline):
+def test_tei_returns_hidden_states_of_tokens(http, offline):
     (hidden_states,) = http.post("/embed_all", json={"inputs": TEXTS[0]}).json()
     (output,) = offline.encode(TEXTS[0], pooling_task="token_embed", use_tqdm=False)
     lengths = np.linalg.norm(hidden_states, axis=1, keepdims=True)
@@ -100,7 +100,7 @@ def test_infinity_has_documents_as_texts(http):
     assert {"queue_fraction", "queue_absolute", "results_pending", "batch_size"} == set(card["stats"])
 
 
-def test_jina_gives_the_kind_that_it_asks_for(http, vectors):
+def test_jina_returns_the_requested_kind(http, vectors):
     body = {"input": [{"text": TEXTS[0]}, TEXTS[1]], "task": "text-matching", "late_chunking": False}
     plain = http.post("/jina/v1/embeddings", json=body).json()
     np.testing.assert_allclose([item["embedding"] for item in plain["data"]], vectors[:2], atol=1e-6)

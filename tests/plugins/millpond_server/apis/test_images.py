@@ -175,7 +175,7 @@ def test_too_many_images_are_refused_before_any_is_read(http):
         ("/v1/embeddings", {"messages": [message(IMAGE)] * 4}),
         ("/v1/embeddings", {"messages": message(*[IMAGE] * 4)}),
     ):
-        assert "4 images; a request may hold 3" in refused(http.post(path, json=body), 413)
+        assert "4 images; a request may contain at most 3" in refused(http.post(path, json=body), 413)
     assert "At most 1 image(s)" in refused(http.post("/v1/embeddings", json={"messages": message(IMAGE, IMAGE)}))
 
 

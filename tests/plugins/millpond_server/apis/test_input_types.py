@@ -80,7 +80,7 @@ def test_cohere_names_purposes_in_its_own_words(post, vectors, fields, meant):
     np.testing.assert_allclose(answer["embeddings"]["float"][0], vectors[meant], rtol=0, atol=1e-5)
 
 
-def test_a_task_changes_nothing_where_there_are_neither_prompts_nor_adapters(post):
+def test_a_task_has_no_effect_without_prompts_and_adapters(post):
     with_task, without = post(
         "/v1/embeddings", *({"model": "plain", "input": [TEXT], **fields} for fields in ({"task": "separation"}, {}))
     )

@@ -140,7 +140,20 @@ def test_rerank_and_explain_agree_with_score(post, offline, model):
         assert not {match["document_token"] for item in items for match in item["matches"]} & {"<s>"}
 
 
-def test_m3_gives_all_three_at_once(post, offline):
+def test_explain_returns_the_similarities_of_all_tokens(post, offline):
+    items = post("/explain", model="colbert", query=QUERY, documents=DOCUMENTS, return_similarities=True)["data"]
+    query = vectors(offline["colbert"], QUERY, input_type="query")[0]
+    for item, document in zip(items, DOCUMENTS, strict=True):
+        rows = vectors(offline["colbert"], document, input_type="document")[0]
+        np.testing.assert_allclose(item["similarities"], query @ rows.T, atol=1e-5)
+        assert item["query_tokens"] == [match["query_token"] for match in item["matches"]]
+        best = np.argmax(item["similarities"], axis=1)
+        assert [item["document_tokens"][index] for index in best] == [m["document_token"] for m in item["matches"]]
+        assert len(item["document_tokens"]) == len(rows)
+    assert "similarities" not in post("/explain", model="colbert", query=QUERY, documents=DOCUMENTS)["data"][0]
+
+
+def test_m3_returns_all_three_results_at_once(post, offline):
     wanted = [{"task": "embed"}, {"task": "embed_sparse"}, {"task": "token_embed"}]
     (item,) = post("/v1/represent", model="m3", input=[QUERY], representations=wanted)["data"]
     dense, sparse, tokens = item["representations"]
@@ -166,7 +179,7 @@ def test_plugins_take_their_data(post, offline):
     assert "input_type must be 'query' or 'document'" in refused["error"]["message"]
 
 
-def test_matches_are_found_beside_the_event_loop(post, monkeypatch):
+def test_matches_are_computed_outside_the_event_loop(post, monkeypatch):
     """Matches of two texts with 8192 tokens take a second, which would block the event loop."""
     from millpond_server.apis.millpond import explain
 

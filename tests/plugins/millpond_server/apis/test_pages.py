@@ -78,7 +78,7 @@ def test_the_first_page_lists_models_and_links_that_work(minilm_server):
         assert "default-src 'none'" in page.headers["content-security-policy"]
         assert client.get("/v1/models").json()["data"][0]["id"] in page.text
         links = re.findall(r'href="([^"]+)"', page.text)
-        assert links == ["docs", "openapi.json", "v1/models", "health", "metrics"]
+        assert links == ["playground", "docs", "openapi.json", "v1/models", "health", "metrics"]
         assert all(client.get(f"/{link}").status_code == 200 for link in links)
 
 
@@ -88,6 +88,6 @@ def test_names_of_models_are_escaped_on_the_first_page():
     from millpond_server.apis.pages import _index
 
     served = SimpleNamespace(names=("<script>{metrics}",), llm=SimpleNamespace(supported_tasks=("embed",)))
-    page = _index(SimpleNamespace(served=[served]), has_metrics=False).decode()
+    page = _index(SimpleNamespace(served=[served]), {"playground": "", "metrics": ""}).decode()
     assert "&lt;script&gt;{metrics}" in page
     assert "<script>" not in page

@@ -241,7 +241,7 @@ def test_an_instruction_is_the_text_before_each_input(post, offline, path, key, 
     assert not np.allclose(read(post(path, **{key: TEXTS})), expected, atol=1e-3)
 
 
-def test_an_instruction_beside_another_prompt_is_refused(post):
+def test_an_instruction_together_with_a_prompt_is_refused(post):
     refused = post("/v1/embeddings", 400, input="a", instruction="a cat ", prompt="a dog ")
     assert "disagree" in refused["message"]
     refused = post("/v1/embeddings", 400, input="a", instruction="a cat ", prompt_name="query")
@@ -278,7 +278,7 @@ def test_the_id_of_a_request_is_that_of_its_answer(post):
     assert post("/v1/embeddings", input="a", request_id="mine")["id"] == "embd-mine"
 
 
-def test_the_page_on_the_server_tells_of_each_that_is_refused():
+def test_the_page_on_the_server_lists_each_unsupported_field():
     page = (Path(__file__).parents[4] / "docs" / "reference" / "server.md").read_text(encoding="utf-8")
     assert [
         name for name in {*VECTOR_FIELDS, *SCORE_FIELDS, *CLASS_FIELDS, *HIDDEN_STATE_FIELDS} if f"`{name}`" not in page

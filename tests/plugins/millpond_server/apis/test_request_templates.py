@@ -37,7 +37,7 @@ def trusting(local):
     return local(limits={"template_seconds": 0.3})
 
 
-def test_the_option_gives_them_a_second():
+def test_the_option_limits_templates_to_a_second():
     def limits(trusted):
         return settings_of(ServerOptions(trust_request_chat_template=trusted), LimitOptions()).limits
 

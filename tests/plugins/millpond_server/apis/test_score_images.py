@@ -146,7 +146,7 @@ def test_all_images_of_a_request_are_counted(clip_http, qwen_http):
     ):
         for http in (clip_http, qwen_http):
             answer = posted(http, path, 413, **body)
-            assert "images; a request may hold 4" in answer["error"]["message"], path
+            assert "images; a request may contain at most 4" in answer["error"]["message"], path
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_rerank_by_a_vision_language_model(qwen_http, qwen):
 
 
 @pytest.mark.slow
-def test_cohere_gives_one_vector_of_text_and_image(qwen_http, vectors):
+def test_cohere_returns_one_vector_for_text_and_image(qwen_http, vectors):
     asked = {"embedding_types": ["float"]}
     body = posted(qwen_http, "/v2/embed", inputs=[BOTH, {"content": [TEXT]}, {"content": [IMAGE]}], **asked)
     close(body["embeddings"]["float"], [vectors[2], vectors[0], vectors[1]])

@@ -61,7 +61,7 @@ def test_models_without_sparse_vectors_refuse_the_route(post):
     assert post("/embed_sparse", 400, inputs=[])["error_type"] == "Empty"
 
 
-def test_represent_gives_them_beside_others(post, weights, offline):
+def test_represent_returns_them_together_with_others(post, weights, offline):
     wanted = [{"task": "embed_sparse"}, {"task": "embed_sparse", "max_active_dims": 2}, {"task": "token_embed"}]
     body = post("/v1/represent", input=TEXTS, representations=wanted, return_tokens=True)
     for item, expected in zip(body["data"], weights, strict=True):
@@ -74,7 +74,7 @@ def test_represent_gives_them_beside_others(post, weights, offline):
         assert tokens["shape"] == [item["num_tokens"], 32]
 
 
-def test_pooling_gives_the_dense_vector(post, weights):
+def test_pooling_returns_the_dense_vector(post, weights):
     for task in (None, "embed", "embed_sparse"):
         (item,) = post("/pooling", input=TEXTS[0], task=task)["data"]
         np.testing.assert_allclose(item["data"], weights[0].dense(), atol=1e-6)

@@ -69,6 +69,6 @@ def test_pages_are_ranked_for_a_query(post, offline):
     )
 
 
-def test_a_page_with_a_text_beside_it_is_refused(post):
+def test_a_page_with_an_additional_text_is_refused(post):
     body = post("/pooling", 400, model="colqwen2", task="token_embed", messages=message(IMAGE, TEXT))
     assert "one image or one text per prompt" in body["error"]["message"]

@@ -6,13 +6,13 @@ import pytest
 import typer
 from typer.main import get_command
 
-from millpond.compat import vllm
 from millpond_command.cli import CommandError
 from millpond_command.model_arguments import arguments_of, option_of
 from millpond_server.command.options import LimitOptions, ModelOptions, ServerOptions
 from millpond_server.command.serve import app
 from millpond_server.command.settings import names_of, settings_of
 from millpond_server.command.vllm_options import translate
+from millpond_vllm import arguments as vllm
 
 COMMAND = get_command(app)
 GROUPS = {group: group() for group in (ServerOptions, ModelOptions, LimitOptions)}
@@ -99,7 +99,7 @@ def test_every_argument_is_one_of_async_llm():
     assert unsaid == {name: DEFAULTS[name] for name in unsaid}
 
 
-def test_no_option_that_is_declared_is_taken_for_one_without_effect():
+def test_no_declared_option_is_treated_as_one_without_effect():
     declared = {name for parameter in COMMAND.params for name in (*parameter.opts, *parameter.secondary_opts)}
     assert "--model-impl" in declared
     assert declared & {*vllm.options(), *vllm.SHORT_OPTIONS, *map(option_of, vllm.RENAMED)} == set()
@@ -123,7 +123,7 @@ def test_options_without_effect_are_accepted_with_a_note(capsys):
         ("-O3 -cc.mode=3 -ac {}", "--optimization-level 3, --compilation-config.mode 3, --attention-config {}"),
         ("--cudagraph-capture-sizes 1 2 4 --enforce-eager", "--cudagraph-capture-sizes 1 2 4, --enforce-eager"),
         ("--load-format fastsafetensors --config-format hf", "--load-format fastsafetensors, --config-format hf"),
-        ("--speculative-config None --no-enable-lora --nnodes 1 -dp 1", ""),
+        ("--speculative-config None --no-enable-lora --nnodes 1 -dpl 1", ""),
         ("--no-trust-remote-code --tokenizer-revision None", ""),
     ],
 )
@@ -136,6 +136,12 @@ def test_options_of_vllm_are_taken_out_with_their_values(words, note):
         if word not in ("--load-format fastsafetensors", "--config-format hf")
     ]
     assert ", ".join(noted) in note
+
+
+def test_short_options_of_data_parallelism_are_those_of_vllm():
+    translated = translate(["m", "-dp", "2", "-dpb=mp"])
+    assert translated.words == ["m", "--data-parallel-size", "2", "--data-parallel-backend=mp"]
+    assert translated.without_effect == []
 
 
 def test_every_option_of_the_table_is_accepted_in_each_of_its_forms():
@@ -301,16 +307,6 @@ def test_invalid_values_are_reported_with_the_name_of_the_option(words, message)
         settings(*words)
 
 
-def test_a_missing_extra_is_an_error_with_the_install_command(monkeypatch):
-    from millpond.types.extras import install_command
-    from millpond_server.command import settings as command_settings
-
-    monkeypatch.setattr(command_settings, "REQUIRED_MODULES", ("starlette", "no_such_module_at_all"))
-    with pytest.raises(CommandError, match="needs no_such_module_at_all") as raised:
-        command_settings.check_extra()
-    assert raised.value.hint == install_command("serve")
-
-
-def test_words_that_are_no_options_stay_where_they_are():
+def test_arguments_that_are_not_options_keep_their_positions():
     words = ["a", "--api-key-file", "k", "b", "--host", "h", "--", "-x"]
     assert translate(words).words == words

@@ -92,7 +92,7 @@ def test_a_head_that_does_not_arrive_is_408(local, start):
         check_error(raw, 408, "did not arrive")
 
 
-def test_a_head_that_trickles_is_408_too(local):
+def test_a_header_that_arrives_byte_by_byte_is_408(local):
     server = local(limits={"header_seconds": 0.5})
     with server.connect() as connection:
         connection.sendall(GET)
@@ -171,7 +171,7 @@ def test_a_connection_that_idles_is_closed(local):
         assert 0.5 < time.monotonic() - began < 20
 
 
-def test_a_connection_too_many_is_503(local):
+def test_a_connection_over_the_limit_is_503(local):
     server = local(limits={"connections": 3, "header_seconds": 60.0})
     held = [server.connect() for _ in range(3)]
     for connection in held:  # each is accepted before the next
@@ -281,7 +281,7 @@ def test_a_client_that_expects_100_gets_100_continue(local):
         assert answer_of(read_all(connection))[0] == 200
 
 
-def test_many_at_once_each_get_their_own(local):
+def test_concurrent_calls_each_receive_their_own_result(local):
     server = local(workers=2)
     words = ["a boat", "the sea", "a cat and a dog", "old stone"]
 

@@ -63,7 +63,7 @@ def test_invalid_host_names_are_refused_as_settings(name):
         validated({"allowed_hosts": (name,)})
 
 
-def test_a_foreign_name_is_refused_on_a_loopback_address(local):
+def test_an_unknown_host_name_is_refused_on_a_loopback_address(local):
     server = local(allowed_hosts=("api.example",), metrics_port=0)
     with server.client() as client:
         for path in ("/v1/models", "/docs", "/nowhere", "/metrics"):
@@ -82,7 +82,7 @@ def test_a_foreign_name_is_refused_on_a_loopback_address(local):
     assert httpx2.get(f"{server.metrics}/metrics").status_code == 200
 
 
-def test_two_hosts_of_which_one_is_foreign_are_refused(local):
+def test_two_hosts_of_which_one_is_unknown_are_refused(local):
     with local().connect() as connection:
         connection.sendall(
             b"GET /v1/models HTTP/1.1\r\nhost: localhost\r\nhost: evil.example\r\nconnection: close\r\n\r\n"
@@ -96,7 +96,7 @@ def test_a_request_without_a_host_is_served(local):
         assert connection.recv(65536).startswith(b"HTTP/1.1 200")
 
 
-def test_models_tell_no_folder_of_the_machine(local, folder):
+def test_the_list_of_models_contains_no_local_folder(local, folder):
     with local().client() as client:
         for path in ("/v1/models", "/v1/models/tiny", "/infinity/models", "/tei/info", "/info", "/openapi.json"):
             response = client.get(path)

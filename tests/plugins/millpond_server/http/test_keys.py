@@ -7,7 +7,7 @@ import pytest
 
 from millpond_server.http.keys import ApiKeys
 
-PUBLIC = {"/live", "/health", "/ready", "/ping"}
+PUBLIC = {"/live", "/health", "/ready", "/ping", "/playground", "/playground/main.js"}
 
 
 def test_without_keys_all_may(local):
@@ -22,7 +22,7 @@ def walk(app):
     return sorted((method, route.path) for route in app.routes for method in route.methods)
 
 
-def test_every_route_but_those_of_liveness_needs_a_key(local, plugin_manager, folder):
+def test_every_route_but_liveness_and_the_playground_needs_a_key(local, plugin_manager, folder):
     from millpond import AsyncLLM
     from millpond_server.runtime.models import Models, ServedModel
     from millpond_server.runtime.server import build_server
@@ -35,12 +35,13 @@ def test_every_route_but_those_of_liveness_needs_a_key(local, plugin_manager, fo
     assert ("POST", "/pooling") in table
     assert ("GET", "/openapi.json") in table
     with local(api_keys=("right",)).client() as client:
-        for method, path in table:
-            status = client.request(method, path.replace("{id:path}", "tiny")).status_code
+        for method, route in table:
+            path = route.replace("{id:path}", "tiny").replace("{file:path}", "main.js")
+            status = client.request(method, path).status_code
             assert (status == 401) == (path not in PUBLIC), (method, path, status)
             if path in PUBLIC and method != "HEAD":
                 assert status == 200
-        for path in ("/", "/nope", "/health/", "/health/x", "//health", "/HEALTH", "/live%2f"):
+        for path in ("/", "/nope", "/health/", "/health/x", "//health", "/HEALTH", "/live%2f", "/playground/../info"):
             assert client.get(path).status_code == 401, path
 
 
@@ -84,7 +85,7 @@ def test_models_and_metrics_may_be_public(local):
         assert client.post("/v1/embeddings", json={"input": "a"}).status_code == 401
 
 
-def test_a_file_of_keys_is_read_anew_when_it_changes(tmp_path, monkeypatch, caplog):
+def test_a_file_of_keys_is_read_again_after_a_change(tmp_path, monkeypatch, caplog):
     from millpond_server.http import keys
 
     monkeypatch.setattr(keys, "FILE_CHECK_INTERVAL_S", 0.0)
@@ -115,7 +116,7 @@ def test_a_key_file_without_keys_is_an_error(tmp_path):
         ApiKeys([], str(tmp_path / "keys"))
 
 
-def test_every_key_is_compared_whichever_is_right(monkeypatch):
+def test_every_key_is_compared_even_after_a_match(monkeypatch):
     from millpond_server.http import keys
 
     compared = []

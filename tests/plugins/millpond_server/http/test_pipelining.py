@@ -111,7 +111,7 @@ def test_a_head_too_large_after_a_request_is_431_after_its_answer(local):
         assert statuses(read_all(connection)) == [200, 431]
 
 
-def test_a_chunk_that_is_none_is_400_after_the_answers_before_it(local):
+def test_an_invalid_chunk_is_400_after_the_preceding_answers(local):
     broken = POST + b'transfer-encoding: chunked\r\n\r\n5\r\n{"inp\r\nrubbish\r\n'
     for before in (b"", GET + b"\r\n", post() + post()):
         with local().connect() as connection:

@@ -8,6 +8,7 @@ from types import ModuleType
 import pytest
 
 from millpond.plugin.manager import PluginManager
+from millpond.plugin.specs import RouteSpec
 from millpond_server.testing import running_server
 
 PLUGIN = '''
@@ -15,6 +16,7 @@ PLUGIN = '''
 
 import threading
 
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, StreamingResponse
 
@@ -75,6 +77,10 @@ def render_error(error):
     return JSONResponse({"oops": error.message, "kind": error.kind}, status_code=error.status, headers=error.headers)
 
 
+class Oops(BaseModel):
+    oops: str
+
+
 async def open_to_all(request, llm):
     return PlainTextResponse("open")
 
@@ -100,6 +106,7 @@ def register_routes():
     yield RouteSpec(name="GET /breaks", target=f"{HERE}:breaks")
     yield RouteSpec(name="GET /file", target=f"{HERE}:no_file")
     yield RouteSpec(name="POST /fails", target=f"{HERE}:fails")
+    yield RouteSpec(name="POST /described", target=f"{HERE}:fails", error=f"{HERE}:Oops")
     yield RouteSpec(name="GET /open", target=f"{HERE}:open_to_all", public=True)
     yield RouteSpec(name="POST /slow", target=f"{HERE}:reads_slowly", body="request")
 '''
@@ -191,6 +198,16 @@ def test_a_module_renders_the_errors_of_its_routes(server, how, status, message)
     assert (answer.headers.get("x-teapot") == "yes") == (status == 418)
 
 
+def test_the_description_has_the_errors_of_each_route(server):
+    description = server.request("GET", "/openapi.json").json()
+    errors = {
+        path: description["paths"][path]["post"]["responses"]["400"].get("content") for path in ("/fails", "/described")
+    }
+    schema = {"$ref": "#/components/schemas/Oops"}
+    assert errors == {"/fails": None, "/described": {"application/json": {"schema": schema}}}
+    assert list(description["components"]["schemas"]["Oops"]["properties"]) == ["oops"]
+
+
 def test_keys_of_a_route_may_be_in_its_own_header_or_query(plugins, folder, caplog):
     path, body = "/models/bert:embed", {"text": "tea"}
     with running_server(folder, plugins=plugins, api_keys=("right",)) as server:
@@ -211,7 +228,26 @@ def test_keys_of_a_route_may_be_in_its_own_header_or_query(plugins, folder, capl
     assert "the route GET /open of the plugin many needs no API key" in caplog.text
 
 
-def test_a_handler_that_reads_is_ended_when_its_client_goes_away(server, plugin):
+def test_a_public_route_with_parameters_does_not_open_others(plugins, folder):
+    async def name(_, __, call):
+        return call.path_values["name"]
+
+    for path, public in (("/files/{name:path}", True), ("/files/secret", False), ("/other/{name}", False)):
+        plugins.register(RouteSpec(name=f"GET {path}", target=name if "{" in path else fixed, public=public))
+    with running_server(folder, plugins=plugins, api_keys=("right",)) as server:
+        assert server.request("GET", "/files/a/b").json() == "a/b"
+        for path in ("/files/secret", "/other/a", "/files", "/v1/models"):
+            assert server.request("GET", path).status == 401, path
+            assert server.request("HEAD", path).status == 401, path
+        assert server.request("POST", "/files/a", json={}).status == 401
+        assert server.request("GET", "/files/secret", headers={"x-api-key": "right"}).json() == "fixed"
+
+
+async def fixed(_, __):
+    return "fixed"
+
+
+def test_a_handler_that_reads_is_cancelled_when_its_client_disconnects(server, plugin):
     host, port = server.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as client:
         client.sendall(b"POST /slow HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\n\r\n123")

@@ -120,7 +120,7 @@ def test_no_line_can_be_forged(local, capsys, log_format):
 # --- metrics ----------------------------------------------------------------------------------------------------------
 
 
-def test_metrics_tell_of_requests_engines_and_stages(local):
+def test_metrics_cover_requests_engines_and_stages(local):
     server = local()
     with server.client() as client:
         embed(client, ["a boat", "a boat", "the sea"])
@@ -146,7 +146,7 @@ def test_metrics_tell_of_requests_engines_and_stages(local):
     assert "process_resident_memory_bytes" in text.text
 
 
-def test_no_client_can_make_series(local):
+def test_clients_cannot_create_metric_series(local):
     with local().client() as client:
 
         def send(number):

@@ -167,7 +167,7 @@ def test_the_command_serves_https_and_sigterm_loses_no_request(folder, serving, 
         concurrent.futures.ThreadPoolExecutor(8) as pool,
     ):
         assert running.address.startswith("https://")
-        assert any(f"URLs     {running.address}/v1/embeddings" in line for line in running.lines)
+        assert any("URLs  " in line and f"{running.address}/v1/embeddings" in line for line in running.lines)
         hammers = [pool.submit(hammer, running.address) for _ in range(8)]
         end = time.monotonic() + PATIENCE
         while len(outcomes) < 100:

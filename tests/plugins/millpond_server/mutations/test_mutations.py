@@ -162,13 +162,13 @@ def test_valid_requests_are_served(server, records, requests):
     assert not records.tracebacks
 
 
-def test_no_mutant_is_a_fault_of_the_server(server, records, mutate):
+def test_no_mutated_request_causes_a_server_error(server, records, mutate):
     faults, statuses = faults_of(server, records, mutate, range(QUICK))
     assert not faults, "\n".join(faults)
     assert {200, 400, 404, 405} <= set(statuses), statuses
 
 
 @pytest.mark.slow
-def test_no_mutant_of_very_many_is_a_fault_of_the_server(server, records, mutate):
+def test_no_mutated_request_of_many_causes_a_server_error(server, records, mutate):
     faults, _ = faults_of(server, records, mutate, range(QUICK, QUICK + SLOW))
     assert not faults, f"{len(faults)} of {SLOW}:\n" + "\n".join(faults)

@@ -51,7 +51,7 @@ def of_requests(spans, count):
     return server_spans
 
 
-def test_a_request_continues_the_trace_of_its_client_and_tells_of_its_stages(traced, spans):
+def test_a_request_continues_the_trace_of_its_client_with_a_span_per_stage(traced, spans):
     with traced.client(headers={"traceparent": PARENT, "x-request-id": "it", "user-agent": "tests"}) as client:
         assert embed(client, [SECRET, "the sea", SECRET]).status_code == 200
     (whole,) = of_requests(spans, 1)
@@ -164,7 +164,7 @@ print([name for name in sys.modules if name.startswith("opentelemetry")])
 
 
 @pytest.mark.slow
-def test_nothing_of_it_is_imported_unless_somebody_asks():
+def test_opentelemetry_is_imported_only_on_request():
     done = subprocess.run([sys.executable, "-c", LIGHT], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout == "[]\n"
 
@@ -211,7 +211,7 @@ def test_spans_reach_a_collector_the_last_ones_when_the_server_ends(folder, serv
 
 
 @pytest.mark.slow
-def test_a_collector_that_is_down_holds_up_neither_answers_nor_the_end(folder, serving):
+def test_an_unreachable_collector_delays_neither_answers_nor_shutdown(folder, serving):
     environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_SERVICE_NAME": "mine"}
     with serving(folder, env=environment) as running:
         with running.client() as client:

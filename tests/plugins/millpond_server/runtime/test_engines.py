@@ -54,7 +54,7 @@ def lines():
     return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()][:64]
 
 
-def test_a_poison_in_a_batch_of_64_fails_alone_and_is_not_tried_again(local, watch, gate, pool, lines):
+def test_a_failing_input_among_64_fails_alone_and_is_not_retried(local, watch, gate, pool, lines):
     with LLM(MINILM) as llm:
         expected = [output.outputs.array for output in llm.embed(lines, use_tqdm=False)]
     server = local(model=MINILM)
@@ -186,7 +186,7 @@ def test_the_other_models_are_served_until_a_crash_ends_the_process_with_70(loca
 # --- hangs ------------------------------------------------------------------------------------------------------------
 
 
-def test_of_a_model_that_hangs_health_tells_and_the_others_are_served(local, watch, gate, pool):
+def test_health_reports_a_hanging_model_and_the_others_are_served(local, watch, gate, pool):
     server = local(workers=2, limits={"hang_seconds": 0.5})
     with server.client() as client:
         poison = ids_of(server, "green sky")
@@ -221,7 +221,7 @@ def test_requests_fail_at_once_if_no_worker_is_left(local, watch, gate, pool):
         assert embed(client).status_code == 200
 
 
-def test_a_slow_batch_that_was_to_be_expected_does_not_hang(local, watch, gate, pool):
+def test_a_slow_batch_that_was_expected_is_not_reported_as_hanging(local, watch, gate, pool):
     server = local(limits={"hang_seconds": 0.2})
     with server.client() as client:
         watch(gate)
@@ -286,7 +286,7 @@ def test_requests_with_a_timeout_are_refused_at_once_or_cancelled_in_time(local,
         eventually(lambda: server.llm.engine.pending == 0)
 
 
-def test_a_client_that_goes_away_takes_its_work_with_it(local, watch, gate, pool):
+def test_the_work_of_a_disconnected_client_is_dropped(local, watch, gate, pool):
     """Requests fail within 200 ms, long before their batch would begin."""
     server = local()
     body = b'{"input": ["a cat", "a dog", "a fish"]}'

@@ -38,7 +38,7 @@ def never_ill(client, future):
     return response == {200}
 
 
-def test_health_tells_of_a_batch_that_hangs_and_that_it_goes_on_again(local, watch, gate, pool):
+def test_health_reports_a_hanging_batch_and_its_recovery(local, watch, gate, pool):
     server = local()
     with server.client() as client:
         server.llm.engine.engine.throughput.rate = 1e9
@@ -56,7 +56,7 @@ def test_health_tells_of_a_batch_that_hangs_and_that_it_goes_on_again(local, wat
         assert embed(client).status_code == 200
 
 
-def test_health_tells_of_a_loop_that_does_not_turn(local, gate, pool):
+def test_health_reports_an_engine_loop_that_is_stuck(local, gate, pool):
     server = local()
     engine = server.llm.engine.engine
     with server.client() as client:

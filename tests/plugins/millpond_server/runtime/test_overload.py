@@ -11,8 +11,10 @@ import pytest
 NAP = 0.02  # seconds a batch
 WAIT = 0.5  # seconds that a request may be expected to wait
 SECONDS = 5.0
+HTTP_SECONDS = 2.0
 CLIENTS = 200
 TIMES = 10  # times the maximum load
+HTTP_SHARE = 0.7  # of the HTTP requests per second that this machine can serve: a slow one gets less than TIMES
 PLUGIN = f"""
 import time
 from millpond.plugin.hookspecs import hookimpl
@@ -48,10 +50,14 @@ def slow_server(folder, install_plugin, serving):
 
 
 class Crowd:
-    """Clients that send requests at a fixed rate, and the responses."""
+    """Clients that send requests at a fixed rate, and the responses.
 
-    def __init__(self, server, raw):
-        self.server, self.raw = server, raw
+    Attributes:
+        is_valid: True to send texts; False for requests that are refused without being tokenised.
+    """
+
+    def __init__(self, server, raw, *, is_valid=True):
+        self.server, self.raw, self.is_valid = server, raw, is_valid
         self.answers = []  # status, when it came, its seconds, when to come again
 
     async def ask(self, clients, seconds, a_second=None):
@@ -65,7 +71,8 @@ class Crowd:
         at, count = time.monotonic() + start, 0
         while at < end:
             await asyncio.sleep(max(at - time.monotonic(), 0))
-            body = json.dumps({"input": f"{'sea ' * 20} {number} {count}"}).encode()
+            text = f"{'sea ' * 20} {number} {count}"
+            body = json.dumps({"input": text if self.is_valid else {"text": text}}).encode()
             began = time.monotonic()
             status, headers, _ = await client.post("/v1/embeddings", body)
             self.answers.append((status, time.monotonic(), time.monotonic() - began, headers.get("retry-after-ms")))
@@ -91,35 +98,52 @@ def at_99(times):
     return sorted(times)[int(len(times) * 0.99)]
 
 
+def measure_http(server, raw):
+    """Return the invalid requests per second that this machine can refuse, and the 99th percentile of their seconds."""
+    invalid = Crowd(server, raw, is_valid=False)
+    asyncio.run(invalid.ask(CLIENTS, HTTP_SECONDS))
+    assert {status for status, *_ in invalid.answers} == {400}
+    return len(invalid.answers) / HTTP_SECONDS, at_99([seconds for _, _, seconds, _ in invalid.answers])
+
+
 @pytest.mark.slow
 def test_served_requests_wait_within_the_limit_and_others_are_refused_at_once(slow_server, raw, capsys):
-    calm, crowd, after = (Crowd(slow_server, raw) for _ in range(3))
+    calm, crowd, after, calm_again = (Crowd(slow_server, raw) for _ in range(4))
+    http_peak, http_p99 = measure_http(slow_server, raw)
     asyncio.run(calm.ask(8, 4.0))
     peak = served_a_second(calm.answers)
-    asyncio.run(crowd.ask(CLIENTS, 1.0, TIMES * peak))
+    rate = min(TIMES * peak, HTTP_SHARE * http_peak)
+    asyncio.run(crowd.ask(CLIENTS, 1.0, rate))
     crowd.answers.clear()
     before = memory(slow_server)
-    asyncio.run(crowd.ask(CLIENTS, SECONDS, TIMES * peak))
+    asyncio.run(crowd.ask(CLIENTS, SECONDS, rate))
     more = memory(slow_server) / before if before else 1.0
     asyncio.run(after.ask(2, 0.5))
+    asyncio.run(calm_again.ask(8, 4.0))
+    slowest_peak = min(peak, served_a_second(calm_again.answers))
+    http_p99 = max(http_p99, measure_http(slow_server, raw)[1])
     served = [seconds for status, _, seconds, _ in crowd.answers if status == 200]
     refused = [seconds for status, _, seconds, _ in crowd.answers if status == 503]
     under_load = served_a_second(crowd.answers)
     with capsys.disabled():
         sys.stdout.write(
-            f"\nat peak {peak:.0f} a second; asked for {len(crowd.answers) / SECONDS:.0f}: served {under_load:.0f} a "
-            f"second, p99 {at_99(served) * 1000:.0f} ms; refused {len(refused)}, p99 {at_99(refused) * 1000:.0f} ms; "
+            f"\nHTTP {http_peak:.0f} a second, p99 {http_p99 * 1000:.0f} ms; at peak {peak:.0f} a second; asked for "
+            f"{rate:.0f}, sent {len(crowd.answers) / SECONDS:.0f}: served {under_load:.0f} a second, p99 "
+            f"{at_99(served) * 1000:.0f} ms; refused {len(refused)}, p99 {at_99(refused) * 1000:.0f} ms; "
             f"then p99 {at_99([seconds for _, _, seconds, _ in after.answers]) * 1000:.0f} ms; memory x {more:.3f}\n"
         )
     assert {status for status, *_ in calm.answers} == {200}
     assert {status for status, *_ in crowd.answers} == {200, 503}
-    assert len(crowd.answers) > 4 * peak * SECONDS
+    assert rate > 2 * peak, "this machine is too slow: refusals would take as long as responses"
+    assert len(crowd.answers) > 0.4 * rate * SECONDS
     assert all(int(later) > 0 for status, _, _, later in crowd.answers if status == 503)
-    # 50 ms, and 90 %, on a machine that does nothing else.
-    assert at_99(refused) < 0.5
-    assert under_load > 0.6 * peak
+    # 50 ms, and 90 %, on a machine that does nothing else. On a busy one, the limit follows from the time of other
+    # errors for the same number of clients before and after.
+    limit = max(0.5, 2 * http_p99)
+    assert at_99(refused) < limit
+    assert under_load > 0.6 * slowest_peak
     assert more < 1.1
-    assert at_99(served) < WAIT + 1.0
+    assert at_99(served) < WAIT + 2 * limit
     assert {status for status, *_ in after.answers} == {200}
     assert min(seconds for _, _, seconds, _ in after.answers) < 0.2
     with slow_server.client() as client:

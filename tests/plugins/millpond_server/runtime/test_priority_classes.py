@@ -12,6 +12,8 @@ from millpond_server.runtime.admission import exceeds_tokens
 
 MINILM = "all-MiniLM-L6-v2"
 PATIENCE = 60
+NUM_INGESTING = 8  # clients that embed documents
+INGESTION_TIMEOUT_S = 300.0
 LARGE_INPUT = [f"a boat on the sea {number}" for number in range(300)]  # some 1,700 tokens
 RANKED = {"query": "a boat", "documents": LARGE_INPUT}
 
@@ -121,34 +123,56 @@ def test_a_query_waits_only_for_the_running_batch_under_load(local, watch, gate,
 
 @pytest.mark.slow
 def test_ingestion_never_starves_search(serving, capsys):
-    """Real time, with the real model: queries are answered within a limit while documents are embedded."""
+    """Queries to the real model wait much less than for all the documents that are embedded at the same time.
+
+    The limits are 1 and 3 seconds. On a slow machine they are shares of the time for the documents of all clients, for
+    which a query without a priority waits: of ``NUM_INGESTING`` bodies, each measured alone before and after.
+    """
     stop = threading.Event()
     body = {"input": [f"{number} {'the old mill by the pond ' * 20}" for number in range(32)]}
-    ingested = []
+    ingested, ingestion_seconds = [], []
 
     def ingest():
         with server.client() as client:
             while not stop.is_set():
-                ingested.append(client.post("/v1/embeddings", json=body).status_code)
+                began = time.perf_counter()
+                ingested.append(client.post("/v1/embeddings", json=body, timeout=INGESTION_TIMEOUT_S).status_code)
+                ingestion_seconds.append(time.perf_counter() - began)
 
     patient = ("--max-queue-wait", "60")
-    with serving(MINILM, "--log-format", "off", *patient) as server, concurrent.futures.ThreadPoolExecutor(8) as pool:
-        with server.client() as client:
-            alone = seconds_of(client, 30)
-            running = [pool.submit(ingest) for _ in range(8)]
-            time.sleep(2.0)
-            beside = seconds_of(client, 50)
-            stop.set()
+    with (
+        serving(MINILM, "--log-format", "off", *patient) as server,
+        concurrent.futures.ThreadPoolExecutor(NUM_INGESTING) as pool,
+        server.client() as client,
+    ):
+        alone, body_s = seconds_of(client, 30), seconds_of_body(client, body)
+        running = [pool.submit(ingest) for _ in range(NUM_INGESTING)]
+        time.sleep(2.0)
+        beside = seconds_of(client, 50)
+        stop.set()
         for one in running:
             one.result()
+        body_s = max(body_s, seconds_of_body(client, body))
     with capsys.disabled():
         sys.stdout.write(
-            f"\nquestions alone: p50 {alone[15] * 1000:.0f} ms, p99 {alone[-1] * 1000:.0f} ms; beside 8 that ingest: "
-            f"p50 {beside[25] * 1000:.0f} ms, p99 {beside[-1] * 1000:.0f} ms; {len(ingested)} bodies of 32 texts\n"
+            f"\nqueries alone: p50 {alone[15] * 1000:.0f} ms, p99 {alone[-1] * 1000:.0f} ms; beside {NUM_INGESTING} "
+            f"clients that ingest: p50 {beside[25] * 1000:.0f} ms, p99 {beside[-1] * 1000:.0f} ms; "
+            f"{len(ingested)} bodies of 32 texts, {body_s * 1000:.0f} ms each alone\n"
         )
     assert set(ingested) == {200}
-    assert beside[25] < 1.0
-    assert beside[-1] < 3.0
+    assert max(ingestion_seconds) < max(30.0, 4 * NUM_INGESTING * body_s)
+    assert beside[25] < max(1.0, NUM_INGESTING * body_s / 4)
+    assert beside[-1] < max(3.0, NUM_INGESTING * body_s * 3 / 4)
+
+
+def seconds_of_body(client, body):
+    """Return the duration of a request in seconds: the median of three."""
+    durations = []
+    for _ in range(3):
+        began = time.perf_counter()
+        assert client.post("/v1/embeddings", json=body, timeout=INGESTION_TIMEOUT_S).status_code == 200
+        durations.append(time.perf_counter() - began)
+    return sorted(durations)[1]
 
 
 def seconds_of(client, count):

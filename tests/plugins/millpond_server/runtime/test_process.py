@@ -252,7 +252,7 @@ def test_sigterm_under_load_loses_no_request_that_was_accepted(napping):
 
 
 @pytest.mark.slow
-def test_kill_leaves_nothing_behind_that_a_successor_would_mind(folder, serving, tmp_path):
+def test_a_killed_process_leaves_nothing_that_affects_its_successor(folder, serving, tmp_path):
     path = tmp_path / "server.sock"
     for _ in range(2):
         with serving(folder, "--uds", str(path), port=()) as running:

@@ -109,7 +109,7 @@ def test_an_event_loop_that_hangs_does_not_keep_the_process_from_ending(stuck):
     assert "wait_for_ever" in response
 
 
-def test_an_engine_that_dies_while_another_batch_runs_ends_the_process(stuck):
+def test_a_crash_of_the_engine_while_another_batch_runs_ends_the_process(stuck):
     with stuck("--num-workers", "2", "--hang-timeout", "600") as running:
         leave(running, SLOW)
         began = time.monotonic()
@@ -124,7 +124,8 @@ def test_an_engine_that_dies_while_another_batch_runs_ends_the_process(stuck):
 def test_busy_threads_are_distinguished_from_idle_ones():
     from concurrent.futures import ThreadPoolExecutor
 
-    from millpond.pipeline.thread_activity import busy_threads, stack_of
+    from millpond.pipeline.preprocessing import stack_of
+    from millpond_server.runtime.ending import busy_threads
 
     may_end, began = threading.Event(), threading.Event()
 

@@ -108,7 +108,7 @@ def test_images_that_cannot_be_read_are_refused_with_their_statuses(post):
     post("/infinity/embeddings_image", 400, input=base64.b64encode(b"no image").decode(), model="clip")
 
 
-def test_a_model_with_vectors_of_tokens_alone_gives_them(post, folders):
+def test_a_model_with_only_token_vectors_returns_them(post, folders):
     with LLM(folders["late"]) as llm:
         outputs = llm.encode(["the mill", "a"], pooling_task="token_embed", use_tqdm=False)
         assert "embed" not in llm.supported_tasks

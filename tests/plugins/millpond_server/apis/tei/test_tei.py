@@ -153,7 +153,7 @@ def test_tokens_contain_the_characters_of_the_text(post):
 # --- forms ------------------------------------------------------------------------------------------------------------
 
 
-def test_tokens_after_a_prompt_that_there_is_not_are_refused(post):
+def test_tokens_after_an_unknown_prompt_are_refused(post):
     refused = post("/tei/tokenize", 422, inputs="a", prompt_name="nobody")
     assert "prompt_name='nobody'" in refused["error"]
     assert refused["error_type"] == "Validation"

@@ -133,7 +133,7 @@ def test_an_id_in_the_header_counts_more_than_one_in_the_body(post, path, body, 
 
 
 @pytest.mark.parametrize("value", ["", "a\nb", "ü", "x" * 257, 5])
-def test_an_id_that_cannot_stand_in_a_header_is_refused(post, value):
+def test_an_id_that_is_invalid_in_a_header_is_refused(post, value):
     assert "request_id" in error(post, "/pooling", model="embedder", input=TEXT, request_id=value)["message"]
 
 
@@ -195,7 +195,7 @@ def test_tasks_that_vllm_removed_are_refused_in_its_words(post, task, message):
     assert (refusal["message"], refusal["param"]) == (message, "task")
 
 
-def test_pooling_gives_vectors_of_chunks_and_where_they_are(post):
+def test_pooling_returns_vectors_and_positions_of_chunks(post):
     body = {"model": "embedder", "input": [TEXT, "a"], "task": "token_embed", "late_chunking_params": {"chunk_size": 3}}
     first, second = post("/pooling", **body)["data"]
     assert first["late_chunking"] == {

@@ -314,7 +314,7 @@ def test_invocations_answer_as_the_route_does(post, path, body):
     assert (direct[kept], direct["usage"]) == (invoked[kept], invoked["usage"])
 
 
-def test_a_model_that_there_is_not_is_not_found(post):
+def test_an_unknown_model_is_not_found(post):
     for path, body in (("/v1/embeddings", {"input": "a"}), ("/pooling", {"input": "a"}), ("/classify", {"input": "a"})):
         response = post(path, model="other", status=404, **body)["error"]
         assert response["type"] == "NotFoundError"
