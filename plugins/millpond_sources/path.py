@@ -17,7 +17,7 @@ def find_folder(name: str, options: SourceOptions) -> Path | None:  # noqa: ARG0
     if path.is_dir():
         return path.resolve()
     if path.exists():
-        message = f"{name} is a file: pass the folder that holds config.json"
+        message = f"{name} is a file: pass the folder that contains config.json"
         raise ModelNotFoundError(message)
     close = _similar_folder(path)
     message = f"there is no folder {name}" + (f"; did you mean {close}?" if close else "")

@@ -1,4 +1,4 @@
-"""The records of every task, source, command and route that Millpond comes with are right."""
+"""The records of every task, source, command, route and service that Millpond comes with are right."""
 
 from millpond.plugin.manager import PluginManager
 from millpond.testing.conformance import RecordConformance, TaskConformance
@@ -9,6 +9,7 @@ CONFORMANCE_CLASSES = {
     "source": RecordConformance,
     "command": RecordConformance,
     "route": RecordConformance,
+    "service": RecordConformance,
 }
 
 # One class for each registered record, so that new records are tested automatically.

@@ -42,7 +42,7 @@ def find(cache, name=NAME, **options):
 
 
 @pytest.mark.parametrize("revision", [None, "main", "refs/pr/1", COMMIT, OTHER])
-def test_it_finds_what_huggingface_hub_finds(cache, revision):
+def test_it_finds_the_same_files_as_huggingface_hub(cache, revision):
     theirs = snapshot_download(NAME, revision=revision, cache_dir=cache, local_files_only=True)
     assert str(find(cache, revision=revision)) == theirs
 
@@ -62,7 +62,7 @@ def test_a_revision_that_is_not_there_is_not_found(cache, revision):
 
 
 @pytest.mark.parametrize("name", ["other/model", "some-org", "some-org/some-model/more", "../x", "a/../b", "a b/c"])
-def test_what_is_no_model_in_the_cache_is_not_found(cache, name):
+def test_a_folder_in_the_cache_without_a_model_is_not_found(cache, name):
     with pytest.raises(ModelNotFoundError):
         find(cache, name)
 
@@ -72,7 +72,7 @@ def test_the_cache_is_the_usual_one_if_no_other_is_named():
         find_in_cache(NAME, SourceOptions())
 
 
-def test_a_download_that_broke_off_is_not_taken_for_a_model(cache):
+def test_an_incomplete_download_is_not_used_as_a_model(cache):
     note_listing(cache, ["config.json", "model.safetensors", "tokenizer.json"])
     with pytest.raises(ModelNotFoundError, match=r"is incomplete: it lacks tokenizer\.json"):
         find(cache)
@@ -86,12 +86,12 @@ def test_files_that_would_not_be_fetched_may_be_missing(cache):
         find(cache, allow_pickle=True)
 
 
-def test_a_listing_of_another_version_says_nothing(cache):
+def test_a_listing_of_another_version_is_ignored(cache):
     note_listing(cache, ["tokenizer.json"], version=2)
     assert find(cache).name == COMMIT
 
 
-def test_a_snapshot_without_a_config_is_no_model(cache):
+def test_a_snapshot_without_a_config_is_not_a_model(cache):
     (cache / "models--some-org--some-model" / "snapshots" / COMMIT / "config.json").unlink()
     with pytest.raises(ModelNotFoundError, match=r"has no config\.json"):
         find(cache)
