@@ -1,0 +1,1 @@
+"""Entities of types that each request names: GLiNER on the native DeBERTa."""

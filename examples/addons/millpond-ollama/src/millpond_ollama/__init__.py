@@ -1,0 +1,1 @@
+"""Ollama's HTTP API for models served with Millpond."""
