@@ -71,6 +71,12 @@ OFFLINE = (
         options={"batch_invariant": True},
     ),
     Contestant(
+        name="millpond-bfloat16",
+        label="Millpond bfloat16",
+        engine="millpond",
+        options={"dtype": "bfloat16"},
+    ),
+    Contestant(
         name="millpond-int8",
         label="Millpond int8",
         engine="millpond",
@@ -113,20 +119,25 @@ OFFLINE = (
 )
 INFINITY = Contestant(name="infinity", label="infinity", engine="infinity", environment="infinity")
 TRANSFORMERS = Contestant(name="transformers", label="transformers", engine="transformers", environment="torch")
+TRANSFORMERS_BFLOAT16 = replace(
+    TRANSFORMERS, name="transformers-bfloat16", label="transformers bfloat16", options={"dtype": "bfloat16"}
+)
 SERVERS = ("millpond", "millpond-int8", "infinity")  # the others embed offline
-BY_NAME: Mapping[str, Contestant] = {contestant.name: contestant for contestant in (*OFFLINE, INFINITY, TRANSFORMERS)}
+OTHERS = (INFINITY, TRANSFORMERS, TRANSFORMERS_BFLOAT16)
+BY_NAME: Mapping[str, Contestant] = {contestant.name: contestant for contestant in (*OFFLINE, *OTHERS)}
 ONLY_IN_FULL_RUNS = frozenset({"millpond-deterministic", "st-onnx", "st-onnx-int8"})
+ONLY_WITH_BFLOAT16 = frozenset({"millpond-bfloat16", "st-openvino-float32"})  # elsewhere OpenVINO's default is float32
 REFERENCE = "st-torch"  # its vectors are the reference for the others
 
 
 def default_names(flags: frozenset[str]) -> tuple[str, ...]:
-    """Return all contestants that embed offline; OpenVINO is measured twice only if its default is bfloat16.
+    """Return all contestants that embed offline; those for bfloat16 only on processors that compute in it.
 
     Args:
         flags: The processor's flags in /proc/cpuinfo.
     """
     names = (contestant.name for contestant in OFFLINE)
-    return tuple(name for name in names if name != "st-openvino-float32" or flags & BFLOAT16_FLAGS)
+    return tuple(name for name in names if name not in ONLY_WITH_BFLOAT16 or flags & BFLOAT16_FLAGS)
 
 
 def brief_names(flags: frozenset[str]) -> tuple[str, ...]:

@@ -1,12 +1,10 @@
-"""Measure the computing time of a device: CUDA events around forward passes, or the CPU time of the thread."""
+"""Measure the computing time of a device: with CUDA events, or the CPU time of the thread."""
 
 import threading
 import time
-from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
-from torch import nn
 
 
 class Stopwatch(Protocol):
@@ -68,26 +66,3 @@ class ThreadStopwatch:
 def stopwatch(device: torch.device) -> Stopwatch:
     """Return the stopwatch for a device."""
     return DeviceStopwatch(device) if device.type == "cuda" else ThreadStopwatch()
-
-
-def timed_run(model: nn.Module, work: Callable[[], object]) -> dict[str, Any]:
-    """Run a function, and return its wall time and the time of the forward passes of a model, in seconds.
-
-    Args:
-        model: The model whose forward passes are measured, in all threads.
-        work: The function, which calls the model.
-    """
-    device = next(model.parameters()).device
-    watch = stopwatch(device)
-    hooks = [
-        model.register_forward_pre_hook(lambda *_: watch.start()),
-        model.register_forward_hook(lambda *_: watch.stop()),
-    ]
-    start = time.perf_counter()
-    work()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    wall = time.perf_counter() - start
-    for hook in hooks:
-        hook.remove()
-    return {"wall": wall, "device": watch.seconds()}

@@ -60,10 +60,6 @@ class Engine:
         """Embed texts one at a time; returns the seconds of each stage for each text."""
         raise self._unsupported("stages", texts)
 
-    def device_run(self, texts: list[str]) -> dict[str, Any]:
-        """Embed texts; returns the wall time and the time of the model on the device, in seconds."""
-        raise self._unsupported("device_run", texts)
-
     def peak(self, precision: str, seconds: float, size: int) -> float:
         """Return the GFLOP per second in products of square matrices of at most the given size."""
         raise self._unsupported("peak", precision, seconds, size)
@@ -118,13 +114,6 @@ class Millpond(Engine):
         with Stages(self.llm) as stages:
             return stages.measure(texts)
 
-    def device_run(self, texts: list[str]) -> dict[str, Any]:
-        """Measure with events around the model's forward pass."""
-        from device import timed_run  # noqa: PLC0415  imports torch
-
-        model = self.llm._loaded.model  # noqa: SLF001  no public access to the model
-        return timed_run(model, lambda: self.embed(texts))
-
 
 class SentenceTransformers(Engine):
     """sentence-transformers with one of its backends and default settings: batches of 32, all threads."""
@@ -173,20 +162,13 @@ class SentenceTransformers(Engine):
         """Embed a single text in one call."""
         return np.asarray(self.model.encode(text, show_progress_bar=False), dtype=np.float32)
 
-    def device_run(self, texts: list[str]) -> dict[str, Any]:
-        """Measure with events around the model's forward pass."""
-        from device import timed_run  # noqa: PLC0415  imports torch
-
-        # The module, not the inner model: the forward method of that is called without its hooks.
-        return timed_run(self.model[0], lambda: self.embed(texts))
-
 
 class Transformers(Engine):
     """The class of transformers: texts sorted by length, in padded batches with Millpond's number of tokens."""
 
     packages = ("transformers", "torch")
 
-    def __init__(self, *, model: str) -> None:
+    def __init__(self, *, model: str, dtype: str = "float32") -> None:
         import torch  # noqa: PLC0415
         from tokenizers import Tokenizer  # noqa: PLC0415
         from transformers import AutoModel  # noqa: PLC0415
@@ -196,9 +178,9 @@ class Transformers(Engine):
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(MAX_TOKENS)
         try:
-            self.model = AutoModel.from_pretrained(model, attn_implementation="sdpa").eval()
+            self.model = AutoModel.from_pretrained(model, dtype=dtype, attn_implementation="sdpa").eval()
         except ValueError:  # some classes have no sdpa
-            self.model = AutoModel.from_pretrained(model, attn_implementation="eager").eval()
+            self.model = AutoModel.from_pretrained(model, dtype=dtype, attn_implementation="eager").eval()
 
     @property
     def precision(self) -> str:
@@ -220,7 +202,7 @@ class Transformers(Engine):
                 batch, order = order[: max(BATCH_TOKENS // length, 1)], order[max(BATCH_TOKENS // length, 1) :]
                 rows = torch.tensor([ids[index] + [self.padding] * (length - len(ids[index])) for index in batch])
                 mask = torch.tensor([[1] * len(ids[index]) + [0] * (length - len(ids[index])) for index in batch])
-                hidden = self.model(input_ids=rows, attention_mask=mask).last_hidden_state
+                hidden = self.model(input_ids=rows, attention_mask=mask).last_hidden_state.float()
                 means = (hidden * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True)
                 vectors |= zip(batch, torch.nn.functional.normalize(means).numpy(), strict=True)
         return np.stack([vectors[index] for index in range(len(texts))])

@@ -5,6 +5,8 @@ import platform
 import subprocess
 from pathlib import Path
 
+from processors import LIMITS
+
 CPUINFO = Path("/proc/cpuinfo")
 # The flags that determine the speed of matrix products.
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimddp", "i8mm", "bf16")
@@ -27,6 +29,7 @@ def describe_machine() -> dict[str, object]:
         "python": platform.python_version(),
         "load_before": round(os.getloadavg()[0], 2),
         "threads_set": {name: os.environ[name] for name in sorted(os.environ) if name.endswith("_NUM_THREADS")},
+        "limits": {name: os.environ[name] for name in LIMITS if name in os.environ},
         "revision": _revision(),
     }
 

@@ -10,12 +10,12 @@ import time
 from pathlib import Path
 
 from environments import console
-from gpu import has_cuda
+from gpu_all import has_cuda
 from settings import RESULTS
 
 HERE = Path(__file__).parent
-BENCHMARKS = ("embed_throughput", "latency", "encoders", "memory", "int8_quality", "tokenisation")
-LINUX_BENCHMARKS = ("serve_throughput",)  # reads /proc
+BENCHMARKS = ("embed_throughput", "latency", "encoders", "memory", "int8_quality", "tokenisation", "cache")
+LINUX_BENCHMARKS = ("serve_throughput", "jobs", "batches")  # they read /proc
 
 
 def main() -> int:
@@ -26,11 +26,15 @@ def main() -> int:
     arguments, script_options = parser.parse_known_args()
     failed: list[str] = []
     start = time.perf_counter()
-    names = (*BENCHMARKS, *(LINUX_BENCHMARKS if sys.platform == "linux" else ()), *(("gpu",) if has_cuda() else ()))
-    for name in names:
+    for name in (*BENCHMARKS, *(LINUX_BENCHMARKS if sys.platform == "linux" else ())):
         console.rule(name)
         if _run(f"{name}.py", "--output", str(arguments.output), *script_options):
             failed.append(name)
+    if has_cuda():
+        console.rule("gpu_all")
+        short = ["--short"] if "--short" in script_options else []
+        if _run("gpu_all.py", "--output", str(arguments.output), *short):
+            failed.append("gpu_all")
     console.print(f"Total time: {(time.perf_counter() - start) / 60:.1f} minutes.")
     if failed:
         console.print(f"Failed: {', '.join(failed)}. Nothing is published.")

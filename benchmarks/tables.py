@@ -41,6 +41,8 @@ def conditions(result: Result) -> str:
         f"{count_of(result['rounds'], 'round')}."
     )
     lines = [measured]
+    if machine.get("limits"):
+        lines.append(f"Limited by {', '.join(f'`{name}={value}`' for name, value in machine['limits'].items())}.")
     if result["short"]:
         lines.append("**A short run with few texts and rounds.**")
     lines += [f"Left out: {reason}" for reason in result["left_out"].values()]
@@ -258,6 +260,75 @@ def tokenisation(result: Result) -> str:
     return f"**{result['workload']}, {result['model']}**: {count_of(result['texts'], 'text')}\n\n{table(head, rows)}"
 
 
+def jobs(result: Result) -> str:
+    """Return the time of jobs and of `LLM.embed` on the same texts, and the memory of jobs by their number of rows."""
+    labels = {"embed": "`LLM.embed`", "job": "job"}
+    rows = (
+        [labels[name], *(spread(row[f"{kind}_seconds"], 2) for kind in ("cpu", "wall"))]
+        for name, row in result["rows"].items()
+    )
+    ratios = [spread(result["job_over_embed"][kind], 3) for kind in ("cpu", "wall")]
+    memory_rows = (
+        [f"{run['rows']:,}", f"{run['peak_mib']:,.0f}", f"{run['cpu_seconds']:,.0f}", f"{run['wall_seconds']:,.0f}"]
+        for run in result["memory"]
+    )
+    caption = f"**{result['workload']}, {result['model']}**: {count_of(result['texts'], 'text')}"
+    overhead = table(["", "CPU s", "wall s"], [*rows, ["ratio", *ratios]])
+    few, *_, many = (run["peak_mib"] for run in result["memory"])
+    peaks = table(["rows", "peak, MiB", "CPU s", "wall s"], memory_rows)
+    growth = f"**Memory**, tiny model: the last peak is {many / few:.2f} times the first"
+    return f"{caption}\n\n{overhead}\n\n{growth}\n\n{peaks}"
+
+
+def ray_data(result: Result) -> str:
+    """Return the speed of actors of Ray Data and of the sides they are compared with."""
+    labels = {
+        "runner": "`Runner`, no Ray",
+        "one actor": "`millpond.ray.map`, 1 actor",
+        "two actors": "`millpond.ray.map`, 2 actors",
+        "one peer": "`SentenceTransformer`, 1 actor",
+        "two peers": "`SentenceTransformer`, 2 actors",
+    }
+    rows = (
+        [labels[name], spread(row["rows_per_second"], 1), spread(row["few_seconds"], 1)]
+        for name, row in result["rows"].items()
+    )
+    head = f"**{result['workload']}, {result['model']}**: {count_of(result['texts'], 'text')}"
+    speeds = table(["", "rows per second", f"{result['few_texts']} texts and start, s"], rows)
+    ratios = table(["", "ratio"], ([name, spread(ratio, 2)] for name, ratio in result["ratios"].items()))
+    return f"{head}, batches of {result['batch_rows']}\n\n{speeds}\n\n{ratios}"
+
+
+def batches(result: Result) -> str:
+    """Return the latency of live requests alone and beside a batch."""
+    columns = ("requests_per_second", "p50_ms", "p99_ms")
+    rows = [[name, *(spread(row[column], 1) for column in columns)] for name, row in result["rows"].items()]
+    ratios = ["ratio", "", *(spread(result["beside_over_alone"][name], 2) for name in ("p50", "p99"))]
+    head = f"**{result['workload']}, {result['model']}**: {count_of(result['clients'], 'client')}"
+    rate = f"The batch ran {spread(result['batch_requests_per_second'], 0)} requests per second."
+    return f"{head}\n\n{table(['live requests', 'per second', 'p50, ms', 'p99, ms'], [*rows, ratios])}\n\n{rate}"
+
+
+def cache(result: Result) -> str:
+    """Return the time of hits and misses of each cache, and of computing without one."""
+    parts = {
+        "hits, all texts in one call": result["hits"]["one_call"],
+        "hits, one text per call": result["hits"]["one_text_per_call"],
+        "misses, with closing the cache": result["misses"],
+    }
+    rows = (
+        [
+            f"{part}: {name}",
+            spread({kind: value * 1000 for kind, value in seconds.items()}, 2),
+            spread(measured["computed_over"][name], 2) if name in measured["computed_over"] else "",
+        ]
+        for part, measured in parts.items()
+        for name, seconds in measured["seconds"].items()
+    )
+    head = f"**{result['workload']}, {result['model']}**: {count_of(result['texts'], 'text')}"
+    return f"{head}\n\n{table(['', 'ms', 'speedup over computing'], rows)}"
+
+
 def encoders(result: Result) -> str:
     """Return texts per second of each encoder, and the speedup over the class of transformers."""
     rows = (
@@ -275,20 +346,43 @@ def encoders(result: Result) -> str:
     return "\n\n".join([head, contestants(result), table(columns, rows)])
 
 
-def gpu(result: Result) -> str:
-    """Return texts per second and utilisation, by precision."""
+def decoder(result: Result) -> str:
+    """Return memory and tokens per second of a decoder in each dtype, and the speedup over float32 in transformers."""
     rows = (
         [
-            f"{label(row['contestant'])}, {row['model']}, {row['workload']}, {row['precision']}",
-            spread(row["texts_per_second"]),
-            f"{row['utilisation_of_forward']['median']:.0%}",
-            f"{row['utilisation_of_call']['median']:.0%}",
-            f"{row['peak_gflops'] / 1e3:.0f}",
+            label(name),
+            *(f"{row[f'{key}_mib']:,.0f}" for key in ("loaded", "files", "load_peak", "peak")),
+            spread(row["tokens_per_cpu_second"]),
+            spread(row["tokens_per_second"]),
+            spread(row["times_as_fast"], 2),
+            f"{row['cosine_to_reference']['mean']:.4f}",
         ]
-        for row in result["rows"]
+        for name, row in result["rows"].items()
     )
-    head = ["", "texts / s", "MFU of the forward pass", "MFU of the call", "peak, TFLOP / s"]
-    return f"**{result['torch'].get('device') or 'CPU'}**\n\n{table(head, rows)}"
+    head = (
+        f"**{result['workload']}, {result['model']}**: {count_of(result['texts'], 'text')}, {result['tokens']:,} tokens"
+    )
+    memory = ["loaded, MiB", "of it in files, MiB", "peak of loading, MiB", "peak, MiB"]
+    columns = ["", *memory, "tokens / CPU s", "tokens / s", "speedup, CPU time", "cosine, mean"]
+    return "\n\n".join([head, contestants(result), table(columns, rows)])
+
+
+def gpu_all(result: Result) -> str:
+    """Return the speed of each model on a GPU beside its goal, and the decisions."""
+    rows = (
+        [
+            name,
+            f"{row.get('tokens_per_second', row.get('sequences_per_second')):,.0f}",
+            f"{row['goal']:,.0f}",
+            f"{row['share_of_h100']:.0%}",
+            "" if row["times_transformers"] is None else f"{row['times_transformers']:.1f}",
+            "" if row["peak_memory_gib"] is None else f"{row['peak_memory_gib']:.1f}",
+        ]
+        for name, row in result["decisions"].get("goals", {}).items()
+    )
+    head = ["", "per second", "goal", "share of 989 TFLOP / s", "speedup over transformers", "peak memory, GiB"]
+    first: Result = next(iter(result["sections"].get("machine", {}).get("rows", ())), {})
+    return f"**{first.get('device', 'unknown device')}**\n\n{table(head, rows)}"
 
 
 def label(name: str) -> str:
@@ -316,9 +410,14 @@ TABLES: Mapping[str, Callable[[Result], str]] = {
     "latency": latency,
     "serve_throughput": serving,
     "encoders": encoders,
+    "decoder": decoder,
     "memory": memory,
     "int8_quality": int8_quality,
     "maxsim": maxsim,
     "tokenisation": tokenisation,
-    "gpu": gpu,
+    "jobs": jobs,
+    "ray_data": ray_data,
+    "batches": batches,
+    "cache": cache,
+    "gpu_all": gpu_all,
 }

@@ -18,19 +18,18 @@ import numpy as np
 from engines import Engine, load_engine
 
 STATUS = Path("/proc/self/status")
+STATUS_FIELDS = {"now": "VmRSS", "files": "RssFile", "peak": "VmHWM"}
 MIB_OF_KIB = 1 / 1024
 
 
 def memory() -> dict[str, float]:
-    """Return the resident memory of this process now and at its peak, in MiB."""
+    """Return the resident memory of this process in MiB: now, the part of it in pages of files, and at its peak."""
     if STATUS.exists():
         lines = dict(line.split(":", 1) for line in STATUS.read_text(encoding="utf-8").splitlines() if ":" in line)
-        return {
-            name: int(lines[field].split()[0]) * MIB_OF_KIB for name, field in (("now", "VmRSS"), ("peak", "VmHWM"))
-        }
+        return {name: int(lines[field].split()[0]) * MIB_OF_KIB for name, field in STATUS_FIELDS.items()}
     unit = MIB_OF_KIB**2 if sys.platform == "darwin" else MIB_OF_KIB
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    return {"now": peak, "peak": peak}
+    return {"now": peak, "files": 0.0, "peak": peak}
 
 
 class Worker:
@@ -87,10 +86,6 @@ class Worker:
         """Embed texts one after the other; returns the seconds of each stage for each text."""
         return {"stages": self._ready().stages(self._texts[workload][:count])}
 
-    def device_run(self, workload: str) -> dict[str, Any]:
-        """Embed all texts of a workload; returns the wall time and the time of the model on the device."""
-        return self._ready().device_run(self._texts[workload])
-
     def save(self, workload: str, path: str, count: int) -> dict[str, Any]:
         """Write the vectors of the first texts of a workload to an .npy file, [count, dim]."""
         vectors = self._ready().embed(self._texts[workload][:count])
@@ -102,7 +97,7 @@ class Worker:
         return {"rate": self._ready().peak(precision, seconds, size)}
 
     def memory(self) -> dict[str, Any]:
-        """Return the resident memory of this process now and at its peak, in MiB."""
+        """Return the resident memory of this process, see ``memory``."""
         return dict(memory())
 
     def _ready(self) -> Engine:

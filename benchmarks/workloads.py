@@ -71,6 +71,11 @@ def full_length(tokenizer: Tokenizer, count: int, *, seed: int = 20261122) -> Wo
     return _select("W2", tokenizer, [MAX_TOKENS] * count, np.random.default_rng(seed))
 
 
+def of_length(tokenizer: Tokenizer, count: int, tokens: int, *, seed: int = 20261125) -> Workload:
+    """Return prose of a number of tokens per text, without special tokens."""
+    return _select(f"{tokens} tokens", tokenizer, [tokens + SPECIAL_TOKENS] * count, np.random.default_rng(seed))
+
+
 def short(tokenizer: Tokenizer, count: int, *, seed: int = 20261123) -> Workload:
     """Return W3: prose of about 10 tokens per text, to be embedded one at a time."""
     rng = np.random.default_rng(seed)

@@ -4,21 +4,21 @@ import json
 import sys
 from dataclasses import replace
 
+import batches
+import cache
+import decoder
 import embed_throughput
-import gpu
 import int8_quality
+import jobs
 import latency
 import maxsim
 import memory
 import numpy as np
 import pytest
 import tokenisation
-import torch
 from contestants import OFFLINE, SERVERS, default_names
-from device import timed_run
 from settings import read_settings, write
 from tables import markdown
-from torch import nn
 
 
 def check_spread(figures):
@@ -77,6 +77,22 @@ def test_memory(settings):
 
 
 @pytest.mark.slow
+def test_decoder(settings, monkeypatch):
+    sizes = {"vocab_size": 31_000, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "head_dim": 16}
+    small = {**decoder.QWEN3, **sizes, "num_key_value_heads": 2, "intermediate_size": 96}
+    monkeypatch.setattr(decoder, "QWEN3", small)
+    installed = [replace(contestant, environment=None) for contestant in decoder.CONTESTANTS]
+    monkeypatch.setattr(decoder, "CONTESTANTS", installed)
+    result = run_benchmark(settings, decoder)
+    assert set(result["rows"]) == {"millpond", "millpond-bfloat16", "transformers", "transformers-bfloat16"}
+    for name, row in result["rows"].items():
+        assert result["contestants"][name]["precision"] == ("bfloat16" if "bfloat16" in name else "float32")
+        assert row["peak_mib"] >= row["load_peak_mib"] >= row["loaded_mib"] > 50
+        check_spread(row["tokens_per_second"])
+        assert row["cosine_to_reference"]["min"] > 0.99
+
+
+@pytest.mark.slow
 def test_maxsim(settings):
     result = run_benchmark(settings, maxsim, texts=20)
     assert result["documents"] == 20
@@ -104,6 +120,36 @@ def test_tokenisation(settings):
     check_spread(result["rows"]["millpond"]["wall_over_ids"])
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="needs VmHWM in /proc")
+def test_jobs(settings, monkeypatch):
+    monkeypatch.setattr(jobs, "FEW_ROWS", 10)
+    monkeypatch.setattr(jobs, "MANY_ROWS_BRIEFLY", 30)
+    result = run_benchmark(settings, jobs)
+    assert set(result["rows"]) == {"embed", "job"}
+    check_spread(result["job_over_embed"]["cpu"])
+    assert [run["rows"] for run in result["memory"]] == [10, 30]
+    assert all(run["peak_mib"] > 50 for run in result["memory"])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="needs CPU seconds in /proc")
+def test_batches(settings):
+    result = run_benchmark(replace(settings, seconds=1.0), batches)
+    assert set(result["rows"]) == {"alone", "beside a batch"}
+    check_spread(result["beside_over_alone"]["p99"])
+    check_spread(result["batch_requests_per_second"])
+
+
+@pytest.mark.slow
+def test_cache(settings):
+    result = run_benchmark(settings, cache)
+    for measured in (*result["hits"].values(), result["misses"]):
+        assert set(measured["seconds"]) == {"computed", "memory", "disk"}
+        check_spread(measured["computed_over"]["memory"])
+        check_spread(measured["computed_over"]["disk"])
+
+
 def test_who_computes_something_else_ends_the_run():
     rng = np.random.default_rng(0)
     vectors, other = rng.standard_normal((2, 5, 8)).astype(np.float32)
@@ -125,55 +171,6 @@ def test_overlap_counts_shared_neighbours():
     comparison = int8_quality.compare(moved, query, (texts, query))
     assert comparison["overlap"] == pytest.approx(0.6)
     assert comparison["cosine_mean"] < 1
-
-
-def test_utilisation_is_work_divided_by_time_and_peak():
-    runs = [{"wall": 2.0, "device": 1.0}, {"wall": 4.0, "device": 1.0}]
-    figures = gpu.figures(100, 50e9, runs, peak=100.0)
-    assert figures["utilisation_of_forward"]["median"] == pytest.approx(0.5)
-    assert figures["utilisation_of_call"] == {"median": 0.1875, "low": 0.125, "high": 0.25}
-    assert figures["texts_per_second"]["high"] == 50.0
-
-
-def test_gpu_fails_without_a_device(monkeypatch, capsys):
-    monkeypatch.setattr(gpu, "has_cuda", lambda: False)
-    monkeypatch.setattr(sys, "argv", ["gpu.py"])
-    assert gpu.main() == 1
-    assert "No CUDA device found" in capsys.readouterr().err
-
-
-def test_table_of_a_device():
-    row = {
-        "contestant": "millpond",
-        "model": "tiny",
-        "workload": "W2",
-        "precision": "bfloat16",
-        "peak_gflops": 700_000.0,
-        **gpu.figures(100, 50e9, [{"wall": 2.0, "device": 1.0}], peak=100.0),
-    }
-    machine = {
-        "processor": "x", "cores": 1, "memory_gib": 1, "flags": [], "system": "y", "python": "3", "load_before": 0,
-        "revision": "",
-    }  # fmt: skip
-    result = {
-        "question": "gpu", "date": "today", "short": False, "rounds": 1, "left_out": {}, "machine": machine,
-        "torch": {"device": "A device"}, "rows": [row],
-    }  # fmt: skip
-    assert "| **Millpond**, tiny, W2, bfloat16 | 50.0 [50.0-50.0] | 50% | 25% | 700 |" in markdown(result)
-
-
-def test_time_of_the_device_includes_only_forward_passes():
-    model = nn.Linear(64, 64)
-
-    def work() -> None:
-        for _ in range(20):
-            with torch.inference_mode():
-                model(torch.ones(4, 64))
-        sum(range(3_000_000))
-
-    run = timed_run(model, work)
-    assert 0 < run["device"] < run["wall"] / 2
-    assert timed_run(model, work)["device"] < run["wall"] / 2  # the hooks of the first run were removed
 
 
 def test_settings_are_read_from_the_command_line(monkeypatch, tmp_path):

@@ -1,6 +1,7 @@
 """The page and its charts match the published results."""
 
 import json
+import re
 
 import charts
 import matplotlib.image
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import report
 from contestants import BY_NAME, OFFLINE
+from processors import kind_of, ordered, title_of
 from tables import TABLES, markdown, spread
 
 RANGE = {"median": 1234.5, "low": 1000.0, "high": 2000.0}
@@ -48,21 +50,51 @@ def latency():
 
 def test_page_matches_the_published_results():
     page = report.PAGE.read_text(encoding="utf-8")
-    assert report.fill(page, report.read_results(report.PUBLISHED)) == page
+    assert report.fill(page, report.read_published(report.PUBLISHED)) == page
 
 
 def test_tables_are_written_between_markers_and_prose_is_kept():
-    filled = report.fill(PAGE, {"embed_throughput": throughput()})
+    published = {"avx2": {"embed_throughput": throughput()}}
+    filled = report.fill(PAGE, published)
     assert filled.count("prose") == len(TABLES)
     assert "old" not in filled
     assert markdown(throughput()) in filled
-    assert "*Not measured: run `python benchmarks/gpu.py`.*" in filled
-    assert report.fill(filled, {"embed_throughput": throughput()}) == filled
+    assert "*Not measured: run `python benchmarks/gpu_all.py`.*" in filled
+    assert "###" not in filled
+    assert report.fill(filled, published) == filled
 
 
-@pytest.mark.parametrize("broken", [PAGE.replace("<!-- end gpu -->", ""), PAGE + "<!-- begin gpu -->"])
+def test_each_kind_of_processor_has_tables_of_its_own():
+    results = {kind: {"latency": {**latency(), "date": kind}} for kind in ("avx2", "avx512-vnni", "limited-to-avx2")}
+    filled = report.fill(PAGE, {kind: results[kind] for kind in ordered(list(results))})
+    headings = re.findall("^### (.*)$", filled, re.MULTILINE)
+    assert headings == ["AVX-512 VNNI", "AVX2", "A larger processor, limited to AVX2"]
+    assert all(markdown(result["latency"]) in filled for result in results.values())
+
+
+@pytest.mark.parametrize(
+    ("flags", "limits", "kind", "title"),
+    [
+        (["avx2", "avx512f", "avx512_vnni"], {}, "avx512-vnni", "AVX-512 VNNI"),
+        (["avx2", "avx_vnni"], {}, "avx-vnni", "AVX2 with AVX-VNNI"),
+        (["avx2"], {"MKL_ENABLE_INSTRUCTIONS": "AVX2"}, "avx2", "AVX2"),
+        (
+            ["avx2", "avx512f"],
+            {"ATEN_CPU_CAPABILITY": "avx2"},
+            "limited-to-avx2",
+            "A larger processor, limited to AVX2",
+        ),
+        ([], {}, "other", "Other processors"),
+    ],
+)
+def test_kind_of_a_processor_follows_from_its_instructions(flags, limits, kind, title):
+    assert kind_of({"flags": flags, "limits": limits}) == kind
+    assert title_of(kind) == title
+
+
+@pytest.mark.parametrize("broken", [PAGE.replace("<!-- end gpu_all -->", ""), PAGE + "<!-- begin gpu_all -->"])
 def test_page_without_markers_is_refused(broken):
-    with pytest.raises(ValueError, match="begin gpu"):
+    with pytest.raises(ValueError, match="begin gpu_all"):
         report.fill(broken, {})
 
 
@@ -73,14 +105,14 @@ def test_results_are_read_by_question(tmp_path):
 
 
 def test_publishing_replaces_new_results_and_keeps_others(tmp_path):
-    for folder, results in (("old", {"latency": latency()}), ("new", {"embed_throughput": throughput()})):
+    for folder, results in (("avx2", {"latency": latency()}), ("new", {"embed_throughput": throughput()})):
         (tmp_path / folder).mkdir()
         for question, result in results.items():
             (tmp_path / folder / f"{question}.json").write_text(json.dumps(result), encoding="utf-8")
-    report.publish(tmp_path / "new", tmp_path / "old")
-    assert report.read_results(tmp_path / "old") == {"embed_throughput": throughput(), "latency": latency()}
+    report.publish(tmp_path / "new", tmp_path)
+    assert report.read_results(tmp_path / "avx2") == {"embed_throughput": throughput(), "latency": latency()}
     with pytest.raises(SystemExit, match="contains no results"):
-        report.publish(tmp_path / "empty", tmp_path / "old")
+        report.publish(tmp_path / "empty", tmp_path)
 
 
 def test_kept_workloads_state_when_they_were_measured():

@@ -95,13 +95,6 @@ def test_texts_are_tokenised_and_token_ids_embedded(contest):
 
 
 @pytest.mark.slow
-def test_forward_passes_are_timed(contest):
-    for worker in contest.workers.values():
-        run = worker.ask("device_run", workload=WORKLOAD.name)
-        assert 0 < run["device"] < 1
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("action", "arguments", "message"),
     [

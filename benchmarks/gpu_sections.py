@@ -1,0 +1,397 @@
+"""The sections of gpu_all.py. Each yields rows as soon as they are measured, in its own process.
+
+python benchmarks/gpu_sections.py SECTION --rows FILE --folder FOLDER --seconds N [--device DEVICE] [--short]
+"""
+
+import argparse
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from gpu_encoders import Encoder, Peer, cosines, random_sequences
+from gpu_models import BERT_BASE, BGE_M3, MODELS, MODERNBERT, QWEN3, WORKS, RandomModel, Work
+
+Row = dict[str, Any]
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("torch", "triton", "transformers", "sentence-transformers", "tokenizers", "numpy", "flash-attn", "kernels")
+PRECISIONS = ("bfloat16", "float16", "float32")
+H100_TFLOPS = 989.0  # of dense products in bfloat16, as published
+BATCH_TOKENS = (16384, 32768, 65536, 131072)
+GIB = 2**30
+GRAPH_BATCHES = ([10], [10] * 6, [50] * 5, [50] * 10, [128] * 8, [50] * 40)  # lengths of the sequences of a batch
+SYNC_WARNING = re.compile(r"called a synchronizing (?:CUDA|accelerator) operation")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """The settings of a section.
+
+    Attributes:
+        device: The device.
+        short: True for tiny models and few repetitions.
+        folder: The folder of the checkpoints, and of the trace.
+        deadline: The time at which the section should end, by ``time.monotonic``.
+    """
+
+    device: torch.device
+    short: bool
+    folder: Path
+    deadline: float
+
+    def checkpoint(self, model: RandomModel, dtype: str = "bfloat16") -> Path:
+        """Return the folder of a model's checkpoint."""
+        return model.write(self.folder, tiny_size=self.short, dtype=dtype)
+
+    def synchronize(self) -> None:
+        """Wait for the device."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def seconds(self, work: Callable[[], object], *, repeats: int = 5, calls: int = 1) -> float:
+        """Return the median seconds of a call, after one call for warming up."""
+        work()
+        times: list[float] = []
+        for _ in range(1 if self.short else repeats):
+            self.synchronize()
+            start = time.perf_counter()
+            for _ in range(calls):
+                work()
+            self.synchronize()
+            times.append((time.perf_counter() - start) / calls)
+        return statistics.median(times)
+
+    def peak_memory(self, work: Callable[[], object]) -> float | None:
+        """Return the largest memory of tensors on the device while a function runs, in GiB; None on a CPU."""
+        if self.device.type != "cuda":
+            work()
+            return None
+        torch.cuda.reset_peak_memory_stats(self.device)
+        work()
+        return round(torch.cuda.max_memory_allocated(self.device) / GIB, 3)
+
+
+# --- machine --------------------------------------------------------------------------------------------------------
+
+
+def machine(run: Run) -> Iterator[Row]:
+    """The device, the versions, the peak of matrix products, and the bandwidth of copies."""
+    from millpond_kernels.gpu import triton_availability, varlen_availability  # noqa: PLC0415  after the first row
+
+    is_cuda = run.device.type == "cuda"
+    yield {
+        "device": torch.cuda.get_device_name(run.device) if is_cuda else str(run.device),
+        "capability": list(torch.cuda.get_device_capability(run.device)) if is_cuda else None,
+        "memory_gib": torch.cuda.get_device_properties(run.device).total_memory / GIB if is_cuda else None,
+        "cuda": torch.version.cuda,
+        "python": sys.version.split()[0],
+        "packages": {name: _version(name) for name in PACKAGES},
+        "attention.varlen": varlen_availability(),
+        "triton": triton_availability(),
+    }
+    size = 128 if run.short else 8192
+    for precision in PRECISIONS:
+        dtype = getattr(torch, precision)
+        a, b = (torch.randn(size, size, device=run.device).to(dtype) for _ in range(2))
+        yield {"peak": precision, "tflops": 2 * size**3 / run.seconds(partial(torch.mm, a, b), calls=5) / 1e12}
+    count = 2**16 if run.short else 2**26
+    on_host, on_device = torch.empty(count), torch.empty(count, device=run.device)
+    pinned = on_host.pin_memory() if is_cuda else on_host
+    copies: dict[str, Callable[[], object]] = {
+        "pageable to device": lambda: on_device.copy_(on_host),
+        "pinned to device": lambda: on_device.copy_(pinned, non_blocking=True),
+        "device to pinned": lambda: pinned.copy_(on_device, non_blocking=True),
+        "device to device": on_device.clone,
+    }
+    for name, copy in copies.items():
+        yield {"copy": name, "gb_per_second": 4 * count / run.seconds(copy) / 1e9}
+    small = torch.zeros(1, device=run.device)
+    yield {"launch_us": run.seconds(lambda: small.add_(1), calls=1000) * 1e6}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+# --- conformance ----------------------------------------------------------------------------------------------------
+
+RESULT = re.compile(r"(PASSED|FAILED|SKIPPED|ERROR)")
+TEST = re.compile(r"::Test_(?P<kernel>\w+?)::(?P<test>[\w\[\].\-]+)")
+
+
+def conformance(run: Run) -> Iterator[Row]:
+    """The conformance tests of every kernel that runs on the device; one row for each test."""
+    command = [sys.executable, "-m", "pytest", "-v", "--tb=line", "-p", "no:cacheprovider", "-o", "addopts="]
+    command += ["--import-mode=importlib", "tests/kernels/gpu/on_device.py"]
+    if find_spec("xdist") is not None and not run.short:
+        command += ["-n", str(min(8, os.cpu_count() or 1))]
+    if run.short:
+        command += ["-k", "normalize"]
+    environment = {**os.environ, "KERNELS_DEVICE": str(run.device)}
+    with subprocess.Popen(  # noqa: S603  fixed arguments
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        tail: list[str] = []
+        for line in process.stdout or ():
+            tail = [*tail[-40:], line.rstrip()]
+            test, result = TEST.search(line), RESULT.search(line)
+            if test and result:
+                kernel = test["kernel"].replace("__", ".")
+                yield {"kernel": kernel, "test": test["test"], "outcome": result[1].lower()}
+            elif line.startswith(("FAILED", "ERROR", "E ", "/")):
+                yield {"message": line.strip()[:500]}
+    if process.returncode not in (0, 1):  # 1: some tests failed
+        raise RuntimeError("pytest failed:\n" + "\n".join(tail))
+
+
+# --- parity ---------------------------------------------------------------------------------------------------------
+
+PARITY_CONFIG: Mapping[str, Any] = {"num_hidden_layers": 4}
+
+
+def parity(run: Run) -> Iterator[Row]:
+    """Vectors of some models compared with those of transformers in float32, in each precision and attention."""
+    for model in (BERT_BASE, BGE_M3, MODERNBERT, QWEN3):
+        folder = run.checkpoint(model, "float32") if run.short else _shallow(run, model)
+        sequences = random_sequences([3, 64, 17, 40, 40, 9, 1] if run.short else [3, 500, 17, 120, 120, 9, 256, 1])
+        expected = Peer(folder, run.device, "float32", model.pooling).embed(sequences, 4096)
+        for dtype in ("float32", "bfloat16"):
+            peer = Peer(folder, run.device, dtype, model.pooling).embed(sequences, 4096)
+            yield {"model": model.name, "dtype": dtype, "side": "transformers", **cosines(peer, expected)}
+            for attention in _attentions(run, dtype):
+                with Encoder(folder, run.device, dtype, model.pooling, _kernels(attention)) as encoder:
+                    ours = encoder.embed(sequences, 4096)
+                row = {"model": model.name, "dtype": dtype, "side": "millpond", "attention": attention}
+                yield {**row, **cosines(ours, expected)}
+
+
+def _shallow(run: Run, model: RandomModel) -> Path:
+    shallow = replace(model, name=f"{model.name}-4-layers", config={**model.config, **PARITY_CONFIG})
+    return run.checkpoint(shallow, "float32")
+
+
+def _attentions(run: Run, dtype: str) -> list[str]:
+    """Return the variants of attention to compare; "" is the default."""
+    from millpond_kernels.gpu import varlen_availability  # noqa: PLC0415  imports torch's CUDA state
+
+    is_varlen = run.device.type == "cuda" and dtype != "float32" and varlen_availability() is True
+    return ["", "varlen"] if is_varlen else [""]
+
+
+def _kernels(attention: str) -> dict[str, str]:
+    return {"attention": attention} if attention else {}
+
+
+# --- throughput -----------------------------------------------------------------------------------------------------
+
+
+def throughput(run: Run) -> Iterator[Row]:
+    """Tokens per second of each row of the table of goals, from token ids to vectors on the host."""
+    per_work = (run.deadline - time.monotonic()) / len(WORKS)
+    for number, work in enumerate(WORKS):
+        end = time.monotonic() + per_work
+        tokens = min(work.tokens, 60) if run.short else work.tokens
+        folder = run.checkpoint(work.model)
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        flops = work.model.flops(config, tokens) / tokens
+        total = 4 * tokens if run.short else 2**19
+        sequences = random_sequences([tokens] * (total // tokens), seed=number)
+        yield from _ours(run, work, sequences, flops=flops, end=end)
+        peer = Peer(folder, run.device, "bfloat16", work.model.pooling)
+        for batch_tokens in BATCH_TOKENS[:1] if run.short else BATCH_TOKENS[:2]:
+            seconds = run.seconds(partial(peer.embed, sequences, batch_tokens), repeats=2)
+            row = {"work": work.name, "side": "transformers, sdpa", "batch_tokens": batch_tokens}
+            yield {**row, **_rates(sequences, seconds, flops)}
+
+
+def _ours(run: Run, work: Work, sequences: Sequence[Any], *, flops: float, end: float) -> Iterator[Row]:
+    folder = run.checkpoint(work.model)
+    sizes = BATCH_TOKENS[:1] if run.short else BATCH_TOKENS
+    for attention in reversed(_attentions(run, "bfloat16")):
+        with Encoder(folder, run.device, "bfloat16", work.model.pooling, _kernels(attention)) as encoder:
+            for batch_tokens in sizes:
+                row = {"work": work.name, "side": "millpond", "attention": attention, "batch_tokens": batch_tokens}
+                if time.monotonic() > end:
+                    yield {**row, "left_out": "no time left"}
+                    continue
+                embed = partial(encoder.embed, sequences, batch_tokens)
+                try:
+                    memory = run.peak_memory(embed)
+                    seconds = run.seconds(embed, repeats=2)
+                except Exception as error:  # noqa: BLE001  the other sizes are measured all the same
+                    yield {**row, "error": f"{type(error).__name__}: {error}"}
+                    continue
+                yield {**row, "peak_memory_gib": memory, **_rates(sequences, seconds, flops)}
+
+
+def _rates(sequences: Sequence[Any], seconds: float, flops: float) -> Row:
+    tokens = sum(map(len, sequences))
+    return {
+        "tokens_per_second": tokens / seconds,
+        "sequences_per_second": len(sequences) / seconds,
+        "share_of_h100": tokens * flops / seconds / (H100_TFLOPS * 1e12),
+    }
+
+
+# --- texts and queries ----------------------------------------------------------------------------------------------
+
+TEXT = "the red boat and snow on the hill at night we see the city far away "
+
+
+def texts(run: Run) -> Iterator[Row]:
+    """From texts to vectors, beside sentence-transformers; and the time of one short query."""
+    from engines import load_engine  # noqa: PLC0415  as in contests
+
+    from millpond.testing.checkpoints import write_sentence_transformers  # noqa: PLC0415
+
+    for tokens in (20,) if run.short else (50, 512):
+        folder = run.checkpoint(replace(BERT_BASE, name=f"{BERT_BASE.name}-texts-{tokens}"))
+        size = json.loads((folder / "config.json").read_text(encoding="utf-8"))["hidden_size"]
+        write_sentence_transformers(folder, size=size, max_seq_length=tokens)
+        count = 8 if run.short else 2**18 // tokens
+        prompts = [f"{number} {TEXT * (tokens // 8 + 1)}" for number in range(count)]
+        for engine in ("millpond", "sentence-transformers"):
+            if find_spec(engine.replace("-", "_")) is None:
+                yield {"work": f"BERT-base, texts of {tokens} tokens", "side": engine, "left_out": "not installed"}
+                continue
+            loaded = load_engine(engine, model=str(folder), device=str(run.device), dtype="bfloat16")
+            seconds = run.seconds(partial(loaded.embed, prompts), repeats=2)
+            yield {
+                "work": f"BERT-base, texts of {tokens} tokens",
+                "side": engine,
+                "tokens_per_second": count * tokens / seconds,
+                "sequences_per_second": count / seconds,
+            }
+            query = partial(loaded.embed_one, "the red boat on the hill")
+            yield {"query_ms": run.seconds(query, repeats=100) * 1e3, "side": engine}
+
+
+def maxsim(run: Run) -> Iterator[Row]:
+    """Each kernel of ``maxsim``: a query of 32 tokens and 1,000 documents of 180 tokens, 128 dimensions."""
+    from millpond.plugin.manager import PluginManager  # noqa: PLC0415  takes a second
+
+    documents = 10 if run.short else 1000
+    lengths = [180] * documents
+    for dtype in (torch.bfloat16, torch.float32):
+        query = torch.randn(32, 128, device=run.device).to(dtype)
+        rows = torch.randn(sum(lengths), 128, device=run.device).to(dtype)
+        for entry in PluginManager().registry.kernels.grouped("op")["maxsim"]:
+            if entry.spec.variant == "triton" and run.device.type != "cuda":
+                continue
+            row = {"kernel": entry.spec.name, "dtype": str(dtype).removeprefix("torch.")}
+            score = partial(entry.load(), query, rows, [32], lengths)
+            yield {**row, "ms": run.seconds(score, calls=1 if run.short else 5) * 1e3}
+
+
+def graphs(run: Run) -> Iterator[Row]:
+    """Small batches with and without recorded graphs: the time of a batch, and the cosines of its vectors."""
+    attention = _attentions(run, "bfloat16")[-1]
+    with Encoder(run.checkpoint(BERT_BASE), run.device, "bfloat16", "MEAN", _kernels(attention)) as encoder:
+        for lengths in ([10], [10] * 6, [60, 40, 30], [60] * 6) if run.short else GRAPH_BATCHES:
+            sequences = random_sequences(lengths, seed=2)
+            batch_ms: dict[str, float] = {}
+            vectors: dict[str, Any] = {}
+            for side in ("as usual", "graph"):
+                encoder.use_graphs(recorded=side == "graph")
+                vectors[side] = encoder.embed(sequences, 4096)
+                batch_ms[side] = (
+                    run.seconds(partial(encoder.embed, sequences, 4096), calls=1 if run.short else 20) * 1e3
+                )
+            row = {"tokens": sum(lengths), "sequences": len(lengths), "attention": attention, "ms": batch_ms}
+            yield {**row, "refusal": encoder.graph_refusal, **cosines(vectors["graph"], vectors["as usual"])}
+
+
+# --- synchronisations, profile --------------------------------------------------------------------------------------
+
+
+def syncs(run: Run) -> Iterator[Row]:
+    """The lines at which one batch of each model waits for the device, besides the copy of its results."""
+    for model in MODELS:
+        with Encoder(run.checkpoint(model), run.device, "bfloat16", model.pooling) as encoder:
+            sequences = random_sequences([5, 17, 17, 40], seed=1)
+            encoder.embed(sequences, 4096)
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                encoder.embed_watched(sequences)
+            places = [f"{it.filename}:{it.lineno}" for it in caught if SYNC_WARNING.search(str(it.message))]
+            yield {"model": model.name, "syncs": sorted(places)}
+
+
+def profile(run: Run) -> Iterator[Row]:
+    """The kernels of one step of BERT-base with the most time, and a trace for a browser."""
+    from torch.profiler import ProfilerActivity, profile  # noqa: PLC0415  as above
+
+    is_cuda = run.device.type == "cuda"
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if is_cuda else [])]
+    for attention in _attentions(run, "bfloat16"):
+        with Encoder(run.checkpoint(BERT_BASE), run.device, "bfloat16", "MEAN", _kernels(attention)) as encoder:
+            sequences = random_sequences([20] * 4 if run.short else [512] * 64)
+            for _ in range(1 if run.short else 3):
+                encoder.embed(sequences, 2**15)
+            with profile(activities=activities) as profiler:
+                start = time.perf_counter()
+                encoder.embed(sequences, 2**15)
+                run.synchronize()
+                wall = time.perf_counter() - start
+        trace = run.folder / f"trace-{attention or 'default'}.json.gz"
+        profiler.export_chrome_trace(str(trace))
+        times = {
+            it.key[:120]: (it.self_device_time_total if is_cuda else it.self_cpu_time_total) / 1e3
+            for it in profiler.key_averages()
+        }
+        row = {"attention": attention, "wall_ms": wall * 1e3, "device_ms": sum(times.values()), "trace": trace.name}
+        yield {**row, "kernels_ms": dict(sorted(times.items(), key=lambda item: -item[1])[:25])}
+
+
+SECTIONS: Mapping[str, Callable[[Run], Iterator[Row]]] = {
+    "machine": machine,
+    "conformance": conformance,
+    "parity": parity,
+    "throughput": throughput,
+    "texts": texts,
+    "maxsim": maxsim,
+    "graphs": graphs,
+    "syncs": syncs,
+    "profile": profile,
+}
+
+
+def main() -> None:
+    """Run a section; append each row to a file as one line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("section", choices=SECTIONS)
+    parser.add_argument("--rows", type=Path, required=True)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--short", action="store_true")
+    options = parser.parse_args()
+    run = Run(
+        device=torch.device(options.device),
+        short=options.short,
+        folder=options.folder,
+        deadline=time.monotonic() + options.seconds,
+    )
+    with options.rows.open("w", encoding="utf-8") as file:
+        for row in SECTIONS[options.section](run):
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""gpu_all.py: all of its sections on the CPU with tiny models, its time limits, and its decisions."""
+
+import json
+import os
+import sys
+from importlib.metadata import PackageNotFoundError
+
+import gpu_all
+import gpu_sections
+import pytest
+from gpu_decisions import decide
+from gpu_models import BERT_BASE, QWEN3, WORKS
+from tables import markdown
+
+
+@pytest.mark.slow
+def test_every_section_runs_on_the_cpu(monkeypatch, tmp_path, capsys):
+    """The limits are for idle machines: other tests may run at the same time."""
+    monkeypatch.setattr(gpu_all, "LIMITS_S", {name: 20 * limit for name, limit in gpu_all.LIMITS_S.items()})
+    arguments = ["gpu_all.py", "--device", "cpu", "--short", "--output", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", arguments)
+    assert gpu_all.main() == 0, (tmp_path / "gpu_all.json").read_text()
+    result = json.loads((tmp_path / "gpu_all.json").read_text(encoding="utf-8"))
+    assert list(result["sections"]) == list(gpu_all.LIMITS_S)
+    assert all(section["rows"] for section in result["sections"].values())
+    decisions = result["decisions"]
+    assert decisions["parity"]["passed"], decisions["parity"]
+    assert decisions["kernels"]["normalize.torch"]["conforms"]
+    assert set(decisions["goals"]) == {work.name for work in WORKS}
+    assert decisions["models_that_wait"] == {}
+    assert (tmp_path / "trace-default.json.gz").exists()
+    assert json.loads(capsys.readouterr().out) == decisions
+    assert "BERT-base, 512 tokens" in markdown(result)
+
+
+def test_limits_add_up_to_less_than_eight_minutes():
+    assert sum(gpu_all.LIMITS_S.values()) < 480
+    assert set(gpu_all.LIMITS_S) == set(gpu_sections.SECTIONS)
+
+
+SECTION = """
+import json, sys, time
+rows = open(sys.argv[sys.argv.index("--rows") + 1], "w")
+rows.write(json.dumps({"tokens": 1}) + "\\n" + '{"tokens": ')
+rows.flush()
+print("a line of the log", flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [("", "ok"), ("sys.exit(3)", "failed"), ("time.sleep(600)", "stopped at its time limit")],
+    ids=["ok", "fails", "hangs"],
+)
+def test_a_section_that_fails_or_hangs_keeps_its_rows(monkeypatch, tmp_path, end, status):
+    (tmp_path / "gpu_sections.py").write_text(SECTION + end, encoding="utf-8")
+    monkeypatch.setattr(gpu_all, "HERE", tmp_path)
+    limit = 2.0 if status.startswith("stopped") else 120.0
+    section = gpu_all.run_section("machine", limit, tmp_path, [], dict(os.environ))
+    assert section["status"] == status
+    assert section["rows"] in ([{"tokens": 1}], []) if status.startswith("stopped") else [{"tokens": 1}]
+    assert ("log" in section) is (status != "ok")
+
+
+def test_missing_packages_and_devices_are_reported(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(gpu_all, "REQUIRED", ("torch", "no_such_package"))
+    monkeypatch.setattr(sys, "argv", ["gpu_all.py", "--output", str(tmp_path)])
+    assert gpu_all.main() == 1
+    assert "Missing packages: no_such_package." in capsys.readouterr().err
+    monkeypatch.setattr(gpu_all, "REQUIRED", ("torch",))
+    monkeypatch.setattr(gpu_all, "has_cuda", lambda: False)
+    assert gpu_all.main() == 1
+    assert "No CUDA device found" in capsys.readouterr().err
+
+
+def test_without_an_installation_the_sources_provide_the_plugins(monkeypatch, tmp_path):
+    def not_installed(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(gpu_all, "distribution", not_installed)
+    path = gpu_all.child_environment(tmp_path)["PYTHONPATH"].split(os.pathsep)
+    assert {str(gpu_all.ROOT / "core"), str(gpu_all.ROOT / "kernels"), str(tmp_path)} <= set(path)
+    (points,) = tmp_path.glob("millpond-*.dist-info/entry_points.txt")
+    assert "kernels = millpond_kernels.plugin" in points.read_text(encoding="utf-8")
+
+
+# --- decisions --------------------------------------------------------------------------------------------------------
+
+
+def row(work, attention, batch_tokens, speed, side="millpond"):
+    return {
+        "work": work, "side": side, "attention": attention, "batch_tokens": batch_tokens, "tokens_per_second": speed,
+        "sequences_per_second": speed / 500, "share_of_h100": 0.4,
+    }  # fmt: skip
+
+
+def sections(throughput, conformance=()):
+    return {"throughput": {"rows": throughput}, "conformance": {"rows": list(conformance)}}
+
+
+WORK, OTHER = WORKS[0].name, WORKS[1].name
+PASSED = {"kernel": "attention.varlen", "test": "test_one_token", "outcome": "passed"}
+FAILED = {**PASSED, "outcome": "failed"}
+SPEEDS = [row(WORK, "", 32768, 1e6), row(WORK, "varlen", 32768, 2e6)]
+
+
+@pytest.mark.parametrize(
+    ("conformance", "choice"),
+    [([PASSED], "varlen"), ([PASSED, FAILED], ""), ([], ""), ([{**PASSED, "outcome": "skipped"}], "")],
+    ids=["conforms", "fails", "not run", "skipped"],
+)
+def test_a_faster_kernel_is_chosen_only_if_it_conforms(conformance, choice):
+    decisions = decide(sections(SPEEDS, conformance))
+    assert decisions["attention"] == {"relative_speed": {"": 1.0, "varlen": 2.0}, "choice": choice}
+
+
+def test_the_smallest_batch_that_is_nearly_as_fast_is_chosen():
+    speeds = [row(WORK, "", size, speed) for size, speed in ((16384, 1.0), (32768, 1.9), (65536, 1.95), (131072, 1.8))]
+    assert decide(sections(speeds))["batch_tokens"] == 32768
+
+
+def test_sizes_that_were_not_measured_for_every_work_do_not_count():
+    speeds = [row(WORK, "", 16384, 1.0), row(WORK, "", 65536, 9.0), row(OTHER, "", 16384, 1.0)]
+    assert decide(sections(speeds))["batch_tokens"] == 16384
+
+
+def test_goals_are_beside_the_best_peer():
+    failed = {"work": WORK, "side": "millpond", "error": "x"}
+    rows = [*SPEEDS, row(WORK, "", 16384, 5e5, side="transformers, sdpa"), failed]
+    table = decide(sections(rows))["goals"]
+    assert list(table) == [WORK]
+    assert (table[WORK]["tokens_per_second"], table[WORK]["times_transformers"]) == (2e6, 4.0)
+    assert table[WORK]["share_of_goal"] == pytest.approx(2e6 / WORKS[0].goal)
+
+
+def test_graphs_are_for_batches_that_they_compute_faster_with_the_same_vectors():
+    def graph(tokens, ms, cosine=1.0, refusal=""):
+        return {"tokens": tokens, "ms": {"as usual": 1.0, "graph": ms}, "min_cosine": cosine, "refusal": refusal}
+
+    rows = [graph(10, 0.2), graph(500, 0.5), graph(1000, 0.95), graph(2000, 0.5, 0.9), graph(9, 0.1, refusal="no")]
+    assert decide({"graphs": {"rows": rows}})["graph_tokens"] == 500
+
+
+def test_nothing_is_decided_without_rows():
+    assert decide({}) == {}
+
+
+def test_operations_of_bert_base_are_those_of_its_parameters():
+    """2 per parameter of the layers and token, and 4 * hidden * length per layer for the scores."""
+    config = dict(BERT_BASE.config)
+    parameters = 12 * (4 * 768**2 + 2 * 768 * 3072)
+    assert BERT_BASE.flops(config, 512) == pytest.approx(512 * (2 * parameters + 12 * 4 * 768 * 512))
+    qwen = dict(QWEN3.config)
+    parameters = 28 * (1024 * (2 * 2048 + 2 * 1024) + 3 * 1024 * 3072)
+    assert QWEN3.flops(qwen, 100) == pytest.approx(100 * (2 * parameters + 28 * 2 * 2048 * 100))
