@@ -5,6 +5,7 @@ import platform
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,19 @@ from packaging.tags import platform_tags
 
 FOLDER = "millpond_kernels/native"
 SKIP = "MILLPOND_NO_NATIVE"
+PLATFORM = "MILLPOND_WHEEL_PLATFORM"  # the platform tag of a wheel for another platform, for which CC compiles
 COMPILERS = ("cc", "gcc", "clang")
 
-# x86-64 levels and the number of floats in their vectors. A wheel contains one library for each.
-LEVELS = {"x86-64-v3": 8, "x86-64-v4": 16}
+# Architecture -> its levels, and the number of floats in their vectors. A wheel contains one library for each.
+LEVELS = {"x86_64": {"x86-64-v3": 8, "x86-64-v4": 16}, "aarch64": {"aarch64": 4}}
+# The end of a platform tag or name of a machine -> its architecture. Windows and macOS have their own names.
+ARCHITECTURES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
 
-# An AVX-VNNI instruction, which assemblers before 2021 do not support.
-AVX_VNNI = 'void probe(void) { __asm__("%{vex%} vpdpbusd %%ymm0, %%ymm1, %%ymm2" : : : "ymm2"); }'
+# Architecture -> a macro, an instruction that assemblers before 2021 may not support, and compiler options for it.
+OPTIONAL_INSTRUCTIONS = {
+    "x86_64": ("HAVE_AVX_VNNI", '__asm__("%{vex%} vpdpbusd %%ymm0, %%ymm1, %%ymm2" : : : "ymm2");', "-mavx2"),
+    "aarch64": ("HAVE_I8MM", '__asm__(".arch armv8.2-a+dotprod+i8mm\\n smmla v0.4s, v1.16b, v2.16b" : : : "v0");'),
+}
 
 # -ffast-math and -fassociative-math are not used: they would change NaN, infinity and denormals, also in the program
 # that loads the libraries, and the order of sums, which the rounding in vector.h depends on.
@@ -41,12 +48,15 @@ class CompiledKernels(BuildHookInterface[WheelBuilderConfig]):
     """Adds the compiled kernels to a wheel, or next to their source for an editable install."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Compile the kernels; if that fails, display the reason and continue."""
+        """Compile the kernels; if that fails, display the reason and continue, except for a stated platform."""
+        target = os.environ.get(PLATFORM, "")
         folder = Path(self.root, "kernels", FOLDER)
         self.scratch = tempfile.TemporaryDirectory(prefix="millpond-build-")
         try:
             libraries = compile_kernels(sorted(folder.glob("*.c")), Path(self.scratch.name))
         except CannotCompileError as error:
+            if target:
+                raise
             self.app.display_warning(
                 f"millpond: {error}; built without compiled kernels, torch kernels are used instead"
             )
@@ -56,7 +66,7 @@ class CompiledKernels(BuildHookInterface[WheelBuilderConfig]):
         elif libraries:
             build_data["force_include"] |= {str(library): f"{FOLDER}/{library.name}" for library in libraries}
             build_data["pure_python"] = False
-            build_data["tag"] = f"py3-none-{platform_tag()}"
+            build_data["tag"] = f"py3-none-{target or platform_tag()}"
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:  # noqa: ARG002
         """Remove the compiled files after they were packed."""
@@ -71,17 +81,27 @@ def compile_kernels(sources: list[Path], folder: Path) -> list[Path]:
     """Compile a shared library for each level into a folder; they depend only on libc and libm."""
     if os.environ.get(SKIP, "0") not in ("", "0"):
         raise CannotCompileError(f"{SKIP} is set")
-    if platform.machine() not in ("x86_64", "AMD64"):
-        raise CannotCompileError(f"the kernels require x86-64, and this machine is {platform.machine()}")
+    machine = os.environ.get(PLATFORM) or platform.machine()
+    architecture = next((ARCHITECTURES[name] for name in ARCHITECTURES if machine.lower().endswith(name)), None)
+    if architecture is None:
+        raise CannotCompileError(f"the kernels require {' or '.join(LEVELS)}, and the wheel is for {machine}")
     compiler = shlex.split(os.environ.get("CC", "")) or [name for name in COMPILERS if shutil.which(name)][:1]
     if not compiler:
         raise CannotCompileError(f"no C compiler found (tried {', '.join(COMPILERS)}; set CC to use a different one)")
-    libraries = {level: folder / f"kernels-{level}.so" for level in LEVELS}
-    extra = ("-DHAVE_AVX_VNNI",) if can_compile(compiler, AVX_VNNI, folder) else ()
+    macro, instruction, *requires = OPTIONAL_INSTRUCTIONS[architecture]
+    extra = (f"-D{macro}",) if can_compile([*compiler, *requires], instruction, folder) else ()
+    libraries = {level: folder / f"kernels-{level}{suffix()}" for level in LEVELS[architecture]}
     for level, library in libraries.items():
-        options = (*FLAGS, *extra, f"-march={level}", f"-DWIDTH={LEVELS[level]}")
+        name = level.replace("-", "_") if "ziglang" in compiler else level  # zig has its own names of processors
+        processor = () if level == architecture else (f"-march={name}",)
+        options = (*FLAGS, *extra, *processor, f"-DWIDTH={LEVELS[architecture][level]}")
         run([*compiler, *options, "-o", str(library), *map(str, sources), "-lm"])
     return [*libraries.values()]
+
+
+def suffix() -> str:
+    """Return the suffix of the libraries; on macOS, Python uses that of Linux for its own modules too."""
+    return ".dll" if (os.environ.get(PLATFORM) or sys.platform).startswith("win") else ".so"
 
 
 def run(command: list[str]) -> None:
@@ -94,11 +114,11 @@ def run(command: list[str]) -> None:
         raise CannotCompileError(f"{command[0]} could not compile the kernels, see above") from error
 
 
-def can_compile(compiler: list[str], source: str, folder: Path) -> bool:
-    """True if the compiler and its assembler accept a piece of C code."""
+def can_compile(compiler: list[str], statement: str, folder: Path) -> bool:
+    """True if the compiler and its assembler accept a statement."""
     probe = folder / "probe.c"
-    probe.write_text(source + "\n", encoding="utf-8")
-    command = [*compiler, "-mavx2", "-c", str(probe), "-o", str(probe.with_suffix(".o"))]
+    probe.write_text(f"void probe(void) {{ {statement} }}\n", encoding="utf-8")
+    command = [*compiler, "-c", str(probe), "-o", str(probe.with_suffix(".o"))]
     try:
         return subprocess.run(command, check=False, capture_output=True).returncode == 0  # noqa: S603  the compiler comes from CC or COMPILERS
     except OSError:
@@ -107,7 +127,7 @@ def can_compile(compiler: list[str], source: str, folder: Path) -> bool:
 
 def replace(libraries: list[Path], folder: Path) -> None:
     """Replace the libraries in a folder. Old files are removed, not overwritten: programs may have loaded them."""
-    for library in folder.glob("*.so"):
+    for library in (*folder.glob("*.so"), *folder.glob("*.dll")):
         library.unlink()
     for library in libraries:
         shutil.copy(library, folder)

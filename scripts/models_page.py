@@ -7,6 +7,7 @@ checkpoints; otherwise the figures on the page are kept.
 import argparse
 import importlib
 import importlib.util
+import json
 import re
 import sys
 import tempfile
@@ -19,7 +20,9 @@ import numpy as np
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGE = REPOSITORY / "docs" / "models.md"
+CERTIFICATES = REPOSITORY / "docs" / "certificates"
 TESTS = REPOSITORY / "tests" / "builtin_models"
+SUPPORT = [str(REPOSITORY / "tests" / folder) for folder in ("support", "support/models")]
 ROW = re.compile(r"^\| `(?P<name>\w+)` \|.*\| (?P<parity>[^|]+) \| (?P<int8>[^|]+) \|$", re.MULTILINE)
 TESTED_SEPARATELY = "separate"
 UNMEASURED = "?"
@@ -73,6 +76,7 @@ def render(registry: Any, figures: Mapping[str, Figure]) -> str:
         ),
         published=_joined(_published_name(model) for model in models if model.architecture not in names),
         others="\n".join(_row(name, tasks, "", figures) for name, tasks in fallback_examples().items()),
+        certificates="\n".join(map(_certificate, sorted(CERTIFICATES.glob("*.json")))),
     )
 
 
@@ -111,6 +115,14 @@ def _converter(spec: Any) -> str:
     conditions += [f"the pooling type is {types}"] if types else []
     condition = f", if {' or '.join(conditions)}" if conditions else ""
     return f"| `{spec.name}` | {_joined(f'`{it}`' for it in spec.architectures)}{condition} | {_joined(spec.tasks)} |"
+
+
+def _certificate(path: Path) -> str:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    runs = [(run["quantization"] or run["dtype"], run["parts"][0]["max_cosine_distance"]) for run in content["runs"]]
+    distances = _joined([f"{distance:.0e} ({name})" for name, distance in runs])
+    reference, processor = content["reference"]["name"], content["machine"]["processor"]
+    return f"| [{content['model']}](certificates/{path.name}) | {reference} | {distances} | {processor} |"
 
 
 def _joined(names: Iterator[str] | Sequence[str]) -> str:
@@ -168,6 +180,15 @@ Parity, measured as above:
 | architecture | tasks | published models | parity | int8 |
 |---|---|---|---|---|
 {others}
+
+## Certificates
+
+A certificate of [`millpond verify`](how-to/verify-a-model.md) compares a model with its reference on 200 texts in 20
+scripts, and contains the hashes of its files. Run the command to create one for your model and machine.
+
+| certificate | reference | maximum cosine distance | processor |
+|---|---|---|---|
+{certificates}
 """
 
 
@@ -210,14 +231,14 @@ def fallback_parity(name: str, folder: Path) -> float:
     """Return the difference between an architecture run with transformers and its class alone."""
     from millpond import LLM  # noqa: PLC0415  torch is not needed to check the page
 
-    tests = tests_module("test_transformers")
+    tests, kit = tests_module("test_transformers"), importlib.import_module("fallback_kit")
     settings = {**tests.MODELS, **tests.CLASSIFIERS}.get(name, (None, tests.TOKEN_CLASSIFIERS.get(name)))[1]
-    path, model = tests.write_random(name, folder, **settings)
+    path, model = kit.write_random(name, folder, **settings)
     with LLM(str(path), num_workers=1) as llm:
         task = {"embed": "token_embed"}.get(llm.model_config.tasks[0], llm.model_config.tasks[0])
-        prompts = tests.PROMPTS
+        prompts = kit.PROMPTS
         outputs = llm.encode(prompts, pooling_task=task, pooling_params=_without_activation(), use_tqdm=False)
-        return difference([output.outputs.array for output in outputs], tests.alone(model, prompts))
+        return difference([output.outputs.array for output in outputs], kit.alone(model, prompts))
 
 
 def difference(actual: Sequence[Any], expected: Sequence[Any]) -> float:
@@ -253,7 +274,8 @@ def _registry() -> Any:
 
 
 def tests_module(name: str) -> Any:
-    """Import a module of the tests."""
+    """Import a module of the tests, which may import those of tests/support."""
+    sys.path += [folder for folder in SUPPORT if folder not in sys.path]
     imported = sys.modules.get(f"models_page_{name}")
     if imported is not None:
         return imported

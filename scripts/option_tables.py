@@ -11,7 +11,7 @@ from typer.main import get_command
 
 from millpond.plugin.manager import PluginManager
 from millpond.types.model_args import MODEL_ARGS, describe
-from millpond_command.model_options import names_of, option_for
+from millpond_command.model_options import option_for
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 OPTION_OR_VARIABLE = re.compile(r"(?<![`\w/-])(--[a-z][a-z-]+|MILLPOND_[A-Z_]+|HF_TOKEN)\b(?!`)")
@@ -69,8 +69,6 @@ def is_model_option(option: Any) -> bool:
 
 def spellings(option: Any) -> tuple[str, ...]:
     """Return the names of an option on the command line."""
-    if is_model_option(option):
-        return names_of(option.name)
     return (*option.opts, *option.secondary_opts)
 
 

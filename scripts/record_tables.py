@@ -10,7 +10,7 @@ from markdown_tables import escaped, table
 
 from millpond.plugin import hookspecs, specs
 from millpond.plugin.manager import HOOKS
-from millpond_jobs.recipe import Recipe
+from millpond_recipes.recipe import Recipe
 
 ATTRIBUTE = re.compile(r"^    (?P<name>\w+): (?P<text>.+(?:\n {8,}.+)*)", re.MULTILINE)
 

@@ -24,7 +24,7 @@ from record_tables import hook_table, recipe_table, record_table
 from server_tables import metric_table, route_table
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-START = re.compile(r"^<!-- table: (?P<kind>\w+) (?P<name>[\w ]+) -->$", re.MULTILINE)
+START = re.compile(r"^<!-- table: (?P<kind>\w+) (?P<name>[\w -]+) -->$", re.MULTILINE)
 BLOCK = re.compile(START.pattern + r"\n.*?^<!-- end of table -->$", re.MULTILINE | re.DOTALL)
 TABLES: dict[str, Callable[[str], Iterator[str]]] = {
     "arguments": argument_table,

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from markdown_tables import sentence, table
 
 from millpond_server.apis.catalogue import APIS
+from millpond_server.observability.batch_metrics import BatchMetrics, FolderCounts
 from millpond_server.observability.metrics import Metrics
 from millpond_server.runtime.models import Models
 
@@ -32,6 +33,7 @@ def metric_families() -> Iterator[tuple[str, str, tuple[str, ...], str]]:
     """Yield the name, type, labels and help of each metric."""
     metrics = Metrics(NoModels())
     metrics.watch_log(lambda: 0.0)
+    BatchMetrics(metrics.registry, lambda: FolderCounts({}, 0, 0))
     # Metrics without samples reveal their labels nowhere else.
     for collector in dict.fromkeys(metrics.registry._collector_to_names):  # noqa: SLF001
         for family in collector.collect():

@@ -1,11 +1,14 @@
 """docs/models.md matches the registry and the measured figures."""
 
+import json
 from pathlib import Path
 
 import models_page
 import pytest
 
+from millpond.loading.source import SourceOptions, find_repository
 from millpond.plugin.manager import PluginManager
+from millpond_recipes.model_fingerprint import file_hashes
 
 REGISTRY = PluginManager(ranks=("builtin",), disabled=()).registry
 PAGE = models_page.PAGE.read_text(encoding="utf-8")
@@ -66,3 +69,14 @@ def test_difference_is_relative_to_the_largest_value():
     actual, expected = [[1.0, 2.0], [4.0]], [[1.0, 2.5], [4.0]]
     assert models_page.difference(actual, expected) == 0.125
     assert Path(models_page.PAGE).name == "models.md"
+
+
+def test_certificates_are_of_the_files_that_the_tests_use():
+    paths = sorted(models_page.CERTIFICATES.glob("*.json"))
+    assert [path.stem for path in paths] == ["all-MiniLM-L6-v2"]
+    for path in paths:
+        certificate = json.loads(path.read_text(encoding="utf-8"))
+        assert (certificate["passed"], certificate["problems"]) == (True, [])
+        assert [run["quantization"] or run["dtype"] for run in certificate["runs"]] == ["float32", "int8"]
+        folder = find_repository(REGISTRY, certificate["model"], SourceOptions()).path
+        assert certificate["files"] == dict(file_hashes(folder))

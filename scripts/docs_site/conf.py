@@ -1,0 +1,89 @@
+"""The settings of Sphinx for the documentation site. `build_site.py` runs it on staged pages."""
+
+from pathlib import Path
+from typing import Any
+
+from sphinx.application import Sphinx
+from sphinx.domains.python import PyObject
+
+import millpond
+
+FOLDER = Path(__file__).resolve().parent
+
+project = "Millpond"
+author = "The Millpond authors"
+version = release = millpond.__version__
+language = "en"
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+]
+
+# --- pages: the Markdown of GitHub ------------------------------------------------------------------------------------
+
+myst_enable_extensions = ["html_image"]
+myst_heading_anchors = 4  # links to headings use GitHub's names
+myst_links_external_new_tab = False
+copybutton_prompt_text = "$ "
+copybutton_only_copy_prompt_lines = True
+
+# --- API reference ----------------------------------------------------------------------------------------------------
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+autodoc_inherit_docstrings = True
+# Members of the named base classes are left out.
+autodoc_default_options = {
+    "members": True,
+    "inherited-members": "BaseModel, Module, BaseException, Exception, Enum, Generic, Protocol, tuple, dict, object",
+}
+python_maximum_signature_line_length = 88
+python_use_unqualified_type_names = True
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True  # attributes are a list: properties have separate entries
+default_role = "literal"
+nitpicky = True
+# Annotations name types of other libraries and of modules that are not public. Links in text are checked.
+nitpick_ignore_regex = [("py:(class|exc)", ".*")]
+suppress_warnings = ["myst.header"]  # reference/cli.md has headings of level 4 below level 2
+
+# --- appearance -------------------------------------------------------------------------------------------------------
+
+html_theme = "furo"
+html_title = "Millpond"
+html_static_path = [str(FOLDER / "static")]
+html_css_files = ["site.css"]
+html_copy_source = False
+html_show_sourcelink = False
+html_show_sphinx = False
+html_favicon = str(FOLDER / "static" / "logo.svg")
+html_theme_options = {
+    "light_logo": "logo.svg",
+    "dark_logo": "logo.svg",
+    "sidebar_hide_name": False,
+    "navigation_with_keys": True,
+    "light_css_variables": {"color-brand-primary": "#0b6e6e", "color-brand-content": "#0b6e6e"},
+    "dark_css_variables": {"color-brand-primary": "#5cc8c2", "color-brand-content": "#5cc8c2"},
+}
+pygments_style = "friendly"
+pygments_dark_style = "github-dark"
+
+
+def skip_member(*arguments: Any) -> bool | None:
+    """Omit the settings of pydantic, which every model has."""
+    _, _, name, value, *_ = arguments
+    return True if name == "model_config" and isinstance(value, dict) else None
+
+
+def setup(app: Sphinx) -> None:
+    """Connect the function above, and use Google's word for the variables of a class."""
+    app.connect("autodoc-skip-member", skip_member)
+    for field in PyObject.doc_field_types:
+        if field.name == "variable":
+            field.label = "Attributes"
