@@ -5,6 +5,7 @@ until the end of the page. A block that cannot run states the reason after its l
 ```` ```python no-run: needs a server ````.
 """
 
+import importlib.util
 import os
 import re
 import stat
@@ -22,6 +23,8 @@ import pytest
 
 from millpond.plugin import manager as plugins
 
+# Pages that need an extra, and its module.
+ENGINES = {"docs/how-to/daft.md": "daft", "docs/how-to/mteb.md": "mteb", "docs/how-to/ray.md": "ray"}
 REPOSITORY = Path(__file__).resolve().parents[2]
 FENCE = re.compile(r"^(?P<indent> *)(?P<fence>`{3,}|~{3,})(?P<info>.*)$")
 LANGUAGES = ("python", "console")
@@ -132,12 +135,19 @@ def running(command: str, folder: Path, environment: dict[str, str]) -> Iterator
 
 
 def pages_that_run():
-    """Yield the pages with blocks; pages that start programs are marked as slow, except the README."""
+    """Yield the pages with blocks; pages that start programs are marked as slow."""
     for page, blocks in PAGES.items():
         languages = {block.language for block in blocks if block.runs}
-        slow = "console" in languages and page != "README.md"
         if languages:
-            yield pytest.param(page, marks=pytest.mark.slow) if slow else page
+            marks = [pytest.mark.slow] if "console" in languages else []
+            if page in ENGINES:
+                marks += [needs_extra(ENGINES[page]), pytest.mark.filterwarnings("default")]
+            yield pytest.param(page, marks=marks)
+
+
+def needs_extra(module):
+    missing = importlib.util.find_spec(module) is None
+    return pytest.mark.skipif(missing, reason=f"needs the extra {module}: make test-{module}")
 
 
 @pytest.mark.parametrize("page", list(pages_that_run()))

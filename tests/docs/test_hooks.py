@@ -19,7 +19,7 @@ def read_page(hook):
 
 def signature_of(hook):
     (line,) = re.findall(r"^def (.+):$", inspect.getsource(getattr(hookspecs, hook)), re.MULTILINE)[:1]
-    return line
+    return line.replace("specs.", "")
 
 
 def test_pages_match_hooks():

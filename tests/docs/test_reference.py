@@ -24,13 +24,14 @@ from millpond import (
     PoolingRequestOutput,
     nn,
 )
-from millpond.compat import vllm
 from millpond.context import ModelContext, PoolerContext, TaskContext
 from millpond.loading import arguments
 from millpond.pipeline.call import Options
 from millpond.plugin.manager import PluginManager
 from millpond.testing import checkpoints, fixtures
 from millpond.types import errors
+from millpond_vllm import arguments as vllm
+from millpond_vllm import dialect
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCS = REPOSITORY / "docs"
@@ -151,8 +152,8 @@ def test_fields_are_documented_with_defaults(page, heading, model):
 
 def test_arguments_of_vllm_are_documented():
     text = section("llm", "## vLLM's arguments")
-    by_name = set(re.findall(r'\bname == "(\w+)"', inspect.getsource(arguments)))
-    accepted = set(arguments.DEFAULTS) - set(inspect.signature(LLM).parameters) - set(EngineConfig.model_fields)
+    by_name = set(re.findall(r'\bname == "(\w+)"', inspect.getsource(dialect)))
+    accepted = set(arguments.KNOWN) - set(inspect.signature(LLM).parameters) - set(EngineConfig.model_fields)
     assert names(rows(text)) == by_name | accepted | set(vllm.RENAMED)
 
 
