@@ -1,6 +1,6 @@
 """Settings of all tests: no network, no telemetry, no user cache or settings, one compute thread.
 
-It also marks some parametrized tests as slow, and reports the CPU time of the quick ones.
+It also marks some parametrized tests as slow, distributes files to processes, and reports the CPU time of quick tests.
 """
 
 import atexit
@@ -10,6 +10,7 @@ import shutil
 import tempfile
 import zlib
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ os.environ.update(
         "HF_HOME": _HUGGING_FACE_HOME,  # models cached on this machine must not be found
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_OFFLINE": "1",
+        "MILLPOND_CONFIG_FILE": "",  # files of this machine must not be read
         # Several workers run tests at the same time (`make WORKERS=...`). Each uses one core, including the servers and
         # commands that it starts. Tests of threads set their number explicitly.
         "MKL_NUM_THREADS": "1",
@@ -49,24 +51,32 @@ collect_ignore = ["addons"]  # their tests run after installation: see behaviour
 
 # For tests with many parameter sets: one in N sets is quick, and the first one.
 SAMPLED = {
-    TESTS / "behaviour": 3,
+    TESTS / "behaviour": 6,
     TESTS / "builtin_models": 8,
     TESTS / "builtin_poolers": 8,
-    TESTS / "core": 3,
-    TESTS / "io_processors": 3,
+    TESTS / "core": 6,
+    TESTS / "io_processors": 6,
     TESTS / "kernels": 6,
-    TESTS / "plugins": 4,
+    TESTS / "plugins": 8,
 }
 MIN_SAMPLED_SETS = 3  # tests with at least this number of parameter sets are sampled
 
 
+@cache
+def share_of(path):
+    """Return N if one in N parameter sets of a file's tests is quick; None if all are."""
+    return next((share for folder, share in SAMPLED.items() if folder in path.parents), None)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Mark most parameter sets of a test as slow, but never the first one."""
+    """Mark most parameter sets of a test as slow, but never the first one. Files with other slow tests are first."""
     refuse_addresses(items)
+    long_files = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in long_files)  # else a process would run the last one alone
     tests = defaultdict(list)
     for item in items:
-        share = next((share for folder, share in SAMPLED.items() if folder in item.path.parents), None)
+        share = share_of(item.path)
         if share is not None and item.get_closest_marker("slow") is None:
             tests[item.nodeid.partition("[")[0], share].append(item)
     for (_, share), (_, *others) in ((key, sets) for key, sets in tests.items() if len(sets) >= MIN_SAMPLED_SETS):
@@ -74,6 +84,16 @@ def pytest_collection_modifyitems(items):
             # Selected by name: all processes select the same sets, and added sets do not change the others.
             if zlib.crc32(item.name.encode()) % share:
                 item.add_marker(pytest.mark.slow)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Collect without garbage collection, which would take a quarter of the time."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
 
 
 def pytest_collection_finish():
@@ -87,6 +107,14 @@ def refuse_addresses(items):
     unstable = [item.nodeid for item in items if " at 0x" in item.nodeid]
     if unstable:
         raise pytest.UsageError(f"test names contain an address, set ids for their parameters: {', '.join(unstable)}")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Distribute files instead of single tests with ``--dist loadfile``."""
+    from scheduling import FileScheduling
+
+    return FileScheduling(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 # --- CPU time of quick tests ------------------------------------------------------------------------------------------

@@ -28,8 +28,13 @@ TOOL = PYPROJECT["tool"]
 ROOTS = TOOL["hatch"]["build"]["dev-mode-dirs"]
 PACKAGE_FOLDERS = sorted(TOOL["hatch"]["build"]["targets"]["wheel"]["packages"])
 PACKAGES = sorted(Path(folder).name for folder in PACKAGE_FOLDERS)
-KITS = ["millpond_command"]
+KITS = ["millpond_command", "millpond_recipes", "millpond_storage", "millpond_vllm"]
+COMPUTING_KITS = {"millpond_recipes"}  # their modules import torch; the other kits serve --help
 PLUGIN_PACKAGES = [package for package in PACKAGES if package not in {"millpond", *KITS}]
+ENGINES = ["daft", "mteb", "ray"]  # extras that are tested in a separate environment
+IMPORTED_PACKAGES = ["millpond_daft", "millpond_mteb"]  # they register nothing
+REGISTERING_KITS = ["millpond_vllm"]  # the core requests its service
+REGISTERING_PACKAGES = [it for it in (*PLUGIN_PACKAGES, *REGISTERING_KITS) if it not in IMPORTED_PACKAGES]
 SCRIPT_FOLDERS = ["tests", "benchmarks", "examples", "docs", "scripts"]
 UNCOMPILED = {"MILLPOND_NO_NATIVE": "1"}  # kernels/native/test_native_build.py compiles
 HEAVY = TOOL["ruff"]["lint"]["flake8-tidy-imports"]["banned-module-level-imports"]
@@ -129,7 +134,7 @@ def test_import_contracts_cover_every_plugin_package():
 def test_plugin_modules_and_entry_points_agree():
     on_disk = [f"{path.parent.name}.plugin" for root in ROOTS for path in (REPOSITORY / root).glob("*/plugin.py")]
     assert sorted(PROJECT["entry-points"]["millpond"].values()) == sorted(on_disk)
-    assert sorted(on_disk) == [f"{package}.plugin" for package in PLUGIN_PACKAGES]
+    assert sorted(on_disk) == sorted(f"{package}.plugin" for package in REGISTERING_PACKAGES)
 
 
 def test_versions_agree():
@@ -190,10 +195,10 @@ def test_importing_millpond_imports_only_the_table_of_moved_modules():
 
 def test_core_and_plugin_modules_import_nothing_heavy():
     parts = ["core/millpond", *(f"core/millpond/{part}" for part in ("types", "plugin", "pipeline"))]
-    folders = [*parts, *(folder for folder in PACKAGE_FOLDERS if Path(folder).name in KITS)]
+    folders = [*parts, *(folder for folder in PACKAGE_FOLDERS if Path(folder).name in {*KITS} - COMPUTING_KITS)]
     files = [path.relative_to(REPOSITORY) for folder in folders for path in (REPOSITORY / folder).glob("*.py")]
     modules = [".".join(path.with_suffix("").parts[1:]) for path in files if path.stem != "__init__"]
-    plugins = [f"{package}.plugin" for package in PLUGIN_PACKAGES]
+    plugins = [f"{package}.plugin" for package in REGISTERING_PACKAGES]
     code = f"""
 import importlib, json, sys
 for name in {[*modules, *plugins, "millpond.testing.fixtures"]!r}:
@@ -225,12 +230,13 @@ def test_wheel_contains_only_the_packages(wheel):
 
 
 def test_wheel_contains_every_source_file(wheel):
-    packed = {name for name in wheel.namelist() if name.endswith((".py", "/py.typed"))}
+    packed = {name for name in wheel.namelist() if name.endswith((".py", "/py.typed")) or "/static/" in name}
     on_disk = {
         path.relative_to(REPOSITORY / root).as_posix()
         for root in ROOTS
-        for pattern in ("*.py", "py.typed")
+        for pattern in ("*.py", "py.typed", "static/**/*")
         for path in (REPOSITORY / root).rglob(pattern)
+        if path.is_file()
     }
     assert packed == on_disk
 
@@ -247,8 +253,8 @@ def test_wheel_has_the_entry_points(wheel):
 
 
 @cache
-def pins() -> dict[str, Version]:
-    lines = (REPOSITORY / "constraints.txt").read_text(encoding="utf-8").splitlines()
+def pins(file: str = "constraints.txt") -> dict[str, Version]:
+    lines = (REPOSITORY / file).read_text(encoding="utf-8").splitlines()
     requirements = [Requirement(line) for line in lines if line and not line.startswith("#")]
     versions = {}
     for requirement in requirements:
@@ -260,7 +266,7 @@ def pins() -> dict[str, Version]:
 
 
 def named_requirements() -> list[Requirement]:
-    extras = PROJECT["optional-dependencies"].values()
+    extras = [lines for name, lines in PROJECT["optional-dependencies"].items() if name not in ENGINES]
     named = [
         *PROJECT["dependencies"],
         *PYPROJECT["build-system"]["requires"],
@@ -276,6 +282,13 @@ def test_constraints_pin_the_requirements_of_pyproject():
         if (pin := pins().get(canonicalize_name(requirement.name))) is None or pin not in requirement.specifier
     ]
     assert unpinned == []
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_pins_of_an_engine_satisfy_its_extra(engine):
+    versions = pins() | pins(f"tests/engines/{engine}.txt")
+    requirements = map(Requirement, PROJECT["optional-dependencies"][engine])
+    assert [str(it) for it in requirements if versions[canonicalize_name(it.name)] not in it.specifier] == []
 
 
 def children(requirement: Requirement) -> list[Requirement]:

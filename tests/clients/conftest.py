@@ -4,8 +4,10 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -14,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from millpond import LLM
 
@@ -22,7 +25,9 @@ SCRIPTS = HERE / "scripts"
 MINILM = "all-MiniLM-L6-v2"
 LISTENS = re.compile(r"listens on (http:\S+)")
 START_TIMEOUT_S = 120.0
-CACHE = "TEST_CLIENTS_CACHE"  # the environment variable with a folder that keeps the environments for the next session
+# Environment variables: a folder that keeps the environments for the next session; options for all servers, such as
+# `--ray auto`; and the names of the models of the server with MiniLM, which client scripts read too.
+CACHE, SERVE_OPTIONS, SERVED_MODELS = "TEST_CLIENTS_CACHE", "TEST_CLIENTS_SERVE_OPTIONS", "TEST_CLIENTS_MODELS"
 
 
 @pytest.fixture(scope="session")
@@ -32,16 +37,21 @@ def offline():
 
 
 @pytest.fixture(scope="session")
-def address():
-    """Return the address of a server with MiniLM."""
-    with serving(MINILM) as url:
+def address(tmp_path_factory):
+    """Return the address of a server with MiniLM; with batches, except on a cluster, which does not support them."""
+    models = os.environ.get(SERVED_MODELS, MINILM).split(",")
+    batches = () if SERVE_OPTIONS in os.environ else ("--batch-dir", tmp_path_factory.mktemp("batches"))
+    with serving(*models, *batches) as url:
         yield url
 
 
 @contextmanager
 def serving(*arguments):
     """Start a server, yield its address, and stop it at the end of the block."""
-    command = [sys.executable, "-m", "millpond", "serve", *map(str, arguments), "--port", "0"]
+    options = ["--port", "0"]
+    if SERVE_OPTIONS in os.environ:
+        options = [*shlex.split(os.environ[SERVE_OPTIONS]), "--port", str(free_port())]
+    command = [sys.executable, "-m", "millpond", "serve", *map(str, arguments), *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     lines, addresses, listens = [], [], threading.Event()
 
@@ -70,6 +80,12 @@ def serving(*arguments):
         process.stdout.close()
 
 
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 @pytest.fixture(scope="session")
 def serves():
     """Return a context manager that starts another server."""
@@ -79,8 +95,9 @@ def serves():
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory):
     """Return the folder of the environments."""
-    folder = os.environ.get(CACHE)
-    return Path(folder) if folder else tmp_path_factory.mktemp("clients")
+    folder = Path(os.environ.get(CACHE) or tmp_path_factory.mktemp("clients")).absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -90,11 +107,13 @@ def environment(cache):
     def make(name):
         pins = HERE / f"{name}.txt"
         folder = cache / f"{name}-{digest(pins)}"
-        if not (folder / "complete").exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            venv.create(folder, with_pip=True)
-            run(folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-deps", "--requirement", pins)
-            (folder / "complete").touch()
+        with FileLock(f"{folder}.lock"):
+            if not (folder / "complete").exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                venv.create(folder, with_pip=False)
+                pip = (sys.executable, "-m", "pip", "--python", folder / "bin" / "python", "install", "--quiet")
+                run(*pip, "--no-deps", "--no-compile", "--requirement", pins)  # scripts import a part of the modules
+                (folder / "complete").touch()
         return folder
 
     return make
@@ -104,13 +123,14 @@ def environment(cache):
 def modules(cache):
     """Return the folder with the clients for Node.js."""
     folder = cache / f"node-{digest(HERE / 'package.json', HERE / 'package-lock.json')}"
-    if not (folder / "complete").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(HERE / name, folder)
-        run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=folder)
-        (folder / "complete").touch()
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "complete").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            for name in ("package.json", "package-lock.json"):
+                shutil.copy(HERE / name, folder)
+            run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=folder)
+            (folder / "complete").touch()
     return folder
 
 

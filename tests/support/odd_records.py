@@ -14,9 +14,11 @@ from millpond.plugin.registry import Origin
 from millpond.plugin.specs import (
     ActivationSpec,
     ArchitectureSpec,
+    CacheSpec,
     CheckpointFormatSpec,
     CommandSpec,
     ConverterSpec,
+    ExecutorSpec,
     FallbackSpec,
     IOProcessorSpec,
     KernelSpec,
@@ -178,6 +180,10 @@ def kernel(name="odd.torch", target=len, **fields):
     return KernelSpec(name=name, target=target, summary="odd", **fields)
 
 
+def cache(target=lambda options: None, name="odd", **fields):
+    return CacheSpec(name=name, target=target, summary="odd", **fields)
+
+
 def source(target=find, name="odd", **fields):
     return SourceSpec(name=name, target=target, summary="odd", **fields)
 
@@ -188,6 +194,10 @@ def checkpoint_format(target=lambda repository: None, name="odd", **fields):
 
 def module(target=lambda ctx, config, weights: None, name="odd", **fields):
     return ModuleSpec(name=name, target=target, summary="odd", **fields)
+
+
+def executor(target=lambda setup: None, name="odd", **fields):
+    return ExecutorSpec(name=name, target=target, summary="odd", **fields)
 
 
 def command(target=None, name="odd", **fields):

@@ -5,10 +5,12 @@ test compares with those of ``LLM``.
 """
 
 import json
+import os
 import sys
 
 ADDRESS = sys.argv[1]
 MODEL = "all-MiniLM-L6-v2"
+MODELS = os.environ.get("TEST_CLIENTS_MODELS", MODEL).split(",")  # all models of the server
 TEXTS = ["a cup of tea", "the old mill by the pond", "Grüße aus 東京"]
 QUERY = "where does the mill stand?"
 DOCUMENTS = ["snow and ice", "the old mill stands by the pond", "a mill", "tea"]

@@ -3,13 +3,14 @@
 from infinity_client import Client
 from infinity_client.api.default import embeddings, models, rerank
 from infinity_client.models import OpenAIEmbeddingInputText, RerankInput
-from report import ADDRESS, DOCUMENTS, MODEL, QUERY, TEXTS, end, ranks, vectors
+from report import ADDRESS, DOCUMENTS, MODEL, MODELS, QUERY, TEXTS, end, ranks, vectors
 
 for where in (ADDRESS, f"{ADDRESS}/infinity"):
     client = Client(base_url=where)
-    (card,) = models.sync(client=client).data
-    assert card.id == MODEL
-    assert card.stats.to_dict().keys() == {"queue_fraction", "queue_absolute", "results_pending", "batch_size"}
+    cards = models.sync(client=client).data
+    assert [card.id for card in cards] == MODELS
+    for card in cards:
+        assert card.stats.to_dict().keys() == {"queue_fraction", "queue_absolute", "results_pending", "batch_size"}
     answer = embeddings.sync(client=client, body=OpenAIEmbeddingInputText(input_=TEXTS, model=MODEL))
     assert (answer.model, answer.usage.total_tokens > 0) == (MODEL, True)
     vectors(f"embeddings at {where}", TEXTS, [item.embedding for item in answer.data])

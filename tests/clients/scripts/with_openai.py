@@ -3,7 +3,7 @@
 import asyncio
 
 import openai
-from report import ADDRESS, IDS, MODEL, TEXTS, end, refusal, vectors
+from report import ADDRESS, IDS, MODEL, MODELS, TEXTS, end, refusal, vectors
 
 LONG_TEXT = "tea " * 600
 client = openai.OpenAI(base_url=f"{ADDRESS}/v1", api_key="EMPTY", max_retries=0)
@@ -42,7 +42,7 @@ assert raw.parse().data[0].index == 0
 named = client.embeddings.with_raw_response.create(input="a", model=MODEL, extra_headers={"x-request-id": "mine-1"})
 assert named.request_id == "mine-1"
 
-assert [model.id for model in client.models.list()] == [MODEL]
+assert [model.id for model in client.models.list()] == MODELS
 shown = client.models.retrieve(MODEL)
 assert (shown.id, shown.object, shown.owned_by, shown.created > 0) == (MODEL, "model", "millpond", True)
 
@@ -67,7 +67,7 @@ async def at_once():
         calls = [many.embeddings.create(input=text, model=MODEL) for text in TEXTS * 8]
         answers = await asyncio.gather(*calls)
         page = await many.models.list()
-        assert [model.id for model in page.data] == [MODEL]
+        assert [model.id for model in page.data] == MODELS
         vectors("at once", TEXTS * 8, [answer.data[0].embedding for answer in answers])
 
 
