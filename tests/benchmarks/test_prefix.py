@@ -23,7 +23,9 @@ def test_both_configurations_return_the_same_scores(tmp_path):
         comparison = result[f"{tokens} tokens"]
         shared, separate = (comparison["rows"][name] for name in (prefix.SHARED, prefix.SEPARATE))
         assert comparison["relative_difference"] <= 1e-5
+        assert comparison["relative_difference_of_other_query"] >= 1e-3
         assert separate["computed"] == separate["tokens"] == shared["tokens"] > 3 * tokens
         assert shared["computed"] < shared["tokens"]
         assert comparison["speedup"]["cpu"]["median"] > 0
+    assert len({row.count("|") for row in prefix.table(result).splitlines()[2:]}) == 1
     assert "| 64 tokens | shared prefix |" in prefix.table(result)
