@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from millpond_cli.arguments import call_arguments
 from millpond_cli.io.formats import PLUGIN
-from millpond_cli.io.notes import Progress
 from millpond_cli.io.rows import Row
 from millpond_cli.options import CallOptions, PairOptions
+from millpond_command.call_progress import call_progress
+from millpond_command.progress import Progress
 from millpond_recipes.json_values import to_json_values
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def method_runner(
         outputs: list[PoolingRequestOutput[Any]] = []
         for start in range(0, len(rows), rows_per_call):
             batch = rows[start : start + rows_per_call]
-            arguments = {**options, "use_tqdm": progress.for_call(len(batch)), "on_error": "return"}
+            arguments = {**options, "use_tqdm": call_progress(progress, len(batch)), "on_error": "return"}
             outputs += getattr(llm, method)(*prompts(batch), **arguments)
         return outputs
 

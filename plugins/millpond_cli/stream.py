@@ -13,7 +13,7 @@ from millpond.types.errors import MissingDependencyError
 from millpond_cli.arguments import load_model
 from millpond_cli.io.inputs import Input
 from millpond_cli.io.interrupts import TerminatedError, ending_signals_raised
-from millpond_cli.io.notes import Progress, warn
+from millpond_cli.io.notes import warn
 from millpond_cli.io.output import is_stdout, open_output
 from millpond_cli.io.results import Layout, Result
 from millpond_cli.io.rows import Row
@@ -21,6 +21,7 @@ from millpond_cli.options import OutputOptions
 from millpond_cli.row_runners import RowRunner
 from millpond_command.cli import PARTIAL, CommandError
 from millpond_command.model_options import RunOptions
+from millpond_command.progress import Progress
 from millpond_command.tables import is_terminal
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TextIO
+from typing import TYPE_CHECKING, Final, Self, TextIO
 
 if TYPE_CHECKING:
     from millpond_command.progress_bar import ProgressBar
@@ -132,6 +132,16 @@ class Progress:
         bar, self._bar, self._stream = self._bar, None, None
         if bar is not None:
             bar.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        """End the progress; after an error without a summary."""
+        if error is None:
+            self.finish()
+        else:
+            self.close()
 
     def _report(self) -> None:
         """Show the bar, or print a line."""

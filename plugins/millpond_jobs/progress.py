@@ -33,12 +33,9 @@ class ShardProgress:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, error: type[BaseException] | None, *rest: object) -> None:
         """End the report; after an error without a summary."""
-        if error is None:
-            self._progress.finish()
-        else:
-            self._progress.close()
+        self._progress.__exit__(error, *rest)
 
 
 def format_seconds(seconds: float) -> str:

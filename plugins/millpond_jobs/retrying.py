@@ -1,11 +1,13 @@
 """Compute the failed rows of a job again."""
 
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
+from millpond_command.progress import Progress
 from millpond_jobs.errors import JobError
 from millpond_jobs.folder.folder import ERROR, JobFolder
 from millpond_jobs.folder.leases import Leases
@@ -17,7 +19,7 @@ from millpond_recipes.model_facts import read_model_facts
 from millpond_recipes.runner import Runner
 
 
-def retry(folder: str | Path, *, allow_mixed: bool = False) -> JobResult:
+def retry(folder: str | Path, *, allow_mixed: bool = False, progress: bool | None = False) -> JobResult:
     """Compute the rows again that have no result, and rewrite their shards.
 
     A shard that is rewritten while the process ends is computed as a whole by the next `run`.
@@ -25,6 +27,7 @@ def retry(folder: str | Path, *, allow_mixed: bool = False) -> JobResult:
     Args:
         folder: The folder of a job.
         allow_mixed: As in `run`.
+        progress: Report progress on standard error; None to report it on a terminal.
 
     Raises:
         RecipeMismatchError: If the model has changed.
@@ -39,13 +42,16 @@ def retry(folder: str | Path, *, allow_mixed: bool = False) -> JobResult:
     finished = job.finished(manifest)
     shards = [shard for shard in manifest.shards() if shard.name in finished and finished[shard.name].failed]
     if shards:
-        inputs = Inputs(manifest)
-        try:
-            with Runner(manifest.recipe, facts) as runner, Leases(job.leases) as leases:
-                for shard in shards:
-                    _retry_shard(job, shard, inputs, runner, leases)
-        finally:
-            inputs.close()
+        failed = sum(finished[shard.name].failed for shard in shards)
+        with (
+            closing(Inputs(manifest)) as inputs,
+            Runner(manifest.recipe, facts) as runner,
+            Leases(job.leases) as leases,
+            Progress(shown=progress, total=lambda: failed, unit="rows") as report,
+        ):
+            for shard in shards:
+                _retry_shard(job, shard, inputs, runner, leases)
+                report.update(finished[shard.name].failed)
     return summarise(job, manifest, time.monotonic() - begun)
 
 

@@ -1,6 +1,7 @@
 """Check a finished or unfinished job: hashes, row counts, and a sample that is computed again."""
 
 import random
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from millpond_command.progress import Progress
 from millpond_jobs.errors import ShardError
 from millpond_jobs.folder.folder import ERROR, ID, JobFolder, file_sha256
 from millpond_jobs.folder.manifest import Manifest
@@ -48,7 +50,12 @@ class Verification:
 
 
 def verify(
-    folder: str | Path, *, sample: int = SAMPLE_ROWS, repair: bool = False, seed: int | None = None
+    folder: str | Path,
+    *,
+    sample: int = SAMPLE_ROWS,
+    repair: bool = False,
+    seed: int | None = None,
+    progress: bool | None = False,
 ) -> Verification:
     """Check the finished shards of a job.
 
@@ -57,6 +64,7 @@ def verify(
         sample: The number of rows to compute again; 0 for none, which needs no model.
         repair: Mark damaged shards as unfinished, so that the next `run` computes them.
         seed: The seed of the sample; None for a random one.
+        progress: Report progress on standard error; None to report it on a terminal.
 
     Raises:
         JobError: If the folder holds no job.
@@ -65,7 +73,7 @@ def verify(
     job = JobFolder(folder)
     manifest = job.read_manifest()
     finished = [shard for shard in manifest.shards() if job.is_done(shard.name)]
-    damaged = {shard.name: fault for shard in finished if (fault := shard_fault(job, shard)) is not None}
+    damaged = _find_damage(job, finished, progress)
     if repair:
         for name in damaged:
             job.uncommit(name)
@@ -73,7 +81,8 @@ def verify(
     sampled, equal = 0, 0
     different: list[object] = []
     if sample and sound:
-        sampled, equal, different = _compare_sample(job, manifest, sound, sample, random.Random(seed))  # noqa: S311
+        chosen = sample_rows(sound, sample, random.Random(seed))  # noqa: S311
+        sampled, equal, different = _compare_sample(job, manifest, chosen, progress)
     return Verification(
         shards=len(manifest.shards()),
         finished=len(finished),
@@ -83,6 +92,18 @@ def verify(
         different=different,
         repaired=repair and bool(damaged),
     )
+
+
+def _find_damage(job: JobFolder, shards: list[Shard], shown: bool | None) -> dict[str, str]:
+    """Return what is wrong with shards, by their names; those without damage are left out."""
+    damaged: dict[str, str] = {}
+    with Progress(shown=shown, total=lambda: len(shards), unit="shards") as report:
+        for shard in shards:
+            fault = shard_fault(job, shard)
+            if fault is not None:
+                damaged[shard.name] = fault
+            report.update(1, f"{len(damaged):,} damaged" if damaged else "")
+    return damaged
 
 
 def shard_fault(job: JobFolder, shard: Shard) -> str | None:
@@ -103,27 +124,27 @@ def shard_fault(job: JobFolder, shard: Shard) -> str | None:
 
 
 def _compare_sample(
-    job: JobFolder, manifest: Manifest, shards: list[Shard], count: int, chance: random.Random
+    job: JobFolder, manifest: Manifest, chosen: dict[Shard, list[int]], shown: bool | None
 ) -> tuple[int, int, list[object]]:
-    """Compute random rows again, and return their number, the equal ones, and ids of different ones."""
-    chosen = sample_rows(shards, count, chance)
-    sampled = equal = 0
+    """Compute rows of shards again, and return their number, the equal ones, and ids of different ones."""
+    total = sum(map(len, chosen.values()))
+    equal = 0
     different: list[object] = []
-    inputs = Inputs(manifest)
-    try:
-        with Runner(manifest.recipe.model_copy(update={"on_error": "null"})) as runner:
-            for shard, rows in chosen.items():
-                stored = job.read_shard(shard.name).take(pa.array(rows))
-                computed = runner.compute(inputs.read(shard).take(rows))
-                for row in range(len(rows)):
-                    sampled += 1
-                    is_equal, is_close = compare_rows(stored.slice(row, 1), computed.slice(row, 1))
-                    equal += is_equal
-                    if not is_close:
-                        different.append(stored.column(ID)[row].as_py())
-    finally:
-        inputs.close()
-    return sampled, equal, different
+    with (
+        closing(Inputs(manifest)) as inputs,
+        Runner(manifest.recipe.model_copy(update={"on_error": "null"})) as runner,
+        Progress(shown=shown, total=lambda: total, unit="rows") as report,
+    ):
+        for shard, rows in chosen.items():
+            stored = job.read_shard(shard.name).take(pa.array(rows))
+            computed = runner.compute(inputs.read(shard).take(rows))
+            for row in range(len(rows)):
+                is_equal, is_close = compare_rows(stored.slice(row, 1), computed.slice(row, 1))
+                equal += is_equal
+                if not is_close:
+                    different.append(stored.column(ID)[row].as_py())
+            report.update(len(rows))
+    return total, equal, different
 
 
 def sample_rows(shards: list[Shard], count: int, chance: random.Random) -> dict[Shard, list[int]]:

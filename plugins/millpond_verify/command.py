@@ -9,10 +9,11 @@ from typing import Annotated
 import typer
 
 from millpond_command import declare
-from millpond_command.cli import FAILURE, USAGE, CommandError, echo, echo_stderr
+from millpond_command.cli import FAILURE, USAGE, CommandError, echo
 from millpond_command.extras import check_extra
 from millpond_command.model_arguments import arguments_of
 from millpond_command.model_options import ModelOptions
+from millpond_command.progress_options import ProgressOptions
 
 EXAMPLES = (
     "millpond verify all-MiniLM-L6-v2",
@@ -107,11 +108,12 @@ class ComparisonOptions:
     as_json: Annotated[bool, declare.option("Output", "--json", help="Print the certificate instead of tables.")] = (
         False
     )
-    quiet: Annotated[bool, declare.option("Output", "--quiet", "-q", help="Do not report progress on stderr.")] = False
 
 
 @declare.command(app, examples=EXAMPLES)
-def verify(*, model: Model, run_options: RunOptions, comparison: ComparisonOptions) -> None:
+def verify(
+    *, model: Model, run_options: RunOptions, comparison: ComparisonOptions, progress_options: ProgressOptions
+) -> None:
     """Compare a model's results with those of its reference implementation.
 
     Computes 200 texts in 20 scripts, from 1 token to the maximum length, and images if the model embeds them, with
@@ -126,6 +128,7 @@ def verify(*, model: Model, run_options: RunOptions, comparison: ComparisonOptio
     from millpond_storage.files import write_json
     from millpond_verify.certificate import to_certificate
     from millpond_verify.report import text_of
+    from millpond_verify.steps import Steps
     from millpond_verify.verification import Request, run_verification
 
     request = Request(
@@ -140,7 +143,7 @@ def verify(*, model: Model, run_options: RunOptions, comparison: ComparisonOptio
         max_tokens=comparison.max_tokens,
         trust_remote_code=comparison.trust_remote_code,
     )
-    verification = run_verification(request, _ignore if comparison.quiet else _report_progress)
+    verification = run_verification(request, Steps(shown=progress_options.shows_progress))
     certificate = to_certificate(verification)
     if comparison.output is not None:
         write_json(Path(comparison.output), certificate)
@@ -161,11 +164,3 @@ def _check_output(path: str | None) -> None:
     if path is not None and not Path(path).resolve().parent.is_dir():
         message = f"--output {path}: the folder {Path(path).parent} does not exist"
         raise CommandError(message, exit_code=USAGE)
-
-
-def _report_progress(line: str) -> None:
-    echo_stderr(f"{line} ...")
-
-
-def _ignore(_: str) -> None:
-    """Report nothing."""

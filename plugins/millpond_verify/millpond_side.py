@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from millpond.types.checkpoint import value_of
 from millpond.types.config import JOINED_BY, Choice
 from millpond.types.params import PoolingParams
+from millpond_command.call_progress import call_progress
+from millpond_command.progress import Progress
 from millpond_verify.kinds import EMBEDDINGS, SCORES, SPARSE, Kind
 from millpond_verify.parts import Part, Results
 
@@ -47,10 +49,10 @@ def applies_activation(kind: Kind, resolution: "Resolution") -> bool:
     return kind.has_activation
 
 
-def run_part(llm: "LLM", kind: Kind, part: Part, *, use_activation: bool) -> Results:
+def run_part(llm: "LLM", kind: Kind, part: Part, *, use_activation: bool, progress: Progress) -> Results:
     """Return the results for a part; texts over the maximum length are truncated."""
     params = None if use_activation else PoolingParams(use_activation=False)
-    options: dict[str, Any] = {"use_tqdm": False, "pooling_params": params}
+    options: dict[str, Any] = {"use_tqdm": call_progress(progress, len(part.inputs)), "pooling_params": params}
     options |= {} if part.has_images else {"truncate_prompt_tokens": -1}
     options |= {} if part.prompt_name is None else {"prompt_name": part.prompt_name}
     options |= {} if part.input_type is None else {"input_type": part.input_type}

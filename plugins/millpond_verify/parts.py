@@ -1,7 +1,7 @@
 """The parts of a comparison: inputs that are computed in the same way by Millpond and by the reference."""
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from millpond_verify.inputs import Input, build_images, build_pairs
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 # The input types, and the prompts that `encode_query` and `encode_document` of sentence-transformers apply: the first
 # that the model has.
 INPUT_TYPE_PROMPTS = {"query": ("query",), "document": ("document", "passage", "corpus")}
+INPUTS_PER_CHUNK = 10
 PROMPTED_TEXTS = slice(80, 100)  # one text of medium length per script
 
 
@@ -33,6 +34,11 @@ class Part:
     prompt_name: str | None = None
     input_type: str | None = None
     has_images: bool = False
+
+    def chunks(self) -> "Iterator[Part]":
+        """Yield parts with a few of the inputs each."""
+        for start in range(0, len(self.inputs), INPUTS_PER_CHUNK):
+            yield replace(self, inputs=self.inputs[start : start + INPUTS_PER_CHUNK])
 
     @property
     def data(self) -> list[Any]:

@@ -1,6 +1,6 @@
 """Runs a comparison: loads the reference, computes its results, and compares each run of Millpond with them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from millpond.loading.tokenizer import load_tokenizer
 from millpond.plugin.manager import get_plugin_manager
 from millpond.plugin.target import imported
 from millpond_command.cli import USAGE, CommandError
+from millpond_command.progress import Progress
 from millpond_recipes.model_fingerprint import file_hashes
 from millpond_verify.agreement import TokenAgreement, compare_files, compare_prompts, compare_settings, compare_tokens
 from millpond_verify.certificate import PartReport, RunReport, Verification
@@ -24,6 +25,7 @@ from millpond_verify.measures import compare, default_tolerance, shape_problem
 from millpond_verify.millpond_side import applies_activation, prompts_of, run_part, settings_of
 from millpond_verify.parts import Part, Reference, Results, Settings, build_parts
 from millpond_verify.sentence_reference import ReferenceOptions
+from millpond_verify.steps import Steps
 
 FLOAT32 = "float32"
 DEFAULT_MAX_TOKENS = 32_768  # static embeddings have no maximum length
@@ -69,12 +71,12 @@ class Request:
         return [(dtype, None) for dtype in self.dtypes] + quantized
 
 
-def run_verification(request: Request, report_progress: Callable[[str], None]) -> Verification:
+def run_verification(request: Request, steps: Steps) -> Verification:
     """Run a comparison.
 
     Args:
         request: The comparison.
-        report_progress: Receives a line for each step.
+        steps: Reports the steps.
 
     Raises:
         CommandError: If there is no reference for the model, or the reference fails.
@@ -84,22 +86,26 @@ def run_verification(request: Request, report_progress: Callable[[str], None]) -
     resolution, device = resolve_model(get_plugin_manager().registry, request.model, arguments)
     kind = choose_kind(resolution)
     folders = resolution.repository.path, _reference_folder(request, resolution, arguments)
-    report_progress(f"loading the reference of {request.model}")
+    steps.begin(f"loading the reference of {request.model}")
     reference = _load_reference(kind, folders[1], resolution, request, str(device))
-    report_progress(f"computing the inputs with {reference.label}")
-    side = _compute_reference(kind, reference, request, resolution)
-    del reference  # Millpond's model needs the memory
+    stated = reference.settings()
+    parts = _parts(kind, resolution, stated, request.max_tokens)
+    runs, tokens = [], None
+    with steps.progress(sum(len(part.inputs) for part in parts) * (1 + len(request.runs))) as progress:
+        steps.begin(f"computing the inputs with {reference.label}")
+        results = [_reference_results(reference, part, progress) for part in parts]
+        side = _ReferenceSide(label=reference.label, settings=stated, parts=parts, results=results)
+        del reference  # Millpond's model needs the memory
+        for dtype, quantization in request.runs:
+            steps.begin(f"computing the inputs with Millpond in {quantization or dtype}")
+            actual = _compute(request, kind, resolution, parts, (dtype, quantization), progress=progress)
+            tokens = tokens or _tokens(side, actual)
+            tolerance = default_tolerance(dtype, quantization) if request.tolerance is None else request.tolerance
+            compared = _compare_parts(kind, resolution, side, actual, tolerance)
+            runs.append(RunReport(dtype=dtype, quantization=quantization, tolerance=tolerance, parts=compared))
     settings = compare_settings(settings_of(resolution, kind), side.settings)
     if kind.takes_prompts:
         settings += compare_prompts(prompts_of(resolution), side.settings.prompts)
-    runs, tokens = [], None
-    for dtype, quantization in request.runs:
-        report_progress(f"computing the inputs with Millpond in {quantization or dtype}")
-        actual = _compute(request, kind, resolution, side.parts, (dtype, quantization))
-        tokens = tokens or _tokens(side, actual)
-        tolerance = default_tolerance(dtype, quantization) if request.tolerance is None else request.tolerance
-        compared = _compare_parts(kind, resolution, side, actual, tolerance)
-        runs.append(RunReport(dtype=dtype, quantization=quantization, tolerance=tolerance, parts=compared))
     hashes = [dict(file_hashes(folder)) for folder in folders]
     return Verification(
         model=request.model,
@@ -146,13 +152,6 @@ def _load_reference(kind: Kind, folder: Path, resolution: Resolution, request: R
     return reference
 
 
-def _compute_reference(kind: Kind, reference: Reference, request: Request, resolution: Resolution) -> _ReferenceSide:
-    settings = reference.settings()
-    parts = _parts(kind, resolution, settings, request.max_tokens)
-    results = [_reference_results(reference, part) for part in parts]
-    return _ReferenceSide(label=reference.label, settings=settings, parts=parts, results=results)
-
-
 def _parts(kind: Kind, resolution: Resolution, settings: Settings, max_tokens: int | None) -> list[Part]:
     tokenizer = load_tokenizer(resolution.repository)
     if tokenizer is None:
@@ -170,16 +169,27 @@ def _parts(kind: Kind, resolution: Resolution, settings: Settings, max_tokens: i
     )
 
 
-def _reference_results(reference: Reference, part: Part) -> Results:
+def _reference_results(reference: Reference, part: Part, progress: Progress) -> Results:
+    results: list[Results] = []
     try:
-        return reference.run(part)
+        for chunk in part.chunks():
+            results.append(reference.run(chunk))
+            progress.update(len(chunk.inputs))
     except Exception as error:  # the libraries raise any type
         message = f"{reference.label} cannot compute the part {part.name!r}: {type(error).__name__}: {error}"
         raise CommandError(message) from error
+    arrays = [array for it in results for array in it.arrays]
+    return Results(arrays=arrays, token_ids=[ids for it in results for ids in it.token_ids])
 
 
 def _compute(
-    request: Request, kind: Kind, resolution: Resolution, parts: Sequence[Part], run: tuple[str, str | None]
+    request: Request,
+    kind: Kind,
+    resolution: Resolution,
+    parts: Sequence[Part],
+    run: tuple[str, str | None],
+    *,
+    progress: Progress,
 ) -> list[Results]:
     dtype, quantization = run
     settings: dict[str, Any] = {**request.options, "dtype": dtype, "num_workers": request.num_workers}
@@ -187,7 +197,7 @@ def _compute(
         settings["quantization"] = quantization
     use_activation = applies_activation(kind, resolution)
     with closing(LLM(request.model, **settings)) as llm:
-        return [run_part(llm, kind, part, use_activation=use_activation) for part in parts]
+        return [run_part(llm, kind, part, use_activation=use_activation, progress=progress) for part in parts]
 
 
 def _tokens(side: _ReferenceSide, actual: Sequence[Results]) -> TokenAgreement | None:

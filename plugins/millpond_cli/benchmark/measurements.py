@@ -16,6 +16,7 @@ from millpond.nn.ops import rank_kernels
 from millpond.plugin.registry import Registry
 from millpond.types.config import EngineConfig
 from millpond_cli.benchmark.workload import BenchmarkModel, Sample, Workload
+from millpond_command.progress import Progress
 
 DEFAULT_KERNELS = "default"
 DEFAULT_BATCH_TOKENS: int = EngineConfig().max_num_batched_tokens
@@ -99,35 +100,37 @@ class Benchmark:
             kernel=DEFAULT_KERNELS, batch_tokens=DEFAULT_BATCH_TOKENS, workers=max(self._workers)
         )
 
-    def run(self, advance: Callable[[int], None]) -> list[Measurement]:
+    def run(self, new_progress: Callable[[int], Progress]) -> list[Measurement]:
         """Measure all combinations; the default kernels come first.
 
         Args:
-            advance: Called with the number of combinations measured since the last call.
+            new_progress: Returns the progress of a number of runs. Slow kernels may take fewer.
         """
         with closing(self._load({})) as default:
             kernels = [DEFAULT_KERNELS, *self._alternatives(default)]
             workload = self._workload(default, len(kernels))
             measurements: list[Measurement] = []
-            for kernel in kernels:
-                measurements += self._measure(kernel, default, workload)
-                advance(len(measurements))
+            with new_progress(len(kernels) * ROUNDS * self.num_combinations()) as progress:
+                for kernel in kernels:
+                    measurements += self._measure(kernel, default, workload, progress)
         return measurements
 
     def num_combinations(self) -> int:
         """Return the number of combinations for one kernel."""
         return len(BATCH_TOKENS) * len(self._workers)
 
-    def _measure(self, kernel: str, default: BenchmarkModel, workload: Workload) -> list[Measurement]:
+    def _measure(
+        self, kernel: str, default: BenchmarkModel, workload: Workload, progress: Progress
+    ) -> list[Measurement]:
         """Measure all combinations of one kernel; each round also measures the default settings."""
         if kernel == DEFAULT_KERNELS:
-            return self._rounds(kernel, default, default, workload)
+            return self._rounds(kernel, default, default, workload, progress)
         op, _, variant = kernel.partition("=")
         with closing(self._load({op: variant})) as bench:
-            return self._rounds(kernel, bench, default, workload)
+            return self._rounds(kernel, bench, default, workload, progress)
 
     def _rounds(
-        self, kernel: str, bench: BenchmarkModel, default: BenchmarkModel, workload: Workload
+        self, kernel: str, bench: BenchmarkModel, default: BenchmarkModel, workload: Workload, progress: Progress
     ) -> list[Measurement]:
         measurements = [
             Measurement(combination=Combination(kernel=kernel, batch_tokens=batch_tokens, workers=workers))
@@ -140,6 +143,7 @@ class Benchmark:
                 sample = _run(bench, workload, measurement.combination)
                 measurement.samples.append(sample)
                 measurement.ratios.append(baseline.wall / sample.wall)
+                progress.update(1, kernel)
             if max(measurement.ratio for measurement in measurements) < MIN_RATIO:
                 break
         return measurements

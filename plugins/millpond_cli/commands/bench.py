@@ -1,7 +1,6 @@
 """``millpond bench``: measures the speed of a model with each kernel, batch size and number of workers."""
 
 import json
-from contextlib import closing
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -62,8 +61,7 @@ def bench(
     resolution, device = resolve_model(registry, model, arguments)
     benchmark = Benchmark(registry, resolution, arguments, device=device, seconds=seconds)
     shown = progress_options.shows_progress
-    with closing(Progress(shown=shown, total=lambda: None, unit="combinations")) as progress:
-        measurements = benchmark.run(progress.update)
+    measurements = benchmark.run(lambda runs: Progress(shown=shown, total=lambda: runs, unit="runs"))
     if as_json:
         machine = {"processor": processor_name(), "cores": available_cores(), "device": str(device)}
         echo(json.dumps({"model": model, **machine, "results": [*map(_record, measurements)]}))

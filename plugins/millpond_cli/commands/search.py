@@ -15,13 +15,14 @@ from millpond.types.model_args import MODEL_ARGS
 from millpond_cli import options
 from millpond_cli.arguments import load_model
 from millpond_cli.io.interrupts import ending_signals_raised
-from millpond_cli.io.notes import Progress, warn
+from millpond_cli.io.notes import warn
 from millpond_cli.io.rows import Row, check_action
 from millpond_cli.search.passages import Corpus, open_corpus
 from millpond_command import declare
 from millpond_command.cli import PARTIAL, USAGE, CommandError, echo
 from millpond_command.model_arguments import arguments_of
 from millpond_command.model_options import RunOptions
+from millpond_command.progress import Progress
 from millpond_command.progress_options import ProgressOptions
 from millpond_command.tables import is_terminal, tab_separated, table
 

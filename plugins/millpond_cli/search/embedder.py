@@ -11,9 +11,10 @@ import numpy as np
 
 from millpond import __version__
 from millpond_cli.io.interrupts import TerminatedError
-from millpond_cli.io.notes import Progress
 from millpond_cli.io.rows import Row
+from millpond_command.call_progress import call_progress
 from millpond_command.cli import CommandError
+from millpond_command.progress import Progress
 from millpond_recipes.model_fingerprint import file_hashes
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class Embedder:
 
     def block(self, rows: Sequence[Row], progress: Progress) -> "Vectors":
         """Return the vectors of some passages, [num_rows, dim]."""
-        bar = progress.for_call(len(rows))
+        bar = call_progress(progress, len(rows))
         outputs = self._embed([row.text for row in rows], DOCUMENT, on_error="return", use_tqdm=bar)
         self.truncated += sum(output.truncated for output in outputs if output.error is None)
         for row, output in zip(rows, outputs, strict=True):

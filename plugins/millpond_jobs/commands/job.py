@@ -5,7 +5,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +17,9 @@ from millpond_command.cluster_options import ClusterOptions, chosen_cluster
 from millpond_command.extras import check_extra
 from millpond_command.model_arguments import arguments_of, check_folder
 from millpond_command.model_options import MODEL_HELP, RunOptions
+from millpond_command.progress_options import ProgressOptions
 from millpond_command.tasks import task_named
+from millpond_jobs.commands.options import Columns, Computation
 
 if TYPE_CHECKING:
     from millpond_jobs.job import JobResult
@@ -35,6 +37,8 @@ EXPORT_EXAMPLES = (
     "millpond job export out/ --to faiss:index.faiss --skip-failed",
     "millpond job export out/ --to pgvector:postgresql://localhost/db --name documents",
 )
+
+QUIET_HELP = "Hide progress, and the summary if no row failed."
 
 app = declare.new_app()
 
@@ -60,96 +64,6 @@ AllowMixed = Annotated[
 ]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Columns:
-    """Options for the columns of the input."""
-
-    text_column: Annotated[
-        str,
-        declare.option("Input", "--text-column", "--text-key", metavar="NAME", help="The column of texts or messages."),
-    ] = "text"
-    query_column: Annotated[
-        str | None,
-        declare.option(
-            "Input", "--query-column", "--query-key", metavar="NAME", help="The column of queries, for --task score."
-        ),
-    ] = None
-    image_column: Annotated[
-        str | None,
-        declare.option("Input", "--image-column", metavar="NAME", help="The column of images: paths or bytes."),
-    ] = None
-    id_column: Annotated[
-        str | None,
-        declare.option(
-            "Input", "--id-column", "--id-key", metavar="NAME", help="The column of ids. (default: row numbers)"
-        ),
-    ] = None
-    allow_duplicate_ids: Annotated[
-        bool, declare.option("Input", "--allow-duplicate-ids", help="Accept two rows with one id.")
-    ] = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Computation:
-    """Options for what is computed."""
-
-    task: Annotated[
-        str,
-        declare.option(
-            "Pooling",
-            "--pooling-task",
-            "--task",
-            metavar="TASK",
-            help="embed, token_embed, embed_sparse, classify, token_classify, score, entities, or a plugin's task.",
-        ),
-    ] = "embed"
-    task_options: Annotated[
-        str | None,
-        declare.option("Pooling", "--task-options", metavar="JSON", help="Options of the task, as a JSON object."),
-    ] = None
-    dimensions: Annotated[
-        int | None,
-        declare.option("Pooling", "--dimensions", metavar="N", least=1, help="Keep the first N dimensions."),
-    ] = None
-    embed_dtype: Annotated[
-        str,
-        declare.option(
-            "Pooling",
-            "--embed-dtype",
-            metavar="DTYPE",
-            help="The type of vectors: float32, float16, int8, uint8, binary or ubinary.",
-        ),
-    ] = "float32"
-    prompt: Annotated[
-        str | None, declare.option("Prompt", "--prompt", metavar="TEXT", help="Text before each text.")
-    ] = None
-    prompt_name: Annotated[
-        str | None,
-        declare.option("Prompt", "--prompt-name", metavar="NAME", help="The name of one of the model's prompts."),
-    ] = None
-    input_type: Annotated[
-        str | None, declare.option("Prompt", "--input-type", metavar="TYPE", help="query or document.")
-    ] = None
-    on_overflow: Annotated[
-        str | None,
-        declare.option(
-            "Prompt",
-            "--on-overflow",
-            metavar="ACTION",
-            help="For texts over the maximum length: error, truncate or chunk. (default: that of the model)",
-        ),
-    ] = None
-    on_error: Annotated[
-        str,
-        declare.option(
-            "Output",
-            "--on-error",
-            metavar="ACTION",
-            help="For rows that fail: null for a null result and a message, raise to stop.",
-        ),
-    ] = "null"
-
-
 @app.callback()
 def job() -> None:
     """Run bulk jobs over files, which resume after a crash."""
@@ -172,7 +86,7 @@ def run(
         ),
     ] = None,
     allow_mixed: AllowMixed = False,
-    quiet: Annotated[bool, declare.option("Output", "--quiet", "-q", help="Same as --no-progress.")] = False,
+    quiet: Annotated[bool, declare.option("Output", "--quiet", "-q", help=QUIET_HELP)] = False,
     progress: Annotated[
         bool,
         declare.option(
@@ -213,7 +127,7 @@ def run(
     if not result.finished:
         echo_stderr(f"Stopped after {result.rows:,} rows. Run the same command to resume.")
         raise typer.Exit(INTERRUPTED)
-    _report(result)
+    _report(result, quiet=quiet)
 
 
 @declare.command(
@@ -249,12 +163,13 @@ def status(*, folder: Folder, as_json: AsJson = False) -> None:
 
 
 @declare.command(app, examples=("millpond job retry out/",), short_help="Compute failed rows again.")
-def retry(*, folder: Folder, allow_mixed: AllowMixed = False) -> None:
+def retry(*, folder: Folder, allow_mixed: AllowMixed = False, progress_options: ProgressOptions) -> None:
     """Compute the rows again that have no result, such as images that were missing."""
     _check_extra()
     from millpond_jobs.retrying import retry as retry_job
 
-    _report(retry_job(folder, allow_mixed=allow_mixed))
+    result = retry_job(folder, allow_mixed=allow_mixed, progress=progress_options.shows_progress)
+    _report(result, quiet=progress_options.quiet)
 
 
 @declare.command(
@@ -272,6 +187,7 @@ def verify(
         bool, typer.Option("--repair", help="Mark damaged shards as unfinished; the next run computes them.")
     ] = False,
     as_json: AsJson = False,
+    progress_options: ProgressOptions,
 ) -> None:
     """Check hashes and row counts of all shards, and compute a sample of rows again.
 
@@ -280,7 +196,7 @@ def verify(
     _check_extra()
     from millpond_jobs.verification import verify as verify_job
 
-    result = verify_job(folder, sample=sample, repair=repair)
+    result = verify_job(folder, sample=sample, repair=repair, progress=progress_options.shows_progress)
     if as_json:
         echo(json.dumps(asdict(result) | {"ok": result.ok}, indent=2))
     else:
@@ -317,13 +233,16 @@ def export(
         typer.Option("--name", metavar="NAME", help="The collection or table. (default: the name of the folder)"),
     ] = None,
     skip_failed: Annotated[bool, typer.Option("--skip-failed", help="Leave out rows without a result.")] = False,
+    progress_options: ProgressOptions,
 ) -> None:
     """Export the results of a finished job."""
     _check_extra()
     from millpond_jobs.exports import export as export_job
 
-    rows = export_job(folder, to, name=name, skip_failed=skip_failed)
-    echo_stderr(f"Exported {rows:,} rows.")
+    shown = progress_options.shows_progress
+    rows = export_job(folder, to, name=name, skip_failed=skip_failed, progress=shown)
+    if not progress_options.quiet:
+        echo_stderr(f"Exported {rows:,} rows.")
 
 
 def _check_extra() -> None:
@@ -387,12 +306,18 @@ def _stop_on_signals() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _report(result: "JobResult") -> None:
-    """Print a summary, and exit with `PARTIAL` if rows failed."""
-    truncated = f", {result.truncated:,} truncated" if result.truncated else ""
-    echo_stderr(f"{result.rows:,} rows, {result.tokens:,} tokens, {result.failed:,} failed{truncated}: {result.folder}")
+def _report(result: "JobResult", *, quiet: bool) -> None:
+    """Print a summary, which --quiet hides if no row failed; exit with `PARTIAL` if rows failed."""
+    if result.failed or not quiet:
+        echo_stderr(_summary(result))
     if result.failed:
-        echo_stderr(
-            f"{result.folder / 'failed.jsonl'} lists the failed rows; `millpond job retry` computes them again."
-        )
         raise typer.Exit(PARTIAL)
+
+
+def _summary(result: "JobResult") -> str:
+    truncated = f", {result.truncated:,} truncated" if result.truncated else ""
+    line = f"{result.rows:,} rows, {result.tokens:,} tokens, {result.failed:,} failed{truncated}: {result.folder}"
+    if not result.failed:
+        return line
+    listed = result.folder / "failed.jsonl"
+    return f"{line}\n{listed} lists the failed rows; `millpond job retry` computes them again."

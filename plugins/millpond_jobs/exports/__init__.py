@@ -1,9 +1,11 @@
 """Exports of finished jobs: into one file, or a vector index or database."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
+from millpond_command.progress import Progress
 from millpond_jobs.errors import JobError
 from millpond_jobs.exports.results import Results, open_results
 
@@ -18,7 +20,14 @@ EXPORTERS = {
 }
 
 
-def export(folder: str | Path, target: str, *, name: str | None = None, skip_failed: bool = False) -> int:
+def export(
+    folder: str | Path,
+    target: str,
+    *,
+    name: str | None = None,
+    skip_failed: bool = False,
+    progress: bool | None = False,
+) -> int:
     """Export the results of a finished job.
 
     Args:
@@ -27,6 +36,7 @@ def export(folder: str | Path, target: str, *, name: str | None = None, skip_fai
             "faiss:index.faiss", "qdrant:http://localhost:6333" (or a folder) or "pgvector:postgresql://...".
         name: The collection of Qdrant or table of PostgreSQL; None for the name of the folder.
         skip_failed: Leave out rows without a result.
+        progress: Report progress on standard error; None to report it on a terminal.
 
     Returns:
         The number of rows that were exported.
@@ -42,5 +52,6 @@ def export(folder: str | Path, target: str, *, name: str | None = None, skip_fai
         raise JobError(message)
     results = open_results(folder, name=name, skip_failed=skip_failed)
     exporter: Exporter = import_module(EXPORTERS[kind]).export
-    exporter(results, location)
+    with Progress(shown=progress, total=lambda: results.rows, unit="rows") as report:
+        exporter(replace(results, advance=report.update), location)
     return results.rows

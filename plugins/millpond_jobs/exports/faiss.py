@@ -29,7 +29,7 @@ def export(results: Results, location: str) -> None:
     if has_numbers:
         check_ids(results, "FAISS")
     index, add = _new_index(faiss, results, column, with_ids=has_numbers)
-    for table in results.tables():
+    for table in results.export_tables():
         vectors: NDArray[Any] = np.ascontiguousarray(vectors_of(table, column).astype(index_dtype(results), copy=False))
         add(vectors, table.column(ID).to_numpy())
     if not has_numbers and results.has_ids:

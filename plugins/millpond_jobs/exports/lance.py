@@ -12,5 +12,5 @@ def export(results: Results, location: str) -> None:
         JobError: If the folder exists, or pylance is not installed.
     """
     path = check_new(Path(location))
-    batches = (batch for table in results.tables() for batch in table.to_batches())
+    batches = (batch for table in results.export_tables() for batch in table.to_batches())
     library("lance", "lance").write_dataset(batches, str(path), schema=results.schema)

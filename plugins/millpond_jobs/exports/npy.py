@@ -22,7 +22,7 @@ def export(results: Results, location: str) -> None:
     def write(temporary: Path) -> None:
         stored = None
         row = 0
-        for table in results.tables():
+        for table in results.export_tables():
             vectors = vectors_of(table, column)
             if stored is None:
                 shape = (results.rows, *vectors.shape[1:])

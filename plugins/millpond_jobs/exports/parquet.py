@@ -18,7 +18,7 @@ def export(results: Results, location: str) -> None:
 
     def write(temporary: Path) -> None:
         with pq.ParquetWriter(temporary, results.schema, compression="zstd", use_dictionary=False) as writer:
-            for table in results.tables():
+            for table in results.export_tables():
                 writer.write_table(table, row_group_size=table.num_rows)
 
     write_durably(path, write)

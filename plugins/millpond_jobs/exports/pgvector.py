@@ -29,8 +29,9 @@ def export(results: Results, location: str) -> None:
     try:
         with psycopg.connect(_connection_string(location)) as connection:
             connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
-            _create_table(psycopg.sql, connection, results, column)
-            _copy_rows(psycopg.sql, connection, results, column)
+            kind = column_type(results, column)
+            _create_table(psycopg.sql, connection, results, kind)
+            _copy_rows(psycopg.sql, connection, results, column, kind)
     except psycopg.Error as error:
         message = f"PostgreSQL: {error}"
         raise JobError(message) from error
@@ -41,11 +42,10 @@ def _connection_string(location: str) -> str:
     return f"postgresql:{location}" if location.startswith("//") else location
 
 
-def _create_table(sql: Any, connection: Any, results: Results, column: str) -> None:
+def _create_table(sql: Any, connection: Any, results: Results, kind: str) -> None:
     id_type = "bigint" if results.manifest.id_type == "int64" else "text"
     statement = sql.SQL("CREATE TABLE {} (id {} PRIMARY KEY, embedding {})")
-    kind = sql.SQL(column_type(results, column))
-    connection.execute(statement.format(sql.Identifier(results.name), sql.SQL(id_type), kind))
+    connection.execute(statement.format(sql.Identifier(results.name), sql.SQL(id_type), sql.SQL(kind)))
 
 
 def column_type(results: Results, column: str) -> str:
@@ -62,11 +62,11 @@ def column_type(results: Results, column: str) -> str:
     return f"{'halfvec' if dtype == 'float16' else 'vector'}({size})"
 
 
-def _copy_rows(sql: Any, connection: Any, results: Results, column: str) -> None:
+def _copy_rows(sql: Any, connection: Any, results: Results, column: str, kind: str) -> None:
     statement = sql.SQL("COPY {} (id, embedding) FROM STDIN").format(sql.Identifier(results.name))
-    size = column_type(results, column).partition("(")[2].rstrip(")")
+    size = kind.partition("(")[2].rstrip(")")
     with connection.cursor() as cursor, cursor.copy(statement) as copy:
-        for table in results.tables():
+        for table in results.export_tables():
             texts = _sparse_texts(table, size) if column == WEIGHTS else _dense_texts(results, table, column)
             for row in zip(table.column(ID).to_pylist(), texts, strict=True):
                 copy.write_row(row)

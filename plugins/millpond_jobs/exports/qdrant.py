@@ -48,7 +48,7 @@ def export(results: Results, location: str) -> None:
             message = f"the collection {results.name!r} exists in {location}; choose a different one with --name"
             raise JobError(message)
         client.create_collection(results.name, **_collection(client_module.models, results, column))
-        for table in results.tables():
+        for table in results.export_tables():
             points = _points(client_module.models, table, column)
             for start in range(0, len(points), BATCH_POINTS):
                 client.upsert(results.name, points[start : start + BATCH_POINTS], wait=True)

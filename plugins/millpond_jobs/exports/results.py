@@ -25,6 +25,10 @@ NOT_IN_NAMES = re.compile(r"\W+")
 FIXED_SIZE = (VECTOR, PROBS, SCORE)
 
 
+def _ignore(_: int) -> None:
+    """Report nothing."""
+
+
 @dataclass(frozen=True)
 class Results:
     """The results of a job.
@@ -35,6 +39,7 @@ class Results:
         name: The name of a collection or table.
         rows: The number of rows.
         has_all_rows: True if no row was left out: row numbers are those of the inputs then.
+        advance: Receives the number of rows of each table that was exported.
     """
 
     folder: JobFolder
@@ -42,6 +47,13 @@ class Results:
     name: str
     rows: int
     has_all_rows: bool
+    advance: Callable[[int], None] = _ignore
+
+    def export_tables(self) -> Iterator[pa.Table]:
+        """Yield the same tables as `tables`, and report each as exported when the next one is requested."""
+        for table in self.tables():
+            yield table
+            self.advance(table.num_rows)
 
     def tables(self) -> Iterator[pa.Table]:
         """Yield the rows of each shard that have a result; shards without any are left out."""

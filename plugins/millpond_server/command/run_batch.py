@@ -10,6 +10,7 @@ from millpond_command.cli import PARTIAL, CommandError, echo_stderr
 from millpond_command.extras import check_extra
 from millpond_command.model_arguments import arguments_of, check_folder
 from millpond_command.model_options import RunOptions
+from millpond_command.progress_options import ProgressOptions
 from millpond_server.command.settings import REQUIRED_MODULES
 
 EXAMPLES = (
@@ -34,13 +35,14 @@ def run_batch(
     served_model_name: Annotated[
         str | None,
         declare.option(
-            "Model", "--served-model-name", metavar="NAME", help="Name of the model in requests (default: --model)."
+            "Model", "--served-model-name", metavar="NAME", help="Name of the model in requests. (default: --model)"
         ),
     ] = None,
     concurrency: Annotated[
         int, declare.option("Computing", "--concurrency", metavar="N", least=1, help="Requests that run at once.")
     ] = 64,
     run_options: RunOptions,
+    progress_options: ProgressOptions,
 ) -> None:
     """Run a file of HTTP requests in OpenAI's batch format, and write their responses in the same order.
 
@@ -56,8 +58,10 @@ def run_batch(
     source, target = Path(input_file), Path(output_file)
     check_paths(source, target)
     arguments = arguments_of(run_options)
-    total, failed = run_file(source, target, model, served_model_name or model, arguments, concurrency=concurrency)
-    echo_stderr(f"{total:,} requests, {failed:,} failed: {output_file}")
+    name, shown = served_model_name or model, progress_options.shows_progress
+    total, failed = run_file(source, target, model, name, arguments, concurrency=concurrency, progress=shown)
+    if failed or not progress_options.quiet:
+        echo_stderr(f"{total:,} requests, {failed:,} failed: {output_file}")
     if failed:
         raise typer.Exit(PARTIAL)
 

@@ -1,6 +1,7 @@
 """``millpond job``: runs, reports, checks and exports; invalid options end with a message and exit code 2."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -54,6 +55,16 @@ def test_export_writes_a_file(job, finished, tmp_path):
     assert np.load(tmp_path / "v.npy").shape == (60, 32)
 
 
+def test_long_commands_report_progress_on_request_and_are_quiet_on_request(job, finished, tmp_path):
+    done = job("verify", finished, "--sample", 8, "--progress")
+    assert re.search(r"^(\d+) of \1 shards \(100%\), .*\n8 of 8 rows \(100%\), ", done.stderr)
+    done = job("export", finished, "--to", f"npy:{tmp_path / 'one.npy'}", "--progress")
+    assert done.stderr.startswith("60 of 60 rows (100%), ")
+    assert job("verify", finished, "--sample", 8).stderr == ""
+    assert job("export", finished, "--to", f"npy:{tmp_path / 'two.npy'}", "--quiet").stderr == ""
+    assert job("retry", finished, "--quiet").stderr == ""
+
+
 def test_failed_rows_end_with_three_and_are_named(job, bert, write_jsonl, tmp_path):
     source = write_jsonl([{"text": "the cat"}, {"text": None}])
     done = job("run", source, "-o", tmp_path / "out", "-m", bert, "--quiet")
@@ -62,7 +73,9 @@ def test_failed_rows_end_with_three_and_are_named(job, bert, write_jsonl, tmp_pa
         f"2 rows, 4 tokens, 1 failed: {tmp_path / 'out'}",
         f"{tmp_path / 'out'}/failed.jsonl lists the failed rows; `millpond job retry` computes them again.",
     ]
-    assert job("retry", tmp_path / "out").exit_code == 3
+    retried = job("retry", tmp_path / "out", "--progress")
+    assert retried.exit_code == 3
+    assert retried.stderr.startswith("1 of 1 rows (100%), ")
 
 
 def test_an_option_of_the_model_is_the_same_as_in_python(job, bert, rows, write_jsonl, tmp_path):

@@ -42,9 +42,10 @@ def change_tokenizer(folder):
 def test_a_correct_model_passes_and_a_changed_one_fails(verify, tmp_path):
     """A model without files of sentence-transformers: the quick tests do not import them, which takes seconds."""
     folder = tiny("BertModel", tmp_path / "model")
-    done, certificate = verify(folder, *SHORT_TEXTS)
+    done, certificate = verify(folder, *SHORT_TEXTS, "--progress")
     assert done.exit_code == 0, done.output
     assert done.stdout.endswith("\npassed\n")
+    assert "\n400 of 400 inputs (100%), " in done.stderr
     assert (certificate["passed"], certificate["results"]) == (True, "hidden states")
     changed = shutil.copytree(folder, tmp_path / "changed")
     change_weights(changed)

@@ -13,6 +13,7 @@ from millpond_cli.benchmark import measurements as measuring
 from millpond_cli.benchmark.measurements import BATCH_TOKENS, Benchmark, worker_counts
 from millpond_cli.benchmark.workload import Sample
 from millpond_command import cli
+from millpond_command.progress import Progress
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,8 @@ def measured(model, speeds, monkeypatch, **arguments):
     arguments = read_arguments({"device": "cpu", **arguments})
     registry = get_plugin_manager().registry
     resolution, device = resolve_model(registry, model, arguments)
-    return Benchmark(registry, resolution, arguments, device=device, seconds=0.1).run(lambda _: None)
+    benchmark = Benchmark(registry, resolution, arguments, device=device, seconds=0.1)
+    return benchmark.run(lambda runs: Progress(shown=True, total=lambda: runs, unit="runs"))
 
 
 def test_a_table_has_every_combination(few, model):
@@ -68,8 +70,10 @@ def test_json_has_the_machine_and_the_results(few, model):
     assert all(row["tokens_per_second"] > 0 and row["rounds"] >= 1 for row in record["results"])
 
 
-def test_ratios_are_to_the_defaults_measured_beside(few, model, monkeypatch):
+def test_ratios_are_to_the_defaults_measured_beside(few, model, monkeypatch, capsys):
     measurements = measured(model, lambda kernels, tokens, workers: tokens * workers, monkeypatch)
+    progress = capsys.readouterr().err
+    assert progress.startswith(f"{3 * len(measurements)} of {3 * len(measurements)} runs (100%), ")
     by_combination = {
         (it.combination.batch_tokens, it.combination.workers): it.ratio
         for it in measurements

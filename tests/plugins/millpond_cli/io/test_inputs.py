@@ -12,11 +12,11 @@ from typer.testing import CliRunner
 
 from millpond.testing import checkpoints
 from millpond_cli.io import formats
-from millpond_cli.io.notes import Progress
 from millpond_cli.io.rows import Keys, count_rows, open_rows
 from millpond_cli.io.source import choose_source, refuse_files
 from millpond_command import cli, tables
 from millpond_command.cli import CommandError
+from millpond_command.progress import Progress
 from millpond_models.testing.dual_encoders import tiny_dual_encoder
 
 

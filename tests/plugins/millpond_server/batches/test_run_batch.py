@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import threading
 
 import numpy as np
@@ -49,9 +50,11 @@ def test_all_requests_are_answered_in_order(run, model, tmp_path):
 
 def test_one_file_may_use_several_routes_and_errors_stay_in_their_places(run, tmp_path):
     lines = [request_line(0), "{broken", request_line(2, "/pooling", task="embed"), request_line(3, "/v1/nothing")]
-    done = run(lines, "--served-model-name", "bert")
+    done = run(lines, "--served-model-name", "bert", "--progress")
     assert done.exit_code == 3
-    assert "4 requests, 2 failed" in done.stderr
+    assert re.search(
+        r"^4 of 4 requests \(100%\), .* requests/s, 2 failed\n4 requests, 2 failed", done.stderr, re.MULTILINE
+    )
     records = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert [record["response"] and record["response"]["status_code"] for record in records] == [200, None, 200, None]
     assert records[1]["error"]["line"] == 2

@@ -4,10 +4,11 @@ import pytest
 
 from millpond import LLM
 from millpond.testing import checkpoints
-from millpond_cli.io.notes import CallProgress, Progress
 from millpond_cli.io.rows import Row
 from millpond_cli.options import CallOptions, PairOptions
 from millpond_cli.row_runners import encode_runner, score_runner
+from millpond_command.call_progress import CallProgress
+from millpond_command.progress import Progress
 
 
 class Bar(Progress):
