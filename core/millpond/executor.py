@@ -8,9 +8,13 @@ from millpond.plugin.blame import blamed, is_foreign
 from millpond.types.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    import torch
+
     from millpond.engine.executor import Executor
+    from millpond.engine.runner import Runner
     from millpond.loading.arguments import Arguments
     from millpond.loading.build import LoadedModel
+    from millpond.nn.model import PoolingModel
     from millpond.plugin.manager import PluginManager
 
 
@@ -38,9 +42,7 @@ def open_executor(loaded: "LoadedModel", arguments: "Arguments", plugins: "Plugi
     """
     parallel = arguments.parallel
     if parallel.size == 1:
-        from millpond.engine.runner import Runner  # noqa: PLC0415  needs torch
-
-        return Runner(loaded.model, device=loaded.context.device, num_workers=loaded.engine.num_workers)
+        return open_runner(loaded.model, loaded.context.device, loaded.engine.num_workers)
     entry = plugins.registry.executors.get(parallel.backend)
     refusal = runtime_refusal(used_entries(loaded))
     if refusal is not None:
@@ -50,3 +52,22 @@ def open_executor(loaded: "LoadedModel", arguments: "Arguments", plugins: "Plugi
     with blamed(entry if is_foreign(entry) else None, "failed to start engines"):
         executor: Executor = entry.load()(setup)
     return executor
+
+
+def open_runner(model: "PoolingModel", device: "torch.device", num_workers: int | None) -> "Runner":
+    """Start the workers of a model in this process.
+
+    Args:
+        model: The model.
+        device: Its device.
+        num_workers: On a CPU, the number of workers; None for one per core. On a CUDA device, the number of batches in
+            flight; None for one.
+    """
+    if device.type == "cuda" and (num_workers or 1) > 1:
+        from millpond.engine.pipelined_runner import PipelinedRunner  # noqa: PLC0415  only for CUDA
+        from millpond.engine.transfers import CudaStreams  # noqa: PLC0415  as above
+
+        return PipelinedRunner(model, CudaStreams(device), device=device, max_in_flight=num_workers or 1)
+    from millpond.engine.runner import Runner  # noqa: PLC0415  needs torch
+
+    return Runner(model, device=device, num_workers=num_workers)

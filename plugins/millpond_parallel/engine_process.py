@@ -109,7 +109,7 @@ def _load(setup: "EngineProcessSetup") -> "Runner":
     """Load the model. The program has logged its warnings already."""
     import torch  # noqa: PLC0415  after the process is pinned
 
-    from millpond.engine.runner import Runner  # noqa: PLC0415  as above
+    from millpond.executor import open_runner  # noqa: PLC0415  as above
     from millpond.loading.build import build_model, resolve_model  # noqa: PLC0415
     from millpond.loading.repository import Repository  # noqa: PLC0415
 
@@ -119,7 +119,7 @@ def _load(setup: "EngineProcessSetup") -> "Runner":
         repository = Repository(setup.model, setup.path, setup.source, plugins=registry)
         resolution, device = resolve_model(registry, repository, setup.arguments)
         loaded = build_model(registry, resolution, setup.arguments.load, device=device, compute=setup.arguments.compute)
-    return Runner(loaded.model, device=device, num_workers=setup.num_workers)
+    return open_runner(loaded.model, device, setup.num_workers if device.type == "cpu" else loaded.engine.num_workers)
 
 
 @contextlib.contextmanager

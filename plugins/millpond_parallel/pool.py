@@ -241,7 +241,8 @@ class EnginePool:
         with self._changed:
             if self._closing.is_set() or self.crash is not None:
                 return
-            slot.num_workers = ready.num_workers if slot.location.device.startswith("cpu") else GPU_BATCHES
+            is_cpu = slot.location.device.startswith("cpu")
+            slot.num_workers = ready.num_workers if is_cpu else max(ready.num_workers, GPU_BATCHES)
             self.num_hooks = ready.num_hooks
             self._changed.notify_all()
         if slot.restarts:

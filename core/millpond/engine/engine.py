@@ -123,6 +123,7 @@ class Engine:
         self._consecutive_failures = 0
         self._running: list[list[PoolingRequest]] = []
         self._inline_batch: list[PoolingRequest] | None = None  # computed in the thread that calls ``step``
+        self._is_submitting = False
         self._retries: deque[list[PoolingRequest]] = deque()
         self._done: SimpleQueue[Outcome] = SimpleQueue()
 
@@ -192,8 +193,8 @@ class Engine:
 
     @property
     def is_blocked(self) -> bool:
-        """True while the thread that calls ``step`` computes a batch itself: no other batch starts."""
-        return self._inline_batch is not None
+        """True while the thread that calls ``step`` computes or launches a batch: no other batch starts."""
+        return self._is_submitting or self._inline_batch is not None
 
     def abort(self) -> list[PoolingRequest]:
         """Remove all waiting and running requests and return them; results of running batches are dropped."""
@@ -215,7 +216,7 @@ class Engine:
             if self._retries:
                 batch = self._retries.popleft()
             elif self.scheduler.num_waiting:
-                batch = self.scheduler.take(idle)
+                batch = self.scheduler.take(1 if self._is_accelerated else idle)
             else:
                 break
             now, num_ended = perf_counter(), len(ended)
@@ -236,7 +237,9 @@ class Engine:
             self._running.append(batch)
             # The queue of now: after ``abort``, results of this batch must not enter the next one.
             done = self._done.put if self._notify is None else partial(self._finish, self._done)
+            self._is_submitting = True
             self.runner.submit(batch, done)
+            self._is_submitting = False
         return ended
 
     def _run_inline(self, batch: list[PoolingRequest]) -> Outcome:
@@ -250,10 +253,12 @@ class Engine:
         """True if the batch is computed in this thread."""
         if not self.runner.runs_inline:
             return False
-        if self._is_accelerated:
+        if self._is_accelerated and self.runner.num_workers == 1:
             return True
         if self._running or self._retries or self.scheduler.num_waiting:
             return False
+        if self._is_accelerated:
+            return True
         if self._inline_single_batch and self.runner.intra_op_threads == 1:
             return True
         return len(batch) == 1 and batch[0].num_tokens >= MULTI_THREAD_MIN_TOKENS and self.runner.num_workers > 1

@@ -58,7 +58,7 @@ class Executor(Protocol):
 
     @property
     def num_workers(self) -> int:
-        """The number of batches computed at a time; it changes when a process ends or starts."""
+        """The number of batches that may run at a time; it changes when a process ends or starts."""
         ...
 
     @property
@@ -92,7 +92,7 @@ class Executor(Protocol):
         ...
 
     def submit(self, requests: list[PoolingRequest], done: Callable[[Outcome], None]) -> None:
-        """Compute a batch, then call ``done`` on any thread. Exceptions are returned in the outcome."""
+        """Start a batch, and call ``done`` on any thread when it ends. Exceptions are returned in the outcome."""
         ...
 
     def run(self, requests: list[PoolingRequest]) -> Outcome:

@@ -5,8 +5,9 @@ import traceback
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from queue import SimpleQueue
-from time import monotonic, perf_counter
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -26,6 +27,7 @@ from millpond.engine.executor import EngineStatus, Outcome
 from millpond.engine.machine import available_cores
 from millpond.engine.packing import distinct_sequences, pack, prefix_groups
 from millpond.engine.request import PoolingRequest, Representation
+from millpond.engine.workers import Job, Jobs, start_workers, stop_workers
 from millpond.nn.batch import PackedBatch, PoolingMetadata
 from millpond.nn.model import PoolingModel
 from millpond.nn.pooler import Pooler
@@ -36,11 +38,11 @@ from millpond.types.errors import InvalidInputError, NonFiniteOutputError, is_ou
 from millpond.types.params import PoolingParams
 
 if TYPE_CHECKING:
+    from millpond.engine.transfers import BatchTransfers
     from millpond.plugin.registry import Entry
 
 Array = NDArray[np.float32]
-Job = tuple["Runner", list[PoolingRequest], Callable[[Outcome], None]]  # calls the function when done
-CLOSE_TIMEOUT_S = 10.0  # for all workers; longer than a batch, and a model that hangs must not block interpreter exit
+Key = tuple[int, int, tuple[int, int] | None]  # position of the sequence, identity of its parameters, span
 HOST = torch.device("cpu")
 NO_RESULT: Array = np.empty(0, dtype=np.float32)
 MATRIX = 2  # dimensions of a tensor with one row per token
@@ -54,6 +56,30 @@ class PoolerParts(NamedTuple):
     pooler: nn.Module
     owner: "Entry[Any] | None"
     check: Callable[[PoolingParams], None] | None
+
+
+class Pooled(NamedTuple):
+    """The results of a task, on the device of the model.
+
+    Attributes:
+        values: The output of the pooler, in the order of ``distinct``.
+        task: The task.
+        slots: The requests, and the index of the result in each.
+        positions: The position of each request's sequence in the batch.
+        keys: The key of the result of each slot.
+        distinct: The keys of all results.
+        hidden: The hidden states of the batch, [num_tokens, hidden].
+        lengths: The number of tokens of each sequence of the batch.
+    """
+
+    values: Tensor | list[Tensor]
+    task: str
+    slots: list[tuple[PoolingRequest, int]]
+    positions: dict[PoolingRequest, int]
+    keys: list[Key]
+    distinct: tuple[Key, ...]
+    hidden: Tensor
+    lengths: tuple[int, ...]
 
 
 class Progress:
@@ -133,18 +159,18 @@ class Runner:
         self.on_change: Callable[[], None] = lambda: None
         self.runs_inline = True
         self.crash: BaseException | None = None
-        self._is_on_host = device.type == "cpu"
+        self._target = None if device.type == "cpu" else device  # of packed batches
         self._owner = owner_of(model)
         self._contracts = contracts_of(model)
         self._shares_prefixes = model.shares_prefixes() and not model.token_modules
         self._poolers: dict[str, PoolerParts] = {}
         self.num_workers = (num_workers or available_cores()) if device.type == "cpu" else 1
-        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._jobs: Jobs = SimpleQueue()
         with self._start_lock:
             self.intra_op_threads = torch.get_num_threads()
             budget = ThreadBudget(self.intra_op_threads if self.num_workers > 1 else 1)
-            workers = _start_workers(self._jobs, self.num_workers, budget)
-        self._finalizer = weakref.finalize(self, _stop_workers, self._jobs, workers)
+            workers = start_workers(self._jobs, self.num_workers, budget)
+        self._finalizer = weakref.finalize(self, stop_workers, self._jobs, workers)
 
     @property
     def is_open(self) -> bool:
@@ -153,7 +179,7 @@ class Runner:
 
     def submit(self, requests: list[PoolingRequest], done: Callable[[Outcome], None]) -> None:
         """Compute a batch on a worker, which then calls ``done``."""
-        self._jobs.put((self, requests, done))
+        self._jobs.put(Job(partial(self.run, requests), done))
 
     def run(self, requests: list[PoolingRequest]) -> Outcome:
         """Compute a batch in this thread."""
@@ -161,13 +187,11 @@ class Runner:
         try:
             # Workers stay in inference mode: entering it for each batch would cost eight Python calls.
             with nullcontext() if torch.is_inference_mode_enabled() else torch.inference_mode():
-                shared_tokens = self._compute(requests)
+                shared_tokens, results = self._compute(requests)
+                for pooled in results:
+                    self._set_results(pooled)
         except BaseException as error:  # noqa: BLE001  SystemExit raised by a plugin must not end the worker
-            for request in requests:
-                request.results, request.error = [], None
-            if is_out_of_memory(error):
-                _free_memory(error, self.device)
-            return Outcome(requests, error)
+            return self._failed(requests, error)
         finally:
             self.progress.end()
         return Outcome(requests, None, shared_tokens)
@@ -183,13 +207,30 @@ class Runner:
         """Stop the workers after their current batches."""
         self._finalizer()
 
-    def _compute(self, requests: list[PoolingRequest]) -> int:
-        """Set the results of requests; return the number of tokens that did not have to be computed for them."""
+    def _failed(self, requests: list[PoolingRequest], error: BaseException) -> Outcome:
+        """Return the outcome of a failed batch, whose requests have neither results nor errors."""
+        for request in requests:
+            request.results, request.error = [], None
+        if is_out_of_memory(error):
+            _free_memory(error, self.device)
+        return Outcome(requests, error)
+
+    def _compute(
+        self, requests: list[PoolingRequest], transfers: "BatchTransfers | None" = None
+    ) -> tuple[int, list[Pooled]]:
+        """Return the number of tokens that did not have to be computed, and the results of each task.
+
+        Args:
+            requests: The batch.
+            transfers: Copies it to the device, on a separate stream; None to copy it on the stream that computes.
+        """
+        results: list[Pooled] = []
         requests = self._accepted(requests)
         if not requests:
-            return 0
+            return 0, results
         positions, sequences = distinct_sequences(requests)
-        complete = batch = pack(sequences, None if self._is_on_host else self.device)
+        complete = pack(sequences, self._target) if transfers is None else transfers.copy_batch(pack(sequences, None))
+        batch = complete
         groups = prefix_groups(sequences) if self._shares_prefixes else {}
         if groups:
             batch = share_rows(complete, list(groups.values()))
@@ -204,15 +245,17 @@ class Runner:
             hidden = batch.shared.complete_hidden_states(hidden)
             for prefix, group in groups.items():
                 prefix.states = group.states
-        metadata = PoolingMetadata(lengths=complete.lengths, input_ids=complete.input_ids)
+        metadata = PoolingMetadata(
+            lengths=complete.lengths, input_ids=complete.input_ids, ids_on_host=complete.ids_on_host
+        )
         slots_by_task: dict[str, list[tuple[PoolingRequest, int]]] = {}
         for request in requests:
             request.results = [NO_RESULT] * len(request.representations)
             for slot, representation in enumerate(request.representations):
                 slots_by_task.setdefault(representation.task, []).append((request, slot))
         for task, slots in slots_by_task.items():
-            self._pool(task, slots, positions, hidden, metadata)
-        return 0 if batch.shared is None else batch.shared.num_missing
+            results.append(self._pool(task, slots, positions, hidden, metadata))
+        return 0 if batch.shared is None else batch.shared.num_missing, results
 
     def _accepted(self, requests: list[PoolingRequest]) -> list[PoolingRequest]:
         """Return the requests whose parameters the poolers accept; set the error of the others."""
@@ -242,10 +285,10 @@ class Runner:
         positions: dict[PoolingRequest, int],
         hidden: Tensor,
         metadata: PoolingMetadata,
-    ) -> None:
+    ) -> Pooled:
         # Equal sequences with the same parameters are pooled once, in the order of the batch.
-        keys: list[tuple[int, int, tuple[int, int] | None]] = []
-        distinct: dict[tuple[int, int, tuple[int, int] | None], Representation] = {}
+        keys: list[Key] = []
+        distinct: dict[Key, Representation] = {}
         for request, slot in slots:
             representation = request.representations[slot]
             keys.append((positions[request], id(representation.params), representation.span))
@@ -263,9 +306,14 @@ class Runner:
                 raise
         if not isinstance(pooled, Tensor) or pooled.dim() == 0 or len(pooled) != len(distinct):
             check_list(owner, task, pooled, len(distinct))
+        return Pooled(pooled, task, slots, positions, keys, tuple(distinct), hidden, metadata.lengths)
+
+    def _set_results(self, pooled: Pooled) -> None:
+        """Copy the results of a task to the host, check them, and set those of its requests."""
+        values, task, slots, positions, keys, distinct, hidden, lengths = pooled
         contract = self._contracts.get(task)
-        batch_error = None if contract is None else contract.batch_error(pooled)
-        on_host, is_finite = _to_host(pooled)
+        batch_error = None if contract is None else contract.batch_error(values)
+        on_host, is_finite = _to_host(values)
         arrays = dict(zip(distinct, on_host, strict=True))
         used_keys: set[object] = set()
         for (request, slot), key in zip(slots, keys, strict=True):
@@ -273,7 +321,9 @@ class Runner:
             array = arrays[key].copy() if key in used_keys else arrays[key]
             used_keys.add(key)
             if not (is_finite or _are_finite(array)):
-                source = source_of_non_finite(self.model, pooler, hidden, metadata.lengths, positions[request])
+                source = source_of_non_finite(
+                    self.model, self._poolers[task].pooler, hidden, lengths, positions[request]
+                )
                 message = f"the model computed NaN or infinity for task {task!r}, on {request.num_tokens} tokens"
                 request.error = NonFiniteOutputError(f"{message}{source}")
             if contract is not None:
@@ -318,7 +368,7 @@ def _to_host(pooled: Tensor | list[Tensor]) -> tuple[list[Array], bool]:
     """
     if isinstance(pooled, Tensor):
         rows = pooled.to(HOST, torch.float32).numpy()
-        return list(rows), _are_finite(rows)
+        return list(rows), 0 not in np.isfinite(rows).tobytes()
     if all(tensor.dim() == MATRIX for tensor in pooled) and len({tensor.shape[1] for tensor in pooled}) == 1:
         rows = torch.cat(pooled).to(HOST, torch.float32).numpy()
         arrays = np.split(rows, np.cumsum([len(tensor) for tensor in pooled])[:-1])
@@ -330,46 +380,3 @@ def _to_host(pooled: Tensor | list[Tensor]) -> tuple[list[Array], bool]:
 def _are_finite(array: Array) -> bool:
     """True if no value is NaN or infinite. Searching bytes takes half the time of numpy's ``all`` for a short array."""
     return 0 not in np.isfinite(array).tobytes()
-
-
-def _start_workers(jobs: "SimpleQueue[Job | None]", count: int, budget: ThreadBudget) -> list[threading.Thread]:
-    """Start workers that compute in one thread each, and wait until all are ready."""
-    threads = torch.get_num_threads()
-    ready = threading.Barrier(count + 1)
-    workers = [
-        threading.Thread(target=_run_worker, args=(jobs, budget, ready), name=f"millpond-worker-{number}", daemon=True)
-        for number in range(count)
-    ]
-    for worker in workers:
-        worker.start()
-    ready.wait()
-    # set_num_threads in a worker also changes the default of threads that start later: restore it.
-    torch.set_num_threads(threads)
-    return workers
-
-
-def _run_worker(jobs: "SimpleQueue[Job | None]", budget: ThreadBudget, ready: threading.Barrier) -> None:
-    torch.get_num_threads()  # otherwise torch initializes this thread later, with the caller's number of threads
-    torch.set_num_threads(1)
-    budget.join()
-    ready.wait()
-    with torch.inference_mode():
-        _run_jobs(jobs, budget)
-
-
-def _run_jobs(jobs: "SimpleQueue[Job | None]", budget: ThreadBudget) -> None:
-    while (job := jobs.get()) is not None:
-        runner, requests, done = job
-        with budget:
-            done(runner.run(requests))
-        del job, runner, requests, done  # otherwise the waiting worker would keep the runner alive
-
-
-def _stop_workers(jobs: "SimpleQueue[Job | None]", workers: list[threading.Thread]) -> None:
-    """Stop the workers and wait for them: a thread that is inside torch at interpreter exit crashes the process."""
-    for _ in workers:
-        jobs.put(None)
-    deadline = monotonic() + CLOSE_TIMEOUT_S
-    for worker in workers:
-        if worker is not threading.current_thread():
-            worker.join(max(deadline - monotonic(), 0))

@@ -67,6 +67,7 @@ class PackedBatch:
         routes: The route of each sequence, for models with separate routes for queries and documents; else empty.
         shared: The complete sequences, if the batch does not contain all of their tokens; ``lengths`` counts those that
             it contains, and ``positions`` are those in the complete sequences. None for complete sequences.
+        ids_on_host: ``input_ids`` on the host, if they were packed there; None if only the device has them.
     """
 
     input_ids: Tensor
@@ -77,6 +78,7 @@ class PackedBatch:
     adapters: tuple[str | None, ...] = ()
     routes: tuple[str, ...] = ()
     shared: SharedRows | None = None
+    ids_on_host: Tensor | None = None
 
     @classmethod
     def pack(
@@ -110,14 +112,16 @@ class PackedBatch:
                 ],
                 device,
             )
+        ids = _joined(sequences, None)
         return cls(
-            input_ids=_joined(sequences, device),
+            input_ids=ids if device is None else to_device(ids, device),
             positions=_joined([positions[:length] for length in lengths], device),
             lengths=lengths,
             token_type_ids=types,
             features=tuple(features),
             adapters=tuple(adapters),
             routes=tuple(routes),
+            ids_on_host=None if device is None else ids,
         )
 
     def rows_of(self, indices: Sequence[int]) -> Tensor:
@@ -223,12 +227,19 @@ class PoolingMetadata:
         params: The pooling parameters of each sequence, completed by the model's config.
         starts: The index of each sequence's first token in its prompt, if only a part of a prompt is pooled; empty if
             all start at 0.
+        ids_on_host: ``input_ids`` on the host, if they are known there; see ``read_ids``.
     """
 
     lengths: tuple[int, ...]
     input_ids: Tensor
     params: tuple[PoolingParams, ...] = field(default=())
     starts: tuple[int, ...] = field(default=())
+    ids_on_host: Tensor | None = None
+
+    def read_ids(self) -> list[int]:
+        """Return ``input_ids`` as a list, without waiting for the device if the host has them."""
+        ids: list[int] = (self.input_ids if self.ids_on_host is None else self.ids_on_host).tolist()
+        return ids
 
     @cached_property
     def offsets(self) -> tuple[int, ...]:
@@ -260,7 +271,9 @@ class PoolingMetadata:
         """
         partial = spans.count(None) < len(spans)
         if not partial and tuple(sequences) == tuple(range(len(self.lengths))):
-            return None, PoolingMetadata(lengths=self.lengths, input_ids=self.input_ids, params=tuple(params))
+            return None, PoolingMetadata(
+                lengths=self.lengths, input_ids=self.input_ids, params=tuple(params), ids_on_host=self.ids_on_host
+            )
         all_spans = spans if partial else [None] * len(sequences)
         bounds = [span or (0, self.lengths[i]) for i, span in zip(sequences, all_spans, strict=True)]
         rows = torch.cat(
@@ -269,14 +282,15 @@ class PoolingMetadata:
                 for i, (start, stop) in zip(sequences, bounds, strict=True)
             ]
         )
-        rows = to_device(rows, self.input_ids.device)
+        on_device = to_device(rows, self.input_ids.device)
         selected = PoolingMetadata(
             lengths=tuple(stop - start for start, stop in bounds),
-            input_ids=self.input_ids[rows],
+            input_ids=self.input_ids[on_device],
             params=tuple(params),
             starts=tuple(start for start, _ in bounds) if partial else (),
+            ids_on_host=None if self.ids_on_host is None else self.ids_on_host[rows],
         )
-        return rows, selected
+        return on_device, selected
 
 
 if not TYPE_CHECKING:  # type checkers would accept any name

@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from millpond.nn.transfer import to_device
+
 if TYPE_CHECKING:
     from millpond.nn.batch import PackedBatch
 
@@ -62,8 +64,10 @@ class SharedRows:
         rows = np.concatenate([is_computed.cumsum() - 1, np.arange(num_computed, num_rows)])[sources]
         device = complete.input_ids.device
         self.num_missing = complete.num_tokens - num_computed
-        self.computed = torch.from_numpy(is_computed.nonzero()[0]).to(device)  # the rows of `complete` in the batch
-        self._rows = torch.from_numpy(rows).to(device)  # for each row of `complete`, that of its values
+        self.computed = to_device(
+            torch.from_numpy(is_computed.nonzero()[0]), device
+        )  # the rows of `complete` in the batch
+        self._rows = to_device(torch.from_numpy(rows), device)  # for each row of `complete`, that of its values
         self._known = [group.states for group in groups if group.states is not None]
         self._recorders = [
             _Recorder(group, int(rows[complete.offsets[group.members[0]]])) for group in groups if group.states is None
@@ -153,6 +157,7 @@ def share_rows(complete: "PackedBatch", groups: Sequence[PrefixGroup]) -> "Packe
         token_type_ids=None if types is None else types[shared.computed],
         lengths=tuple(lengths),
         shared=shared,
+        ids_on_host=None,
     )
 
 

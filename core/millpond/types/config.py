@@ -192,7 +192,8 @@ class EngineConfig(BaseModel):
         max_num_batched_tokens: The maximum number of tokens of a batch; a longer prompt runs alone.
         max_num_seqs: The maximum number of prompts of a batch.
         max_waiting_tokens: The maximum number of waiting tokens in online use; requests over it are refused.
-        num_workers: The number of single-threaded workers on a CPU; None for one per core.
+        num_workers: The number of single-threaded workers on a CPU, None for one per core; or the number of batches in
+            flight on a CUDA device, None for one.
         enable_prefix_caching: True to compute the tokens with which all prompts of a call begin once.
     """
 

@@ -345,7 +345,7 @@ class ModelArgs(TypedDict, total=False):
         int | None,
         ModelArg(
             None,
-            "The number of single-threaded workers on a CPU.",
+            "The number of single-threaded workers on a CPU. On CUDA: the number of batches in flight, by default 1.",
             group="server",
             panel="Computing",
             metavar="N",

@@ -159,7 +159,7 @@ def test_the_close_timeout_applies_to_all_hanging_workers_together(kit, model, m
         runner.submit([kit.request([number])], lambda _: None)
     gate.wait(8)
     join, waited = threading.Thread.join, []
-    monkeypatch.setattr("millpond.engine.runner.CLOSE_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("millpond.engine.workers.CLOSE_TIMEOUT_S", 0.1)
     monkeypatch.setattr(threading.Thread, "join", lambda self, timeout: waited.append(timeout) or join(self, timeout))
     runner.close()
     monkeypatch.undo()
