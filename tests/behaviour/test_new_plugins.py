@@ -26,11 +26,10 @@ with LLM(sys.argv[1], hf_overrides={"sentence_transformers": {"activation_fn": "
 """
 SERVE = """
 import sys
-import httpx
 from millpond_server.testing import running_server
 
 with running_server(sys.argv[1], routes=["ripple"]) as server:
-    print(httpx.post(f"{server.url}/v1/ripple", json={"texts": ["tea", "the old mill"]}).text)
+    print(server.request("POST", "/v1/ripple", json={"texts": ["tea", "the old mill"]}).text)
 """
 WRITE_TINY = """
 import sys

@@ -35,6 +35,11 @@ class Kind(StrEnum):
         """The kind of its records in the registry."""
         return "checkpoint_format" if self is Kind.FORMAT else self.value.replace("-", "_")
 
+    @property
+    def requirement(self) -> str:
+        """Millpond with the extras that the package needs."""
+        return "millpond[serve]" if self is Kind.ROUTE else "millpond"
+
     def record_name(self, component: str) -> str:
         """Return the name of its record."""
         patterns = {

@@ -19,6 +19,7 @@ SHARED = {
 }
 USAGE_FILE = "usage.md"
 USAGE_PLACE = "<!-- usage -->\n"
+REQUIREMENT_PLACE = "addon-requirement"
 
 
 def write_package(names: PackageNames, kind: Kind, parent: Path) -> tuple[Path, list[str]]:
@@ -72,6 +73,7 @@ def _templates(kind: Kind) -> dict[str, str]:
     texts = {path: (templates / "shared" / name).read_text(encoding="utf-8") for name, path in SHARED.items()}
     by_kind = {it.name: it.read_text(encoding="utf-8") for it in (templates / kind.value).iterdir() if it.is_file()}
     texts["README.md"] = texts["README.md"].replace(USAGE_PLACE, by_kind.pop(USAGE_FILE))
+    texts["pyproject.toml"] = texts["pyproject.toml"].replace(REQUIREMENT_PLACE, kind.requirement)
     for name, text in by_kind.items():
         texts[f"tests/{name}" if name.startswith("test_") else f"src/addon_package/{name}"] = text
     return texts

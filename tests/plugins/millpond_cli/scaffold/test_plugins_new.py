@@ -1,9 +1,13 @@
 """Test `millpond plugins new`: names, files and refusals; tests/behaviour/test_new_plugins.py uses the packages."""
 
 import ast
+import sys
 import tomllib
+from importlib import metadata
+from importlib.metadata import packages_distributions
 
 import pytest
+from packaging.requirements import Requirement
 from typer.testing import CliRunner
 
 from millpond.plugin.manager import get_plugin_manager
@@ -46,6 +50,46 @@ def test_all_names_are_replaced_and_modules_parse(kind, tmp_path):
         assert "addon" not in f"{path.relative_to(tmp_path)} {text}".lower()
         if path.suffix == ".py":
             ast.parse(text)
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_a_package_declares_what_it_imports(kind, tmp_path):
+    create("ripple", "--kind", kind.value, "--output", tmp_path)
+    project = tomllib.loads((tmp_path / "millpond-ripple" / "pyproject.toml").read_text())["project"]
+    required = distributions([*project["dependencies"], *project["optional-dependencies"]["test"]])
+    providers = packages_distributions()
+    for path in tmp_path.rglob("*.py"):
+        modules = {it for it in imported_modules(path) - sys.stdlib_module_names if not it.startswith("millpond")}
+        assert [it for it in sorted(modules) if not required & set(providers[it])] == [], path
+
+
+def distributions(requirements):
+    """Return the required distributions, with the direct requirements of Millpond."""
+    names = set()
+    for requirement in map(Requirement, requirements):
+        names.add(requirement.name)
+        if requirement.name == "millpond":
+            names |= {it.name for it in map(Requirement, metadata.requires("millpond")) if is_active(it, requirement)}
+    return names
+
+
+def is_active(requirement, asked):
+    """True if a requirement of Millpond is installed with the requested extras."""
+    marker = requirement.marker
+    return marker is None or any(marker.evaluate({"extra": extra}) for extra in ("", *asked.extras))
+
+
+def imported_modules(path):
+    """Return the top-level modules that a file imports."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module for node in nodes if isinstance(node, ast.ImportFrom)]
+    return {name.partition(".")[0] for name in names}
+
+
+def test_a_package_with_a_route_requires_the_server(tmp_path):
+    create("ripple", "--kind", "route", "--output", tmp_path)
+    assert '"millpond[serve]>=' in (tmp_path / "millpond-ripple" / "pyproject.toml").read_text()
 
 
 @pytest.mark.parametrize("kind", list(Kind))

@@ -1,6 +1,5 @@
 """Tests of POST /v1/addon_name, over HTTP."""
 
-import httpx
 import pytest
 from millpond.testing.checkpoints import tiny
 from millpond.testing.conformance import RecordConformance
@@ -15,20 +14,20 @@ class TestAddonNameRoute(RecordConformance):
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory):
-    """A client of a running server."""
+def server(tmp_path_factory):
+    """A running server with a tiny model."""
     model = tiny("BertModel", tmp_path_factory.mktemp("model"))
-    with running_server(model, routes=["addon_name"]) as server, httpx.Client(base_url=server.url) as client:
-        yield client
+    with running_server(model, routes=["addon_name"]) as server:
+        yield server
 
 
-def test_equal_texts_have_the_similarity_one(client):
+def test_equal_texts_have_the_similarity_one(server):
     """The matrix has one row per text."""
-    response = client.post("/v1/addon_name", json={"texts": ["tea", "tea"]})
-    assert response.status_code == 200
+    response = server.request("POST", "/v1/addon_name", json={"texts": ["tea", "tea"]})
+    assert response.status == 200
     assert response.json()["similarities"] == [pytest.approx([1, 1])] * 2
 
 
-def test_an_empty_list_is_refused(client):
+def test_an_empty_list_is_refused(server):
     """The limits are those of the request's model."""
-    assert client.post("/v1/addon_name", json={"texts": []}).status_code == 400
+    assert server.request("POST", "/v1/addon_name", json={"texts": []}).status == 400
