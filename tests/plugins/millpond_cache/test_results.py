@@ -11,7 +11,8 @@ from PIL import Image
 
 from millpond import LLM, AsyncLLM, PoolingParams
 from millpond.pipeline.cache import bypass_cache, cache_owner
-from millpond.testing.checkpoints import tiny, write_sparse_encoder
+from millpond.testing.checkpoints import tiny, write_dense, write_sentence_transformers, write_sparse_encoder
+from millpond.testing.sentence_transformers import DenseLayer
 
 TEXTS = ["so it is", "the cat sat on the mat", "a", "so it is"]
 
@@ -191,6 +192,28 @@ def test_a_changed_byte_of_the_weights_is_another_model(tmp_path):
         content = bytearray(weights.read_bytes())
         content[-2] ^= 0x08
         weights.write_bytes(content)
+
+
+@pytest.mark.parametrize("place", ["linked", "hidden"])
+def test_a_changed_module_outside_of_plain_folders_is_another_model(tmp_path, place):
+    """A folder that models share by a link, or one whose name begins with a dot."""
+    folder = tiny("BertModel", tmp_path / "model")
+    layer = DenseLayer(in_features=32, out_features=8)
+    write_sentence_transformers(folder, dense=[layer])
+    module = folder / "2_Dense"
+    if place == "linked":
+        module = module.rename(tmp_path / "shared")
+        (folder / "2_Dense").symlink_to(module)
+        (module / "parent").symlink_to(folder)  # a cycle
+    else:
+        module = module.rename(folder / ".dense")
+        modules = folder / "modules.json"
+        modules.write_text(modules.read_text(encoding="utf-8").replace("2_Dense", ".dense"), encoding="utf-8")
+    for seed in (1, 2):
+        write_dense(module, layer, seed=seed)
+        with LLM(str(folder), cache=tmp_path / "cache", num_workers=1) as llm:
+            llm.embed("so it is", use_tqdm=False)
+            assert counts(llm) == (0, 1)
 
 
 def test_a_copy_of_a_model_is_the_same_model(tmp_path):
