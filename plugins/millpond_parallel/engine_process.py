@@ -116,9 +116,11 @@ def _load(setup: "EngineProcessSetup") -> "Runner":
     torch.set_num_threads(setup.num_threads)
     with _silent():
         registry = setup.manager().registry
-        repository = Repository(setup.model, setup.path, setup.source, plugins=registry)
+        repository = Repository(setup.model, setup.path, setup.source, plugins=registry, states=setup.states)
+        repository.require_unchanged()  # an engine that is started again must not compute with another model
         resolution, device = resolve_model(registry, repository, setup.arguments)
         loaded = build_model(registry, resolution, setup.arguments.load, device=device, compute=setup.arguments.compute)
+        repository.require_unchanged()
     return open_runner(loaded.model, device, setup.num_workers if device.type == "cpu" else loaded.engine.num_workers)
 
 

@@ -17,6 +17,9 @@ from millpond.types.parallel import ParallelOptions
 from millpond_parallel.placement import Placement
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from millpond.loading.repository import FileState
     from millpond.plugin.registry import Origin
 
 
@@ -28,6 +31,7 @@ class EngineProcessSetup:
         model: The name of the model.
         path: The folder of its files.
         source: The source that found it.
+        states: The state of each file when the program found the model.
         arguments: The arguments of ``LLM``, with the device of the process.
         plugins: The built-in and installed plugins of the program; None for all that are not disabled.
         versions: The versions of these plugins.
@@ -38,6 +42,7 @@ class EngineProcessSetup:
     model: str
     path: Path
     source: str
+    states: "Mapping[str, FileState] | None"
     arguments: Arguments
     plugins: frozenset[str] | None
     versions: "dict[str, str]"
@@ -80,6 +85,7 @@ def setup_for(setup: EngineSetup, location: Placement) -> bytes:
             model=repository.model,
             path=repository.path.absolute(),
             source=repository.source,
+            states=repository.states,
             arguments=replace(arguments, device=location.device, parallel=ParallelOptions()),
             plugins=None if is_default else frozenset(versions),
             versions=versions,

@@ -14,13 +14,12 @@ import torch
 
 from millpond.loading.build import LoadedModel
 from millpond.loading.components import used_entries
+from millpond.loading.files import model_files
 from millpond.plugin.blame import is_foreign
 from millpond.plugin.registry import Entry
 from millpond.types.errors import CheckpointError
 
 COMPUTING_PACKAGES = ("millpond", "numpy", "tokenizers", "torch", "transformers", "triton")
-IGNORED_SUFFIXES = {".md", ".lock", ".png", ".jpg", ".onnx", ".gguf", ".h5", ".msgpack", ".ot"}
-IGNORED_FOLDERS = {".cache", ".git", ".ipynb_checkpoints", "__pycache__"}
 MAX_THREADS = 4
 INSTRUCTION_SETS = (
     "avx_vnni",
@@ -105,25 +104,10 @@ def file_hashes(folder: Path) -> Iterator[tuple[str, str]]:
     Raises:
         CheckpointError: If a file cannot be read.
     """
-    paths = sorted(path for path in _files(folder) if _matters(path.relative_to(folder)) and path.is_file())
+    paths = model_files(folder)
     with ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="millpond-hash") as pool:
         for path, digest in zip(paths, pool.map(_checkpoint_hash, paths), strict=True):
             yield path.relative_to(folder).as_posix(), digest
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    """Yield all files below a folder, also those in linked folders, such as a Dense module that models share."""
-    visited: set[Path] = set()  # a link may lead back to a parent
-    for name, folders, files in os.walk(folder, followlinks=True):
-        path = Path(name)
-        visited.add(path.resolve())
-        folders[:] = [it for it in folders if it not in IGNORED_FOLDERS and (path / it).resolve() not in visited]
-        yield from (path / it for it in files)
-
-
-def _matters(name: Path) -> bool:
-    is_hidden = name.name.startswith(".") and not name.suffix  # such as .gitattributes
-    return not is_hidden and name.suffix not in IGNORED_SUFFIXES
 
 
 def file_hash(path: Path) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pyarrow as pa
 
 from millpond.llm import LLM
-from millpond.types.errors import MillpondError
+from millpond.types.errors import CheckpointError, MillpondError
 from millpond.types.params import PoolingParams
 from millpond_recipes.errors import InputError, RecipeError
 from millpond_recipes.model_facts import ModelFacts, read_model_facts
@@ -46,6 +46,7 @@ class Runner:
 
     Raises:
         RecipeError: If the model does not serve the task, or depends on plugins that are registered at run time.
+        CheckpointError: If a file of the model has changed since the facts were read.
     """
 
     def __init__(self, recipe: "Recipe", facts: ModelFacts | None = None) -> None:
@@ -56,6 +57,11 @@ class Runner:
         if facts.device == "cpu":  # costs nothing there, and a job that was resumed equals one that was not
             arguments.setdefault("batch_invariant", True)
         self.llm = LLM(recipe.model, **arguments)
+        try:
+            facts.resolution.repository.require_unchanged()  # the facts are those of the loaded weights
+        except CheckpointError:
+            self.llm.close()
+            raise
         if recipe.task not in self.llm.supported_tasks:
             self.llm.close()
             tasks = ", ".join(self.llm.supported_tasks)

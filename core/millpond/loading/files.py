@@ -1,7 +1,9 @@
 """Reads JSON files and safetensors headers of a model folder. Does not import torch; errors name the file."""
 
 import json
+import os
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -11,6 +13,8 @@ from millpond.types.errors import CheckpointError
 
 EXTRA_SUFFIXES = (".safetensors", ".pt")  # of files with the weights of extra heads
 DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+IGNORED_SUFFIXES = {".md", ".lock", ".png", ".jpg", ".onnx", ".gguf", ".h5", ".msgpack", ".ot"}
+IGNORED_FOLDERS = {".cache", ".git", ".ipynb_checkpoints", "__pycache__"}
 MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors format
 
 
@@ -124,3 +128,23 @@ def _read_header(path: Path) -> list[TensorHeader]:
 def extra_file(folder: Path, name: str) -> Path | None:
     """Return the extra weight file of that name in a model's folder; None if it does not exist."""
     return next((path for suffix in EXTRA_SUFFIXES if (path := folder / f"{name}{suffix}").is_file()), None)
+
+
+def model_files(folder: Path) -> list[Path]:
+    """Return the files of a model that can change its results, sorted."""
+    return sorted(path for path in _walk(folder) if _matters(path) and path.is_file())
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Yield all files below a folder, also those in linked folders, such as a Dense module that models share."""
+    visited: set[Path] = set()  # a link may lead back to a parent
+    for name, folders, files in os.walk(folder, followlinks=True):
+        path = Path(name)
+        visited.add(path.resolve())
+        folders[:] = [it for it in folders if it not in IGNORED_FOLDERS and (path / it).resolve() not in visited]
+        yield from (path / it for it in files)
+
+
+def _matters(path: Path) -> bool:
+    is_hidden = path.name.startswith(".") and not path.suffix  # such as .gitattributes
+    return not is_hidden and path.suffix not in IGNORED_SUFFIXES

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, reduce
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from millpond.loading.files import read_object
+from millpond.loading.files import model_files, read_object
 from millpond.plugin.blame import blamed, breach, described, is_foreign
 from millpond.plugin.manager import get_plugin_manager
 from millpond.types.checkpoint import CheckpointFacts, find_type_error, merge_facts
@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 IMAGE_PROCESSOR_FILE, PROCESSOR_FILE = "preprocessor_config.json", "processor_config.json"
 
 
+class FileState(NamedTuple):
+    """Values of a file that differ after its content was changed or it was replaced."""
+
+    inode: int
+    size: int
+    modified_ns: int
+
+
 @dataclass(frozen=True)
 class Repository:
     """A local folder of a model's files.
@@ -31,6 +39,7 @@ class Repository:
         source: The source that found it.
         route: The selected route of a model with several routes; None for the main route.
         plugins: The records of plugins, whose checkpoint formats read the files; None for all installed plugins.
+        states: The state of each file when the repository was found; None if it was not recorded.
     """
 
     model: str
@@ -38,11 +47,24 @@ class Repository:
     source: str
     route: str | None = None
     plugins: "Registry | None" = field(default=None, repr=False, compare=False)
+    states: "Mapping[str, FileState] | None" = field(default=None, repr=False, compare=False)
 
     @property
     def registry(self) -> "Registry":
         """The records of plugins."""
         return get_plugin_manager().registry if self.plugins is None else self.plugins
+
+    def require_unchanged(self) -> None:
+        """Check that no file was changed or removed since the repository was found. New files may be a user's outputs.
+
+        Raises:
+            CheckpointError: If one was: the model in memory and its files are not the same model.
+        """
+        current = file_states(self.path) if self.states else {}
+        changed = next((name for name, state in (self.states or {}).items() if current.get(name) != state), None)
+        if changed is not None:
+            message = f"{self.path / changed} has changed since {self.model!r} was loaded. Load the model again"
+            raise CheckpointError(message)
 
     @cached_property
     def readings(self) -> "tuple[tuple[Entry[CheckpointFormatSpec], CheckpointFacts], ...]":
@@ -91,6 +113,12 @@ class Repository:
     def tokenizer_config(self) -> Mapping[str, Any]:
         """tokenizer_config.json; empty if it is missing."""
         return read_object(self.transformer_path / "tokenizer_config.json")
+
+
+def file_states(folder: Path) -> dict[str, FileState]:
+    """Return the state of each file of a model that can change its results, by its name in the folder."""
+    stats = {path.relative_to(folder).as_posix(): path.stat() for path in model_files(folder)}
+    return {name: FileState(it.st_ino, it.st_size, it.st_mtime_ns) for name, it in stats.items()}
 
 
 def repository_of(ctx: "Context") -> Repository:

@@ -1,6 +1,7 @@
 """Lookup of models in sources, and the error if no source has the model."""
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from millpond import LLM, ModelNotFoundError
 from millpond.plugin.manager import PluginManager
 from millpond.plugin.specs import SourceSpec
+from millpond.types.errors import CheckpointError
 
 
 def test_a_folder_is_named_by_a_text_or_a_path(checkpoint, load, expected, monkeypatch, vector):
@@ -115,3 +117,18 @@ def test_the_sources_are_asked_in_the_order_of_their_priority(checkpoint):
     manager.register(SourceSpec(name="bucket", target=lambda *_: checkpoint, priority=0))
     with LLM("bucket:anything", plugins=manager, num_workers=1) as llm:
         assert (llm.model_config.model, llm.model_config.identity.source) == ("bucket:anything", "bucket")
+
+
+def test_changed_and_removed_files_of_a_loaded_model_are_noticed(tmp_path, checkpoint):
+    folder = Path(shutil.copytree(checkpoint, tmp_path / "model"))
+    with LLM(str(folder), num_workers=1) as llm:
+        repository = llm._loaded.resolution.repository  # noqa: SLF001  no public attribute has it
+    for name in ("README.md", "vectors.npy"):
+        (folder / name).touch()
+    repository.require_unchanged()
+    config = folder / "config.json"
+    content = config.read_bytes()
+    for change in (lambda: config.write_bytes(content + b" "), config.unlink):
+        change()
+        with pytest.raises(CheckpointError, match=r"model.config\.json has changed since .* Load the model again"):
+            repository.require_unchanged()

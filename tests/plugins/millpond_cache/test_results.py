@@ -8,11 +8,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from weight_files import replace_weights
 
 from millpond import LLM, AsyncLLM, PoolingParams
 from millpond.pipeline.cache import bypass_cache, cache_owner
 from millpond.testing.checkpoints import tiny, write_dense, write_sentence_transformers, write_sparse_encoder
 from millpond.testing.sentence_transformers import DenseLayer
+from millpond.types.errors import CheckpointError
+from millpond_cache import results
+from millpond_recipes.model_fingerprint import fingerprint_of
 
 TEXTS = ["so it is", "the cat sat on the mat", "a", "so it is"]
 
@@ -184,24 +188,24 @@ def test_results_of_other_instruction_sets_share_no_entry(folders, tmp_path, mon
 def test_a_changed_byte_of_the_weights_is_another_model(tmp_path):
     folder = tiny("BertModel", tmp_path / "model")
     weights = folder / "model.safetensors"
-    results = []
+    vectors = []
     for _ in range(2):
         with LLM(str(folder), cache=tmp_path / "cache", num_workers=1) as llm:
-            results.append(llm.embed("so it is", output="array", use_tqdm=False))
+            vectors.append(llm.embed("so it is", output="array", use_tqdm=False))
             assert counts(llm) == (0, 1)
         content = bytearray(weights.read_bytes())
         content[-2] ^= 0x08
         weights.write_bytes(content)
 
 
-@pytest.mark.parametrize("place", ["linked", "hidden"])
-def test_a_changed_module_outside_of_plain_folders_is_another_model(tmp_path, place):
+@pytest.mark.parametrize("kind", ["linked", "hidden"])
+def test_a_changed_module_outside_of_plain_folders_is_another_model(tmp_path, kind):
     """A folder that models share by a link, or one whose name begins with a dot."""
     folder = tiny("BertModel", tmp_path / "model")
     layer = DenseLayer(in_features=32, out_features=8)
     write_sentence_transformers(folder, dense=[layer])
     module = folder / "2_Dense"
-    if place == "linked":
+    if kind == "linked":
         module = module.rename(tmp_path / "shared")
         (folder / "2_Dense").symlink_to(module)
         (module / "parent").symlink_to(folder)  # a cycle
@@ -214,6 +218,19 @@ def test_a_changed_module_outside_of_plain_folders_is_another_model(tmp_path, pl
         with LLM(str(folder), cache=tmp_path / "cache", num_workers=1) as llm:
             llm.embed("so it is", use_tqdm=False)
             assert counts(llm) == (0, 1)
+
+
+def test_a_model_that_is_replaced_while_it_is_hashed_is_refused(tmp_path, monkeypatch):
+    """The old weights are in memory: their vectors would be stored under the hash of the new ones."""
+    folder = tiny("BertModel", tmp_path / "model")
+
+    def hash_late(*arguments):
+        replace_weights(folder)
+        return fingerprint_of(*arguments)
+
+    monkeypatch.setattr(results, "fingerprint_of", hash_late)
+    with pytest.raises(CheckpointError, match=r"model\.safetensors has changed since .* was loaded"):
+        LLM(str(folder), cache=tmp_path / "cache", num_workers=1)
 
 
 def test_a_copy_of_a_model_is_the_same_model(tmp_path):

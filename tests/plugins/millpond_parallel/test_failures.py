@@ -12,8 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from weight_files import replace_weights
 
 from millpond import LLM, AsyncLLM
+from millpond.testing.checkpoints import tiny
 from millpond.types.errors import EngineClosedError
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc")
@@ -54,6 +56,18 @@ def test_a_killed_process_loses_no_request_and_is_replaced(pair, single, texts, 
     before = first.batches
     np.testing.assert_array_equal(pair.embed(many[:600], output="array", use_tqdm=False), expected[:600])
     assert executor(pair).statuses()[0].batches > before
+
+
+@pytest.mark.slow
+def test_a_process_that_is_started_again_does_not_compute_with_other_weights(tmp_path, texts, pids, wait_until, caplog):
+    folder = tiny("BertModel", tmp_path)
+    with LLM(str(folder), data_parallel_size=2, batch_invariant=True) as llm:
+        expected = llm.embed(texts, output="array", use_tqdm=False)
+        replace_weights(folder)
+        os.kill(pids(llm)[0], signal.SIGKILL)
+        wait_until(lambda: "cannot load the model" in caplog.text)
+        np.testing.assert_array_equal(llm.embed(texts, output="array", use_tqdm=False), expected)
+    assert "model.safetensors has changed since" in caplog.text
 
 
 @pytest.mark.slow

@@ -3,14 +3,17 @@
 import numpy as np
 import pyarrow as pa
 import pytest
+from weight_files import replace_weights
 
 from millpond import LLM
 from millpond.jobs import Recipe
 from millpond.testing.checkpoints import tiny, write_sparse_encoder
 from millpond.testing.pictures import picture
+from millpond.types.errors import CheckpointError
 from millpond_models.testing.dual_encoders import tiny_dual_encoder
 from millpond_recipes import model_facts
 from millpond_recipes.errors import RecipeError
+from millpond_recipes.runner import Runner
 
 TEXTS = ["the cat sat", "a", "on the mat the cat sat on the mat", "", "cat " * 200, "mat"]
 
@@ -210,3 +213,13 @@ def test_a_plugin_of_this_process_alone_is_refused(bert, plugin_manager, monkeyp
     plugin_manager.register(plugin_manager.registry.architectures.find("BertModel").spec, plugin="mine")
     with pytest.raises(RecipeError, match=r"mine.* registered at run time and does not exist in other processes"):
         Recipe(model=str(bert)).open()
+
+
+def test_a_model_that_changes_after_its_facts_were_read_is_refused(tmp_path):
+    """A job whose fingerprint is that of other weights would mix two models when it is resumed."""
+    folder = tiny("BertModel", tmp_path)
+    recipe = Recipe(model=str(folder))
+    facts = model_facts.read_model_facts(recipe)
+    replace_weights(folder)
+    with pytest.raises(CheckpointError, match=r"model\.safetensors has changed since"):
+        Runner(recipe, facts)
