@@ -16,12 +16,12 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-import millpond
 from millpond.plugin.manager import get_plugin_manager
 from millpond.plugin.output import results, stdout_to_stderr
 from millpond.plugin.registry import Catalog, Entry
 from millpond.plugin.specs import CommandSpec
 from millpond.types.errors import MillpondError, PluginError
+from millpond_command.program import version
 from millpond_command.stderr import echo_stderr as echo_stderr  # noqa: PLC0414  for commands
 from millpond_command.stderr import logging_to_stderr
 from millpond_command.stderr import printable as printable  # noqa: PLC0414  as above
@@ -329,7 +329,7 @@ def _drop_stdout() -> None:
 
 def _print_version(requested: bool) -> None:
     if requested:
-        print(f"millpond {millpond.__version__}")  # noqa: T201
+        print(version())  # noqa: T201
         raise typer.Exit
 
 

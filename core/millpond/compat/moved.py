@@ -3,12 +3,16 @@
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from millpond.compat.warn import warn_caller
+
+if TYPE_CHECKING:
+    from importlib.abc import Loader
+else:
+    Loader = object  # importing importlib.abc would double the time of `import millpond`
 
 MOVED: Final = {
     "millpond.cli": "millpond_command.cli",
@@ -51,7 +55,7 @@ MOVED: Final = {
 }
 
 
-class MovedModules(MetaPathFinder, Loader):
+class MovedModules(Loader):
     """Finds a module by its former name; the import returns the module with the new name."""
 
     def __init__(self) -> None:

@@ -1,8 +1,6 @@
 """Commands that install the optional dependencies of Millpond, for the hints of errors."""
 
 import json
-from urllib.parse import unquote, urlparse
-from urllib.request import url2pathname
 
 from importlib_metadata import PackageNotFoundError, distribution
 
@@ -24,6 +22,9 @@ def install_command(extra: str) -> str:
         return f"pip install '.[{extra}]' in a clone of Millpond"
     origin = json.loads(installed.read_text("direct_url.json") or "{}")
     if "dir_info" in origin:
+        from urllib.parse import unquote, urlparse  # noqa: PLC0415  needed for an error only
+        from urllib.request import url2pathname  # noqa: PLC0415  as above; imports ssl
+
         folder = url2pathname(unquote(urlparse(origin["url"]).path))
         editable = "-e " if origin["dir_info"].get("editable") else ""
         return f"pip install {editable}'{folder}[{extra}]'"

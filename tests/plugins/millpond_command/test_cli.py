@@ -23,10 +23,11 @@ HEAVY = {
     "tokenizers",
     "safetensors",
     "huggingface_hub",
+    "ssl",
 }
 
 
-def run_and_look(*command_lines):
+def run_and_look(*command_lines, exit_code=0):
     """Run command lines in one separate process; return its stdout and the imported modules."""
     code = f"""
 import sys
@@ -35,7 +36,7 @@ for arguments in {command_lines!r}:
     try:
         app(arguments, prog_name="millpond")
     except SystemExit as exit_:
-        assert exit_.code == 0
+        assert exit_.code == {exit_code}
 print(*sys.modules, file=sys.stderr)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -90,6 +91,23 @@ def test_version_is_one_line():
     assert run("--version").stdout == f"millpond {millpond.__version__}\n"
     assert invoke("--version").exit_code == 0
     assert invoke("-V").stdout == run("--version").stdout
+
+
+def test_version_imports_no_command_line():
+    code = "import sys; sys.argv = ['millpond', '-V']; from millpond_command.program import main; main()"
+    code += "; print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == f"millpond {millpond.__version__}\n"
+    assert {"millpond", "millpond_command.program"} <= set(done.stderr.split())
+    assert set(done.stderr.split()) & {"typer", "logging", "millpond_command.cli", "millpond.plugin.manager"} == set()
+
+
+def test_mistakes_are_reported_without_heavy_imports():
+    lines = [["embde"], ["embed", "--modle", "x"], ["job", "rnu"], ["serve", "--prot", "1"]]
+    stdout, imported = run_and_look(*lines, exit_code=2)
+    assert stdout == ""
+    assert "millpond_cli.commands.embed" in imported
+    assert imported & HEAVY == set()
 
 
 @pytest.mark.parametrize("words", [[], ["embed"], ["job", "run"], ["plugins"]])
