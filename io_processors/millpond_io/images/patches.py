@@ -53,7 +53,7 @@ class Patcher:
                 f"{size[1]} by {size[0]}. Crop it"
             )
             raise InvalidInputError(message, parameter="multi_modal_data")
-        rgb = as_rgb(image)
+        rgb = image if image.mode == "RGB" and not self.settings.converts_rgb else as_rgb(image)
         if size != (rgb.height, rgb.width):
             rgb = rgb.resize((size[1], size[0]), resample=self.settings.resample)
         values = np.asarray(rgb)

@@ -33,6 +33,7 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         },
         "Siglip2": {
             "do_center_crop": False,
+            "do_convert_rgb": False,
             "resample": BILINEAR,
             "image_mean": HALF_PER_CHANNEL,
             "image_std": HALF_PER_CHANNEL,
@@ -53,6 +54,7 @@ class ImageSettings:
         edge: The length of the shorter side after resizing; None if another setting determines the size.
         size: The height and width after resizing; None if another setting determines them.
         crop: The height and width of the centre crop; None for no crop.
+        converts_rgb: True if transparent pixels of RGB images are put on a white background; other modes always are.
         resample: The resizing filter, as a number of Pillow.
         scale: The factor for values of 0 to 255; None for no scaling.
         mean: The mean of each channel, which is subtracted; None for no normalization.
@@ -66,6 +68,7 @@ class ImageSettings:
     edge: int | None
     size: Size | None
     crop: Size | None
+    converts_rgb: bool
     resample: int
     scale: float | None
     mean: tuple[float, ...] | None
@@ -95,7 +98,9 @@ def read_settings(ctx: Context) -> ImageSettings:
     processor = _processor_name(config, path) or ("CLIP" if "projection_dim" in ctx.config else "Siglip")
     if processor == "Siglip" and "image_size" not in vision:
         processor = "Siglip2"
-    settings = {**DEFAULTS[processor], **{key: value for key, value in config.items() if value is not None}}
+    # As in transformers, null disables a step.
+    stated = {key: value for key, value in config.items() if value is not None or key.startswith("do_")}
+    settings = {**DEFAULTS[processor], **stated}
     patch = vision["patch_size"]
     keeps_aspect_ratio = processor == "Siglip2"
     if keeps_aspect_ratio and settings["patch_size"] != patch:
@@ -113,6 +118,7 @@ def read_settings(ctx: Context) -> ImageSettings:
         edge=edge,
         size=size,
         crop=crop[1] or (None if crop[0] is None else (crop[0], crop[0])),
+        converts_rgb=bool(settings.get("do_convert_rgb", True)),
         resample=_filter(settings["resample"], path),
         scale=float(settings.get("rescale_factor", 1 / 255)) if settings.get("do_rescale", True) else None,
         mean=_per_channel(settings["image_mean"], path) if settings.get("do_normalize", True) else None,

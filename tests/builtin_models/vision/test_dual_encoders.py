@@ -120,6 +120,29 @@ def test_other_size_settings_equal_transformers(tmp_path, load, name, settings):
             llm.embed(of_image(picture(8, 9)))
 
 
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("CLIPModel", {"do_normalize": None}),
+        ("CLIPModel", {"do_center_crop": None, "size": {"height": 32, "width": 32}}),
+        ("SiglipModel", {"do_rescale": None}),
+        ("SiglipModel", {"do_convert_rgb": None}),
+        ("Siglip2Model", {"do_convert_rgb": None}),
+        ("Siglip2Model", {"do_resize": None}),
+    ],
+    ids=str,
+)
+def test_null_disables_a_step_of_preprocessing(tmp_path, load, name, settings):
+    transformers = pytest.importorskip("transformers")
+    folder = tiny_dual_encoder(name, tmp_path, processor={**PROCESSORS[name], **settings})
+    reference = getattr(transformers, name).from_pretrained(folder, dtype=torch.float32).eval()
+    transparent = picture(16, 24)
+    transparent.info["transparency"] = transparent.getpixel((0, 0))
+    images = [transparent, picture(24, 16)]
+    expected = expected_images((name, folder, reference, processor_of(name, folder)), images)
+    assert_close(embed(load(folder), [of_image(image) for image in images]), expected)
+
+
 def requests_of(llm, prompt):
     processor = llm.pipeline.processor("embed")
     return processor.pre_process(processor.parse(prompt), processor.pooling_params(None))
