@@ -108,6 +108,12 @@ def test_gemma3_follows_config_json(tmp_path, load, hidden, reference, change):
     assert (relative_error(actual, base) <= TOLERANCE) is same
 
 
+def test_gemma3_has_no_softcap_like_transformers(tmp_path, load, hidden, reference):
+    folder = tiny("Gemma3TextModel", tmp_path, attn_logit_softcapping=0.2)
+    prompts = prompts_of(FEW_LENGTHS)
+    assert relative_error(hidden(load(folder), prompts), reference(folder, prompts)) <= TOLERANCE
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from millpond import CheckpointError, InvalidInputError
 from millpond.testing.checkpoints import DenseLayer, tiny, vocabulary, write_config, write_sentence_transformers
-from millpond.testing.comparisons import random_prompts
+from millpond.testing.comparisons import random_prompts, rewrite
 
 VOCABULARY = len(vocabulary("bert"))
 prompts_of = partial(random_prompts, VOCABULARY)
@@ -244,6 +244,14 @@ def test_a_eurobert_classifier_pools_by_config_json(tmp_path, load, expected, la
         model_class.from_pretrained(folder).save_pretrained(folder)
         assert "rope_parameters" in json.loads((folder / "config.json").read_text())
     assert max_difference(run_task(load(folder), prompts, "classify"), wanted) <= TOLERANCE
+
+
+def test_the_default_epsilon_of_eurobert_is_that_of_transformers(tmp_path, load, hidden, expected):
+    folder = tiny("EuroBertModel", tmp_path, rms_norm_eps=None)
+    # Small embeddings make the epsilon visible.
+    rewrite(folder, lambda tensors: {name: t * 0.01 if "embed" in name else t for name, t in tensors.items()})
+    prompts = prompts_of((1, 9))
+    assert max_difference(hidden(load(folder), prompts), expected(folder, prompts)) <= TOLERANCE
 
 
 def test_a_late_classifier_classifies_each_token(tmp_path, load):

@@ -11,7 +11,7 @@ from millpond.context import Context
 from millpond.nn import PackedBatch
 from millpond.types.config import CheckpointConfig
 from millpond_models.decoders.base import norm_eps
-from millpond_models.decoders.gemma.gemma2 import Gemma2Model, positive
+from millpond_models.decoders.gemma.gemma2 import Gemma2Model
 from millpond_models.layers.decoder import Heads
 from millpond_models.layers.layer_types import FULL, SLIDING, read_layer_types
 from millpond_models.layers.rms_norm import OffsetRMSNorm
@@ -55,14 +55,9 @@ class Gemma3TextModel(Gemma2Model):
         """Build the norm of query and key heads."""
         return OffsetRMSNorm(ctx, size, norm_eps(ctx))
 
-    def softcap(self, ctx: Context) -> float | None:
-        """Return ``attn_logit_softcapping``, by default None.
-
-        Raises:
-            CheckpointError: If it is not a positive number.
-        """
-        softcap = ctx.config.get("attn_logit_softcapping")
-        return None if softcap is None else positive("attn_logit_softcapping", softcap)
+    def softcap(self, ctx: Context) -> float | None:  # noqa: ARG002  transformers ignores attn_logit_softcapping too
+        """Return None: the scores of Gemma 3 have no cap."""
+        return None
 
     def attention_window(self, ctx: Context, layer: int, *, causal: bool) -> int | None:
         """Return the window of ``DecoderModel``, halved for bidirectional attention: half of it is on each side."""

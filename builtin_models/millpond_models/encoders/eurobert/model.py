@@ -15,10 +15,17 @@ from millpond.loading.classification import LATE_POOLING, stated_pooling
 from millpond_models.decoders.llama.bidirectional import LlamaBidirectionalModel
 from millpond_models.heads.classifier import Classifier
 from millpond_models.heads.dense import DenseHead, PoolAfterDense
+from millpond_models.layers.rms_norm import RMSNorm
+
+DEFAULT_EPS = 1e-5
 
 
 class EuroBertModel(LlamaBidirectionalModel):
     """Llama's layers with bidirectional attention."""
+
+    def build_norm(self, ctx: Context, size: int) -> RMSNorm:
+        """Build a norm with EuroBERT's default epsilon."""
+        return RMSNorm(ctx, size, float(ctx.config.get("rms_norm_eps", DEFAULT_EPS)))
 
 
 class EuroBertForSequenceClassification(Classifier, EuroBertModel):
