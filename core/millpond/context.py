@@ -96,7 +96,7 @@ class ModelContext:
         """The dtype in which the model's weights are stored: narrower than ``dtype`` in mixed precision."""
         import torch
 
-        return torch.bfloat16 if self.quantization == BFLOAT16_WEIGHTS else self.dtype
+        return torch.bfloat16 if self.compute.quantization == BFLOAT16_WEIGHTS else self.dtype
 
     @property
     def quantization(self) -> str | None:

@@ -42,7 +42,7 @@ def component(registry: "Registry", name: str, entry: Entry[Any]) -> Component:
         name: The requested name, bare or qualified.
         entry: The record that the name resolved to.
     """
-    if name == entry.qualified:
+    if entry.origin.rank == "builtin" or name == entry.qualified:
         return Component(entry)
     replaced = registry.catalog(entry.spec.kind).overridden(entry)
     return Component(entry, next((other for other in replaced if other.origin.rank == "builtin"), None))

@@ -36,7 +36,8 @@ class MappedFile:
         """Return a tensor in the mapped file; None if it has to be copied: a small, misaligned or integer tensor."""
         entry = self._entries[name]
         dtype: torch.dtype | None = getattr(torch, DTYPES.get(entry["dtype"], ""), None)
-        start, stop = (self._start + offset for offset in entry["data_offsets"])
+        first, last = entry["data_offsets"]
+        start, stop = self._start + first, self._start + last
         if dtype is None or stop - start < MIN_BYTES or start % dtype.itemsize:
             return None
         values = memoryview(self._memory)[start:stop]

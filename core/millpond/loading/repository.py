@@ -82,7 +82,7 @@ class Repository:
     @cached_property
     def facts(self) -> CheckpointFacts:
         """The facts from all files except config.json; if several formats state a value, the first one wins."""
-        return reduce(merge_facts, [facts for _, facts in self.readings], CheckpointFacts())
+        return reduce(merge_facts, [facts for _, facts in self.readings] or [CheckpointFacts()])
 
     @cached_property
     def transformer_path(self) -> Path:

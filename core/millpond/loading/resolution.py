@@ -66,7 +66,7 @@ class Resolution:
     io_processor_plugin: str | None = None
     late_interaction: LateInteraction | None = None
 
-    @property
+    @cached_property
     def num_labels(self) -> int:
         """The number of classes or scores."""
         return self.architecture.spec.output.num_labels or count_labels(self.config, self.facts)
@@ -91,7 +91,7 @@ class Resolution:
         """Every maximum length that the files state."""
         return tuple(state_lengths(self.repository, self.config, positions=self.architecture.spec.text.positions))
 
-    @property
+    @cached_property
     def size_key(self) -> str | None:
         """The key of config.json that states the output size of the pooler; None for the hidden size."""
         return size_key_of(self.registry, self.pooler)
@@ -111,7 +111,7 @@ class Resolution:
         """The named prompts."""
         return named_prompts(self.config, self.facts, self.published)
 
-    @property
+    @cached_property
     def truncate_dim(self) -> Choice | None:
         """The default number of dimensions that embeddings are truncated to, from the files; None for no truncation."""
         return None if "embed" not in self.tasks or self.sparse is not None else self.facts.embedding.truncate_dim
@@ -125,7 +125,7 @@ class Resolution:
         limit = int(truncated.value)
         return limit if size is None else min(size, limit)
 
-    @property
+    @cached_property
     def full_embedding_size(self) -> int | None:
         """The dimensions before truncation: those of the last module, else of the pooler or the token vectors."""
         return _full_embedding_size(self)
@@ -135,7 +135,7 @@ class Resolution:
         """The similarity function of two embeddings, with its origin."""
         return _vector_similarity(self.facts.embedding.similarity, sparse=self.sparse is not None)
 
-    @property
+    @cached_property
     def sparse(self) -> str | None:
         """The kind of sparse embeddings, "features" or "tokens", as in ``ModelConfig``; None for dense embeddings."""
         if _makes_sparse(self) and "embed" in self.tasks:

@@ -73,8 +73,10 @@ def check_finite(name: str, tensor: Tensor, path: Path) -> None:
     if not tensor.is_floating_point():
         return
     # Fast check: the sum is not finite if any value is not. The sum of finite values may overflow, so they are counted.
-    blocks = tensor.reshape(-1).split(CHECKED_VALUES)
-    count = sum(int((~it.isfinite()).sum()) for it in blocks if not it.sum(dtype=torch.float32).isfinite())
+    count = 0
+    for block in tensor.reshape(-1).split(CHECKED_VALUES):
+        if not block.sum(dtype=torch.float32).isfinite():
+            count += int((~block.isfinite()).sum())
     if count:
         message = f"{name!r} in {path} contains {count} NaN or infinite values: the checkpoint is damaged"
         raise CheckpointError(message)

@@ -88,13 +88,13 @@ def missing_weights(model: nn.Module, names: set[str]) -> list[str]:
         names: The parameters that were loaded, see ``LoadedWeights.names``.
     """
     missing: list[str] = []
+    partly_loaded = {name.partition("@")[0] for name in names if "@" in name}
     for path, parameter in model.named_parameters():
-        shards = getattr(model.get_submodule(path.rpartition(".")[0]), "shards", ())
-        fused = [f"{path}@{i}" for i in range(len(shards))] if shards else ()
-        if names.isdisjoint(fused):
-            missing += [path] if parameter.is_meta else []
-        elif not names.issuperset(fused):
-            missing += [shard for shard in fused if shard not in names]
+        if path in partly_loaded:
+            shards = model.get_submodule(path.rpartition(".")[0]).shards  # an attribute of ``Linear``
+            missing += [shard for i in range(len(shards)) if (shard := f"{path}@{i}") not in names]  # type: ignore[arg-type]
+        elif parameter.is_meta:
+            missing.append(path)
     return missing
 
 

@@ -1,7 +1,6 @@
 """IO processor of the embedding tasks: texts or token ids to one vector per prompt or per token."""
 
 import logging
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar
 
@@ -78,17 +77,14 @@ class EmbedProcessor(TextProcessor):
         """Validate and tokenize prompts, all texts at once, or all texts of a route."""
         if self.routed is not None:
             return self.routed.encode(call)
-        return self.encode_items(call.items, self.read, self.encode_prompts)
-
-    def read(self, data: object) -> Prompt:
-        """Validate one prompt, and decode its image."""
-        return super().read(data) if self.images is None else self.images.read(self, parse_prompt(data))
-
-    def encode_prompts(self, prompts: Sequence[tuple[Prompt, Asked]]) -> list[Work]:
-        """Tokenize validated prompts, and add the sequences of their images."""
-        if self.images is None:
-            return super().encode_prompts(prompts)
-        return self.images.works(prompts, super().encode_prompts, self.task)
+        images = self.images
+        if images is None:
+            return self.encode_items(call.items, self.read, self.encode_prompts)
+        return self.encode_items(
+            call.items,
+            lambda data: images.read(self, parse_prompt(data)),
+            lambda prompts: images.works(prompts, self.encode_prompts, self.task),
+        )
 
     def prepared(self, prompt: Prompt, asked: Asked) -> tuple[Prompt, Asked]:
         """Return the prompt with its instruction, and with the markers of a query or document."""

@@ -11,7 +11,7 @@ import torch
 from millpond.nn.threads import op_threads
 from millpond_kernels.linear.in_torch import padded
 from millpond_kernels.native import INT, POINTER, function
-from millpond_kernels.native.tensors import address, rows_of_floats
+from millpond_kernels.native.tensors import rows_of_floats
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,7 +47,7 @@ class CompiledLinear(ABC):
         self.panel: int = function(f"millpond_linear{self.suffix}_panel", returns=INT)()
         self.bias = None if bias is None else padded(bias.float(), self.panel).contiguous()
         self.weights = self.lay_out(weight)
-        addresses = map(address, (*self.weights, self.bias))
+        addresses = [None if it is None else it.data_ptr() for it in (*self.weights, self.bias)]
         self.struct = LinearWeights(*addresses, self.inputs, self.outputs, self.dot_products)
         self.address = ctypes.addressof(self.struct)
         self.scratch_size = scratch_size(self.address)
