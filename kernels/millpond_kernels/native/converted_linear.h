@@ -26,6 +26,12 @@ enum {
     MIN_PART_VALUES = 1 << 14, /* converted values per part */
 };
 
+/* The size of equal parts of `count` items, each at most `limit`: a last part of one row is slow. */
+INLINE int64_t even_part(int64_t count, int64_t limit) {
+    const int64_t parts = (count - 1) / limit + 1; /* 1 for 0 items */
+    return (count + parts - 1) / parts;
+}
+
 /* The number of inputs of a converted row, with padding. */
 INLINE int64_t padded_inputs(int64_t inputs) {
     return (inputs + INPUT_MULTIPLE - 1) / INPUT_MULTIPLE * INPUT_MULTIPLE;
@@ -59,7 +65,7 @@ static void convert_rows(const void *job, int64_t start, int64_t stop, int64_t t
 
 static void multiply_panels(const void *job, int64_t start, int64_t stop, int64_t thread) {
     const struct product *p = job;
-    const int64_t tile_rows = rows_per_tile(p->weights);
+    const int64_t tile_rows = even_part(p->rows, rows_per_tile(p->weights));
     (void)thread;
     for (int64_t column = start * PANEL_SIZE; column < stop * PANEL_SIZE; column += PANEL_SIZE) {
         const int64_t left = p->y_stride - column;
@@ -94,10 +100,11 @@ void FUNCTION(millpond_linear)(const struct linear_weights *weights, const float
     struct product block = {.weights = weights, .bias = add_bias ? weights->bias : NULL, .q = (converted *)scratch,
                             .row_info = row_info, .x_stride = weights->inputs,
                             .stride = padded_inputs(weights->inputs), .y_stride = weights->outputs};
-    for (int64_t first = 0; first < rows; first += BLOCK) {
+    const int64_t block_rows = even_part(rows, BLOCK);
+    for (int64_t first = 0; first < rows; first += block_rows) {
         block.x = x + first * weights->inputs;
         block.y = y + first * weights->outputs;
-        block.rows = rows - first < BLOCK ? rows - first : BLOCK;
+        block.rows = rows - first < block_rows ? rows - first : block_rows;
         compute(&block, threads);
     }
 }
@@ -108,10 +115,11 @@ static int64_t round_up_to_panels(int64_t count) { return (count + PANEL_SIZE - 
 static void compute_fused(struct product *first, struct product *second, int64_t rows, int64_t threads) {
     const float *x = first->x;
     float *y = second->y;
-    for (int64_t row = 0; row < rows; row += FUSED_BLOCK) {
+    const int64_t block_rows = even_part(rows, FUSED_BLOCK);
+    for (int64_t row = 0; row < rows; row += block_rows) {
         first->x = x + row * first->x_stride;
         second->y = y + row * second->y_stride;
-        first->rows = second->rows = rows - row < FUSED_BLOCK ? rows - row : FUSED_BLOCK;
+        first->rows = second->rows = rows - row < block_rows ? rows - row : block_rows;
         compute(first, threads);
         compute(second, threads);
     }
