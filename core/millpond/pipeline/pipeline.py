@@ -68,7 +68,8 @@ class Pipeline:
             return bound
         if task is None:
             raise InvalidInputError(TASK_REQUIRED.format(tasks=", ".join(self.tasks)), parameter="pooling_task")
-        if not isinstance(task, str) or task not in self.tasks:
+        # The derived tasks, whose IO processors must be loaded, are checked only if no pooler serves the task.
+        if not isinstance(task, str) or (task not in self._pooled and task not in self.tasks):
             raise InvalidInputError(self.refusal(task), parameter="pooling_task")
         processor = self.ctx.io_processor(self._processor_name(task), task=task)
         # If two threads build it at the same time, both use the first.
@@ -116,9 +117,14 @@ class Pipeline:
         return bound.encode(indices, items)
 
     @cached_property
+    def _pooled(self) -> tuple[str, ...]:
+        """The tasks that the model's poolers serve."""
+        return tuple(task for task in self.ctx.tasks if task != PLUGIN)
+
+    @cached_property
     def tasks(self) -> tuple[str, ...]:
         """The tasks that the model serves: those of its poolers, and those derived from them."""
-        pooled = [task for task in self.ctx.tasks if task != PLUGIN]
+        pooled = self._pooled
         specs = [entry.spec for entry in self.ctx.registry.tasks.entries() if entry.spec.derived_from]
         derivable = [spec.name for spec in specs if set(pooled) & set(spec.derived_from)]
         derived = [name for name in derivable if self._refusal(name) is None]

@@ -7,7 +7,6 @@ from typing import Any
 from millpond.context import Context
 from millpond.types.errors import InvalidInputError
 from millpond.types.prompts import ImagePart
-from millpond_io.chat.request_templates import render_request_template
 from millpond_io.chat.roles import MAX_TEMPLATE_CHARS
 from millpond_io.chat.templates import JinjaTemplate, read_template
 from millpond_io.images.parts import NO_IMAGE, images_of, in_lines, read_part, texts_of
@@ -130,6 +129,8 @@ class ConversationRenderer:
         template, variables = self.template, self._variables(conversation, messages)
         if conversation.template is not None:
             if conversation.budget is not None:
+                from millpond_io.chat.request_templates import render_request_template  # noqa: PLC0415  imports jinja2
+
                 return render_request_template(conversation.template, variables, self.max_chars, conversation.budget)
             template = JinjaTemplate(conversation.template)
         return "" if template is None else template.render(variables, self.max_chars)

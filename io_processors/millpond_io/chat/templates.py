@@ -6,12 +6,12 @@ from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NoReturn
-
-from jinja2 import Template, TemplateError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from millpond.types.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 JINJA_MARKERS = ("{{", "{%", "{#", "\n")  # distinguish the text of a template from the path of a file
 MAX_SOURCE_BYTES = 1_000_000
@@ -41,7 +41,7 @@ class JinjaTemplate:
         return generate(self._compiled, variables, max_chars)
 
 
-def generate(template: Template, variables: Mapping[str, Any], max_chars: int) -> str:
+def generate(template: "Template", variables: Mapping[str, Any], max_chars: int) -> str:
     """Render a compiled template; see ``JinjaTemplate.render``."""
     parts: list[str] = []
     size = 0
@@ -83,8 +83,11 @@ def read_template(text_or_path: str) -> str:
 
 
 @lru_cache(maxsize=64)
-def _compile(source: str) -> Template:
+def _compile(source: str) -> "Template":
     """Compile a template with the same options as transformers, so that templates of checkpoints render equally."""
+    from jinja2 import TemplateError  # noqa: PLC0415  most models have no template
+    from jinja2.sandbox import ImmutableSandboxedEnvironment  # noqa: PLC0415  as above
+
     environment = ImmutableSandboxedEnvironment(**OPTIONS)
     environment.filters["tojson"] = to_json
     environment.globals.update(FUNCTIONS)
@@ -101,6 +104,8 @@ def to_json(value: object, indent: int | None = None) -> str:
 
 
 def _raise(message: object) -> NoReturn:
+    from jinja2 import TemplateError  # noqa: PLC0415  as above
+
     raise TemplateError(str(message))
 
 

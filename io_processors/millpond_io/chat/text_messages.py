@@ -4,9 +4,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 
-from jinja2 import meta
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-
 from millpond.context import Context
 from millpond.loading.chat_template import STRUCTURED
 from millpond.loading.tokenizer import Tokenizer
@@ -88,6 +85,8 @@ def text_messages(ctx: Context, template: JinjaTemplate | None) -> TextMessages 
 
 def _variables_of(source: str) -> set[str]:
     """Return the names of variables that a template reads but does not set."""
-    return meta.find_undeclared_variables(
-        ImmutableSandboxedEnvironment(extensions=["jinja2.ext.loopcontrols"]).parse(source)
-    )
+    from jinja2 import meta  # noqa: PLC0415  most models have no template
+    from jinja2.sandbox import ImmutableSandboxedEnvironment  # noqa: PLC0415  as above
+
+    environment = ImmutableSandboxedEnvironment(extensions=["jinja2.ext.loopcontrols"])
+    return meta.find_undeclared_variables(environment.parse(source))
