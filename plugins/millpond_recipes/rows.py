@@ -46,6 +46,9 @@ def check_schema(schema: pa.Schema, recipe: "Recipe", name: str = "the table") -
         if column not in schema.names:
             message = f"{name} has no column {column!r}. Available: {', '.join(schema.names)}"
             raise InputError(message)
+        if (count := schema.names.count(column)) > 1:
+            message = f"{name} has {count} columns {column!r}: rename or remove all but one of them"
+            raise InputError(message)
     content = recipe.input_columns[-1]
     kind = value_type(schema.field(content).type)
     if recipe.image_column is None and not (is_text(kind) or pa.types.is_null(kind) or is_messages(kind)):

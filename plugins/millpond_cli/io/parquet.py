@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from millpond_cli.io.rows import Keys, Row, row_of_object
+from millpond_cli.io.rows import Keys, Row, require_single, row_of_object
 from millpond_command.cli import CommandError
 
 ROWS_PER_BATCH = 1024
@@ -59,6 +59,7 @@ def _columns(available: list[str], name: str, keys: Keys) -> list[str]:
     columns = []
     for key, option, required in fields:
         column = None if key is None else key if key in available else key.partition(".")[0]
+        require_single(column, available, name)
         if column in available:
             columns.append(column)
         elif required and key is not None:

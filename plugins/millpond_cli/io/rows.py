@@ -309,6 +309,17 @@ def _read_csv(lines: Iterator[str], name: str, keys: Keys, delimiter: str) -> It
         csv.field_size_limit(limit)
 
 
+def require_single(key: str | None, columns: Sequence[str], name: str) -> None:
+    """Check that a column that is read does not occur twice.
+
+    Raises:
+        CommandError: It does.
+    """
+    if key is not None and (count := columns.count(key)) > 1:
+        message = f"{name} has {count} columns {key!r}"
+        raise CommandError(message, hint="rename or remove all but one of them")
+
+
 @dataclass(frozen=True, slots=True)
 class _Columns:
     """The indices of the columns with the text, the id, the query of a pair and the second text."""
@@ -330,6 +341,7 @@ def _columns(header: list[str], name: str, keys: Keys) -> _Columns:
         if required and key is not None and key not in header:
             message = f"{name} has no column {key!r}. Available, from its first line: {', '.join(header)}"
             raise CommandError(message, hint=f"name the column with {option}")
+        require_single(key, header, name)
     indices = {key: header.index(key) for key in header}
     query = None if keys.query is None else indices[keys.query]
     return _Columns(indices[keys.text], indices.get(keys.id), query, indices.get(keys.text_pair or ""))

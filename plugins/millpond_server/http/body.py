@@ -204,6 +204,8 @@ def validate(model: type[BaseModel], value: Any) -> BaseModel:
     except ValidationError as error:
         count = error.error_count()
         errors = error.errors(include_url=False, include_context=False)[:MAX_REPORTED_ERRORS]
+        if issubclass(model, RootModel):  # for one of several APIs: the client knows nothing of the name of the API
+            errors = [{**it, "loc": it["loc"][1:]} for it in errors]
         lines = [f"{count} validation error{'s' if count > 1 else ''}:", *map(_line, errors)]
         if count > len(errors):
             lines.append(f"  and {count - len(errors)} more")

@@ -7,6 +7,7 @@ from hashlib import sha256
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
@@ -191,6 +192,17 @@ def test_a_missing_column_is_refused_before_the_model_is_loaded(bert, rows, writ
     monkeypatch.setattr("millpond_jobs.job.Runner", None)
     with pytest.raises(InputError, match=r"rows\.jsonl has no column 'body'. Available: id, text"):
         run(write_jsonl(rows), tmp_path / "out", Recipe(model=str(bert), text_column="body"))
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.parquet"])
+def test_a_column_that_occurs_twice_is_refused(recipe, tmp_path, name):
+    table = pa.table([["1"], ["a"], ["b"]], names=["id", "text", "text"])
+    if name == "rows.csv":
+        pa.csv.write_csv(table, tmp_path / name)
+    else:
+        pq.write_table(table, tmp_path / name)
+    with pytest.raises(InputError, match=rf"{name} has 2 columns 'text': rename or remove all but one of them"):
+        run(tmp_path / name, tmp_path / "out", recipe)
 
 
 def test_duplicate_ids_are_named_or_allowed(recipe, rows, write_jsonl, tmp_path):

@@ -180,11 +180,13 @@ def test_fields_of_objects_are_read_by_path(tmp_path):
         (["--input-format", "parquet"], "parquet cannot be read from stdin"),
         (["-i", "{source}", "--sparse", "-f", "npy"], "expected one of table, jsonl, json, csv, parquet"),
         (["-i", "{damaged}"], "not a parquet file, or damaged"),
+        (["-i", "{repeated}"], "repeated.parquet has 2 columns 'text'"),
     ],
 )
 def test_errors_name_the_file_and_the_columns(tmp_path, tiny, source, arguments, message):
     (tmp_path / "damaged.parquet").write_bytes(b"PAR1 and no more")
-    places = {"source": source, "damaged": tmp_path / "damaged.parquet"}
+    pq.write_table(pa.table([["a"], ["b"]], names=["text", "text"]), tmp_path / "repeated.parquet")
+    places = {"source": source, **{name: tmp_path / f"{name}.parquet" for name in ("damaged", "repeated")}}
     done = embed("-m", tiny, *(argument.format(**places) for argument in arguments))
     assert done.exit_code in (1, 2)
     assert message in done.stderr

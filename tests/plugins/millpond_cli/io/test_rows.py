@@ -113,6 +113,7 @@ def test_a_field_may_be_larger_than_the_limit_of_the_csv_module():
     [
         (b"id,body\n1,a\n", {}, "docs has no column 'text'. Available, from its first line: id, body"),
         (b"text\na\n", {"id": "doc", "needs_id": True}, "docs has no column 'doc'"),
+        (b"text,text\na,b\n", {}, "docs has 2 columns 'text'"),
         (b'text\n"never closed\n', {}, "docs, line 2: not CSV: unexpected end of data"),
     ],
 )

@@ -91,6 +91,20 @@ def test_tei_is_refused_in_its_own_words(http, path, body, status):
     assert answer.json()["error_type"] == ("Empty" if status == 400 else "Validation")
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        ("/rerank", {"documents": ["x"]}, "query"),
+        ("/rerank", {"query": "a", "documents": ["x"], "top_n": -1}, "top_n"),
+        ("/tokenize", {"prompt": 5.5}, "prompt"),
+    ],
+)
+def test_a_path_of_two_apis_names_the_field_as_the_client_sent_it(http, path, body, field):
+    error = http.post(path, json=body).json()["error"]
+    assert error["param"].startswith(f"body.{field}")
+    assert f"\n  {field}" in error["message"]
+
+
 def test_infinity_has_documents_as_texts(http):
     body = {"query": "tea", "documents": TEXTS, "return_documents": True, "top_n": 2}
     answer = http.post("/infinity/rerank", json=body).json()
