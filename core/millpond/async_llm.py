@@ -15,7 +15,7 @@ from millpond.executor import open_executor
 from millpond.loading.arguments import read_arguments, takes_model_args
 from millpond.loading.source import find_repository
 from millpond.pipeline.bound_task import BoundTask, Job, new_sequences
-from millpond.pipeline.cache import bypass_cache, cache_owner, open_cache, read_cache_setting
+from millpond.pipeline.cache import bypass_cache, cache_owner, read_cache_setting
 from millpond.pipeline.call import R, TaskCall
 from millpond.pipeline.call_stats import CallStats, current_stats
 from millpond.pipeline.io_processor import Item
@@ -126,7 +126,7 @@ class AsyncLLM(
         from millpond.loading.build import load_model  # noqa: PLC0415
 
         self._loaded = load_model(repository, options, plugins)
-        self.cache = open_cache(cache, self._loaded, options.parallel.devices)
+        self.cache = None if cache is None else cache.open(self._loaded, options.parallel.devices)
         self.pipeline = Pipeline(self._loaded.context, deduplicate=options.deduplicate)
         self._open_executor = partial(open_executor, self._loaded, options, plugins)
         self.engine = BackgroundEngine(self._open_executor(), self._loaded.engine)
@@ -228,7 +228,8 @@ class AsyncLLM(
         for request in requests:
             request.state.priority = priority
             request.state.on_done = call.count_down
-        PrefixFinder(enabled=self._loaded.engine.enable_prefix_caching).mark(requests)
+        if len(requests) > 1:
+            PrefixFinder(enabled=self._loaded.engine.enable_prefix_caching).mark(requests)
         self.engine.submit(requests)
         try:
             await call.ended

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Never, Self, Unpack
 from millpond.executor import open_executor
 from millpond.loading.arguments import read_arguments, takes_model_args
 from millpond.loading.source import find_repository
-from millpond.pipeline.cache import open_cache, read_cache_setting
+from millpond.pipeline.cache import read_cache_setting
 from millpond.pipeline.call import R, TaskCall
 from millpond.pipeline.offline import SyncDriver
 from millpond.pipeline.pipeline import Pipeline
@@ -81,7 +81,7 @@ class LLM(
         from millpond.loading.build import load_model  # noqa: PLC0415
 
         self._loaded = load_model(repository, options, plugins)
-        self.cache = open_cache(cache, self._loaded, options.parallel.devices)
+        self.cache = None if cache is None else cache.open(self._loaded, options.parallel.devices)
         self.engine_config: EngineConfig = self._loaded.engine
         self.pipeline = Pipeline(self._loaded.context, deduplicate=options.deduplicate)
         executor = open_executor(self._loaded, options, plugins)

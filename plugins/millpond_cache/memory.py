@@ -4,8 +4,9 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from millpond.pipeline.cache import CacheOptions, parse_size
+from millpond.pipeline.cache import CacheOptions
 from millpond.types.errors import InvalidInputError
+from millpond_cache.setting import parse_size
 
 DEFAULT_BYTES = 512 * 1000**2
 ENTRY_OVERHEAD = 200  # bytes of the objects and the dict entry of one key and value, measured with CPython 3.11

@@ -37,6 +37,6 @@ def register_services() -> Iterator[ServiceSpec]:
     yield ServiceSpec(
         name="results",
         role="results",
-        target="millpond_cache.results:open_results",
+        target="millpond_cache.setting:choose_cache",
         summary="Keys and entries of the results of sequences.",
     )

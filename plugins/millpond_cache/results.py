@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeVar
 
 from millpond.loading.components import runtime_refusal, used_entries
-from millpond.pipeline.cache import SHARED, Cache, CacheChoice, CacheOptions, Lookup
+from millpond.pipeline.cache import SHARED, Cache, CacheOptions, Lookup
 from millpond.pipeline.options import is_pooled_by_plugin
 from millpond.plugin.blame import blamed, is_foreign
 from millpond.types.errors import InvalidInputError
 from millpond_cache.entries import KeyBuilder, decode_entry, encode_entry
+from millpond_cache.setting import CacheChoice
 from millpond_recipes.model_fingerprint import fingerprint_of
 
 if TYPE_CHECKING:

@@ -1,15 +1,13 @@
-"""The contracts of caches of results, and opening the cache that a setting names."""
+"""The contracts of caches of results, and the cache that a setting names."""
 
-import re
 from collections.abc import Iterable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from difflib import get_close_matches
-from os import PathLike, fspath
+from os import PathLike
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from millpond.plugin.blame import blamed, is_foreign
-from millpond.types.errors import InvalidInputError, UnknownNameError
+from millpond.types.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from millpond.engine.request import PoolingRequest
@@ -18,11 +16,6 @@ if TYPE_CHECKING:
     from millpond.plugin.registry import Entry, Registry
     from millpond.plugin.specs import CacheSpec
 
-DISK = "disk"  # the cache of a setting without a scheme, which is a path
-SCHEME = re.compile(r"([A-Za-z][\w+.-]+):(?!\\)")  # a single letter is a drive
-SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?i?B)?", re.IGNORECASE)
-UNITS = {"b": 1, **{f"{name}b": 1000**n for n, name in enumerate("kmgt", 1)}}
-UNITS |= {f"{name}ib": 1024**n for n, name in enumerate("kmgt", 1)}
 SHARED = b""  # the owner of the entries of calls without an owner
 
 cache_owner: ContextVar[bytes | None] = ContextVar("cache_owner", default=None)
@@ -105,25 +98,41 @@ class ResultCache(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class CacheChoice:
-    """The cache that the settings ``cache`` and ``cache_size`` name.
+class CacheChoice(Protocol):
+    """The cache that the settings ``cache`` and ``cache_size`` name."""
 
-    Attributes:
-        entry: Its record.
-        address: The text after the scheme.
-        max_bytes: The maximum size in bytes; None for the default of the cache.
-    """
+    @property
+    def entry(self) -> "Entry[CacheSpec]":
+        """Its record."""
+        ...
 
-    entry: "Entry[CacheSpec]"
-    address: str
-    max_bytes: int | None
+    @property
+    def address(self) -> str:
+        """The text after the scheme."""
+        ...
+
+    @property
+    def max_bytes(self) -> int | None:
+        """The maximum size in bytes; None for the default of the cache."""
+        ...
+
+    def open(self, loaded: "LoadedModel", devices: Iterable[str]) -> ResultCache:
+        """Open the cache of a loaded model.
+
+        Args:
+            loaded: The model.
+            devices: The devices of its engine processes, if the caller chose them.
+
+        Raises:
+            InvalidInputError: If the cache cannot be used with this model or its settings.
+        """
+        ...
 
 
 def read_cache_setting(
     registry: "Registry", cache: str | PathLike[str] | None, size: int | str | None
 ) -> CacheChoice | None:
-    """Return the cache of the settings; None for none.
+    """Return the cache of the settings, read by the service of the role "results"; None for none.
 
     Args:
         registry: The records of plugins.
@@ -132,68 +141,13 @@ def read_cache_setting(
 
     Raises:
         InvalidInputError: If no plugin provides the scheme, or a size is invalid.
+        UnknownNameError: If no plugin provides the service.
     """
     if cache is None or cache == "":
         if size is not None:
             raise InvalidInputError("cache_size has no effect without cache", parameter="cache_size")
         return None
-    if not isinstance(cache, str | PathLike):
-        message = f"cache must be a path, or a text such as 'memory:512MB'; got {type(cache).__name__}"
-        raise InvalidInputError(message, parameter="cache")
-    max_bytes = None if size is None else parse_size(size, "cache_size")
-    if isinstance(cache, str):
-        match = SCHEME.match(cache)
-        name = cache if match is None and cache in registry.caches else None if match is None else match[1]
-        if name is not None:
-            return CacheChoice(_entry(registry, name), cache[match.end() :] if match else "", max_bytes)
-    return CacheChoice(_entry(registry, DISK), fspath(cache), max_bytes)
-
-
-def open_cache(choice: CacheChoice | None, loaded: "LoadedModel", devices: Iterable[str]) -> ResultCache | None:
-    """Open the cache of a loaded model with the service of the role "results"; None without a cache.
-
-    Args:
-        choice: The cache that the settings name.
-        loaded: The model.
-        devices: The devices of its engine processes, if the caller chose them.
-
-    Raises:
-        InvalidInputError: If the cache cannot be used with this model or its settings.
-        UnknownNameError: If no plugin provides the service.
-    """
-    if choice is None:
-        return None
-    entry = loaded.context.registry.services.get("results")
-    with blamed(entry if is_foreign(entry) else None, "failed to open the cache"):
-        cache: ResultCache = entry.load()(choice, loaded, devices)
-    return cache
-
-
-def parse_size(size: int | str, parameter: str) -> int:
-    """Return a number of bytes from a number, or a text such as "512MB" (10^6) or "512MiB" (2^20).
-
-    Raises:
-        InvalidInputError: If it is neither, or less than 1.
-    """
-    match = SIZE.fullmatch(size.strip()) if isinstance(size, str) else None
-    if match is not None:
-        num_bytes = int(float(match[1]) * UNITS[(match[2] or "B").lower()])
-    else:
-        num_bytes = size if isinstance(size, int) and not isinstance(size, bool) else 0
-    if num_bytes < 1:
-        message = f"{parameter}={size!r} is not a size: write a number with a unit, such as '512MB' or '10GB'"
-        raise InvalidInputError(message, parameter=parameter)
-    return num_bytes
-
-
-def _entry(registry: "Registry", name: str) -> "Entry[CacheSpec]":
-    try:
-        return registry.caches.get(name)
-    except UnknownNameError as error:
-        close = get_close_matches(name, registry.caches.names(), n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        available = ", ".join(registry.caches.names()) or "none"
-        message = (
-            f"Unknown cache {name!r}.{hint} Available: {available}. For a folder with a colon, write './{name}:...'"
-        )
-        raise InvalidInputError(message, parameter="cache") from error
+    entry = registry.services.get("results")
+    with blamed(entry if is_foreign(entry) else None, "failed to read the cache setting"):
+        choice: CacheChoice = entry.load()(registry, cache, size)
+    return choice

@@ -10,4 +10,4 @@ def normalize_torch(x: Tensor) -> Tensor:
     """[..., dim] -> [..., dim], float32, in plain torch; norms below ``MIN_NORM`` count as ``MIN_NORM``."""
     x = x.float()
     norms: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-    return x / norms.clamp_min(MIN_NORM)
+    return x / norms.clamp_min_(MIN_NORM)

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from millpond import LLM
-from millpond.pipeline.cache import parse_size, read_cache_setting
+from millpond.pipeline.cache import read_cache_setting
 from millpond.types.errors import ComponentError, InvalidInputError
+from millpond_cache.setting import parse_size
 
 
 def chosen(plugin_manager, cache, size=None):
