@@ -1,5 +1,6 @@
 """Lines of a batch's input file: requests, or the reasons why a line is not one."""
 
+from codecs import BOM_UTF8
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,8 @@ def read_lines(path: Path, endpoints: Collection[str], limits: BatchLimits) -> I
     """
     seen: set[str | None] = set()
     with path.open("rb") as file:
+        if file.read(len(BOM_UTF8)) != BOM_UTF8:
+            file.seek(0)
         number = 0
         while content := file.readline(limits.line_bytes + 1):
             number += 1

@@ -96,6 +96,12 @@ def test_carriage_returns_and_a_missing_last_newline_are_accepted(read):
     assert [line.error for line in read(content)] == [None, None]
 
 
+def test_a_byte_order_mark_is_passed_over(read):
+    content = b"\xef\xbb\xbf" + content_of([request_line(1), request_line(2)])
+    assert [line.error for line in read(content)] == [None, None]
+    assert read(content[:3]) == []
+
+
 def test_chunks_of_lines_are_limited_in_number_and_size(read):
     small = iter(read(content_of([request_line(number) for number in range(MAX_CHUNK_LINES + 1)])))
     assert [len(next_chunk(small)) for _ in range(3)] == [MAX_CHUNK_LINES, 1, 0]
