@@ -137,7 +137,7 @@ class TransformersModel(PoolingModel):
         """
         arguments = {"input_ids": ids.unsqueeze(0), "attention_mask": torch.ones_like(ids).unsqueeze(0)}
         for name, value in inputs.items():
-            tensor = torch.from_numpy(value).to(ids.device)
+            tensor = to_device(torch.from_numpy(value), ids.device)
             arguments[name] = tensor.to(self.ctx.dtype) if tensor.is_floating_point() else tensor
         return self.run(arguments)[0]
 

@@ -1,14 +1,20 @@
 """STEP: the classes of the tokens that end a step, for process reward models (arXiv 2305.20050)."""
 
 from collections import defaultdict
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from millpond.context import PoolerContext
 from millpond.nn import Pooler, PoolingMetadata
+from millpond.nn.transfer import to_device
 from millpond.types.errors import InvalidInputError
 from millpond.types.params import PoolingParams
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class StepPooling(Pooler):
@@ -40,10 +46,13 @@ class StepPooling(Pooler):
 
     def pool(self, hidden_states: Tensor, metadata: PoolingMetadata) -> list[Tensor]:
         """[num_tokens, hidden] -> num_seqs tensors [steps, hidden]."""
-        lengths = list(metadata.lengths)
-        sequences = zip(hidden_states.split(lengths), metadata.input_ids.split(lengths), metadata.params, strict=True)
+        sequences = hidden_states.split(list(metadata.lengths))
+        if all(params.step_tag_id is None for params in metadata.params):
+            return list(sequences)
+        ids, offsets = metadata.read_ids(), metadata.offsets
         return [
-            rows if params.step_tag_id is None else rows[ids == params.step_tag_id] for rows, ids, params in sequences
+            rows if params.step_tag_id is None else rows[_places(ids[offsets[i] : offsets[i + 1]], params, rows.device)]
+            for i, (rows, params) in enumerate(zip(sequences, metadata.params, strict=True))
         ]
 
     def forward(self, hidden_states: Tensor, metadata: PoolingMetadata) -> list[Tensor]:
@@ -66,3 +75,8 @@ class StepPooling(Pooler):
             return rows
         logits: Tensor = self.head(rows, selected) if self.takes_tokens else self.head(rows)
         return logits
+
+
+def _places(ids: "NDArray[np.int64]", params: PoolingParams, device: torch.device) -> Tensor:
+    """Return the places of the step tag in a sequence, found on the host, [steps]."""
+    return to_device(torch.from_numpy(np.flatnonzero(ids == params.step_tag_id)), device)

@@ -6,6 +6,7 @@ classified by the preceding token.
 
 from collections.abc import Sequence
 
+import numpy as np
 from torch import Tensor, nn
 
 from millpond.nn import PoolingMetadata
@@ -26,7 +27,8 @@ class SkipTrailingPadding(SpanPooling):
 
     def forward(self, hidden_states: Tensor, metadata: PoolingMetadata) -> Tensor | list[Tensor]:
         """[num_tokens, hidden_size] -> [num_seqs, dim], or a list of num_seqs tensors."""
-        if not (metadata.input_ids[metadata.last] == self.pad_id).any():
+        last_ids = metadata.read_ids()[np.array(metadata.offsets[1:]) - 1]
+        if not (last_ids == self.pad_id).any():
             return self.pooler(hidden_states, metadata)  # type: ignore[no-any-return]  # nn.Module.__call__ returns Any
         return super().forward(hidden_states, metadata)
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from millpond.context import Context
 from millpond.nn import PackedBatch
+from millpond.nn.transfer import to_device
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError
 
@@ -235,4 +236,4 @@ class Rotary(nn.Module):
         settings = self.settings
         base_factor = factor * max(length, settings.longest) / settings.longest - (factor - 1)
         theta = settings.theta * base_factor ** (settings.size / (settings.size - 2))
-        return default_frequencies(replace(settings, theta=theta)).to(self.frequencies.device)
+        return to_device(default_frequencies(replace(settings, theta=theta)), self.frequencies.device)

@@ -26,11 +26,11 @@ class SkipSpecialTokens(nn.Module):
 
     def forward(self, hidden_states: Tensor, metadata: PoolingMetadata) -> list[Tensor]:
         """Return the pooler's result for each sequence, from hidden states [num_tokens, hidden_size]."""
-        firsts, lasts = (metadata.input_ids[rows].tolist() for rows in (metadata.first, metadata.last))
+        ids, offsets = metadata.read_ids(), metadata.offsets
         spans: list[tuple[int, int]] = []
-        for length, first, last in zip(metadata.lengths, firsts, lasts, strict=True):
-            start = int(first == self.ends[0])
-            spans.append((start, length - int(length > start and last == self.ends[1])))
+        for length, begin, end in zip(metadata.lengths, offsets, offsets[1:], strict=False):
+            start = int(ids[begin] == self.ends[0])
+            spans.append((start, length - int(length > start and ids[end - 1] == self.ends[1])))
         kept = [index for index, (start, stop) in enumerate(spans) if stop > start]
         results = [
             hidden_states.new_zeros(self._empty_shape(params.dimensions), dtype=torch.float32)

@@ -32,7 +32,7 @@ class SpanPooling(nn.Module, ABC):
         """[num_tokens, hidden_size] -> [num_seqs, dim], or a list of num_seqs tensors."""
         if metadata.starts:
             return self.pooler(hidden_states, metadata)  # type: ignore[no-any-return]  # nn.Module.__call__ returns Any
-        ids = metadata.input_ids.tolist()
+        ids = metadata.read_ids().tolist()
         spans = [
             self.span(ids[offset : offset + length])
             for offset, length in zip(metadata.offsets, metadata.lengths, strict=False)

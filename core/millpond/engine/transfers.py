@@ -101,7 +101,10 @@ class CudaStreams:
         return target
 
     def copy_out(self, source: Tensor, target: Tensor) -> None:
-        """Start a copy to the host."""
+        """Start a copy to the host; a pooler may also return tensors that are there already."""
+        if source.device.type == "cpu":
+            target.copy_(source)
+            return
         self._outgoing.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(self._outgoing):
             target.copy_(source, non_blocking=True)

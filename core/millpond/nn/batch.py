@@ -236,9 +236,9 @@ class PoolingMetadata:
     starts: tuple[int, ...] = field(default=())
     ids_on_host: Tensor | None = None
 
-    def read_ids(self) -> list[int]:
-        """Return ``input_ids`` as a list, without waiting for the device if the host has them."""
-        ids: list[int] = (self.input_ids if self.ids_on_host is None else self.ids_on_host).tolist()
+    def read_ids(self) -> "NDArray[np.int64]":
+        """Return ``input_ids`` as an array, without waiting for the device if the host has them."""
+        ids: NDArray[np.int64] = (self.input_ids.cpu() if self.ids_on_host is None else self.ids_on_host).numpy()
         return ids
 
     @cached_property

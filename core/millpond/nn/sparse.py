@@ -67,10 +67,24 @@ def as_requested(rows: Tensor | list[Tensor], params: Sequence[PoolingParams]) -
     as_terms = [SparseOptions.read(sequence).as_terms for sequence in params]
     if not any(as_terms):
         return rows
-    return [terms_of(row) if terms else row for row, terms in zip(rows, as_terms, strict=True)]
+    chosen = [row for row, terms in zip(rows, as_terms, strict=True) if terms]
+    same_size = len({len(row) for row in chosen}) == 1
+    converted = terms_of(torch.stack(chosen)) if same_size else [terms_of(row.unsqueeze(0))[0] for row in chosen]
+    terms_of_each = iter(converted)
+    return [next(terms_of_each) if terms else row for row, terms in zip(rows, as_terms, strict=True)]
 
 
-def terms_of(weights: Tensor) -> Tensor:
-    """Return the ids and values of nonzero weights: [dim] -> [num_terms, 2], float32; exact for ids up to 2**24."""
-    indices = weights.nonzero().squeeze(1)
-    return torch.stack([indices.to(weights.dtype), weights[indices]], dim=1)
+def terms_of(weights: Tensor) -> list[Tensor]:
+    """Return the ids and values of each row's nonzero weights; exact for ids up to 2**24.
+
+    Their number is unknown to the host: it waits for the device, once for all rows.
+
+    Args:
+        weights: [num_rows, dim].
+
+    Returns:
+        num_rows tensors [num_terms, 2], float32.
+    """
+    rows, indices = weights.nonzero(as_tuple=True)
+    pairs = torch.stack([indices.to(weights.dtype), weights[rows, indices]], dim=1)
+    return list(pairs.split((weights != 0).sum(dim=1).tolist()))

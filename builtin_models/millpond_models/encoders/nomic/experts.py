@@ -41,12 +41,17 @@ class Experts(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[num_tokens, size] -> [num_tokens, size], without the bias."""
         weights, experts = self.router(x).float().softmax(dim=-1).topk(self.top, dim=-1)
+        # Sorted by expert, then by row. Reading the counts is the only wait for the device.
+        order = experts.flatten().argsort(stable=True)
+        numbers = torch.arange(len(self.experts), device=x.device)
+        counts: list[int] = (experts.flatten() == numbers.unsqueeze(1)).sum(dim=1).tolist()
+        sorted_weights = weights.flatten()[order].unsqueeze(1).to(x.dtype)
         total = torch.zeros_like(x)
-        for number, expert in enumerate(self.experts):
-            rows, ranks = torch.where(experts == number)
+        parts = zip(self.experts, (order // self.top).split(counts), sorted_weights.split(counts), strict=True)
+        for expert, rows, factors in parts:
             if len(rows):
                 # An expert has each row at most once: the order of summation does not depend on the batch.
-                total.index_add_(0, rows, expert(x[rows]) * weights[rows, ranks].unsqueeze(1).to(x.dtype))
+                total.index_add_(0, rows, expert(x[rows]) * factors)
         return total
 
     @property

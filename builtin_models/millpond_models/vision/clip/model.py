@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import ClassVar
 
 import torch
@@ -78,7 +79,11 @@ class EndOfTextPooling(nn.Module):
         """[num_tokens, dim] -> [num_seqs, dim]."""
         rows = self.rows(metadata)
         selected = replace(
-            metadata, lengths=(1,) * len(metadata.lengths), input_ids=metadata.input_ids[rows], starts=()
+            metadata,
+            lengths=(1,) * len(metadata.lengths),
+            input_ids=metadata.input_ids[rows],
+            starts=(),
+            ids_on_host=None,
         )
         pooled: Tensor | list[Tensor] = self.pooler(hidden_states[rows], selected)
         return pooled
@@ -90,14 +95,12 @@ class EndOfTextPooling(nn.Module):
             rows = torch.arange(len(ids), device=ids.device)
             ends = torch.where(ids == self.eos_id, rows, len(ids))
             return last.scatter_reduce(0, torch.bucketize(rows, last), ends, "amin")
-        is_end = ids == ids.max()
-        if bool(is_end[last].all()) and int(is_end.sum()) == len(last):  # exactly one per sequence, at its end
-            return last
-        offsets = [
-            int(sequence.argmax()) if sequence.any() else len(sequence) - 1
-            for sequence in ids.split(list(metadata.lengths))
+        pooled_rows = [
+            start + int(sequence.argmax()) if sequence.any() else stop - 1
+            for start, stop in pairwise(metadata.offsets)
+            for sequence in (metadata.read_ids()[start:stop],)
         ]
-        return metadata.first + to_device(torch.tensor(offsets), ids.device)
+        return to_device(torch.tensor(pooled_rows), ids.device)
 
 
 class CLIPVisionEncoder(VisionEncoder):

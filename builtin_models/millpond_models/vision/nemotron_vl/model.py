@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from millpond.context import Context
 from millpond.nn import Linear, PackedBatch
+from millpond.nn.transfer import to_device
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError
 from millpond_models.decoders.llama.bidirectional import LlamaBidirectionalModel
@@ -94,7 +95,7 @@ class TileEncoder(VisionEncoder):
         num_tiles, num_patches = pixels.shape[:2]
         positions = self.position_embedding.weight
         batch = PackedBatch.pack([torch.zeros(num_patches)] * num_tiles, device=positions.device)
-        embedded = self.patch_embedding(pixels.flatten(0, 1).to(positions.device, self.dtype))
+        embedded = self.patch_embedding(to_device(pixels.flatten(0, 1).to(self.dtype), positions.device))
         hidden_states = embedded + positions.repeat(num_tiles, 1)
         for layer in islice(self.layers, self.depth):
             hidden_states = layer(hidden_states, batch)
