@@ -15,6 +15,8 @@ MODULES = (
     "millpond.context",
     "millpond.nn",
     "millpond.nn.ops",
+    "millpond.pipeline.io_processor",
+    "millpond.engine.request",
     "millpond.types.errors",
     "millpond.testing.checkpoints",
     "millpond.testing.conformance",

@@ -114,3 +114,9 @@ def test_matrices_preserve_scale_and_norms_are_around_one():
     assert float(tensors["a.weight"].std()) == pytest.approx(300**-0.5, rel=0.05)
     assert float(tensors["b.weight"].mean()) == pytest.approx(1, abs=0.05)
     assert float(tensors["b.bias"].mean()) == pytest.approx(0, abs=0.05)
+
+
+@pytest.mark.parametrize("architecture", ["BertModel", "CLIPModel", "Siglip2Model"])
+def test_the_folder_may_be_a_string(architecture, tmp_path):
+    folder = tiny(architecture, str(tmp_path / "model"))
+    assert (folder / "config.json").is_file()

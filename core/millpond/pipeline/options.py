@@ -93,7 +93,8 @@ class OptionsReader:
             if details["type"] == "value_error":
                 message = str(details["msg"]).removeprefix("Value error, ")
             else:
-                message = f"{name}={details['input']!r}: {details['msg']}"
+                expected = details["msg"].replace("valid tuple", "valid list")  # the caller writes a list, or JSON
+                message = f"{name}={details['input']!r}: {expected}"
             raise InvalidInputError(message, parameter=name.partition(".")[0]) from error
 
 

@@ -65,7 +65,7 @@ def tiny(architecture: str, path: Path | str, **options: Any) -> Path:
     for name in (architecture, *backbone_names(architecture)):
         entry = architectures.find(name)
         if entry is not None and entry.spec.extras.tiny is not None:
-            folder: Path = imported(entry.spec.extras.tiny)(architecture, path, **options)
+            folder: Path = imported(entry.spec.extras.tiny)(architecture, Path(path), **options)
             return folder
     known = [entry.spec.name for entry in architectures.entries() if entry.spec.extras.tiny is not None]
     message = (

@@ -9,7 +9,7 @@ from millpond.plugin.registry import Entry, Registry
 FIXES = {
     "import": "correct the module, or install its dependencies",
     "version": "update the plugin or Millpond",
-    "hook": "correct the hook; see docs/hooks",
+    "hook": "correct the hook; the documentation of Millpond has a page for each",
     "value": "yield records of the type that the hook requires",
     "register": "use a unique name for each plugin and each record",
 }

@@ -136,7 +136,7 @@ export function sentence(message) {
 }
 
 function summaryOf(records) {
-  if (!records.length) return "All vectors were there already.";
+  if (!records.length) return "No request: all vectors were computed before.";
   const total = records.reduce((sum, record) => sum + record.milliseconds, 0);
   const computed = records.map((record) => record.compute).filter((value) => value !== null);
   const tokens = records.reduce((sum, record) => sum + (record.tokens ?? 0), 0);

@@ -1,19 +1,24 @@
 """Checks of a plugin that cannot be loaded: all its faults, although loading stops at the first one."""
 
 import inspect
+import re
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Final
 
 import pluggy
 
+from millpond.plugin import specs
 from millpond.plugin.discovery import candidates
 from millpond.plugin.hookspecs import PROJECT
 from millpond.plugin.manager import HOOKS, PluginInfo, PluginManager
 from millpond.plugin.registry import Entry, Registry
 from millpond.plugin.specs import Spec
 from millpond.testing.records.common import Fault
+
+UNKNOWN_FIELD: Final = re.compile(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'")
 
 
 def faults_of_refused(info: PluginInfo) -> tuple[list[Fault], list[Spec]]:
@@ -85,5 +90,16 @@ def _records(hook: str, function: Any, faults: list[Fault]) -> list[Spec]:
             else:
                 records.append(value)
     except (Exception, SystemExit) as error:  # noqa: BLE001  a plugin may raise anything
-        faults.append(Fault(f"{hook} raised {type(error).__name__}: {error}", "correct the hook"))
+        faults.append(Fault(f"{hook} raised {type(error).__name__}: {error}", _fix(error)))
     return records
+
+
+def _fix(error: BaseException) -> str:
+    """Return the fix of an exception that a hook raised; for an unknown field, it names the fields of the record."""
+    unknown = UNKNOWN_FIELD.match(str(error))
+    record: Any = None if unknown is None else getattr(specs, unknown[1], None)
+    if unknown is None or not is_dataclass(record):
+        return "correct the hook"
+    names = [it.name for it in fields(record)]
+    close = get_close_matches(unknown[2], names, n=1)
+    return f"write {close[0]}" if close else f"use the fields of {unknown[1]}: {', '.join(names)}"

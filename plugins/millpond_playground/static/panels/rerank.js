@@ -17,7 +17,7 @@ const SAMPLE = [
 export const rerank = {
   id: "rerank",
   title: "Rerank",
-  summary: "Documents in the order of their relevance to a query, and how far each one moves.",
+  summary: "Documents in the order of their relevance to a query, and how many places each one moves.",
   supports: hasTask("score"),
   build(context) {
     const query = lineField({ label: "Query", value: "How does a watermill make flour?" });

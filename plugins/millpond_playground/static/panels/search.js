@@ -23,7 +23,7 @@ const SAMPLE = [
 export const search = {
   id: "search",
   title: "Search",
-  summary: "Documents by the similarity of their vectors to the query. The list follows as you type.",
+  summary: "Documents by the similarity of their vectors to the query. The list is updated as you type.",
   supports: canEmbedTexts,
   build(context) {
     const query = lineField({ label: "Query", value: "cooking at high altitude" });

@@ -11,7 +11,7 @@ const MAX_TERMS = 24;
 export const sparse = {
   id: "sparse",
   title: "Sparse terms",
-  summary: "The terms that stand for a text, with their weights, and those that a query and a document share.",
+  summary: "The terms of a query and of a document with their weights, and the terms that both contain.",
   supports: hasTask("embed_sparse"),
   build(context) {
     const query = lineField({ label: "Query", value: "cheap flights to Rome" });

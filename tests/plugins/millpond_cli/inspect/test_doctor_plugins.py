@@ -100,6 +100,17 @@ def test_records_of_a_refused_plugin_are_checked_too(install_plugin):
     assert manager.registry.activations.find("odd") is None
 
 
+@pytest.mark.parametrize(
+    ("field", "fix"), [("task=('embed',)", "write tasks"), ("zzz=1", "use the fields of PoolerSpec: name, target, ")]
+)
+def test_the_fix_of_an_unknown_field_names_the_fields_of_the_record(field, fix, install_plugin):
+    body = f"{HEAD}\n@hookimpl\ndef register_poolers():\n    yield PoolerSpec(name='ODD', target=TANH, {field})\n"
+    install_plugin(body, "acme")
+    manager = get_plugin_manager()
+    (info,) = (info for info in manager.plugins() if info.name == "acme")
+    assert any(fault["fix"].startswith(fix) for fault in faults_of(manager, info))
+
+
 def test_a_line_names_plugin_kind_name_fault_and_fix(install_plugin):
     body = (
         f"{HEAD}{HOOK}\n@hookimpl\ndef register_poolers():\n    yield PoolerSpec(name='MEAN', target='x', tasks=())\n"
