@@ -9,6 +9,7 @@ import torch
 
 from millpond.compat.renamed import renamed_contents
 from millpond.testing.checkpoints import Shape, vocabulary, write_config, write_tokenizer, write_weights
+from millpond_models.testing.gemma_tokenizer import BOS, EOS, PAD, gemma_vocabulary, write_gemma_tokenizer
 from millpond_models.testing.shapes import clip_layer_shapes, linear_shapes, norm_shapes
 
 TEXT_SIZE, VISION_SIZE, INTERMEDIATE_SIZE, NUM_LAYERS, PATCH_SIZE, MAX_LENGTH = 32, 24, 40, 2, 8, 20
@@ -52,32 +53,28 @@ def tiny_dual_encoder(name: str, folder: Path, *, seed: int = 0, processor: dict
     }
     tensors |= {key: tensor + 1 for key, tensor in tensors.items() if "norm" in key and key.endswith("weight")}
     write_weights(folder, tensors)
-    write_tokenizer(folder, "bert", max_length=MAX_LENGTH)
     if name == "Siglip2Model":
-        _write_padding_side(folder / "tokenizer_config.json")
+        write_gemma_tokenizer(folder, max_length=MAX_LENGTH)
+    else:
+        write_tokenizer(folder, "bert", max_length=MAX_LENGTH)
     settings = PROCESSORS[name] if processor is None else processor
     (folder / "preprocessor_config.json").write_text(json.dumps(settings), encoding="utf-8")
     return folder
 
 
-def _write_padding_side(path: Path) -> None:
-    """Add the side that published files of SigLIP 2 state; the tokenizer class in transformers has another default."""
-    config = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps(config | {"padding_side": "right"}), encoding="utf-8")
-
-
 def _config(name: str) -> dict[str, Any]:
     common = {"intermediate_size": INTERMEDIATE_SIZE, "num_hidden_layers": NUM_LAYERS}
-    tokens = vocabulary("bert")
+    tokens = gemma_vocabulary() if name == "Siglip2Model" else vocabulary("bert")
+    start, end, padding = (BOS, EOS, PAD) if name == "Siglip2Model" else ("[CLS]", "[SEP]", "[PAD]")
     text = {
         **common,
         "hidden_size": TEXT_SIZE,
         "num_attention_heads": 4,
         "vocab_size": len(tokens),
         "max_position_embeddings": MAX_LENGTH,
-        "bos_token_id": tokens["[CLS]"],
-        "eos_token_id": tokens["[SEP]"],
-        "pad_token_id": tokens["[PAD]"],
+        "bos_token_id": tokens[start],
+        "eos_token_id": tokens[end],
+        "pad_token_id": tokens[padding],
     }
     vision = {**common, "hidden_size": VISION_SIZE, "num_attention_heads": 3, "patch_size": PATCH_SIZE, **SHAPES[name]}
     projection = {"projection_dim": PROJECTION_DIM} if name == "CLIPModel" else {}

@@ -151,7 +151,7 @@ def requests_of(llm, prompt):
 def test_texts_equal_transformers(model, load):
     name, folder, reference, _ = model
     llm = load(folder)
-    texts = ["water", "the old red boat", "snow on the hill by the sea and under one sky"]
+    texts = ["water", "the old red boat", "snow on the hill by the sea"]
     ids = [one.prompt_token_ids for one in llm.embed(texts, use_tqdm=False)]
     with torch.inference_mode():
         expected = [

@@ -64,6 +64,7 @@ KIND_CASES = {
     ),
     "clip": (lambda it: tiny_dual_encoder("CLIPModel", it), "CLIPModel", "embeddings of texts and images"),
     "siglip": (lambda it: tiny_dual_encoder("SiglipModel", it), "SiglipModel", "embeddings of texts and images"),
+    "siglip 2": (lambda it: tiny_dual_encoder("Siglip2Model", it), "Siglip2Model", "embeddings of texts and images"),
 }
 
 
