@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from millpond.engine.request import PoolingRequest
+    from millpond.pipeline.cache import ResultCache
     from millpond.pipeline.preprocessing import RunningWork
     from millpond.plugin.manager import PluginManager
 
@@ -195,7 +196,8 @@ class AsyncLLM(
         task, items = self._items(call)
         groups = task.groups(items)
         jobs = await self._preprocessing.encode(task, list(groups), [items[index] for index in groups])
-        await self._look_up(jobs, stats)
+        if self.cache is not None and not bypass_cache.get():
+            await self._look_up(self.cache, jobs, stats)
         stats.add_stage("tokenise", began, perf_counter())
         stats.duplicates += len(items) - len(groups)
         error = next((job.error for job in jobs if job.work.error is not None), None)
@@ -210,12 +212,10 @@ class AsyncLLM(
         stats.add_stage("finish", began, perf_counter())
         return results
 
-    async def _look_up(self, jobs: list[Job], stats: CallStats) -> None:
+    async def _look_up(self, cache: "ResultCache", jobs: list[Job], stats: CallStats) -> None:
         """Read the results of the sequences of jobs that the cache has."""
-        if self.cache is None or bypass_cache.get():
-            return
-        look_up = partial(self.cache.look_up, jobs, cache_owner.get())
-        is_quick = self.cache.quick and len(jobs) <= MAX_PROMPTS_DECODED_INLINE
+        look_up = partial(cache.look_up, jobs, cache_owner.get())
+        is_quick = cache.quick and len(jobs) <= MAX_PROMPTS_DECODED_INLINE
         hits, misses = look_up() if is_quick else await self._preprocessing.run(look_up)
         stats.cache_hits += hits
         stats.cache_misses += misses

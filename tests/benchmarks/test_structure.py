@@ -27,6 +27,7 @@ def sample(tmp_path, monkeypatch):
 def test_lines_functions_and_records_are_counted(sample):
     assert structure.sizes() | {"function_p90": None} == {
         "core_lines": 12,
+        "core_code_lines": 9,
         "files_in_a_folder": 1,
         "largest_folder": "core/millpond",
         "median_file": 12,
@@ -35,6 +36,11 @@ def test_lines_functions_and_records_are_counted(sample):
     }
     assert list(structure.function_lengths(sample)) == [2, 2]
     assert structure.records() == {"Two": 2}
+
+
+def test_docstrings_comments_and_blank_lines_are_not_code(sample):
+    sample.write_text('"""A module.\n\nDetails.\n"""\n\n# A reason.\nx = 1  # one\ny = """a\nb"""\n', encoding="utf-8")
+    assert structure.num_code_lines(sample) == 3  # x, and the two lines of y
 
 
 @pytest.mark.parametrize(

@@ -41,19 +41,7 @@ NORMALIZED_BY_CONFIG_FAMILIES = (
 )
 # Default padding tokens of tokenizer classes in transformers, with the families that they belong to.
 DEFAULT_PAD_TOKENS = {
-    "[PAD]": (
-        "bert",
-        "convbert",
-        "deberta",
-        "distilbert",
-        "electra",
-        "ernie",
-        "funnel",
-        "layoutlm",
-        "mobilebert",
-        "roformer",
-        "squeezebert",
-    ),
+    "[PAD]": (*TOKEN_TYPE_FAMILIES, "distilbert", "squeezebert"),
     "<pad>": ("albert", "camembert", "mpnet", "roberta", "t5", "xlm-roberta", "xlmroberta"),
     "<|endoftext|>": ("qwen",),
 }

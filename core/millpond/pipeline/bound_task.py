@@ -55,11 +55,6 @@ class Job:
     left: int = 0
 
     @property
-    def requests(self) -> list[PoolingRequest]:
-        """The sequences of the work."""
-        return list(self.work.sequences)
-
-    @property
     def error(self) -> MillpondError | None:
         """The error of the work, with the index of the item; None if it has none."""
         return None if self.work.error is None else _located(self.work.error, self.index)

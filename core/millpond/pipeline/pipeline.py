@@ -1,14 +1,14 @@
 """Pipeline: the tasks of a loaded model, each bound to its IO processor. It uses neither threads nor asyncio."""
 
 import warnings
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from functools import cached_property
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from millpond.context import Context
-from millpond.pipeline.bound_task import PLUGIN, BoundTask, Job
-from millpond.pipeline.io_processor import IOProcessor, Item
+from millpond.pipeline.bound_task import PLUGIN, BoundTask
+from millpond.pipeline.io_processor import IOProcessor
 from millpond.pipeline.tokenization import Params
 from millpond.plugin.blame import blamed
 from millpond.types.errors import ComponentError, InvalidInputError, UnknownNameError
@@ -100,21 +100,6 @@ class Pipeline:
         """Return the record of the task with this method name; None if no task has it."""
         entries = self.ctx.registry.tasks.entries()
         return next((entry for entry in entries if entry.spec.method == name), None)
-
-    def split(
-        self, prompts: object, params: Params, task: str | None, *, raises: bool = True
-    ) -> tuple[BoundTask, list[Item]]:
-        """Return the bound task and the items of prompts.
-
-        Raises:
-            InvalidInputError: If the call cannot be served.
-        """
-        bound = self.task_of(task, params)
-        return bound, bound.items(prompts, params, raises=raises)
-
-    def prepare(self, bound: BoundTask, indices: Sequence[int], items: Sequence[Item]) -> list[Job]:
-        """Encode items; ``indices`` are their indices in the call."""
-        return bound.encode(indices, items)
 
     @cached_property
     def _pooled(self) -> tuple[str, ...]:

@@ -130,8 +130,9 @@ class BenchmarkModel:
     def _prepared(self, workload: Workload) -> list[PoolingRequest]:
         """Return the requests of a workload, sorted by length in descending order as in ``LLM``."""
         if workload not in self._requests:
-            task, items = self._pipeline.split([*map(list, workload.prompts)], None, self._task())
-            requests = [request for job in task.encode(range(len(items)), items) for request in job.requests]
+            task = self._pipeline.task_of(self._task(), None)
+            items = task.items([*map(list, workload.prompts)])
+            requests = [it for job in task.encode(range(len(items)), items) for it in job.work.sequences]
             self._requests[workload] = sorted(requests, key=lambda it: -it.num_tokens)
         return self._requests[workload]
 

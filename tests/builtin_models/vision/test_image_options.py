@@ -54,11 +54,12 @@ def prompt(**options):
 
 def reading(llm, prompt):
     """Return the tokens of a prompt and the image features that the model receives."""
-    processor, items = llm.pipeline.split([prompt], None, "embed")
-    (job,) = llm.pipeline.prepare(processor, [0], items)
+    task = llm.pipeline.bind("embed")
+    (job,) = task.encode([0], task.items([prompt]))
     if job.error is not None:
         raise job.error
-    return job.requests[0].input_ids, job.requests[0].features
+    (request,) = job.work.sequences
+    return request.input_ids, request.features
 
 
 @pytest.mark.parametrize(

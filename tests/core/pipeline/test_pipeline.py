@@ -92,8 +92,13 @@ def test_windows_cover_every_index_once_and_grow_to_the_largest(total, first, la
 # --- splitting a call -------------------------------------------------------------------------------------------------
 
 
+def split(llm, prompts, params, task):
+    bound = llm.pipeline.task_of(task, params)
+    return bound, bound.items(prompts, params)
+
+
 def test_shared_params_are_completed_once(plain):
-    _, items = plain.pipeline.split(["a", "b", "c"], PoolingParams(), "embed")
+    _, items = split(plain, ["a", "b", "c"], PoolingParams(), "embed")
     assert [item.data for item in items] == ["a", "b", "c"]
     assert len({id(item.asked) for item in items}) == 1
     assert items[0].asked.params.task == "embed"
@@ -101,7 +106,7 @@ def test_shared_params_are_completed_once(plain):
 
 def test_params_for_each_prompt_stay_with_it(plain):
     params = [PoolingParams(use_activation=value) for value in (True, False, None)]
-    _, items = plain.pipeline.split(["a", "b", "c"], params, "embed")
+    _, items = split(plain, ["a", "b", "c"], params, "embed")
     assert [item.asked.params.use_activation for item in items] == [True, False, True]
 
 
@@ -117,12 +122,12 @@ def test_params_for_each_prompt_stay_with_it(plain):
 )
 def test_invalid_params_are_refused(plain, params, message):
     with pytest.raises(InvalidInputError, match=message) as caught:
-        plain.pipeline.split(["a", "b"], params, "embed")
+        split(plain, ["a", "b"], params, "embed")
     assert caught.value.parameter in ("pooling_params", "pooling_task")
 
 
 def test_the_params_name_the_task_if_the_call_does_not(plain):
-    task, (item,) = plain.pipeline.split("a", PoolingParams(task="token_embed"), None)
+    task, (item,) = split(plain, "a", PoolingParams(task="token_embed"), None)
     assert task.name == item.asked.params.task == "token_embed"
 
 
@@ -136,14 +141,14 @@ def test_the_params_name_the_task_if_the_call_does_not(plain):
 )
 def test_a_task_that_the_model_does_not_serve_is_refused(plain, task, message):
     with pytest.raises(InvalidInputError, match=f"(?s){message}") as caught:
-        plain.pipeline.split("a", None, task)
+        split(plain, "a", None, task)
     assert caught.value.parameter == "pooling_task"
 
 
 def test_a_processor_is_built_once_per_task(plain):
-    first, _ = plain.pipeline.split("a", None, "embed")
-    again, _ = plain.pipeline.split("b", None, "embed")
-    other, _ = plain.pipeline.split("b", None, "token_embed")
+    first, _ = split(plain, "a", None, "embed")
+    again, _ = split(plain, "b", None, "embed")
+    other, _ = split(plain, "b", None, "token_embed")
     assert first is again
     assert first is not other
 
@@ -199,8 +204,8 @@ def test_invalid_parameters_affect_one_prompt_if_errors_are_returned(plain):
 
 
 def test_an_invalid_prompt_becomes_a_job_with_an_error_and_its_index(plain):
-    processor, items = plain.pipeline.split(["a", [10**9], 7, "b"], None, "embed")
-    jobs = plain.pipeline.prepare(processor, range(100, 104), items)
+    processor, items = split(plain, ["a", [10**9], 7, "b"], None, "embed")
+    jobs = processor.encode(range(100, 104), items)
     assert [job.index for job in jobs] == [100, 101, 102, 103]
     assert [str(job.error).split(":")[0] if job.error else None for job in jobs] == [
         None,
@@ -208,12 +213,12 @@ def test_an_invalid_prompt_becomes_a_job_with_an_error_and_its_index(plain):
         "prompt 102",
         None,
     ]
-    assert [len(job.requests) for job in jobs] == [1, 0, 0, 1]
+    assert [len(job.work.sequences) for job in jobs] == [1, 0, 0, 1]
 
 
 def test_a_prompt_refused_during_encoding_has_its_index_too(llm):
-    processor, items = llm.pipeline.split([[7], [99]], None, "embed")
-    assert [job.error and str(job.error) for job in llm.pipeline.prepare(processor, range(100, 102), items)] == [
+    processor, items = split(llm, [[7], [99]], None, "embed")
+    assert [job.error and str(job.error) for job in processor.encode(range(100, 102), items)] == [
         None,
         "prompt 101: 99 cannot be served",
     ]

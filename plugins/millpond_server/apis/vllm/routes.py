@@ -293,13 +293,11 @@ async def _tokenize_conversation(request: TokenizeRequest, llm: AsyncLLM, call: 
     params = PoolingParams(prompt="", on_overflow="chunk" if task == "embed" else None)
 
     def work() -> list[int]:
-        processor, items = pipeline.split(prompts, params, task)
-        (job,) = pipeline.prepare(processor, [0], items)
+        bound = pipeline.task_of(task, params)
+        (job,) = bound.encode([0], bound.items(prompts, params))
         if job.error is not None:
             raise job.error
-        first = job.requests[0]
-        ids: list[int] = (first.input_ids if first.whole is None else first.whole).tolist()
-        return ids
+        return job.work.prompt_token_ids
 
     if len(prompts) != 1:
         raise ApiError(400, "messages must be one conversation", parameter="messages", reason="invalid")
