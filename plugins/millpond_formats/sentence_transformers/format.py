@@ -57,6 +57,7 @@ MODULES_FILE, CONFIG_FILE = "modules.json", "config.json"
 DEFAULT_ACTIVE_DIMS = 8  # the default of "k" in the config.json of a SparseAutoEncoder
 COMBINE_ROUTES = "millpond_formats.sentence_transformers.routes:with_routes"  # needs torch
 CROSS_ENCODER = "CrossEncoder"
+SEQUENCE_CLASSIFICATION = "sequence-classification"  # a value of ``transformer_task``
 TRUNCATABLE_MODEL_TYPES = (None, "SentenceTransformer")  # for which ``truncate_dim`` applies
 DEFAULT_NUM_LABELS = 2  # of a last Dense module without ``out_features``
 
@@ -146,7 +147,7 @@ class _Files:
         return CheckpointFacts(
             folder=None if self.folder == self.repository.path else self.folder,
             config=static_config(self.folder) if static else None,
-            known=logit_score(self.modules, self.folder),
+            known={**self._pair_format(), **logit_score(self.modules, self.folder)},
             task=self._task(),
             pooling=self._pooling(),
             modules=ModuleChain(
@@ -174,6 +175,11 @@ class _Files:
             return Choice(value="token_embed", origin=f"{SETTINGS} (model_type)")
         origin = f"{SETTINGS} (model_type {CROSS_ENCODER})"
         return Choice(value="classify", origin=origin) if self.model_type == CROSS_ENCODER else None
+
+    def _pair_format(self) -> Mapping[str, Any]:
+        """Return that the tokenizer joins pairs, if the files are those of a CrossEncoder with a classifier."""
+        classifies = self.limits[1].get("transformer_task") == SEQUENCE_CLASSIFICATION
+        return {"use_sep_token": True} if classifies and self.model_type == CROSS_ENCODER else {}
 
     def _pooling(self) -> PoolingFacts:
         module = self.splade or self.pooling

@@ -59,6 +59,19 @@ def test_modules_of_a_cross_encoder_equal_sentence_transformers(tmp_path, load, 
         assert np.abs(np.array(scores) - theirs.predict(pairs)).max() <= TOLERANCE
 
 
+def test_a_saved_cross_encoder_of_a_decoder_joins_pairs_by_its_tokenizer(tmp_path, load):
+    source = tiny("MistralForSequenceClassification", tmp_path / "source", num_labels=1)
+    theirs = importlib.import_module("sentence_transformers").CrossEncoder(str(source), device="cpu")
+    theirs.save_pretrained(str(tmp_path / "saved"))
+    pairs = [("the cat", "a dog"), ("a bird", "the old mill by the pond")]
+    texts = [list(side) for side in zip(*pairs, strict=True)]
+    scores = [output.outputs.score for output in load(tmp_path / "saved").score(*texts, use_tqdm=False)]
+    assert np.abs(np.array(scores) - theirs.predict(pairs)).max() <= TOLERANCE
+    joined = load(tmp_path / "saved", hf_overrides={"use_sep_token": False}).score(*texts, use_tqdm=False)
+    plain = load(source).score(*texts, use_tqdm=False)
+    assert [output.outputs.score for output in joined] == [output.outputs.score for output in plain]
+
+
 @pytest.mark.parametrize("false", [NO, None])
 @pytest.mark.parametrize("name", ["Qwen3ForCausalLM", "LlamaForCausalLM"])
 def test_a_logit_score_of_a_cross_encoder_equals_sentence_transformers(tmp_path, load, name, false):
