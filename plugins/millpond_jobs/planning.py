@@ -1,5 +1,6 @@
 """The plan of a job: input files with their hashes, and shards that take some tens of seconds each."""
 
+import os
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,9 +46,10 @@ def plan_job(
         unique_ids: Refuse inputs in which two rows have one id.
 
     Raises:
-        InputError: If a file is missing, cannot be read, lacks a column, or contains an id twice.
+        InputError: If a file is missing, cannot be read, lacks a column, contains an id twice, or is being written.
     """
     names = find_inputs(sources)
+    stats = [_stat(name.path) for name in names]
     files = [name.open(recipe.input_columns) for name in names]
     id_type = _common_id_type(recipe, names, files)
     budget = shard_budget(recipe, facts, shard_rows)
@@ -55,9 +57,12 @@ def plan_job(
         [PlannedShard(start=it.start, rows=it.rows, position=it.position, offset=it.offset) for it in shards]
         for shards in (cut_into_shards(number, _records(recipe, file), budget) for number, file in enumerate(files))
     ]
-    inputs = [describe_input(name, sum(it.rows for it in shards)) for name, shards in zip(names, plan, strict=True)]
     if unique_ids and recipe.id_column is not None:
         _check_unique(recipe.id_column, names, files)
+    inputs = [
+        describe_input(name, sum(it.rows for it in shards), stat)
+        for name, shards, stat in zip(names, plan, stats, strict=True)
+    ]
     return Manifest(
         id=uuid4().hex,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -86,14 +91,25 @@ def encoder_parameters(config: Any) -> int:
     return 12 * int(layers) * int(hidden) ** 2
 
 
-def describe_input(name: InputName, rows: int) -> InputFile:
-    """Return what identifies the content of an input file."""
+def describe_input(name: InputName, rows: int, before: os.stat_result) -> InputFile:
+    """Return what identifies the content of an input file.
+
+    Args:
+        name: The file.
+        rows: The number of its rows.
+        before: Its state before its rows were counted.
+
+    Raises:
+        InputError: If it cannot be read, or was written since then: later rows would be left out silently.
+    """
     try:
-        before = name.path.stat()
         sha256 = file_hash(name.path)
     except OSError as error:
-        message = f"cannot read {name.path}: {error.strerror or error}"
-        raise InputError(message) from error
+        raise _unreadable(name.path, error) from error
+    after = _stat(name.path)
+    if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+        message = f"{name.path} was changed while the job was planned: wait until it is complete, and run the job again"
+        raise InputError(message)
     return InputFile(
         path=str(name.path),
         format=name.format,
@@ -103,6 +119,17 @@ def describe_input(name: InputName, rows: int) -> InputFile:
         sha256=sha256,
         rows=rows,
     )
+
+
+def _stat(path: Path) -> os.stat_result:
+    try:
+        return path.stat()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> InputError:
+    return InputError(f"cannot read {path}: {error.strerror or error}")
 
 
 def _records(recipe: Recipe, file: InputFormat) -> Iterator[Record]:

@@ -15,9 +15,10 @@ from millpond import LLM
 from millpond.jobs import Recipe, run, status
 from millpond.testing.checkpoints import tiny
 from millpond.testing.pictures import picture
-from millpond_jobs import worker
+from millpond_jobs import planning, worker
 from millpond_jobs.errors import JobError, RecipeMismatchError
 from millpond_jobs.folder import folder as folders
+from millpond_jobs.sources.plan import cut_into_shards
 from millpond_kernels import native
 from millpond_models.testing.dual_encoders import tiny_dual_encoder
 from millpond_recipes.errors import InputError
@@ -203,6 +204,22 @@ def test_a_column_that_occurs_twice_is_refused(recipe, tmp_path, name):
         pq.write_table(table, tmp_path / name)
     with pytest.raises(InputError, match=rf"{name} has 2 columns 'text': rename or remove all but one of them"):
         run(tmp_path / name, tmp_path / "out", recipe)
+
+
+def test_an_input_that_is_still_written_is_refused(recipe, rows, write_jsonl, tmp_path, monkeypatch):
+    """Rows that follow after they were counted would be left out without an error."""
+    source = write_jsonl(rows)
+
+    def write_after_cutting(*arguments):
+        yield from cut_into_shards(*arguments)
+        with source.open("a") as file:
+            file.write('{"id": "late", "text": "a row"}\n')
+
+    monkeypatch.setattr(planning, "cut_into_shards", write_after_cutting)
+    with pytest.raises(InputError, match=r"rows\.jsonl was changed while the job was planned: wait until it is"):
+        run(source, tmp_path / "out", recipe)
+    monkeypatch.undo()
+    assert run(source, tmp_path / "out", recipe).rows == len(rows) + 1
 
 
 def test_duplicate_ids_are_named_or_allowed(recipe, rows, write_jsonl, tmp_path):
