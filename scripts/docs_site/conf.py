@@ -76,9 +76,10 @@ pygments_dark_style = "github-dark"
 
 
 def skip_member(*arguments: Any) -> bool | None:
-    """Omit the settings of pydantic, which every model has."""
+    """Omit the settings of pydantic, which every model has, and fields of named tuples, which are attributes."""
     _, _, name, value, *_ = arguments
-    return True if name == "model_config" and isinstance(value, dict) else None
+    is_settings = name == "model_config" and isinstance(value, dict)
+    return True if is_settings or str(getattr(value, "__doc__", "")).startswith("Alias for field number") else None
 
 
 def setup(app: Sphinx) -> None:
