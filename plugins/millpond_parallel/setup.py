@@ -17,8 +17,6 @@ from millpond.types.parallel import ParallelOptions
 from millpond_parallel.placement import Placement
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from millpond.loading.repository import FileState
     from millpond.plugin.registry import Origin
 
@@ -31,7 +29,7 @@ class EngineProcessSetup:
         model: The name of the model.
         path: The folder of its files.
         source: The source that found it.
-        states: The state of each file when the program found the model.
+        states: The state of each file when the program loaded the model.
         arguments: The arguments of ``LLM``, with the device of the process.
         plugins: The built-in and installed plugins of the program; None for all that are not disabled.
         versions: The versions of these plugins.
@@ -42,7 +40,7 @@ class EngineProcessSetup:
     model: str
     path: Path
     source: str
-    states: "Mapping[str, FileState] | None"
+    states: "dict[str, FileState]"
     arguments: Arguments
     plugins: frozenset[str] | None
     versions: "dict[str, str]"

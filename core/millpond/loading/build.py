@@ -113,6 +113,7 @@ def resolve_model(registry: Registry, model: str | Repository, arguments: Argume
     device = choose_device(arguments.device)
     repository = find_repository(registry, model, arguments.source) if isinstance(model, str) else model
     resolution = resolve(registry, repository, arguments.load)
+    repository.record_files()  # not earlier: a folder without a model may be large
     if resolution.dtype.origin != "user":
         resolution = with_dtype(resolution, runnable_dtype(resolution.dtype, device))
     return resolution, device

@@ -1,6 +1,7 @@
 """Repository: a local folder of a model's files, read as data. Does not import torch."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, reduce
 from pathlib import Path
@@ -39,7 +40,7 @@ class Repository:
         source: The source that found it.
         route: The selected route of a model with several routes; None for the main route.
         plugins: The records of plugins, whose checkpoint formats read the files; None for all installed plugins.
-        states: The state of each file when the repository was found; None if it was not recorded.
+        states: The state of each file when ``record_files`` was called; empty before.
     """
 
     model: str
@@ -47,21 +48,26 @@ class Repository:
     source: str
     route: str | None = None
     plugins: "Registry | None" = field(default=None, repr=False, compare=False)
-    states: "Mapping[str, FileState] | None" = field(default=None, repr=False, compare=False)
+    states: dict[str, FileState] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def registry(self) -> "Registry":
         """The records of plugins."""
         return get_plugin_manager().registry if self.plugins is None else self.plugins
 
+    def record_files(self) -> None:
+        """Record the state of each file for ``require_unchanged``, unless that was done already."""
+        if not self.states:
+            self.states.update(file_states(self.path))
+
     def require_unchanged(self) -> None:
-        """Check that no file was changed or removed since the repository was found. New files may be a user's outputs.
+        """Check that no file was changed or removed since ``record_files``. New files may be a user's outputs.
 
         Raises:
             CheckpointError: If one was: the model in memory and its files are not the same model.
         """
         current = file_states(self.path) if self.states else {}
-        changed = next((name for name, state in (self.states or {}).items() if current.get(name) != state), None)
+        changed = next((name for name, state in self.states.items() if current.get(name) != state), None)
         if changed is not None:
             message = f"{self.path / changed} has changed since {self.model!r} was loaded. Load the model again"
             raise CheckpointError(message)
@@ -117,8 +123,12 @@ class Repository:
 
 def file_states(folder: Path) -> dict[str, FileState]:
     """Return the state of each file of a model that can change its results, by its name in the folder."""
-    stats = {path.relative_to(folder).as_posix(): path.stat() for path in model_files(folder)}
-    return {name: FileState(it.st_ino, it.st_size, it.st_mtime_ns) for name, it in stats.items()}
+    states: dict[str, FileState] = {}
+    for path in model_files(folder):
+        with suppress(FileNotFoundError):  # removed by another process in between
+            stat = path.stat()
+            states[path.relative_to(folder).as_posix()] = FileState(stat.st_ino, stat.st_size, stat.st_mtime_ns)
+    return states
 
 
 def repository_of(ctx: "Context") -> Repository:

@@ -7,7 +7,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from millpond.loading.repository import Repository, file_states
+from millpond.loading.repository import Repository
 from millpond.plugin.blame import described
 from millpond.types.errors import ModelNotFoundError, UnknownNameError
 
@@ -74,8 +74,7 @@ def find_repository(registry: "Registry", model: "str | PathLike[str]", options:
             logger.warning("%s returned %r, which %s", entry.label, path, fault)
             answers.append(f"{entry.spec.name}: {entry.label} returned {path!r}, which {fault}")
         else:
-            states = file_states(Path(path))
-            return Repository(model, Path(path), entry.spec.name, plugins=registry, states=states)
+            return Repository(model=model, path=Path(path), source=entry.spec.name, plugins=registry)
     is_unknown = colon and scheme not in registry.sources
     scheme_hint = _scheme_hint(scheme, registry.sources.names()) if is_unknown else ""
     tried = "".join(f"\n  {answer}" for answer in answers)

@@ -132,3 +132,10 @@ def test_changed_and_removed_files_of_a_loaded_model_are_noticed(tmp_path, check
         change()
         with pytest.raises(CheckpointError, match=r"model.config\.json has changed since .* Load the model again"):
             repository.require_unchanged()
+
+
+def test_a_large_folder_without_a_model_is_refused_without_listing_its_files(tmp_path, monkeypatch):
+    (tmp_path / "photos").mkdir()
+    monkeypatch.setattr("millpond.loading.repository.model_files", lambda folder: pytest.fail("it lists all files"))
+    with pytest.raises(CheckpointError, match=r"no config\.json"):
+        LLM(str(tmp_path))
