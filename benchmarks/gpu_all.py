@@ -2,10 +2,11 @@
 
 python benchmarks/gpu_all.py [--device DEVICE] [--short] [--sections NAME,NAME] [--output FOLDER]
 
-Conformance of the kernels, parity with transformers, the table of goals beside its peers, peak memory, waits for the
-device, a profile, and the decisions that follow. Each section runs in its own process with a time limit, and the
-file is written after each section: a section that fails or is stopped keeps its rows. Millpond need not be installed,
-but the packages that it depends on must be. ``--device cpu --short`` tests the script on any machine.
+Conformance of the kernels, parity with transformers, the table of goals beside its peers, precisions and variants of
+attention, batches in flight, a server, peak memory, waits for the device, a profile, and the decisions that follow.
+Each section runs in its own process with a time limit, and the file is written after each section: a section that
+fails or is stopped keeps its rows. Millpond need not be installed, but the packages that it depends on must be.
+``--device cpu --short`` tests the script on any machine.
 """
 
 import argparse
@@ -32,15 +33,18 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent
 RESULTS = HERE / "results"
 LIMITS_S = {  # the longest duration of each section
-    "machine": 40,
-    "conformance": 100,
-    "parity": 60,
-    "throughput": 130,
-    "texts": 40,
-    "maxsim": 20,
-    "graphs": 20,
-    "syncs": 25,
-    "profile": 30,
+    "machine": 30,
+    "conformance": 80,
+    "parity": 40,
+    "throughput": 90,
+    "texts": 30,
+    "maxsim": 15,
+    "graphs": 15,
+    "pipeline": 25,
+    "variants": 60,
+    "http": 50,
+    "syncs": 15,
+    "profile": 25,
 }
 MARGIN_S = 5.0  # between the end of a section's own measurements and its limit
 LOG_TAIL_CHARS = 3000
@@ -60,10 +64,13 @@ REQUIRED = (
     "typer",
 )
 OPTIONAL = {
+    "flash_attn": "transformers with FlashAttention 2",
     "hypothesis": "conformance",
+    "kernels": "transformers with FlashAttention of the package kernels",
     "pytest": "conformance",
     "sentence_transformers": "the comparison with sentence-transformers",
     "triton": "kernels in Triton",
+    "uvicorn": "texts over HTTP",
 }
 
 

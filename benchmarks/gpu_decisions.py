@@ -36,6 +36,10 @@ def decide(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         decisions["query"] = {"ms": min(queries), "goal_ms": QUERY_GOAL_MS}
     if graphs := [it for it in rows.get("graphs", ()) if it["refusal"] == ""]:
         decisions["graph_tokens"] = graph_tokens(graphs)
+    if flights := [it for it in rows.get("pipeline", ()) if "tokens_per_second" in it]:
+        decisions["batches_in_flight"] = batches_in_flight(flights)
+    if served := [it for it in rows.get("http", ()) if "tokens_per_second" in it]:
+        decisions["http_tokens_per_second"] = max(it["tokens_per_second"] for it in served)
     if "syncs" in rows:
         decisions["models_that_wait"] = {it["model"]: it["syncs"] for it in rows["syncs"] if it["syncs"]}
     return decisions
@@ -109,6 +113,16 @@ def graph_tokens(rows: Sequence[Row]) -> int:
     return max(faster, default=0)
 
 
+def batches_in_flight(rows: Sequence[Row]) -> int:
+    """Return the smallest number of batches in flight that is nearly the fastest, with nearly equal vectors."""
+    speeds: dict[int, list[float]] = defaultdict(list)
+    for row in rows:
+        speeds[row["in_flight"]].append(row["tokens_per_second"] if row["min_cosine"] >= MIN_COSINE else 0.0)
+    most_rows = max(map(len, speeds.values()))
+    means = {number: prod(values) ** (1 / len(values)) for number, values in speeds.items() if len(values) == most_rows}
+    return min(number for number, speed in means.items() if speed >= NEARLY_BEST * max(means.values()))
+
+
 def goals(measured: Sequence[Row], rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
     """Return the best measurement of each row of the table of goals, beside its goal and the best of its peer."""
     table: dict[str, dict[str, Any]] = {}
@@ -122,7 +136,7 @@ def goals(measured: Sequence[Row], rows: Sequence[Row]) -> dict[str, dict[str, A
                 unit: best[unit],
                 "goal": work.goal,
                 "share_of_goal": best[unit] / work.goal,
-                "share_of_h100": best["share_of_h100"],
+                "share_of_peak": best["share_of_peak"],
                 "times_transformers": best[unit] / max(peers) if peers else None,
                 "attention": best["attention"],
                 "batch_tokens": best["batch_tokens"],

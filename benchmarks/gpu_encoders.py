@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from millpond import LLM
 from millpond.engine.engine import Engine
 from millpond.engine.graphs import CudaRecorder, GraphedModel
+from millpond.engine.pipelined_runner import PipelinedRunner
 from millpond.engine.request import PoolingRequest, Representation
 from millpond.engine.runner import Runner
+from millpond.engine.transfers import CudaStreams, HostStreams
 from millpond.types.config import EngineConfig
 from millpond.types.params import PoolingParams
 
@@ -68,13 +70,14 @@ class Encoder:
         )
         runner = self.llm._engine.runner  # noqa: SLF001  batches of any size with one loaded model
         assert isinstance(runner, Runner)  # noqa: S101  one process computes
-        self._runner = runner
+        self._runner = self._plain_runner = runner
         self._graphed: GraphedModel | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.use_pipeline(1)
         self.llm.close()
 
     def embed(self, sequences: Sequence[Ids], batch_tokens: int) -> Vectors:
@@ -109,6 +112,16 @@ class Encoder:
             self._graphed = GraphedModel(model, recorder, device=self._runner.device, max_length=longest)
         self._runner.forward = model if self._graphed is None else self._graphed
 
+    def use_pipeline(self, in_flight: int) -> None:
+        """Compute with a number of batches in flight; with one, in the caller's thread."""
+        runner, device = self._plain_runner, self._plain_runner.device
+        if self._runner is not runner:
+            self._runner.close()
+        self._runner = runner
+        if in_flight > 1:
+            streams = CudaStreams(device) if device.type == "cuda" else HostStreams()
+            self._runner = PipelinedRunner(runner.model, streams, device=device, max_in_flight=in_flight)
+
     @property
     def graph_refusal(self) -> str | None:
         """The reason that no graph was recorded; empty if graphs are used, and None if they were not requested."""
@@ -127,13 +140,26 @@ class Encoder:
 
 
 class Peer:
-    """The class of transformers with sdpa: padded batches of sequences sorted by length, and pooling."""
+    """The class of transformers: padded batches of sequences sorted by length, and pooling."""
 
-    def __init__(self, folder: Path, device: torch.device, dtype: str, pooling: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        device: torch.device,
+        dtype: str,
+        pooling: str,
+        *,
+        attention: str = "sdpa",
+        compiled: bool = False,
+    ) -> None:
         from transformers import AutoModel  # noqa: PLC0415  takes seconds
 
-        model: Any = AutoModel.from_pretrained(folder, dtype=getattr(torch, dtype), attn_implementation="sdpa")
-        self.model, self.device, self.pooling = model.to(device).eval(), device, pooling
+        model: Any = AutoModel.from_pretrained(folder, dtype=getattr(torch, dtype), attn_implementation=attention)
+        model = model.to(device).eval()
+        # Without a GPU, only this script is tested: compiling C++ takes minutes on a busy machine.
+        backend = "inductor" if device.type == "cuda" else "eager"
+        self.model = torch.compile(model, dynamic=True, backend=backend) if compiled else model
+        self.device, self.pooling = device, pooling
 
     @torch.inference_mode()
     def embed(self, sequences: Sequence[Ids], batch_tokens: int) -> Vectors:

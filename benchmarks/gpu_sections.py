@@ -7,13 +7,12 @@ import argparse
 import json
 import os
 import re
-import statistics
 import subprocess
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -22,65 +21,17 @@ from typing import Any
 
 import torch
 from gpu_encoders import Encoder, Peer, cosines, random_sequences
+from gpu_http import http
 from gpu_models import BERT_BASE, BGE_M3, MODELS, MODERNBERT, QWEN3, WORKS, RandomModel, Work
+from gpu_run import GIB, Row, Run, attention_variants
+from gpu_variants import pipeline, products, variants
 
-Row = dict[str, Any]
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("torch", "triton", "transformers", "sentence-transformers", "tokenizers", "numpy", "flash-attn", "kernels")
 PRECISIONS = ("bfloat16", "float16", "float32")
-H100_TFLOPS = 989.0  # of dense products in bfloat16, as published
 BATCH_TOKENS = (16384, 32768, 65536, 131072)
-GIB = 2**30
 GRAPH_BATCHES = ([10], [10] * 6, [50] * 5, [50] * 10, [128] * 8, [50] * 40)  # lengths of the sequences of a batch
 SYNC_WARNING = re.compile(r"called a synchronizing (?:CUDA|accelerator) operation")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """The settings of a section.
-
-    Attributes:
-        device: The device.
-        short: True for tiny models and few repetitions.
-        folder: The folder of the checkpoints, and of the trace.
-        deadline: The time at which the section should end, by ``time.monotonic``.
-    """
-
-    device: torch.device
-    short: bool
-    folder: Path
-    deadline: float
-
-    def checkpoint(self, model: RandomModel, dtype: str = "bfloat16") -> Path:
-        """Return the folder of a model's checkpoint."""
-        return model.write(self.folder, tiny_size=self.short, dtype=dtype)
-
-    def synchronize(self) -> None:
-        """Wait for the device."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-
-    def seconds(self, work: Callable[[], object], *, repeats: int = 5, calls: int = 1) -> float:
-        """Return the median seconds of a call, after one call for warming up."""
-        work()
-        times: list[float] = []
-        for _ in range(1 if self.short else repeats):
-            self.synchronize()
-            start = time.perf_counter()
-            for _ in range(calls):
-                work()
-            self.synchronize()
-            times.append((time.perf_counter() - start) / calls)
-        return statistics.median(times)
-
-    def peak_memory(self, work: Callable[[], object]) -> float | None:
-        """Return the largest memory of tensors on the device while a function runs, in GiB; None on a CPU."""
-        if self.device.type != "cuda":
-            work()
-            return None
-        torch.cuda.reset_peak_memory_stats(self.device)
-        work()
-        return round(torch.cuda.max_memory_allocated(self.device) / GIB, 3)
 
 
 # --- machine --------------------------------------------------------------------------------------------------------
@@ -106,6 +57,7 @@ def machine(run: Run) -> Iterator[Row]:
         dtype = getattr(torch, precision)
         a, b = (torch.randn(size, size, device=run.device).to(dtype) for _ in range(2))
         yield {"peak": precision, "tflops": 2 * size**3 / run.seconds(partial(torch.mm, a, b), calls=5) / 1e12}
+    yield from products(run)
     count = 2**16 if run.short else 2**26
     on_host, on_device = torch.empty(count), torch.empty(count, device=run.device)
     pinned = on_host.pin_memory() if is_cuda else on_host
@@ -173,7 +125,7 @@ def parity(run: Run) -> Iterator[Row]:
         for dtype in ("float32", "bfloat16"):
             peer = Peer(folder, run.device, dtype, model.pooling).embed(sequences, 4096)
             yield {"model": model.name, "dtype": dtype, "side": "transformers", **cosines(peer, expected)}
-            for attention in _attentions(run, dtype):
+            for attention in attention_variants(run, dtype):
                 with Encoder(folder, run.device, dtype, model.pooling, _kernels(attention)) as encoder:
                     ours = encoder.embed(sequences, 4096)
                 row = {"model": model.name, "dtype": dtype, "side": "millpond", "attention": attention}
@@ -183,14 +135,6 @@ def parity(run: Run) -> Iterator[Row]:
 def _shallow(run: Run, model: RandomModel) -> Path:
     shallow = replace(model, name=f"{model.name}-4-layers", config={**model.config, **PARITY_CONFIG})
     return run.checkpoint(shallow, "float32")
-
-
-def _attentions(run: Run, dtype: str) -> list[str]:
-    """Return the variants of attention to compare; "" is the default."""
-    from millpond_kernels.gpu import varlen_availability  # noqa: PLC0415  imports torch's CUDA state
-
-    is_varlen = run.device.type == "cuda" and dtype != "float32" and varlen_availability() is True
-    return ["", "varlen"] if is_varlen else [""]
 
 
 def _kernels(attention: str) -> dict[str, str]:
@@ -216,13 +160,13 @@ def throughput(run: Run) -> Iterator[Row]:
         for batch_tokens in BATCH_TOKENS[:1] if run.short else BATCH_TOKENS[:2]:
             seconds = run.seconds(partial(peer.embed, sequences, batch_tokens), repeats=2)
             row = {"work": work.name, "side": "transformers, sdpa", "batch_tokens": batch_tokens}
-            yield {**row, **_rates(sequences, seconds, flops)}
+            yield {**row, **run.rates(sequences, seconds, flops)}
 
 
 def _ours(run: Run, work: Work, sequences: Sequence[Any], *, flops: float, end: float) -> Iterator[Row]:
     folder = run.checkpoint(work.model)
     sizes = BATCH_TOKENS[:1] if run.short else BATCH_TOKENS
-    for attention in reversed(_attentions(run, "bfloat16")):
+    for attention in reversed(attention_variants(run, "bfloat16")):
         with Encoder(folder, run.device, "bfloat16", work.model.pooling, _kernels(attention)) as encoder:
             for batch_tokens in sizes:
                 row = {"work": work.name, "side": "millpond", "attention": attention, "batch_tokens": batch_tokens}
@@ -236,16 +180,7 @@ def _ours(run: Run, work: Work, sequences: Sequence[Any], *, flops: float, end: 
                 except Exception as error:  # noqa: BLE001  the other sizes are measured all the same
                     yield {**row, "error": f"{type(error).__name__}: {error}"}
                     continue
-                yield {**row, "peak_memory_gib": memory, **_rates(sequences, seconds, flops)}
-
-
-def _rates(sequences: Sequence[Any], seconds: float, flops: float) -> Row:
-    tokens = sum(map(len, sequences))
-    return {
-        "tokens_per_second": tokens / seconds,
-        "sequences_per_second": len(sequences) / seconds,
-        "share_of_h100": tokens * flops / seconds / (H100_TFLOPS * 1e12),
-    }
+                yield {**row, "peak_memory_gib": memory, **run.rates(sequences, seconds, flops)}
 
 
 # --- texts and queries ----------------------------------------------------------------------------------------------
@@ -300,7 +235,7 @@ def maxsim(run: Run) -> Iterator[Row]:
 
 def graphs(run: Run) -> Iterator[Row]:
     """Small batches with and without recorded graphs: the time of a batch, and the cosines of its vectors."""
-    attention = _attentions(run, "bfloat16")[-1]
+    attention = attention_variants(run, "bfloat16")[-1]
     with Encoder(run.checkpoint(BERT_BASE), run.device, "bfloat16", "MEAN", _kernels(attention)) as encoder:
         for lengths in ([10], [10] * 6, [60, 40, 30], [60] * 6) if run.short else GRAPH_BATCHES:
             sequences = random_sequences(lengths, seed=2)
@@ -338,7 +273,7 @@ def profile(run: Run) -> Iterator[Row]:
 
     is_cuda = run.device.type == "cuda"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if is_cuda else [])]
-    for attention in _attentions(run, "bfloat16"):
+    for attention in attention_variants(run, "bfloat16"):
         with Encoder(run.checkpoint(BERT_BASE), run.device, "bfloat16", "MEAN", _kernels(attention)) as encoder:
             sequences = random_sequences([20] * 4 if run.short else [512] * 64)
             for _ in range(1 if run.short else 3):
@@ -366,6 +301,9 @@ SECTIONS: Mapping[str, Callable[[Run], Iterator[Row]]] = {
     "texts": texts,
     "maxsim": maxsim,
     "graphs": graphs,
+    "pipeline": pipeline,
+    "variants": variants,
+    "http": http,
     "syncs": syncs,
     "profile": profile,
 }

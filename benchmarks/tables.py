@@ -374,13 +374,13 @@ def gpu_all(result: Result) -> str:
             name,
             f"{row.get('tokens_per_second', row.get('sequences_per_second')):,.0f}",
             f"{row['goal']:,.0f}",
-            f"{row['share_of_h100']:.0%}",
+            "" if row["share_of_peak"] is None else f"{row['share_of_peak']:.0%}",
             "" if row["times_transformers"] is None else f"{row['times_transformers']:.1f}",
             "" if row["peak_memory_gib"] is None else f"{row['peak_memory_gib']:.1f}",
         ]
         for name, row in result["decisions"].get("goals", {}).items()
     )
-    head = ["", "per second", "goal", "share of 989 TFLOP / s", "speedup over transformers", "peak memory, GiB"]
+    head = ["", "per second", "goal", "share of the published peak", "speedup over transformers", "peak memory, GiB"]
     first: Result = next(iter(result["sections"].get("machine", {}).get("rows", ())), {})
     return f"**{first.get('device', 'unknown device')}**\n\n{table(head, rows)}"
 

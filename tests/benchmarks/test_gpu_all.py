@@ -10,6 +10,7 @@ import gpu_sections
 import pytest
 from gpu_decisions import decide
 from gpu_models import BERT_BASE, QWEN3, WORKS
+from gpu_run import peak_tflops
 from tables import markdown
 
 
@@ -28,6 +29,11 @@ def test_every_section_runs_on_the_cpu(monkeypatch, tmp_path, capsys):
     assert decisions["kernels"]["normalize.torch"]["conforms"]
     assert set(decisions["goals"]) == {work.name for work in WORKS}
     assert decisions["models_that_wait"] == {}
+    assert decisions["batches_in_flight"] in (1, 2, 3)
+    assert decisions["http_tokens_per_second"] > 0
+    sides = {row["side"]: row for row in result["sections"]["variants"]["rows"] if "left_out" not in row}
+    assert sides["millpond, default"]["tokens_per_second"] > 0
+    assert sides["transformers, sdpa"]["tokens_per_second"] > 0
     assert (tmp_path / "trace-default.json.gz").exists()
     assert json.loads(capsys.readouterr().out) == decisions
     assert "BERT-base, 512 tokens" in markdown(result)
@@ -90,7 +96,7 @@ def test_without_an_installation_the_sources_provide_the_plugins(monkeypatch, tm
 def row(work, attention, batch_tokens, speed, side="millpond"):
     return {
         "work": work, "side": side, "attention": attention, "batch_tokens": batch_tokens, "tokens_per_second": speed,
-        "sequences_per_second": speed / 500, "share_of_h100": 0.4,
+        "sequences_per_second": speed / 500, "share_of_peak": 0.4,
     }  # fmt: skip
 
 
@@ -139,6 +145,26 @@ def test_graphs_are_for_batches_that_they_compute_faster_with_the_same_vectors()
 
     rows = [graph(10, 0.2), graph(500, 0.5), graph(1000, 0.95), graph(2000, 0.5, 0.9), graph(9, 0.1, refusal="no")]
     assert decide({"graphs": {"rows": rows}})["graph_tokens"] == 500
+
+
+@pytest.mark.parametrize(
+    ("speeds", "choice"),
+    [({1: 1.0, 2: 1.5, 3: 1.51}, 2), ({1: 1.0, 2: 1.01, 3: 1.02}, 1), ({1: 1.0, 2: 0.5}, 1)],
+    ids=["two", "no gain", "slower"],
+)
+def test_the_fewest_batches_in_flight_that_are_nearly_fastest_are_chosen(speeds, choice):
+    rows = [{"in_flight": n, "tokens_per_second": speed, "min_cosine": 1.0} for n, speed in speeds.items()]
+    assert decide({"pipeline": {"rows": rows}})["batches_in_flight"] == choice
+    wrong = [{**it, "min_cosine": 0.5 if it["in_flight"] > 1 else 1.0} for it in rows]
+    assert decide({"pipeline": {"rows": wrong}})["batches_in_flight"] == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "peak"),
+    [("NVIDIA H100 80GB HBM3", 989.0), ("NVIDIA H100 PCIe", 756.0), ("NVIDIA L40S", 362.0), ("unknown", None)],
+)
+def test_the_published_peak_is_that_of_the_device(name, peak):
+    assert peak_tflops(name) == peak
 
 
 def test_nothing_is_decided_without_rows():
