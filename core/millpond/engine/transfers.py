@@ -102,7 +102,7 @@ class CudaStreams:
 
     def copy_out(self, source: Tensor, target: Tensor) -> None:
         """Start a copy to the host; a pooler may also return tensors that are there already."""
-        if source.device.type == "cpu":
+        if source.device.type != self._device.type:
             target.copy_(source)
             return
         self._outgoing.wait_stream(torch.cuda.current_stream(self._device))

@@ -276,7 +276,7 @@ class FakeStream:
 def test_cuda_streams_wait_for_each_other(monkeypatch):
     """The order of CUDA calls; that they do what is expected can only be tested on a GPU."""
     log = FakeStream.log = []
-    names = iter(["incoming", "outgoing"])
+    names = iter(["incoming", "outgoing"] * 2)
     compute = FakeStream("compute")
 
     class FakeEvent:
@@ -301,3 +301,7 @@ def test_cuda_streams_wait_for_each_other(monkeypatch):
     log.clear()
     streams.mark()
     assert log == ["outgoing waits for incoming", "outgoing waits for compute", "event on outgoing"]
+    log.clear()
+    CudaStreams(torch.device("cuda")).copy_out(torch.full((3,), 2.0), target)
+    assert log == [], "a result that is on the host already needs no stream"
+    assert target.tolist() == [2, 2, 2]
