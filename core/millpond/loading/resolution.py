@@ -96,7 +96,7 @@ class Resolution:
         """The key of config.json that states the output size of the pooler; None for the hidden size."""
         return size_key_of(self.registry, self.pooler)
 
-    @property
+    @cached_property
     def facts(self) -> CheckpointFacts:
         """The facts from all files except config.json."""
         return self.repository.facts

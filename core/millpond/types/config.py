@@ -257,7 +257,7 @@ class CheckpointConfig(Mapping[str, Any]):
 
     def overridden(self, overrides: Mapping[str, Any]) -> "CheckpointConfig":
         """Return a copy with overrides; nested objects are merged."""
-        return CheckpointConfig(_merged(self.to_dict(), overrides))
+        return CheckpointConfig(_merged(self.to_dict(), overrides)) if overrides else self
 
 
 def _frozen(value: object) -> object:
