@@ -27,7 +27,10 @@ def register_caches() -> Iterator[CacheSpec]:
 def register_commands() -> Iterator[CommandSpec]:
     """Register ``millpond cache``."""
     yield CommandSpec(
-        name="cache", target="millpond_cache.command:app", summary="Show or remove the cache in a folder."
+        name="cache",
+        target="millpond_cache.command:app",
+        summary="Show or remove the cache in a folder.",
+        group="Manage the installation",
     )
 
 

@@ -21,6 +21,7 @@ from millpond.plugin.output import results, stdout_to_stderr
 from millpond.plugin.registry import Catalog, Entry
 from millpond.plugin.specs import CommandSpec
 from millpond.types.errors import MillpondError, PluginError
+from millpond_command.command_list import write_commands
 from millpond_command.program import version
 from millpond_command.stderr import echo_stderr as echo_stderr  # noqa: PLC0414  for commands
 from millpond_command.stderr import logging_to_stderr
@@ -77,6 +78,11 @@ class CommandGroup(QuickGroup):
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002  the signature is typer's
         """Return the names of all commands."""
         return list(_commands().names())
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the commands under their headings."""
+        headings = {entry.spec.name: entry.spec.group for entry in _commands().entries()}
+        write_commands(formatter, ((it, name, self.get_command(ctx, name).short_help) for name, it in headings.items()))
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002  the signature is typer's
         """Return a placeholder with the command's name and summary, for listings; imports nothing."""

@@ -13,4 +13,5 @@ def register_commands() -> Iterator[CommandSpec]:
         name="job",
         target="millpond_jobs.commands.job:app",
         summary="Run bulk jobs over files, which resume after a crash.",
+        group="Serve and run in bulk",
     )

@@ -10,11 +10,17 @@ from millpond_server.apis.catalogue import routes
 @hookimpl
 def register_commands() -> Iterator[CommandSpec]:
     """Register ``millpond serve`` and ``millpond run-batch``."""
-    yield CommandSpec(name="serve", target="millpond_server.command.serve:app", summary="Serve models over HTTP.")
+    yield CommandSpec(
+        name="serve",
+        target="millpond_server.command.serve:app",
+        summary="Serve models over HTTP.",
+        group="Serve and run in bulk",
+    )
     yield CommandSpec(
         name="run-batch",
         target="millpond_server.command.run_batch:app",
         summary="Run a file of HTTP requests without a server.",
+        group="Serve and run in bulk",
     )
 
 

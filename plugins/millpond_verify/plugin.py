@@ -12,5 +12,6 @@ def register_commands() -> Iterator[CommandSpec]:
     yield CommandSpec(
         name="verify",
         target="millpond_verify.command:app",
-        summary="Compare a model's results with those of its reference implementation.",
+        summary="Compare a model with its reference implementation.",
+        group="Examine models",
     )

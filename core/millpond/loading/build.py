@@ -131,7 +131,10 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        message = f"device={name!r} cannot be used: {str(error).splitlines()[0]}"
+        reason = str(error).splitlines()[0]
+        if "at start of device string" in reason:  # torch lists all its devices, most of which no build has
+            reason = "expected auto, cpu, cuda, cuda:N or another device of torch"
+        message = f"device={name!r} cannot be used: {reason}"
         raise InvalidInputError(message, parameter="device") from error
     return device
 

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 import millpond
 from millpond_command import cli
+from millpond_command.command_list import HEADINGS
 
 HEAVY = {
     "torch",
@@ -58,6 +59,16 @@ def test_help_lists_the_commands_and_imports_nothing_heavy():
     for name in ("embed", "rerank", "score", "classify", "encode", "similarity", "inspect", "bench", "plugins"):
         assert f"\n  {name} " in stdout
     assert "Embed texts or images as vectors." in stdout
+
+
+def test_help_lists_commands_under_headings_and_those_of_plugins_last(install_plugin):
+    install_plugin(one_command("pass"), "third")
+    _, *sections = re.split(r"\n\n(?=\S.*:\n)", invoke("--help").stdout)
+    names = {part.partition(":")[0]: re.findall(r"^  ([a-z]\S*)  ", part, re.MULTILINE) for part in sections}
+    names.pop("Options")
+    assert [*names] == [*HEADINGS, "Other commands"]
+    assert names["Serve and run in bulk"] == ["job", "run-batch", "serve"]
+    assert names["Other commands"] == ["hello"]
 
 
 def test_help_of_a_command_imports_nothing_heavy():

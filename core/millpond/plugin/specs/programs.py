@@ -8,9 +8,15 @@ from millpond.plugin.specs.base import Spec
 
 @dataclass(frozen=True, kw_only=True)
 class CommandSpec(Spec):
-    """A command under ``millpond``; its target is a ``typer.Typer``."""
+    """A command under ``millpond``; its target is a ``typer.Typer``.
+
+    Attributes:
+        group: The heading under which ``millpond --help`` lists it: that of built-in commands, such as "Run models", or
+            a new one.
+    """
 
     kind: ClassVar[str] = "command"
+    group: str = "Other commands"
 
 
 @dataclass(frozen=True, kw_only=True)
