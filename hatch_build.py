@@ -94,9 +94,15 @@ def compile_kernels(sources: list[Path], folder: Path) -> list[Path]:
     for level, library in libraries.items():
         name = level.replace("-", "_") if "ziglang" in compiler else level  # zig has its own names of processors
         processor = () if level == architecture else (f"-march={name}",)
-        options = (*FLAGS, *extra, *processor, f"-DWIDTH={LEVELS[architecture][level]}")
+        options = (*FLAGS, *extra, *processor, *name_options(library), f"-DWIDTH={LEVELS[architecture][level]}")
         run([*compiler, *options, "-o", str(library), *map(str, sources), "-lm"])
     return [*libraries.values()]
+
+
+def name_options(library: Path) -> tuple[str, ...]:
+    """Return the options for the name that a library for macOS contains, by default its path, which is temporary."""
+    is_macos = (os.environ.get(PLATFORM) or sys.platform).startswith(("macosx", "darwin"))
+    return (f"-Wl,-install_name,{library.name}",) if is_macos else ()
 
 
 def suffix() -> str:
