@@ -204,13 +204,17 @@ def validate(model: type[BaseModel], value: Any) -> BaseModel:
     except ValidationError as error:
         count = error.error_count()
         errors = error.errors(include_url=False, include_context=False)[:MAX_REPORTED_ERRORS]
-        if issubclass(model, RootModel):  # for one of several APIs: the client knows nothing of the name of the API
+        variant = None
+        if issubclass(model, RootModel):  # the body of one of several APIs: the client does not know the API's tag
+            variant = str(errors[0]["loc"][0])
             errors = [{**it, "loc": it["loc"][1:]} for it in errors]
         lines = [f"{count} validation error{'s' if count > 1 else ''}:", *map(_line, errors)]
         if count > len(errors):
             lines.append(f"  and {count - len(errors)} more")
         path = shortened(".".join(["body", *map(str, errors[0]["loc"])]), MAX_PATH_CHARS)
-        raise ApiError(400, "\n".join(lines), kind="Bad Request", parameter=path, reason="schema") from None
+        failure = ApiError(400, "\n".join(lines), kind="Bad Request", parameter=path, reason="schema")
+        failure.variant = variant
+        raise failure from None
 
 
 def ignored_fields(request: Any, value: Any) -> tuple[str, ...]:

@@ -73,6 +73,7 @@ class ApiError(Exception):
         retry_after: The number of seconds after which the client may retry.
         reason: The reason for metrics and the access log, from a fixed set.
         render: Writes the response, if it differs from the route's other errors.
+        variant: The tag of the body's model, for a path of several APIs whose bodies differ.
         detail: The field ``detail`` of the response, if it differs from the message.
         extra_headers: Headers of the response, in addition to those of ``retry_after``.
     """
@@ -95,6 +96,7 @@ class ApiError(Exception):
         self.retry_after = retry_after
         self.reason = reason or self.kind
         self.render: Callable[[ApiError], Response] | None = None
+        self.variant: str | None = None
         self.detail: str | None = None
         self.extra_headers: Mapping[str, str] = {}
 

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from millpond import AsyncLLM
 from millpond_server.http.call import Call
-from millpond_server.http.errors import ApiError, as_api_error, error_response
+from millpond_server.http.errors import ApiError, as_api_error
 
 ERROR_TYPES = {
     400: "Validation",
@@ -56,15 +56,6 @@ def _status(error: ApiError) -> tuple[int, str]:
 def _response(error: ApiError, status: int, body: Mapping[str, Any]) -> Response:
     content = orjson.dumps(body)
     return Response(content, status_code=status, headers=error.headers, media_type="application/json")
-
-
-def render_by_field(fields: tuple[str, ...], error: ApiError) -> Response:
-    """Return an error response for a path that two APIs share.
-
-    Errors in a field of text-embeddings-inference's bodies have its format.
-    """
-    is_tei = (error.parameter or "").startswith(fields)
-    return (render_error if is_tei else error_response)(error)
 
 
 @contextmanager

@@ -6,19 +6,20 @@ from starlette.responses import Response
 
 from millpond import AsyncLLM
 from millpond_server.apis.tei import routes as tei
-from millpond_server.apis.tei.errors import render_by_field, tei_errors
+from millpond_server.apis.tei.errors import render_error as render_tei_error
+from millpond_server.apis.tei.errors import tei_errors
 from millpond_server.apis.tei.schemas import AnyRerankRequest, AnyTokenizeRequest, TeiRerankRequest, TeiTokenizeRequest
 from millpond_server.apis.vllm import routes as vllm
 from millpond_server.http.call import Call
-from millpond_server.http.errors import ApiError
+from millpond_server.http.errors import ApiError, error_response
 
 ERRORS = ("Error", "TeiError")  # the schemas of error bodies in the OpenAPI description
-TEI_FIELDS = ("body.texts", "body.inputs")  # paths of fields in bodies of text-embeddings-inference
+TEI_BODIES = ("texts", "inputs")  # the tags of text-embeddings-inference's bodies in schemas.py
 
 
 def render_error(error: ApiError) -> Response:
     """Return a validation error in the format of the body's API."""
-    return render_by_field(TEI_FIELDS, error)
+    return (render_tei_error if error.variant in TEI_BODIES else error_response)(error)
 
 
 async def rerank(request: AnyRerankRequest, llm: AsyncLLM, call: Call) -> Any:
