@@ -12,7 +12,7 @@ import typer
 from millpond.types.errors import MissingDependencyError
 from millpond_cli.arguments import load_model
 from millpond_cli.io.inputs import Input
-from millpond_cli.io.interrupts import TerminatedError, ending_signals_raised
+from millpond_cli.io.interrupts import Interruption, TerminatedError, ending_signals_raised
 from millpond_cli.io.notes import warn
 from millpond_cli.io.output import is_stdout, open_output
 from millpond_cli.io.results import Layout, Result
@@ -91,16 +91,20 @@ class Job:
             typer.Exit: Some rows failed and were skipped.
         """
         tally = Tally()
-        with open_atomically(self.output_options.output_path) as file, self.source.rows() as rows:
+        with (
+            ending_signals_raised() as interruption,
+            open_atomically(self.output_options.output_path) as file,
+            self.source.rows() as rows,
+        ):
             chunks = iter(lambda: list(islice(rows, ROWS_PER_CHUNK)), [])
             first = next(chunks, [])  # read before the model is loaded, to report unreadable input at once
             total = (lambda: len(first)) if len(first) < ROWS_PER_CHUNK else self.source.count
             with (
-                _count_reported_on_signal(tally),
+                _count_reported_on_signal(tally, interruption),
                 load_model(self.model, self.run_options) as llm,
                 closing(Progress(shown=self.output_options.shows_progress, total=total)) as progress,
             ):
-                results = self._results(llm, chain([first], chunks), progress, tally)
+                results = self._results(llm, chain([first], chunks), progress, tally, interruption)
                 ordered = results if order is None else [order(chain.from_iterable(results))]
                 pause = progress.paused if self._shows_results else nullcontext
                 _write(file, file_format, layout(llm), ordered, pause)
@@ -115,10 +119,16 @@ class Job:
         return is_stdout(self.output_options.output_path) and is_terminal()
 
     def _results(
-        self, llm: "LLM", chunks: Iterable[list[Row]], progress: Progress, tally: Tally
+        self,
+        llm: "LLM",
+        chunks: Iterable[list[Row]],
+        progress: Progress,
+        tally: Tally,
+        interruption: Interruption,
     ) -> Iterator[Sequence[Result]]:
         """Yield the results of each chunk. Unless failed rows are skipped, end before the first of them."""
         for rows in chunks:
+            interruption.check()
             valid = [row for row in rows if not row.error]
             outputs = iter(self.runner(llm, valid, progress) if valid else ())
             results = [_result(row, None if row.error else next(outputs)) for row in rows]
@@ -142,25 +152,29 @@ class Job:
 @contextmanager
 def open_atomically(path: str | None) -> Iterator[BinaryIO]:
     """Open the output, see ``open_output``; if a signal ends the command, report that the file was not written."""
-    with ending_signals_raised():
-        try:
-            with open_output(path) as file:
-                yield file
-        except (KeyboardInterrupt, TerminatedError):
-            if not is_stdout(path):
-                warn(f"{path} was not written")
-            raise
+    try:
+        with open_output(path) as file:
+            yield file
+    except (KeyboardInterrupt, TerminatedError):
+        if not is_stdout(path):
+            warn(f"{path} was not written")
+        raise
 
 
 @contextmanager
-def _count_reported_on_signal(tally: Tally) -> Iterator[None]:
-    """Report the number of completed texts if a signal ends the command."""
+def _count_reported_on_signal(tally: Tally, interruption: Interruption) -> Iterator[None]:
+    """Report the number of completed texts if a signal ends the command, and raise its exception."""
     try:
         yield
-    except (KeyboardInterrupt, TerminatedError) as error:
-        name = error.name if isinstance(error, TerminatedError) else "Ctrl-C"
+    except BaseException as error:
+        signalled = interruption.of(error)
+        if signalled is None:
+            raise
+        name = signalled.name if isinstance(signalled, TerminatedError) else "Ctrl-C"
         warn(f"interrupted by {name} after {tally.texts} texts")
-        raise
+        if signalled is error:
+            raise
+        raise signalled from error
 
 
 def _write(
