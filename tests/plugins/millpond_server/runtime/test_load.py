@@ -22,8 +22,8 @@ MEASURED_S = 40.0
 MAX_RESPONSE_S = 5.0
 MAX_OVER_P99 = 3  # for the longest response: that of a request larger than a batch, of which there are few
 GROWTH = 1.05
-# glibc keeps freed blocks below a threshold that it raises by itself, up to 32 MiB. The memory of a process then varies by
-# 50 MiB with the order of requests. With a constant threshold, it is what is in use: within 2 percent for two minutes.
+# glibc keeps freed blocks below a threshold that it raises by itself, up to 32 MiB: the memory of a process then varies
+# by 50 MiB with the order of requests. With a constant threshold, it varied by 2 percent in two minutes.
 ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}
 LINES = (Path(__file__).parents[3] / "data" / "sentences.txt").read_text(encoding="utf-8").splitlines()
 TOLERANCE = 1e-5
