@@ -7,6 +7,7 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from time import perf_counter
 
+from millpond.engine.batch_limits import batch_limits
 from millpond.engine.executor import Executor, Outcome
 from millpond.engine.request import PoolingRequest
 from millpond.engine.scheduler import Scheduler, TokenBudget
@@ -109,12 +110,13 @@ class Engine:
                 because these would slow down a small batch.
         """
         self.runner = runner
-        self.scheduler = Scheduler(config.max_num_batched_tokens, config.max_num_seqs)
+        max_tokens, max_seqs = batch_limits(config, runner.device)
+        self.scheduler = Scheduler(max_tokens, max_seqs)
         self.stats = EngineStats()
         self.throughput = Throughput()
         self.on_batch: Callable[[list[PoolingRequest], float], None] | None = None
         self.on_failure: Callable[[list[PoolingRequest]], None] = lambda _: None
-        self._budget = TokenBudget(config.max_num_batched_tokens)
+        self._budget = TokenBudget(max_tokens)
         self._notify = notify
         if notify is not None:
             runner.on_change = notify

@@ -122,8 +122,9 @@ class SyncDriver:
 
     def _has_room(self, max_batches: int) -> bool:
         """True if fewer than N full batches per worker are waiting: memory stays bounded."""
-        limit = max_batches * self._engine.runner.num_workers * self._config.max_num_batched_tokens
-        return self._engine.scheduler.waiting_tokens < limit
+        scheduler = self._engine.scheduler
+        limit = max_batches * self._engine.runner.num_workers * scheduler.max_num_batched_tokens
+        return scheduler.waiting_tokens < limit
 
 
 def _num_tokens(sequence: "PoolingRequest") -> int:

@@ -189,8 +189,9 @@ class EngineConfig(BaseModel):
     """The limits of batches and of waiting requests.
 
     Attributes:
-        max_num_batched_tokens: The maximum number of tokens of a batch; a longer prompt runs alone.
-        max_num_seqs: The maximum number of prompts of a batch.
+        max_num_batched_tokens: The maximum number of tokens of a batch; a longer prompt runs alone. None: 1024 on a
+            CPU; on a CUDA device, one per MiB of its memory, rounded down to a power of two from 4096 to 65536.
+        max_num_seqs: The maximum number of prompts of a batch. None: 512 on a CPU, 4096 on other devices.
         max_waiting_tokens: The maximum number of waiting tokens in online use; requests over it are refused.
         num_workers: The number of single-threaded workers on a CPU, None for one per core; or the number of batches in
             flight on a CUDA device, None for one.
@@ -199,8 +200,8 @@ class EngineConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    max_num_batched_tokens: Annotated[int, Field(ge=1)] = 1024
-    max_num_seqs: Annotated[int, Field(ge=1)] = 512
+    max_num_batched_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_num_seqs: Annotated[int, Field(ge=1)] | None = None
     max_waiting_tokens: Annotated[int, Field(ge=1)] = 1_000_000
     num_workers: Annotated[int, Field(ge=1)] | None = None
     enable_prefix_caching: bool = True

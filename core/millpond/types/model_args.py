@@ -315,7 +315,7 @@ class ModelArgs(TypedDict, total=False):
             metavar="N",
             options=("--max-num-batched-tokens", "--batch-tokens"),
             least=1,
-            shown="1024",
+            shown="1024 on a CPU, 4096 to 65536 on a GPU, by its memory",
         ),
     ]
     max_num_seqs: Annotated[
@@ -326,7 +326,7 @@ class ModelArgs(TypedDict, total=False):
             group="server",
             panel="Computing",
             metavar="N",
-            shown="512",
+            shown="512 on a CPU, 4096 on a GPU",
         ),
     ]
     max_waiting_tokens: Annotated[

@@ -8,6 +8,7 @@ from statistics import median
 
 import torch
 
+from millpond.engine.batch_limits import batch_limits
 from millpond.engine.machine import available_cores
 from millpond.loading.arguments import Arguments
 from millpond.loading.build import build_model
@@ -19,8 +20,7 @@ from millpond_cli.benchmark.workload import BenchmarkModel, Sample, Workload
 from millpond_command.progress import Progress
 
 DEFAULT_KERNELS = "default"
-DEFAULT_BATCH_TOKENS: int = EngineConfig().max_num_batched_tokens
-BATCH_TOKENS = (512, 1024, 2048, 4096)
+BATCH_SIZES = (0.5, 1, 2, 4)  # relative to the default of the device
 ROUNDS = 3
 MAX_CORES_FOR_ALL_COUNTS = 4
 MIN_TOKENS_PER_WORKER = 256
@@ -96,9 +96,9 @@ class Benchmark:
         self._registry, self._resolution, self._arguments = registry, resolution, arguments
         self._device, self._seconds = device, seconds
         self._workers = worker_counts(available_cores() if device.type == "cpu" else 1)
-        self._default = Combination(
-            kernel=DEFAULT_KERNELS, batch_tokens=DEFAULT_BATCH_TOKENS, workers=max(self._workers)
-        )
+        default_tokens, _ = batch_limits(EngineConfig(), device)
+        self._batch_tokens = [int(size * default_tokens) for size in BATCH_SIZES]
+        self._default = Combination(kernel=DEFAULT_KERNELS, batch_tokens=default_tokens, workers=max(self._workers))
 
     def run(self, new_progress: Callable[[int], Progress]) -> list[Measurement]:
         """Measure all combinations; the default kernels come first.
@@ -117,7 +117,7 @@ class Benchmark:
 
     def num_combinations(self) -> int:
         """Return the number of combinations for one kernel."""
-        return len(BATCH_TOKENS) * len(self._workers)
+        return len(self._batch_tokens) * len(self._workers)
 
     def _measure(
         self, kernel: str, default: BenchmarkModel, workload: Workload, progress: Progress
@@ -134,7 +134,7 @@ class Benchmark:
     ) -> list[Measurement]:
         measurements = [
             Measurement(combination=Combination(kernel=kernel, batch_tokens=batch_tokens, workers=workers))
-            for batch_tokens, workers in product(BATCH_TOKENS, self._workers)
+            for batch_tokens, workers in product(self._batch_tokens, self._workers)
         ]
         _run(bench, workload, measurements[0].combination)  # the first run of a model is slow
         for _ in range(ROUNDS):
@@ -174,7 +174,9 @@ class Benchmark:
         _run(bench, warm_up, self._default)
         rate = WARM_UP_TOKENS / _run(bench, warm_up, self._default).wall
         runs = num_kernels * (1 + ROUNDS * (1 + self.num_combinations()))
-        return bench.draw_workload(max(int(rate * self._seconds / runs), MIN_TOKENS_PER_WORKER * max(self._workers)))
+        # An accelerator is slow with less than a full batch.
+        least = MIN_TOKENS_PER_WORKER * max(self._workers) if self._device.type == "cpu" else max(self._batch_tokens)
+        return bench.draw_workload(max(int(rate * self._seconds / runs), least))
 
 
 def worker_counts(cores: int) -> list[int]:

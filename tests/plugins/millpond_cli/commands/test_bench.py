@@ -5,12 +5,13 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+from millpond.engine.batch_limits import CPU_TOKENS
 from millpond.loading.arguments import read_arguments
 from millpond.loading.build import resolve_model
 from millpond.plugin.manager import get_plugin_manager
 from millpond.testing import checkpoints
 from millpond_cli.benchmark import measurements as measuring
-from millpond_cli.benchmark.measurements import BATCH_TOKENS, Benchmark, worker_counts
+from millpond_cli.benchmark.measurements import BATCH_SIZES, Benchmark, worker_counts
 from millpond_cli.benchmark.workload import Sample
 from millpond_command import cli
 from millpond_command.progress import Progress
@@ -24,7 +25,7 @@ def model(tmp_path_factory):
 @pytest.fixture
 def few(monkeypatch):
     """Few combinations, on a machine of two cores."""
-    monkeypatch.setattr(measuring, "BATCH_TOKENS", (512, 1024))
+    monkeypatch.setattr(measuring, "BATCH_SIZES", (0.5, 1))
     monkeypatch.setattr(measuring, "available_cores", lambda: 2)
 
 
@@ -79,7 +80,7 @@ def test_ratios_are_to_the_defaults_measured_beside(few, model, monkeypatch, cap
         for it in measurements
         if it.combination.kernel == "default"
     }
-    default = measuring.DEFAULT_BATCH_TOKENS * 2
+    default = CPU_TOKENS * 2
     assert by_combination == pytest.approx({(t, w): t * w / default for t in (512, 1024) for w in (1, 2)})
     best = measuring.fastest(measurements)
     assert (best.combination.batch_tokens, best.combination.workers) == (1024, 2)
@@ -101,5 +102,5 @@ def test_workers_are_tried_one_by_one_on_few_cores(cores, counts):
     assert worker_counts(cores) == counts
 
 
-def test_the_defaults_are_among_the_combinations():
-    assert measuring.DEFAULT_BATCH_TOKENS in BATCH_TOKENS
+def test_the_default_is_among_the_batch_sizes():
+    assert 1 in BATCH_SIZES
