@@ -169,7 +169,7 @@ The other architectures of a family use its backbone and a converter: `Qwen3ForS
 
 Architectures that are not listed above run with the class of that name in transformers, and with Millpond's poolers,
 heads and tasks. Texts of similar length share a batch, which is padded internally. Code in a model's folder is never
-run, and int8 is not supported. These names are recognised:
+run, and int8 is not supported. These names are recognized:
 
 {patterns}
 

@@ -27,7 +27,7 @@ from share_packages import share_packages
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SMOKE = REPOSITORY / "scripts" / "wheel_smoke.py"
-VECTOR_TOLERANCE = 1e-5  # maximum difference of a number: compiled kernels and torch kernels, normalised vectors
+VECTOR_TOLERANCE = 1e-5  # maximum difference of a number: compiled kernels and torch kernels, normalized vectors
 
 
 @dataclass(frozen=True)

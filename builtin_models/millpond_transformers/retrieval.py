@@ -20,7 +20,7 @@ RENAMED_WEIGHTS = (
 
 
 class TransformersForRetrieval(TransformersModel):
-    """Returns the projected and normalised vectors of a class."""
+    """Returns the projected and normalized vectors of a class."""
 
     ignored_weights: ClassVar[Sequence[str]] = (*TransformersModel.ignored_weights, r"vlm\.(?:\w+\.)*lm_head\..*")
 

@@ -154,13 +154,13 @@ def int8_linear_kernels() -> Iterator[KernelSpec]:
     yield native(
         name="linear.int8_native",
         target="millpond_kernels.linear.int8:LinearInt8Native",
-        summary="compiled, in 8-bit integers: quantises, multiplies and scales in one call",
+        summary="compiled, in 8-bit integers: quantizes, multiplies and scales in one call",
         quantization="int8",
     )
     yield KernelSpec(
         name="linear.int8_torch",
         target="millpond_kernels.linear.int8:LinearInt8Torch",
-        summary="torch's integer product (oneDNN's on a CPU), with quantisation and scaling in torch",
+        summary="torch's integer product (oneDNN's on a CPU), with quantization and scaling in torch",
         devices=("cpu",),
         available=TORCH_INT8_AVAILABLE,
         quantization="int8",
@@ -269,7 +269,7 @@ def fused_kernels() -> Iterator[KernelSpec]:
 
 
 def pooling_kernels() -> Iterator[KernelSpec]:
-    """Yield the records of ops on hidden states: pooling, normalisation, sparse vectors, late interaction."""
+    """Yield the records of ops on hidden states: pooling, normalization, sparse vectors, late interaction."""
     yield KernelSpec(
         name="segment_pool.torch",
         target="millpond_kernels.pooling.segment_pool:segment_pool_torch",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from millpond_jobs.folder.folder import JobFolder
-from millpond_jobs.job import JobResult, Sources, run, summarise
+from millpond_jobs.job import JobResult, Sources, run, summarize
 from millpond_jobs.progress import ShardProgress
 from millpond_recipes.recipe import Recipe
 
@@ -70,7 +70,7 @@ def run_on_cluster(
     folder = JobFolder(sink)
     with _following(folder, enabled=progress):
         cluster.run(JobWork(source, sink, recipe, options), workers, stop or threading.Event())
-    return summarise(folder, folder.read_manifest(), time.monotonic() - begun)
+    return summarize(folder, folder.read_manifest(), time.monotonic() - begun)
 
 
 @contextmanager

@@ -96,7 +96,7 @@ def run(
     folder.journal("start", rows=manifest.rows, finished_shards=len(folder.finished(manifest)))
     stop = stop or threading.Event()
     _compute(folder, manifest, facts, stop, show_progress=progress)
-    return summarise(folder, manifest, time.monotonic() - begun)
+    return summarize(folder, manifest, time.monotonic() - begun)
 
 
 def check_same_job(
@@ -158,7 +158,7 @@ def _compute(
         inputs.close()
 
 
-def summarise(folder: JobFolder, manifest: Manifest, seconds: float) -> JobResult:
+def summarize(folder: JobFolder, manifest: Manifest, seconds: float) -> JobResult:
     """Return the state of a job after a call; when it is finished, write `failed.jsonl`."""
     finished = folder.finished(manifest)
     is_finished = len(finished) == len(manifest.shards())

@@ -12,7 +12,7 @@ from millpond_jobs.errors import JobError
 from millpond_jobs.folder.folder import ERROR, JobFolder
 from millpond_jobs.folder.leases import Leases
 from millpond_jobs.inputs import Inputs
-from millpond_jobs.job import JobResult, check_same_job, summarise
+from millpond_jobs.job import JobResult, check_same_job, summarize
 from millpond_jobs.sources.plan import Shard
 from millpond_jobs.worker import with_ids
 from millpond_recipes.model_facts import read_model_facts
@@ -52,7 +52,7 @@ def retry(folder: str | Path, *, allow_mixed: bool = False, progress: bool | Non
             for shard in shards:
                 _retry_shard(job, shard, inputs, runner, leases)
                 report.update(finished[shard.name].failed)
-    return summarise(job, manifest, time.monotonic() - begun)
+    return summarize(job, manifest, time.monotonic() - begun)
 
 
 def _retry_shard(job: JobFolder, shard: Shard, inputs: Inputs, runner: Runner, leases: Leases) -> None:

@@ -15,7 +15,7 @@ def quantize(vectors: "NDArray[np.float32]", dtype: str) -> "NDArray[Any]":
     """Return vectors, [n, dim], in another type.
 
     Args:
-        vectors: Values from -1 to 1, as those of normalised vectors.
+        vectors: Values from -1 to 1, as those of normalized vectors.
         dtype: "float32", "float16"; "int8" for round(127 x), "uint8" for the same plus 127; "ubinary" for one bit per
             value, 1 where it is not negative, the first in the highest bit of a byte; "binary" for the same minus 128.
     """

@@ -1,4 +1,4 @@
-"""Test Matryoshka dimensions: which models allow them, and that the first numbers are kept and normalised."""
+"""Test Matryoshka dimensions: which models allow them, and that the first numbers are kept and normalized."""
 
 import numpy as np
 import pytest
@@ -106,7 +106,7 @@ def test_invalid_dimensions_are_refused(value):
 
 @pytest.mark.parametrize("task", ["embed", "token_embed"])
 @pytest.mark.parametrize("dense", [False, True], ids=["plain", "dense"])
-def test_vectors_are_truncated_and_then_normalised(checkpoint, load, task, dense):
+def test_vectors_are_truncated_and_then_normalized(checkpoint, load, task, dense):
     layers = [DenseLayer(in_features=32, out_features=40), DenseLayer(in_features=40, out_features=24)]
     write_sentence_transformers(checkpoint, dense=layers if dense else [])
     llm = load(checkpoint, hf_overrides={"is_matryoshka": True})

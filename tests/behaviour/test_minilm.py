@@ -79,7 +79,7 @@ def test_token_embeddings_equal_those_of_sentence_transformers(minilm, theirs):
 
 
 @pytest.mark.slow
-def test_embeddings_are_normalised(ours):
+def test_embeddings_are_normalized(ours):
     norms = [np.linalg.norm(output.outputs.array) for output in ours]
     assert np.abs(np.asarray(norms) - 1).max() <= 1e-6
 

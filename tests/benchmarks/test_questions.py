@@ -113,7 +113,7 @@ def test_int8_quality(settings):
 
 
 @pytest.mark.slow
-def test_tokenisation(settings):
+def test_tokenization(settings):
     result = run_benchmark(settings, tokenisation)
     assert set(result["rows"]) == {"millpond"}
     check_spread(result["rows"]["millpond"]["tokenised_per_second"])

@@ -88,7 +88,7 @@ def test_stages_can_be_measured_repeatedly(contest):
 
 
 @pytest.mark.slow
-def test_texts_are_tokenised_and_token_ids_embedded(contest):
+def test_texts_are_tokenized_and_token_ids_embedded(contest):
     worker = contest.workers["millpond"]
     assert worker.ask("tokenise", workload=WORKLOAD.name)["wall"] > 0
     assert worker.ask("run_ids", workload=WORKLOAD.name)["wall"] > 0

@@ -149,7 +149,7 @@ def test_each_sequence_has_its_own_parameters_a_token(build, metadata):
         assert np.abs(output.numpy() - finished(rows, params)).max() <= 1e-6
 
 
-def test_dimensions_are_cut_before_normalising(build, metadata):
+def test_dimensions_are_cut_before_normalizing(build, metadata):
     hidden = states((4,))
     params = [PoolingParams(use_activation=True, dimensions=2)]
     (row,) = build("MEAN")(hidden, metadata(4, params=params))
@@ -179,6 +179,6 @@ def test_a_head_replaces_the_projector(build, metadata):
     assert float(pooled.sum()) == pytest.approx(1)
 
 
-def test_a_vector_of_zeros_is_normalised_to_zeros(build, metadata):
+def test_a_vector_of_zeros_is_normalized_to_zeros(build, metadata):
     pooled = build("MEAN")(torch.zeros(3, 6), metadata(3, params=[PoolingParams()]))
     assert torch.equal(pooled, torch.zeros(1, 6))

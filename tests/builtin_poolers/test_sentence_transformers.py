@@ -85,7 +85,7 @@ def test_over_length_text_is_cut_where_they_cut_it(checkpoint, load, theirs, len
     assert np.abs(ours(llm) - theirs(checkpoint)).max() <= 1e-5
 
 
-def test_special_tokens_in_a_text_are_recognised_in_lower_case(tmp_path, load, sentence_transformers):
+def test_special_tokens_in_a_text_are_recognized_in_lower_case(tmp_path, load, sentence_transformers):
     folder = tiny("BertModel", tmp_path)
     write_sentence_transformers(folder, max_seq_length=64, do_lower_case=True)
     texts = ["The [MASK] of the Mill [SEP] and", "\u039f\u0394\u039f\u03a3 \u0130stanbul"]

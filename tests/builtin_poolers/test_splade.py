@@ -60,7 +60,7 @@ def test_each_way_equals_theirs(tmp_path, load, theirs, way, layout):
     np.testing.assert_allclose(vectors, expected, rtol=1e-5, atol=1e-5)
     assert (vectors >= 0).all()
     assert 0.05 < (vectors == 0).mean() < 0.95
-    assert np.linalg.norm(vectors, axis=1).min() > 1.1  # not normalised
+    assert np.linalg.norm(vectors, axis=1).min() > 1.1  # not normalized
 
 
 @pytest.mark.parametrize("name", ["RobertaForMaskedLM", "XLMRobertaForMaskedLM", "CamembertForMaskedLM"])
@@ -224,7 +224,7 @@ def test_other_modules_beside_it_are_refused(tmp_path, load):
         load(folder)
 
 
-def test_normalised_weights_equal_sentence_transformers_and_are_limited_after(tmp_path, load, sentence_transformers):
+def test_normalized_weights_equal_sentence_transformers_and_are_limited_after(tmp_path, load, sentence_transformers):
     folder = tiny("BertForMaskedLM", tmp_path)
     write_sparse_encoder(folder)
     plain = load(folder).embed("the mill " * 90, on_overflow="chunk")[0].outputs.array

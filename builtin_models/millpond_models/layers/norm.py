@@ -8,7 +8,7 @@ from millpond.context import Context
 
 
 class LayerNorm(nn.Module):
-    """Normalises over the last dimension, then scales and optionally shifts (Ba et al., 2016, arXiv 1607.06450)."""
+    """Normalizes over the last dimension, then scales and optionally shifts (Ba et al., 2016, arXiv 1607.06450)."""
 
     def __init__(self, size: int, eps: float, *, bias: bool = True) -> None:
         super().__init__()

@@ -29,7 +29,7 @@ def in_mixed_precision(
 ) -> tuple[torch.dtype, ComputeOptions]:
     """Return the dtype and the compute options that a model is built with.
 
-    Models in bfloat16 compute in float32 on a CPU, with the weights of linear layers in bfloat16 or quantised, if a
+    Models in bfloat16 compute in float32 on a CPU, with the weights of linear layers in bfloat16 or quantized, if a
     kernel supports it: this is faster than torch's kernels for bfloat16, and results are closer to those in float32.
     """
     if dtype != torch.bfloat16 or device.type != "cpu":

@@ -150,7 +150,7 @@ class IOProcessor(OldMethods, Generic[Out]):
         return asked
 
     def encode(self, call: Call) -> Sequence[Work]:
-        """Validate and tokenise the items of a call: one ``Work`` for each, in order.
+        """Validate and tokenize the items of a call: one ``Work`` for each, in order.
 
         Return the error of an invalid item as its work, ``Work(error=InvalidInputError(...))``. If this method raises
         instead, the pipeline encodes each item separately, so that an invalid item does not affect the others.

@@ -87,7 +87,7 @@ class RunningWork:
 class PreprocessingPool:
     """The threads that encode prompts and decode results.
 
-    Handing a call to a thread and waking its event loop costs more than tokenising a few short texts. Therefore, while
+    Handing a call to a thread and waking its event loop costs more than tokenizing a few short texts. Therefore, while
     one thread encodes small calls, new ones are gathered and then encoded together.
     """
 

@@ -34,7 +34,7 @@ class ModuleChain:
     Attributes:
         listed: All modules in the files, including the model itself and pooling.
         before: The modules between the model and pooling.
-        after: The modules after pooling, without a final normalisation, which is ``PoolingFacts.normalize``.
+        after: The modules after pooling, without a final normalization, which is ``PoolingFacts.normalize``.
     """
 
     listed: tuple[ModuleFacts, ...] = ()
@@ -48,7 +48,7 @@ class PoolingFacts:
 
     Attributes:
         types: The names of the pooling types, a tuple. The results of several types are concatenated in this order.
-        normalize: True if the result is normalised, else False.
+        normalize: True if the result is normalized, else False.
         include_prompt: False if the tokens of a prompt are not pooled.
     """
 

@@ -13,7 +13,7 @@ class ComputeOptions:
     Attributes:
         kernels: The variants of ops that the user chose, such as ``{"attention": "sdpa"}``.
         quantization: The scheme of the model's linear layers, such as "int8"; None for none. Poolers and heads are not
-            quantised.
+            quantized.
         batch_invariant: True if the bits of a result must not depend on other prompts of its batch.
     """
 

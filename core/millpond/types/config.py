@@ -39,7 +39,7 @@ class PoolingConfig(BaseModel):
         pooling_type: Shorthand for the next two; sets the one that fits.
         seq_pooling_type: The pooling type of tasks with one result per prompt, such as CLS, LAST, MEAN.
         tok_pooling_type: The pooling type of tasks with one result per token, such as ALL, STEP.
-        use_activation: True to normalise embeddings, or to apply the classifier's activation.
+        use_activation: True to normalize embeddings, or to apply the classifier's activation.
         dimensions: The default number of dimensions to keep (Matryoshka).
     """
 
@@ -59,7 +59,7 @@ class PoolerConfig(PoolingConfig):
     Attributes:
         enable_chunked_processing: True to split texts over the model's maximum, and merge the embeddings of the pieces.
         max_embed_len: The maximum number of tokens of a text with chunked processing.
-        chunk_renormalize: True to normalise the mean of normalised chunks again.
+        chunk_renormalize: True to normalize the mean of normalized chunks again.
         logit_bias: The former name of ``logit_mean``.
         logit_mean: Subtracted from the logits.
         logit_sigma: Divides the logits.

@@ -13,7 +13,7 @@ class TokenPooling:
     Attributes:
         factor: The number of vectors is divided by this factor.
         protected: The number of vectors at the start that are not clustered.
-        normalizes: True if the resulting vectors are normalised to length 1.
+        normalizes: True if the resulting vectors are normalized to length 1.
     """
 
     factor: float = 1.0

@@ -318,7 +318,7 @@ class PoolingRequestOutput(Generic[T]):
         finished: Always True.
         error: The reason for a missing result; only with ``on_error="return"``.
         num_dropped_tokens: The number of tokens that truncation removed; a lower bound for texts so long that only a
-            part was tokenised.
+            part was tokenized.
     """
 
     request_id: str

@@ -20,7 +20,7 @@ class ResultParams(BaseModel):
 
     Attributes:
         task: The pooling task; set by the method that is called.
-        use_activation: True to normalise embeddings, or to apply the classifier's activation.
+        use_activation: True to normalize embeddings, or to apply the classifier's activation.
         dimensions: Keep only the first N dimensions, for models trained for it (Matryoshka).
         step_tag_id: The token id whose rows are returned, for pooling type STEP.
         returned_token_ids: The columns that are returned, for pooling type STEP.

@@ -9,7 +9,7 @@ class RerankTemplate:
     """The prompt of a query and a document.
 
     Attributes:
-        pieces: The text, in pieces that are tokenised separately, as the model's authors do. ``{query}``,
+        pieces: The text, in pieces that are tokenized separately, as the model's authors do. ``{query}``,
             ``{document}`` and ``{instruction}`` are replaced.
         instruction: The default instruction.
         instruction_form: The form of an instruction in the text, such as ``"instruction: {}"``; left out without one.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from millpond_kernels import native
 from millpond_kernels.linear.in_torch import LinearTiles, LinearTorch
-from millpond_kernels.linear.int8 import quantise_weight
+from millpond_kernels.linear.int8 import quantize_weight
 
 if TYPE_CHECKING:
     import torch
@@ -33,8 +33,8 @@ class LinearDequantizedTiles(LinearTiles):
 
 def dequantized(weight: "Tensor") -> "Tensor":
     """Return weights [outputs, inputs] rounded to 8-bit integers with one scale per output."""
-    quantised, scales = quantise_weight(weight)
-    return (quantised.float() * scales.unsqueeze(1)).to(weight.dtype)
+    quantized, scales = quantize_weight(weight)
+    return (quantized.float() * scales.unsqueeze(1)).to(weight.dtype)
 
 
 @cache

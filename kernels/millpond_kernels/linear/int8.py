@@ -1,4 +1,4 @@
-"""The op ``linear`` in 8-bit integers: symmetric weights per output, dynamically quantised rows, no calibration.
+"""The op ``linear`` in 8-bit integers: symmetric weights per output, dynamically quantized rows, no calibration.
 
 A row of x is ``scale * (q - zero)`` with q and zero from 0 to 255; a weight is ``scale * q`` with q from -127 to 127.
 The sums of products are exact integers. (Jacob et al., 2018, arXiv 1712.05877.) On processors without VNNI, products
@@ -28,18 +28,18 @@ MAX_WEIGHT_SUM = 128
 MAX_ROUNDING = INPUTS_PER_LANE // 2  # the maximum that rounding adds to the sum of four weights
 
 
-def quantise_weight(weight: "Tensor") -> "tuple[Tensor, Tensor]":
+def quantize_weight(weight: "Tensor") -> "tuple[Tensor, Tensor]":
     """[outputs, inputs] -> int8 [outputs, inputs], and the scale of each output, [outputs], float32."""
     weight = weight.float()
     scales = torch.maximum(weight.amax(1), -weight.amin(1)) / MAX_WEIGHT
     return _rounded(weight, scales), scales
 
 
-def quantise_weight_for_16_bits(weight: "Tensor") -> "tuple[Tensor, Tensor]":
-    """Like ``quantise_weight``, for products that are added in 16 bits, four at a time.
+def quantize_weight_for_16_bits(weight: "Tensor") -> "tuple[Tensor, Tensor]":
+    """Like ``quantize_weight``, for products that are added in 16 bits, four at a time.
 
     The positive weights of each group of four add up to at most 128, the negative weights to at least -128. Outliers
-    are rarely in the same group, so quantisation steps are smaller than with weights limited to -64 ... 63.
+    are rarely in the same group, so quantization steps are smaller than with weights limited to -64 ... 63.
     """
     weight = weight.float()
     groups = _groups(weight)
@@ -60,7 +60,7 @@ def _groups(weight: "Tensor") -> "Tensor":
     return pairs.transpose(2, 3).flatten(3)
 
 
-def quantise_rows(x: "Tensor") -> "tuple[Tensor, Tensor, Tensor]":
+def quantize_rows(x: "Tensor") -> "tuple[Tensor, Tensor, Tensor]":
     """[rows, inputs] -> q from 0 to 255 as float32, the scales [rows, 1], and the zeros [rows, 1].
 
     The scale of a row with NaN or infinity is NaN.
@@ -78,16 +78,16 @@ class LinearInt8Torch:
     """A linear layer with torch's integer product (oneDNN's on a CPU); see ``LinearTorch`` for its arguments."""
 
     def __init__(self, weight: "Tensor", bias: "Tensor | None") -> None:
-        quantised, self.scales = quantise_weight(weight)
+        quantized, self.scales = quantize_weight(weight)
         self.padding = -weight.shape[1] % INPUT_MULTIPLE
         # torch's product is wrong for few inputs: strides do not define the order of a matrix with one column.
-        self.weight = pad(quantised, (0, self.padding)).t()
-        self.sums = quantised.sum(1, dtype=torch.int32)
+        self.weight = pad(quantized, (0, self.padding)).t()
+        self.sums = quantized.sum(1, dtype=torch.int32)
         self.bias = bias
 
     def __call__(self, x: "Tensor", *, add_bias: bool = True) -> "Tensor":
         """[rows, inputs] -> [rows, outputs]; ``add_bias=False`` leaves out the bias."""
-        q, scales, zeros = quantise_rows(x)
+        q, scales, zeros = quantize_rows(x)
         signed = pad((q - SIGN_OFFSET).to(torch.int8), (0, self.padding))
         sums = torch._int_mm(signed, self.weight)  # noqa: SLF001  # pyright: ignore[reportPrivateImportUsage]  torch has no public name for it
         exact = sums - (zeros - SIGN_OFFSET).int() * self.sums
@@ -96,7 +96,7 @@ class LinearInt8Torch:
 
 
 class LinearInt8Native(CompiledLinear):
-    """A linear layer with compiled code that quantises, multiplies and scales in one call."""
+    """A linear layer with compiled code that quantizes, multiplies and scales in one call."""
 
     suffix = "_int8"
     whole_panels = False
@@ -107,9 +107,9 @@ class LinearInt8Native(CompiledLinear):
 
     def lay_out(self, weight: "Tensor") -> "tuple[Tensor, Tensor, Tensor]":
         """[outputs, inputs] -> [outputs / panel, inputs / n, panel, n], and the scales and sums of the outputs."""
-        quantise = quantise_weight_for_16_bits if limits_int8_weights() else quantise_weight
-        quantised, scales = quantise(weight)
+        quantize = quantize_weight_for_16_bits if limits_int8_weights() else quantize_weight
+        quantized, scales = quantize(weight)
         adjacent = INPUTS_PER_LANE * (2 if self.dot_products == BLOCK_PRODUCTS else 1)
-        whole = padded(quantised, self.panel, INPUT_MULTIPLE)
+        whole = padded(quantized, self.panel, INPUT_MULTIPLE)
         panels = whole.unflatten(1, (-1, adjacent)).unflatten(0, (-1, self.panel)).transpose(1, 2).contiguous()
-        return panels, padded(scales, self.panel), padded(quantised.sum(1, dtype=torch.int32), self.panel)
+        return panels, padded(scales, self.panel), padded(quantized.sum(1, dtype=torch.int32), self.panel)

@@ -36,8 +36,8 @@ INLINE float scale_of_rows(const float *rows, int64_t stride, int64_t length, in
     return scale_of((vec)((ivec){0} + (int32_t)_mm512_reduce_max_epu32((__m512i)max)))[0];
 }
 
-/* Return the scale, like quantise_keys. */
-static float quantise_queries(const float *rows, int64_t rows_stride, const struct head *h) {
+/* Return the scale, like quantize_keys. */
+static float quantize_queries(const float *rows, int64_t rows_stride, const struct head *h) {
     const float scale = scale_of_rows(rows, rows_stride, h->length, h->head_dim), inverse = 1.0f / scale;
     for (int64_t row = 0; row < h->length; row++)
         for (int64_t d = 0; d < h->head_dim; d += WIDTH)
@@ -46,7 +46,7 @@ static float quantise_queries(const float *rows, int64_t rows_stride, const stru
     return scale;
 }
 
-static float quantise_keys(const float *rows, int64_t rows_stride, const struct head *h) {
+static float quantize_keys(const float *rows, int64_t rows_stride, const struct head *h) {
     const float scale = scale_of_rows(rows, rows_stride, h->length, h->head_dim), inverse = 1.0f / scale;
     for (int64_t k = 0; k < h->stride; k++)
         for (int64_t d = 0; d < h->head_dim; d += WIDTH) {
@@ -66,7 +66,7 @@ static float quantise_keys(const float *rows, int64_t rows_stride, const struct 
     return scale;
 }
 
-static void quantise_values(const float *rows, int64_t rows_stride, const struct head *h) {
+static void quantize_values(const float *rows, int64_t rows_stride, const struct head *h) {
     for (int64_t d = 0; d < h->head_dim; d += WIDTH) {
         ivec max = (ivec)splat(1e-30f);
         for (int64_t k = 0; k < h->length; k++) max = max_magnitude(max, load(rows + k * rows_stride + d));
@@ -112,7 +112,7 @@ INLINE void score(const struct head *h, int64_t query, int rows) {
 }
 
 /* 255 * 2^x for x <= 0, rounded: 2^floor(x) times a minimax polynomial for the fraction. Its relative error is 8e-5, or
- * 2% of a quantisation step. */
+ * 2% of a quantization step. */
 INLINE ivec weight_of(vec x) {
     const vec rest = _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF);
     vec series = splat(19.8962510f);
@@ -123,7 +123,7 @@ INLINE ivec weight_of(vec x) {
 }
 
 /* Convert the scores of a row to weights from 0 to 255; return the sum of the weights. */
-INLINE float quantised_softmax(const float *scores, uint8_t *weights, int64_t length, int64_t stride) {
+INLINE float quantized_softmax(const float *scores, uint8_t *weights, int64_t length, int64_t stride) {
     const int64_t last = stride - WIDTH;
     const ivec valid = lanes() < (int32_t)(length - last);
     vec highest = blend(valid, load(scores + last), splat(-INFINITY));
@@ -165,7 +165,7 @@ INLINE void attend_rows(const struct head *h, int64_t row, float *output, int64_
     float shares[ROWS];
     score(h, row, rows);
     UNROLL for (int r = 0; r < rows; r++)
-        shares[r] = nonfinite + 1.0f / quantised_softmax(h->scores + r * h->stride, h->weights + r * h->stride,
+        shares[r] = nonfinite + 1.0f / quantized_softmax(h->scores + r * h->stride, h->weights + r * h->stride,
                                                          h->length, h->stride);
     int64_t d = 0;
     for (; d + 2 * WIDTH <= h->head_dim; d += 2 * WIDTH)
@@ -210,12 +210,12 @@ static void attend(const void *job, int64_t start, int64_t stop, int64_t thread)
     h.weights = h.queries + length * head_dim;
     for (int64_t kv_head = start; kv_head < stop; kv_head++) {
         const int64_t token = kv_head / s->kv_heads * length, column = kv_head % s->kv_heads * head_dim;
-        const float key_scale = quantise_keys(s->key + token * s->key_stride + column, s->key_stride, &h);
-        quantise_values(s->value + token * s->value_stride + column, s->value_stride, &h);
+        const float key_scale = quantize_keys(s->key + token * s->key_stride + column, s->key_stride, &h);
+        quantize_values(s->value + token * s->value_stride + column, s->value_stride, &h);
         for (int64_t head = 0; head < shared; head++) {
             const int64_t offset = column * shared + head * head_dim;
             const float *query = s->query + token * s->query_stride + offset;
-            const float query_scale = quantise_queries(query, s->query_stride, &h);
+            const float query_scale = quantize_queries(query, s->query_stride, &h);
             /* log2(e), because weight_of computes powers of two */
             h.scale = query_scale * key_scale * s->scale * 1.44269504088896341f;
             attend_head(&h, s->output + token * output_stride + offset, output_stride);

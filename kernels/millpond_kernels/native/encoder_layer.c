@@ -138,7 +138,7 @@ INLINE void feed_forward(const struct layer *l, const float *x, float *y, int64_
     }
 }
 
-INLINE void normalise(const struct norm *n, float *x, const float *residual, int64_t rows, int64_t size,
+INLINE void normalize(const struct norm *n, float *x, const float *residual, int64_t rows, int64_t size,
                       int64_t threads) {
     millpond_residual_layer_norm(x, n->bias, residual, n->weight, n->shift, n->eps, rows, size, threads);
 }
@@ -148,9 +148,9 @@ INLINE void compute_group(const struct layer *l, const float *x, float *y, const
     multiply(l->qkv, x, space->qkv, rows, true, space, threads, format);
     attend(l, lengths, count, space, threads, format);
     multiply(l->output, space->attended, space->normed, rows, false, space, threads, format);
-    normalise(&l->attention_norm, space->normed, x, rows, size_of(l), threads);
+    normalize(&l->attention_norm, space->normed, x, rows, size_of(l), threads);
     feed_forward(l, space->normed, y, rows, space, threads, format);
-    normalise(&l->feed_forward_norm, y, space->normed, rows, size_of(l), threads);
+    normalize(&l->feed_forward_norm, y, space->normed, rows, size_of(l), threads);
 }
 
 INLINE void compute(const struct layer *l, const float *x, float *y, const int64_t *lengths, int64_t count,

@@ -4,7 +4,7 @@
  * VNNI, `vpmaddubsw` multiplies and adds two adjacent products in 16 bits, two such results are added in 16 bits, and
  * `vpmaddwd` adds two adjacent results in 32 bits. No step may overflow: the four weights that share a 16-bit sum are
  * limited so that positive ones add up to at most 128 and negative ones to at least -128 (255 * 128 < 2^15). See
- * `quantise_weight_for_16_bits` in linear/int8.py. With NEON, two products share a 16-bit sum, and rows are signed
+ * `quantize_weight_for_16_bits` in linear/int8.py. With NEON, two products share a 16-bit sum, and rows are signed
  * (BYTE_OFFSET): 2 * 128 * 127 < 2^15, so weights from -127 to 127 are not limited further.
  *
  * Panels are [inputs / 4, PANEL8, 4]. A lane of 32 bits contains four inputs of an output. Without VNNI, the four

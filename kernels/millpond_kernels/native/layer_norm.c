@@ -13,7 +13,7 @@ struct sum {
     int64_t columns;
 };
 
-static void normalise(const void *job, int64_t start, int64_t stop, int64_t thread) {
+static void normalize(const void *job, int64_t start, int64_t stop, int64_t thread) {
     const struct sum *s = job;
     const float *bias = s->bias, *residual = s->residual + start * s->columns, *weight = s->weight, *shift = s->shift;
     const int64_t columns = s->columns;
@@ -52,5 +52,5 @@ void millpond_residual_layer_norm(float *x, const float *bias, const float *resi
                                   const float *shift, float eps, int64_t rows, int64_t columns, int64_t threads) {
     const struct sum all = {.x = x, .bias = bias, .residual = residual, .weight = weight, .shift = shift, .eps = eps,
                             .columns = columns};
-    millpond_in_parts(normalise, &all, rows, part_size(columns, MIN_PART_VALUES), threads);
+    millpond_in_parts(normalize, &all, rows, part_size(columns, MIN_PART_VALUES), threads);
 }

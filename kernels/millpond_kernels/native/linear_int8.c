@@ -1,4 +1,4 @@
-/* x @ w.T + bias in 8-bit integers: rows of x are quantised dynamically, results are converted back to floats.
+/* x @ w.T + bias in 8-bit integers: rows of x are quantized dynamically, results are converted back to floats.
  *
  * Rows are unsigned: x = x_scale * (x_q - zero). Weights are signed: w = w_scale * w_q, with one scale per output.
  * Hence x @ w = x_scale * w_scale * (sum(x_q * w_q) - zero * sum(w_q)). Weights are stored in panels,
@@ -20,7 +20,7 @@ enum {
 
 typedef uint8_t converted;
 
-/* The quantisation of a row: x = scale * (q - zero). BYTE_OFFSET is subtracted from both integers. */
+/* The quantization of a row: x = scale * (q - zero). BYTE_OFFSET is subtracted from both integers. */
 struct row_info {
     float scale;
     int32_t zero;
@@ -56,7 +56,7 @@ static struct row_info convert_row(const float *x, int64_t inputs, uint8_t *q, i
     return (struct row_info){.scale = scale + sum_of(nonfinite[0]), .zero = (int32_t)zero - BYTE_OFFSET};
 }
 
-/* The product of some quantised rows and one panel of weights. */
+/* The product of some quantized rows and one panel of weights. */
 struct tile {
     const uint8_t *q;
     const struct row_info *row_info;

@@ -83,7 +83,7 @@ static void reset_after_fork(void) {
     atomic_store(&pool.busy, false);
     atomic_store(&pool.sleeping, 0);
     pool.workers = 0;
-    initialise(&pool.mutex, &pool.wake);
+    initialize(&pool.mutex, &pool.wake);
 }
 
 __attribute__((constructor)) static void prepare(void) { call_after_fork(reset_after_fork); }

@@ -11,7 +11,7 @@ struct rows {
     int64_t columns;
 };
 
-static void normalise(const void *job, int64_t start, int64_t stop, int64_t thread) {
+static void normalize(const void *job, int64_t start, int64_t stop, int64_t thread) {
     const struct rows *r = job;
     const int64_t columns = r->columns, whole = columns - columns % WIDTH, rest = columns - whole;
     (void)thread;
@@ -32,5 +32,5 @@ static void normalise(const void *job, int64_t start, int64_t stop, int64_t thre
 void millpond_rms_norm(const float *x, const float *weight, float eps, float *y, int64_t rows, int64_t columns,
                        int64_t threads) {
     const struct rows all = {.x = x, .weight = weight, .y = y, .eps = eps, .columns = columns};
-    millpond_in_parts(normalise, &all, rows, part_size(columns, MIN_PART_VALUES), threads);
+    millpond_in_parts(normalize, &all, rows, part_size(columns, MIN_PART_VALUES), threads);
 }

@@ -32,7 +32,7 @@ static inline void wait_for(condition *c, mutex *m) { SleepConditionVariableSRW(
 static inline void wake_all(condition *c) { WakeAllConditionVariable(c); }
 static inline void yield_processor(void) { SwitchToThread(); }
 
-static inline void initialise(mutex *m, condition *c) {
+static inline void initialize(mutex *m, condition *c) {
     InitializeSRWLock(m);
     InitializeConditionVariable(c);
 }
@@ -72,7 +72,7 @@ static inline void wait_for(condition *c, mutex *m) { pthread_cond_wait(c, m); }
 static inline void wake_all(condition *c) { pthread_cond_broadcast(c); }
 static inline void yield_processor(void) { sched_yield(); }
 
-static inline void initialise(mutex *m, condition *c) {
+static inline void initialize(mutex *m, condition *c) {
     pthread_mutex_init(m, NULL);
     pthread_cond_init(c, NULL);
 }

@@ -1,1 +1,1 @@
-"""Kernels of normalisation layers."""
+"""Kernels of normalization layers."""

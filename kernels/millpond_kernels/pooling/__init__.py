@@ -1,1 +1,1 @@
-"""Kernels of ops after the model: pooling, normalisation, sparse vectors, late interaction."""
+"""Kernels of ops after the model: pooling, normalization, sparse vectors, late interaction."""

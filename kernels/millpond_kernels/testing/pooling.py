@@ -97,7 +97,7 @@ class MaxsimCases(KernelCases):
         return [{"queries": queries, "listed": listed} for queries in ((32, 5, 1), (6,)) for listed in (False, True)]
 
     def tensors(self, num_tokens: int, width: int, setting: OpOptions, generator: Generator) -> Tensors:
-        """Normalised token vectors, as in ColBERT: queries and documents [rows, width]."""
+        """Normalized token vectors, as in ColBERT: queries and documents [rows, width]."""
         rows = {"queries": sum(setting["queries"]), "documents": num_tokens}
         drawn = {name: torch.randn(count, width, generator=generator) for name, count in rows.items()}
         return {name: x / x.norm(dim=1, keepdim=True) for name, x in drawn.items()}

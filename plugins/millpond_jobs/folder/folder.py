@@ -74,7 +74,7 @@ class JobFolder:
         return self.manifest_path.exists()
 
     def lock(self) -> FileLock:
-        """Return a lock that other processes respect while a job is planned or its results are summarised."""
+        """Return a lock that other processes respect while a job is planned or its results are summarized."""
         with stating_failures("create the folder", self.path):
             self.path.mkdir(parents=True, exist_ok=True)
         return FileLock(self.path / LOCK)

@@ -21,8 +21,8 @@ WORD_CHARS, TEXT_CHARS = 300_000, 10_000_000
     ],
     ids=["words", "one word", "space", "mixed"],
 )
-def test_truncated_megabytes_equal_full_tokenisation(tiny_bert, text, side):
-    """Only the part that is kept is tokenised: a long text must not block a server for minutes."""
+def test_truncated_megabytes_equal_full_tokenization(tiny_bert, text, side):
+    """Only the part that is kept is tokenized: a long text must not block a server for minutes."""
     params = PoolingParams(truncate_prompt_tokens=-1, truncation_side=side)
     (output,) = tiny_bert.embed(text, pooling_params=params, use_tqdm=False)
     words = text.split()

@@ -47,7 +47,7 @@ def llm(folder, load):
     return load(folder)
 
 
-def test_bge_m3_is_recognised_by_its_head_files(llm):
+def test_bge_m3_is_recognized_by_its_head_files(llm):
     assert llm.model_config.architecture == "BgeM3EmbeddingModel"
     assert llm.model_config.tasks == ("embed", "token_embed", "token_classify")
     assert "embed_sparse" in llm.supported_tasks

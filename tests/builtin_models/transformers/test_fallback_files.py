@@ -1,4 +1,4 @@
-"""Checkpoints that the fallback loads or refuses: weights, heads, code and quantised files."""
+"""Checkpoints that the fallback loads or refuses: weights, heads, code and quantized files."""
 
 import json
 
@@ -51,7 +51,7 @@ def test_code_that_a_config_names_is_not_run(make, load):
     assert error(asked(llm, "token_embed"), alone(model)) <= 1e-4
 
 
-def test_quantised_files_and_int8_are_refused(make, load):
+def test_quantized_files_and_int8_are_refused(make, load):
     folder, _ = make("ElectraModel")
     with pytest.raises(InvalidInputError, match="is not supported for ElectraModel, which runs with the model class"):
         load(folder, quantization="int8")

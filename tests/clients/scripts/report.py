@@ -14,7 +14,7 @@ MODELS = os.environ.get("TEST_CLIENTS_MODELS", MODEL).split(",")  # all models o
 TEXTS = ["a cup of tea", "the old mill by the pond", "Grüße aus 東京"]
 QUERY = "where does the mill stand?"
 DOCUMENTS = ["snow and ice", "the old mill stands by the pond", "a mill", "tea"]
-IDS = [101, 1037, 2452, 1997, 5572, 102]  # "a cup of tea", tokenised by MiniLM
+IDS = [101, 1037, 2452, 1997, 5572, 102]  # "a cup of tea", tokenized by MiniLM
 
 _vectors = []
 _ranks = []

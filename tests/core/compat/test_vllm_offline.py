@@ -111,7 +111,7 @@ def with_and_without(call):
     ]
 
 
-def test_embeddings_are_normalised_by_default(folder, load):
+def test_embeddings_are_normalized_by_default(folder, load):
     llm = load(folder("Qwen2Model"))
     default, used, bare = with_and_without(
         lambda params: llm.embed(PROMPTS[0], pooling_params=params)[0].outputs.embedding

@@ -47,7 +47,7 @@ def test_a_call_that_times_out_leaves_the_engine_to_others(make, watched, gate, 
     check(asyncio.run(main()), TEXTS, expected)
 
 
-def test_a_call_cancelled_while_it_is_tokenised_is_not_computed(make, watched, monkeypatch, kit):
+def test_a_call_cancelled_while_it_is_tokenized_is_not_computed(make, watched, monkeypatch, kit):
     seen, go_on, begun = [], threading.Event(), threading.Event()
     watched.watch(seen.append)
 

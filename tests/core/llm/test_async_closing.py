@@ -62,7 +62,7 @@ def test_a_call_after_close_raises_engine_closed_error(make):
     asyncio.run(main())
 
 
-def test_a_call_tokenised_while_the_engine_closes_raises_engine_closed_error(make, monkeypatch, kit):
+def test_a_call_tokenized_while_the_engine_closes_raises_engine_closed_error(make, monkeypatch, kit):
     go_on, begun = threading.Event(), threading.Event()
 
     async def main():

@@ -57,7 +57,7 @@ def test_params_follow_their_prompts_through_the_windows(plain):
     assert ((np.abs(lengths - 1) < 1e-5) == [param is normal for param in params]).all()
 
 
-def test_while_one_window_is_computed_the_next_is_tokenised(llm, watched, monkeypatch, kit):
+def test_while_one_window_is_computed_the_next_is_tokenized(llm, watched, monkeypatch, kit):
     """The second window is prepared while the first is held in the model: else this would wait forever."""
     task, second, waited = llm.pipeline.bind("embed"), threading.Event(), []
     encode = task.encode
@@ -70,7 +70,7 @@ def test_while_one_window_is_computed_the_next_is_tokenised(llm, watched, monkey
     monkeypatch.setattr(task, "encode", noted)
     watched.watch(lambda _: waited.append(second.wait(kit.patience)))
     assert len(embed(llm, texts_of(100))) == 100
-    assert all(waited), "nobody tokenised"
+    assert all(waited), "no text was tokenized"
 
 
 # --- equal texts ---
@@ -183,18 +183,18 @@ def test_after_an_error_the_rest_of_the_call_is_not_computed(make_llm, watched, 
     assert seen[count:] == [(9, 9)]
 
 
-def test_a_tokeniser_that_fails_in_its_thread_fails_the_call_once(plain, monkeypatch, threads_named, kit):
+def test_a_tokenizer_that_fails_in_its_thread_fails_the_call_once(plain, monkeypatch, threads_named, kit):
     task = plain.pipeline.bind("embed")
     encode = task.encode
 
     def breaking(places, *arguments):
         if places[0] >= 320:
-            raise RuntimeError("the tokeniser broke")
+            raise RuntimeError("the tokenizer broke")
         return encode(places, *arguments)
 
     with monkeypatch.context() as patch:
         patch.setattr(task, "encode", breaking)
-        with pytest.raises(RuntimeError, match="the tokeniser broke"):
+        with pytest.raises(RuntimeError, match="the tokenizer broke"):
             embed(plain, texts_of(1000), on_error="return")
     for thread in threads_named("millpond-render"):
         thread.join(kit.patience)

@@ -1,4 +1,4 @@
-"""``late_chunking_params`` of ``token_embed``: means of the tokens of each chunk, before they are normalised."""
+"""``late_chunking_params`` of ``token_embed``: means of the tokens of each chunk, before they are normalized."""
 
 from functools import partial
 
@@ -18,7 +18,7 @@ def encode(llm, text=TEXT, **params):
 
 
 @pytest.mark.parametrize("size", [1, 3, 8, 100])
-def test_chunks_are_the_means_of_the_tokens_before_they_are_normalised(tiny_bert, size):
+def test_chunks_are_the_means_of_the_tokens_before_they_are_normalized(tiny_bert, size):
     (raw,) = encode(tiny_bert, use_activation=False)
     expected = np.stack([part.mean(axis=0) for part in np.split(raw.outputs.array, range(size, 8, size))])
     params = LateChunkingParams(size)

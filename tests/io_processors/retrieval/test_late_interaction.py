@@ -277,7 +277,7 @@ def test_the_mean_over_the_tokens_of_the_query_where_the_model_compares_so(tmp_p
         assert [output.outputs.score for output in pairs] == pytest.approx(scores, rel=1e-4)
 
 
-def test_vectors_of_a_model_that_does_not_normalise_keep_their_length(tmp_path, load, theirs):
+def test_vectors_of_a_model_that_does_not_normalize_keep_their_length(tmp_path, load, theirs):
     folder = native(theirs, tmp_path, ["Transformer", "Dense", "MultiVectorMask"])
     llm = load(folder)
     check(llm, theirs(folder))

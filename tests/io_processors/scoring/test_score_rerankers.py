@@ -147,7 +147,7 @@ def test_a_pair_that_its_caller_wrote_out_is_left_as_it_is(qwen):
     assert output.prompt_token_ids == published_ids(folder, "the cat", "a dog")
 
 
-def test_a_reranker_with_its_own_head_is_also_recognised(tmp_path):
+def test_a_reranker_with_its_own_head_is_also_recognized(tmp_path):
     folder = reranker(tmp_path / "Qwen3-Reranker-0.6B-seq-cls", "Qwen3ForSequenceClassification", num_labels=1)
     with LLM(str(folder), num_workers=1) as llm:
         (output,) = llm.score("the cat", "a dog")

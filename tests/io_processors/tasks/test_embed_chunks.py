@@ -125,7 +125,7 @@ def test_characters_that_become_two_in_lower_case_shift_no_offsets(checkpoint, l
 
 def test_decoders_are_chunked_too(tmp_path, load):
     llm = load(tiny("Qwen3Model", tmp_path), pooler_config={"pooling_type": "LAST"})
-    states = llm.encode(TEXT, pooling_task="token_embed")[0].outputs.array  # normalised, as the last of each is
+    states = llm.encode(TEXT, pooling_task="token_embed")[0].outputs.array  # normalized, as the last of each is
     chunked = chunks(llm, TEXT, spans=SPANS)
     assert np.abs(chunked.array - states[[stop - 1 for _, stop in TOKENS]]).max() <= 1e-5
 

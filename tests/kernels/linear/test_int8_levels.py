@@ -19,9 +19,9 @@ from millpond_kernels.feed_forward.native import FeedForwardInt8Native, GatedFee
 from millpond_kernels.linear.int8 import (
     LinearInt8Native,
     _groups,
-    quantise_rows,
-    quantise_weight,
-    quantise_weight_for_16_bits,
+    quantize_rows,
+    quantize_weight,
+    quantize_weight_for_16_bits,
 )
 from millpond_kernels.norms.layer_norm_residual import layer_norm_residual_native
 from millpond_kernels.testing.parts import AttentionModule, LinearModule
@@ -32,15 +32,15 @@ SHAPES = ((1, 1), (7, 17), (8, 16), (9, 15), (384, 64), (100, 33))
 
 def rounded(weight):
     """The weights as the kernel of this level holds them, and their scales."""
-    quantise = quantise_weight_for_16_bits if native.limits_int8_weights() else quantise_weight
-    return quantise(weight)
+    quantize = quantize_weight_for_16_bits if native.limits_int8_weights() else quantize_weight
+    return quantize(weight)
 
 
 def expected(x, weight):
     """The same in exact integers, and in float64 for the scales."""
-    quantised, scales = rounded(weight)
-    rows, row_scales, zeros = quantise_rows(x)
-    return (rows.double() - zeros) @ quantised.double().T * row_scales.double() * scales.double()
+    quantized, scales = rounded(weight)
+    rows, row_scales, zeros = quantize_rows(x)
+    return (rows.double() - zeros) @ quantized.double().T * row_scales.double() * scales.double()
 
 
 def draw(*shape, seed=0):
@@ -53,7 +53,7 @@ def test_products_are_exact_in_every_shape(level, shape):
     linear = LinearInt8Native(draw(outputs, inputs), draw(outputs, seed=1))
     for rows in ROWS:
         x = draw(rows, inputs, seed=rows)
-        steps = 1.01 * quantise_rows(x)[1] * linear.weights[1][:outputs] * 128  # roundings of a half may differ
+        steps = 1.01 * quantize_rows(x)[1] * linear.weights[1][:outputs] * 128  # roundings of a half may differ
         actual = linear(x, add_bias=False).double()
         assert ((actual - expected(x, draw(outputs, inputs))).abs() <= steps).all(), level
 
@@ -85,7 +85,7 @@ def test_weights_that_share_16_bits_never_exceed_the_limit(inputs):
     for scale in (1e-30, 1.0, 1e30):
         weights = [scale * make(generator)[:, :inputs] for make in EXTREMES.values()]
         for weight in (*weights, scale * torch.randn(50, inputs, generator=generator) ** 3):
-            sums = _groups(quantise_weight_for_16_bits(weight)[0].float())
+            sums = _groups(quantize_weight_for_16_bits(weight)[0].float())
             assert sums.clamp(min=0).sum(-1).max() <= 128
             assert sums.clamp(max=0).sum(-1).min() >= -128
 
@@ -99,7 +99,7 @@ def test_outliers_cost_16_bit_sums_little():
     """Steps are smaller than with weights from -64 to 63, which are safe one by one."""
     weight = draw(64, 384)
     weight[:, 5] *= 10
-    steps = quantise_weight_for_16_bits(weight)[1]
+    steps = quantize_weight_for_16_bits(weight)[1]
     assert (steps / (weight.abs().amax(1) / 63)).mean() < 0.75
 
 
@@ -250,7 +250,7 @@ def test_dequantized_weights_are_those_of_int8(nothing_compiled, folders):
     close, llm = embed(folders["BertModel"], quantization="int8")
     assert 0.995 < (exact * close).sum(1).min() < 1
     (weight, *_) = [module.map.weight for module in llm._loaded.model.modules() if hasattr(module, "map")]  # noqa: SLF001
-    again, scales = quantise_weight(weight)
+    again, scales = quantize_weight(weight)
     torch.testing.assert_close(again * scales.unsqueeze(1), weight, rtol=1e-6, atol=1e-8)
 
 

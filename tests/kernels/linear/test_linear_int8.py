@@ -1,4 +1,4 @@
-"""Linear maps in 8-bit integers, against numpy written from the description of the quantisation."""
+"""Linear maps in 8-bit integers, against numpy written from the description of the quantization."""
 
 import numpy as np
 import pytest
@@ -34,13 +34,13 @@ def steps_of(weight, kernel):
 
 def expected(x, weight, bias, steps):
     """x @ w.T + b with x = s (q - z), q from 0 to 255, and w = s q, in exact integers."""
-    quantised = np.rint(weight / np.where(steps > 0, steps, 1)[:, None]).astype(np.int64)
+    quantized = np.rint(weight / np.where(steps > 0, steps, 1)[:, None]).astype(np.int64)
     low, high = np.minimum(x.min(1), 0), np.maximum(x.max(1), 0)
     scales = (high - low) / np.float32(255)
     inverse = np.divide(1, scales, out=np.zeros_like(scales), where=scales > 0)
     zeros = np.rint(-low * inverse)
     rows = np.clip(np.rint(x * inverse[:, None] + zeros[:, None]), 0, 255).astype(np.int64)
-    exact = (rows - zeros.astype(np.int64)[:, None]) @ quantised.T
+    exact = (rows - zeros.astype(np.int64)[:, None]) @ quantized.T
     return exact * (scales[:, None] * steps) + bias
 
 
@@ -52,7 +52,7 @@ def draw(rows, inputs, outputs, seed):
 
 
 def step_of(x, weight):
-    """Return the size of one quantisation step of a row in a result: halves may be rounded up or down."""
+    """Return the size of one quantization step of a row in a result: halves may be rounded up or down."""
     ranges = np.maximum(x.max(1), 0) - np.minimum(x.min(1), 0)
     return ranges.max() / 255 * np.abs(weight).max() * 2
 
@@ -85,8 +85,8 @@ def test_rows_of_one_sign_lose_no_more_than_others(kernel):
     weight[:, 0] = 127
     steps = torch.from_numpy(steps_of(weight.numpy(), kernel)).unsqueeze(1)
     rounded = (weight / steps).round() * steps
-    error = kernel(weight, None)(x) - x @ rounded.T  # the error of quantised rows only
-    steps = x.amax(1) / 255  # half of the steps of a symmetric quantisation
+    error = kernel(weight, None)(x) - x @ rounded.T  # the error of quantized rows only
+    steps = x.amax(1) / 255  # half of the steps of a symmetric quantization
     uniform = steps / 12**0.5 * rounded.norm(dim=1).mean()
     assert (error.std(dim=1) / uniform).mean() == pytest.approx(1, abs=0.1)
 

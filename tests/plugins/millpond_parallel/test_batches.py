@@ -141,6 +141,6 @@ def test_errors_of_arguments_keep_the_name_of_the_argument():
 
 
 @pytest.mark.parametrize("name", ["OutOfMemoryError", "MemoryError"])
-def test_errors_of_memory_are_recognised(name):
+def test_errors_of_memory_are_recognized(name):
     error = MemoryError() if name == "MemoryError" else type(name, (RuntimeError,), {})("CUDA out of memory")
     assert is_out_of_memory(unpack_error(sent(pack_error(error))))

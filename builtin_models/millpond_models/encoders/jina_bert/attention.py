@@ -1,4 +1,4 @@
-"""The layer of jina-embeddings-v2-base-code: normalised queries and keys, and two norms after attention."""
+"""The layer of jina-embeddings-v2-base-code: normalized queries and keys, and two norms after attention."""
 
 from torch import Tensor
 

@@ -1,7 +1,7 @@
 """JinaBertModel: BERT with ALiBi and GLU (Günther et al., 2023, arXiv 2310.19923).
 
 There are two layouts with the same keys in config.json: jina-embeddings-v2, and jina-embeddings-v2-base-code, which
-also normalises queries and keys. The modelling code of the latter is named ``jina-bert-v2-qk-post-norm``.
+also normalizes queries and keys. The modelling code of the latter is named ``jina-bert-v2-qk-post-norm``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -128,6 +128,6 @@ def norm_eps(ctx: Context) -> float:
 
 
 def has_qk_norms(config: CheckpointConfig) -> bool:
-    """Return True if queries and keys are normalised, from the name of the modelling code, which is not executed."""
+    """Return True if queries and keys are normalized, from the name of the modelling code, which is not executed."""
     names = [config.get("_name_or_path"), *(config.get("auto_map") or {}).values()]
     return any(QK_NORM_MARKER in name for name in names if isinstance(name, str))

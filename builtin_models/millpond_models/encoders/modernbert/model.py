@@ -74,7 +74,7 @@ def build_rotary(ctx: Context, layer_type: str) -> Rotary:
 
 
 def build_layer(ctx: Context, layer: int, layer_type: str) -> DecoderLayer:
-    """Build a layer; the first has no attention norm, because the embeddings are already normalised."""
+    """Build a layer; the first has no attention norm, because the embeddings are already normalized."""
     config = ctx.config
     size, heads, bias = config.hidden_size, config.num_attention_heads, bool(config.get("attention_bias", False))
     return DecoderLayer(

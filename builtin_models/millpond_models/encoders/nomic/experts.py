@@ -10,7 +10,7 @@ from millpond_models.layers.feed_forward import FeedForward
 
 
 class Experts(nn.Module):
-    """The sum of the ``top`` experts of each token, weighted by a softmax over all experts without renormalisation.
+    """The sum of the ``top`` experts of each token, weighted by a softmax over all experts without renormalization.
 
     The router is not quantized: small errors could select a different expert.
 

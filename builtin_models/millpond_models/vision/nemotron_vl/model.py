@@ -76,7 +76,7 @@ class TileEncoder(VisionEncoder):
     Args:
         ctx: The context of the vision encoder.
         layer: The layer whose hidden states are returned, where 0 is the input of the first layer and negative numbers
-            count from the end. Only the output of the last layer (-1) is normalised, as in InternVL (Chen et al., 2023,
+            count from the end. Only the output of the last layer (-1) is normalized, as in InternVL (Chen et al., 2023,
             arXiv 2312.14238).
     """
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 MAX_COVERED_AREA = 0.6  # as a fraction of the image's area; more does not improve the score
-MEAN = STD = np.float32(0.5)  # SigLIP's normalisation of pixel values
+MEAN = STD = np.float32(0.5)  # SigLIP's normalization of pixel values
 BICUBIC = 3  # Pillow's constant
 
 
@@ -84,5 +84,5 @@ def patches(tiles: "Sequence[Image]", patch_size: int) -> NDArray[np.float32]:
     values = np.stack([np.asarray(tile, dtype=np.float32) for tile in tiles]) / np.float32(255)
     side = values.shape[1] // patch_size
     split = values.reshape(len(tiles), side, patch_size, side, patch_size, 3).transpose(0, 1, 3, 2, 4, 5)
-    normalised: NDArray[np.float32] = (split.reshape(len(tiles), side * side, -1) - MEAN) / STD
-    return normalised
+    normalized: NDArray[np.float32] = (split.reshape(len(tiles), side * side, -1) - MEAN) / STD
+    return normalized

@@ -175,7 +175,7 @@ def test_ignored_settings_are_noted(folder):
     assert any("48 is used" in note for note in notes)
 
 
-def test_sparse_weights_are_not_normalised_and_compared_by_their_product(tmp_path):
+def test_sparse_weights_are_not_normalized_and_compared_by_their_product(tmp_path):
     folder = tiny("BertForMaskedLM", tmp_path)
     write_sparse_encoder(folder)
     report = facts(folder)

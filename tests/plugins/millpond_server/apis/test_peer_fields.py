@@ -117,7 +117,7 @@ def vectors(answer):
 
 
 @pytest.mark.parametrize("path", ["/v1/embeddings", "/jina/v1/embeddings", "/embeddings"])
-def test_vectors_that_are_not_to_be_normalised_are_not(post, offline, path):
+def test_vectors_that_are_not_to_be_normalized_are_not(post, offline, path):
     expected = arrays(offline.embed(TEXTS, pooling_params=PoolingParams(use_activation=False), use_tqdm=False))
     for name in ("normalize", "normalized", "use_activation"):
         np.testing.assert_allclose(vectors(post(path, input=TEXTS, **{name: False})), expected, atol=1e-5)

@@ -53,7 +53,7 @@ class Crowd:
     """Clients that send requests at a fixed rate, and the responses.
 
     Attributes:
-        is_valid: True to send texts; False for requests that are refused without being tokenised.
+        is_valid: True to send texts; False for requests that are refused without being tokenized.
     """
 
     def __init__(self, server, raw, *, is_valid=True):

@@ -115,7 +115,7 @@ def test_hostile_requests_are_refused_at_low_cost(door, name):
     assert min(times) < 0.3
 
 
-def test_others_are_served_while_long_texts_are_tokenised(door):
+def test_others_are_served_while_long_texts_are_tokenized(door):
     """Takes 50 ms at the 99th percentile on an idle machine."""
     body = json.dumps({"input": ["the old mill by the pond " * 20] * 2000, "truncate_prompt_tokens": 8}).encode()
     stop = threading.Event()
@@ -125,7 +125,7 @@ def test_others_are_served_while_long_texts_are_tokenised(door):
         number = 0
         while not stop.is_set():
             number += 1
-            unlike = body.replace(b"pond", b"%04d" % number)  # else equal ones are tokenised once
+            unlike = body.replace(b"pond", b"%04d" % number)  # else equal ones are tokenized once
             posted.append(door.post(unlike)[1])
 
     threads = [threading.Thread(target=post, daemon=True) for _ in range(2)]

@@ -80,7 +80,7 @@ def test_the_other_dialect_of_rerank_is_not_there_without_a_model_for_it(classif
 
 
 @pytest.mark.parametrize("prefix", WHERE)
-def test_a_splade_model_gives_dense_vectors_only_where_they_are_not_normalised(post, prefix):
+def test_a_splade_model_gives_dense_vectors_only_where_they_are_not_normalized(post, prefix):
     refused = post(f"{prefix}/embed", 424, inputs="the mill", model="sparse")
     assert refused["error"] == "Backend error: `normalize` is not available for SPLADE models"
     assert "SPLADE" in post(f"{prefix}/embed_all", 424, inputs="the mill", model="sparse")["error"]
