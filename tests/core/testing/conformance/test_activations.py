@@ -1,6 +1,6 @@
 """ActivationConformance finds what it is there to find: activations with a fault each."""
 
-import pytest
+from tests.core.testing.conformance.fault_tests import FaultTests
 
 PLUGINS = """
 
@@ -52,17 +52,5 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("kind", RIGHT)
-def test_correct_components_pass(outcomes, kind):
-    assert outcomes.of(f"Test{kind}Right", "FAILED", "ERROR") == set()
-    skipped = outcomes.of(f"Test{kind}Right", "SKIPPED")
-    assert skipped == {"test_listing_it_imports_nothing_heavy"}  # it is registered by the running program
-
-
-@pytest.mark.parametrize("name", FAULTS)
-def test_each_fault_is_found_where_it_is_looked_for(outcomes, name):
-    assert FAULTS[name] <= outcomes.of(name, "FAILED", "ERROR")
-
-
-def test_no_class_is_forgotten(outcomes):
-    assert outcomes.classes(PLUGINS) == {f"Test{kind}Right" for kind in RIGHT} | set(FAULTS)
+class TestActivationFaults(FaultTests):
+    plugins, right, faults = PLUGINS, RIGHT, FAULTS

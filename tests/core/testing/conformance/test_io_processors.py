@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from tests.core.testing.conformance.fault_tests import FaultTests
 
 pytestmark = pytest.mark.slow
 
@@ -202,20 +203,8 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("kind", RIGHT)
-def test_correct_components_pass(outcomes, kind):
-    assert outcomes.of(f"Test{kind}Right", "FAILED", "ERROR") == set()
-    skipped = outcomes.of(f"Test{kind}Right", "SKIPPED")
-    assert skipped == {"test_listing_it_imports_nothing_heavy"}  # it is registered by the running program
-
-
-@pytest.mark.parametrize("name", FAULTS)
-def test_each_fault_is_found_where_it_is_looked_for(outcomes, name):
-    assert FAULTS[name] <= outcomes.of(name, "FAILED", "ERROR")
-
-
-def test_no_class_is_forgotten(outcomes):
-    assert outcomes.classes(PLUGINS) == {f"Test{kind}Right" for kind in RIGHT} | set(FAULTS)
+class TestIOProcessorFaults(FaultTests):
+    plugins, right, faults = PLUGINS, RIGHT, FAULTS
 
 
 def test_error_messages_name_the_fault(outcomes):
