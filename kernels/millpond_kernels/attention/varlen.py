@@ -1,10 +1,8 @@
 """Attention with torch's FlashAttention for packed sequences: no padding, one launch, on NVIDIA GPUs in 16 bits."""
 
-from collections.abc import Callable
 from functools import cache
-from inspect import signature
-from typing import Any, cast
 
+import torch
 from torch import Tensor
 
 from millpond.nn import AttentionSpec, PackedBatch
@@ -16,38 +14,71 @@ NO_WINDOW = -1
 
 def attention(query: Tensor, key: Tensor, value: Tensor, batch: PackedBatch, spec: AttentionSpec) -> Tensor:
     """The op ``attention``; see ``attention.reference`` for its arguments."""
-    from torch.nn.attention.varlen import varlen_attn  # noqa: PLC0415  only some versions of torch have it
-
     head_dim = query.shape[2]
     if head_dim % HEAD_DIM_MULTIPLE or head_dim > MAX_HEAD_DIM:
         return attention_sdpa(query, key, value, batch, spec)
     window = NO_WINDOW if spec.window is None else spec.window
-    heads_per_key = query.shape[1] // key.shape[1]
-    options: dict[str, Any] = {"enable_gqa": heads_per_key > 1}
-    # Otherwise the order of summation depends on the longest sequence of the batch.
-    options["num_splits"] = 1
-    parameters = _parameters(varlen_attn)
-    if heads_per_key > 1 and "enable_gqa" not in parameters:
-        key, value = (x.repeat_interleave(heads_per_key, dim=1) for x in (key, value))
-    attended = varlen_attn(
+    attended = _flash_attention(
         _contiguous_heads(query),
         _contiguous_heads(key),
         _contiguous_heads(value),
         batch.cu_seqlens,
-        batch.cu_seqlens,
-        batch.max_length,
         batch.max_length,
         scale=spec.scale,
-        window_size=(window, 0 if spec.causal else window),
-        **{name: option for name, option in options.items() if name in parameters},
+        window=(window, 0 if spec.causal else window),
     )
-    return cast("Tensor", attended).contiguous()  # a tuple is only returned with other arguments
+    return attended.contiguous()
+
+
+def _flash_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    cu_seqlens: Tensor,
+    max_length: int,
+    *,
+    scale: float,
+    window: tuple[int, int],
+) -> Tensor:
+    """Return the attention of each sequence to itself; each key is shared by query heads // key heads.
+
+    ``torch.nn.attention.varlen`` calls the same op, but has windows only from torch 2.12 on, and takes longer to call.
+
+    Args:
+        query: [num_tokens, heads, head_dim], with adjacent values of a head.
+        key: [num_tokens, key heads, head_dim].
+        value: Like ``key``.
+        cu_seqlens: The offsets of the sequences, int32, on the device.
+        max_length: The number of tokens of the longest sequence.
+        scale: The factor of the dot products.
+        window: The number of tokens before and after itself that a token attends to; -1 for all.
+    """
+    # Otherwise the order of summation depends on the longest sequence of the batch.
+    options = {"num_splits": 1} if "num_splits" in _argument_names() else {}
+    attended: Tensor = torch.ops.aten._flash_attention_forward(  # noqa: SLF001  see above
+        query,
+        key,
+        value,
+        cu_seqlens,
+        cu_seqlens,
+        max_length,
+        max_length,
+        0.0,  # the probability of dropout
+        window == (NO_WINDOW, 0),
+        return_debug_mask=False,
+        scale=scale,
+        window_size_left=window[0],
+        window_size_right=window[1],
+        **options,
+    )[0]
+    return attended
 
 
 @cache
-def _parameters(function: Callable[..., Any]) -> frozenset[str]:
-    """Return the names of a function's parameters: older versions of torch have fewer."""
-    return frozenset(signature(function).parameters)
+def _argument_names() -> frozenset[str]:
+    """Return the names of the op's arguments: older versions of torch have fewer."""
+    schema = torch.ops.aten._flash_attention_forward.default._schema  # noqa: SLF001
+    return frozenset(argument.name for argument in schema.arguments)
 
 
 def _contiguous_heads(x: Tensor) -> Tensor:

@@ -1,16 +1,21 @@
 """Kernels for NVIDIA GPUs, and checks of whether Triton and FlashAttention are available."""
 
+import os
+import shutil
 from importlib.util import find_spec
-from inspect import signature
 
 MIN_CAPABILITY = (8, 0)  # the oldest compute capability that FlashAttention supports: Ampere
-VARLEN_PARAMETERS = {"scale", "window_size"}
+C_COMPILERS = ("gcc", "clang")  # one of which Triton calls, unless CC names another
 
 
 def triton_availability() -> bool | str:
     """Return True if Triton's kernels are available, else the reason."""
     if find_spec("triton") is None:
         return "needs the package triton"
+    if "CC" not in os.environ and not any(map(shutil.which, C_COMPILERS)):
+        return (
+            "needs a C compiler (gcc, clang, or the one that CC names), which Triton calls at a kernel's first launch"
+        )
     return _gpu() or True
 
 
@@ -18,8 +23,6 @@ def varlen_availability() -> bool | str:
     """Return True if torch's attention of packed sequences is available, else the reason."""
     import torch  # noqa: PLC0415  listing kernels does not need it
 
-    if not _torch_has_varlen():
-        return f"needs torch.nn.attention.varlen with windows, as in torch 2.12 (this one is {torch.__version__})"
     reason = _gpu()
     if reason:
         return reason
@@ -36,11 +39,3 @@ def _gpu() -> str:
 
     # Builds of torch for AMD GPUs also use the name cuda.
     return "" if torch.cuda.is_available() and torch.version.cuda is not None else "needs an NVIDIA GPU"
-
-
-def _torch_has_varlen() -> bool:
-    if find_spec("torch.nn.attention.varlen") is None:
-        return False
-    from torch.nn.attention.varlen import varlen_attn  # noqa: PLC0415  only some versions of torch have it
-
-    return set(signature(varlen_attn).parameters) >= VARLEN_PARAMETERS

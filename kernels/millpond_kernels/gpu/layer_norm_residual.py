@@ -9,10 +9,17 @@ MATRIX_DIMS = 2
 MAX_COLUMNS = 16384  # that one program can process
 
 
-def fits(x: Tensor, residual: Tensor) -> bool:
-    """Return True if the kernel supports the tensors: matrices with adjacent columns, at most ``MAX_COLUMNS``."""
-    matrices = x.dim() == residual.dim() == MATRIX_DIMS
-    return matrices and x.stride(1) == residual.stride(1) == 1 and x.shape[1] <= MAX_COLUMNS
+def fits(x: Tensor, bias: Tensor, residual: Tensor, weight: Tensor, shift: Tensor) -> bool:
+    """Return True if the kernel supports the tensors.
+
+    It needs two matrices of the same shape and dtype, with adjacent columns, of which there are at most
+    ``MAX_COLUMNS``, and one value for each column in the other tensors.
+    """
+    if x.dim() != MATRIX_DIMS or residual.shape != x.shape or residual.dtype != x.dtype:
+        return False
+    columns = x.shape[1]
+    has_columns = bias.shape == weight.shape == shift.shape == (columns,)
+    return has_columns and x.stride(1) == residual.stride(1) == 1 and columns <= MAX_COLUMNS
 
 
 def layer_norm_residual(x: Tensor, bias: Tensor, residual: Tensor, weight: Tensor, shift: Tensor, eps: float) -> Tensor:

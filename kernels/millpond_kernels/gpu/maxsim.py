@@ -24,8 +24,11 @@ def maxsim(
 ) -> Tensor:
     """Return the scores of ``maxsim_torch``. The offsets are those of ``maxsim.check``.
 
-    In addition to the scores, the offsets (8 bytes each) and the pairs (16 bytes each) are on the device.
+    In addition to the scores, the offsets (8 bytes each) and the pairs (16 bytes each) are on the device. Queries and
+    documents of different dtypes are copied in float32.
     """
+    if queries.dtype != documents.dtype:  # Triton multiplies values of one dtype
+        queries, documents = queries.float(), documents.float()
     num_queries, num_documents = len(query_offsets) - 1, len(document_offsets) - 1
     shape = (num_queries, num_documents) if pairs is None else (len(pairs),)
     scores = torch.empty(shape, dtype=torch.float32, device=queries.device)
@@ -87,7 +90,7 @@ def _maxsim(
             tokens = first_token + tl.arange(0, DOCUMENT_ROWS)
             products = tl.zeros((QUERY_ROWS, DOCUMENT_ROWS), tl.float32)
             for first_dim in range(0, dim, DIMS):
-                dims = first_dim + tl.arange(0, DIMS)
+                dims = (first_dim + tl.arange(0, DIMS)).to(tl.int64)  # the stride of a transposed tensor is large
                 of_query = tl.load(
                     queries + rows[:, None] * query_stride + dims[None, :] * query_dim_stride,
                     mask=(rows < query_stop)[:, None] & (dims < dim)[None, :],

@@ -49,7 +49,8 @@ def _segment_pool(
     COLUMNS: tl.constexpr,  # noqa: N803
 ) -> None:
     sequence = tl.program_id(0)
-    columns = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
+    # 64 bits: the stride of a transposed tensor is large.
+    columns = (tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)).to(tl.int64)
     start = tl.load(offsets + sequence)
     stop = tl.load(offsets + sequence + 1)
     result = tl.full((COLUMNS,), float("-inf") if HOW == "max" else 0.0, tl.float32)

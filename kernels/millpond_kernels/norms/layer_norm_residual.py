@@ -50,7 +50,7 @@ def layer_norm_residual_triton(
     """[rows, columns] twice and [columns] three times -> [rows, columns], with one Triton kernel, in place."""
     from millpond_kernels.gpu.layer_norm_residual import fits, layer_norm_residual  # noqa: PLC0415  needs Triton
 
-    if not fits(x, residual):
+    if not fits(x, bias, residual, weight, shift):
         return layer_norm_residual_torch(x, bias, residual, weight, shift, eps)
     return layer_norm_residual(x, bias, residual, weight, shift, eps)
 

@@ -51,9 +51,7 @@ def segment_pool_native(x: Tensor, lengths: Sequence[int], how: How, weights: Te
     if how == "max" or not are_floats(x) or not (weights is None or are_floats(weights)):
         return segment_pool_torch(x, lengths, how, weights)
     refuse_weights(how, weights)
-    if weights is not None and len(weights) != len(x):
-        message = f"segment_pool: got {len(weights)} weights for {len(x)} rows"
-        raise ValueError(message)
+    _check_count(weights, x)
     offsets_of(lengths, x)
     lengths_array = array("q", lengths)  # 64-bit integers
     pooled = torch.empty(len(lengths), x.size(1))
@@ -75,6 +73,7 @@ def segment_pool_triton(x: Tensor, lengths: Sequence[int], how: How, weights: Te
 
     offsets = offsets_of(lengths, x)
     refuse_weights(how, weights)
+    _check_count(weights, x)
     return segment_pool(x, offsets, how, weights)
 
 
@@ -120,6 +119,17 @@ def refuse_weights(how: How, weights: Tensor | None) -> None:
         raise ValueError(message)
     if how == "max" and weights is not None:
         message = "segment_pool: weights are supported for 'sum' and 'mean', not for 'max'"
+        raise ValueError(message)
+
+
+def _check_count(weights: Tensor | None, x: Tensor) -> None:
+    """Check that compiled code reads only within the weights.
+
+    Raises:
+        ValueError: If there is not one weight for each row.
+    """
+    if weights is not None and len(weights) != len(x):
+        message = f"segment_pool: got {len(weights)} weights for {len(x)} rows"
         raise ValueError(message)
 
 
