@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+from millpond_cli.choices import unknown_choice
 from millpond_cli.options import CallOptions
-from millpond_command.choices import unknown_choice
 from millpond_command.cli import USAGE, CommandError
 from millpond_command.model_arguments import arguments_of
 from millpond_command.model_options import FileOptions

@@ -101,10 +101,7 @@ def _with_flat_options(function: Function) -> Function:
         it.name: it.annotation for it in signature.parameters.values() if is_dataclass(it.annotation)
     }
     fields = {name: inspect.signature(group).parameters for name, group in groups.items()}
-    flat = [
-        field for it in signature.parameters.values() for field in fields.get(it.name, {it.name: it}).values()
-    ]  # fmt: skip
-
+    flat = [field for it in signature.parameters.values() for field in fields.get(it.name, {it.name: it}).values()]
     for it in flat:
         _complete_by_metavar(it.annotation)
 

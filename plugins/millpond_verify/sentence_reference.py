@@ -91,8 +91,12 @@ class SentenceReference:
 
     def encode(self, part: Part) -> "Sequence[NDArray[Any]]":
         """Return the array of each input."""
-        method = getattr(self.model, f"encode_{part.input_type}" if part.input_type else "encode")
-        return [np.asarray(rows, dtype=np.float32) for rows in method(part.data, batch_size=1, **self._options(part))]
+        rows = self._encode_method(part)(part.data, batch_size=1, **self._options(part))
+        return [np.asarray(it, dtype=np.float32) for it in rows]
+
+    def _encode_method(self, part: Part) -> Any:
+        """Return the method of the model for the input type of a part."""
+        return getattr(self.model, f"encode_{part.input_type}" if part.input_type else "encode")
 
     def _options(self, part: Part) -> dict[str, Any]:
         """Return the arguments of ``encode``; the empty prompt replaces the default prompt."""
@@ -120,8 +124,7 @@ class SparseReference(SentenceReference):
     def encode(self, part: Part) -> "Sequence[NDArray[Any]]":
         """Return the dense form of each vector, [vocab_size]."""
         options = self._options(part) | {"convert_to_sparse_tensor": False, "save_to_cpu": True}
-        method = getattr(self.model, f"encode_{part.input_type}" if part.input_type else "encode")
-        return [rows.numpy() for rows in method(part.data, batch_size=1, **options)]
+        return [rows.numpy() for rows in self._encode_method(part)(part.data, batch_size=1, **options)]
 
 
 class MultiVectorReference(SentenceReference):
@@ -131,7 +134,7 @@ class MultiVectorReference(SentenceReference):
 
     def encode(self, part: Part) -> "Sequence[NDArray[Any]]":
         """Return the rows of each text, [num_vectors, dim]."""
-        method = getattr(self.model, f"encode_{part.input_type}")
+        method = self._encode_method(part)
         options = {"batch_size": 1, "show_progress_bar": False, "convert_to_numpy": True}
         return [np.asarray(method([text], **options)[0], dtype=np.float32) for text in part.data]
 

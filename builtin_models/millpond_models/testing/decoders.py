@@ -122,17 +122,18 @@ def decoder_shapes(config: Mapping[str, Any]) -> dict[str, Shape]:
     Causal language models (``*ForCausalLM``) have the prefix ``model.``, and an LM head unless it is tied.
     """
     (architecture,) = config["architectures"]
-    if _family(architecture) == "GPT2":
+    family = _family(architecture)
+    if family == "GPT2":
         return gpt2_shapes(config)
     if config.get("model_type") in LFM2_MODEL_TYPES:
         return lfm2_shapes(config)
     size, vocabulary = config["hidden_size"], config["vocab_size"]
     shapes: dict[str, Shape] = {"embed_tokens.weight": (vocabulary, size)}
     for number in range(config["num_hidden_layers"]):
-        layer = _layer_shapes(_family(architecture), config)
+        layer = _layer_shapes(family, config)
         shapes |= {f"layers.{number}.{name}": shape for name, shape in layer.items()}
     shapes["norm.weight"] = (size,)
-    if _family(architecture) == "VoyageQwen3BidirectionalEmbed":
+    if family == "VoyageQwen3BidirectionalEmbed":
         shapes["linear.weight"] = (config["num_labels"], size)
     if not architecture.endswith("ForCausalLM"):
         return shapes

@@ -57,7 +57,7 @@ class Pooler(nn.Module):
             return self._finish_each(self._project(pooled), metadata.params)
         counts = [len(rows) for rows in pooled]
         rows = self._project(torch.cat(pooled))
-        if _agree(metadata.params):
+        if _are_equal(metadata.params):
             return list(self._finish(rows, metadata.params[0]).split(counts))
         return [self._finish(part, params) for part, params in zip(rows.split(counts), metadata.params, strict=True)]
 
@@ -94,7 +94,7 @@ class Pooler(nn.Module):
         return rows if self.head is None else self.head(rows)
 
     def _finish_each(self, rows: Tensor, params: Sequence[PoolingParams]) -> Tensor | list[Tensor]:
-        if _agree(params):
+        if _are_equal(params):
             return self._finish(rows, params[0])
         groups: dict[tuple[int | None, bool | None], list[int]] = defaultdict(list)
         for i, params_of_row in enumerate(params):
@@ -132,7 +132,8 @@ class ConcatenatedPooling(Pooler):
         return torch.cat([rows.float() for rows in pooled if isinstance(rows, Tensor)], dim=-1)
 
 
-def _agree(params: Sequence[PoolingParams]) -> bool:
+def _are_equal(params: Sequence[PoolingParams]) -> bool:
+    """True if all parameters that ``_finish`` reads are the same."""
     first = params[0]
     return len(params) == 1 or all(
         other is first or (other.dimensions == first.dimensions and other.use_activation == first.use_activation)

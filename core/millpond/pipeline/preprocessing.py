@@ -103,17 +103,16 @@ class PreprocessingPool:
 
     async def encode(self, task: BoundTask, indices: Sequence[int], items: Items) -> list[Job]:
         """Call ``BoundTask.encode`` on a thread; if cancelled, it stops before the next image."""
+        loop = asyncio.get_running_loop()
         if not is_small(items):
             threads = self._threads_for([item.data for item in items])
             work, cancelled = DroppableWork(partial(task.encode, indices, items)), threading.Event()
-            loop = asyncio.get_running_loop()
             try:
                 return await loop.run_in_executor(threads, self._recorded, run_cancellable, cancelled, work)
             except asyncio.CancelledError:
                 cancelled.set()  # the thread may be decoding the first of many images
                 work.drop()
                 raise
-        loop = asyncio.get_running_loop()
         call = PendingCall(task, indices, items, loop.create_future())
         with self._lock:
             is_first = not self._pending

@@ -11,7 +11,7 @@ import threading
 import traceback
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any, TypeVar
 
@@ -41,12 +41,12 @@ class _Timer:
     Attributes:
         stacks: The stacks of the threads when the limit was reached; empty before that.
         stderr: A copy of the original stderr, which pytest does not capture.
-        depth: 1 while a limit is active, else 0.
+        is_active: True while a limit applies.
     """
 
     stacks: str = ""
     stderr: int | None = None
-    depth: int = field(default=0)
+    is_active: bool = False
 
 
 _timer = _Timer()
@@ -87,10 +87,10 @@ def limited(seconds: float, what: str) -> Generator[None, None, None]:
         what: The name of the block, for the message.
     """
     has_alarm = hasattr(signal, "SIGALRM") and threading.current_thread() is threading.main_thread()
-    if not has_alarm or _timer.depth:  # a fixture that another fixture requests runs within the limit of that fixture
+    if not has_alarm or _timer.is_active:  # a fixture of a fixture runs within the limit of the latter
         yield
         return
-    _timer.depth, _timer.stacks = 1, ""
+    _timer.is_active, _timer.stacks = True, ""
     before = signal.signal(signal.SIGALRM, _interrupt)
     if _timer.stderr is not None:
         faulthandler.dump_traceback_later(seconds * HARD_FACTOR + HARD_EXTRA_S, exit=True, file=_timer.stderr)
@@ -104,7 +104,7 @@ def limited(seconds: float, what: str) -> Generator[None, None, None]:
         raise pytest.fail.Exception(_message(seconds, what), pytrace=False) from None
     finally:
         _stop(before)
-        _timer.depth = 0
+        _timer.is_active = False
     if _timer.stacks:  # the block caught the interruption and continued
         pytest.fail(_message(seconds, what), pytrace=False)
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from millpond_cli.choices import unknown_choice
 from millpond_cli.io.output import is_stdout
-from millpond_command.choices import unknown_choice
 from millpond_command.cli import USAGE, CommandError
 from millpond_command.extras import check_extra
 from millpond_command.tables import is_terminal

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from gzip import BadGzipFile
 from typing import Any, BinaryIO
 
+from millpond_cli.choices import unknown_choice
 from millpond_cli.io.source import PARQUET, Source
-from millpond_command.choices import unknown_choice
 from millpond_command.cli import USAGE, CommandError
 
 ACTIONS = ("raise", "skip")

@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from millpond_command.choices import unknown_choice
+from millpond_cli.choices import unknown_choice
 from millpond_command.cli import USAGE, CommandError
 from millpond_command.extras import check_extra
 

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from millpond_command.choices import unknown_choice
+from millpond_cli.choices import unknown_choice
 
 
 class Kind(StrEnum):

@@ -1,10 +1,6 @@
 """``millpond job``: bulk jobs over files, which resume after a crash."""
 
 import json
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +14,7 @@ from millpond_command.extras import check_extra
 from millpond_command.model_arguments import arguments_of, check_folder
 from millpond_command.model_options import MODEL_HELP, RunOptions
 from millpond_command.progress_options import ProgressOptions
+from millpond_command.stop_signals import stop_on_signals
 from millpond_command.tasks import task_named
 from millpond_jobs.commands.options import Columns, Computation
 
@@ -113,7 +110,7 @@ def run(
     from millpond_jobs.job import run as run_job
 
     run_here = run_job if cluster is None else partial(run_on_cluster, *cluster)
-    with _stop_on_signals() as stop:
+    with stop_on_signals("Stopping after the current shard. Press Ctrl-C again to stop at once.") as stop:
         result = run_here(
             inputs,
             output,
@@ -285,25 +282,6 @@ def _json_object(option: str, text: str | None) -> dict[str, Any]:
         message = f"{option} must be a JSON object, such as '{{\"max_active_dims\": 256}}'"
         raise CommandError(message, exit_code=USAGE)
     return value
-
-
-@contextmanager
-def _stop_on_signals() -> Iterator[threading.Event]:
-    """Set an event at the first SIGINT or SIGTERM; the second interrupts."""
-    stop = threading.Event()
-
-    def handle(*_: object) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-        echo_stderr("Stopping after the current shard. Press Ctrl-C again to stop at once.")
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _report(result: "JobResult", *, quiet: bool) -> None:

@@ -51,7 +51,7 @@ def index_dtype(results: Results) -> type:
 def _new_index(faiss: Any, results: Results, column: str, *, with_ids: bool) -> tuple[Any, Any]:
     """Return an index, and its function to add vectors with ids."""
     if results.manifest.recipe.embed_dtype == "binary":
-        message = "FAISS searches unsigned bytes of bits: compute the job with embed_dtype 'ubinary'"
+        message = "FAISS cannot store vectors of embed_dtype 'binary': compute the job with embed_dtype 'ubinary'"
         raise JobError(message)
     size = results.schema.field(column).type.list_size
     flat = faiss.IndexBinaryFlat(8 * size) if is_binary(results) else faiss.IndexFlatIP(size)

@@ -1,13 +1,11 @@
 """``millpond serve`` on a cluster: the models, arguments and settings are sent to its machines."""
 
-import signal
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from millpond.types.services import Cluster, ServedModels, Workers
 from millpond_command.cli import USAGE, CommandError, echo
+from millpond_command.stop_signals import stop_on_signals
 from millpond_server.runtime.settings import Settings
 
 # Settings of sockets and files of one machine, which the server of the cluster does not use.
@@ -53,23 +51,5 @@ def serve_on_cluster(
     settings["host"] = host  # determines which host names are accepted
     served = ServedModels(names=models, arguments=arguments, settings=settings)
     on, workers = cluster
-    with _stop_on_signals() as stop:
+    with stop_on_signals() as stop:
         on.serve(served, workers, listen, lambda url: echo(f"Millpond listens on {url}"), stop)
-
-
-@contextmanager
-def _stop_on_signals() -> Iterator[threading.Event]:
-    """Set an event at the first SIGINT or SIGTERM; the second interrupts."""
-    stop = threading.Event()
-
-    def handle(*_: object) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -48,18 +48,6 @@ def merge_aliases(request: BaseModel, *names: str) -> Any:
     return distinct.pop() if distinct else None
 
 
-def merge_raw_scores(use_activation: bool | None, *, raw_scores: bool) -> bool:
-    """Return ``use_activation`` for a request with ``raw_scores``.
-
-    Raises:
-        ValueError: If the request contains both fields, and they disagree.
-    """
-    if use_activation is raw_scores:
-        message = f"use_activation={use_activation} and raw_scores={raw_scores} disagree: pass one of them"
-        raise ValueError(message)
-    return not raw_scores
-
-
 def require_any(*groups: tuple[str, ...]) -> dict[str, Any]:
     """Return the JSON schema of a body that must contain all fields of at least one group."""
     return {"anyOf": [{"required": list(group)} for group in groups]}
@@ -71,7 +59,7 @@ class Body(BaseModel):
     Attributes:
         without_effect: Fields of other servers that do not change the result.
         unsupported: Fields of other servers that would change the result, and are refused.
-        idle: Fields that have no effect if they have their default value; they are listed in a header then.
+        idle: Fields whose default value has no effect; if a request contains it, a header lists the field.
         aliases: Other names of fields, whose values are merged into the field.
     """
 

@@ -16,7 +16,6 @@ from millpond_server.apis.common.schemas import (
     TextOptions,
     Usage,
     VectorOptions,
-    merge_raw_scores,
     require_any,
 )
 from millpond_server.apis.common.unsupported_fields import CLASS_FIELDS, SCORE_FIELDS, UnsupportedField
@@ -36,6 +35,30 @@ class RefuseRemovedFields(BaseModel):
         except RemovedError as error:
             raise ApiError(400, str(error), parameter=error.parameter, reason="invalid") from error
         return value
+
+
+class ActivationOptions(Body):
+    """The choice between activated and raw outputs.
+
+    Attributes:
+        use_activation: True to apply the model's activation, false for raw scores or logits.
+        raw_scores: Infinity's opposite of ``use_activation``.
+    """
+
+    use_activation: bool | None = None
+    raw_scores: bool | None = None
+
+    @model_validator(mode="after")
+    def _merge_raw_scores(self) -> Self:
+        if self.raw_scores is None:
+            return self
+        if self.use_activation is self.raw_scores:
+            message = (
+                f"use_activation={self.use_activation} and raw_scores={self.raw_scores} disagree: pass one of them"
+            )
+            raise ValueError(message)
+        self.use_activation = not self.raw_scores
+        return self
 
 
 class ScoringOptions(RefuseRemovedFields, TextOptions):
@@ -124,7 +147,7 @@ class ScoreResponse(BaseModel):
     usage: Usage
 
 
-class RerankRequest(ScoringOptions):
+class RerankRequest(ScoringOptions, ActivationOptions):
     """A query and the documents to rank.
 
     Attributes:
@@ -133,7 +156,6 @@ class RerankRequest(ScoringOptions):
         top_n: Number of documents to return (default: 0, all).
         return_documents: True to return the documents with their scores.
         rank_fields: The fields to read of documents that are objects.
-        raw_scores: Infinity's opposite of ``use_activation``.
     """
 
     query: Query
@@ -141,13 +163,6 @@ class RerankRequest(ScoringOptions):
     top_n: Annotated[int, Field(ge=0, strict=True)] = 0
     return_documents: bool = True
     rank_fields: list[str] | None = None
-    raw_scores: bool | None = None
-
-    @model_validator(mode="after")
-    def _merge_raw_scores(self) -> Self:
-        if self.raw_scores is not None:
-            self.use_activation = merge_raw_scores(self.use_activation, raw_scores=self.raw_scores)
-        return self
 
 
 class Document(BaseModel):
@@ -175,25 +190,11 @@ class RerankResponse(BaseModel):
     meta: dict[str, Any]
 
 
-class ClassificationRequest(RefuseRemovedFields, TextOptions, Inputs):
-    """Texts or token ids to classify.
-
-    Attributes:
-        use_activation: True for probabilities, false for logits.
-        raw_scores: Infinity's opposite of ``use_activation``.
-    """
+class ClassificationRequest(RefuseRemovedFields, TextOptions, Inputs, ActivationOptions):
+    """Texts or token ids to classify."""
 
     without_effect: ClassVar[frozenset[str]] = frozenset({"cache_salt", "multi_modal_uuids"})
     unsupported: ClassVar[Mapping[str, UnsupportedField]] = CLASS_FIELDS
-
-    use_activation: bool | None = None
-    raw_scores: bool | None = None
-
-    @model_validator(mode="after")
-    def _merge_raw_scores(self) -> Self:
-        if self.raw_scores is not None:
-            self.use_activation = merge_raw_scores(self.use_activation, raw_scores=self.raw_scores)
-        return self
 
 
 class ClassificationItem(BaseModel):

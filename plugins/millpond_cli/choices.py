@@ -1,4 +1,4 @@
-"""The error for an option whose value is none of its choices."""
+"""The error for an option with an unknown value."""
 
 from collections.abc import Sequence
 from difflib import get_close_matches
