@@ -17,22 +17,20 @@ from millpond_server.apis.common.schemas import VectorOptions
 PATH_PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
 SCHEMA_REFERENCE = "#/components/schemas/{model}"
 JSON, BYTES, FORM = "application/json", "application/octet-stream", "multipart/form-data"
+ERROR_FIELDS: dict[str, Any] = {
+    "message": {"type": "string"},
+    "type": {"type": "string"},
+    "param": {"type": ["string", "null"]},
+    "code": {"type": "integer"},
+}
 ERROR: dict[str, Any] = {
     "type": "object",
-    "required": ["error", "detail", "message"],
+    "required": ["error", "detail", "object", *ERROR_FIELDS],
     "properties": {
-        "error": {
-            "type": "object",
-            "required": ["message", "type", "param", "code"],
-            "properties": {
-                "message": {"type": "string"},
-                "type": {"type": "string"},
-                "param": {"type": ["string", "null"]},
-                "code": {"type": "integer"},
-            },
-        },
+        "error": {"type": "object", "required": [*ERROR_FIELDS], "properties": ERROR_FIELDS},
         "detail": {"type": "string"},
-        "message": {"type": "string"},
+        "object": {"type": "string", "const": "error"},
+        **ERROR_FIELDS,
     },
 }
 TEI_ERROR: dict[str, Any] = {

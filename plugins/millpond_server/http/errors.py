@@ -197,12 +197,9 @@ def _public(message: str, served: "ServedModel | None") -> str:
 
 
 def error_response(error: ApiError) -> Response:
-    """Return an error response that clients of OpenAI, Cohere and Jina can read."""
-    body: dict[str, Any] = {
-        "error": {"message": error.message, "type": error.kind, "param": error.parameter, "code": error.status},
-        "detail": error.detail or error.message,
-        "message": error.message,
-    }
+    """Return an error response that clients of OpenAI, Cohere, Jina, and older versions of vLLM can read."""
+    fields = {"message": error.message, "type": error.kind, "param": error.parameter, "code": error.status}
+    body: dict[str, Any] = {"error": fields, "detail": error.detail or error.message, "object": "error", **fields}
     return Response(
         orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS),
         status_code=error.status,

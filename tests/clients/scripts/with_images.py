@@ -40,14 +40,11 @@ def by_cohere():
         "image": embed(images=[URL], input_type="image"),
         "text": embed(texts=["water"], input_type="search_query"),
         "input": embed(inputs=[cohere.EmbedInput(content=[IMAGE])], input_type="search_document"),
-        "both": embed(
-            inputs=[both],
-            input_type="search_document",
-            request_options={"additional_body_parameters": {"mixed": "mean"}},
-        ),
+        "both": embed(inputs=[both], input_type="search_document"),
     }
     try:
-        embed(inputs=[both], input_type="search_document")
+        options = {"additional_body_parameters": {"mixed": "error"}}
+        embed(inputs=[both], input_type="search_document", request_options=options)
     except cohere.BadRequestError as error:
         results["refused"] = error.body["message"]
     return results

@@ -6,7 +6,7 @@ import numpy as np
 
 from millpond import AsyncLLM, PoolingParams
 from millpond_server.apis.cohere.schemas import CohereEmbedRequest
-from millpond_server.apis.common.input_type import input_type_options
+from millpond_server.apis.common.input_type import check_input_type, input_type_options
 from millpond_server.apis.common.inputs import (
     check_images,
     image_prompt,
@@ -166,17 +166,17 @@ async def _embed(
         max_length = llm.model_config.max_model_len
         options["truncate_prompt_tokens"] = -1 if request.max_tokens is None else min(request.max_tokens, max_length)
         options["tokenization_kwargs"] = {"truncation_side": "left" if request.truncate == "START" else "right"}
+    check_input_type(request.input_type, llm)
     options |= input_type_options(request.input_type, llm)
     _check_limits(prompts, request, llm, call)
     if is_vision_language_model(llm) and "prompt_name" in options:
         prefix = llm.model_config.prompting.prompts[options.pop("prompt_name")]
         prompts = [{**prompt, "prefix": prefix} for prompt in prompts]
         options["prompt"] = ""
+    mixed = request.mixed or ("mean" if request.inputs else None)
     outputs = await llm.embed(
         prompts,
-        pooling_params=PoolingParams(
-            dimensions=request.output_dimension, extra_kwargs=mixed_modality_kwargs(request.mixed)
-        ),
+        pooling_params=PoolingParams(dimensions=request.output_dimension, extra_kwargs=mixed_modality_kwargs(mixed)),
         priority=request.priority + call.priority,
         **options,
     )

@@ -26,7 +26,8 @@ class CohereEmbedRequest(Body):
         truncate: The side from which long texts are truncated; NONE refuses them.
         max_tokens: Maximum number of tokens of a text (default: the model's maximum).
         priority: Requests with lower values are served first.
-        mixed: For an item of ``inputs`` with a text and an image: "error", or "mean" for the mean of both vectors.
+        mixed: For an item of ``inputs`` with a text and an image, and a model that reads them separately: "mean" for
+            the mean of both vectors (default), or "error".
     """
 
     unsupported: ClassVar[Mapping[str, UnsupportedField]] = {

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from millpond import AsyncLLM
+from millpond_server.http.errors import ApiError, short_repr, shortened
 
 # The input types of Cohere, with the names of prompts and adapters that have the same meaning.
 SYNONYMS: Mapping[str, tuple[str, ...]] = {
@@ -32,6 +33,22 @@ def input_type_options(input_type: str | None, llm: AsyncLLM) -> dict[str, Any]:
         if name is not None:
             return {**options, option: name}
     return options
+
+
+def check_input_type(input_type: str | None, llm: AsyncLLM) -> None:
+    """Check that a prompt or an adapter of the model has this name or meaning, or that it is a type of Cohere.
+
+    Cohere's clients require the field, so every model accepts Cohere's types.
+
+    Raises:
+        ApiError: 400 for any other input type.
+    """
+    if input_type is None or input_type in SYNONYMS or input_type_options(input_type, llm):
+        return
+    prompting = llm.model_config.prompting
+    names = dict.fromkeys([*prompting.adapters, *prompting.prompts, *SYNONYMS])
+    message = f"Unsupported input_type {short_repr(input_type)}. Supported values: {', '.join(names)}"
+    raise ApiError(400, shortened(message), parameter="input_type", reason="invalid")
 
 
 def _matching_name(input_type: str | None, names: Collection[str]) -> str | None:

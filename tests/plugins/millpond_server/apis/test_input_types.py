@@ -20,10 +20,16 @@ def folders(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def post(folders, application):
-    """Post bodies at the same time to an application that serves both models; return the responses."""
+def ask(folders, application):
+    """Post a body to an application that serves both models."""
     with application(folders, {name: {"num_workers": 1} for name in folders}) as ask:
-        yield lambda path, *bodies: ask.together(path, *({"model": "jina", **body} for body in bodies))
+        yield ask
+
+
+@pytest.fixture(scope="module")
+def post(ask):
+    """Post bodies at the same time; return the responses."""
+    return lambda path, *bodies: ask.together(path, *({"model": "jina", **body} for body in bodies))
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +84,19 @@ def test_token_ids_have_a_task_too(post, folders):
 def test_cohere_names_purposes_in_its_own_words(post, vectors, fields, meant):
     (answer,) = post("/cohere/v2/embed", {"texts": [TEXT], "input_type": fields, "embedding_types": ["float"]})
     np.testing.assert_allclose(answer["embeddings"]["float"][0], vectors[meant], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("path", ["/v1/embed", "/v2/embed"])
+@pytest.mark.parametrize(
+    ("model", "input_type"),
+    [("plain", "query"), ("plain", "document"), ("plain", "retrieval.query"), ("jina", "weather"), ("jina", "")],
+)
+def test_other_input_types_are_refused_with_the_supported_ones(ask, path, model, input_type):
+    answer = ask(path, 400, model=model, texts=[TEXT], input_type=input_type)
+    assert answer["error"]["param"] == "input_type"
+    supported = ["search_query", *(["retrieval.query", "text-matching"] if model == "jina" else [])]
+    for part in (f"Unsupported input_type {input_type!r}. Supported values: ", *supported):
+        assert part in answer["error"]["message"]
 
 
 def test_a_task_has_no_effect_without_prompts_and_adapters(post):
