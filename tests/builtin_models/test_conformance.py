@@ -222,7 +222,7 @@ for _entry in BUILTIN.converters.entries():
     globals()[_name] = type(_name, (ConverterConformance,), _attributes)
 
 
-def test_there_is_a_class_for_each(registry):
+def test_each_built_in_component_has_a_class(registry):
     classes = [value for value in globals().values() if isinstance(value, type) and hasattr(value, "name")]
     for kind, conformance in (("architecture", ArchitectureConformance), ("converter", ConverterConformance)):
         tested = {one.name for one in classes if issubclass(one, conformance)}

@@ -19,7 +19,7 @@ def with_logits(self, task, *, dtype="float32", batch_invariant=False):
     return ctx.pooler(task, head=nn.Identity(), activation="identity").eval()
 
 
-OWN = {"STEP": {"params": PoolingParams(step_tag_id=3)}} | {
+SETTINGS = {"STEP": {"params": PoolingParams(step_tag_id=3)}} | {
     name: {"build": with_logits} for name in ("SPLADE_MAX", "SPLADE_SUM", "SPLADE_MAX_LOG", "SPLADE_SUM_LOG")
 }
 
@@ -28,7 +28,7 @@ JUMPS = {"hardshrink": {"tolerances": {**ActivationConformance.tolerances, "bflo
 
 # One class for each registered record, so that new records are tested automatically.
 for _entry in BUILTIN.poolers.entries():
-    _attributes = {"name": _entry.spec.name, **OWN.get(_entry.spec.name, {})}
+    _attributes = {"name": _entry.spec.name, **SETTINGS.get(_entry.spec.name, {})}
     globals()[f"TestPooler{_entry.spec.name}"] = type(
         f"TestPooler{_entry.spec.name}", (PoolerConformance,), _attributes
     )
@@ -39,9 +39,9 @@ for _entry in BUILTIN.activations.entries():
     )
 
 
-def test_there_is_a_class_for_each(registry):
+def test_each_built_in_component_has_a_class(registry):
     classes = [value for value in globals().values() if isinstance(value, type) and hasattr(value, "name")]
     for kind, conformance in (("pooler", PoolerConformance), ("activation", ActivationConformance)):
         tested = {one.name for one in classes if issubclass(one, conformance)}
         assert tested == set(registry.catalog(kind).names())
-    assert set(OWN) <= set(registry.poolers.names()) | {"STEP"}
+    assert set(SETTINGS) <= set(registry.poolers.names()) | {"STEP"}

@@ -141,7 +141,7 @@ def test_dense_weights_that_do_not_fit_are_named(checkpoint, load, tensors, mess
     assert "2_Dense" in str(caught.value)
 
 
-def test_dense_modules_whose_sizes_do_not_meet_are_refused_when_loaded(checkpoint, load):
+def test_dense_modules_whose_sizes_do_not_match_are_refused_when_loaded(checkpoint, load):
     dense = [DenseLayer(in_features=32, out_features=8), DenseLayer(in_features=9, out_features=4)]
     write_sentence_transformers(checkpoint, dense=dense)
     with pytest.raises(CheckpointError, match=r"3_Dense expects 9 dimensions, .* returns 8"):
@@ -165,7 +165,7 @@ def test_dense_weights_without_a_file_are_named(checkpoint, load):
         load(checkpoint)
 
 
-def test_pickled_dense_weights_are_read_on_request_alone(checkpoint, load):
+def test_pickled_dense_weights_are_read_only_on_request(checkpoint, load):
     write_sentence_transformers(checkpoint, dense=[DenseLayer(in_features=32, out_features=4, pickled=True)])
     with pytest.raises(CheckpointError, match=r"pytorch_model\.bin is a pickle.*allow_pickle=True"):
         load(checkpoint)

@@ -63,7 +63,7 @@ def test_features_have_numbers_for_names_and_tokens_no_code(tmp_path, load):
     assert (sparse.num_terms, sparse.size, tokens.array.shape) == (2, 64, (len(both.prompt_token_ids), 32))
 
 
-def test_the_settings_say_how_many_are_kept_before_the_code_does(tmp_path, load, sentence_transformers):
+def test_max_active_dims_in_the_settings_takes_precedence_over_the_code(tmp_path, load, sentence_transformers):
     folder = coded(tmp_path / "model")
     path = folder / "config_sentence_transformers.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"max_active_dims": 5}))

@@ -158,7 +158,7 @@ def test_the_name_of_other_servers_leaves_out_what_config_json_names(tmp_path, l
         assert all(np.array_equal(one, other) for one, other in zip(limited, whole, strict=True))
 
 
-def test_tokens_come_without_the_head(tmp_path, load):
+def test_token_vectors_are_returned_without_the_head(tmp_path, load):
     folder = tiny("BertForMaskedLM", tmp_path)
     write_sparse_encoder(folder)
     (output,) = load(folder).encode(["the cat"], pooling_task="token_embed")
@@ -214,7 +214,7 @@ def test_ways_that_are_not_known_are_refused(tmp_path, load, field, value):
         load(folder)
 
 
-def test_other_modules_beside_it_are_refused(tmp_path, load):
+def test_other_modules_together_with_splade_pooling_are_refused(tmp_path, load):
     folder = tiny("BertForMaskedLM", tmp_path)
     write_sparse_encoder(folder)
     path = folder / "modules.json"

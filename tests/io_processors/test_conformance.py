@@ -1,4 +1,4 @@
-"""Every IO processor that Millpond comes with does what every IO processor must."""
+"""Conformance tests of the built-in IO processors."""
 
 import json
 from types import MappingProxyType
@@ -15,21 +15,21 @@ BUILTIN = PluginManager(ranks=("builtin",), disabled=()).registry
 
 
 def checkpoint_of(architecture, **overrides):
-    """Writes a tiny checkpoint of another architecture."""
+    """Write a tiny checkpoint of another architecture."""
     return lambda _, folder: tiny(architecture, folder, **overrides)
 
 
 def late_interaction(_, folder):
-    """Writes a model of token vectors that reads queries and documents in different ways."""
+    """Write a model of token vectors that encodes queries and documents differently."""
     tiny("BertModel", folder)
     config = {"model_type": "ColBERT", "query_prefix": "[unused0]", "document_prefix": "it is ", "query_length": 12}
     (folder / "config_sentence_transformers.json").write_text(json.dumps(config), encoding="utf-8")
     return folder
 
 
-LONG_TEXT = "mill " * 150  # 150 tokens and two special ones, for a model that takes 64
+LONG_TEXT = "mill " * 150  # 150 tokens and two special ones; the model reads 64
 CHUNKS = ChunksCall(["the old mill by the river", "a cup of tea", "no"], None, 4, 1, "naive")
-OWN = {
+SETTINGS = {
     "embed": {"chunked": [("a cup of tea", 1)]},
     "embed_chunks": {"call": CHUNKS, "chunked": [(TextInChunks("a cup of tea", None, 4, 0, "naive"), 2)]},
     "classify": {
@@ -72,15 +72,15 @@ OWN = {
     "score": {"call": ScoreCall(["a cup of tea", "no"], ["the old mill by the river", "a"]), "refused": ["text"]},
 }
 
-# A class for each that is registered: one that is new is tested from its first day.
+# One class for each registered IO processor, so that new ones are tested automatically.
 for _entry in BUILTIN.io_processors.entries():
     _name = f"Test{_entry.spec.name.title().replace('_', '')}"
-    _attributes = {"name": _entry.spec.name, **OWN.get(_entry.spec.name, {})}
+    _attributes = {"name": _entry.spec.name, **SETTINGS.get(_entry.spec.name, {})}
     globals()[_name] = type(_name, (IOProcessorConformance,), _attributes)
 
 
 class TestEmbedLongTexts(IOProcessorConformance):
-    """Over the model's maximum, cut into chunks."""
+    """Texts over the model's maximum length, split into chunks."""
 
     name = "embed"
     tasks = ("embed",)
@@ -104,8 +104,8 @@ class TestScoreOfPairs(IOProcessorConformance):
     checkpoint = checkpoint_of("BertForSequenceClassification", num_labels=1)
 
 
-def test_there_is_a_class_for_each(registry):
+def test_each_built_in_component_has_a_class(registry):
     classes = [value for value in globals().values() if isinstance(value, type)]
     tested = {one.name for one in classes if issubclass(one, IOProcessorConformance) and hasattr(one, "name")}
     assert tested == set(registry.io_processors.names())
-    assert set(OWN) <= tested
+    assert set(SETTINGS) <= tested

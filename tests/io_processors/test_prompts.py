@@ -1,4 +1,4 @@
-"""The forms of prompts: what is one prompt, what is a list of them, and what is none."""
+"""The forms of prompts: one prompt, a list of prompts, and invalid values."""
 
 import re
 

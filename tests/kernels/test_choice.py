@@ -75,7 +75,7 @@ def chosen(registry, *, device=CPU, dtype=torch.float32, variant=None, **how):
     ).entry.spec.variant
 
 
-def test_a_quantized_kernel_serves_who_asks_for_it_and_nobody_else(kernels):
+def test_a_quantized_kernel_is_selected_only_on_request(kernels):
     registry = kernels(kernel("plain", priority=50), kernel("small", quantization="int8"))
     assert chosen(registry) == "plain"
     assert chosen(registry, quantization="int8") == "small"
@@ -118,7 +118,7 @@ def test_a_quantization_that_the_chosen_linear_maps_do_not_compute_in_is_refused
         check_quantization(registry, INT8)
 
 
-def test_the_highest_priority_is_taken(kernels):
+def test_the_highest_priority_is_used(kernels):
     registry = kernels(
         kernel("a", priority=1), kernel("b", priority=3), kernel("c", priority=2), kernel("d", priority=-9)
     )
@@ -133,7 +133,7 @@ def test_only_kernels_of_the_op_are_judged(kernels):
     assert len(rank_kernels(registry, "op", HERE)) == 1
 
 
-def test_a_kernel_of_another_device_is_not_taken(kernels):
+def test_a_kernel_of_another_device_is_not_selected(kernels):
     registry = kernels(kernel("fast", devices=("cuda",), priority=9), kernel("any"))
     assert chosen(registry) == "any"
     assert chosen(registry, device=torch.device("cuda:1")) == "fast"
@@ -141,7 +141,7 @@ def test_a_kernel_of_another_device_is_not_taken(kernels):
     assert (refused.fits, refused.reason) == (False, "runs on cuda, not on cpu")
 
 
-def test_a_kernel_of_other_dtypes_is_not_taken(kernels):
+def test_a_kernel_of_other_dtypes_is_not_selected(kernels):
     registry = kernels(kernel("half", dtypes=("float16", "bfloat16"), priority=9), kernel("any"))
     assert chosen(registry) == "any"
     assert chosen(registry, dtype=torch.bfloat16) == "half"
@@ -160,7 +160,7 @@ def test_a_kernel_that_rejects_the_context_is_not_selected(kernels, here):
     assert refused.reason == f"cannot run here ({here}:no returned False)"
 
 
-def test_who_is_on_another_device_is_not_asked(kernels, here):
+def test_the_availability_of_kernels_of_other_devices_is_not_checked(kernels, here):
     registry = kernels(kernel("a", available=f"{here}:yes", devices=("cuda",)), kernel("b"))
     assert chosen(registry) == "b"
     assert asked == []
@@ -170,7 +170,7 @@ def test_who_is_on_another_device_is_not_asked(kernels, here):
     "available", ["kernels_under_test:breaks", "no_such_module:f", "kernels_under_test:absent", "x"]
 )
 @pytest.mark.usefixtures("here")
-def test_a_kernel_whose_question_breaks_is_not_taken(kernels, available):
+def test_a_kernel_whose_availability_check_fails_is_not_selected(kernels, available):
     """A broken plugin must not cost the models that could do without it."""
     registry = kernels(kernel("broken", available=available, priority=9), kernel("any"))
     assert chosen(registry) == "any"
@@ -200,7 +200,7 @@ def test_one_that_is_named_and_not_there_is_an_error_that_lists_the_others(kerne
         chosen(registry, variant="c")
 
 
-def test_none_that_fits_is_an_error_that_says_why(kernels):
+def test_the_error_without_a_suitable_kernel_states_the_reasons(kernels):
     registry = kernels(kernel("a", devices=("cuda",)), kernel("b", dtypes=("float16",)))
     with pytest.raises(UnknownNameError, match=r"no kernel for 'op' on cpu.*op\.a runs on cuda.*op\.b computes in"):
         chosen(registry)
@@ -255,7 +255,7 @@ def context(registry, kernels):
 
 
 @pytest.mark.parametrize("kernels", [{}, {"attention": "reference"}, {"attention": "attention.sdpa"}], ids=str)
-def test_a_context_gives_the_kernel_that_was_chosen(registry, kernels):
+def test_a_context_returns_the_selected_kernel(registry, kernels):
     ctx = context(registry, kernels)
     variant = kernels.get("attention")
     verdict = choose_kernel(registry, "attention", HERE, variant=variant)
@@ -277,7 +277,7 @@ def test_a_kernel_that_cannot_hide_tokens_serves_prompts_that_hide_none(registry
 
 
 @pytest.mark.parametrize("chosen", [{"kernels": {"attention": "reference"}}, {"attention_backend": "reference"}])
-def test_llm_takes_the_attention_that_is_asked_for(tmp_path, chosen):
+def test_llm_uses_the_requested_attention(tmp_path, chosen):
     folder = str(tiny("BertModel", tmp_path))
     with LLM(folder) as llm, LLM(folder, **chosen) as other:
         usual, kernel = (model._loaded.model.layers[0].attention.attention.kernel for model in (llm, other))  # noqa: SLF001
@@ -319,13 +319,13 @@ def test_a_fused_kernel_is_chosen_where_its_parts_would_be(fusing):
     assert refused.reason == "fuses part.fast, but mine/part.plain is used here"
 
 
-def test_a_kernel_that_fuses_an_op_gives_way_to_a_variant_that_the_user_names(fusing):
+def test_a_variant_that_the_user_names_replaces_a_fused_kernel(fusing):
     registry = fusing("part")
     assert chosen(registry) == chosen(registry, dtype=torch.bfloat16) == "fused"
     assert chosen(registry, kernels={"part": "fast"}) == "reference"
 
 
-def test_a_fused_kernel_gives_way_to_a_kernel_of_another_plugin(fusing):
+def test_a_kernel_of_another_plugin_replaces_a_fused_kernel(fusing):
     registry = fusing("part.fast")
     registry.register(KernelSpec(name="part.faster", target="nowhere:faster", priority=30), THEIRS)
     assert chosen(registry) == "reference"
@@ -335,12 +335,12 @@ def test_a_fused_kernel_gives_way_to_a_kernel_of_another_plugin(fusing):
     assert chosen(registry) == "joined"
 
 
-def test_a_fused_kernel_of_which_a_part_serves_nowhere_is_not_chosen(fusing):
+def test_a_fused_kernel_with_an_unusable_part_is_not_chosen(fusing):
     assert chosen(fusing("part.fast", "elsewhere.fast")) == "reference"
     assert chosen(fusing("part.absent")) == "reference"
 
 
-def test_a_fused_kernel_that_is_named_beside_another_part_is_refused(fusing):
+def test_a_fused_kernel_named_together_with_another_part_is_refused(fusing):
     with pytest.raises(UnknownNameError, match=r"op\.fused fuses part\.fast, but mine/part\.plain is used here"):
         chosen(fusing("part.fast"), kernels={"op": "fused", "part": "plain"})
 

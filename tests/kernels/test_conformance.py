@@ -1,4 +1,4 @@
-"""Every kernel that Millpond comes with, held against the reference of its op."""
+"""Conformance tests of the built-in kernels: each is compared with the reference of its op."""
 
 from types import MappingProxyType
 

@@ -1,4 +1,4 @@
-"""The records of every task, source, command, route and service that Millpond comes with are right."""
+"""Conformance tests of the built-in tasks, sources, commands, routes and services."""
 
 from millpond.plugin.manager import PluginManager
 from millpond.testing.conformance import RecordConformance, TaskConformance
@@ -19,7 +19,7 @@ for _kind, _conformance in CONFORMANCE_CLASSES.items():
         globals()[_name] = type(_name, (_conformance,), {"kind": _kind, "name": _entry.spec.name})
 
 
-def test_there_is_a_class_for_each(registry):
+def test_each_built_in_component_has_a_class(registry):
     classes = [value for value in globals().values() if isinstance(value, type) and hasattr(value, "name")]
     tested = {(one.kind, one.name) for one in classes}
     assert tested == {(kind, name) for kind in CONFORMANCE_CLASSES for name in registry.catalog(kind).names()}

@@ -37,13 +37,13 @@ def test_a_batch_of_mixed_lengths_equals_transformers(tmp_path, assert_equal_in_
     ],
     ids=str,
 )
-def test_the_shape_in_config_json_is_taken(tmp_path, equals_reference, shape):
+def test_the_shape_in_config_json_is_used(tmp_path, equals_reference, shape):
     base = {"hidden_size": 30} if shape.get("num_attention_heads") == 6 else {}
     assert equals_reference(tiny("LlamaModel", tmp_path, **base, **shape), prompts_of(FEW_LENGTHS))
 
 
 @pytest.mark.parametrize("name", ["Qwen3Model", "GemmaModel"])
-def test_biases_of_attention_are_taken(tmp_path, equals_reference, name):
+def test_biases_of_attention_are_used(tmp_path, equals_reference, name):
     assert equals_reference(tiny(name, tmp_path, attention_bias=True), prompts_of(FEW_LENGTHS))
 
 

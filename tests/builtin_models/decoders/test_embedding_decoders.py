@@ -42,7 +42,7 @@ def reference(transformers):
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("settings", [{}, {"quantization": "int8"}], ids=str)
-def test_deterministic_gives_the_same_bits_in_every_batch(tmp_path, load, hidden, name, settings):
+def test_deterministic_results_are_bit_identical_in_every_batch(tmp_path, load, hidden, name, settings):
     prompts = prompts_of(LENGTHS)
     llm = load(tiny(name, tmp_path), batch_invariant=True, **settings)
     together = hidden(llm, prompts)
@@ -347,7 +347,7 @@ def test_gritlm_needs_the_tokens_of_its_marker(tmp_path, load):
 
 
 @pytest.mark.parametrize("settings", [{}, {"quantization": "int8"}], ids=str)
-def test_gritlm_gives_the_same_bits_in_every_batch(tmp_path, load, settings):
+def test_gritlm_is_bit_identical_in_every_batch(tmp_path, load, settings):
     llm = load(tiny_gritlm(tmp_path), batch_invariant=True, **settings)
     prompts = [[1, *prompt[1:]] for prompt in prompts_of(LENGTHS)]
     together = llm.embed(prompts, use_tqdm=False)

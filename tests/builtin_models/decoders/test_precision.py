@@ -45,7 +45,7 @@ def test_int8_is_near_float32(tmp_path, load, name, causal):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("settings", [{}, {"quantization": "int8"}, {"dtype": "bfloat16"}], ids=str)
 @pytest.mark.parametrize("causal", [True, False])
-def test_deterministic_gives_the_same_bits_in_every_batch(tmp_path, load, hidden, name, settings, causal):
+def test_deterministic_results_are_bit_identical_in_every_batch(tmp_path, load, hidden, name, settings, causal):
     folder = tiny(name, tmp_path, is_causal=causal, intermediate_size=50)
     prompts = prompts_of(LENGTHS)
     large = load(folder, batch_invariant=True, **settings)
@@ -56,7 +56,7 @@ def test_deterministic_gives_the_same_bits_in_every_batch(tmp_path, load, hidden
 
 
 @pytest.mark.parametrize("activation", ["silu", "gelu", "gelu_pytorch_tanh", "relu"])
-def test_deterministic_gives_the_same_bits_on_several_threads(tmp_path, hidden, activation):
+def test_deterministic_results_are_bit_identical_on_several_threads(tmp_path, hidden, activation):
     """A single long text is computed by all threads, which may split a row; other texts by one thread."""
     folder = tiny("LlamaModel", tmp_path, max_position_embeddings=2048, intermediate_size=90, hidden_act=activation)
     (long,) = prompts_of([1801])

@@ -38,7 +38,7 @@ def test_rotary_positions_equal_those_of_transformers(tmp_path, load, hidden, eq
 
 @pytest.mark.parametrize("theta", [100.0, 1000000.0])
 @pytest.mark.parametrize("name", NAMES)
-def test_the_base_of_the_frequencies_is_taken(tmp_path, load, hidden, equals_reference, name, theta):
+def test_rope_theta_is_used(tmp_path, load, hidden, equals_reference, name, theta):
     folder = tiny(name, tmp_path / "old", rope_theta=theta)
     prompts = prompts_of(FEW_LENGTHS)
     assert equals_reference(folder, prompts)

@@ -69,7 +69,7 @@ def test_batches_of_few_tokens_change_nothing(checkpoint, load, hidden):
     ],
     ids=str,
 )
-def test_the_shape_in_config_json_is_taken(tmp_path, load, hidden, reference, shape):
+def test_the_shape_in_config_json_is_used(tmp_path, load, hidden, reference, shape):
     folder = tiny("BertModel", tmp_path, **shape)
     prompts = prompts_of((1, 9, 30))
     assert max_difference(hidden(load(folder), prompts), reference(folder, prompts)) <= 1e-5

@@ -117,7 +117,7 @@ def test_a_batch_of_mixed_lengths_equals_transformers(tmp_path, assert_equal_in_
     ids=str,
 )
 @pytest.mark.parametrize("deterministic", [False, True])
-def test_the_shape_in_config_json_is_taken(tmp_path, load, hidden, reference, shape, deterministic):
+def test_the_shape_in_config_json_is_used(tmp_path, load, hidden, reference, shape, deterministic):
     folder = tiny("NewModel", tmp_path, **shape)
     prompts = prompts_of(FEW_LENGTHS)
     actual = hidden(load(folder, batch_invariant=deterministic), prompts)
@@ -205,7 +205,7 @@ def test_int8_is_near_float32(tmp_path, load):
 
 
 @pytest.mark.parametrize("settings", [{}, {"quantization": "int8"}, {"dtype": "bfloat16"}], ids=str)
-def test_deterministic_gives_the_same_bits_in_every_batch(tmp_path, load, hidden, settings):
+def test_deterministic_results_are_bit_identical_in_every_batch(tmp_path, load, hidden, settings):
     folder = tiny("NewModel", tmp_path, intermediate_size=50)
     prompts = prompts_of(LENGTHS)
     together = hidden(load(folder, batch_invariant=True, **settings), prompts)

@@ -91,7 +91,7 @@ def test_a_batch_of_mixed_lengths_equals_transformers(tmp_path, assert_equal_in_
     ids=lambda shape: str({key: "absent" if value is ABSENT else value for key, value in shape.items()}),
 )
 @pytest.mark.parametrize("deterministic", [False, True])
-def test_the_shape_in_config_json_is_taken(tmp_path, equals_reference, shape, deterministic):
+def test_the_shape_in_config_json_is_used(tmp_path, equals_reference, shape, deterministic):
     folder = tiny("ModernBertModel", tmp_path, **{key: value for key, value in shape.items() if value is not ABSENT})
     assert equals_reference(change_config(folder, shape), prompts_of(FEW_LENGTHS), batch_invariant=deterministic)
 
@@ -104,7 +104,7 @@ def test_the_window_has_an_effect(tmp_path, load, hidden):
     assert relative_error(actual, hidden(load(folder, hf_overrides={"local_attention": 17}), prompts)) == 0
 
 
-def test_without_a_local_base_the_global_one_is_taken(tmp_path, load, hidden):
+def test_without_a_local_base_the_global_one_is_used(tmp_path, load, hidden):
     """The first implementation interpreted null this way."""
     folder = tiny("ModernBertModel", tmp_path)
     prompts = prompts_of(FEW_LENGTHS)
@@ -157,7 +157,7 @@ def test_int8_is_near_float32(tmp_path, load):
 
 @pytest.mark.parametrize("settings", [{}, {"quantization": "int8"}, {"dtype": "bfloat16"}], ids=str)
 @pytest.mark.parametrize("size", [32, 128])
-def test_deterministic_gives_the_same_bits_in_every_batch(tmp_path, load, hidden, settings, size):
+def test_deterministic_results_are_bit_identical_in_every_batch(tmp_path, load, hidden, settings, size):
     folder = tiny("ModernBertModel", tmp_path, hidden_size=size, intermediate_size=50)
     prompts = prompts_of(LENGTHS)
     together = hidden(load(folder, batch_invariant=True, **settings), prompts)
@@ -167,7 +167,7 @@ def test_deterministic_gives_the_same_bits_in_every_batch(tmp_path, load, hidden
 
 
 @pytest.mark.parametrize("activation", ["gelu", "silu"])
-def test_deterministic_gives_the_same_bits_on_several_threads(tmp_path, hidden, activation):
+def test_deterministic_results_are_bit_identical_on_several_threads(tmp_path, hidden, activation):
     shape = {"max_position_embeddings": 2048, "hidden_size": 64, "intermediate_size": 90, "local_attention": 128}
     folder = tiny("ModernBertModel", tmp_path, hidden_activation=activation, **shape)
     (long,) = prompts_of([1801])
@@ -231,7 +231,7 @@ def test_classes_of_tokens(tmp_path, load, logits, name):
     assert relative_error([output.outputs.array for output in outputs], expected) <= TOLERANCE
 
 
-def test_logits_are_given_without_activation(tmp_path, load, logits):
+def test_logits_are_returned_without_activation(tmp_path, load, logits):
     folder = tiny(SEQUENCE, tmp_path, num_labels=3)
     prompts = prompts_of(FEW_LENGTHS)
     outputs = load(folder).classify(prompts, pooling_params=PoolingParams(use_activation=False), use_tqdm=False)

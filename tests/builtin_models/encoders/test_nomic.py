@@ -143,7 +143,7 @@ def test_a_batch_of_mixed_lengths_equals_plain_torch(tmp_path, assert_equal_in_a
     ids=str,
 )
 @pytest.mark.parametrize("deterministic", [False, True])
-def test_the_shape_in_config_json_is_taken(tmp_path, equals_plain_torch, shape, deterministic):
+def test_the_shape_in_config_json_is_used(tmp_path, equals_plain_torch, shape, deterministic):
     assert equals_plain_torch(nomic(tmp_path, **shape), prompts_of(FEW_LENGTHS), batch_invariant=deterministic)
 
 
@@ -198,7 +198,7 @@ def test_int8_is_near_float32(tmp_path, load, change):
 
 @pytest.mark.parametrize("settings", [{}, {"quantization": "int8"}, {"dtype": "bfloat16"}], ids=str)
 @pytest.mark.parametrize("change", [{}, EXPERTS], ids=["gates", "experts"])
-def test_deterministic_gives_the_same_bits_in_every_batch(tmp_path, load, hidden, settings, change):
+def test_deterministic_results_are_bit_identical_in_every_batch(tmp_path, load, hidden, settings, change):
     folder = nomic(tmp_path, **change, n_inner=50)
     prompts = prompts_of(LENGTHS)
     together = hidden(load(folder, batch_invariant=True, **settings), prompts)

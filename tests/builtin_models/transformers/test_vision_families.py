@@ -139,7 +139,7 @@ def test_tensors_may_have_the_names_of_newer_files(tmp_path, load):
 
 def test_a_processor_that_cannot_be_built_only_fails_prompts_with_images(tmp_path, load, caplog, monkeypatch):
     def fails(*_, **__):
-        raise ImportError("it wants a library that is not here")
+        raise ImportError("needs a library that is not installed")
 
     monkeypatch.setattr(transformers.Qwen2VLProcessor, "__init__", fails)
     settings = qwen_vl("qwen2_vl")
@@ -148,8 +148,8 @@ def test_a_processor_that_cannot_be_built_only_fails_prompts_with_images(tmp_pat
     assert text.error is None
     assert isinstance(image.error, InvalidInputError)
     assert "the log has the reason" in str(image.error)
-    assert "it wants a library" not in str(image.error)
-    assert "it wants a library that is not here" in caplog.text
+    assert "needs a library" not in str(image.error)
+    assert "needs a library that is not installed" in caplog.text
 
 
 def test_a_text_must_not_contain_reserved_image_tokens(tmp_path, load):
@@ -166,7 +166,7 @@ def test_a_text_must_not_contain_reserved_image_tokens(tmp_path, load):
 
 @pytest.mark.slow
 def test_images_must_not_be_too_thin_for_resizing_the_shorter_side(tmp_path, load):
-    """As in LLaVA 1.5: 1 by 2000 pixels would be 336 by 672,000, of which several copies are made."""
+    """As in LLaVA 1.5: 1 by 2000 pixels would become 336 by 672,000, and several copies would be in memory."""
     original = llava_next()
     images = {
         "image_processor_type": "CLIPImageProcessor",

@@ -106,7 +106,7 @@ def test_hidden_states_and_vectors_are_those_of_the_description(model, load):
     ],
     ids=str,
 )
-def test_the_shape_in_the_files_is_taken(tmp_path, load, num_crops, change):
+def test_the_shape_in_the_files_is_used(tmp_path, load, num_crops, change):
     folder = tiny_phi3_vision(tmp_path / "plain", num_crops=num_crops)
     config = json.loads((folder / "config.json").read_text())
     change = {key: {**config[key], **value} if key == "vision_config" else value for key, value in change.items()}

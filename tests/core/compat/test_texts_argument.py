@@ -1,4 +1,4 @@
-"""Methods of tasks take the keyword ``texts`` of before 0.2 for one release."""
+"""Methods of tasks accept the keyword ``texts`` of versions before 0.2 for one release."""
 
 import asyncio
 import inspect
@@ -14,7 +14,7 @@ def folder(tmp_path_factory):
     return str(tiny("BertForTokenClassification", tmp_path_factory.mktemp("texts") / "bert", num_labels=3))
 
 
-def test_texts_are_taken_by_the_old_keyword_with_a_warning(folder):
+def test_the_old_keyword_texts_is_accepted_with_a_warning(folder):
     with LLM(folder, num_workers=1) as llm:
         with pytest.warns(DeprecationWarning, match="`texts` was renamed: pass `prompts`") as caught:
             outputs = llm.entities(texts=["a mill"], aggregation="none", use_tqdm=False)
@@ -23,7 +23,7 @@ def test_texts_are_taken_by_the_old_keyword_with_a_warning(folder):
     assert [output.outputs for output in outputs] == [output.outputs for output in expected]
 
 
-def test_texts_are_taken_by_the_old_keyword_online(folder):
+def test_the_old_keyword_texts_is_accepted_online(folder):
     async def main():
         async with AsyncLLM(folder, num_workers=1) as llm:
             assert inspect.iscoroutinefunction(llm.entities)

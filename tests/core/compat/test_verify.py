@@ -33,7 +33,7 @@ def test_parameters_of_the_task_are_accepted(task, use_activation):
     ],
     ids=str,
 )
-def test_parameters_of_other_tasks_are_refused_in_the_words_of_vllm(task, fields, model):
+def test_parameters_of_other_tasks_are_refused_with_vllms_messages(task, fields, model):
     (name,) = fields
     message = rf"Task '{task}' only supports \[.*'use_activation'.*\] parameters, does not support \['{name}'\]"
     with pytest.raises(InvalidInputError, match=message) as caught:

@@ -1,4 +1,4 @@
-"""``LLM`` as vLLM's own tests of pooling models use it: forms of prompts, fields of outputs, words of errors."""
+"""``LLM`` as used by vLLM's tests of pooling models: forms of prompts, fields of outputs, error messages."""
 
 import math
 import re
@@ -241,7 +241,7 @@ def test_only_a_model_with_one_label_scores(classifier):
         ),
     ],
 )
-def test_calls_are_refused_in_the_words_of_vllm(request, kind, call, message):
+def test_calls_are_refused_with_vllms_messages(request, kind, call, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         call(request.getfixturevalue(kind))
 

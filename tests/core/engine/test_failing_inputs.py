@@ -1,4 +1,4 @@
-"""Inputs that a model failed on: blocked for a while, or suspected and computed alone."""
+"""Inputs that a model failed on are blocked for some seconds; possible ones are computed alone."""
 
 import numpy as np
 import pytest

@@ -94,7 +94,7 @@ def test_results_do_not_change_when_later_batches_use_the_memory_again(kit, make
     kit.check(requests)
 
 
-def test_bfloat16_comes_back_as_float32(kit, model, make_pipelined):
+def test_bfloat16_is_returned_as_float32(kit, model, make_pipelined):
     model.dtype = torch.bfloat16
     request = kit.request([1, 3], tasks=["embed", "token_embed"])
     on_worker(make_pipelined(), request)

@@ -133,7 +133,7 @@ def test_a_batch_of_different_tasks_is_one_forward(kit, model, make_runner):
             np.testing.assert_allclose(array if task == "embed" else array.mean(0), wanted, rtol=1e-6)
 
 
-def test_token_rows_of_different_widths_come_apart_again(kit, make_runner):
+def test_token_rows_of_different_widths_are_split(kit, make_runner):
     requests = [kit.request([7] * length, tasks=["token_embed"], params=p) for length, p in [(3, DIM_2), (2, DIM_3)]]
     run(make_runner(), *requests)
     assert [request.results[0].shape for request in requests] == [(3, 2), (2, 3)]
@@ -143,7 +143,7 @@ def test_token_rows_of_different_widths_come_apart_again(kit, make_runner):
 
 
 @pytest.mark.parametrize("tasks", [["embed"], ["token_embed"]])
-def test_bfloat16_comes_back_as_float32(kit, make_runner, model, tasks):
+def test_bfloat16_is_returned_as_float32(kit, make_runner, model, tasks):
     model.dtype = torch.bfloat16
     request, other = run(make_runner(), kit.request([1, 3], tasks=tasks), kit.request([8], tasks=tasks))
     assert {array.dtype for array in (*request.results, *other.results)} == {np.dtype(np.float32)}

@@ -85,7 +85,7 @@ def test_an_op_may_use_all_threads_while_a_worker_is_alone(kit, model, make_runn
 
 
 @pytest.mark.usefixtures("three_threads")
-def test_beside_another_batch_an_op_has_one_thread(kit, model, make_runner):
+def test_an_op_has_one_thread_while_another_batch_runs(kit, model, make_runner):
     shares, outcomes, both = [], SimpleQueue(), threading.Barrier(2, timeout=kit.patience)
 
     def on_forward(_):

@@ -181,7 +181,7 @@ def test_a_share_is_never_over_the_budget():
     assert lengths([scheduler.take(2)]) == [[60, 40]]
 
 
-def test_with_more_tokens_than_all_workers_take_only_the_budget_counts():
+def test_with_tokens_for_all_workers_only_the_budget_limits_a_batch():
     scheduler = filled(*[waiting(100) for _ in range(90)], budget=4000)
     assert len(scheduler.take(2)) == 40
 

@@ -84,7 +84,7 @@ def test_two_event_loops_share_one_engine(make, expected):
         check(outputs, TEXTS[:5], expected)
 
 
-def test_params_are_taken_per_prompt(make):
+def test_params_apply_per_prompt(make):
     bare, normal = PoolingParams(use_activation=False), PoolingParams()
 
     async def main():
@@ -117,7 +117,7 @@ def test_a_lower_priority_number_overtakes_waiting_calls(make, watched, gate):
 
 
 @pytest.mark.parametrize("stage", ["encode", "finish"])
-def test_the_event_loop_goes_on_while_a_call_is_tokenized_or_finished(make, monkeypatch, stage, kit):
+def test_the_event_loop_is_free_while_a_call_is_tokenized_or_finished(make, monkeypatch, stage, kit):
     """The stage, once begun, waits for the loop to tick: on the loop itself it would wait in vain."""
     begun, ticked, waited = asyncio.Event(), threading.Event(), []
 

@@ -1,4 +1,4 @@
-"""Embeddings as one array, with fewer dimensions, and outputs as numpy takes them."""
+"""Embeddings as one array, with fewer dimensions, and conversion of outputs by numpy."""
 
 import asyncio
 

@@ -32,7 +32,7 @@ def test_every_output_belongs_to_its_prompt(plain):
     assert [output.prompt_token_ids for output in embed(plain, prompts)] == prompts
 
 
-def test_request_ids_go_on_from_call_to_call(plain):
+def test_request_ids_continue_from_call_to_call(plain):
     first, second = embed(plain, ["a", "b"]), embed(plain, ["a"])
     ids = [int(output.request_id) for output in (*first, *second)]
     assert ids == list(range(ids[0], ids[0] + 3))

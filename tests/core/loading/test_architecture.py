@@ -101,7 +101,7 @@ def test_labels_are_counted(config, labels):
     assert count_labels(CheckpointConfig(config), PLAIN) == labels
 
 
-def test_the_last_dense_module_of_a_cross_encoder_counts_its_labels(tmp_path):
+def test_the_last_dense_module_of_a_cross_encoder_sets_num_labels(tmp_path):
     folder = checkpoints.tiny("BertModel", tmp_path)
     checkpoints.write_sentence_transformers(
         folder, normalize=False, dense=[checkpoints.DenseLayer(in_features=32, out_features=6)]

@@ -19,7 +19,7 @@ def test_the_error_for_an_unknown_argument_suggests_close_names(checkpoint):
         LLM(str(checkpoint), zzz=5)
 
 
-def test_arguments_of_vllm_without_a_meaning_here_are_taken_and_logged(checkpoint, load, expected, caplog, vector):
+def test_arguments_of_vllm_without_effect_are_accepted_and_logged(checkpoint, load, expected, caplog, vector):
     caplog.set_level(logging.INFO)
     others = {
         "gpu_memory_utilization": 0.5,
@@ -127,7 +127,7 @@ def test_the_models_own_name_may_be_that_of_its_tokenizer(checkpoint, load, expe
     ],
     ids=str,
 )
-def test_old_spellings_are_taken_with_a_warning_that_points_at_the_caller(checkpoint, old, message, expected, vector):
+def test_old_names_cause_a_warning_that_points_at_the_caller(checkpoint, old, message, expected, vector):
     with pytest.warns(DeprecationWarning, match=message) as caught:
         llm = LLM(str(checkpoint), num_workers=1, **old)
     with llm:

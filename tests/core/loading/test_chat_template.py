@@ -78,7 +78,7 @@ def test_a_damaged_template_is_reported(files):
         ({"tokenizer_class": None}, True),  # model_type in config.json is "bert"
     ],
 )
-def test_segments_are_given_as_in_transformers(files, config, expected):
+def test_the_tokenizer_config_decides_if_token_type_ids_are_returned(files, config, expected):
     assert load_tokenizer(files(config)).returns_token_type_ids is expected
 
 

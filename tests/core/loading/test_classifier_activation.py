@@ -39,7 +39,7 @@ def classes(folder, activation, **arguments):
     return llm.model_config.classification.activation, output.outputs.array, raw.outputs.array
 
 
-def test_the_record_counts_more_than_config_json(folder):
+def test_the_record_takes_precedence_over_config_json(folder):
     name, probabilities, raw = classes(folder, "sigmoid")
     assert name == "sigmoid"
     np.testing.assert_allclose(probabilities, 1 / (1 + np.exp(-raw)), rtol=1e-6)
@@ -53,7 +53,7 @@ def test_the_record_counts_more_than_config_json(folder):
     "overrides",
     [{"problem_type": "single_label_classification"}, lambda config: {"problem_type": "multi_label_classification"}],
 )
-def test_the_caller_counts_more_than_the_record(folder, overrides):
+def test_the_caller_takes_precedence_over_the_record(folder, overrides):
     expected = "softmax" if isinstance(overrides, dict) else "sigmoid"
     assert classes(folder, "identity", hf_overrides=overrides)[0] == expected
 

@@ -59,7 +59,7 @@ def test_the_error_for_an_unknown_architecture_lists_the_known_ones_and_the_fix(
     assert np.array_equal(vector(load(checkpoint, hf_overrides={"architectures": ["BertModel"]})), expected)
 
 
-def test_the_first_architecture_that_is_known_is_taken(checkpoint, load, change):
+def test_the_first_known_architecture_is_used(checkpoint, load, change):
     change(checkpoint, architectures=["MillModel", "BertModel"])
     assert load(checkpoint).model_config.architecture == "BertModel"
 

@@ -28,7 +28,7 @@ from millpond.types.config import CheckpointConfig
         ("float16", "float16"),
     ],
 )
-def test_a_dtype_that_is_asked_for_is_taken(checkpoint, load, expected, asked, taken, vector):
+def test_a_requested_dtype_is_used(checkpoint, load, expected, asked, taken, vector):
     llm = load(checkpoint, dtype=asked)
     assert llm.model_config.dtype == taken
     stored = {f"torch.{taken}"}

@@ -49,14 +49,14 @@ def test_a_revision_that_is_not_in_the_cache_is_not_found(cached, revision):
 
 
 @pytest.mark.parametrize("missing", ["model.safetensors", "config.json"])
-def test_a_snapshot_without_all_its_files_is_not_taken(cached, missing):
+def test_a_snapshot_without_all_its_files_is_not_used(cached, missing):
     """A snapshot with only a config or a tokenizer does not hide the model in the next source."""
     (snapshot_of(cached) / missing).unlink()
     with pytest.raises(ModelNotFoundError, match="cache: "):
         LLM("cache:org/tiny", download_dir=str(cached))
 
 
-def test_a_snapshot_without_weights_gives_way_to_the_package(tmp_path, load):
+def test_the_package_is_used_if_the_snapshot_has_no_weights(tmp_path, load):
     snapshot = tmp_path / "models--sentence-transformers--all-MiniLM-L6-v2" / "snapshots" / COMMIT
     tiny("BertModel", snapshot)
     (snapshot.parent.parent / "refs").mkdir()

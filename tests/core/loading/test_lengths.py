@@ -7,7 +7,7 @@ import pytest
 from millpond import LLM, InvalidInputError
 
 
-def test_each_file_may_state_the_longest_prompt_and_one_counts(checkpoint, load):
+def test_one_of_the_files_that_state_a_maximum_length_is_used(checkpoint, load):
     def longest():
         return load(checkpoint).model_config.max_model_len
 
@@ -31,7 +31,7 @@ def test_each_file_may_state_the_longest_prompt_and_one_counts(checkpoint, load)
 
 
 @pytest.mark.parametrize("asked", [1, 3, 63, 64])
-def test_a_shorter_limit_may_be_asked_for(checkpoint, load, asked):
+def test_a_shorter_limit_may_be_requested(checkpoint, load, asked):
     llm = load(checkpoint, max_model_len=asked)
     assert llm.model_config.max_model_len == asked
     assert llm.embed([5] * asked)[0].num_prompt_tokens == asked

@@ -27,7 +27,7 @@ def pickled(folder, state):
     torch.save(state, folder / "pytorch_model.bin")
 
 
-def test_a_pickle_is_read_on_request_alone(checkpoint, load, expected, vector):
+def test_a_pickle_is_read_only_on_request(checkpoint, load, expected, vector):
     pickled(checkpoint, load_file(checkpoint / "model.safetensors"))
     with pytest.raises(
         CheckpointError, match=r"pytorch_model\.bin is a pickle, which can run code .*allow_pickle=True"
@@ -42,7 +42,7 @@ def test_safetensors_are_read_before_a_pickle(checkpoint, load, expected, vector
         assert np.array_equal(vector(load(checkpoint, allow_pickle=allowed)), expected)
 
 
-def test_pickled_shards_are_read_on_request_alone(checkpoint, load, expected, vector):
+def test_pickled_shards_are_read_only_on_request(checkpoint, load, expected, vector):
     tensors = load_file(checkpoint / "model.safetensors")
     names = list(tensors)
     pickled(checkpoint, {name: tensors[name] for name in names[::2]})

@@ -46,7 +46,7 @@ def find(manager, tmp_path):
         ("reef", None),
     ],
 )
-def test_the_longest_pattern_that_matches_counts(manager, find, folder, name):
+def test_the_longest_matching_pattern_is_used(manager, find, folder, name):
     for spec in (model("reef/reef-embed-*"), model("coral/reef-embed-large*"), model("coral/reef-e*")):
         manager.register(spec, "reef")
     match = find(folder)

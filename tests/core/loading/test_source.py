@@ -64,7 +64,7 @@ def test_the_error_for_an_unknown_model_lists_all_sources_and_a_fix():
         ("hub:a/b/c", r"'a/b/c' is not a hub id"),
     ],
 )
-def test_a_scheme_asks_one_source_alone(name, message):
+def test_a_scheme_selects_one_source(name, message):
     with pytest.raises(ModelNotFoundError, match=message) as caught:
         LLM(name)
     assert sum(line.startswith("  ") for line in str(caught.value).splitlines()) <= 1
@@ -105,7 +105,7 @@ def test_a_failing_source_does_not_affect_others(checkpoint, caplog):
         LLM("nobody/has-this", plugins=manager)
 
 
-def test_the_sources_are_asked_in_the_order_of_their_priority(checkpoint):
+def test_sources_are_tried_in_the_order_of_their_priority(checkpoint):
     asked = []
     manager = PluginManager()
     for name, priority in (("last", -1), ("first", 99), ("second", 98)):

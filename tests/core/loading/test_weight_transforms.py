@@ -86,7 +86,7 @@ def vectors(folder, model, weights, **arguments):
 
 
 @pytest.mark.parametrize("arguments", [{}, {"quantization": "int8"}, {"dtype": "bfloat16"}])
-def test_transformed_weights_give_the_bits_of_those_stored_as_they_are_read(tmp_path, arguments):
+def test_transformed_weights_are_bit_identical_to_stored_ones(tmp_path, arguments):
     plain = tensors()
     expected = vectors(tmp_path / "plain", Plain, plain, **arguments)
     actual = vectors(tmp_path / "stored", Stored, stored(plain), **arguments)

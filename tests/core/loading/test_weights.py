@@ -61,7 +61,7 @@ def test_a_leftover_index_next_to_a_single_file_is_ignored(tmp_path, load, vecto
     ],
     ids=str,
 )
-def test_an_index_that_leads_nowhere_is_named(checkpoint, index, dtype, change):
+def test_the_error_names_an_invalid_index_of_weights(checkpoint, index, dtype, change):
     change(checkpoint, dtype=dtype)
     (checkpoint / "model.safetensors").unlink()
     (checkpoint / "model.safetensors.index.json").write_text(json.dumps(index))

@@ -187,12 +187,12 @@ def test_an_optional_hook_of_a_newer_millpond_is_accepted(install_plugin, caplog
     assert caplog.messages == []
 
 
-def test_a_plugin_may_say_the_api_it_was_written_for(install_plugin, brings, installed_only):
+def test_a_plugin_may_declare_its_api_version(install_plugin, brings, installed_only):
     install_plugin(f"MILLPOND_API = {API_VERSION}\n" + brings("X"), "exact")
     assert installed_only().registry.poolers.names() == ("X",)
 
 
-def test_a_target_that_does_not_import_is_an_error_at_use_alone(install_plugin, caplog, source):
+def test_a_target_that_cannot_be_imported_fails_only_when_used(install_plugin, caplog, source):
     body = """
     @hookimpl
     def register_poolers():

@@ -7,7 +7,7 @@ from millpond.plugin.manager import PluginManager
 from millpond.plugin.registry import Origin
 
 
-def test_a_plugin_is_found_by_its_entry_point_taken_and_listed(install_plugin, brings, installed_only, info_of):
+def test_a_plugin_is_found_by_its_entry_point_loaded_and_listed(install_plugin, brings, installed_only, info_of):
     install_plugin(brings("ONE", "TWO"), "good", version="3.1")
     manager = installed_only()
     assert manager.registry.poolers.names() == ("ONE", "TWO")
@@ -57,7 +57,7 @@ def test_built_ins_load_first_and_the_rest_in_an_order_no_disk_decides(install_p
     assert "poolers" in names[:-3]
 
 
-def test_a_distribution_found_twice_is_taken_once(install_plugin, brings, installed_only):
+def test_a_distribution_found_twice_is_loaded_once(install_plugin, brings, installed_only):
     install_plugin(brings("OLD"), "twice", version="1.0")
     folder = install_plugin(brings("NEW"), "twice", version="2.0")
     sys.path.append(str(folder))

@@ -1,4 +1,4 @@
-"""Names of plugins that are taken, kept or none, and damaged files of entry points."""
+"""Reserved, duplicate and missing names of plugins, and damaged files of entry points."""
 
 import sys
 from types import SimpleNamespace
@@ -48,7 +48,7 @@ def test_the_name_of_what_programs_register_is_kept_for_them(install_plugin, bri
         manager.register_plugin(SimpleNamespace(), "runtime")
 
 
-def test_one_module_under_two_names_is_taken_once(install_plugin, brings, installed_only):
+def test_one_module_under_two_names_is_loaded_once(install_plugin, brings, installed_only):
     folder = install_plugin(brings("X"), "good")
     (file,) = folder.glob("*.dist-info/entry_points.txt")
     file.write_text(file.read_text() + file.read_text().splitlines()[1].replace("good =", "other ="))

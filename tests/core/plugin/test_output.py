@@ -106,7 +106,7 @@ def test_a_command_of_a_plugin_prints_to_stdout(noisy):
     assert "a result" not in done.stderr
 
 
-def test_help_goes_to_stdout(noisy):
+def test_help_is_written_to_stdout(noisy):
     for words in (["embed", "--help"], ["plugins", "list", "--help"], ["hello", "--help"]):
         assert "Usage:" in CliRunner().invoke(cli.app, words).stdout
 

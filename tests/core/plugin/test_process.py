@@ -1,4 +1,4 @@
-"""The manager of the process: there is one, made when it is asked for, and quickly."""
+"""The plugin manager of the process: one, created quickly at its first use."""
 
 import subprocess
 import sys

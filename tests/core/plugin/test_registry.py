@@ -106,7 +106,7 @@ def test_a_qualified_name_selects_its_plugin_despite_overrides(registry):
         assert entry.qualified == f"{origin.plugin}/MEAN"
 
 
-def test_two_installed_plugins_with_one_name_are_an_error_at_use_alone(registry):
+def test_two_installed_plugins_with_one_name_fail_only_when_used(registry):
     registry.register(pooler("X"), THIRD)
     registry.register(pooler("X"), FOURTH)
     registry.register(pooler("Y"), FOURTH)
@@ -241,7 +241,7 @@ def test_threads_that_load_at_once_get_one_object(registry, write_module):
     assert len(set(loaded)) == 1
 
 
-def test_an_object_as_target_is_given_back_as_it_is(registry):
+def test_an_object_as_target_is_returned_unchanged(registry):
     target = object()
     assert registry.register(pooler("X", target), RUNTIME).load() is target
 

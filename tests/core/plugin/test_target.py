@@ -1,4 +1,4 @@
-"""Target: what a record names is imported once, and who is to blame if it cannot be."""
+"""Target: the object that a record names is imported once, and errors name the plugin."""
 
 import re
 

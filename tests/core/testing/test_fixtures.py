@@ -1,4 +1,4 @@
-"""The fixtures for authors of plugins: what they give, and that they leave no trace."""
+"""The fixtures for plugin authors: their results, and that they restore all settings."""
 
 import subprocess
 import sys
@@ -68,7 +68,7 @@ def test_plugin_manager_is_fresh(plugin_manager):
     assert "X" not in get_plugin_manager().registry.poolers
 
 
-def test_registry_holds_the_built_ins_alone(registry, install_plugin):
+def test_registry_contains_only_built_ins(registry, install_plugin):
     install_plugin(SOURCE, "third")
     fresh = PluginManager(ranks=("builtin",)).registry
     for catalogs in (registry.catalogs(), fresh.catalogs()):

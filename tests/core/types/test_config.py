@@ -1,4 +1,4 @@
-"""PoolingParams, PoolerConfig, EngineConfig, CheckpointConfig: what they take, refuse, rename, merge."""
+"""PoolingParams, PoolerConfig, EngineConfig, CheckpointConfig: accepted, invalid, renamed and merged values."""
 
 import copy
 import json
@@ -42,7 +42,7 @@ def test_parameters_that_do_not_fit_are_a_value_error_that_names_them(fields):
 
 
 @pytest.mark.parametrize("old", ["normalize", "softmax", "activation"])
-def test_parameters_that_vllm_removed_are_refused_in_its_words(old):
+def test_parameters_that_vllm_removed_are_refused_with_its_messages(old):
     with pytest.raises(ValueError, match=rf"Parameter `{old}` was removed; use `use_activation` instead\."):
         PoolingParams(**{old: False})
     assert PoolingParams(use_activation=False).use_activation is False
@@ -55,19 +55,19 @@ def test_parameters_that_vllm_removed_are_refused_in_its_words(old):
         ("encode", "`encode` task was removed; use `token_embed` or `token_classify` instead."),
     ],
 )
-def test_tasks_that_vllm_removed_are_refused_in_its_words(task, message):
+def test_tasks_that_vllm_removed_are_refused_with_its_messages(task, message):
     for kind in (PoolingParams, PoolerConfig):
         with pytest.raises(ValueError, match=re.escape(message)):
             kind(task=task)
 
 
-def test_the_first_name_of_the_task_of_a_model_is_taken_with_a_warning():
+def test_the_old_field_pooling_task_is_accepted_with_a_warning():
     with pytest.warns(DeprecationWarning, match="`pooling_task` was renamed: use `task`"):
         assert PoolerConfig.parse('{"pooling_task": "token_embed"}').task == "token_embed"
 
 
 @pytest.mark.parametrize("old", ["normalize", "softmax", "activation"])
-def test_old_spellings_are_taken_with_a_warning_that_points_at_the_caller(old):
+def test_old_names_cause_a_warning_that_points_at_the_caller(old):
     with pytest.warns(DeprecationWarning, match=rf"`{old}` was renamed: use `use_activation`") as caught:
         config = PoolerConfig(**{old: False})
     assert config.use_activation is False

@@ -1,4 +1,4 @@
-"""Conversations as prompts: the model's template writes them, as transformers does; without one, a line a content."""
+"""Conversations as prompts: rendered by the model's template, like transformers; without one, a line per message."""
 
 import json
 
@@ -77,7 +77,7 @@ TEXTS = "{% for message in messages %}[ {{ message.role }} ] {{ message.content 
 
 @pytest.mark.parametrize("content", ["", "end", "the mill", "the mill  "])
 @pytest.mark.parametrize("template", [PARTS, TEXTS, TEXTS.replace("message.content", "message.content | trim")])
-def test_a_message_goes_on_where_transformers_goes_on(tmp_path, content, template):
+def test_a_continued_message_equals_that_of_transformers(tmp_path, content, template):
     from transformers import AutoTokenizer
 
     folder = made(tmp_path / "bert", template)
@@ -89,7 +89,7 @@ def test_a_message_goes_on_where_transformers_goes_on(tmp_path, content, templat
     assert token_ids == theirs(text, add_special_tokens=False)["input_ids"]
 
 
-def test_a_message_that_the_template_does_not_write_cannot_go_on(llm):
+def test_a_message_that_the_template_omits_cannot_be_continued(llm):
     prompt = {"messages": TALK, "continue_final_message": True, "chat_template": "{{ messages[0].content }}"}
     with pytest.raises(InvalidInputError, match="cannot be continued"):
         llm.embed(prompt)

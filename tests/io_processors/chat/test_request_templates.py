@@ -1,4 +1,4 @@
-"""Templates that requests send are rendered as the model's own, within limits of time, memory and names."""
+"""Templates in requests are rendered like those of the model, within limits of time, memory and names."""
 
 import threading
 import tracemalloc

@@ -103,7 +103,7 @@ def test_an_input_that_is_not_a_text_is_refused(tiny_bert, prompt):
     ],
     ids=str,
 )
-def test_what_changes_tokens_or_vectors_is_refused_beside_it(tiny_bert, more):
+def test_options_that_change_tokens_or_vectors_are_refused(tiny_bert, more):
     with pytest.raises(InvalidInputError, match="Late chunking does not support") as caught:
         encode(tiny_bert, late_chunking_params=LateChunkingParams(2), **more)
     assert caught.value.parameter in {*more, "pool_factor"}

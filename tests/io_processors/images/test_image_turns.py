@@ -53,7 +53,7 @@ def test_only_the_images_of_one_prompt_are_in_memory_at_a_time(llm, monkeypatch)
     assert max(most) == 2
 
 
-def test_two_images_have_a_turn_at_once_and_more_pixels_than_one_may_have_go_alone():
+def test_two_images_are_decoded_at_once_and_very_large_ones_alone():
     slots, inside, release = DecodeSlots(), [], threading.Event()
     lock = threading.Lock()
 
@@ -101,7 +101,7 @@ def test_two_that_are_large_never_wait_for_one_another():
     assert len(ended) == len(threads)
 
 
-def test_a_turn_is_over_whatever_happens_in_it(monkeypatch):
+def test_a_turn_ends_even_after_an_error(monkeypatch):
     slots, trims = DecodeSlots(), []
     monkeypatch.setattr(decode_slots, "trim_heap", lambda: trims.append(True))
     for pixels in (1, TRIM_MIN_PIXELS - 1, TRIM_MIN_PIXELS, 9 * MAX_SHARED_PIXELS):

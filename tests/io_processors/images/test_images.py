@@ -1,4 +1,4 @@
-"""Images in prompts: every form they may have, what is refused and in which words, and what they cost."""
+"""Images in prompts: accepted forms, errors for invalid ones, and their memory."""
 
 import asyncio
 import base64
@@ -166,7 +166,7 @@ def test_damaged_exif_data_does_not_prevent_reading_an_image(llm, expected, monk
     assert np.array_equal(embed(llm, of(whole)), expected)
 
 
-def test_the_first_frame_counts(llm, expected):
+def test_the_first_frame_of_an_animation_is_used(llm, expected):
     content = saved(kind="WEBP", save_all=True, append_images=[Image.new("RGB", PICTURE.size)] * 9, lossless=True)
     assert np.array_equal(embed(llm, of(content)), expected)
 

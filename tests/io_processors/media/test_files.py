@@ -1,4 +1,4 @@
-"""Files below the folder that is allowed, and every way out of it that is known."""
+"""Files below the allowed folder, and known ways to escape from it."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""``pooling_task="plugin"``: an IO processor of a third party, by name; what it may do, and what its errors cost."""
+"""``pooling_task="plugin"``: a third-party IO processor, selected by name; its errors affect only their prompt."""
 
 import asyncio
 import json
@@ -328,7 +328,7 @@ FAILURES = [
 
 
 @pytest.mark.parametrize(("fault", "kind", "message"), FAILURES)
-def test_an_error_costs_its_item_alone_and_says_whose_it_is(digest, fault, kind, message):
+def test_an_error_affects_only_its_item_and_contains_its_index(digest, fault, kind, message):
     good = [{"data": {"ids": list(range(5, 5 + length))}} for length in (3, 9)]
     prompts = [good[0], {"data": {"ids": [5, 6, 7], **fault}}, good[1]]
     first, failed, last = ask(digest, prompts, on_error="return")

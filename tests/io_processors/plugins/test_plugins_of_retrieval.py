@@ -93,7 +93,7 @@ def test_what_cannot_be_served_is_refused(m3, data, message):
 
 
 @pytest.mark.parametrize("kind", ["query", "document"])
-def test_colbert_reads_each_side_as_the_checkpoint_says(tmp_path, load, kind):
+def test_colbert_reads_queries_and_documents_as_the_checkpoint_states(tmp_path, load, kind):
     llm = load(colbert(tmp_path / "model", mask_punctuation=False), io_processor_plugin="colbert_query_plugin")
     response = ask(llm, input=TEXTS, input_type=kind)
     outputs = llm.encode(TEXTS, pooling_task="token_embed", input_type=kind, use_tqdm=False)

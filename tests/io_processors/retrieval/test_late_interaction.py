@@ -247,7 +247,7 @@ def test_all_results_are_of_one_side(tmp_path, load):
 
 
 @pytest.mark.parametrize(("is_query", "kind"), [(True, "query"), (False, "document")])
-def test_is_query_says_the_same(tmp_path, load, is_query, kind):
+def test_is_query_equals_input_type(tmp_path, load, is_query, kind):
     llm = load(stanford(tmp_path, dim=DIM))
     (output,) = llm.encode("the cat.", pooling_task="token_embed", is_query=is_query, use_tqdm=False)
     same([output.outputs.array], ours(llm, ["the cat."], kind))

@@ -81,7 +81,7 @@ def test_score_knows_the_sides(saved, load):
     assert scores == pytest.approx(np.einsum("ij,ij->i", queries, documents).tolist(), rel=1e-5)
 
 
-def test_online_queries_and_documents_may_come_together(saved):
+def test_concurrent_queries_and_documents_share_an_engine(saved):
     folder, queries, documents = saved
 
     async def ask():
@@ -95,7 +95,7 @@ def test_online_queries_and_documents_may_come_together(saved):
     same(scores[1], documents)
 
 
-def test_a_file_of_words_is_read_too(saved, load, tmp_path):
+def test_a_json_file_of_tokens_and_weights_is_read(saved, load, tmp_path):
     import shutil
 
     folder = shutil.copytree(saved[0], tmp_path / "words")
@@ -147,7 +147,7 @@ def test_another_router_is_refused(saved, load, tmp_path, change, message):
     ],
     ids=["Router-Normalize", "Router-Router", "SparseStaticEmbedding"],
 )
-def test_a_router_beside_others_or_a_table_alone_is_refused(saved, load, tmp_path, types, message):
+def test_a_router_among_other_modules_or_a_lone_table_is_refused(saved, load, tmp_path, types, message):
     import shutil
 
     folder = shutil.copytree(saved[0], tmp_path / "other")

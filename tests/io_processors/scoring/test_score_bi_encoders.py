@@ -1,4 +1,4 @@
-"""Texts embedded each for itself score by the cosine of their vectors, or by MaxSim of those of their tokens."""
+"""Scores of texts that are embedded separately: the cosine of their vectors, or MaxSim of their token vectors."""
 
 import asyncio
 import gc
@@ -230,7 +230,7 @@ def test_a_model_of_token_embeddings_alone_is_scored_late(folder):
         ("x", b"y", "got bytes"),
     ],
 )
-def test_sides_at_fault_are_refused(cosine, queries, documents, message):
+def test_invalid_queries_and_documents_are_refused(cosine, queries, documents, message):
     with pytest.raises(InvalidInputError, match=message):
         cosine.score(queries, documents)
 

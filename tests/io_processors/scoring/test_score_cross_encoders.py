@@ -223,7 +223,7 @@ def test_limits_of_a_side_are_checked(encoder, name):
     assert llm.score("cat", "dog", **{name: 0})[0].outputs == llm.score("cat", "dog")[0].outputs
 
 
-def test_equal_pairs_are_computed_once_and_answered_each(encoder):
+def test_equal_pairs_are_computed_once_and_each_gets_a_score(encoder):
     llm, _ = encoder
     actual = llm.score("cat", ["dog", "bird", "dog"])
     assert len({output.request_id for output in actual}) == 3

@@ -130,7 +130,7 @@ def test_the_instruction_takes_the_place_of_the_default_one(qwen):
 
 
 @pytest.mark.parametrize("limit", [300, -1])
-def test_the_document_alone_is_cut(qwen, limit):
+def test_only_the_document_is_truncated(qwen, limit):
     llm, folder = qwen
     (output,) = llm.score("the cat", LONG_TEXT, truncate_prompt_tokens=limit)
     assert output.prompt_token_ids == published_ids(folder, "the cat", LONG_TEXT, most=512 if limit == -1 else limit)
@@ -383,7 +383,7 @@ def test_a_language_model_without_a_template_reads_the_texts_end_to_end(tmp_path
         ("\0", "neither Jinja text|cannot be read"),
     ],
 )
-def test_templates_at_fault_are_refused(qwen, template, message):
+def test_invalid_templates_are_refused(qwen, template, message):
     llm, _ = qwen
     with pytest.raises(InvalidInputError, match=message):
         llm.score("cat", "dog", chat_template=template)

@@ -1,4 +1,4 @@
-"""Attention: the yardstick against a loop over single scores, and what `test_conformance.py` leaves to be asked."""
+"""Attention: the reference against a loop over single scores, and cases that `test_conformance.py` lacks."""
 
 import math
 
@@ -200,7 +200,7 @@ def test_states_may_be_views_of_a_fused_map(backend, head_dim):
 
 
 @pytest.mark.parametrize(("groups", "device", "padded"), [(16, "meta", False), (17, "meta", True), (17, "cpu", False)])
-def test_many_groups_are_padded_on_accelerators_alone(monkeypatch, groups, device, padded):
+def test_many_groups_are_padded_only_on_accelerators(monkeypatch, groups, device, padded):
     """The meta device substitutes for an accelerator: it computes nothing."""
     lengths = tuple(range(1, groups + 1))
     states = [tensor.to(device) for tensor in random_states(lengths)]

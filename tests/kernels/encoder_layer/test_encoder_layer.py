@@ -84,7 +84,7 @@ def equal(one, other):
     threads=st.integers(1, 3),
     seed=st.integers(0, 1000),
 )
-def test_a_layer_in_one_go_is_its_parts_one_by_one(kind, kernel, lengths, sizes, threads, seed):
+def test_a_fused_layer_equals_its_separate_parts(kind, kernel, lengths, sizes, threads, seed):
     size, heads, head_dim, inner = sizes
     parts = parts_of(kind, kernel, size=size, heads=heads, head_dim=head_dim, inner=inner, seed=seed)
     whole, batch = kind(**parts), packed(sorted(lengths))

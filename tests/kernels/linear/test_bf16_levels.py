@@ -50,7 +50,7 @@ def test_rows_are_rounded_to_the_nearest_even_value(bf16_level):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_value_that_is_not_finite_spoils_only_its_row(bf16_level, value):
+def test_a_nonfinite_value_affects_only_its_row(bf16_level, value):
     x = draw(13, 40)
     x[5, 7] = value
     actual = LinearBf16Native(draw(33, 40, seed=1), None)(x)

@@ -1,4 +1,4 @@
-"""int8 on every kind of processor that this one can play: VNNI of both widths, and products summed in 16 bits."""
+"""int8 on each kind of processor that this one can emulate: VNNI of both widths, and products summed in 16 bits."""
 
 import logging
 

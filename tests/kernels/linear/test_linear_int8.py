@@ -92,7 +92,7 @@ def test_rows_of_one_sign_lose_no_more_than_others(kernel):
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_without_the_bias_it_is_left_to_who_follows(kernel):
+def test_the_bias_may_be_left_to_the_next_layer(kernel):
     x, weight, bias = map(torch.from_numpy, draw(5, 48, 33, 1))
     mapped = kernel(weight, bias)
     torch.testing.assert_close(mapped(x, add_bias=False) + bias, mapped(x))
@@ -122,7 +122,7 @@ def test_a_non_finite_value_affects_only_its_row(kernel, bad, column):
 @compiled
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 130), *[st.integers(1, 150)] * 3, st.booleans(), st.integers(0, 1000))
-def test_two_maps_in_one_go_are_the_two_one_by_one(rows, inputs, inner, outputs, biased, seed):
+def test_two_fused_linear_layers_equal_separate_ones(rows, inputs, inner, outputs, biased, seed):
     x, weight, bias = map(torch.from_numpy, draw(rows, inputs, inner, seed))
     second = torch.from_numpy(draw(1, inner, outputs, seed + 1)[1])
     up = LinearModule(LinearInt8Native, weight, bias if biased else None)
@@ -137,7 +137,7 @@ def test_two_maps_in_one_go_are_the_two_one_by_one(rows, inputs, inner, outputs,
 @compiled
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 130), *[st.integers(1, 150)] * 3, st.booleans(), st.integers(0, 1000))
-def test_two_maps_with_a_gate_in_one_go_are_the_two_one_by_one(rows, inputs, inner, outputs, biased, seed):
+def test_fused_gated_linear_layers_equal_separate_ones(rows, inputs, inner, outputs, biased, seed):
     x, weight, bias = map(torch.from_numpy, draw(rows, inputs, 2 * inner, seed))
     second = torch.from_numpy(draw(1, inner, outputs, seed + 1)[1])
     first = LinearModule(LinearInt8Native, weight, bias if biased else None)
@@ -167,7 +167,7 @@ def test_maps_of_which_one_is_not_compiled_are_called_one_by_one(kernel):
 
 
 @compiled
-def test_maps_whose_sizes_do_not_belong_together_are_not_fused():
+def test_linear_layers_with_different_sizes_are_not_fused():
     _, weight, bias = map(torch.from_numpy, draw(1, 40, 80, 1))
     first, down = LinearModule(LinearInt8Native, weight[:30], bias[:30]), LinearModule(LinearInt8Native, weight, None)
     gated = GatedFeedForwardInt8Native(gate_up=first, down=down, gated=gated_native, activation="silu")

@@ -49,7 +49,7 @@ def test_a_level_never_exceeds_that_of_the_processor(processor, level):
     assert not native.has_dot_products("AVX512")
 
 
-def test_vectors_that_have_no_level_are_left_alone(processor):
+def test_the_level_does_not_apply_to_sve(processor):
     processor("SVE256", (), "avx2")
     assert native.capability() == "SVE256"
     assert not native.has_dot_products("SVE256")

@@ -1,4 +1,4 @@
-"""The compiled kernels and their torch variants against float64, on shapes that leave every kind of remainder."""
+"""The compiled kernels and their torch variants against float64, on shapes with every remainder of the tile sizes."""
 
 from importlib import import_module
 
@@ -73,7 +73,7 @@ def test_inputs_without_a_compiled_kernel_are_computed_by_torch(spec, head_dim):
 
 
 @compiled
-def test_attention_stands_scores_of_any_size():
+def test_attention_is_finite_for_scores_of_any_size():
     batch = packed([33])
     query, key, value = torch.randn(3, 33, 1, 16)
     spec = AttentionSpec(scale=1000.0)
@@ -188,7 +188,7 @@ def test_a_sequence_has_the_same_bits_wherever_its_heads_are_in_memory(kernel, h
 @compiled
 @given(rows=st.integers(1, 200), inputs=sizes, outputs=sizes, biased=st.booleans(), seed=st.integers(0, 999))
 @settings(max_examples=40, deadline=None)
-def test_two_maps_with_a_gate_in_one_go_have_the_bits_of_one_by_one(rows, inputs, outputs, biased, seed):
+def test_fused_gated_linear_layers_are_bit_identical_to_separate_ones(rows, inputs, outputs, biased, seed):
     torch.manual_seed(seed)
     inner, activation = 64 * (1 + seed % 3), ACTIVATIONS[seed % 5]
     first = LinearModule(

@@ -166,7 +166,7 @@ def test_blocks_change_nothing_but_the_memory(monkeypatch, tokens, expected, row
     assert sum(documents * queries for (documents, queries), _ in blocks) == 60 * 7 + (40 + 3 + 8) * 7
 
 
-def test_nan_in_a_query_is_seen_in_its_scores_alone(tokens):
+def test_nan_in_a_query_affects_only_its_scores(tokens):
     queries = tokens[0].clone()
     queries[4] = torch.nan  # the second query
     for variant in MAXSIMS:

@@ -3,7 +3,7 @@
 from millpond.plugin.manager import get_plugin_manager
 from millpond.testing.conformance import CacheConformance
 
-ADDRESSES = {"memory": lambda folder: ""}  # others have the path of a folder
+ADDRESSES = {"memory": lambda folder: ""}  # the address of other caches is a folder
 
 for _entry in get_plugin_manager().registry.caches.entries():
     if _entry.origin.rank == "builtin":

@@ -122,7 +122,7 @@ def test_a_model_receives_only_the_arguments_of_its_group():
         ({"truncate": False, "on_overflow": "error"}, {"on_overflow": "error"}),
     ],
 )
-def test_what_becomes_of_long_texts_is_said_in_one_way(typed, expected):
+def test_options_for_long_texts_become_one_argument(typed, expected):
     unsaid = dict.fromkeys(("prompt", "prompt_name", "adapter"))
     assert call_arguments(options.CallOptions(**typed)) == {**unsaid, **expected}
 

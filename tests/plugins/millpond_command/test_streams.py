@@ -77,7 +77,7 @@ def test_errors_do_not_reach_stdout_when_stderr_is_closed():
 
 
 @pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=["NO_COLOR", "dumb"])
-def test_no_escapes_on_a_terminal_that_wants_none(install_plugin, environment):
+def test_no_escapes_on_a_terminal_without_colours(install_plugin, environment):
     # The help of a plugin's command is Rich's by default, which writes bold in spite of NO_COLOR.
     folder = install_plugin(one_command("'''Says hello.'''"), "third")
     path = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])

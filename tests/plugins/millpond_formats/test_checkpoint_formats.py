@@ -78,7 +78,7 @@ def test_a_format_without_its_files_is_not_called(manager, folder):
     assert facts_of(manager, folder).pooling_types == ("MAX",)
 
 
-def test_the_user_counts_more_than_files_and_files_more_than_the_architecture(manager, folder):
+def test_precedence_is_user_then_files_then_architecture(manager, folder):
     manager.register(reading("high", pooling("MAX"), priority=99), "reef")
     with LLM(str(folder), plugins=manager) as llm:
         assert llm.model_config.pooler_config.seq_pooling_type == "MAX"

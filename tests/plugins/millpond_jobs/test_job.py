@@ -34,7 +34,7 @@ def shard_hashes(folder):
 
 
 class StopAfter(threading.Event):
-    """An event that is set after it was asked for a number of times."""
+    """An event that is set after N calls of ``is_set``."""
 
     def __init__(self, times):
         super().__init__()

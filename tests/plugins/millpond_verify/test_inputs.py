@@ -1,4 +1,4 @@
-"""The built-in inputs: scripts, lengths, images, and that they are the same in each run."""
+"""The built-in inputs: scripts, lengths, images; they are the same in each run."""
 
 import unicodedata
 from collections import Counter

@@ -1,4 +1,4 @@
-"""ActivationConformance finds what it is there to find: activations with a fault each."""
+"""ActivationConformance reports each fault: activations with one fault each."""
 
 from tests.core.testing.conformance.fault_tests import FaultTests
 

@@ -1,4 +1,4 @@
-"""CacheConformance finds what it is there to find: caches with a fault each."""
+"""CacheConformance reports each fault: caches with one fault each."""
 
 import pytest
 from tests.core.testing.conformance.fault_tests import FaultTests

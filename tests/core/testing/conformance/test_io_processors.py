@@ -1,4 +1,4 @@
-"""IOProcessorConformance finds what it is there to find: IO processors with a fault each."""
+"""IOProcessorConformance reports each fault: IO processors with one fault each."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""KernelConformance finds what it is there to find: a kernel with a fault fails in the test that looks for it."""
+"""KernelConformance reports each fault: a kernel with one fault fails in the test for that fault."""
 
 import re
 import subprocess
@@ -324,7 +324,7 @@ def test_each_fault_is_found_where_it_is_looked_for(outcomes, name, failing):
 @pytest.mark.parametrize(
     "name", ["TestGreedy", "TestInARow", "TestBeside", "TestCoarse", "TestOfOneThread", "TestBrokenPromise"]
 )
-def test_one_fault_is_not_taken_for_another(outcomes, name):
+def test_each_fault_fails_exactly_one_test(outcomes, name):
     assert len(of(outcomes, name, "FAILED", "ERROR")) == 1
 
 

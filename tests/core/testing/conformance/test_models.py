@@ -1,4 +1,4 @@
-"""ArchitectureConformance and ConverterConformance find what they are there to find: models with a fault each."""
+"""ArchitectureConformance and ConverterConformance report each fault: models with one fault each."""
 
 import re
 

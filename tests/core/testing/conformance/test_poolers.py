@@ -1,4 +1,4 @@
-"""PoolerConformance finds what it is there to find: poolers with a fault each."""
+"""PoolerConformance reports each fault: poolers with one fault each."""
 
 import re
 

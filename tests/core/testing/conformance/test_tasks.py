@@ -1,4 +1,4 @@
-"""TaskConformance finds what it is there to find: records of tasks with a fault each."""
+"""TaskConformance reports each fault: records of tasks with one fault each."""
 
 import pytest
 from tests.core.testing.conformance.fault_tests import FaultTests

@@ -20,7 +20,7 @@ from millpond_command import cli
     longest=st.integers(1, 600),
     seed=st.integers(0, 99),
 )
-def test_a_workload_has_the_tokens_that_were_asked_for(num_tokens, vocab_size, longest, seed):
+def test_a_workload_has_the_requested_number_of_tokens(num_tokens, vocab_size, longest, seed):
     workload = draw_workload(num_tokens, vocab_size=vocab_size, max_prompt_tokens=longest, seed=seed)
     assert workload.num_tokens == sum(map(len, workload.prompts)) == num_tokens
     assert all(1 <= len(prompt) <= min(longest, 256) for prompt in workload.prompts)
@@ -69,7 +69,7 @@ def test_a_run_serves_the_workload_by_the_settings(bench, model, monkeypatch):
         assert np.abs(pooled_vectors - wanted).max() < 1e-5
 
 
-def test_a_vocabulary_that_nothing_states_is_asked_for(tmp_path):
+def test_the_error_for_an_unknown_vocabulary_size_names_the_option(tmp_path):
     folder = checkpoints.tiny("BertModel", tmp_path / "mute", tokenizer=False)
     loaded = load_model(str(folder), read_arguments({"device": "cpu"}))
     loaded.config.hf_config._values.pop("vocab_size")  # noqa: SLF001

@@ -115,7 +115,7 @@ def test_a_file_in_and_a_file_out(tmp_path, folder):
     assert [record[1] for record in records] == ["k0", "k1", "k2", "k3"]
 
 
-def test_texts_that_fail_are_passed_over(folder):
+def test_texts_that_fail_are_skipped(folder):
     done = classify("-m", folder, "--on-error", "skip", "-f", "csv", stdin=f"cat\n{'cat ' * 600}\ndog\n")
     assert done.exit_code == 3
     header, *records = csv.reader(io.StringIO(done.stdout))
@@ -188,7 +188,7 @@ def test_entities_have_character_offsets(tagger):
 
 
 @pytest.mark.parametrize("way", ["none", "first", "average", "max"])
-def test_the_way_to_entities_may_be_said(tagger, way):
+def test_the_aggregation_of_entities_may_be_specified(tagger, way):
     (line,) = lines_of(classify("-m", tagger, "--tokens", "--aggregation", way, "snowman"))
     with LLM(str(tagger)) as llm:
         (output,) = llm.entities("snowman", aggregation=way)

@@ -1,4 +1,4 @@
-"""``millpond embed`` with the real MiniLM: each input, output and option gives what ``LLM.embed`` gives."""
+"""``millpond embed`` with MiniLM: the results of each input, output and option equal those of ``LLM.embed``."""
 
 import csv
 import io
@@ -51,7 +51,7 @@ def expected(minilm):
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    """A checkpoint that loads in no time: 32 dimensions, 64 tokens at most."""
+    """A checkpoint that loads quickly: 32 dimensions, at most 64 tokens."""
     return str(checkpoints.tiny("BertModel", tmp_path_factory.mktemp("tiny") / "model"))
 
 
@@ -114,7 +114,7 @@ def test_more_than_one_piece_keeps_its_order(tiny):
     assert np.abs(vectors_of(done) - whole).max() <= 1e-5
 
 
-def test_nothing_to_embed_is_told_and_no_failure(tiny):
+def test_empty_input_causes_a_warning_and_exit_code_0(tiny):
     done = embed("-m", tiny, stdin="")
     assert (done.exit_code, done.stdout, done.stderr) == (0, "", "warning: stdin contains no text\n")
     assert embed("-m", tiny, "-q", stdin="").stderr == ""
@@ -159,7 +159,7 @@ def test_vectors_of_tokens(tmp_path, minilm):
     assert_close(np.array(line["embedding"]), first.outputs.array)
 
 
-# --- what is computed -------------------------------------------------------------------------------------------------
+# --- options of the model ---------------------------------------------------------------------------------------------
 
 
 def test_options_reach_the_model(minilm):
@@ -234,7 +234,7 @@ def test_the_error_for_a_long_text_names_its_line_and_earlier_rows_are_written(t
     )
 
 
-def test_images_for_a_model_of_texts_get_no_hint_to_pass_over_them(tiny, tmp_path):
+def test_images_for_a_text_model_get_no_hint_to_skip_them(tiny, tmp_path):
     Image.new("RGB", (2, 2)).save(tmp_path / "a.png")
     done = embed("-m", tiny, "--image", str(tmp_path / "a.png"))
     assert done.exit_code == 1
@@ -251,7 +251,7 @@ def test_truncation_is_applied_and_reported():
     assert_close(np.array(cut["embedding"]), vectors_of(embed("word " * 254))[0])
 
 
-def test_failing_texts_can_be_passed_over(tmp_path, tiny):
+def test_failing_texts_can_be_skipped(tmp_path, tiny):
     path = tmp_path / "docs.jsonl"
     rows = [
         '{"text": "cat", "id": 1}',

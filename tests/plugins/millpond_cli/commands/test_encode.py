@@ -1,4 +1,4 @@
-"""``millpond encode``: the bare results of every task, as ``LLM.encode`` gives them."""
+"""``millpond encode``: the raw results of each task equal those of ``LLM.encode``."""
 
 import json
 from dataclasses import dataclass, replace

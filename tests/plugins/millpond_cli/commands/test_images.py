@@ -111,7 +111,7 @@ def test_documents_may_be_files_of_images(model, files, command, monkeypatch):
     assert "no-such.png cannot be read" in done.stderr + done.stdout
 
 
-def test_how_large_images_are_read_is_said_as_json(tmp_path, files):
+def test_the_size_of_images_is_an_option_in_json(tmp_path, files):
     folder = tiny_vision_language("qwen2_vl", tmp_path)
     options = {"min_pixels": 784, "max_pixels": 784}
     with LLM(str(folder), num_workers=1, mm_processor_kwargs=options) as llm:

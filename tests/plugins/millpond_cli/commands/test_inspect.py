@@ -135,7 +135,7 @@ print(*sys.modules, file=sys.stderr)
     assert heavy & set(done.stderr.split()) == set()
 
 
-def test_what_a_model_reads_is_told_where_it_is_more_than_text(folder, tmp_path):
+def test_modalities_are_shown_for_models_of_more_than_text(folder, tmp_path):
     assert facts(folder)["modalities"] == ["text"]
     seeing = tiny_dual_encoder("CLIPModel", tmp_path / "clip")
     assert facts(seeing)["modalities"] == ["text", "image"]
@@ -216,7 +216,7 @@ def test_values_that_no_file_states_have_defaults(tmp_path):
     assert "tokenizer.json is missing: the model accepts token ids only, not texts" in report["notes"]
 
 
-def test_a_model_that_reads_features_is_not_said_to_take_token_ids(tmp_path, install_plugin):
+def test_errors_of_a_model_of_features_do_not_suggest_token_ids(tmp_path, install_plugin):
     install_plugin(
         "from millpond.plugin.hookspecs import hookimpl\nfrom millpond.plugin.specs import ArchitectureSpec\n"
         "@hookimpl\ndef register_architectures():\n"

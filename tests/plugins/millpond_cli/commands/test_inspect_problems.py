@@ -34,7 +34,7 @@ def test_an_unknown_pooling_mode(folder):
     assert "unknown pooling mode 'median'. Available: cls" in problem(folder)
 
 
-def test_a_pooling_type_that_no_plugin_brings(folder):
+def test_a_pooling_type_that_no_plugin_provides(folder):
     assert "MEDIAN" in problem(folder, "--pooler-config", '{"seq_pooling_type": "CLS+MEDIAN"}')
 
 
@@ -91,7 +91,7 @@ def test_a_folder_without_a_model_is_refused(tmp_path):
     assert report["architecture"] is None
 
 
-def test_a_model_that_is_nowhere():
+def test_a_model_that_no_source_has():
     done = inspect("no/such-model")
     assert (done.exit_code, done.stdout) == (1, "")
     assert done.stderr.startswith("error: no source has the model 'no/such-model':\n")

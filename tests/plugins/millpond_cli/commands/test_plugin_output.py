@@ -29,7 +29,7 @@ OUTPUTS = {
 
 
 class Maker(IOProcessor):
-    """The name of an output to that output; the name rides on the request of a sequence."""
+    """Return the output with a name, which is passed in the request of a sequence."""
 
     def parse(self, data):
         return data
@@ -68,7 +68,7 @@ def test_many_results_are_json_with_base64(encode):
     assert records == [marked(PNG), {"masks": [marked(PNG)], "scores": ARRAY.tolist()}, None]
 
 
-def test_a_row_that_json_has_no_form_for_has_an_error(encode):
+def test_a_result_that_json_cannot_represent_is_an_error(encode):
     done = encode("png", "set", "--on-error", "skip")
     assert done.exit_code == 3
     _, second = map(json.loads, done.stdout.splitlines())
@@ -111,7 +111,7 @@ def test_arrays_of_one_shape_are_stacked_in_npy(encode, tmp_path):
         (("png", "-o", "out.npz"), "cannot be written as npz"),
     ],
 )
-def test_what_a_file_cannot_hold_is_refused_and_leaves_no_file(encode, tmp_path, monkeypatch, arguments, message):
+def test_results_that_do_not_fit_the_format_leave_no_file(encode, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     done = encode(*arguments)
     assert done.exit_code != 0

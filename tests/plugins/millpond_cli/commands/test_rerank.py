@@ -1,4 +1,4 @@
-"""``millpond rerank``: documents by their scores, with their places, in every format, and as a table for a terminal."""
+"""``millpond rerank``: documents by score, with their indices, in each format, and as a table on a terminal."""
 
 import csv
 import io
@@ -49,7 +49,7 @@ def crossed(tiny):
         return np.array([one.outputs.score for one in llm.score(QUERY, DOCUMENTS, use_tqdm=False)])
 
 
-def test_minilm_puts_what_answers_first():
+def test_minilm_ranks_the_answer_first():
     lines = lines_of(rerank(QUERY, *DOCUMENTS))
     with LLM("sentence-transformers/all-MiniLM-L6-v2") as llm:
         query, *vectors = [one.outputs.array for one in llm.embed([QUERY, *DOCUMENTS], use_tqdm=False)]
@@ -69,7 +69,7 @@ def test_each_document_has_rank_place_text_and_score(tiny, crossed):
     assert np.abs(np.array([line["score"] for line in lines]) - crossed[order]).max() <= 1e-6
 
 
-def test_the_best_alone(tiny, crossed):
+def test_top_n_shows_only_the_best_documents(tiny, crossed):
     lines = lines_of(rerank("-m", tiny, QUERY, *DOCUMENTS, "--top-n", 2))
     assert [line["index"] for line in lines] == np.argsort(-crossed)[:2].tolist()
     assert len(lines_of(rerank("-m", tiny, QUERY, *DOCUMENTS, "-n", 9))) == 4
@@ -115,7 +115,7 @@ def test_the_progress_bar_ends_before_the_table_begins(monkeypatch, tiny):
     assert events[:2] == ["bar closed", "table"]
 
 
-def test_a_table_can_be_asked_for_and_has_ids(tmp_path, tiny, crossed):
+def test_a_table_can_be_requested_and_has_ids(tmp_path, tiny, crossed):
     source = tmp_path / "docs.csv"
     with source.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([["id", "text"], *((f"k{n}", text) for n, text in enumerate(DOCUMENTS))])

@@ -1,4 +1,4 @@
-"""``millpond score``: pairs from everywhere, each with the score that the vectors or the cross-encoder give it."""
+"""``millpond score``: pairs from each kind of input, with the scores of vectors or of a cross-encoder."""
 
 import csv
 import io
@@ -56,7 +56,7 @@ def crossed(tiny):
 # --- with the real MiniLM ---------------------------------------------------------------------------------------------
 
 
-def test_an_embedding_model_gives_cosines(tmp_path):
+def test_scores_of_an_embedding_model_are_cosines(tmp_path):
     with LLM("sentence-transformers/all-MiniLM-L6-v2") as llm:
         vectors = np.stack([one.outputs.array for one in llm.embed(QUERIES + DOCUMENTS, use_tqdm=False)])
     cosines = vectors[:3] @ vectors[3:].T
@@ -152,7 +152,7 @@ def test_an_invalid_pair_does_not_affect_others(tmp_path):
     ]
 
 
-def test_a_query_at_fault_is_told_beside_its_document(tmp_path):
+def test_an_invalid_query_is_reported_with_its_document(tmp_path):
     queries = write(tmp_path / "q.jsonl", [{"text": "a"}, {"no": 1}, {"text": "c"}])
     documents = write(tmp_path / "d.txt", ["x", "y", "z"])
     _, second, third = rows_of(queries=queries, documents=documents)
@@ -193,7 +193,7 @@ def test_a_pair_that_is_too_long_fails_by_its_line(tiny):
     assert cut.stderr == "warning: 1 of 3 texts were truncated to 64 tokens\n"
 
 
-def test_a_model_of_several_classes_gives_no_scores(tmp_path):
+def test_a_model_with_several_classes_returns_no_scores(tmp_path):
     model = checkpoints.tiny("BertForSequenceClassification", tmp_path / "model", num_labels=3)
     done = score("-m", model, "a", "b")
     assert (done.exit_code, done.stdout) == (1, "")

@@ -87,7 +87,7 @@ def test_one_text_is_refused():
     assert done.stderr.startswith("error: expected at least 2 texts, got 1\n")
 
 
-def test_the_text_at_fault_is_named(tiny):
+def test_the_error_names_the_invalid_text(tiny):
     done = similarity("-m", tiny, "cat", "word " * 100)
     assert (done.exit_code, done.stdout) == (1, "")
     assert done.stderr.startswith("error: text 2: This model's maximum context length is 64 tokens.")

@@ -1,4 +1,4 @@
-"""``millpond embed --sparse``: the weights of ``LLM.embed_sparse`` in each format; and the sides of texts."""
+"""``millpond embed --sparse``: the weights of ``LLM.embed_sparse`` in each format; and input types."""
 
 import csv
 import io
@@ -79,7 +79,7 @@ def test_a_table_has_the_heaviest(folder, expected):
         assert line.endswith(", ".join(f"{names[token]} {weight:.2f}" for token, weight in weights.top(8)))
 
 
-def test_texts_that_fail_are_passed_over(folder):
+def test_texts_that_fail_are_skipped(folder):
     done = embed("-m", folder, "--sparse", "--on-error", "skip", stdin=f"a\n{FAILS}\n")
     assert done.exit_code == 3
     good, bad = map(json.loads, done.stdout.splitlines())
@@ -100,7 +100,7 @@ def test_texts_that_fail_are_passed_over(folder):
     ],
     ids=" ".join,
 )
-def test_options_that_do_not_go_together_are_refused(arguments, message):
+def test_contradictory_options_are_refused(arguments, message):
     done = embed(*arguments, "a")
     assert done.exit_code == 2
     assert message in done.stderr
@@ -112,7 +112,7 @@ def test_the_error_of_a_model_without_such_weights_states_it(tmp_path):
     assert "has no sparse embeddings" in done.stderr
 
 
-def test_the_side_of_texts_may_be_said(tmp_path):
+def test_the_input_type_of_texts_may_be_specified(tmp_path):
     folder = tiny("BertModel", tmp_path)
     config = {"model_type": "ColBERT", "query_prefix": "[unused0]", "query_length": 12}
     (folder / "config_sentence_transformers.json").write_text(json.dumps(config))
@@ -122,7 +122,7 @@ def test_the_side_of_texts_may_be_said(tmp_path):
     assert "input_type='passage': expected 'query' or 'document'" in done.stderr
 
 
-def test_features_of_a_code_are_told_by_their_numbers(tmp_path):
+def test_features_of_a_sparse_code_are_named_by_their_numbers(tmp_path):
     folder = tiny("BertModel", tmp_path / "model")
     write_sentence_transformers(folder, normalize=False)
     write_sparse_autoencoder(folder)

@@ -72,7 +72,7 @@ def test_keys_choose_the_fields():
         (b"[" * 100_000, "not JSON: "),
     ],
 )
-def test_a_json_line_at_fault_is_told_and_costs_no_other(line, error):
+def test_an_invalid_json_line_is_reported_and_does_not_affect_others(line, error):
     parsed = rows("jsonl", b'"before"\n' + line + b'\n"behind"\n')
     assert [row.text for row in parsed] == ["before", "", "behind"]
     assert parsed[1].location == "docs, line 2"
@@ -84,7 +84,7 @@ def test_an_escaped_surrogate_is_left_to_the_model_to_refuse():
     assert (row.text, row.error) == ("a\ud800", "")
 
 
-def test_csv_has_a_header_and_fields_that_go_over_lines():
+def test_csv_has_a_header_and_fields_with_line_breaks():
     content = b'id,text,n\n1,"one, two",x\n\n2,"over\ntwo ""lines""",y\n3,three,z\n'
     assert summary(rows("csv", content)) == [
         (0, "line 2", "one, two", "1", ""),
@@ -122,7 +122,7 @@ def test_csv_without_structure_is_an_error(content, keys, message):
         rows("csv", content, **keys)
 
 
-def test_rows_are_read_as_they_are_asked_for():
+def test_rows_are_not_read_ahead():
     def lines():
         yield b"one\n"
         yield b"two\n"

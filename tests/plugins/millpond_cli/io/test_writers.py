@@ -142,7 +142,7 @@ def test_npy_without_any_vector_has_the_dimensions_of_the_model(results, shape):
 
 
 @pytest.mark.parametrize("shape", [(0, 0), (10**12, 8192)])
-def test_the_header_has_one_size_whatever_the_shape(shape):
+def test_the_header_has_the_same_size_for_all_shapes(shape):
     header = npy_header(shape)
     assert len(header) == 128
     file = io.BytesIO(header)

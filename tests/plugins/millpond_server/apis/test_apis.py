@@ -131,7 +131,7 @@ def test_invalid_score_requests_are_refused(http, body, message):
 
 
 @pytest.mark.parametrize("path", ["/rerank", "/v1/rerank", "/v2/rerank"])
-def test_documents_come_best_first_with_their_places(http, vectors, path):
+def test_documents_are_sorted_by_score_with_their_indices(http, vectors, path):
     documents = [TEXTS[1], {"text": TEXTS[2]}, {"content": [{"type": "text", "text": TEXTS[0]}]}, TEXTS[1]]
     body = http.post(path, json={"query": TEXTS[0], "documents": documents, "top_n": None}).json()
     places = [result["index"] for result in body["results"]]

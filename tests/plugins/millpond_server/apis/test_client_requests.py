@@ -53,7 +53,7 @@ def test_an_id_beyond_the_vocabulary_is_reported_with_the_valid_range(http, ids)
 
 
 @pytest.mark.parametrize("named", [{}, {"model": None}, {"model": ""}, {"model": "default/not-specified"}])
-def test_without_a_name_the_default_model_answers(http, vectors, named):
+def test_without_a_name_the_default_model_is_used(http, vectors, named):
     body = ask(http, "/v1/embeddings", input=TEXTS, **named)
     np.testing.assert_allclose([item["embedding"] for item in body["data"]], vectors, atol=1e-6)
     assert body["model"] == "all-MiniLM-L6-v2"
@@ -167,7 +167,7 @@ def test_only_names_that_a_header_can_contain_are_listed(http):
         ("/infinity/embeddings", {"input": TEXTS, "dimensions": 0}),
     ],
 )
-def test_the_full_size_may_always_be_asked_for(http, vectors, path, body):
+def test_the_full_size_may_always_be_requested(http, vectors, path, body):
     answer = ask(http, path, **body)
     embeddings = (
         answer if isinstance(answer, list) else answer.get("embeddings") or [i["embedding"] for i in answer["data"]]
@@ -258,7 +258,7 @@ def test_every_client_finds_the_reason(http, path, body, status):
         ("/rerank", {"query": "tea " * 600, "documents": ["a"]}, "query"),
     ],
 )
-def test_the_field_at_fault_has_the_name_that_the_client_wrote(http, path, body, field):
+def test_the_error_names_the_field_as_the_client_wrote_it(http, path, body, field):
     answer = http.post(path, json=body)
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, field)
 

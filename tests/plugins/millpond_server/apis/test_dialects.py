@@ -22,7 +22,7 @@ def vectors(offline):
 
 
 @pytest.mark.parametrize("path", ["/embed", "/tei/embed", "/"])
-def test_tei_gives_bare_lists(http, vectors, path):
+def test_tei_returns_bare_lists(http, vectors, path):
     np.testing.assert_allclose(http.post(path, json={"inputs": TEXTS}).json(), vectors, atol=1e-6)
     one = http.post(path, json={"inputs": TEXTS[0]}).json()
     np.testing.assert_allclose(one, vectors[:1], atol=1e-6)
@@ -84,7 +84,7 @@ def test_tei_compares_sentences_and_knows_tokens(http, vectors):
         ("/embed", {"inputs": ["a"] * 2049}, 413),
     ],
 )
-def test_tei_is_refused_in_its_own_words(http, path, body, status):
+def test_invalid_bodies_of_tei_get_errors_in_its_format(http, path, body, status):
     answer = http.post(path, json=body)
     assert answer.status_code == status
     assert list(answer.json()) == ["error", "error_type"]

@@ -81,7 +81,7 @@ def test_token_ids_have_a_task_too(post, folders):
         ("image", None),
     ],
 )
-def test_cohere_names_purposes_in_its_own_words(post, vectors, fields, meant):
+def test_input_types_of_cohere_select_prompts_and_adapters(post, vectors, fields, meant):
     (answer,) = post("/cohere/v2/embed", {"texts": [TEXT], "input_type": fields, "embedding_types": ["float"]})
     np.testing.assert_allclose(answer["embeddings"]["float"][0], vectors[meant], rtol=0, atol=1e-5)
 

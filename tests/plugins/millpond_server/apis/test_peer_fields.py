@@ -160,7 +160,7 @@ def test_late_chunking_reads_all_inputs_as_one_text(post, offline, path):
     post(path, 400, input=[[5, 6], [7]], late_chunking=True)
 
 
-def test_kinds_of_numbers_are_given_on_the_route_of_openai_too(post, offline):
+def test_number_types_are_also_returned_by_the_route_of_openai(post, offline):
     whole = arrays(offline.embed(TEXTS, use_tqdm=False))
     packed = vectors(post("/v1/embeddings", input=TEXTS, embedding_type="ubinary"))
     np.testing.assert_array_equal(packed, np.packbits(whole >= 0, axis=1))
@@ -274,7 +274,7 @@ def test_documents_cut_by_max_tokens_per_doc_have_no_chunks(post):
         assert "were removed" in post(path, 400, **body, max_chunks_per_doc=2)["message"]
 
 
-def test_the_id_of_a_request_is_that_of_its_answer(post):
+def test_a_request_and_its_response_have_the_same_id(post):
     assert post("/v1/embeddings", input="a", request_id="mine")["id"] == "embd-mine"
 
 

@@ -57,7 +57,7 @@ def test_they_are_refused_by_default(local, way):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_where_they_are_taken_they_write_the_text(trusting, way):
+def test_trusted_templates_render_the_text(trusting, way):
     with trusting.client() as client:
         body = way(TEMPLATE)
         body["chat_template_kwargs"] = {**body.get("chat_template_kwargs", {}), "mood": "deep"}

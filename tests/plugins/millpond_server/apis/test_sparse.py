@@ -38,7 +38,7 @@ def weights(offline):
 
 
 @pytest.mark.parametrize("path", ["/embed_sparse", "/tei/embed_sparse"])
-def test_tei_gives_pairs_of_index_and_value(post, weights, path):
+def test_tei_returns_pairs_of_index_and_value(post, weights, path):
     sparse_vectors = post(path, inputs=TEXTS)
     for one, expected in zip(sparse_vectors, weights, strict=True):
         assert [pair["index"] for pair in one] == expected.indices.tolist()
@@ -117,7 +117,7 @@ def test_features_of_a_sparse_autoencoder_are_named_by_their_ids(post, folders):
 @pytest.mark.parametrize(
     "fields", [{"input_type": "query"}, {"input_type": "search_document"}, {"is_query": True}], ids=str
 )
-def test_a_model_that_tells_no_sides_does_not_mind_them(post, fields):
+def test_a_model_without_input_types_ignores_them(post, fields):
     assert post("/embed_sparse", inputs=TEXTS, **fields) == post("/embed_sparse", inputs=TEXTS)
 
 

@@ -1,4 +1,4 @@
-"""Batches at evil moments: results lost at the end, expiry while waiting, shutdown while files are written."""
+"""Batches interrupted at critical moments: lost results, expiry while waiting, shutdown while files are written."""
 
 import asyncio
 import errno

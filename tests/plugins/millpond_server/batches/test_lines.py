@@ -96,7 +96,7 @@ def test_carriage_returns_and_a_missing_last_newline_are_accepted(read):
     assert [line.error for line in read(content)] == [None, None]
 
 
-def test_a_byte_order_mark_is_passed_over(read):
+def test_a_byte_order_mark_is_ignored(read):
     content = b"\xef\xbb\xbf" + content_of([request_line(1), request_line(2)])
     assert [line.error for line in read(content)] == [None, None]
     assert read(content[:3]) == []
@@ -110,7 +110,7 @@ def test_chunks_of_lines_are_limited_in_number_and_size(read):
     assert [len(next_chunk(large)) for _ in range(2)] == [2, 1]
 
 
-def test_few_requests_run_beside_live_ones(tmp_path):
+def test_batches_use_fewer_slots_while_live_requests_run(tmp_path):
     limits = BatchLimits(concurrency=5, concurrency_beside_live=2)
     busy = [True]
 

@@ -127,7 +127,7 @@ def test_options_without_effect_are_accepted_with_a_note(capsys):
         ("--no-trust-remote-code --tokenizer-revision None", ""),
     ],
 )
-def test_options_of_vllm_are_taken_out_with_their_values(words, note):
+def test_options_of_vllm_are_removed_with_their_values(words, note):
     translated = translate(["m", *words.split(), "--port", "1"])
     assert translated.words == ["m", "--port", "1"]
     noted = [

@@ -164,7 +164,7 @@ def test_a_handler_may_name_the_model(server):
     assert "`none` does not exist" in answer.text
 
 
-def test_answers_may_stream(server):
+def test_responses_may_be_streamed(server):
     answer = server.request("GET", "/lines")
     assert (answer.status, answer.text) == (200, "line 0\nline 1\nline 2\n")
     assert answer.headers["x-request-id"]

@@ -9,7 +9,7 @@ from millpond_server.runtime.settings import Settings
 from millpond_server.runtime.sockets import bind
 
 
-def test_metrics_are_on_their_own_port_alone_and_need_no_key(local):
+def test_metrics_are_only_on_their_port_and_need_no_key(local):
     server = local(metrics_port=0, api_keys=("right",))
     key = {"authorization": "Bearer right"}
     with server.client(headers=key) as client, httpx2.Client(base_url=server.metrics, timeout=30.0) as watcher:

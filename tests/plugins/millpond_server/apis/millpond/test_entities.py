@@ -63,5 +63,5 @@ def test_invalid_requests_are_refused(post, asked, message):
     assert message in json.dumps(post("/entities", 400, **asked))
 
 
-def test_the_route_of_bare_results_has_numbers_alone(post):
+def test_pooling_refuses_entities_and_names_their_route(post):
     assert "POST /entities returns them" in json.dumps(post("/pooling", 400, input="a", task="entities"))

@@ -16,7 +16,7 @@ def offline():
         yield llm
 
 
-def test_several_results_come_at_once(http, offline):
+def test_several_results_are_returned_in_one_response(http, offline):
     wanted = [
         {"task": "embed", "embedding_types": ["float", "base64", "ubinary"]},
         {"task": "embed", "use_activation": False},

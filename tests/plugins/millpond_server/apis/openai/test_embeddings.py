@@ -26,7 +26,7 @@ def ask(http, **body):
     return http.post("/v1/embeddings", json=body)
 
 
-def test_the_answer_is_that_of_openai_with_the_numbers_of_llm(http, offline, expected):
+def test_the_response_has_openais_format_and_the_numbers_of_llm(http, offline, expected):
     body = ask(http, input=TEXTS, model="all-MiniLM-L6-v2").json()
     assert (body["object"], body["model"]) == ("list", "all-MiniLM-L6-v2")
     assert [item["index"] for item in body["data"]] == [0, 1, 2]
@@ -58,7 +58,7 @@ def test_bytes_are_described_in_a_header(http, expected, dtype, width, tolerance
 
 
 @pytest.mark.parametrize("path", ["/v1/embeddings", "/pooling"])
-def test_no_more_inputs_than_a_header_can_tell_of(http, path):
+def test_inputs_are_limited_by_the_size_of_the_metadata_header(http, path):
     body = {"input": [[101, 1037, 102]] * 512, "encoding_format": "bytes"}
     answer = http.post(path, json=body)
     assert answer.status_code == 200
@@ -95,7 +95,7 @@ def test_token_ids_are_one_input_or_many(http, offline):
     np.testing.assert_allclose(one[0]["embedding"], same[1]["embedding"], atol=1e-6)
 
 
-def test_nulls_are_not_given_and_unknown_fields_are_ignored(http):
+def test_nulls_count_as_missing_and_unknown_fields_are_ignored(http):
     answer = ask(http, input="tea", model=None, dimensions=None, user=None, late_chunking=True, modality="text")
     assert answer.status_code == 200
 

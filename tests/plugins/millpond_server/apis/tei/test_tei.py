@@ -64,7 +64,7 @@ def asked(call, path, body):
     ],
     ids=lambda value: value if isinstance(value, str) and value.startswith("/") else "",
 )
-def test_a_classifier_answers_424_in_their_words(classifier_alone, prefix, path, body, message):
+def test_a_classifier_returns_424_with_the_message_of_tei(classifier_alone, prefix, path, body, message):
     response = classifier_alone(f"{prefix}{path}", 424, **body)
     assert response == {"error": f"Backend error: {message}", "error_type": "Backend"}
 
@@ -80,7 +80,7 @@ def test_the_other_dialect_of_rerank_is_not_there_without_a_model_for_it(classif
 
 
 @pytest.mark.parametrize("prefix", WHERE)
-def test_a_splade_model_gives_dense_vectors_only_where_they_are_not_normalized(post, prefix):
+def test_a_splade_model_returns_dense_vectors_only_without_normalization(post, prefix):
     refused = post(f"{prefix}/embed", 424, inputs="the mill", model="sparse")
     assert refused["error"] == "Backend error: `normalize` is not available for SPLADE models"
     assert "SPLADE" in post(f"{prefix}/embed_all", 424, inputs="the mill", model="sparse")["error"]

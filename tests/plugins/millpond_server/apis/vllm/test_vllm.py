@@ -26,12 +26,12 @@ def error(post, path, **body):
     return post(path, status=400, **body)["error"]
 
 
-# --- the words of errors ----------------------------------------------------------------------------------------------
+# --- error messages ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("model", ["embedder", "classifier", "reranker"])
 @pytest.mark.parametrize("task", TASKS)
-def test_a_task_that_the_model_lacks_is_refused_in_the_words_of_vllm(post, model, task):
+def test_an_unsupported_task_is_refused_with_vllms_message(post, model, task):
     supported = ("embed", "token_embed") if model == "embedder" else ("classify", "token_classify")
     if task in supported:
         assert len(post("/pooling", model=model, input=TEXT, task=task)["data"]) == 1
@@ -68,7 +68,7 @@ def test_a_token_id_out_of_the_vocabulary_is_refused(post, path, token):
         ("/rerank", {"model": "reranker", "query": TEXT, "documents": [TEXT, "a"]}),
     ],
 )
-def test_a_truncation_size_over_the_maximum_is_refused_to_the_letter(post, path, body):
+def test_a_truncation_size_over_the_maximum_is_refused_with_vllms_message(post, path, body):
     refusal = error(post, path, **body, truncate_prompt_tokens=65)
     assert refusal["message"] == (
         "truncate_prompt_tokens value is greater than max_model_len. Please request a smaller truncation size."
@@ -119,7 +119,7 @@ ROUTES = [
 
 
 @pytest.mark.parametrize(("path", "body", "prefix"), ROUTES)
-def test_the_id_of_an_answer_ends_with_that_of_the_request(post, path, body, prefix):
+def test_the_id_of_a_response_ends_with_that_of_the_request(post, path, body, prefix):
     assert post(path, **body, request_id="job 7/a")["id"] == f"{prefix}-job 7/a"
     first, second = (post(path, **body)["id"] for _ in range(2))
     assert first.startswith(f"{prefix}-")
@@ -127,7 +127,7 @@ def test_the_id_of_an_answer_ends_with_that_of_the_request(post, path, body, pre
 
 
 @pytest.mark.parametrize(("path", "body", "prefix"), ROUTES)
-def test_an_id_in_the_header_counts_more_than_one_in_the_body(post, path, body, prefix):
+def test_an_id_in_the_header_takes_precedence_over_one_in_the_body(post, path, body, prefix):
     sent = post.client.post(path, json={**body, "request_id": "body"}, headers={"x-request-id": "head"})
     assert post.runner.run(sent).json()["id"] == f"{prefix}-head"
 
@@ -151,7 +151,7 @@ def test_the_id_of_the_body_is_in_the_header_of_bytes(post):
         ("/classify", {"model": "classifier", "input": TEXT}),
     ],
 )
-def test_texts_are_filled_up_with_padding_where_that_is_asked_for(post, path, body):
+def test_texts_are_padded_on_request(post, path, body):
     plain, padded = (post(path, **body, padding=way) for way in ("do_not_pad", "max_length"))
     assert plain["usage"] == post(path, **body)["usage"]
     assert padded["usage"]["prompt_tokens"] == 64
@@ -165,7 +165,7 @@ def test_padding_of_pairs_that_are_read_together_is_refused(post):
 
 
 @pytest.mark.parametrize(("path", "body", "prefix"), [route for route in ROUTES if route[0] != "/pooling"])
-def test_invocations_answer_as_the_route_itself(post, path, body, prefix):
+def test_invocations_equal_the_route(post, path, body, prefix):
     answer, expected = (post(each, **body, request_id="i") for each in ("/invocations", path))
     assert answer["id"] == f"{prefix}-i"
     assert {**answer, "created": 0} == {**expected, "created": 0}
@@ -176,7 +176,7 @@ def test_invocations_answer_as_the_route_itself(post, path, body, prefix):
 
 @pytest.mark.parametrize(("path", "body", "prefix"), ROUTES[1:])
 @pytest.mark.parametrize("name", ["normalize", "softmax", "activation"])
-def test_parameters_that_vllm_removed_are_refused_in_its_words(post, path, body, prefix, name):
+def test_parameters_that_vllm_removed_are_refused_with_its_messages(post, path, body, prefix, name):
     refusal = error(post, path, **body, **{name: False})
     assert refusal["message"] == f"Parameter `{name}` was removed; use `use_activation` instead."
     assert refusal["param"] == name
@@ -190,7 +190,7 @@ def test_parameters_that_vllm_removed_are_refused_in_its_words(post, path, body,
         ("encode", "`encode` task was removed; use `token_embed` or `token_classify` instead."),
     ],
 )
-def test_tasks_that_vllm_removed_are_refused_in_its_words(post, task, message):
+def test_tasks_that_vllm_removed_are_refused_with_its_messages(post, task, message):
     refusal = error(post, "/pooling", model="embedder", input=TEXT, task=task)
     assert (refusal["message"], refusal["param"]) == (message, "task")
 

@@ -1,4 +1,4 @@
-"""The pooling routes as vLLM's own online tests use them: bodies, usage, encodings, chats, invocations."""
+"""The pooling routes as used by vLLM's online tests: bodies, usage, encodings, chats, invocations."""
 
 import base64
 import json
@@ -71,7 +71,7 @@ def test_inputs_are_texts_or_tokens_one_or_many(post, path, model, inputs, count
 
 
 @pytest.mark.parametrize(("path", "key"), VECTORS)
-def test_tokens_give_the_vector_of_their_text(post, path, key):
+def test_token_ids_have_the_vector_of_their_text(post, path, key):
     (text, ids) = (post(path, model="embedder", input=inputs)["data"][0][key] for inputs in ("the old mill", IDS))
     assert text == ids
 
@@ -94,7 +94,7 @@ def test_special_tokens_can_be_left_out(post, path, key):
     ],
 )
 @pytest.mark.parametrize(("size", "kept"), [(10, 10), (-1, LONGEST)])
-def test_a_prompt_is_cut_to_the_size_that_is_asked_for(post, path, model, body, size, kept):
+def test_a_prompt_is_truncated_to_the_requested_size(post, path, model, body, size, kept):
     assert post(path, model=model, truncate_prompt_tokens=size, **body)["usage"]["prompt_tokens"] == kept
     response = post(path, model=model, truncate_prompt_tokens=LONGEST + 1, status=400, **body)["error"]
     assert response["type"] == "BadRequestError"
@@ -120,7 +120,7 @@ def bits(values, dtype, end):
 @pytest.mark.parametrize(("path", "key"), VECTORS)
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("dtype", TYPES)
-def test_vectors_are_written_in_the_encoding_that_is_asked_for(post, send, path, key, dtype, end):
+def test_vectors_are_written_in_the_requested_encoding(post, send, path, key, dtype, end):
     asked = {"model": "embedder", "input": PLURAL, "embed_dtype": dtype, "endianness": end}
     plain = [item[key] for item in post(path, model="embedder", input=PLURAL)["data"]]
     expected = [bits(vector, dtype, end) for vector in plain]
@@ -307,7 +307,7 @@ def test_documents_are_ranked_by_their_scores(post, path, model):
         ("/rerank", {"model": "reranker", "query": SINGLE, "documents": PLURAL}),
     ],
 )
-def test_invocations_answer_as_the_route_does(post, path, body):
+def test_invocations_return_the_response_of_the_route(post, path, body):
     direct, invoked = (post(one, **body) for one in (path, "/invocations"))
     assert direct.keys() == invoked.keys()
     kept = "results" if path == "/rerank" else "data"
