@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from millpond import LLM
 from millpond.engine.engine import Engine
-from millpond.engine.graphs import CudaRecorder, GraphedModel
+from millpond.engine.graphs import MAX_LENGTH, CudaRecorder, GraphedModel
 from millpond.engine.pipelined_runner import PipelinedRunner
 from millpond.engine.request import PoolingRequest, Representation
 from millpond.engine.runner import Runner
@@ -20,7 +20,6 @@ from millpond.types.params import PoolingParams
 
 Ids = NDArray[np.int64]
 Vectors = NDArray[np.float32]
-MAX_GRAPH_LENGTH = 512  # tokens of a sequence
 FIRST_ID, LAST_ID = 20, 60  # ordinary tokens of every vocabulary, also of tiny ones
 
 
@@ -107,7 +106,7 @@ class Encoder:
         if recorded and self._runner.device.type == "cuda":
             recorder, longest = (
                 CudaRecorder(self._runner.device),
-                min(self.llm.model_config.max_model_len, MAX_GRAPH_LENGTH),
+                min(self.llm.model_config.max_model_len, MAX_LENGTH),
             )
             self._graphed = GraphedModel(model, recorder, device=self._runner.device, max_length=longest)
         self._runner.forward = model if self._graphed is None else self._graphed

@@ -42,7 +42,8 @@ def open_executor(loaded: "LoadedModel", arguments: "Arguments", plugins: "Plugi
     """
     parallel = arguments.parallel
     if parallel.size == 1:
-        return open_runner(loaded.model, loaded.context.device, loaded.engine.num_workers)
+        engine = loaded.engine
+        return open_runner(loaded.model, loaded.context.device, engine.num_workers, cuda_graphs=engine.cuda_graphs)
     entry = plugins.registry.executors.get(parallel.backend)
     refusal = runtime_refusal(used_entries(loaded))
     if refusal is not None:
@@ -54,7 +55,9 @@ def open_executor(loaded: "LoadedModel", arguments: "Arguments", plugins: "Plugi
     return executor
 
 
-def open_runner(model: "PoolingModel", device: "torch.device", num_workers: int | None) -> "Runner":
+def open_runner(
+    model: "PoolingModel", device: "torch.device", num_workers: int | None, *, cuda_graphs: bool = False
+) -> "Runner":
     """Start the workers of a model in this process.
 
     Args:
@@ -62,12 +65,23 @@ def open_runner(model: "PoolingModel", device: "torch.device", num_workers: int 
         device: Its device.
         num_workers: On a CPU, the number of workers; None for one per core. On a CUDA device, the number of batches in
             flight; None for one.
+        cuda_graphs: True to launch small batches on a CUDA device with recorded graphs.
     """
-    if device.type == "cuda" and (num_workers or 1) > 1:
+    from millpond.engine.runner import Runner  # noqa: PLC0415  needs torch
+
+    if device.type != "cuda":
+        return Runner(model, device=device, num_workers=num_workers)
+    if (num_workers or 1) > 1:
         from millpond.engine.pipelined_runner import PipelinedRunner  # noqa: PLC0415  only for CUDA
         from millpond.engine.transfers import CudaStreams  # noqa: PLC0415  as above
 
-        return PipelinedRunner(model, CudaStreams(device), device=device, max_in_flight=num_workers or 1)
-    from millpond.engine.runner import Runner  # noqa: PLC0415  needs torch
+        runner: Runner = PipelinedRunner(model, CudaStreams(device), device=device, max_in_flight=num_workers or 1)
+    else:
+        runner = Runner(model, device=device)
+    if cuda_graphs:
+        from millpond.engine.graphs import MAX_LENGTH, CudaRecorder, GraphedModel  # noqa: PLC0415  as above
 
-    return Runner(model, device=device, num_workers=num_workers)
+        runner.forward = GraphedModel(
+            model, CudaRecorder(device), device=device, max_length=min(model.ctx.model.max_model_len, MAX_LENGTH)
+        )
+    return runner

@@ -121,7 +121,9 @@ def _load(setup: "EngineProcessSetup") -> "Runner":
         resolution, device = resolve_model(registry, repository, setup.arguments)
         loaded = build_model(registry, resolution, setup.arguments.load, device=device, compute=setup.arguments.compute)
         repository.require_unchanged()
-    return open_runner(loaded.model, device, setup.num_workers if device.type == "cpu" else loaded.engine.num_workers)
+    engine = setup.arguments.engine
+    num_workers = setup.num_workers if device.type == "cpu" else engine.num_workers
+    return open_runner(loaded.model, device, num_workers, cuda_graphs=engine.cuda_graphs)
 
 
 @contextlib.contextmanager

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 WITHOUT_EFFECT = ("on_error", "text_column", "query_column", "image_column", "id_column", "model", "revision")
 EXECUTION_ARGS = (
     "num_workers",
+    "cuda_graphs",
     "max_num_seqs",
     "max_num_batched_tokens",
     "max_waiting_tokens",

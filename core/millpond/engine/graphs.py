@@ -1,4 +1,4 @@
-"""GraphedModel: small batches replay a recorded graph of launches, one per bucket of tokens; off unless requested.
+"""GraphedModel: small batches replay a recorded graph of launches, one per bucket of tokens, with ``cuda_graphs``.
 
 A GPU computes a batch of a few hundred tokens faster than its host launches the kernels. A replay launches all of them
 at once. Batches are padded to the size of their bucket with tokens of a separate sequence, which no other
@@ -6,6 +6,7 @@ sequence attends to.
 """
 
 import logging
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, cast
@@ -13,17 +14,15 @@ from typing import Any, NamedTuple, Protocol, cast
 import torch
 from torch import Tensor, nn
 
+from millpond.engine.recordable import NotRecordableError, RecordableOps
 from millpond.nn.batch import PackedBatch
 from millpond.types.errors import is_out_of_memory
 
 logger = logging.getLogger(__name__)
 BUCKETS = (64, 128, 256, 512, 1024, 2048)  # tokens
 MAX_SEQS = 128  # of a recorded batch; each further one costs attention a block without work
+MAX_LENGTH = 512  # tokens of a sequence in a recorded batch; fewer if the model supports fewer
 WARM_UP_CALLS = 2  # before the recording: kernels are compiled and workspaces allocated
-
-
-class NotRecordableError(Exception):
-    """The model reads a property of a batch that is different for each batch of a bucket."""
 
 
 class Recording(NamedTuple):
@@ -47,17 +46,18 @@ class CudaRecorder:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._pool = torch.cuda.graph_pool_handle()
+        self._stream = torch.cuda.Stream(device)  # not the default of torch.cuda.graph: it is on the current device
 
     def record(self, work: Callable[[], Tensor]) -> Recording:
         """Record a function."""
-        graph = torch.cuda.CUDAGraph()
-        stream = torch.cuda.Stream(self._device)
-        stream.wait_stream(torch.cuda.current_stream(self._device))
-        with torch.cuda.stream(stream):
+        graph, compute = torch.cuda.CUDAGraph(), torch.cuda.current_stream(self._device)
+        self._stream.wait_stream(compute)
+        with torch.cuda.stream(self._stream):
             for _ in range(WARM_UP_CALLS):
                 work()
-        torch.cuda.current_stream(self._device).wait_stream(stream)
-        with torch.cuda.graph(graph, pool=self._pool):
+        compute.wait_stream(self._stream)
+        # By default, allocations and waits of other threads would be errors meanwhile.
+        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
             output = work()
         return Recording(graph.replay, output)
 
@@ -94,7 +94,7 @@ class StaticBatch:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        message = f"it reads {name} of a batch"
+        message = f"it reads {name!r} of a batch, which is different for each batch"
         raise NotRecordableError(message)
 
     def fill(self, batch: PackedBatch) -> None:
@@ -122,7 +122,8 @@ class GraphedModel:
         buckets: The sizes of recordings, ascending.
 
     Attributes:
-        refusal: The reason that the model cannot be recorded; empty if it can, or if no small batch was computed.
+        buckets: The sizes that are recorded; empty if the model cannot be recorded.
+        refusal: The reason that a batch could not be recorded; empty if all could, or if no small batch was computed.
     """
 
     def __init__(
@@ -141,24 +142,38 @@ class GraphedModel:
 
     def __call__(self, batch: PackedBatch) -> Tensor:
         """A batch of num_tokens tokens -> [num_tokens, hidden]."""
-        bucket = None if self.refusal else self._bucket(batch)
+        bucket = self._bucket(batch)
         if bucket is None:
             return cast("Tensor", self.model(batch))
         recorded = self._recordings.get(bucket)
         if recorded is None:
             try:
                 recorded = self._recordings[bucket] = self._record(bucket, batch)
-            except (NotRecordableError, RuntimeError) as error:
-                if is_out_of_memory(error):
-                    raise
-                self.refusal = str(error)
-                logger.info("the forward pass of %s cannot be recorded: %s", type(self.model).__name__, error)
-                return cast("Tensor", self.model(batch))
+            except RuntimeError as error:
+                traceback.clear_frames(error.__traceback__)  # they keep memory that the batch may need
+                hidden = cast("Tensor", self.model(batch))  # an error that recurs here is caused by the input
+                self._refuse(bucket, error)
+                return hidden
         inputs, recording = recorded
         inputs.fill(batch)
         recording.replay()
         # The next replay overwrites the output.
         return recording.output[: batch.num_tokens].clone()
+
+    def _refuse(self, bucket: int, error: RuntimeError) -> None:
+        """Record no more batches; for lack of memory, no more of this size."""
+        self.refusal = str(error)
+        name = type(self.model).__name__
+        if is_out_of_memory(error):
+            self.buckets = tuple(size for size in self.buckets if size < bucket or size in self._recordings)
+            logger.warning("%s: not enough memory for a CUDA graph of %d tokens", name, bucket)
+            return
+        self.buckets = ()
+        message = (
+            "%s: CUDA graphs are not used: the forward pass cannot be recorded: %s. Attention can be recorded with "
+            "kernels={'attention': 'varlen'}, in 16 bits"
+        )
+        logger.warning(message, name, self.refusal)
 
     def _bucket(self, batch: PackedBatch) -> int | None:
         """Return the size of the recording for a batch; None if it is computed as usual."""
@@ -178,4 +193,6 @@ class GraphedModel:
             input_ids=ids, positions=torch.zeros_like(ids), cu_seqlens=offsets, max_length=self._max_length
         )
         inputs.fill(batch)
+        with RecordableOps():
+            self.model(inputs)
         return inputs, self._recorder.record(lambda: self.model(inputs))

@@ -86,6 +86,9 @@ def load_model(model: str | Repository, arguments: Arguments, plugins: PluginMan
         raise InvalidInputError(message, parameter="tokenizer")
     registry = (plugins or get_plugin_manager()).registry
     resolution, device = resolve_model(registry, model, arguments)
+    if arguments.engine.cuda_graphs and device.type != "cuda":
+        message = f"cuda_graphs=True needs a CUDA device; the model is on {device}. Leave it out, or pass device='cuda'"
+        raise InvalidInputError(message, parameter="cuda_graphs")
     for note in notes_on(resolution, arguments.load):
         logger.warning("%s: %s", name, note)
     built = build_model(

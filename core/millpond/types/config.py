@@ -196,6 +196,7 @@ class EngineConfig(BaseModel):
         num_workers: The number of single-threaded workers on a CPU, None for one per core; or the number of batches in
             flight on a CUDA device, None for one.
         enable_prefix_caching: True to compute the tokens with which all prompts of a call begin once.
+        cuda_graphs: True to launch small batches on a CUDA device with recorded graphs.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -205,6 +206,7 @@ class EngineConfig(BaseModel):
     max_waiting_tokens: Annotated[int, Field(ge=1)] = 1_000_000
     num_workers: Annotated[int, Field(ge=1)] | None = None
     enable_prefix_caching: bool = True
+    cuda_graphs: bool = False
 
 
 class CheckpointConfig(Mapping[str, Any]):

@@ -18,6 +18,7 @@ IMAGE_SIZES = ("Image sizes", "how-to/images.md#image-sizes")
 CACHE = ("Cache results", "how-to/cache.md")
 INT8 = ("Compute in int8", "how-to/int8-and-bits.md")
 DEVICES = ("Use several devices", "how-to/several-devices.md")
+GPU = ("Run on a GPU", "how-to/gpu.md")
 PREFIXES = ("Rerank many documents", "how-to/score-and-rerank.md#rerank-many-documents-with-a-language-model")
 KERNELS = ("Choose kernels", "how-to/choose-kernels.md")
 
@@ -350,6 +351,16 @@ class ModelArgs(TypedDict, total=False):
             panel="Computing",
             metavar="N",
             shown="one per core",
+        ),
+    ]
+    cuda_graphs: Annotated[
+        bool,
+        ModelArg(
+            False,
+            "Launch small batches on a CUDA device with recorded graphs; not yet tested on a GPU.",
+            group="server",
+            panel="Computing",
+            see=GPU,
         ),
     ]
     data_parallel_size: Annotated[

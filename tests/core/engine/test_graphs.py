@@ -1,13 +1,22 @@
 """Recorded forward passes: buckets, padding, and models that cannot be recorded, with a fake recorder on the CPU."""
 
+import logging
+from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
-from millpond.engine.graphs import MAX_SEQS, GraphedModel, Recording
-from millpond.nn import PackedBatch
+from millpond import LLM
+from millpond.engine.graphs import MAX_SEQS, CudaRecorder, GraphedModel, Recording
+from millpond.engine.pipelined_runner import PipelinedRunner
+from millpond.engine.recordable import NotRecordableError, RecordableOps
+from millpond.engine.transfers import CudaStreams, HostStreams
+from millpond.executor import open_runner
+from millpond.nn import Attention, PackedBatch
+from millpond.testing.checkpoints import tiny
+from millpond.types.errors import InvalidInputError
 
 CPU = torch.device("cpu")
 MAX_LENGTH = 20
@@ -19,12 +28,16 @@ class FakeRecorder:
 
     Attributes:
         replays: The number of tokens of each replay.
+        fails_at: The errors of recordings, by their number of tokens.
     """
 
     def __init__(self):
         self.replays = []
+        self.fails_at = {}
 
     def record(self, work):
+        if error := self.fails_at.get(len(work())):
+            raise error
         output = torch.full_like(work(), torch.nan)
 
         def replay():
@@ -47,6 +60,23 @@ class MeanBySequence(nn.Module):
 class ReadsLengths(MeanBySequence):
     def forward(self, batch):
         assert batch.lengths
+        return super().forward(batch)
+
+
+class WaitsForValues(MeanBySequence):
+    def forward(self, batch):
+        assert batch.input_ids.sum().item() > 0
+        return super().forward(batch)
+
+
+class FailsOn(MeanBySequence):
+    def __init__(self, token):
+        super().__init__()
+        self.token = token
+
+    def forward(self, batch):
+        if self.token in batch.input_ids.numpy():  # not an operation of torch, which would wait
+            raise RuntimeError("poison")
         return super().forward(batch)
 
 
@@ -102,8 +132,153 @@ def test_other_batches_are_computed_as_usual(graphed, batch):
     assert pair.recorder.replays == []
 
 
-def test_a_model_that_reads_lengths_on_the_host_is_not_recorded(graphed):
-    pair, batch = graphed(ReadsLengths()), batch_of([1, 2], [3])
-    for _ in range(2):
-        torch.testing.assert_close(pair.model(batch), MeanBySequence()(batch))
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [(ReadsLengths(), "it reads 'lengths' of a batch"), (WaitsForValues(), "it waits for the device (aten._local_")],
+    ids=["lengths", "values"],
+)
+def test_a_model_that_needs_the_host_is_not_recorded(graphed, caplog, model, reason):
+    pair, batch = graphed(model), batch_of([1, 2], [3])
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            torch.testing.assert_close(pair.model(batch), MeanBySequence()(batch))
     assert pair.recorder.replays == []
+    assert reason in pair.model.refusal
+    (record,) = caplog.records
+    assert f"CUDA graphs are not used: the forward pass cannot be recorded: {reason}" in record.message
+
+
+def test_a_failing_input_does_not_disable_recordings(graphed):
+    pair = graphed(FailsOn(13))
+    with pytest.raises(RuntimeError, match="poison"):
+        pair.model(batch_of([13]))
+    pair.model(batch_of([14]))
+    assert pair.recorder.replays == [8]
+
+
+def test_a_recording_that_does_not_fit_into_memory_is_not_tried_again(graphed, caplog):
+    pair = graphed()
+    pair.recorder.fails_at = {32: torch.OutOfMemoryError("CUDA out of memory")}
+    for _ in range(2):
+        for batch in (batch_of([1] * 9), batch_of([2])):
+            torch.testing.assert_close(pair.model(batch), MeanBySequence()(batch))
+    assert pair.recorder.replays == [8, 8]
+    assert [record.message for record in caplog.records] == [
+        "MeanBySequence: not enough memory for a CUDA graph of 32 tokens"
+    ]
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda x: x.sum().item(),
+        lambda x: x.nonzero(),
+        lambda x: x[x > 0],
+        lambda x: x.masked_select(x > 0),
+        lambda x: torch.index_put(x, (x > 0,), torch.tensor(1.0)),
+        lambda x: x.to("meta"),
+        lambda x: x[0].to("meta"),
+        lambda x: torch.empty(3, device="meta").copy_(x),
+        lambda x: x.to("meta")[torch.tensor([1])],
+    ],
+    ids=["item", "nonzero", "mask", "select", "put", "copy", "number", "copy_", "index"],
+)
+def test_operations_that_need_the_host_are_not_recordable(work):
+    with RecordableOps(), pytest.raises(NotRecordableError):
+        work(torch.ones(3))
+
+
+def test_other_operations_are_recordable():
+    x = torch.eye(3)
+    with RecordableOps():
+        result = x[torch.tensor([1, 1])].sum() + (x @ x).softmax(0).to(torch.float16)[0, 0]
+    assert result > 0
+
+
+# --- real models ------------------------------------------------------------------------------------------------------
+
+
+def attention_on_device(query, key, value, batch, spec):
+    """Attention that reads only ``cu_seqlens``, as FlashAttention does."""
+    rows = torch.arange(len(query))
+    sequence = torch.bucketize(rows, batch.cu_seqlens[1:], right=True)
+    behind = rows[:, None] - rows
+    seen = sequence[:, None] == sequence
+    seen = seen & (behind >= 0) if spec.causal else seen
+    seen = seen if spec.window is None else seen & (behind.abs() <= spec.window)
+    key, value = (x.repeat_interleave(query.shape[1] // x.shape[1], 1) for x in (key, value))
+    scores = (torch.einsum("qhd,khd->hqk", query, key) * spec.scale).masked_fill(~seen, -torch.inf)
+    return torch.einsum("hqk,khd->qhd", scores.softmax(-1), value)
+
+
+@pytest.mark.parametrize("name", ["BertModel", "ModernBertModel", "NomicBertModel", "Qwen3Model", "RobertaModel"])
+def test_models_can_be_recorded(tmp_path, name):
+    kernels = {"attention": "sdpa", "linear": "torch"}
+    with LLM(str(tiny(name, tmp_path / "model")), num_workers=1, dtype="float32", kernels=kernels) as llm:
+        model = llm._engine.runner.model  # noqa: SLF001  the module that a runner computes with
+        for module in model.modules():
+            if isinstance(module, Attention):
+                module.kernel = attention_on_device
+        graphed = GraphedModel(model, FakeRecorder(), device=CPU, max_length=MAX_LENGTH)
+        with torch.inference_mode():
+            for lengths in ([3, 5, 5], [1], [20, 1, 7]):
+                batch = batch_of(*[range(20, 20 + length) for length in lengths])
+                torch.testing.assert_close(graphed(batch), model(batch), rtol=1e-4, atol=1e-5)
+    assert graphed.refusal == ""
+
+
+# --- CUDA -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cuda(monkeypatch):
+    """Replace CUDA's graphs and streams by ones that log their use."""
+    log = []
+
+    def stream(name):
+        return SimpleNamespace(wait_stream=lambda other: log.append(f"{name} waits for {other.name}"), name=name)
+
+    @contextmanager
+    def graph(_, *, pool, stream, capture_error_mode):
+        log.append(f"record on {stream.name} with {pool}, {capture_error_mode}")
+        yield
+        log.append("recorded")
+
+    compute, names = stream("compute"), iter(["side", "incoming", "outgoing"])
+    monkeypatch.setattr(torch.cuda, "Stream", lambda _: stream(next(names)))
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: compute)
+    monkeypatch.setattr(torch.cuda, "stream", lambda it: log.append(f"on {it.name}") or nullcontext())
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: "pool")
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: SimpleNamespace(replay=lambda: log.append("replay")))
+    monkeypatch.setattr(torch.cuda, "graph", graph)
+    monkeypatch.setattr(CudaStreams, "allocate", HostStreams.allocate)
+    return log
+
+
+def test_all_graphs_are_recorded_on_one_stream_of_the_device(cuda):
+    """The order of CUDA calls; that they do what is expected can only be tested on a GPU."""
+    recorder, outputs = CudaRecorder(torch.device("cuda:1")), iter(range(6))
+    recordings = [recorder.record(lambda: cuda.append("work") or next(outputs)) for _ in range(2)]
+    warm_up = ["side waits for compute", "on side", "work", "work", "compute waits for side"]
+    assert cuda == [*warm_up, "record on side with pool, thread_local", "work", "recorded"] * 2
+    assert [recording.output for recording in recordings] == [2, 5]
+    recordings[0].replay()
+    assert cuda[-1] == "replay"
+
+
+@pytest.mark.parametrize("requested", [True, False])
+@pytest.mark.parametrize("num_workers", [None, 2])
+def test_the_argument_selects_recorded_graphs(folder, cuda, requested, num_workers):
+    with LLM(str(folder), num_workers=1) as llm:
+        model = llm._engine.runner.model  # noqa: SLF001  as above
+        runner = open_runner(model, torch.device("cuda"), num_workers, cuda_graphs=requested)
+        runner.close()
+    assert isinstance(runner.forward, GraphedModel) is requested
+    assert isinstance(runner, PipelinedRunner) is (num_workers == 2)
+    assert cuda == []
+
+
+def test_recorded_graphs_need_a_cuda_device(folder):
+    with pytest.raises(InvalidInputError, match="cuda_graphs=True needs a CUDA device; the model is on cpu") as caught:
+        LLM(str(folder), device="cpu", cuda_graphs=True)
+    assert caught.value.parameter == "cuda_graphs"

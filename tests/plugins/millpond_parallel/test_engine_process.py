@@ -1,0 +1,33 @@
+"""The settings with which an engine process starts its workers."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from millpond import executor
+from millpond.loading import build, repository
+from millpond.types.config import EngineConfig
+from millpond_parallel.engine_process import _load
+
+
+@pytest.mark.parametrize(("device", "num_workers"), [("cpu", 7), ("cuda:1", 2)])
+def test_an_engine_process_uses_the_arguments_of_the_program(monkeypatch, device, num_workers):
+    """On a GPU, the number of workers is that of batches in flight; on a CPU, the process has its own."""
+    loaded = SimpleNamespace(model="the model")
+    monkeypatch.setattr(repository, "Repository", lambda *_, **__: SimpleNamespace(require_unchanged=lambda: None))
+    monkeypatch.setattr(build, "resolve_model", lambda *_: ("resolution", torch.device(device)))
+    monkeypatch.setattr(build, "build_model", lambda *_, **__: loaded)
+    monkeypatch.setattr(executor, "open_runner", lambda *args, **options: (args, options))
+    engine = EngineConfig(num_workers=2, cuda_graphs=True)
+    setup = SimpleNamespace(
+        arguments=SimpleNamespace(engine=engine, load=None, compute=None),
+        manager=lambda: SimpleNamespace(registry=None),
+        num_threads=torch.get_num_threads(),
+        num_workers=7,
+        model="name",
+        path="folder",
+        source="local",
+        states={},
+    )
+    assert _load(setup) == (("the model", torch.device(device), num_workers), {"cuda_graphs": True})
