@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any, Never, Self, Unpack
 
 from millpond.executor import open_executor
 from millpond.loading.arguments import read_arguments, takes_model_args
-from millpond.loading.source import find_repository
 from millpond.pipeline.bound_task import BoundTask, Job, new_sequences
-from millpond.pipeline.cache import bypass_cache, cache_owner, read_cache_setting
+from millpond.pipeline.cache import bypass_cache, cache_owner
 from millpond.pipeline.call import R, TaskCall
 from millpond.pipeline.call_stats import CallStats, current_stats
 from millpond.pipeline.io_processor import Item
-from millpond.pipeline.pipeline import Pipeline
+from millpond.pipeline.pipeline import load_pipeline
 from millpond.pipeline.preprocessing import PreprocessingPool
 from millpond.pipeline.shared_prefix import PrefixFinder
 from millpond.plugin.manager import get_plugin_manager
@@ -121,14 +120,9 @@ class AsyncLLM(
         """
         plugins = plugins or get_plugin_manager()
         options = read_arguments(arguments, plugins.registry)
-        cache = read_cache_setting(plugins.registry, options.cache, options.cache_size)
-        repository = find_repository(plugins.registry, model, options.source)  # before importing torch: fail early
+        self._loaded, self.pipeline, self.cache = load_pipeline(model, options, plugins)
         from millpond.engine.background import BackgroundEngine  # noqa: PLC0415  needs torch
-        from millpond.loading.build import load_model  # noqa: PLC0415
 
-        self._loaded = load_model(repository, options, plugins)
-        self.cache = None if cache is None else cache.open(self._loaded, options.parallel.devices)
-        self.pipeline = Pipeline(self._loaded.context, deduplicate=options.deduplicate)
         self._open_executor = partial(open_executor, self._loaded, options, plugins)
         self.engine = BackgroundEngine(self._open_executor(), self._loaded.engine)
         self._preprocessing = PreprocessingPool()

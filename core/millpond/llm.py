@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal, Never, Self, Unpack
 
 from millpond.executor import open_executor
 from millpond.loading.arguments import read_arguments, takes_model_args
-from millpond.loading.source import find_repository
-from millpond.pipeline.cache import read_cache_setting
 from millpond.pipeline.call import R, TaskCall
 from millpond.pipeline.offline import SyncDriver
-from millpond.pipeline.pipeline import Pipeline
+from millpond.pipeline.pipeline import load_pipeline
 from millpond.plugin.manager import get_plugin_manager
 from millpond.task_methods import Progress, Shape, TaskMethods
 from millpond.types.model_args import ModelArgs
@@ -75,18 +73,13 @@ class LLM(
         """
         plugins = plugins or get_plugin_manager()
         options = read_arguments(arguments, plugins.registry)
-        cache = read_cache_setting(plugins.registry, options.cache, options.cache_size)
-        repository = find_repository(plugins.registry, model, options.source)  # before importing torch: fail early
+        self._loaded, self.pipeline, self.cache = load_pipeline(model, options, plugins)
         from millpond.engine.engine import Engine  # noqa: PLC0415  needs torch
-        from millpond.loading.build import load_model  # noqa: PLC0415
 
-        self._loaded = load_model(repository, options, plugins)
-        self.cache = None if cache is None else cache.open(self._loaded, options.parallel.devices)
         self.engine_config: EngineConfig = self._loaded.engine
-        self.pipeline = Pipeline(self._loaded.context, deduplicate=options.deduplicate)
         executor = open_executor(self._loaded, options, plugins)
         self._engine = Engine(executor, self.engine_config, inline_single_batch=True)
-        self._driver = SyncDriver(self.model_config, self._engine, self.engine_config, self.cache)
+        self._driver = SyncDriver(self._loaded.config, self._engine, self.engine_config, self.cache)
         self._lock = threading.Lock()
 
     @property

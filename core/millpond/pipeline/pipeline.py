@@ -7,7 +7,9 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from millpond.context import Context
+from millpond.loading.source import find_repository
 from millpond.pipeline.bound_task import PLUGIN, BoundTask
+from millpond.pipeline.cache import ResultCache, read_cache_setting
 from millpond.pipeline.io_processor import IOProcessor
 from millpond.pipeline.tokenization import Params
 from millpond.plugin.blame import blamed
@@ -15,6 +17,9 @@ from millpond.types.errors import ComponentError, InvalidInputError, UnknownName
 from millpond.types.params import PoolingParams
 
 if TYPE_CHECKING:
+    from millpond.loading.arguments import Arguments
+    from millpond.loading.build import LoadedModel
+    from millpond.plugin.manager import PluginManager
     from millpond.plugin.registry import Entry
     from millpond.plugin.specs import TaskSpec
 
@@ -178,3 +183,16 @@ def windows(total: int, *, first: int = 64, largest: int = 1024) -> Iterator[ran
     while start < total:
         yield range(start, min(start + size, total))
         start, size = start + size, min(size * 4, largest)
+
+
+def load_pipeline(
+    model: str, arguments: "Arguments", plugins: "PluginManager"
+) -> "tuple[LoadedModel, Pipeline, ResultCache | None]":
+    """Return a loaded model, its pipeline, and its cache; None without one. Raises the errors of ``LLM``."""
+    cache = read_cache_setting(plugins.registry, arguments.cache, arguments.cache_size)
+    repository = find_repository(plugins.registry, model, arguments.source)  # before importing torch: fail early
+    from millpond.loading.build import load_model  # noqa: PLC0415  needs torch
+
+    loaded = load_model(repository, arguments, plugins)
+    results = None if cache is None else cache.open(loaded, arguments.parallel.devices)
+    return loaded, Pipeline(loaded.context, deduplicate=arguments.deduplicate), results
