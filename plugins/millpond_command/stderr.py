@@ -21,7 +21,7 @@ def printable(text: str) -> str:
     return UNPRINTABLE.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
-class _StderrHandler(logging.Handler):
+class StderrHandler(logging.Handler):
     """Writes log records to the current ``sys.stderr``, which a progress bar replaces."""
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -47,7 +47,7 @@ def _is_shown(record: logging.LogRecord) -> bool:
 @contextlib.contextmanager
 def logging_to_stderr() -> Iterator[None]:
     """Log warnings to stderr while the program runs; with --debug, all records of Millpond's packages."""
-    handler = _StderrHandler()
+    handler = StderrHandler()
     handler.setFormatter(_LevelFormatter())
     handler.addFilter(_is_shown)
     logger = logging.getLogger()

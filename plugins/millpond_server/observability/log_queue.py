@@ -15,6 +15,8 @@ from logging.handlers import QueueHandler, QueueListener
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from millpond_command.stderr import StderrHandler
+
 MAX_WAITING_LINES = 10_000
 GATHER_S = 0.02  # lines of this time are written together, because each write wakes the thread
 MAX_LINE_CHARS = 100_000
@@ -138,7 +140,7 @@ def _write_stderr(text: str) -> None:
 def in_background(log: LogQueue) -> Iterator[None]:
     """Write all log records, warnings and tracebacks of threads with a log queue while the block runs."""
     root = logging.getLogger()
-    replaced = [handler for handler in root.handlers if type(handler) is logging.StreamHandler]
+    replaced = [it for it in root.handlers if type(it) is logging.StreamHandler or isinstance(it, StderrHandler)]
     for handler in replaced:
         root.removeHandler(handler)
         for log_filter in handler.filters:

@@ -17,6 +17,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from millpond_command.stderr import logging_to_stderr
 from millpond_server.observability import log_queue
 from millpond_server.observability.access_log import AccessLog, as_json, as_text
 from millpond_server.observability.log_queue import in_background
@@ -120,6 +121,18 @@ def test_records_warnings_and_tracebacks_of_threads_are_written_in_the_backgroun
     assert "UserWarning: look out" in log_text
     assert "other text" not in log_text
     assert "/v1/embeddings" not in log_text
+
+
+def test_a_record_is_one_line_while_the_program_logs_to_stderr(monkeypatch):
+    written = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", written)
+    log = AccessLog("off")
+    with logging_to_stderr():
+        with in_background(log.queue):
+            logging.getLogger("millpond").warning("some text")
+        assert written.getvalue() == "warning: some text\n"
+        logging.getLogger("millpond").warning("after the server")
+    assert written.getvalue() == "warning: some text\nwarning: after the server\n"
 
 
 # --- stderr of a process ----------------------------------------------------------------------------------------------
