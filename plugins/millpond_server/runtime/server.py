@@ -21,6 +21,7 @@ from millpond_server.http.keys import ApiKeys
 from millpond_server.http.middleware import api_middleware, metrics_middleware, wrapped
 from millpond_server.http.tls import tls_options
 from millpond_server.observability.batch_metrics import BatchMetrics
+from millpond_server.observability.chunk_lines import showing_chunk_lines
 from millpond_server.observability.log_queue import in_background
 from millpond_server.runtime.application import Application, build_application, build_metrics_application
 from millpond_server.runtime.ending import exit_now, log_hanging_threads
@@ -114,7 +115,8 @@ class Server:
             on_start()
 
         loop_factory = self._uvicorn_config(self.app).get_loop_factory()
-        with in_background(state.log.queue), asyncio.Runner(loop_factory=loop_factory) as runner:
+        chunk_lines = showing_chunk_lines() if state.log.is_on else contextlib.nullcontext()
+        with in_background(state.log.queue), chunk_lines, asyncio.Runner(loop_factory=loop_factory) as runner:
             http_server = runner.run(self.serve(sockets, freeze_and_start))
             if state.settings.uds is not None:
                 Path(state.settings.uds).unlink(missing_ok=True)
