@@ -163,6 +163,9 @@ class _Engine:
         """Send the results of a batch, on the thread that computed it."""
         from millpond_parallel.batches import pack_results  # noqa: PLC0415  as above
 
+        if self.runner.crash is not None:
+            logging.getLogger("millpond").error("%s", self.runner.crash)
+            os._exit(FAILURE_EXIT_CODE)  # the program starts another process and computes the batch there
         del self._running[number]
         try:
             self._channel.send(Kind.RESULT, number, pack_results(outcome))

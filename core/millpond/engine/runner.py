@@ -1,7 +1,6 @@
 """Runner: a batch of requests -> packed tensors -> model -> poolers -> arrays on the host, on worker threads."""
 
 import threading
-import traceback
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -23,6 +22,7 @@ from millpond.engine.contracts import (
     owner_of_pooler,
     source_of_non_finite,
 )
+from millpond.engine.device_failures import device_crash, free_memory
 from millpond.engine.executor import EngineStatus, Outcome
 from millpond.engine.machine import available_cores
 from millpond.engine.packing import distinct_sequences, pack, prefix_groups
@@ -34,7 +34,7 @@ from millpond.nn.pooler import Pooler
 from millpond.nn.shared_rows import share_rows
 from millpond.nn.threads import ThreadBudget
 from millpond.plugin.blame import blamed, breach, owner_of
-from millpond.types.errors import InvalidInputError, NonFiniteOutputError, is_out_of_memory
+from millpond.types.errors import InvalidInputError, NonFiniteOutputError, is_device_lost, is_out_of_memory
 from millpond.types.params import PoolingParams
 
 if TYPE_CHECKING:
@@ -143,9 +143,9 @@ class Runner:
         progress: Records the progress of batches.
         num_hooks: The number of layers that record it.
         intra_op_threads: The number of threads that torch uses for a batch computed in the caller's thread.
-        on_change: Never called: the workers do not change.
+        on_change: Called after a change of ``crash``; the workers do not change.
         runs_inline: True: ``run`` computes in the caller's thread.
-        crash: Always None.
+        crash: The error after which this process cannot use the device; None before.
     """
 
     _start_lock: ClassVar = threading.Lock()  # starting workers changes a setting of the whole process
@@ -212,7 +212,10 @@ class Runner:
         for request in requests:
             request.results, request.error = [], None
         if is_out_of_memory(error):
-            _free_memory(error, self.device)
+            free_memory(error, self.device)
+        elif is_device_lost(error):
+            error = self.crash = self.crash or device_crash(error)
+            self.on_change()
         return Outcome(requests, error)
 
     def _compute(
@@ -343,18 +346,6 @@ def _refusal(parts: PoolerParts, params: PoolingParams) -> InvalidInputError | N
         except InvalidInputError as error:
             return error
     return None
-
-
-def _free_memory(error: BaseException, device: torch.device) -> None:
-    """Free the memory that a failed batch still holds: the next batch needs it.
-
-    Args:
-        error: The error. Its traceback keeps the local variables of every layer alive.
-        device: The device of the batch.
-    """
-    traceback.clear_frames(error.__traceback__)
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
 
 
 def _position(item: tuple[tuple[int, Any, Any], Representation]) -> int:

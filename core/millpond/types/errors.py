@@ -1,7 +1,27 @@
 """The errors that Millpond raises; messages state the request, the available alternatives and the solution."""
 
-# In messages of RuntimeErrors that torch raises: for CPU memory, page-locked memory, and memory of cuBLAS.
-OUT_OF_MEMORY_TEXTS = ("DefaultCPUAllocator", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+# In messages of RuntimeErrors that torch and Triton raise: for CPU memory, page-locked memory, and memory of libraries.
+OUT_OF_MEMORY_TEXTS = (
+    "DefaultCPUAllocator",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "Triton Error [CUDA]: out of memory",
+)
+# Errors of CUDA after which a process cannot use the device again, and their prefixes in messages of torch and Triton.
+CUDA_PREFIXES = ("CUDA error: ", "Triton Error [CUDA]: ")
+DEVICE_LOST_TEXTS = (
+    "an illegal memory access",
+    "an illegal instruction",
+    "device-side assert",
+    "hardware stack error",
+    "invalid program counter",
+    "misaligned address",
+    "operation not supported on global/shared address space",
+    "the launch timed out",
+    "uncorrectable ECC error",
+    "unspecified launch failure",
+)
 
 
 class MillpondError(Exception):
@@ -118,3 +138,9 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Return True if an error means that device or host memory was exhausted. Does not import torch."""
     is_torch = any(cls.__name__ == "OutOfMemoryError" for cls in type(error).__mro__)
     return is_torch or isinstance(error, MemoryError) or any(text in str(error) for text in OUT_OF_MEMORY_TEXTS)
+
+
+def is_device_lost(error: BaseException) -> bool:
+    """Return True if an error means that this process cannot use the device again. Does not import torch."""
+    message = str(error)
+    return any(f"{prefix}{text}" in message for prefix in CUDA_PREFIXES for text in DEVICE_LOST_TEXTS)

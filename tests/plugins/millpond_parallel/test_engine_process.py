@@ -1,5 +1,6 @@
 """The settings with which an engine process starts its workers."""
 
+import logging
 from types import SimpleNamespace
 
 import pytest
@@ -8,7 +9,8 @@ import torch
 from millpond import executor
 from millpond.loading import build, repository
 from millpond.types.config import EngineConfig
-from millpond_parallel.engine_process import _load
+from millpond_parallel import engine_process
+from millpond_parallel.engine_process import _Engine, _load
 
 
 @pytest.mark.parametrize(("device", "num_workers"), [("cpu", 7), ("cuda:1", 2)])
@@ -31,3 +33,21 @@ def test_an_engine_process_uses_the_arguments_of_the_program(monkeypatch, device
         states={},
     )
     assert _load(setup) == (("the model", torch.device(device), num_workers), {"cuda_graphs": True})
+
+
+def test_a_process_whose_device_is_lost_exits(monkeypatch, caplog):
+    """The program computes its batches elsewhere, and starts another process."""
+
+    class ExitedError(Exception):
+        pass
+
+    def end(code):
+        assert code == engine_process.FAILURE_EXIT_CODE
+        raise ExitedError
+
+    monkeypatch.setattr(engine_process.os, "_exit", end)
+    engine = _Engine.__new__(_Engine)  # without the thread that reports progress
+    engine.runner = SimpleNamespace(crash=RuntimeError("the device failed"))
+    with pytest.raises(ExitedError), caplog.at_level(logging.ERROR):
+        engine._finish(1, None)  # noqa: SLF001  called by the runner
+    assert caplog.messages == ["the device failed"]

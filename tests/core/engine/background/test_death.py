@@ -88,3 +88,19 @@ def test_the_crash_reason_names_the_exception(kit, make_thread, deaths):
     with pytest.raises(EngineClosedError, match="struck by lightning"):
         thread.submit([kit.request([1])])
     assert deaths
+
+
+def test_a_lost_device_crashes_the_engine(kit, model, make_thread, deaths):
+    def lost(_):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    model.on_forward = lost
+    thread = make_thread(1)
+    requests = kit.numbered(3)
+    latch = kit.latch(requests)
+    thread.submit(requests)
+    latch.wait()
+    assert all(isinstance(request.error, EngineClosedError) for request in requests)
+    thread.close()
+    assert "an illegal memory access" in thread.crash_reason
+    assert "Only another process" in str(deaths[0].exc_value)
