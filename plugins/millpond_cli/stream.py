@@ -14,7 +14,7 @@ from millpond_cli.arguments import load_model
 from millpond_cli.io.inputs import Input
 from millpond_cli.io.interrupts import Interruption, TerminatedError, ending_signals_raised
 from millpond_cli.io.notes import warn
-from millpond_cli.io.output import is_stdout, open_output
+from millpond_cli.io.output import is_stdout, open_output, refuse_input
 from millpond_cli.io.results import Layout, Result
 from millpond_cli.io.rows import Row
 from millpond_cli.options import OutputOptions
@@ -91,6 +91,7 @@ class Job:
             typer.Exit: Some rows failed and were skipped.
         """
         tally = Tally()
+        refuse_input(self.output_options.output_path, self.source.files)
         with (
             ending_signals_raised() as interruption,
             open_atomically(self.output_options.output_path) as file,

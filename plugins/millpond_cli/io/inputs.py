@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from millpond_cli.io.rows import Keys, Row, choose_keys, count_rows, open_rows
 from millpond_cli.io.source import Source, choose_source, refuse_files
@@ -17,12 +18,14 @@ class Input:
     Attributes:
         name: The name of the input in messages.
         rows: Opens the input and yields an iterator of its rows.
+        files: The paths or descriptors of the files that are read.
         has_fields: True if rows may have an id.
         count: Returns the number of rows, or None if counting them would consume the input.
     """
 
     name: str
     rows: Callable[[], AbstractContextManager[Iterator[Row]]]
+    files: tuple[Path | int, ...] = ()
     has_fields: bool = False
     count: Callable[[], int | None] = lambda: None
 
@@ -32,6 +35,7 @@ class Input:
         return cls(
             name=source.name,
             rows=lambda: open_rows(source, keys),
+            files=source.files,
             has_fields=source.has_fields,
             count=lambda: count_rows(source),
         )

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from millpond_cli.io.inputs import Input
-from millpond_cli.io.rows import Keys, Row, choose_keys, count_rows, no_fields, open_rows
+from millpond_cli.io.rows import Keys, Row, choose_keys, no_fields, open_rows
 from millpond_cli.io.source import STDIN, Source, choose_source, refuse_files
 from millpond_cli.options import PairInputOptions
 from millpond_command.cli import USAGE, CommandError
@@ -52,7 +52,7 @@ def with_query(query: str, source: Source, keys: Keys) -> Input:
         with open_rows(source, keys) as documents:
             yield (replace(row, query=query) for row in documents)
 
-    return Input(name=source.name, rows=rows, has_fields=source.has_fields, count=lambda: count_rows(source))
+    return replace(Input.of(source, keys), rows=rows)
 
 
 def _from_two_files(texts: Sequence[str], input_options: PairInputOptions) -> Input:
@@ -86,7 +86,7 @@ def _from_two_files(texts: Sequence[str], input_options: PairInputOptions) -> In
         with open_rows(queries, query_keys) as query_rows, open_rows(documents, document_keys) as document_rows:
             yield _paired(query_rows, document_rows, queries.name, documents.name)
 
-    return Input(name=documents.name, rows=rows, has_fields=documents.has_fields, count=lambda: count_rows(documents))
+    return replace(Input.of(documents, document_keys), rows=rows, files=(*queries.files, *documents.files))
 
 
 def _paired(queries: Iterator[Row], documents: Iterator[Row], queries_name: str, documents_name: str) -> Iterator[Row]:

@@ -15,6 +15,7 @@ from millpond_command.cli import USAGE, CommandError
 from millpond_command.extras import check_extra
 
 STDIN = "-"
+STDIN_DESCRIPTOR = 0
 PARQUET = "parquet"
 FORMATS_BY_SUFFIX = {
     ".txt": "txt",
@@ -45,6 +46,13 @@ class Source:
     format: str
     open: Callable[[], AbstractContextManager[BinaryIO | Sequence[str]]]
     path: Path | None = None
+
+    @property
+    def files(self) -> tuple[Path | int, ...]:
+        """The path or the descriptor of the file that is read; empty for arguments."""
+        if self.path is not None:
+            return (self.path,)
+        return () if self.format == "arguments" else (STDIN_DESCRIPTOR,)
 
     @property
     def has_fields(self) -> bool:

@@ -302,6 +302,14 @@ def test_a_failure_leaves_no_file_and_the_old_one(tmp_path, tiny):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_an_input_is_not_replaced_by_its_results(tmp_path, tiny):
+    path = tmp_path / "texts.txt"
+    path.write_text("cat\n")
+    done = embed("-m", tiny, "-i", str(path), "-o", str(path), "-f", "jsonl")
+    assert (done.exit_code, done.stderr.splitlines()[0]) == (1, f"error: {path} is also the input")
+    assert path.read_text() == "cat\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

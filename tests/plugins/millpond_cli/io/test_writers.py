@@ -3,12 +3,13 @@
 import csv
 import io
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from millpond_cli.io.output import open_output
+from millpond_cli.io.output import open_output, refuse_input
 from millpond_cli.io.results import Layout, Result
 from millpond_cli.io.rows import Row
 from millpond_cli.io.serializers import format_numbers
@@ -198,6 +199,36 @@ def test_a_device_is_written_to_and_not_replaced():
     with open_output("/dev/null") as file:
         file.write(b"gone")
     assert Path("/dev/null").is_char_device()
+
+
+def test_an_output_that_is_also_an_input_is_refused(tmp_path):
+    path, other, link, hard = (tmp_path / name for name in ("texts.txt", "other.txt", "link", "hard"))
+    path.write_bytes(b"a text")
+    other.write_bytes(b"a text")
+    link.symlink_to(path)
+    hard.hardlink_to(path)
+    for output, source in [(path, path), (link, path), (path, link), (hard, path)]:
+        with pytest.raises(CommandError, match=f"{output} is also the input"):
+            refuse_input(str(output), [other, source])
+    refuse_input(str(path), [other, tmp_path / "missing"])
+    refuse_input(str(tmp_path / "missing"), [path])
+    refuse_input("/dev/null", [Path("/dev/null")])
+
+
+def test_a_descriptor_that_is_also_the_output_is_refused(tmp_path):
+    path = tmp_path / "texts.txt"
+    path.write_bytes(b"a text")
+    with path.open("rb") as file, pytest.raises(CommandError, match="is also the input"):
+        refuse_input(str(path), [file.fileno()])
+
+
+def test_a_link_to_itself_is_no_output(tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(link)
+    if sys.version_info < (3, 13):  # later versions replace the link
+        with pytest.raises(CommandError, match="it is a link to itself"), open_output(str(link)):
+            pytest.fail("it should not come this far")
+    assert link.is_symlink()
 
 
 @pytest.mark.parametrize(("name", "message"), [("", "is a folder"), ("no/such/out", "No such file or directory")])
