@@ -2,12 +2,14 @@
 
 import csv
 import json
+import math
 import sys
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from gzip import BadGzipFile
+from itertools import islice
 from typing import Any, BinaryIO
 
 from millpond_cli.choices import unknown_choice
@@ -19,6 +21,7 @@ TAB = "\t"
 DELIMITERS = {"csv": ",", "tsv": TAB}
 BYTE_ORDER_MARK = "\ufeff"
 MISSING = object()
+MAX_LISTED_NAMES = 50  # of columns or fields, in messages
 Scalar = str | int | float | bool | None
 
 
@@ -251,9 +254,14 @@ def _row_of_json(index: int, location: str, line: str, keys: Keys) -> Row:
 def row_of_object(index: int, location: str, value: dict[str, Any], keys: Keys) -> Row:
     """Return the row of an object with named fields, or an error if a field is missing or has the wrong type."""
     row_id = _field(value, keys.id)
-    if isinstance(row_id, dict | list) or (keys.needs_id and row_id is MISSING):
+    if isinstance(row_id, dict | list) or _is_infinite(row_id) or (keys.needs_id and row_id is MISSING):
         return Row(index, location, "", error=_field_error(keys.id, "id", value, "--id-key"))
     return _row_of_fields(Row(index, location, "", None if row_id is MISSING else row_id), value, keys)
+
+
+def _is_infinite(value: object) -> bool:
+    """Return True for NaN and infinity, which JSON cannot contain."""
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 def _field(value: dict[str, Any], key: str) -> Any:
@@ -289,9 +297,16 @@ def _field_error(key: str, role: str, value: dict[str, object], option: str) -> 
     """Return the error for a field that is missing or has the wrong type."""
     field = _field(value, key)
     if field is not MISSING:
-        expected = "a string or a number" if role == "id" else "a string"
-        return f"field {key!r}: expected {expected}, got {type(field).__name__}"
-    return f"no field {key!r}. Available: {', '.join(value) or 'none'}. Name the field of the {role} with {option}"
+        expected = "a string or a finite number" if role == "id" else "a string"
+        value_or_type = field if _is_infinite(field) else type(field).__name__
+        return f"field {key!r}: expected {expected}, got {value_or_type}"
+    return f"no field {key!r}. Available: {_listed(value)}. Name the field of the {role} with {option}"
+
+
+def _listed(names: Collection[str]) -> str:
+    """Return the first names, for a message."""
+    more = f" and {len(names) - MAX_LISTED_NAMES} more" if len(names) > MAX_LISTED_NAMES else ""
+    return f"{', '.join(islice(names, MAX_LISTED_NAMES)) or 'none'}{more}"
 
 
 def _read_csv(lines: Iterator[str], name: str, keys: Keys, delimiter: str) -> Iterator[Row]:
@@ -339,10 +354,10 @@ def _columns(header: list[str], name: str, keys: Keys) -> _Columns:
     )
     for key, option, required in columns:
         if required and key is not None and key not in header:
-            message = f"{name} has no column {key!r}. Available, from its first line: {', '.join(header)}"
+            message = f"{name} has no column {key!r}. Available, from its first line: {_listed(header)}"
             raise CommandError(message, hint=f"name the column with {option}")
         require_single(key, header, name)
-    indices = {key: header.index(key) for key in header}
+    indices = {key: index for index, key in enumerate(header)}
     query = None if keys.query is None else indices[keys.query]
     return _Columns(indices[keys.text], indices.get(keys.id), query, indices.get(keys.text_pair or ""))
 

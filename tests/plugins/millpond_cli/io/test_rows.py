@@ -1,6 +1,7 @@
 """Sources of texts: rows in order, each with its location; an invalid row does not affect the others."""
 
 import io
+import time
 
 import pytest
 
@@ -67,7 +68,9 @@ def test_keys_choose_the_fields():
         ),
         (b'{"text": 3}', "field 'text': expected a string, got int"),
         (b'{"text": null}', "field 'text': expected a string, got NoneType"),
-        (b'{"text": "a", "id": {}}', "field 'id': expected a string or a number, got dict"),
+        (b'{"text": "a", "id": {}}', "field 'id': expected a string or a finite number, got dict"),
+        (b'{"text": "a", "id": 1e999}', "field 'id': expected a string or a finite number, got inf"),
+        (b'{"text": "a", "id": NaN}', "field 'id': expected a string or a finite number, got nan"),
         (b'{"text": "\xff"}', "the text is not UTF-8"),
         (b"[" * 100_000, "not JSON: "),
     ],
@@ -120,6 +123,15 @@ def test_a_field_may_be_larger_than_the_limit_of_the_csv_module():
 def test_csv_without_structure_is_an_error(content, keys, message):
     with pytest.raises(CommandError, match=message):
         rows("csv", content, **keys)
+
+
+def test_many_columns_are_read_in_linear_time():
+    names = [f"column {number}" for number in range(50_000)]
+    start = time.process_time()
+    (row,) = rows("csv", f"{','.join(names)},text\n{','.join(names)},hello\n".encode())
+    assert (row.text, time.process_time() - start < 5) == ("hello", True)
+    with pytest.raises(CommandError, match=r"column 49 and 49950 more$"):
+        rows("csv", ",".join(names).encode())
 
 
 def test_rows_are_not_read_ahead():
