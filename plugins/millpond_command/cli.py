@@ -22,8 +22,9 @@ from millpond.plugin.registry import Catalog, Entry
 from millpond.plugin.specs import CommandSpec
 from millpond.types.errors import MillpondError, PluginError
 from millpond_command.command_list import write_commands
+from millpond_command.program import INTERRUPTED as INTERRUPTED  # noqa: PLC0414  for commands
 from millpond_command.program import version
-from millpond_command.stderr import echo_stderr as echo_stderr  # noqa: PLC0414  for commands
+from millpond_command.stderr import echo_stderr as echo_stderr  # noqa: PLC0414  as above
 from millpond_command.stderr import logging_to_stderr
 from millpond_command.stderr import printable as printable  # noqa: PLC0414  as above
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 DEBUG: Final = "MILLPOND_DEBUG"
 HELP, HELP_OPTIONS = "help", frozenset({"-h", "--help"})
-OK, FAILURE, USAGE, PARTIAL, INTERRUPTED = 0, 1, 2, 3, 130
+OK, FAILURE, USAGE, PARTIAL = 0, 1, 2, 3
 TRACEBACK_HINT: Final = f"set {DEBUG}=1 to show the traceback"
 logger = logging.getLogger(__name__)
 

@@ -53,9 +53,16 @@ def find_config_files() -> list[Path]:
             message = f"{FILE_VARIABLE}={named}: no such file"
             raise CommandError(message, exit_code=USAGE)
         return [Path(named)]
-    project = next((path for path in project_candidates() if path.is_file()), None)
-    paths = [path for path in (project, user_file()) if path is not None and path.is_file()]
-    return list(dict.fromkeys(paths))
+    project = next(filter(_is_file, project_candidates()), None)
+    return list(dict.fromkeys(path for path in (project, user_file()) if path is not None and _is_file(path)))
+
+
+def _is_file(path: Path) -> bool:
+    """Return True for a file; False in a folder without access, such as the home of another user after ``sudo -u``."""
+    try:
+        return path.is_file()
+    except PermissionError:
+        return False
 
 
 def project_candidates() -> Iterator[Path]:

@@ -5,13 +5,16 @@ import sys
 import millpond
 
 VERSION_OPTIONS = (["--version"], ["-V"])
+INTERRUPTED = 130  # the exit code after Ctrl-C
 
 
 def main() -> None:
     """Run the program."""
     if sys.argv[1:] not in VERSION_OPTIONS or not _print_version():
-        from millpond_command.cli import main as run  # noqa: PLC0415  see above
-
+        try:
+            from millpond_command.cli import main as run  # noqa: PLC0415  see above
+        except KeyboardInterrupt:
+            sys.exit(INTERRUPTED)
         run()
 
 

@@ -113,6 +113,23 @@ def test_version_imports_no_command_line():
     assert set(done.stderr.split()) & {"typer", "logging", "millpond_command.cli", "millpond.plugin.manager"} == set()
 
 
+def test_ctrl_c_while_the_command_line_is_imported_shows_no_traceback():
+    code = """if True:
+        import sys
+
+        class Interrupted:
+            def find_spec(self, name, path=None, target=None):
+                if name == "millpond_command.cli":
+                    raise KeyboardInterrupt
+
+        sys.meta_path.insert(0, Interrupted())
+        from millpond_command.program import main
+        main()
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 def test_mistakes_are_reported_without_heavy_imports():
     lines = [["embde"], ["embed", "--modle", "x"], ["job", "rnu"], ["serve", "--prot", "1"]]
     stdout, imported = run_and_look(*lines, exit_code=2)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from permissions import respected_permissions
 from typer.testing import CliRunner
 
 from millpond_cli.commands import similarity
@@ -171,6 +172,16 @@ def test_a_variable_names_the_file_or_none(home, project, loaded, monkeypatch, t
     assert options_with(loaded)["dtype"] == "auto"
     monkeypatch.setenv("MILLPOND_CONFIG_FILE", str(tmp_path / "missing.toml"))
     assert "missing.toml: no such file" in run("similarity", "a", "b").stderr
+
+
+def test_a_home_folder_without_access_has_no_file(home):
+    (home / "millpond.toml").write_text('dtype = "user"', encoding="utf-8")
+    home.parent.chmod(0)
+    try:
+        with respected_permissions():
+            assert find_config_files() == []
+    finally:
+        home.parent.chmod(0o700)
 
 
 def test_a_service_of_kubernetes_called_millpond_does_not_set_the_port(home, monkeypatch):
