@@ -23,8 +23,10 @@ def names_of(models: Sequence[str], names: Sequence[str]) -> list[tuple[str, ...
     """Return the names of each model in requests: all names for a single model, else one name per model.
 
     Raises:
-        CommandError: If the number of names differs from the number of models.
+        CommandError: If the number of names differs from the number of models, or a request cannot contain a name.
     """
+    for name in names or models:
+        _check_name(name)
     if not names:
         return [(model,) for model in models]
     if len(models) == 1:
@@ -33,6 +35,18 @@ def names_of(models: Sequence[str], names: Sequence[str]) -> list[tuple[str, ...
         message = f"--served-model-name: {len(names)} names for {len(models)} models; pass one name per model"
         raise CommandError(message, exit_code=USAGE)
     return [(name,) for name in names]
+
+
+def _check_name(name: str) -> None:
+    """Refuse an empty name, and one that JSON cannot contain, such as the path of a folder that is not UTF-8."""
+    if not name:
+        message = "--served-model-name: a name is empty"
+        raise CommandError(message, exit_code=USAGE)
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        message = f"the name {name!r} is not UTF-8, so that no request can contain it"
+        raise CommandError(message, hint="pass a different name with --served-model-name", exit_code=USAGE) from None
 
 
 def settings_of(server: ServerOptions, limits: LimitOptions, environment: Mapping[str, str] = os.environ) -> Settings:
@@ -95,5 +109,14 @@ def _origins(values: Sequence[str]) -> list[str]:
     """Return the origins; a value may be a JSON list, like vLLM's."""
     origins: list[str] = []
     for value in values:
-        origins += json.loads(value) if value.startswith("[") else [value]
+        origins += _list_of(value) if value.startswith("[") else [value]
+    return origins
+
+
+def _list_of(value: str) -> list[str]:
+    try:
+        origins: list[str] = json.loads(value)
+    except json.JSONDecodeError as error:
+        message = f"--cors-origin {value!r}: not a JSON list: {error}"
+        raise CommandError(message, exit_code=USAGE) from None
     return origins

@@ -48,9 +48,9 @@ class Deadline:
         self._timer: threading.Timer | None = None
 
     def set(self, seconds: float, exit_code: int) -> None:
-        """Exit the process in some seconds. Replaces an earlier deadline."""
+        """Exit the process in some seconds, which may be infinite. Replaces an earlier deadline."""
         self.cancel()
-        self._timer = threading.Timer(seconds, _exit_at_deadline, (exit_code,))
+        self._timer = threading.Timer(min(seconds, threading.TIMEOUT_MAX), _exit_at_deadline, (exit_code,))
         self._timer.daemon = True
         self._timer.start()
 

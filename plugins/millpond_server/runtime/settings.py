@@ -29,10 +29,12 @@ class Constraint:
         return {**handler(source), **self._bounds}
 
 
+Text = Annotated[str, Constraint(min_length=1)]  # an empty host would be all interfaces, an empty path this folder
 Count = Annotated[int, Constraint(ge=1)]
 Port = Annotated[int, Constraint(ge=0, le=65535)]
 Seconds = Annotated[float, Constraint(ge=0)]
 PositiveSeconds = Annotated[float, Constraint(gt=0)]
+Days = Annotated[float, Constraint(gt=0, le=36_500)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,21 +144,21 @@ class Settings:
     __pydantic_config__: ClassVar[Mapping[str, str]] = VALIDATION_CONFIG
 
     host: Annotated[
-        str, option(SERVER, "--host", metavar="ADDRESS", help="Address to listen on; 0.0.0.0 for all interfaces.")
+        Text, option(SERVER, "--host", metavar="ADDRESS", help="Address to listen on; 0.0.0.0 for all interfaces.")
     ] = "127.0.0.1"
     port: Annotated[
         Port,
         option(SERVER, "--port", metavar="PORT", help="Port to listen on; 0 for a free one."),
     ] = 8000
     uds: Annotated[
-        str | None, option(SERVER, "--uds", metavar="FILE", help="Unix socket to listen on, instead of host and port.")
+        Text | None, option(SERVER, "--uds", metavar="FILE", help="Unix socket to listen on, instead of host and port.")
     ] = None
     ssl_certfile: Annotated[
-        str | None,
+        Text | None,
         option(SERVER, "--ssl-certfile", metavar="FILE", help="PEM file with the certificate; enables HTTPS."),
     ] = None
     ssl_keyfile: Annotated[
-        str | None,
+        Text | None,
         option(
             SERVER, "--ssl-keyfile", metavar="FILE", help="PEM file with the private key (default: --ssl-certfile)."
         ),
@@ -166,7 +168,7 @@ class Settings:
         option(SERVER, "--ssl-keyfile-password", metavar="PASSWORD", help="Password of an encrypted private key."),
     ] = field(default=None, repr=False)
     ssl_ca_certs: Annotated[
-        str | None,
+        Text | None,
         option(
             SERVER,
             "--ssl-ca-certs",
@@ -194,7 +196,7 @@ class Settings:
         ),
     ] = None
     metrics_host: Annotated[
-        str | None,
+        Text | None,
         option(SERVER, "--metrics-host", metavar="ADDRESS", help="Address for --metrics-port (default: --host)."),
     ] = None
     root_path: Annotated[
@@ -220,11 +222,11 @@ class Settings:
         option(SERVER, "--log-format", metavar="FORMAT", help="Format of the access log on stderr: text, json or off."),
     ] = "text"
     api_keys: Annotated[
-        tuple[Annotated[str, Constraint(min_length=1)], ...],
+        tuple[Text, ...],
         option(ACCESS, "--api-key", metavar="KEY", help="API key required from clients. Repeatable."),
     ] = field(default=(), repr=False)
     api_key_file: Annotated[
-        str | None,
+        Text | None,
         option(
             ACCESS,
             "--api-key-file",
@@ -279,7 +281,7 @@ class Settings:
         ),
     ] = 503
     batch_dir: Annotated[
-        str | None,
+        Text | None,
         option(
             BATCHES,
             "--batch-dir",
@@ -294,7 +296,7 @@ class Settings:
         Count, option(BATCHES, "--max-files", metavar="N", help="Maximum number of files of an API key.")
     ] = 500
     batch_retention_days: Annotated[
-        PositiveSeconds,
+        Days,
         option(
             BATCHES, "--batch-retention-days", metavar="DAYS", help="Delete files and ended batches after this time."
         ),

@@ -55,9 +55,8 @@ def bind(settings: Settings) -> Sockets:
     """Bind the sockets for a server's settings.
 
     Raises:
-        ValueError: If both ports are the same, or the TLS options are invalid.
+        ValueError: If both ports are the same, the TLS options are invalid, or an address does not exist.
         AddressInUseError: If another program listens on an address.
-        OSError: If an address does not exist.
     """
     check_tls(settings)
     if settings.uds is None and settings.metrics_port == settings.port != 0 and settings.metrics_host is None:
@@ -84,7 +83,8 @@ def _bind_port(host: str, port: int) -> tuple[socket.socket, str]:
     except OSError as error:
         listener.close()
         if error.errno != errno.EADDRINUSE:
-            raise
+            message = f"--host {host}, port {port}: {error.strerror or error}"
+            raise ValueError(message) from error
         message = f"port {port} of {host} is in use: another program listens on it"
         raise AddressInUseError(message) from error
     url_host = f"[{host}]" if family == socket.AF_INET6 else host
@@ -96,7 +96,12 @@ def _bind_path(path: Path) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX)
     if path.exists() and stat.S_ISSOCK(path.stat().st_mode) and not _is_in_use(path):
         path.unlink()
-    listener.bind(str(path))
+    try:
+        listener.bind(str(path))
+    except OSError as error:
+        listener.close()
+        message = f"--uds {path}: {error.strerror or error}"
+        raise ValueError(message) from error
     return listener
 
 
