@@ -145,6 +145,18 @@ def check_media_type(headers: Mapping[str, str]) -> None:
         raise ApiError(400, "Unsupported Media Type: Only 'application/json' is allowed", parameter="content-type")
 
 
+def check_encoding(headers: Mapping[str, str]) -> None:
+    """Refuse a compressed body, which is not decompressed: a small one could fill the memory.
+
+    Raises:
+        ApiError: 415.
+    """
+    encoding = headers.get("content-encoding", "").strip().lower()
+    if encoding not in ("", "identity"):
+        message = f"the content encoding {short_repr(encoding)} is not supported: send the body uncompressed"
+        raise ApiError(415, message, parameter="content-encoding", reason="encoding")
+
+
 def parse_json(body: bytes | bytearray, limits: Limits) -> Any:
     """Return the JSON value of a body.
 

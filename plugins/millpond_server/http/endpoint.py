@@ -21,6 +21,7 @@ from millpond_server.http import errors
 from millpond_server.http.body import (
     BodyReader,
     ClientGoneError,
+    check_encoding,
     check_media_type,
     ignored_fields,
     parse_json,
@@ -186,6 +187,7 @@ class Endpoint:
         if self.request_model is None and not body:
             return None, None, None, ()
         check_media_type(headers)
+        check_encoding(headers)
         value = parse_json(body, self.settings.limits)
         self.state.token_ids.check(value, scope)
         request = value if self.request_model is None else validate(self.request_model, value)

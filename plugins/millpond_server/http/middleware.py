@@ -11,7 +11,7 @@ from millpond_server.observability.access_log_middleware import AccessLogMiddlew
 from millpond_server.runtime.settings import Settings
 from millpond_server.runtime.state import State
 
-CORS_METHODS = ("GET", "POST")
+CORS_METHODS = ("GET", "POST", "DELETE")
 CORS_EXPOSED_HEADERS = (
     "x-request-id",
     "server-timing",

@@ -1,9 +1,9 @@
 """Handlers of ``POST /v1/embeddings`` and ``GET /v1/models``."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
-import orjson
 from starlette.responses import Response
 
 from millpond import AsyncLLM, PoolingParams
@@ -190,7 +190,8 @@ def _bytes_response(
             start += len(part)
         tokens = num_tokens(outputs)
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-        headers["metadata"] = orjson.dumps({**data_response(call, prefix, items, ()), "usage": usage}).decode()
+        metadata = {**data_response(call, prefix, items, ()), "usage": usage}
+        headers["metadata"] = json.dumps(metadata, separators=(",", ":"))  # in ASCII: a model may have any name
     return Response(b"".join(parts), media_type="application/octet-stream", headers=headers)
 
 

@@ -1,5 +1,6 @@
 """Limits on nesting, digits and lengths of what clients send, and the targets of redirects."""
 
+import gzip
 import json
 
 import httpx2
@@ -36,6 +37,16 @@ def test_a_validation_error_shows_little_of_nested_values(client):
 
 def test_a_body_may_nest_as_deep_as_the_limit(client):
     assert post(client, f'{{"input": "a", "unknown": {FIT}}}').status_code == 200
+
+
+def test_a_compressed_body_is_415_and_not_decompressed(client):
+    body = gzip.compress(b'{"input": "tea"}')
+    headers = {"content-type": "application/json", "content-encoding": "GZIP"}
+    answer = client.post("/v1/embeddings", content=body, headers=headers)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (415, "content-encoding")
+    assert "send the body uncompressed" in answer.json()["error"]["message"]
+    headers["content-encoding"] = "identity"
+    assert client.post("/v1/embeddings", content=gzip.decompress(body), headers=headers).status_code == 200
 
 
 def test_an_error_lists_few_of_many_faults(client):

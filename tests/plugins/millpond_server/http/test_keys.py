@@ -146,6 +146,8 @@ def test_no_page_of_another_site_may_read_anything(local):
 def test_pages_of_named_sites_may(local):
     with local(cors_origins=("https://shop.example",), api_keys=("right",)).client() as client:
         assert client.options("/v1/embeddings", headers=ASKS).headers["access-control-allow-origin"] == ASKS["origin"]
+        asks_to_delete = {**ASKS, "access-control-request-method": "DELETE"}
+        assert client.options("/v1/files/file-1", headers=asks_to_delete).status_code == 200
         other = client.options("/v1/embeddings", headers={**ASKS, "origin": "https://evil.example"})
         assert "access-control-allow-origin" not in other.headers
         refused = client.get("/v1/models", headers={"origin": ASKS["origin"]})

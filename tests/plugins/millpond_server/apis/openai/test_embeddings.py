@@ -57,6 +57,13 @@ def test_bytes_are_described_in_a_header(http, expected, dtype, width, tolerance
     np.testing.assert_allclose(decoded(values, dtype).reshape(3, 384), expected, atol=tolerance)
 
 
+def test_the_header_of_bytes_may_name_a_model_in_any_script(local):
+    with local(names=('模型 "é"',)).client() as client:
+        answer = client.post("/v1/embeddings", json={"input": "tea", "encoding_format": "bytes"})
+        assert answer.status_code == 200
+        assert json.loads(answer.headers["metadata"])["model"] == '模型 "é"'
+
+
 @pytest.mark.parametrize("path", ["/v1/embeddings", "/pooling"])
 def test_inputs_are_limited_by_the_size_of_the_metadata_header(http, path):
     body = {"input": [[101, 1037, 102]] * 512, "encoding_format": "bytes"}
