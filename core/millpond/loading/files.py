@@ -11,6 +11,7 @@ from typing import Any
 
 from millpond.types.errors import CheckpointError
 
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 EXTRA_SUFFIXES = (".safetensors", ".pt")  # of files with the weights of extra heads
 DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 IGNORED_SUFFIXES = {".md", ".lock", ".png", ".jpg", ".onnx", ".gguf", ".h5", ".msgpack", ".ot"}
@@ -73,6 +74,40 @@ def shards(folder: Path, index: Path) -> list[Path]:
         raise CheckpointError(message)
     paths = [inside(folder, name, written_in=index) for name in weight_map.values()]
     return list(dict.fromkeys(paths))
+
+
+def weight_files(folder: Path, *, allow_pickle: bool = False) -> list[Path]:
+    """Return the weight files in a folder. As in transformers, a single file takes precedence over shards.
+
+    Args:
+        folder: The folder.
+        allow_pickle: True if pickles are supported, for the message.
+
+    Raises:
+        CheckpointError: If the folder has no weights, or shards are missing.
+    """
+    for name in WEIGHT_FILES:
+        index = folder / f"{name}.index.json"
+        if (folder / name).exists():
+            return [folder / name]
+        if index.exists():
+            return _existing_shards(folder, index)
+    others = sorted(folder.glob("*.safetensors"))
+    if len(others) == 1:
+        return others
+    files = ", ".join(sorted(item.name for item in folder.iterdir())) or "nothing"
+    expected = f"model.safetensors or model.safetensors.index.json{', nor pytorch_model.bin' if allow_pickle else ''}"
+    message = f"{folder} has no weights: it has no {expected}; it contains: {files}"
+    raise CheckpointError(message)
+
+
+def _existing_shards(folder: Path, index: Path) -> list[Path]:
+    paths = shards(folder, index)
+    missing = [path.name for path in paths if not path.is_file()]
+    if missing:
+        message = f"{index} names shards that are not in {folder}: {', '.join(missing)}. Download the model again"
+        raise CheckpointError(message)
+    return paths
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from millpond.loading.files import EXTRA_SUFFIXES, extra_file, shards
+from millpond.loading.files import EXTRA_SUFFIXES, WEIGHT_FILES, extra_file, weight_files
 from millpond.loading.mapped_file import MappedFile
 from millpond.types.checkpoint import ModuleFacts
 from millpond.types.errors import CheckpointError
 
-WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 CHECKED_VALUES = 2**20  # in one step: torch sums 16-bit values in a copy
 
 
@@ -28,23 +27,6 @@ def iterate_weights(folder: Path, *, allow_pickle: bool = False) -> Iterator[tup
         for name, tensor in read_tensors(path, allow_pickle=allow_pickle):
             check_finite(name, tensor, path)
             yield name, tensor
-
-
-def weight_files(folder: Path, *, allow_pickle: bool = False) -> list[Path]:
-    """Return the weight files in a folder. As in transformers, a single file takes precedence over shards."""
-    for name in WEIGHT_FILES:
-        index = folder / f"{name}.index.json"
-        if (folder / name).exists():
-            return [folder / name]
-        if index.exists():
-            return _shards(folder, index)
-    safetensors_files = sorted(folder.glob("*.safetensors"))
-    if len(safetensors_files) == 1:
-        return safetensors_files
-    files = ", ".join(sorted(item.name for item in folder.iterdir())) or "nothing"
-    expected = "model.safetensors or model.safetensors.index.json"
-    message = f"{folder} has no {expected}{', nor pytorch_model.bin' if allow_pickle else ''}; it contains: {files}"
-    raise CheckpointError(message)
 
 
 def read_tensors(path: Path, *, allow_pickle: bool) -> Iterator[tuple[str, Tensor]]:
@@ -80,15 +62,6 @@ def check_finite(name: str, tensor: Tensor, path: Path) -> None:
     if count:
         message = f"{name!r} in {path} contains {count} NaN or infinite values: the checkpoint is damaged"
         raise CheckpointError(message)
-
-
-def _shards(folder: Path, index: Path) -> list[Path]:
-    paths = shards(folder, index)
-    missing = [path.name for path in paths if not path.is_file()]
-    if missing:
-        message = f"{index} names shards that are not in {folder}: {', '.join(missing)}. Download the model again"
-        raise CheckpointError(message)
-    return paths
 
 
 def _read_safetensors(path: Path) -> Iterator[tuple[str, Tensor]]:

@@ -5,10 +5,9 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from millpond.loading.files import read_headers, shards
+from millpond.loading.files import read_headers, weight_files
 from millpond.types.errors import CheckpointError
 
-NAMES = ("model.safetensors", "pytorch_model.bin")
 FLOAT_DTYPES = ("float64", "float32", "float16", "bfloat16")
 LENGTH_BYTES = 8  # a safetensors file begins with the length of its header
 
@@ -17,9 +16,9 @@ def weights_of(folder: Path, *, allow_pickle: bool) -> dict[str, Any]:
     """Return the weight files of a folder, their size, and the number of parameters.
 
     Raises:
-        CheckpointError: There are no weights, some are missing or truncated, or they are pickles and not allowed.
+        CheckpointError: If there are no weights, some are missing or truncated, or they are pickles and not allowed.
     """
-    files = _files(folder)
+    files = weight_files(folder, allow_pickle=allow_pickle)
     pickles = [file.name for file in files if file.suffix != ".safetensors"]
     if pickles and not allow_pickle:
         message = f"the weights of {folder} are pickles ({', '.join(pickles)}), which require --allow-pickle"
@@ -34,30 +33,6 @@ def weights_of(folder: Path, *, allow_pickle: bool) -> dict[str, Any]:
         "bytes": sum(file.stat().st_size for file in files),
         "parameters": None if pickles else sum(sizes),
     }
-
-
-def _files(folder: Path) -> list[Path]:
-    for name in NAMES:
-        index = folder / f"{name}.index.json"
-        if index.exists():
-            return _shards(folder, index)
-        if (folder / name).exists():
-            return [folder / name]
-    files = sorted(folder.glob("*.safetensors"))
-    if len(files) == 1:
-        return files
-    contents = ", ".join(sorted(item.name for item in folder.iterdir())) or "nothing"
-    message = f"{folder} has no weights: neither {' nor '.join(NAMES)} nor an index of shards; it contains: {contents}"
-    raise CheckpointError(message)
-
-
-def _shards(folder: Path, index: Path) -> list[Path]:
-    paths = shards(folder, index)
-    missing = [path.name for path in paths if not path.exists()]
-    if missing:
-        message = f"{index} names shards that are missing in {folder}: {', '.join(missing)}. Download the model again"
-        raise CheckpointError(message)
-    return paths
 
 
 def _check_size(path: Path) -> None:

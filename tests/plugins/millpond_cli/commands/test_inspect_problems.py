@@ -72,7 +72,13 @@ def test_missing_weights_of_a_dense_module(folder):
 def test_a_missing_shard(tmp_path):
     folder = checkpoints.tiny("BertModel", tmp_path / "parts", shards=3)
     next(folder.glob("*-00002-*")).unlink()
-    assert "names shards that are missing in" in problem(folder)
+    assert "names shards that are not in" in problem(folder)
+
+
+def test_a_single_file_takes_precedence_over_an_index_like_in_the_loader(folder):
+    index = {"weight_map": {"embeddings.weight": "model-00001-of-00002.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
+    assert facts(folder)["weights"]["files"] == ["model.safetensors"]
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "tokenizer.json", "modules.json"])
