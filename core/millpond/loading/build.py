@@ -15,7 +15,7 @@ from millpond.loading.components import component, components, replaced_by_insta
 from millpond.loading.files import read_headers
 from millpond.loading.modules import add_before_pooling, load_post_pooling
 from millpond.loading.notes import notes_on
-from millpond.loading.precision import in_mixed_precision, runnable_dtype
+from millpond.loading.precision import disable_tf32, in_mixed_precision, runnable_dtype
 from millpond.loading.repository import Repository
 from millpond.loading.resolution import Resolution
 from millpond.loading.resolve import LoadOptions, resolve, with_dtype
@@ -236,6 +236,7 @@ def build_context(
     config = resolution.model_config()
     lower_case = resolution.architecture.spec.text.lowercase
     dtype, compute = in_mixed_precision(registry, getattr(torch, config.dtype), device, compute)
+    disable_tf32(dtype, device)
     ctx = Context(
         registry=registry,
         model=config,

@@ -51,6 +51,16 @@ def in_mixed_precision(
     return torch.float32, replace(compute, quantization=quantization)
 
 
+def disable_tf32(dtype: torch.dtype, device: torch.device) -> None:
+    """Compute the convolutions of models in float32 on CUDA devices in float32, for the whole process.
+
+    By default, cuDNN rounds their inputs to TF32, with 10 bits of fraction, while products of matrices are exact. A
+    process that permits TF32 for products with ``torch.set_float32_matmul_precision`` keeps it for convolutions.
+    """
+    if device.type == "cuda" and dtype == torch.float32 and torch.get_float32_matmul_precision() == "highest":
+        torch.backends.cudnn.allow_tf32 = False
+
+
 def _has_native_bf16() -> bool:
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(bool(getattr(torch.cpu, check, bool)()) for check in checks)

@@ -48,9 +48,7 @@ def attend_group(
     )
     windowed = spec.window is not None and spec.window < group.length - 1
     if not windowed and not group.num_masked and spec.softcap is None and bias is None:
-        attended = scaled_dot_product_attention(
-            q, k, v, is_causal=spec.causal, scale=spec.scale, enable_gqa=query.shape[1] != key.shape[1]
-        )
+        attended = _call(q, k, v, scale=spec.scale, causal=spec.causal)
     else:
         attended = _attend_in_blocks(q, k, v, group, spec, bias)
     return attended.transpose(1, 2).flatten(0, 1)
@@ -93,9 +91,7 @@ def _attend_padded(query: Tensor, key: Tensor, value: Tensor, batch: PackedBatch
         q, k, v = (group.pad(x).transpose(1, 2) for x in (query, key, value))
         mask, attends = _padding_mask(group, spec)
         # Without `~attends`, the result of a query without keys, such as padding, would be NaN and spread to sums.
-        attended = scaled_dot_product_attention(
-            q, k, v, attn_mask=mask | ~attends, scale=spec.scale, enable_gqa=query.shape[1] != key.shape[1]
-        )
+        attended = _call(q, k, v, mask | ~attends, scale=spec.scale)
         if batch.num_masked:
             attended = attended.masked_fill(~attends, 0)
         output[group.start : group.stop] = group.unpad(attended.transpose(1, 2))
@@ -128,8 +124,21 @@ def _mask(
 def _attend(query: Tensor, key: Tensor, value: Tensor, spec: AttentionSpec, mask: Tensor | None) -> Tensor:
     if spec.softcap is not None:
         return _attend_capped(query, key, value, spec.scale, spec.softcap, mask)
+    return _call(query, key, value, mask, scale=spec.scale)
+
+
+def _call(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, *, scale: float, causal: bool = False
+) -> Tensor:
+    """Call ``scaled_dot_product_attention``, with heads of keys that may be shared by several heads of queries."""
+    heads_per_key = query.shape[1] // key.shape[1]
+    # Of torch's fast kernels for GPUs, only FlashAttention has shared heads, without masks and in 16 bits. Otherwise
+    # torch would silently compute all scores in memory.
+    if heads_per_key > 1 and query.device.type != "cpu" and (mask is not None or query.dtype == torch.float32):
+        key, value = key.repeat_interleave(heads_per_key, dim=1), value.repeat_interleave(heads_per_key, dim=1)
+        heads_per_key = 1
     return scaled_dot_product_attention(
-        query, key, value, attn_mask=mask, scale=spec.scale, enable_gqa=query.shape[1] != key.shape[1]
+        query, key, value, attn_mask=mask, is_causal=causal, scale=scale, enable_gqa=heads_per_key > 1
     )
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from millpond import LLM, InvalidInputError
+from millpond.loading.precision import disable_tf32
 from millpond.loading.repository import Repository
 from millpond.loading.resolve import choose_dtype
 from millpond.testing.checkpoints import random_tensors, tiny, write_weights
@@ -80,3 +81,23 @@ def test_int8_layers_of_a_bfloat16_checkpoint_compute_in_float32(tmp_path, load,
         load(folder, dtype=it, quantization="int8").embed(texts, output="array") for it in ("float32", dtype)
     )
     np.testing.assert_array_equal(vectors, expected)
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "products", "is_permitted"),
+    [
+        ("cuda", torch.float32, "highest", False),
+        ("cuda:1", torch.float32, "highest", False),
+        ("cuda", torch.float32, "high", True),
+        ("cuda", torch.bfloat16, "highest", True),
+        ("cpu", torch.float32, "highest", True),
+    ],
+)
+def test_convolutions_in_float32_are_not_rounded_to_tf32(monkeypatch, device, dtype, products, is_permitted):
+    monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: products)
+    assert torch.backends.cudnn.allow_tf32
+    try:
+        disable_tf32(dtype, torch.device(device))
+        assert torch.backends.cudnn.allow_tf32 is is_permitted
+    finally:
+        torch.backends.cudnn.allow_tf32 = True

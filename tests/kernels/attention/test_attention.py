@@ -211,3 +211,34 @@ def test_many_groups_are_padded_only_on_accelerators(monkeypatch, groups, device
     )
     attention_sdpa.attention(*states, packed(lengths), AttentionSpec(scale=SCALE))
     assert taken == (["padded"] if padded else ["group"] * groups)
+
+
+@pytest.mark.parametrize(
+    ("spec", "dtype", "device", "is_shared"),
+    [
+        (AttentionSpec(scale=SCALE, causal=True), torch.bfloat16, "meta", True),
+        (AttentionSpec(scale=SCALE, causal=True), torch.float32, "meta", False),
+        (AttentionSpec(scale=SCALE, causal=True), torch.float32, "cpu", True),
+        (AttentionSpec(scale=SCALE, causal=True, window=3), torch.bfloat16, "meta", False),
+        (AttentionSpec(scale=SCALE, causal=True, window=3), torch.bfloat16, "cpu", True),
+    ],
+)
+def test_shared_heads_are_repeated_where_torch_would_use_its_slow_kernel(monkeypatch, spec, dtype, device, is_shared):
+    calls = []
+
+    def recorded(query, key, value, *, enable_gqa, **options):
+        calls.append((key.shape[1], value.shape[1], enable_gqa))
+        return torch.nn.functional.scaled_dot_product_attention(query, key, value, enable_gqa=enable_gqa, **options)
+
+    monkeypatch.setattr(attention_sdpa, "scaled_dot_product_attention", recorded)
+    states = (x.to(device, dtype) for x in random_states((7, 7), kv_heads=2))
+    output = attention_sdpa.attention(*states, packed((7, 7)), spec)
+    assert output.shape == (14, 4, 5)
+    assert set(calls) == {(2, 2, True) if is_shared else (4, 4, False)}
+
+
+def test_repeated_heads_compute_what_shared_heads_compute():
+    query, key, value = (x.unsqueeze(0).transpose(1, 2) for x in random_states((7,), kv_heads=2))
+    shared = attention_sdpa._call(query, key, value, scale=SCALE)  # noqa: SLF001
+    key, value = (x.repeat_interleave(2, dim=1) for x in (key, value))
+    torch.testing.assert_close(attention_sdpa._call(query, key, value, scale=SCALE), shared)  # noqa: SLF001
