@@ -367,7 +367,8 @@ class TaskMethods(
         pipeline: Pipeline | None = vars(self).get("pipeline")
         entry = None if pipeline is None else pipeline.task_with_method(name)
         if entry is None:
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            message = f"{type(self).__name__!r} object has no attribute {name!r}"
+            raise AttributeError(message, name=name, obj=self)  # Python then suggests a similar name
         method: Callable[..., Any] = self._method(name, entry.spec.name, output_of(entry), entry.spec.summary)
         return method
 

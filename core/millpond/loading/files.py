@@ -16,6 +16,7 @@ EXTRA_SUFFIXES = (".safetensors", ".pt")  # of files with the weights of extra h
 DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 IGNORED_SUFFIXES = {".md", ".lock", ".png", ".jpg", ".onnx", ".gguf", ".h5", ".msgpack", ".ot"}
 IGNORED_FOLDERS = {".cache", ".git", ".ipynb_checkpoints", "__pycache__"}
+MAX_LISTED_FILES = 20
 MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors format
 
 
@@ -76,6 +77,13 @@ def shards(folder: Path, index: Path) -> list[Path]:
     return list(dict.fromkeys(paths))
 
 
+def list_files(folder: Path) -> str:
+    """Return the names of the first files and folders in a folder, for a message."""
+    names = sorted(item.name for item in folder.iterdir())
+    more = f" and {len(names) - MAX_LISTED_FILES} more" if len(names) > MAX_LISTED_FILES else ""
+    return f"{', '.join(names[:MAX_LISTED_FILES]) or 'nothing'}{more}"
+
+
 def weight_files(folder: Path, *, allow_pickle: bool = False) -> list[Path]:
     """Return the weight files in a folder. As in transformers, a single file takes precedence over shards.
 
@@ -95,9 +103,8 @@ def weight_files(folder: Path, *, allow_pickle: bool = False) -> list[Path]:
     others = sorted(folder.glob("*.safetensors"))
     if len(others) == 1:
         return others
-    files = ", ".join(sorted(item.name for item in folder.iterdir())) or "nothing"
     expected = f"model.safetensors or model.safetensors.index.json{', nor pytorch_model.bin' if allow_pickle else ''}"
-    message = f"{folder} has no weights: it has no {expected}; it contains: {files}"
+    message = f"{folder} has no weights: it has no {expected}; it contains: {list_files(folder)}"
     raise CheckpointError(message)
 
 

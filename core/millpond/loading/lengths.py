@@ -117,7 +117,9 @@ def choose_length(
         message = f"max_model_len must be a positive number of tokens; got {requested!r}"
         raise InvalidInputError(message, parameter="max_model_len")
     if table is not None and requested > table:
-        message = f"max_model_len={requested} exceeds the {table} position embeddings of the model"
+        message = (
+            f"max_model_len={requested} exceeds the {table} position embeddings of the model: pass {table} or less"
+        )
         raise InvalidInputError(message, parameter="max_model_len")
     if requested > chosen.value and os.environ.get(ALLOW_LONG_VARIABLE) != "1":
         message = (

@@ -7,7 +7,7 @@ from functools import cached_property, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from millpond.loading.files import model_files, read_object
+from millpond.loading.files import list_files, model_files, read_object
 from millpond.plugin.blame import blamed, breach, described, is_foreign
 from millpond.plugin.manager import get_plugin_manager
 from millpond.types.checkpoint import CheckpointFacts, find_type_error, merge_facts
@@ -106,8 +106,8 @@ class Repository:
             return CheckpointConfig(self.facts.config)
         path = self.transformer_path / "config.json"
         if not path.exists():
-            files = ", ".join(sorted(item.name for item in self.path.iterdir())) or "nothing"
-            message = f"{self.path} has no config.json, so it is not a model folder; it contains: {files}"
+            contents = list_files(self.path)
+            message = f"{self.path} has no config.json, so it is not a model folder; it contains: {contents}"
             raise CheckpointError(message)
         try:
             return CheckpointConfig(read_object(path))

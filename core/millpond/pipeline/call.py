@@ -106,7 +106,10 @@ def embed_call(
     """Return a call for one vector per prompt, with ``dimensions`` numbers unless the parameters specify a size."""
     if dimensions is not None:
         params = with_settings(params, {"dimensions": dimensions})
-    return _call(prompts, params, "embed", options, output=EmbeddingRequestOutput, content=EmbeddingOutput)
+    keywords = ("dimensions", "output")
+    return _call(
+        prompts, params, "embed", options, keywords=keywords, output=EmbeddingRequestOutput, content=EmbeddingOutput
+    )
 
 
 def sparse_call(
@@ -119,7 +122,10 @@ def sparse_call(
 
 def chunks_call(call: ChunksCall, params: Params, options: Options) -> TaskCall[ChunksRequestOutput]:
     """Return a call for one vector per chunk of each text."""
-    return _call(call, params, "embed_chunks", options, output=ChunksRequestOutput, content=ChunksOutput)
+    keywords = ("spans", "chunk_tokens", "overlap", "method")
+    return _call(
+        call, params, "embed_chunks", options, keywords=keywords, output=ChunksRequestOutput, content=ChunksOutput
+    )
 
 
 def classify_call(prompts: object, params: Params, options: Options) -> TaskCall[ClassificationRequestOutput]:
@@ -198,15 +204,28 @@ def _call(
     options: Options,
     extra: Mapping[str, object] = NO_OPTIONS,
     *,
+    keywords: Sequence[str] = (),
     output: type[R],
     content: type[ArrayOutput] | None = None,
 ) -> TaskCall[R]:
+    """Return a call.
+
+    Args:
+        prompts: The prompts.
+        params: The parameters.
+        task: The task; None for the task that the model is configured for.
+        options: The options of every call.
+        extra: The task's options by name; None for those that are not set.
+        keywords: Other keyword arguments of the method, for the error of an unknown one.
+        output: The output type of a prompt.
+        content: The type of its ``outputs``.
+    """
     on_error = "raise"
     task_options = {name: value for name, value in extra.items() if value is not None} if extra else extra
     if options:
         unknown = next((name for name in options if name not in CALL_OPTIONS), None)
         if unknown is not None:
-            raise unknown_keyword(unknown, CALL_OPTIONS)
+            raise unknown_keyword(unknown, (*CALL_OPTIONS, "pooling_params", *keywords, *extra))
         on_error = options.get("on_error", "raise")
         if on_error not in ON_ERROR:
             message = f"on_error={on_error!r}: expected one of {', '.join(map(repr, ON_ERROR))}"

@@ -36,6 +36,13 @@ def test_the_error_for_a_folder_without_config_lists_its_files(checkpoint):
         LLM(str(checkpoint))
 
 
+def test_the_error_for_a_folder_with_many_files_lists_the_first_ones(tmp_path):
+    for number in range(30):
+        (tmp_path / f"{number:02}.txt").touch()
+    with pytest.raises(CheckpointError, match=r"it contains: 00\.txt, 01\.txt, .*, 19\.txt and 10 more$"):
+        LLM(str(tmp_path))
+
+
 @pytest.mark.parametrize("names", [None, [], "BertModel", {}, 5, [None], [["BertModel"]]], ids=repr)
 def test_a_config_without_architectures_lists_the_known_ones(checkpoint, names, change):
     change(checkpoint, architectures=names, model_type=None)

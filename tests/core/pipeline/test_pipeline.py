@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from millpond import LLM, AsyncLLM, IOProcessor, PoolingParams
 from millpond.engine.request import PoolingRequest, Representation
 from millpond.pipeline.bound_task import BoundTask, Job
-from millpond.pipeline.call import embed_call
+from millpond.pipeline.call import embed_call, score_call
 from millpond.pipeline.io_processor import Work
 from millpond.pipeline.pipeline import windows
 from millpond.plugin.specs import IOProcessorSpec
@@ -184,6 +184,10 @@ def test_an_unknown_option_is_refused_with_a_suggestion():
         embed_call("a", None, {"on_eror": "raise"})
     with pytest.raises(TypeError, match=r"unexpected keyword argument 'zzz': available: truncate_prompt_tokens, "):
         embed_call("a", None, {"zzz": 1})
+    with pytest.raises(TypeError, match=r"unexpected keyword argument 'dimension': did you mean 'dimensions'"):
+        embed_call("a", None, {"dimension": 8})
+    with pytest.raises(TypeError, match=r"unexpected keyword argument 'instructions': did you mean 'instruction'"):
+        score_call("a", "b", None, {"instructions": "c"}, {"instruction": None})
 
 
 def test_invalid_parameters_affect_one_prompt_if_errors_are_returned(plain):
