@@ -130,7 +130,7 @@ def test_sizes_that_were_not_measured_for_every_work_do_not_count():
     assert decide(sections(speeds))["batch_tokens"] == 16384
 
 
-def test_goals_are_beside_the_best_peer():
+def test_goals_are_shown_next_to_the_best_peer():
     failed = {"work": WORK, "side": "millpond", "error": "x"}
     rows = [*SPEEDS, row(WORK, "", 16384, 5e5, side="transformers, sdpa"), failed]
     table = decide(sections(rows))["goals"]
@@ -167,7 +167,7 @@ def test_the_published_peak_is_that_of_the_device(name, peak):
     assert peak_tflops(name) == peak
 
 
-def test_nothing_is_decided_without_rows():
+def test_no_decision_is_made_without_measurements():
     assert decide({}) == {}
 
 

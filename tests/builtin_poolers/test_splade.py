@@ -195,7 +195,7 @@ def test_a_model_without_logits_is_refused(tmp_path, load):
         load(folder, pooler_config={"pooling_type": "SPLADE_MAX"})
 
 
-def test_a_head_that_is_not_there_is_named(tmp_path, load):
+def test_the_error_names_a_missing_head(tmp_path, load):
     folder = tiny("BertForMaskedLM", tmp_path)
     write_sparse_encoder(folder)
     change(folder / "config.json", tie_word_embeddings=False)

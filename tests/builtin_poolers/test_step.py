@@ -155,7 +155,7 @@ def test_logits_of_tokens_are_calibrated(registry, build, step):
 
 
 @pytest.mark.parametrize("wanted", [(3,), (0, 99)])
-def test_a_class_that_there_is_not_is_refused_by_name(step, wanted):
+def test_an_unknown_class_is_refused_by_name(step, wanted):
     pooler = step(Recorded())
     pooler.num_labels = 3
     pooler.check(PoolingParams(returned_token_ids=(0, 2)))

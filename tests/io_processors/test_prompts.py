@@ -91,7 +91,7 @@ def test_form(value, prompts):
     [None, 5, 1.5, True, b"a", bytearray(b"a"), object(), np.array(5), torch.tensor(5)],
     ids=without_address,
 )
-def test_what_holds_no_prompts_is_refused(value):
+def test_values_without_prompts_are_refused(value):
     with pytest.raises(
         InvalidInputError, match=r'^expected a str, a list of token ids, \{"prompt": str\}.*; got'
     ) as caught:

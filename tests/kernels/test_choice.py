@@ -86,14 +86,14 @@ def test_an_op_without_a_quantized_kernel_is_computed_as_usual(kernels):
     assert chosen(kernels(kernel("plain")), quantization="int8") == "plain"
 
 
-def test_where_results_must_not_depend_on_the_batch_a_kernel_must_promise_it(kernels):
+def test_batch_invariant_models_need_batch_invariant_kernels(kernels):
     registry = kernels(kernel("fast", priority=50), kernel("invariant", batch_invariant=True))
     assert (chosen(registry), chosen(registry, batch_invariant=True)) == ("fast", "invariant")
     with pytest.raises(UnknownNameError, match=r", batch-invariant: .*op\.fast is not batch-invariant"):
         chosen(registry, batch_invariant=True, variant="fast")
 
 
-def test_a_kernel_must_serve_what_is_needed(kernels):
+def test_a_kernel_must_have_the_required_features(kernels):
     registry = kernels(kernel("fast", priority=50), kernel("able", features=("softcap", "pair_bias")))
     assert (chosen(registry), chosen(registry, required_features=("softcap",))) == ("fast", "able")
     verdicts = rank_kernels(
@@ -128,7 +128,7 @@ def test_the_highest_priority_is_used(kernels):
     assert all(verdict.fits for verdict in verdicts)
 
 
-def test_only_kernels_of_the_op_are_judged(kernels):
+def test_only_kernels_of_the_op_are_ranked(kernels):
     registry = kernels(kernel("a"), KernelSpec(name="other.b", target="x:y", priority=9))
     assert len(rank_kernels(registry, "op", HERE)) == 1
 
@@ -263,7 +263,7 @@ def test_a_context_returns_the_selected_kernel(registry, kernels):
     assert variant is None or verdict.entry.spec.name.endswith(variant)
 
 
-def test_a_kernel_that_cannot_hide_tokens_serves_prompts_that_hide_none(registry):
+def test_a_kernel_without_masks_computes_prompts_without_masked_tokens(registry):
     registry.register(KernelSpec(name="attention.sighted", target=lambda query, *_: query), MINE)
     ctx = context(registry, {"attention": "sighted"})
     attention = Attention(ctx, head_dim=4)

@@ -71,7 +71,7 @@ def test_results_equal_those_without_sharing(tmp_path, check, name, batch_tokens
 
 
 @pytest.mark.parametrize("kernel", ["native", "sdpa", "reference"])
-def test_every_kernel_of_attention_serves_it(tmp_path, check, kernel):
+def test_every_attention_kernel_computes_shared_prefixes(tmp_path, check, kernel):
     check(tiny("MistralModel", tmp_path), kernels={"attention": kernel}, max_num_batched_tokens=70)
 
 

@@ -75,7 +75,7 @@ def test_deterministic_results_are_bit_identical_in_every_batch(tmp_path, load, 
 # --- served as it is published --------------------------------------------------------------------------------------
 
 
-def test_it_is_served_as_the_published_model(tmp_path, load, hidden):
+def test_the_published_layout_is_supported(tmp_path, load, hidden):
     folder = jina(tmp_path, prefix="roberta.", tokenizer=True)
     write_sentence_transformers(folder, pooling="mean", layout="old")
     llm = load(folder, runner="pooling", trust_remote_code=True)

@@ -162,7 +162,7 @@ def test_texts_are_pooled_by_their_mean(tmp_path, load, hidden, written):
 
 
 @pytest.mark.parametrize("settings", [{"dtype": "bfloat16"}, {"quantization": "int8"}], ids=str)
-def test_other_numbers_are_near(tmp_path, load, written, settings):
+def test_other_precisions_are_close_but_not_equal(tmp_path, load, written, settings):
     written(tmp_path, hidden_size=128, intermediate_size=256)
     prompts = prompts_of(LENGTHS)
     assert 0.99 < min_embedding_cosine(load, tmp_path, prompts, **settings) < 1 - 1e-7

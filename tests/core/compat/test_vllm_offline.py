@@ -316,6 +316,6 @@ def test_a_language_model_becomes_a_classifier(folder, load):
     assert output.outputs.num_classes == len(output.outputs.probs) == 3
 
 
-def test_nothing_generates(folder):
+def test_the_runner_generate_is_refused(folder):
     with pytest.raises(InvalidInputError, match=re.escape("Try passing `--runner pooling`")):
         LLM(folder("Qwen2ForCausalLM"), runner="generate")

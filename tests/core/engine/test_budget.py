@@ -17,7 +17,7 @@ def succeed(budget, count):
     return budget.tokens
 
 
-def test_it_is_raised_after_enough_successful_batches():
+def test_the_budget_is_raised_after_enough_successful_batches():
     budget = TokenBudget(4096)
     budget.shrink(2048)
     assert succeed(budget, INITIAL_RAISE_AFTER_BATCHES - 1) == 2048
@@ -53,7 +53,7 @@ def test_a_failure_resets_the_count():
 
 
 @given(st.integers(1, 10_000), st.lists(st.one_of(st.none(), st.integers(0, 10_000)), max_size=300))
-def test_it_stays_within_its_bounds(most, operations):
+def test_the_budget_stays_within_its_bounds(most, operations):
     budget = TokenBudget(most)
     for tokens in operations:
         before = budget.tokens

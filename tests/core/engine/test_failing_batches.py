@@ -98,7 +98,7 @@ def test_any_exception_of_a_model_becomes_the_error_of_the_request(kit, model, m
     kit.check([requests[0], requests[2]])
 
 
-def test_an_error_that_a_model_raises_on_purpose_is_passed_on_as_it_is(kit, model, make_engine):
+def test_an_error_that_a_model_raises_on_purpose_is_unchanged(kit, model, make_engine):
     refusal = InvalidInputError("no such segment")
     model.on_forward = kit.fails_on(POISON, error=lambda: refusal)
     (request,) = kit.run_all(make_engine(), [kit.request([POISON])])

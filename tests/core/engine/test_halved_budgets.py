@@ -91,7 +91,7 @@ def test_one_request_that_is_too_large_for_memory_leaves_the_budget(kit, model, 
     assert engine.scheduler.max_num_batched_tokens == 4096
 
 
-def test_once_there_is_memory_again_batches_become_as_large_as_before(kit, model, make_engine):
+def test_batches_grow_again_once_memory_is_available(kit, model, make_engine):
     model.on_forward = holds(1000, MemoryError())
     engine = make_engine(max_num_batched_tokens=4096)
     kit.check(kit.run_all(engine, tens(kit, 409)))
@@ -125,7 +125,7 @@ def test_the_memory_of_a_batch_that_ran_out_of_memory_is_freed(kit, model, make_
     assert [ref() for ref in held] == [None]
 
 
-def test_another_failure_leaves_the_budget(kit, model, make_engine):
+def test_other_failures_do_not_change_the_budget(kit, model, make_engine):
     model.on_forward = kit.fails_on(POISON)
     engine = make_engine(max_num_batched_tokens=4096)
     kit.run_all(engine, [*tens(kit, 50), kit.request([POISON])])

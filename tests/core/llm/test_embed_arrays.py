@@ -61,7 +61,7 @@ def test_async_calls_take_the_same(folder, llm):
     assert np.array_equal(asyncio.run(ask()), llm.embed(TEXTS, output="array", dimensions=8))
 
 
-def test_numpy_takes_outputs_as_they_are(llm):
+def test_numpy_converts_outputs(llm):
     outputs = llm.embed(TEXTS)
     stacked = np.stack(outputs)
     assert stacked.dtype == np.float32

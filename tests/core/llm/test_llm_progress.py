@@ -31,7 +31,7 @@ class Bar(contextlib.nullcontext):
             raise self.error
 
 
-def test_bad_prompts_count_as_progress_too(plain):
+def test_invalid_prompts_count_as_progress(plain):
     bars = []
     prompts = [FAULTY if number % 7 == 0 else "a" for number in range(100)]
     plain.embed(prompts, on_error="return", use_tqdm=lambda **named: bars.append(Bar(**named)) or bars[-1])

@@ -104,7 +104,7 @@ def test_pages_of_a_tensor_leave_the_memory_with_its_last_reference(tmp_path):
 
 
 @linux
-def test_weights_that_the_model_uses_as_they_are_stay_in_the_file(tmp_path, load, vector):
+def test_weights_used_unchanged_stay_memory_mapped(tmp_path, load, vector):
     folder = tiny("BertModel", tmp_path / "large", vocab_size=4096)
     llm = load(folder)
     expected = vector(llm)

@@ -113,7 +113,7 @@ def test_tensors_may_come_in_any_order(tmp_path):
         (lambda it: it.update({"model.other": torch.zeros(3)}), r"unused \(1\): model\.other"),
     ],
 )
-def test_what_does_not_fit_is_named_as_the_checkpoint_names_it(tmp_path, change, message):
+def test_shape_errors_contain_the_name_in_the_checkpoint(tmp_path, change, message):
     weights = stored(tensors())
     change(weights)
     with pytest.raises(CheckpointError, match=message):

@@ -220,7 +220,7 @@ def test_an_invalid_prompt_becomes_a_job_with_an_error_and_its_index(plain):
     assert [len(job.work.sequences) for job in jobs] == [1, 0, 0, 1]
 
 
-def test_a_prompt_refused_during_encoding_has_its_index_too(llm):
+def test_an_error_during_encoding_contains_the_index_of_the_prompt(llm):
     processor, items = split(llm, [[7], [99]], None, "embed")
     assert [job.error and str(job.error) for job in processor.encode(range(100, 102), items)] == [
         None,

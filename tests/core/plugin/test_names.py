@@ -38,7 +38,7 @@ def test_a_plugin_name_with_a_slash_is_refused(install_plugin, brings, installed
     assert (failure.stage, "invalid plugin name 'a/b'" in str(failure.error)) == ("register", True)
 
 
-def test_the_name_of_what_programs_register_is_kept_for_them(install_plugin, brings, installed_only):
+def test_the_name_of_runtime_plugins_is_reserved(install_plugin, brings, installed_only):
     install_plugin(brings("X"), "runtime")
     manager = installed_only()
     (failure,) = manager.failures

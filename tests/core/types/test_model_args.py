@@ -45,7 +45,7 @@ print("everywhere")
 """
 
 
-def test_a_field_that_is_added_is_known_everywhere(tmp_path):
+def test_a_new_field_is_known_everywhere(tmp_path):
     source = Path(model_args.__file__).read_text(encoding="utf-8")
     changed = tmp_path / "model_args.py"
     changed.write_text(source.replace("\n    profile: ", f"{ADDED}    profile: "), encoding="utf-8")

@@ -104,7 +104,7 @@ def render(source, seconds=0.3, max_chars=MAX_CHARS):
 
 
 @pytest.mark.parametrize("source", HARMLESS)
-def test_a_harmless_template_writes_what_it_writes_without_limits(source):
+def test_limits_do_not_change_the_text_of_a_harmless_template(source):
     assert render(source, seconds=5) == JinjaTemplate(source).render(TALK, MAX_CHARS)
 
 

@@ -18,7 +18,7 @@ PROMPTED = tokens_of(TEXT, [1, 9, 5, 6, 7, 2], [(0, 0), (0, 4), (4, 8), (8, 12),
 @pytest.mark.parametrize(
     ("tokens", "first"), [(PLAIN, 1), (SPACED, 0), (PROMPTED, 2)], ids=["plain", "spaced", "prompt"]
 )
-def test_a_token_is_of_every_span_that_it_overlaps(tokens, first):
+def test_a_token_belongs_to_every_span_that_it_overlaps(tokens, first):
     spans = [(0, 3), (4, 7), (0, 7), (2, 5), (13, 14), (0, 14), (0, 4), (7, 10)]
     wanted = [(0, 1), (1, 2), (0, 2), (0, 2), (2, 3), (0, 3), (0, 1), (2, 3)]
     chunks = chunks_of_spans(tokens, spans, TEXT)

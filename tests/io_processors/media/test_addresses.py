@@ -101,7 +101,7 @@ def test_proxies_of_the_environment_are_not_used(server, monkeypatch, kit):
     assert kit.fetcher(server).fetch("http://media.test/") == kit.png
 
 
-def test_no_byte_reaches_an_address_within():
+def test_no_byte_is_sent_to_an_internal_address():
     """A namespace with a public address, private ones and the metadata service's, and the program as it is used."""
     command = ["unshare", "--net", sys.executable, str(ALONE)]
     with contextlib.suppress(FileNotFoundError):

@@ -50,7 +50,7 @@ def whole(written):
 @pytest.mark.parametrize(
     "size", [BASE64_CHUNK_CHARS * 3 // 4 + extra for extra in (-2, -1, 0, 1, 2)] + [BASE64_CHUNK_CHARS * 2]
 )
-def test_long_base64_is_decoded_in_pieces_like_at_once(kit, size):
+def test_base64_decoded_in_pieces_equals_base64_decoded_at_once(kit, size):
     content = random.Random(size).randbytes(size)
     written = base64.b64encode(content).decode()
     assert Media((), "").read("data:image/png;base64," + written) == content

@@ -166,7 +166,7 @@ def test_a_list_has_one_output_per_item_in_order(digest):
     assert [output.outputs["chunks"] for output in outputs] == [1, 0, 3, 1, 8, 1]
 
 
-def test_an_output_of_a_type_of_millponds_stays_as_it_is(folder, manager):
+def test_an_output_of_a_built_in_type_is_unchanged(folder, manager):
     with LLM(folder, plugins=manager, io_processor_plugin="vectors", num_workers=1) as llm:
         (output,) = ask(llm, {"data": [5, 6]})
         (plain,) = llm.embed([[5, 6]], use_tqdm=False)

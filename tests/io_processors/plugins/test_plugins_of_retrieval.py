@@ -87,7 +87,7 @@ def test_tokens_and_other_options(m3):
     ],
     ids=str,
 )
-def test_what_cannot_be_served_is_refused(m3, data, message):
+def test_unsupported_requests_are_refused(m3, data, message):
     with pytest.raises(InvalidInputError, match=message):
         ask(m3, **data)
 

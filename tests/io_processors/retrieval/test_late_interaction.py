@@ -216,7 +216,7 @@ def test_a_model_without_queries_refuses_the_input_type(tiny_bert):
     [({"doc_maxlen": "long"}, "doc_maxlen must be a positive"), ({"query_token_id": 3}, "query_token_id must be text")],
     ids=str,
 )
-def test_what_is_wrong_in_artifact_metadata_is_named(tmp_path, load, metadata, message):
+def test_the_error_names_invalid_artifact_metadata(tmp_path, load, metadata, message):
     folder = stanford(tmp_path, metadata=metadata, dim=DIM)
     with pytest.raises(CheckpointError, match=rf"artifact\.metadata: {message}"):
         load(folder)

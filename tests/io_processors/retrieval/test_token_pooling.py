@@ -33,7 +33,7 @@ def same(vectors, expected):
 
 @pytest.mark.parametrize("factor", [1, 1.5, 2, 3, 8, 1000])
 @pytest.mark.parametrize(("protected", "normalizes"), [(1, True), (0, True), (2, False)])
-def test_it_equals_theirs(sentence_transformers, factor, protected, normalizes):
+def test_token_pooling_equals_sentence_transformers(sentence_transformers, factor, protected, normalizes):
     from sentence_transformers.multi_vector_encoder.modules import HierarchicalTokenPooling
 
     module = HierarchicalTokenPooling(factor, num_protected_tokens=protected, normalize_embeddings=normalizes)

@@ -273,7 +273,7 @@ def test_a_pair_is_written_by_the_template(judge):
     assert texts[0].outputs.score != alone.outputs.score
 
 
-def test_marks_of_a_caller_stay_where_they_are(judge):
+def test_image_tokens_of_the_caller_keep_their_positions(judge):
     bare = PoolingParams(use_activation=False)
     document = content(pil(MILL), said(f"this {MARK} is old"))
     actual = scores(judge, {"image": POND}, document, chat_template=TEMPLATE, pooling_params=bare)

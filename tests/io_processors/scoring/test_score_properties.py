@@ -138,7 +138,7 @@ def cutter(tmp_path_factory):
 
 @MANY_TEXTS
 @given(first=st.integers(0, 5), second=st.integers(0, 5), kept=st.tuples(st.integers(0, 6), st.integers(0, 6)))
-def test_cuts_leave_special_tokens_and_segments(first, second, kept, tmp_path_factory):
+def test_truncation_keeps_special_tokens_and_token_types(first, second, kept, tmp_path_factory):
     encoding = _encoder(tmp_path_factory).encode("the " * first, "a " * second)
     for side in ("left", "right"):
         cut = truncate_pair(encoding, kept, side=side, segments=2)

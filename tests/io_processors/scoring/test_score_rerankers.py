@@ -139,7 +139,7 @@ def test_only_the_document_is_truncated(qwen, limit):
         llm.score("the cat", LONG_TEXT, truncate_prompt_tokens=20)
 
 
-def test_a_pair_that_its_caller_wrote_out_is_left_as_it_is(qwen):
+def test_a_pair_rendered_by_the_caller_is_unchanged(qwen):
     """Code for vLLM renders the template itself and passes complete texts."""
     llm, folder = qwen
     query = f"{PREFIX}<Instruct>: {INSTRUCT}\n<Query>: the cat\n"

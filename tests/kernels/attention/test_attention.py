@@ -91,7 +91,7 @@ def test_the_yardstick_caps_scores_as_a_loop_does(spec):
 
 
 @pytest.mark.parametrize("spare", [0, 4])
-def test_the_yardstick_adds_what_belongs_to_a_distance(spare):
+def test_the_reference_adds_the_bias_of_each_distance(spare):
     """The middle column is for distance 0, independent of the size of the tensor."""
     lengths, spec = (2, 5, 1), AttentionSpec(scale=SCALE, bias="distance", softcap=2.0)
     states = random_states(lengths)

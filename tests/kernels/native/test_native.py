@@ -134,7 +134,7 @@ def test_gates_at_the_edges(gated, activation):
 
 
 @pytest.mark.parametrize("gated", GATES)
-def test_gates_are_refused_what_has_no_halves_and_what_they_do_not_know(gated):
+def test_gated_refuses_odd_sizes_and_unknown_activations(gated):
     with pytest.raises(ValueError, match=r"rows of even size .* got rows of size 7 and 'silu'"):
         gated(torch.randn(2, 7), "silu")
     with pytest.raises(ValueError, match="gelu, gelu_tanh, quick_gelu, relu, silu; got rows of size 8 and 'swish'"):

@@ -187,7 +187,7 @@ def test_wheel_is_for_this_platform_and_any_python(compiled):
 
 @pytest.mark.slow
 @needs_compiler
-def test_building_a_wheel_leaves_the_sources_as_they_were(compiled, sources):
+def test_building_a_wheel_does_not_change_the_sources(compiled, sources):
     assert compiled[0].is_file()
     assert built_in(sources) == []
 

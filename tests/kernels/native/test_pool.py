@@ -111,7 +111,7 @@ OPS = [
 
 @pytest.mark.parametrize("rows", [1, 12, 97, 250])
 @pytest.mark.parametrize(("op", "kernel"), OPS)
-def test_bits_do_not_depend_on_how_many_threads_there_are(op, kernel, rows):
+def test_results_are_bit_identical_for_any_number_of_threads(op, kernel, rows):
     compute = op(kernel, rows, torch.Generator().manual_seed(rows))
     torch.set_num_threads(1)
     alone = compute()
@@ -140,7 +140,7 @@ def test_callers_at_the_same_time_do_not_meet(op, kernel):
     assert right == [True] * 4
 
 
-def test_helpers_sleep_when_there_is_nothing_to_do():
+def test_idle_helpers_sleep():
     compute = mapped(LinearNative, 97, torch.Generator().manual_seed(1))
     torch.set_num_threads(3)
     compute()

@@ -78,7 +78,7 @@ def test_offsets_are_one_more_than_the_lengths():
 
 
 @pytest.mark.parametrize("pool", POOLS)
-def test_segment_pool_refuses_what_means_nothing(pool):
+def test_segment_pool_refuses_invalid_arguments(pool):
     with pytest.raises(ValueError, match="not for 'max'"):
         pool(random(60, 4), LENGTHS, "max", random(60))
     with pytest.raises(ValueError, match=r"unknown reduction 'median'\. Available: 'sum', 'mean', 'max'"):

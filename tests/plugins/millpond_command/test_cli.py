@@ -388,7 +388,7 @@ def test_a_traceback_is_shown_on_request(install_plugin, arguments, environment)
 @pytest.mark.parametrize(
     ("arguments", "stderr"), [([], "warning: three\n"), (["--debug"], "info: one\nwarning: three\n")]
 )
-def test_debug_shows_what_the_rooms_log_and_warnings_are_shown_of_all(install_plugin, arguments, stderr):
+def test_debug_shows_logs_of_millponds_packages_and_warnings_of_all(install_plugin, arguments, stderr):
     """The loggers of packages such as millpond_io are not children of the core's logger."""
     lines = (("millpond_io.tasks.embed", "info", "one"), ("other", "info", "two"), ("other", "warning", "three"))
     body = "; ".join(f"logging.getLogger({name!r}).{level}({text!r})" for name, level, text in lines)

@@ -62,7 +62,7 @@ def test_a_command_is_called_with_its_groups():
     assert call("--no-flag", "a")[1].flag is False
 
 
-def test_what_an_option_does_not_allow_is_refused():
+def test_invalid_values_of_options_are_refused():
     assert call("--size", "0", "a").exit_code == 2
     assert call("--size", "x", "a").exit_code == 2
     assert call("--group", "x", "a").exit_code == 2

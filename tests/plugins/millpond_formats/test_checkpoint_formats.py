@@ -48,7 +48,7 @@ def pooling(value, origin="reef.json"):
     return CheckpointFacts(pooling=PoolingFacts(types=stated((value,), origin)))
 
 
-def test_old_names_of_what_is_after_pooling_work_with_a_warning():
+def test_old_names_of_modules_after_pooling_work_with_a_warning():
     ctx = bare_context(PluginManager().registry)
     ctx = replace(ctx, post_pooling=PostPooling([nn.Identity()], nn.ReLU()))
     with pytest.warns(DeprecationWarning, match=r"\.projector was renamed: use rows_after_pooling"):

@@ -85,7 +85,7 @@ def test_cores_are_split_where_nodes_are_unknown(machine):
     assert cores_of(2) == [(0, 1), (2, 3, 4)]
 
 
-def test_devices_of_the_user_are_used_as_they_are(machine):
+def test_devices_of_the_user_are_used_unchanged(machine):
     machine([[0, 1]])
     assert [it.device for it in place(ParallelOptions(size=2, devices=("cuda:1", "cuda:1")), CPU)] == ["cuda:1"] * 2
 

@@ -206,7 +206,7 @@ def test_the_page_asks_again_for_a_revoked_key(new_page, private):
     playground.expect_error_status(401)
 
 
-def test_errors_state_what_to_do(playground):
+def test_errors_state_the_fix(playground):
     page = playground.page
     panel = playground.open("similarity", "embedder")
     failure = panel.locator(".failure")

@@ -199,7 +199,7 @@ def test_tokens_that_truncation_removes_are_those_of_the_model(playground, post,
     assert playground.page.locator("#panel-tokens .dropped[title]").count() == 0
 
 
-def test_only_what_a_model_can_do_is_shown(playground):
+def test_only_features_of_the_model_are_shown(playground):
     playground.open("tokens")
     shown = {}
     for model in ("embedder", "classifier", "reranker", "tagger", "colbert", "splade", "clip"):

@@ -96,6 +96,6 @@ def circle():
         (circle(), r"nested too deeply, or contains itself"),
     ],
 )
-def test_what_json_has_no_form_for_is_named(value, message):
+def test_the_error_names_a_value_that_json_cannot_represent(value, message):
     with pytest.raises(TypeError, match=message):
         to_json_values(value)

@@ -42,7 +42,7 @@ def find(cache, name=NAME, **options):
 
 
 @pytest.mark.parametrize("revision", [None, "main", "refs/pr/1", COMMIT, OTHER])
-def test_it_finds_the_same_files_as_huggingface_hub(cache, revision):
+def test_the_cache_finds_the_same_files_as_huggingface_hub(cache, revision):
     theirs = snapshot_download(NAME, revision=revision, cache_dir=cache, local_files_only=True)
     assert str(find(cache, revision=revision)) == theirs
 
@@ -56,7 +56,7 @@ def test_a_model_without_an_organisation(tmp_path):
 
 
 @pytest.mark.parametrize("revision", ["v2", "0" * 40, "../refs/main", "/etc", "refs"])
-def test_a_revision_that_is_not_there_is_not_found(cache, revision):
+def test_an_unknown_revision_is_not_found(cache, revision):
     with pytest.raises(ModelNotFoundError, match=f"{NAME} at revision {revision} is not in {cache}"):
         find(cache, revision=revision)
 

@@ -315,7 +315,7 @@ def test_correct_components_pass(outcomes, name):
         ("TestBoundReference", {"test_reference_runs_everywhere"}),
     ],
 )
-def test_each_fault_is_found_where_it_is_looked_for(outcomes, name, failing):
+def test_each_fault_fails_the_tests_for_it(outcomes, name, failing):
     failed = of(outcomes, name, "FAILED", "ERROR")
     assert failing <= failed
     assert "test_target_imports" not in failed - failing

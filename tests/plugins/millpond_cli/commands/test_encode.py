@@ -110,7 +110,7 @@ class Bands(IOProcessor):
         return Told(requests[0].note, requests[0].results[0], Path("here"))
 
 
-def test_what_an_io_processor_of_a_plugin_makes_is_json(tmp_path, monkeypatch, embedder):
+def test_outputs_of_an_io_processor_plugin_are_json(tmp_path, monkeypatch, embedder):
     monkeypatch.setattr(plugins, "_process", plugins.Process())
     register(IOProcessorSpec(name="bands", target=Bands, tasks=("plugin",)))
     path = tmp_path / "in.jsonl"

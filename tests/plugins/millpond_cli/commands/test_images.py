@@ -57,7 +57,7 @@ def test_files_are_named_by_arguments_lines_and_rows(model, files, expected, tmp
     assert np.allclose(np.load(tmp_path / "found.npy"), expected, atol=1e-6)
 
 
-def test_a_model_that_reads_texts_with_images_takes_files_too(files, tmp_path):
+def test_a_model_of_texts_with_images_accepts_image_files(files, tmp_path):
     folder = tiny_phi3_vision(tmp_path / "VLM2Vec-Full")
     with LLM(str(folder), num_workers=1) as llm:
         outputs = llm.embed([{"multi_modal_data": {"image": path}} for path in files], use_tqdm=False)

@@ -120,7 +120,7 @@ def register_activations():
     assert "pooler CLS replaces poolers/CLS\n" in output
 
 
-def test_it_is_reported_without_importing_torch():
+def test_inspect_does_not_import_torch():
     code = f"""
 import sys
 from millpond_command.cli import app

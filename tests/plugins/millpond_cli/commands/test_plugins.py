@@ -101,7 +101,7 @@ def test_overrides_are_listed(install_plugin):
     assert done.stdout.endswith("\n\nOVERRIDES\ngood: pooler MEAN replaces poolers/MEAN\n")
 
 
-def test_what_is_left_out_is_listed_as_that(monkeypatch, install_plugin):
+def test_disabled_plugins_are_listed_as_disabled(monkeypatch, install_plugin):
     monkeypatch.setenv("MILLPOND_DISABLE_PLUGINS", "good")
     install_plugin(GOOD, "good")
     assert (listed()["good"]["status"], listed()["good"]["provides"]) == ("disabled", {})
@@ -144,7 +144,7 @@ def test_all_built_in_plugins_are_healthy():
         ('KernelSpec(name="X.y", target="builtins:print", available="no_such_module_here:f")', "kernel", "no_such_mod"),
     ],
 )
-def test_what_does_not_import_is_found(install_plugin, record, kind, reason):
+def test_targets_that_cannot_be_imported_are_reported(install_plugin, record, kind, reason):
     install_plugin(f"{HEAD}\n@hookimpl\ndef register_{kind}s():\n    yield {record}\n", "bad")
     done = plugins("doctor")
     assert done.exit_code == 1
@@ -242,7 +242,7 @@ def test_kernels_are_ranked_by_the_features_that_a_model_requires():
 
 
 @pytest.mark.parametrize("arguments", [["--device", "abacus"], ["--dtype", "float31"], ["--dtype", "nn"]])
-def test_what_torch_does_not_know_is_wrong_usage(arguments):
+def test_an_unknown_torch_device_is_a_usage_error(arguments):
     done = plugins("kernels", *arguments)
     assert (done.exit_code, done.stdout) == (2, "")
     assert done.stderr.startswith(f"error: {arguments[0]} '{arguments[1]}': unknown to torch")

@@ -57,7 +57,7 @@ def test_json_of_a_list_and_of_a_matrix(tiny, cosines):
     assert np.abs(np.array(report["scores"]) - cosines).max() < 1e-5
 
 
-def test_it_is_the_cosine_even_of_vectors_that_are_not_normalized(tiny, cosines):
+def test_the_similarity_of_unnormalized_vectors_is_the_cosine(tiny, cosines):
     done = similarity("-m", tiny, "--json", *TEXTS, "--pooler-config", '{"use_activation": false}')
     assert np.abs(np.array(json.loads(done.stdout)["scores"]) - cosines[0, 1:]).max() < 1e-5
 

@@ -109,7 +109,7 @@ def test_vectors_of_tokens_are_lists_of_lists():
 
 
 @pytest.mark.parametrize("results", [[], NUMBERS[1:2], NUMBERS])
-def test_json_is_a_list_of_what_json_lines_are(results):
+def test_json_is_a_list_of_the_objects_of_json_lines(results):
     lines = written("jsonl", results).decode().splitlines()
     assert json.loads(written("json", results)) == [json.loads(line) for line in lines]
 
@@ -152,7 +152,7 @@ def test_the_header_has_the_same_size_for_all_shapes(shape):
 
 
 @pytest.mark.parametrize("make", [io.BytesIO, Pipe], ids=["file", "pipe"])
-def test_npz_holds_vectors_of_tokens_and_where_each_text_begins(make):
+def test_npz_contains_token_vectors_and_their_offsets(make):
     results = [good(0, VECTORS[:2]), bad(1), good(2, VECTORS[2:])]
     content = np.load(io.BytesIO(written("npz", results, file=make())))
     assert content["offsets"].tolist() == [0, 2, 2, 5]
@@ -162,7 +162,7 @@ def test_npz_holds_vectors_of_tokens_and_where_each_text_begins(make):
 # --- where it goes ----------------------------------------------------------------------------------------------------
 
 
-def test_a_file_takes_its_name_when_all_is_written(tmp_path):
+def test_a_file_gets_its_name_when_it_is_complete(tmp_path):
     path = tmp_path / "out.jsonl"
     path.write_bytes(b"before")
     path.chmod(0o640)

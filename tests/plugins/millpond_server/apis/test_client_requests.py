@@ -185,7 +185,7 @@ def test_every_input_type_of_cohere_is_accepted(http, vectors, path, purpose):
 # --- 8, 9, 10: paths, the two dialects of ranks, their order ----------------------------------------------------------
 
 
-def test_kinds_that_vllm_lacks(http, vectors):
+def test_embedding_types_that_vllm_lacks(http, vectors):
     body = ask(http, "/v2/embed", texts=TEXTS, embedding_types=["int8", "uint8"])["embeddings"]
     np.testing.assert_allclose(np.array(body["int8"]) / 127, vectors, atol=0.5 / 127 + 1e-6)
     np.testing.assert_array_equal(np.array(body["uint8"]) - 127, body["int8"])

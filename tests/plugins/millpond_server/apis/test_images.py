@@ -156,7 +156,7 @@ def test_files_are_read_below_the_folder_that_is_allowed(http, allowed, vectors)
         ("data:text/html;base64,AAAA", "must begin with data:image"),
     ],
 )
-def test_nothing_else_is_read_or_fetched(http, url, expected):
+def test_urls_that_are_not_allowed_are_not_fetched(http, url, expected):
     for path, body in (
         ("/v2/embed", {"images": [url]}),
         ("/v1/embeddings", {"input": [{"image": url}]}),

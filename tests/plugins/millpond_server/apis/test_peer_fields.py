@@ -125,7 +125,7 @@ def test_vectors_that_are_not_to_be_normalized_are_not(post, offline, path):
     assert "normalize=False disagree" in refused["message"]
 
 
-def test_other_names_of_dimensions_purposes_and_lengths_count(post, offline):
+def test_other_names_of_dimensions_input_types_and_lengths_are_read(post, offline):
     np.testing.assert_allclose(
         vectors(post("/v1/embeddings", input=TEXTS, output_dimension=8)),
         arrays(offline.embed(TEXTS, pooling_params=PoolingParams(dimensions=8), use_tqdm=False)),

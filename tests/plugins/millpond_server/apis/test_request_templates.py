@@ -80,7 +80,7 @@ def test_hostile_templates_are_400_and_the_server_continues(trusting, template):
 
 
 @pytest.mark.slow
-def test_others_are_served_while_one_takes_its_time(local):
+def test_other_requests_are_served_during_a_slow_one(local):
     server = local(limits={"template_seconds": 2.0})
     with server.client() as client, concurrent.futures.ThreadPoolExecutor() as pool:
         assert ask(client, chat_template=TEMPLATE).status_code == 200

@@ -158,7 +158,7 @@ def test_all_images_of_a_request_are_counted(clip_http, qwen_http):
         ("/etc/passwd", "must begin with data:image"),
     ],
 )
-def test_nothing_else_is_read_or_fetched(clip_http, url, message):
+def test_urls_that_are_not_allowed_are_not_fetched(clip_http, url, message):
     document = {"content": [{"type": "image_url", "image_url": {"url": url}}]}
     for kind in ("image_url", "image_pil"):
         document = {"content": [{"type": kind, kind: url}]}

@@ -42,7 +42,7 @@ def test_large_arrays_are_written_the_same_in_slices(shape):
         assert asyncio.run(as_json(value)) == orjson.dumps(value, option=JSON_OPTIONS)
 
 
-def test_arrays_become_base64_when_they_are_written():
+def test_arrays_are_converted_to_base64_when_serialized():
     arrays = [np.full(3, number, dtype=np.float32) for number in range(200)]
     for count in (1, 200):
         lazy = {"data": [{"index": 0, "embedding": Base64(array, "float16")} for array in arrays[:count]]}
@@ -117,7 +117,7 @@ def test_a_large_answer_is_sent_in_parts_and_a_small_one_with_its_length(monkeyp
 
 
 @pytest.mark.slow
-def test_others_are_served_meanwhile():
+def test_other_requests_are_served_meanwhile():
     async def both():
         async def other():
             while not done.is_set():

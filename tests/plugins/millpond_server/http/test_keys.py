@@ -171,7 +171,7 @@ def test_the_root_path_is_removed_if_the_proxy_keeps_it(local):
         b"# keys\r\n  visible  \r\n\r\nother",
     ],
 )
-def test_a_key_file_of_any_editor_holds_the_keys_that_one_sees(tmp_path, content):
+def test_a_key_file_may_have_any_line_ends_and_a_byte_order_mark(tmp_path, content):
     file = tmp_path / "keys.txt"
     file.write_bytes(content)
     keys = ApiKeys((), str(file))

@@ -30,7 +30,7 @@ def test_their_special_tokens_are_embedded(post, vector, path, inputs):
     np.testing.assert_allclose(embedding, vector, atol=1e-6)
 
 
-def test_cohere_has_them_too(post, vector):
+def test_cohere_embeds_empty_texts(post, vector):
     embeddings = post("/v2/embed", texts=["a", ""], input_type="search_document")["embeddings"]["float"]
     np.testing.assert_allclose(embeddings[1], vector, atol=1e-6)
 

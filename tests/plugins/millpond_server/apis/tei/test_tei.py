@@ -132,7 +132,7 @@ def test_info_names_the_model_as_it_is_served(post, folders):
     assert info["model_type"] == {"embedding": {"pooling": "mean"}}
 
 
-def test_info_names_splade_as_they_do(application, folders):
+def test_info_names_splade_like_tei(application, folders):
     with application({"sparse": folders["sparse"]}) as call:
         assert call("/info")["model_type"] == {"embedding": {"pooling": "splade"}}
         assert call("/", inputs="the mill") == call("/embed_sparse", inputs="the mill")

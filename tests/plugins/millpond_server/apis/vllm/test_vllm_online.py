@@ -142,7 +142,7 @@ def test_vectors_are_written_in_the_requested_encoding(post, send, path, key, dt
 
 @pytest.mark.parametrize(("path", "key"), VECTORS)
 @pytest.mark.parametrize("name", ["encoding_format", "embed_dtype", "endianness"])
-def test_encodings_that_there_are_not_are_refused(post, path, key, name):
+def test_unknown_encodings_are_refused(post, path, key, name):
     response = post(path, model="embedder", input=TEXT, status=400, **{name: f"bad_{name}"})["error"]
     assert "literal_error" in response["message"]
     assert f"bad_{name}" in response["message"]
