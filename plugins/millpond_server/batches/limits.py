@@ -21,6 +21,7 @@ class BatchLimits:
         concurrency: Number of requests of all batches that run at the same time.
         concurrency_beside_live: The same while live requests run.
         uploads: Number of uploads at the same time.
+        uploads_of_key: The same for one API key, so that slow uploads of one key do not keep others from uploading.
     """
 
     file_bytes: int = 200 * MEBIBYTE
@@ -33,3 +34,4 @@ class BatchLimits:
     concurrency: int = 16
     concurrency_beside_live: int = 2
     uploads: int = 8
+    uploads_of_key: int = 4

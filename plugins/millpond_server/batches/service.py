@@ -47,7 +47,6 @@ class BatchService:
         files: The files of clients.
         batches: The batches of clients.
         endpoints: The paths that requests of batches may go to.
-        num_uploads: The number of files that are being uploaded.
         on_request: Called when a request of a batch has ended, with the name of its model and its counts.
 
     Raises:
@@ -72,7 +71,7 @@ class BatchService:
             raise ValueError(message) from error
         self.endpoints: frozenset[str] = frozenset()
         self._limits, self._shares_cache = limits, shares_cache
-        self.num_uploads = 0
+        self._uploads: Counter[str] = Counter()
         self.on_request: OnRequest = ignore_request
         self._notify: Callable[[], None] = lambda: None
 
@@ -112,15 +111,22 @@ class BatchService:
         Raises:
             ApiError: 503 if too many files are being uploaded; 400 if the key has too many files.
         """
-        if self.num_uploads >= self._limits.uploads:
-            message = f"{self.num_uploads} files are being uploaded, the maximum: try again later"
+        total, of_key = self.num_uploads, self._uploads[owner]
+        if total >= self._limits.uploads or (owner and of_key >= self._limits.uploads_of_key):
+            whose = "" if total >= self._limits.uploads else " with this API key"
+            message = f"{of_key if whose else total} files are being uploaded{whose}, the maximum: try again later"
             raise ApiError(503, message, retry_after=1.0, reason="intake")
-        self.num_uploads += 1
+        self._uploads[owner] += 1
         try:
             with self.files.reserving(owner):
                 yield
         finally:
-            self.num_uploads -= 1
+            self._uploads -= Counter({owner: 1})  # removes zeros
+
+    @property
+    def num_uploads(self) -> int:
+        """The number of files that are being uploaded."""
+        return self._uploads.total()
 
     def reader_of(self, file: StoredFile) -> Batch | None:
         """Return an unfinished batch whose input is a file."""

@@ -4,12 +4,16 @@ import errno
 import shutil
 import threading
 import time
+from contextlib import ExitStack
 from http.client import HTTPConnection
 
 import pytest
 from batch_client import content_of, form, request_line, start_batch, upload, wait_for
 
+from millpond_server.batches.limits import BatchLimits
+from millpond_server.batches.service import BatchService
 from millpond_server.http import body as http_body
+from millpond_server.http.errors import ApiError
 
 BOUNDARY = "0123456789"
 
@@ -128,6 +132,24 @@ def test_concurrent_uploads_stay_within_the_number_of_files(start):
             thread.join()
         assert statuses.count(200) == len(server.request("GET", "/v1/files").json()["data"]) <= 3
         assert set(statuses) <= {200, 400, 503}
+
+
+def test_uploads_of_one_key_leave_room_for_those_of_others(folder):
+    service = BatchService(str(folder), BatchLimits())
+    with ExitStack() as uploads:
+        for _ in range(4):
+            uploads.enter_context(service.uploading("alice"))
+        with pytest.raises(ApiError, match="4 files are being uploaded with this API key") as refused:
+            uploads.enter_context(service.uploading("alice"))
+        assert refused.value.status == 503
+        for _ in range(4):
+            uploads.enter_context(service.uploading("bob"))
+        with pytest.raises(ApiError, match="8 files are being uploaded, the maximum"):
+            uploads.enter_context(service.uploading("carol"))
+    assert service.num_uploads == 0
+    with ExitStack() as uploads:
+        for _ in range(8):  # a server without keys
+            uploads.enter_context(service.uploading(""))
 
 
 def test_an_upload_over_the_limit_stores_nothing(start, folder):
