@@ -295,6 +295,11 @@ class Connection(HttpToolsProtocol):
         """Refuse bytes that are not HTTP."""
         self._refuse(ApiError(400, msg, reason="http"))
 
+    def refuse_incomplete_body(self) -> None:
+        """Refuse a request whose body has not arrived completely, because the server ends."""
+        if self._in_body:
+            self._refuse(ApiError(503, "the server is shutting down", retry_after=1.0, reason="closed"))
+
     def _refuse(self, error: ApiError) -> None:
         """Send an error after the responses to earlier requests, and close the connection."""
         if self._final_error is not None:

@@ -130,6 +130,8 @@ class HttpServer(uvicorn.Server):
             connection.shutdown()
         drain_end = time.monotonic() + self._limits.drain_seconds
         await self._wait_until(lambda: not self.server_state.tasks, self._limits.drain_seconds)
+        for connection in list(self.server_state.connections):
+            _refuse_incomplete_body(connection)
         unfinished = len(self.server_state.tasks)
         closing = asyncio.gather(*(_close(model.llm.engine) for model in self._state.models.served))
         remaining = max(drain_end - time.monotonic(), FLUSH_TIMEOUT_S)
@@ -192,6 +194,12 @@ class HttpServer(uvicorn.Server):
 def _has_request(connection: Any) -> bool:
     """Return True if the connection has received a request."""
     return getattr(connection, "cycle", None) is not None
+
+
+def _refuse_incomplete_body(connection: Any) -> None:
+    """Refuse a request whose body has not arrived. On Windows, whose connections cannot do this, it is cancelled."""
+    if hasattr(connection, "refuse_incomplete_body"):
+        connection.refuse_incomplete_body()
 
 
 async def _close(engine: Any) -> None:

@@ -299,3 +299,19 @@ def test_concurrent_calls_each_receive_their_own_result(local):
         for vector in vectors:
             assert vector == pytest.approx(vectors[0], abs=1e-5)
     assert len(by_word) == 4
+
+
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/files"])
+def test_a_request_without_its_body_is_answered_when_the_server_ends(local, tmp_path, caplog, path):
+    server = local(batch_dir=str(tmp_path))
+    head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: multipart/form-data; boundary=x\r\n"
+    with server.connect() as connection:
+        connection.sendall(f"{head}content-length: 100\r\n\r\n--x\r\n".encode())
+        deadline = time.monotonic() + 60
+        while not server.state.running and time.monotonic() < deadline:
+            time.sleep(0.01)
+        server.state.end(0)
+        answer = read_all(connection)
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b"the server is shutting down" in answer
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
