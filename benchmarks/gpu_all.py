@@ -4,22 +4,25 @@ python benchmarks/gpu_all.py [--device DEVICE] [--short] [--sections NAME,NAME] 
 
 Conformance of the kernels, parity with transformers, the table of goals beside its peers, precisions and variants of
 attention, batches in flight, a server, peak memory, waits for the device, a profile, and the decisions that follow.
-Each section runs in its own process with a time limit, and the file is written after each section: a section that
-fails or is stopped keeps its rows. Millpond need not be installed, but the packages that it depends on must be.
+Each section runs in its own process with a time limit, and the file is written every few seconds: a section that fails
+or is stopped keeps its rows, also if this program is stopped. Millpond need not be installed, but the packages that it
+depends on must be.
 ``--device cpu --short`` tests the script on any machine.
 """
 
 import argparse
 import datetime as dt
 import json
+import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
@@ -47,6 +50,7 @@ LIMITS_S = {  # the longest duration of each section
     "profile": 25,
 }
 MARGIN_S = 5.0  # between the end of a section's own measurements and its limit
+WRITE_INTERVAL_S = 3.0  # between writes of the rows of a section that runs
 LOG_TAIL_CHARS = 3000
 REQUIRED = (
     "huggingface_hub",
@@ -110,9 +114,15 @@ def write_metadata(folder: Path, project: dict[str, Any]) -> None:
 
 
 def run_section(
-    name: str, limit: float, folder: Path, arguments: Sequence[str], environment: dict[str, str]
-) -> dict[str, Any]:
-    """Run a section in a process, and return its rows, its status, and the end of its log if it failed.
+    name: str,
+    limit: float,
+    folder: Path,
+    arguments: Sequence[str],
+    environment: dict[str, str],
+    *,
+    report: Callable[[dict[str, Any]], None],
+) -> None:
+    """Run a section in a process, and report its rows, its status, and the end of its log if it failed.
 
     Args:
         name: The name of the section.
@@ -120,6 +130,7 @@ def run_section(
         folder: The folder of the checkpoints, logs and rows.
         arguments: More arguments of the section.
         environment: The environment variables of the process.
+        report: Called with the section at its start, every few seconds, and at its end.
     """
     rows, log = folder / f"{name}.rows", folder / f"{name}.log"
     command = [sys.executable, str(HERE / "gpu_sections.py"), name, "--rows", str(rows), "--folder", str(folder)]
@@ -127,18 +138,29 @@ def run_section(
     start = time.monotonic()
     with log.open("w", encoding="utf-8") as output:
         process = subprocess.Popen(  # noqa: S603  fixed arguments
-            command, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            command, env=environment, stdout=output, stderr=subprocess.STDOUT, process_group=0
         )
         try:
-            status = "ok" if process.wait(limit) == 0 else "failed"
-        except subprocess.TimeoutExpired:
-            status = "stopped at its time limit"
+            status = ""
+            while not status:
+                seconds = time.monotonic() - start
+                report({"status": "running", "seconds": round(seconds, 1), "rows": read_rows(rows)})
+                status = _status(process, limit - seconds)
         finally:
             end_group(process)
-    section: dict[str, Any] = {"status": status, "seconds": round(time.monotonic() - start, 1), "rows": read_rows(rows)}
+    section = {"status": status, "seconds": round(time.monotonic() - start, 1), "rows": read_rows(rows)}
     if status != "ok":
         section["log"] = log.read_text(encoding="utf-8", errors="replace")[-LOG_TAIL_CHARS:]
-    return section
+    report(section)
+
+
+def _status(process: subprocess.Popen[bytes], seconds_left: float) -> str:
+    """Wait some seconds for the end of a process; return its status, empty while it runs and has time left."""
+    if seconds_left <= 0:
+        return "stopped at its time limit"
+    with suppress(subprocess.TimeoutExpired):
+        return "ok" if process.wait(min(seconds_left, WRITE_INTERVAL_S)) == 0 else "failed"
+    return ""
 
 
 def end_group(process: subprocess.Popen[bytes]) -> None:
@@ -157,8 +179,17 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 def write_result(path: Path, result: dict[str, Any]) -> None:
     """Replace a file, so that it is complete at any time."""
     draft = path.with_suffix(".part")
-    draft.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    draft.write_text(json.dumps(_finite(result), indent=1, allow_nan=False) + "\n", encoding="utf-8")
     draft.replace(path)
+
+
+def _finite(value: Any) -> Any:
+    """Return a value of JSON without NaN and infinity, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def measure(sections: Sequence[str], output: Path, folder: Path, arguments: Sequence[str]) -> dict[str, Any]:
@@ -178,15 +209,27 @@ def measure(sections: Sequence[str], output: Path, folder: Path, arguments: Sequ
     start = time.monotonic()
     for name in sections:
         print(f"{name}: at most {LIMITS_S[name]} s", file=sys.stderr, flush=True)
-        section = run_section(name, LIMITS_S[name], folder, arguments, environment)
-        result["sections"][name] = section
-        result["seconds"] = round(time.monotonic() - start, 1)
-        result["decisions"] = decide(result["sections"])
-        write_result(output / "gpu_all.json", result)
+
+        def report(section: dict[str, Any], name: str = name) -> None:
+            result["sections"][name] = section
+            result["seconds"] = round(time.monotonic() - start, 1)
+            result["decisions"] = _decisions(result["sections"])
+            write_result(output / "gpu_all.json", result)
+
+        run_section(name, LIMITS_S[name], folder, arguments, environment, report=report)
+        section = result["sections"][name]
         print(f"{name}: {section['status']}, {section['seconds']} s, {len(section['rows'])} rows", file=sys.stderr)
     for trace in folder.glob("trace-*"):
-        trace.replace(output / trace.name)
+        shutil.move(trace, output / trace.name)  # the folders may be on different file systems
     return result
+
+
+def _decisions(sections: dict[str, Any]) -> dict[str, Any]:
+    """Return the decisions, or the error that an unexpected row caused: later sections are measured all the same."""
+    try:
+        return decide(sections)
+    except Exception as error:  # noqa: BLE001  see above
+        return {"error": f"{type(error).__name__}: {error}"}
 
 
 def main() -> int:
@@ -210,6 +253,7 @@ def main() -> int:
         print("Run this on a machine with a CUDA device and a CUDA build of torch.", file=sys.stderr)
         return 1
     options.output.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # to end the processes of the section
     arguments = ["--device", options.device, *(["--short"] if options.short else [])]
     with tempfile.TemporaryDirectory(prefix="millpond-gpu-") as folder:
         result = measure(sections, options.output, Path(folder), arguments)

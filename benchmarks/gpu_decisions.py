@@ -21,9 +21,10 @@ def decide(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         decisions["kernels"] = kernels
     if parity := rows.get("parity"):
         cosines = {
-            f"{it['model']}, {it['dtype']}, {it.get('attention') or it['side']}": it["min_cosine"] for it in parity
+            f"{it['model']}, {it['dtype']}, {it.get('attention') or it['side']}": it.get("min_cosine") for it in parity
         }
-        decisions["parity"] = {"passed": all(it >= MIN_COSINE for it in cosines.values()), "min_cosines": cosines}
+        passed = all(it is not None and it >= MIN_COSINE for it in cosines.values())
+        decisions["parity"] = {"passed": passed, "min_cosines": cosines}
     if measured := _speeds(rows.get("throughput", ())):
         decisions["attention"] = fastest_attention(measured, decisions.get("kernels", {}))
         decisions["batch_tokens"] = batch_tokens(measured)
@@ -34,14 +35,14 @@ def decide(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     queries = [it["query_ms"] for it in rows.get("texts", ()) if "query_ms" in it and it["side"] == "millpond"]
     if queries:
         decisions["query"] = {"ms": min(queries), "goal_ms": QUERY_GOAL_MS}
-    if graphs := [it for it in rows.get("graphs", ()) if it["refusal"] == ""]:
+    if graphs := [it for it in rows.get("graphs", ()) if it.get("refusal") == ""]:
         decisions["graph_tokens"] = graph_tokens(graphs)
     if flights := [it for it in rows.get("pipeline", ()) if "tokens_per_second" in it]:
         decisions["batches_in_flight"] = batches_in_flight(flights)
     if served := [it for it in rows.get("http", ()) if "tokens_per_second" in it]:
         decisions["http_tokens_per_second"] = max(it["tokens_per_second"] for it in served)
     if "syncs" in rows:
-        decisions["models_that_wait"] = {it["model"]: it["syncs"] for it in rows["syncs"] if it["syncs"]}
+        decisions["models_that_wait"] = {it["model"]: it["syncs"] for it in rows["syncs"] if it.get("syncs")}
     return decisions
 
 
@@ -129,7 +130,7 @@ def goals(measured: Sequence[Row], rows: Sequence[Row]) -> dict[str, dict[str, A
     for work in WORKS:
         unit = f"{work.unit}_per_second"
         ours = [row for row in measured if row["work"] == work.name]
-        peers = [row[unit] for row in rows if row["work"] == work.name and row["side"] != "millpond"]
+        peers = [row[unit] for row in rows if row["work"] == work.name and row["side"] != "millpond" and unit in row]
         if ours:
             best = max(ours, key=lambda row: row[unit])
             table[work.name] = {

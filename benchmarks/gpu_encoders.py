@@ -160,6 +160,12 @@ class Peer:
         self.model = torch.compile(model, dynamic=True, backend=backend) if compiled else model
         self.device, self.pooling = device, pooling
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        del self.model
+
     @torch.inference_mode()
     def embed(self, sequences: Sequence[Ids], batch_tokens: int) -> Vectors:
         """Return the vectors of sequences, [len(sequences), dim]."""

@@ -10,12 +10,13 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from gpu_models import BERT_BASE
-from gpu_run import Row, Run
+from gpu_run import Row, Run, attempt
 
 LOADS = ((1, 1), (64, 1), (16, 32))  # clients, texts of a request
 WARM_UP_S, LOAD_S = 0.5, 2.5
@@ -38,13 +39,20 @@ def http(run: Run) -> Iterator[Row]:
         if run.is_over:
             yield {"in_flight": in_flight, "left_out": "no time left"}
             continue
-        with _server(run, folder, in_flight) as port:
-            for clients, texts in LOADS[:2] if run.short else LOADS:
-                row = {"in_flight": in_flight, "clients": clients, "texts_of_a_request": texts}
-                if run.is_over:
-                    yield {**row, "left_out": "no time left"}
-                    continue
-                yield {**row, **_figures(_load(run, port, folder.name, clients, texts), texts)}
+        try:
+            with _server(run, folder, in_flight) as port:
+                yield from _loads(run, port, folder.name, in_flight)
+        except (OSError, RuntimeError) as error:  # it did not start
+            yield {"in_flight": in_flight, "error": str(error)}
+
+
+def _loads(run: Run, port: int, model: str, in_flight: int) -> Iterator[Row]:
+    for clients, texts in LOADS[:2] if run.short else LOADS:
+        row = {"in_flight": in_flight, "clients": clients, "texts_of_a_request": texts}
+        if run.is_over:
+            yield {**row, "left_out": "no time left"}
+            continue
+        yield attempt(row, partial(_load, run, port, model, clients, texts))
 
 
 @contextlib.contextmanager
@@ -78,7 +86,7 @@ def _wait(url: str, process: subprocess.Popen[bytes], end: float) -> None:
         time.sleep(0.2)
 
 
-def _load(run: Run, port: int, model: str, clients: int, texts: int) -> dict[str, Any]:
+def _load(run: Run, port: int, model: str, clients: int, texts: int) -> Row:
     """Send requests with load.py, and return its figures."""
     words = TEXT * (TOKENS // 8 + 1)
     bodies = [
@@ -92,8 +100,7 @@ def _load(run: Run, port: int, model: str, clients: int, texts: int) -> dict[str
     script = [sys.executable, str(Path(__file__).with_name("load.py"))]
     content = json.dumps({**job, "warm": WARM_UP_S, "seconds": seconds})
     done = subprocess.run(script, input=content, capture_output=True, text=True, check=True, timeout=60)  # noqa: S603
-    figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return figures
+    return _figures(json.loads(done.stdout.splitlines()[-1]), texts)
 
 
 def _figures(load: dict[str, Any], texts: int) -> Row:

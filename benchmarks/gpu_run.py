@@ -1,8 +1,10 @@
 """The settings of a section of gpu_all.py, its clock, and the published peak of the device."""
 
+import gc
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +16,7 @@ from gpu_models import RandomModel
 
 Row = dict[str, Any]
 GIB = 2**30
+MAX_ERROR_CHARS = 500
 # TFLOP/s of dense products in bfloat16, as published by NVIDIA; the first name that the device's contains applies.
 PEAK_TFLOPS: Mapping[str, float] = MappingProxyType(
     {
@@ -107,6 +110,19 @@ class Run:
         torch.cuda.reset_peak_memory_stats(self.device)
         work()
         return round(torch.cuda.max_memory_allocated(self.device) / GIB, 3)
+
+
+def attempt(row: Mapping[str, Any], measure: Callable[[], Mapping[str, Any]]) -> Row:
+    """Return a row with its measurement, or with the error: the other rows of a section are measured all the same."""
+    try:
+        return {**row, **measure()}
+    except Exception as error:  # noqa: BLE001  see above
+        return {**row, "error": f"{type(error).__name__}: {error}"[:MAX_ERROR_CHARS]}
+    finally:
+        gc.collect()
+        if torch.cuda.is_available():
+            with suppress(RuntimeError):  # the device may be lost
+                torch.cuda.empty_cache()
 
 
 def attention_variants(run: Run, dtype: str) -> list[str]:

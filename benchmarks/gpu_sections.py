@@ -23,7 +23,7 @@ import torch
 from gpu_encoders import Encoder, Peer, cosines, random_sequences
 from gpu_http import http
 from gpu_models import BERT_BASE, BGE_M3, MODELS, MODERNBERT, QWEN3, WORKS, RandomModel, Work
-from gpu_run import GIB, Row, Run, attention_variants
+from gpu_run import GIB, Row, Run, attempt, attention_variants
 from gpu_variants import pipeline, products, variants
 
 ROOT = Path(__file__).parents[1]
@@ -89,7 +89,7 @@ TEST = re.compile(r"::Test_(?P<kernel>\w+?)::(?P<test>[\w\[\].\-]+)")
 def conformance(run: Run) -> Iterator[Row]:
     """The conformance tests of every kernel that runs on the device; one row for each test."""
     command = [sys.executable, "-m", "pytest", "-v", "--tb=line", "-p", "no:cacheprovider", "-o", "addopts="]
-    command += ["--import-mode=importlib", "tests/kernels/gpu/on_device.py"]
+    command += ["-o", "filterwarnings=default", "--import-mode=importlib", "tests/kernels/gpu/on_device.py"]
     if find_spec("xdist") is not None and not run.short:
         command += ["-n", str(min(8, os.cpu_count() or 1))]
     if run.short:
@@ -123,13 +123,18 @@ def parity(run: Run) -> Iterator[Row]:
         sequences = random_sequences([3, 64, 17, 40, 40, 9, 1] if run.short else [3, 500, 17, 120, 120, 9, 256, 1])
         expected = Peer(folder, run.device, "float32", model.pooling).embed(sequences, 4096)
         for dtype in ("float32", "bfloat16"):
-            peer = Peer(folder, run.device, dtype, model.pooling).embed(sequences, 4096)
-            yield {"model": model.name, "dtype": dtype, "side": "transformers", **cosines(peer, expected)}
+            row = {"model": model.name, "dtype": dtype, "side": "transformers"}
+            peer = partial(Peer, folder, run.device, dtype, model.pooling)
+            yield attempt(row, partial(_parity, peer, sequences, expected))
             for attention in attention_variants(run, dtype):
-                with Encoder(folder, run.device, dtype, model.pooling, _kernels(attention)) as encoder:
-                    ours = encoder.embed(sequences, 4096)
                 row = {"model": model.name, "dtype": dtype, "side": "millpond", "attention": attention}
-                yield {**row, **cosines(ours, expected)}
+                encoder = partial(Encoder, folder, run.device, dtype, model.pooling, _kernels(attention))
+                yield attempt(row, partial(_parity, encoder, sequences, expected))
+
+
+def _parity(load: Callable[[], Encoder | Peer], sequences: Sequence[Any], expected: Any) -> Mapping[str, float]:
+    with load() as side:
+        return cosines(side.embed(sequences, 4096), expected)
 
 
 def _shallow(run: Run, model: RandomModel) -> Path:
@@ -158,9 +163,14 @@ def throughput(run: Run) -> Iterator[Row]:
         yield from _ours(run, work, sequences, flops=flops, end=end)
         peer = Peer(folder, run.device, "bfloat16", work.model.pooling)
         for batch_tokens in BATCH_TOKENS[:1] if run.short else BATCH_TOKENS[:2]:
-            seconds = run.seconds(partial(peer.embed, sequences, batch_tokens), repeats=2)
             row = {"work": work.name, "side": "transformers, sdpa", "batch_tokens": batch_tokens}
-            yield {**row, **run.rates(sequences, seconds, flops)}
+            yield attempt(row, partial(_rates, run, peer, sequences, flops, batch_tokens))
+        del peer  # the memory of its weights
+
+
+def _rates(run: Run, side: Encoder | Peer, sequences: Sequence[Any], flops: float, batch_tokens: int) -> Row:
+    seconds = run.seconds(partial(side.embed, sequences, batch_tokens), repeats=2)
+    return run.rates(sequences, seconds, flops)
 
 
 def _ours(run: Run, work: Work, sequences: Sequence[Any], *, flops: float, end: float) -> Iterator[Row]:
@@ -173,14 +183,14 @@ def _ours(run: Run, work: Work, sequences: Sequence[Any], *, flops: float, end: 
                 if time.monotonic() > end:
                     yield {**row, "left_out": "no time left"}
                     continue
-                embed = partial(encoder.embed, sequences, batch_tokens)
-                try:
-                    memory = run.peak_memory(embed)
-                    seconds = run.seconds(embed, repeats=2)
-                except Exception as error:  # noqa: BLE001  the other sizes are measured all the same
-                    yield {**row, "error": f"{type(error).__name__}: {error}"}
-                    continue
-                yield {**row, "peak_memory_gib": memory, **run.rates(sequences, seconds, flops)}
+                row = attempt(row, partial(_peak_memory, run, encoder, sequences, batch_tokens))
+                if "error" not in row:
+                    row = attempt(row, partial(_rates, run, encoder, sequences, flops, batch_tokens))
+                yield row
+
+
+def _peak_memory(run: Run, encoder: Encoder, sequences: Sequence[Any], batch_tokens: int) -> Row:
+    return {"peak_memory_gib": run.peak_memory(partial(encoder.embed, sequences, batch_tokens))}
 
 
 # --- texts and queries ----------------------------------------------------------------------------------------------
@@ -204,16 +214,20 @@ def texts(run: Run) -> Iterator[Row]:
             if find_spec(engine.replace("-", "_")) is None:
                 yield {"work": f"BERT-base, texts of {tokens} tokens", "side": engine, "left_out": "not installed"}
                 continue
-            loaded = load_engine(engine, model=str(folder), device=str(run.device), dtype="bfloat16")
-            seconds = run.seconds(partial(loaded.embed, prompts), repeats=2)
-            yield {
-                "work": f"BERT-base, texts of {tokens} tokens",
-                "side": engine,
-                "tokens_per_second": count * tokens / seconds,
-                "sequences_per_second": count / seconds,
-            }
-            query = partial(loaded.embed_one, "the red boat on the hill")
-            yield {"query_ms": run.seconds(query, repeats=100) * 1e3, "side": engine}
+            row = {"work": f"BERT-base, texts of {tokens} tokens", "side": engine, "tokens": tokens}
+            load = partial(load_engine, engine, model=str(folder), device=str(run.device), dtype="bfloat16")
+            yield attempt(row, partial(_texts, run, load, prompts, tokens))
+
+
+def _texts(run: Run, load: Callable[[], Any], prompts: list[str], tokens: int) -> Row:
+    loaded = load()
+    seconds = run.seconds(partial(loaded.embed, prompts), repeats=2)
+    query = partial(loaded.embed_one, "the red boat on the hill")
+    return {
+        "tokens_per_second": len(prompts) * tokens / seconds,
+        "sequences_per_second": len(prompts) / seconds,
+        "query_ms": run.seconds(query, repeats=100) * 1e3,
+    }
 
 
 def maxsim(run: Run) -> Iterator[Row]:
@@ -229,8 +243,12 @@ def maxsim(run: Run) -> Iterator[Row]:
             if entry.spec.variant == "triton" and run.device.type != "cuda":
                 continue
             row = {"kernel": entry.spec.name, "dtype": str(dtype).removeprefix("torch.")}
-            score = partial(entry.load(), query, rows, [32], lengths)
-            yield {**row, "ms": run.seconds(score, calls=1 if run.short else 5) * 1e3}
+            yield attempt(row, partial(_score_ms, run, entry, query, rows, lengths))
+
+
+def _score_ms(run: Run, entry: Any, query: torch.Tensor, rows: torch.Tensor, lengths: list[int]) -> Row:
+    score = partial(entry.load(), query, rows, [32], lengths)
+    return {"ms": run.seconds(score, calls=1 if run.short else 5) * 1e3}
 
 
 def graphs(run: Run) -> Iterator[Row]:
@@ -238,17 +256,19 @@ def graphs(run: Run) -> Iterator[Row]:
     attention = attention_variants(run, "bfloat16")[-1]
     with Encoder(run.checkpoint(BERT_BASE), run.device, "bfloat16", "MEAN", _kernels(attention)) as encoder:
         for lengths in ([10], [10] * 6, [60, 40, 30], [60] * 6) if run.short else GRAPH_BATCHES:
-            sequences = random_sequences(lengths, seed=2)
-            batch_ms: dict[str, float] = {}
-            vectors: dict[str, Any] = {}
-            for side in ("as usual", "graph"):
-                encoder.use_graphs(recorded=side == "graph")
-                vectors[side] = encoder.embed(sequences, 4096)
-                batch_ms[side] = (
-                    run.seconds(partial(encoder.embed, sequences, 4096), calls=1 if run.short else 20) * 1e3
-                )
-            row = {"tokens": sum(lengths), "sequences": len(lengths), "attention": attention, "ms": batch_ms}
-            yield {**row, "refusal": encoder.graph_refusal, **cosines(vectors["graph"], vectors["as usual"])}
+            row = {"tokens": sum(lengths), "sequences": len(lengths), "attention": attention}
+            yield attempt(row, partial(_graph_ms, run, encoder, lengths))
+
+
+def _graph_ms(run: Run, encoder: Encoder, lengths: Sequence[int]) -> Row:
+    sequences = random_sequences(lengths, seed=2)
+    batch_ms: dict[str, float] = {}
+    vectors: dict[str, Any] = {}
+    for side in ("as usual", "graph"):
+        encoder.use_graphs(recorded=side == "graph")
+        vectors[side] = encoder.embed(sequences, 4096)
+        batch_ms[side] = run.seconds(partial(encoder.embed, sequences, 4096), calls=1 if run.short else 20) * 1e3
+    return {"ms": batch_ms, "refusal": encoder.graph_refusal, **cosines(vectors["graph"], vectors["as usual"])}
 
 
 # --- synchronisations, profile --------------------------------------------------------------------------------------
@@ -257,40 +277,47 @@ def graphs(run: Run) -> Iterator[Row]:
 def syncs(run: Run) -> Iterator[Row]:
     """The lines at which one batch of each model waits for the device, besides the copy of its results."""
     for model in MODELS:
-        with Encoder(run.checkpoint(model), run.device, "bfloat16", model.pooling) as encoder:
-            sequences = random_sequences([5, 17, 17, 40], seed=1)
-            encoder.embed(sequences, 4096)
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always")
-                encoder.embed_watched(sequences)
-            places = [f"{it.filename}:{it.lineno}" for it in caught if SYNC_WARNING.search(str(it.message))]
-            yield {"model": model.name, "syncs": sorted(places)}
+        yield attempt({"model": model.name}, partial(_syncs, run, model))
+
+
+def _syncs(run: Run, model: RandomModel) -> Row:
+    with Encoder(run.checkpoint(model), run.device, "bfloat16", model.pooling) as encoder:
+        sequences = random_sequences([5, 17, 17, 40], seed=1)
+        encoder.embed(sequences, 4096)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            encoder.embed_watched(sequences)
+    return {"syncs": sorted(f"{it.filename}:{it.lineno}" for it in caught if SYNC_WARNING.search(str(it.message)))}
 
 
 def profile(run: Run) -> Iterator[Row]:
     """The kernels of one step of BERT-base with the most time, and a trace for a browser."""
+    for attention in attention_variants(run, "bfloat16"):
+        yield attempt({"attention": attention}, partial(_profile, run, attention))
+
+
+def _profile(run: Run, attention: str) -> Row:
     from torch.profiler import ProfilerActivity, profile  # noqa: PLC0415  as above
 
     is_cuda = run.device.type == "cuda"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if is_cuda else [])]
-    for attention in attention_variants(run, "bfloat16"):
-        with Encoder(run.checkpoint(BERT_BASE), run.device, "bfloat16", "MEAN", _kernels(attention)) as encoder:
-            sequences = random_sequences([20] * 4 if run.short else [512] * 64)
-            for _ in range(1 if run.short else 3):
-                encoder.embed(sequences, 2**15)
-            with profile(activities=activities) as profiler:
-                start = time.perf_counter()
-                encoder.embed(sequences, 2**15)
-                run.synchronize()
-                wall = time.perf_counter() - start
-        trace = run.folder / f"trace-{attention or 'default'}.json.gz"
-        profiler.export_chrome_trace(str(trace))
-        times = {
-            it.key[:120]: (it.self_device_time_total if is_cuda else it.self_cpu_time_total) / 1e3
-            for it in profiler.key_averages()
-        }
-        row = {"attention": attention, "wall_ms": wall * 1e3, "device_ms": sum(times.values()), "trace": trace.name}
-        yield {**row, "kernels_ms": dict(sorted(times.items(), key=lambda item: -item[1])[:25])}
+    with Encoder(run.checkpoint(BERT_BASE), run.device, "bfloat16", "MEAN", _kernels(attention)) as encoder:
+        sequences = random_sequences([20] * 4 if run.short else [512] * 64)
+        for _ in range(1 if run.short else 3):
+            encoder.embed(sequences, 2**15)
+        with profile(activities=activities) as profiler:
+            start = time.perf_counter()
+            encoder.embed(sequences, 2**15)
+            run.synchronize()
+            wall = time.perf_counter() - start
+    trace = run.folder / f"trace-{attention or 'default'}.json.gz"
+    profiler.export_chrome_trace(str(trace))
+    times = {
+        it.key[:120]: (it.self_device_time_total if is_cuda else it.self_cpu_time_total) / 1e3
+        for it in profiler.key_averages()
+    }
+    slowest = dict(sorted(times.items(), key=lambda item: -item[1])[:25])
+    return {"wall_ms": wall * 1e3, "device_ms": sum(times.values()), "trace": trace.name, "kernels_ms": slowest}
 
 
 SECTIONS: Mapping[str, Callable[[Run], Iterator[Row]]] = {

@@ -6,9 +6,9 @@ from functools import partial
 from importlib.util import find_spec
 
 import torch
-from gpu_encoders import Encoder, Peer, Vectors, cosines, random_sequences
+from gpu_encoders import Encoder, Ids, Peer, Vectors, cosines, random_sequences
 from gpu_models import BERT_BASE
-from gpu_run import Row, Run, attention_variants
+from gpu_run import Row, Run, attempt, attention_variants
 
 IN_FLIGHT = (1, 2, 3)
 BATCH_TOKENS = 16384
@@ -35,11 +35,14 @@ def pipeline(run: Run) -> Iterator[Row]:
                     yield {**row, "left_out": "no time left"}
                     continue
                 encoder.use_pipeline(in_flight)
-                vectors = encoder.embed(sequences, batch_tokens)
-                expected = vectors if expected is None else expected
-                seconds = run.seconds(partial(encoder.embed, sequences, batch_tokens), repeats=3)
-                speed = len(sequences) * tokens / seconds
-                yield {**row, "tokens_per_second": speed, **cosines(vectors, expected)}
+                expected = encoder.embed(sequences, batch_tokens) if expected is None else expected
+                yield attempt(row, partial(_speed, run, encoder, sequences, batch_tokens, expected))
+
+
+def _speed(run: Run, encoder: Encoder, sequences: list[Ids], batch_tokens: int, expected: Vectors) -> Row:
+    vectors = encoder.embed(sequences, batch_tokens)
+    seconds = run.seconds(partial(encoder.embed, sequences, batch_tokens), repeats=3)
+    return {"tokens_per_second": sum(map(len, sequences)) / seconds, **cosines(vectors, expected)}
 
 
 def variants(run: Run) -> Iterator[Row]:
@@ -52,17 +55,12 @@ def variants(run: Run) -> Iterator[Row]:
 
     def measured(side: str, dtype: str, load: Callable[[], Encoder | Peer]) -> Row:
         row: Row = {"side": side, "dtype": dtype}
-        if run.is_over:
-            return {**row, "left_out": "no time left"}
-        try:
-            encoder = load()
-            embed = partial(encoder.embed, sequences, BATCH_TOKENS)
-            row |= run.rates(sequences, run.seconds(embed, repeats=2), flops)
-            if isinstance(encoder, Encoder):
-                encoder.llm.close()
-        except Exception as error:  # noqa: BLE001  the other variants are measured all the same
-            row["error"] = f"{type(error).__name__}: {error}"[:500]
-        return row
+        return {**row, "left_out": "no time left"} if run.is_over else attempt(row, partial(rates, load))
+
+    def rates(load: Callable[[], Encoder | Peer]) -> Row:
+        with load() as encoder:
+            seconds = run.seconds(partial(encoder.embed, sequences, BATCH_TOKENS), repeats=2)
+            return run.rates(sequences, seconds, flops)
 
     for dtype in ("bfloat16", "float16"):
         for attention in attention_variants(run, dtype):

@@ -1,8 +1,12 @@
 """gpu_all.py: all of its sections on the CPU with tiny models, its time limits, and its decisions."""
 
+import contextlib
 import json
 import os
+import signal
+import subprocess
 import sys
+import time
 from importlib.metadata import PackageNotFoundError
 
 import gpu_all
@@ -10,7 +14,7 @@ import gpu_sections
 import pytest
 from gpu_decisions import decide
 from gpu_models import BERT_BASE, QWEN3, WORKS
-from gpu_run import peak_tflops
+from gpu_run import attempt, peak_tflops
 from tables import markdown
 
 
@@ -62,10 +66,84 @@ def test_a_section_that_fails_or_hangs_keeps_its_rows(monkeypatch, tmp_path, end
     (tmp_path / "gpu_sections.py").write_text(SECTION + end, encoding="utf-8")
     monkeypatch.setattr(gpu_all, "HERE", tmp_path)
     limit = 2.0 if status.startswith("stopped") else 120.0
-    section = gpu_all.run_section("machine", limit, tmp_path, [], dict(os.environ))
+    sections = []
+    gpu_all.run_section("machine", limit, tmp_path, [], dict(os.environ), report=sections.append)
+    section = sections[-1]
     assert section["status"] == status
+    assert sections[0]["status"] == "running"
     assert section["rows"] in ([{"tokens": 1}], []) if status.startswith("stopped") else [{"tokens": 1}]
     assert ("log" in section) is (status != "ok")
+
+
+STOPPED = """
+import gpu_all, sys
+gpu_all.WRITE_INTERVAL_S = 0.1
+gpu_all.HERE = gpu_all.Path(sys.argv.pop())
+gpu_all.has_cuda = lambda: True
+raise SystemExit(gpu_all.main())
+"""
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGKILL])
+def test_the_file_is_complete_if_the_program_is_stopped(tmp_path, stop):
+    pid = "import os; open(os.path.join(os.path.dirname(__file__), 'pid'), 'w').write(str(os.getpid()))\n"
+    (tmp_path / "gpu_sections.py").write_text(pid + SECTION + "time.sleep(20)", encoding="utf-8")
+    command = [sys.executable, "-c", STOPPED, "--sections", "machine,http", "--output", str(tmp_path), str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(gpu_all.HERE), "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
+        result = {}
+        while not result.get("sections", {}).get("machine", {}).get("rows"):
+            assert process.poll() is None
+            time.sleep(0.05)
+            with contextlib.suppress(OSError):
+                result = json.loads((tmp_path / "gpu_all.json").read_text(encoding="utf-8"))
+        process.send_signal(stop)
+        process.wait(60)
+    section = int((tmp_path / "pid").read_text(encoding="utf-8"))
+    if stop is signal.SIGKILL:
+        os.kill(section, signal.SIGKILL)
+    else:
+        with pytest.raises(ProcessLookupError):
+            os.kill(section, 0)
+    result = json.loads((tmp_path / "gpu_all.json").read_text(encoding="utf-8"))
+    assert result["sections"]["machine"] == {
+        **result["sections"]["machine"],
+        "status": "running",
+        "rows": [{"tokens": 1}],
+    }
+
+
+def test_numbers_that_json_does_not_have_are_null(tmp_path):
+    gpu_all.write_result(tmp_path / "x.json", {"rows": [{"cosine": float("nan"), "ms": {"a": float("inf")}, "n": 1.5}]})
+    text = (tmp_path / "x.json").read_text(encoding="utf-8")
+    assert json.loads(text, parse_constant=pytest.fail) == {"rows": [{"cosine": None, "ms": {"a": None}, "n": 1.5}]}
+
+
+def test_an_error_is_a_row_and_decisions_ignore_it():
+    def fails():
+        raise MemoryError("no memory")
+
+    error = {"error": "MemoryError: no memory"}
+    assert attempt({"tokens": 1}, fails) == {"tokens": 1, **error}
+    work = WORKS[0].name
+    rows = {
+        "parity": [{"model": "a", "dtype": "float32", "side": "millpond", **error}],
+        "throughput": [*SPEEDS, {"work": work, "side": "transformers, sdpa", "batch_tokens": 1, **error}],
+        "texts": [{"side": "millpond", **error}],
+        "maxsim": [{"kernel": "maxsim.torch", **error}],
+        "graphs": [{"tokens": 10, **error}],
+        "pipeline": [{"in_flight": 1, **error}],
+        "http": [{"in_flight": 1, **error}],
+        "syncs": [{"model": "a", **error}],
+    }
+    decisions = decide({name: {"rows": it} for name, it in rows.items()})
+    assert decisions["parity"]["passed"] is False
+    assert decisions["goals"][work]["times_transformers"] is None
+    assert decisions["models_that_wait"] == {}
+
+
+def test_an_unexpected_row_does_not_end_the_measurements():
+    assert gpu_all._decisions({"graphs": {"rows": [1]}})["error"].startswith("AttributeError")  # noqa: SLF001
 
 
 def test_missing_packages_and_devices_are_reported(monkeypatch, capsys, tmp_path):
