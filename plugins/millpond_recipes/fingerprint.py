@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
 from millpond.loading.components import computing_entries
+from millpond.loading.precision import in_mixed_precision
 from millpond.nn.ops import OpContext, rank_kernels
 from millpond.plugin.blame import is_foreign
 from millpond_recipes.model_facts import ModelFacts, read_model_facts
@@ -68,12 +70,14 @@ def fingerprint_facts(facts: ModelFacts) -> dict[str, str]:
 
 def _kernels(facts: ModelFacts) -> "Iterator[tuple[str, Entry[KernelSpec] | None]]":
     """Yield each op with the kernel that this machine prefers for it; None if no kernel fits."""
-    compute, registry = facts.arguments.compute, facts.resolution.registry
+    compute, registry, device = facts.arguments.compute, facts.resolution.registry, torch.device(facts.device)
+    compute = replace(compute, batch_invariant=compute.batch_invariant or device.type == "cpu")
+    dtype, compute = in_mixed_precision(registry, getattr(torch, facts.config.dtype), device, compute)
     context = OpContext(
-        device=torch.device(facts.device),
-        dtype=getattr(torch, facts.config.dtype),
+        device=device,
+        dtype=dtype,
         quantization=compute.quantization,
-        batch_invariant=compute.batch_invariant or facts.device == "cpu",
+        batch_invariant=compute.batch_invariant,
         kernels=compute.kernels,
     )
     for op in registry.kernels.grouped("op"):

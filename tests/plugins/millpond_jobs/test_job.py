@@ -282,6 +282,16 @@ def test_different_kernels_are_refused(recipe, rows, write_jsonl, tmp_path, monk
         run(source, tmp_path / "out", recipe)
 
 
+@pytest.mark.skipif(not native.is_available(), reason="needs compiled kernels")
+def test_different_kernels_are_refused_in_bfloat16(recipe, rows, write_jsonl, tmp_path, monkeypatch):
+    """On a CPU, such a model computes in float32 with weights in bfloat16, by other kernels than one in bfloat16."""
+    source, recipe = write_jsonl(rows), recipe.model_copy(update={"args": {"dtype": "bfloat16"}})
+    run(source, tmp_path / "out", recipe)
+    monkeypatch.setenv("MILLPOND_NO_NATIVE", "1")
+    with pytest.raises(RecipeMismatchError, match=r"kernel of linear was kernels/linear\.bf16_native"):
+        run(source, tmp_path / "out", recipe)
+
+
 def test_many_differences_are_counted(recipe, rows, write_jsonl, tmp_path):
     run(write_jsonl(rows), tmp_path / "out", recipe)
     others = [write_jsonl(rows[:1], f"{number}.jsonl") for number in range(50)]
