@@ -6,8 +6,10 @@ from typing import Any
 
 import torch
 
+from millpond.loading.precision import in_mixed_precision
 from millpond.nn.ops import OpContext, rank_kernels
 from millpond.plugin.registry import Registry
+from millpond.types.compute import ComputeOptions
 from millpond_command.cli import USAGE, CommandError
 
 
@@ -22,6 +24,8 @@ def kernel_records(
 ) -> list[dict[str, Any]]:
     """Return a record for each kernel, by op; the selected kernel of an op comes first.
 
+    On a CPU, models in bfloat16 compute in float32 with weights in bfloat16, if kernels support it.
+
     Args:
         registry: The registry of plugin records.
         device: The name of the device.
@@ -34,8 +38,11 @@ def kernel_records(
     Raises:
         CommandError: The device, the dtype or a feature is unknown.
     """
+    torch_device = _device(device)
+    compute = ComputeOptions(quantization=quantization, batch_invariant=batch_invariant)
+    torch_dtype, compute = in_mixed_precision(registry, _dtype(dtype), torch_device, compute)
     context = OpContext(
-        device=_device(device), dtype=_dtype(dtype), quantization=quantization, batch_invariant=batch_invariant
+        device=torch_device, dtype=torch_dtype, quantization=compute.quantization, batch_invariant=batch_invariant
     )
     records: list[dict[str, Any]] = []
     available = _features_by_op(registry)

@@ -10,7 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 import millpond
+from millpond import LLM
+from millpond.testing import checkpoints
 from millpond_command import cli
+from millpond_kernels import native
 
 HEAD = """\
 from millpond.plugin.hookspecs import hookimpl
@@ -200,12 +203,12 @@ def kernels(*arguments):
     return {record["name"]: record for record in json.loads(done.stdout)}
 
 
-def test_kernels_are_judged(install_plugin):
+def test_kernels_are_ranked(install_plugin):
     specs = [
         'KernelSpec(name="warp.plain", target="builtins:print")',
         'KernelSpec(name="warp.better", target="builtins:print", priority=1)',
         'KernelSpec(name="warp.gpu", target="builtins:print", devices=("cuda",), priority=99)',
-        'KernelSpec(name="warp.half", target="builtins:print", dtypes=("bfloat16",), priority=98)',
+        'KernelSpec(name="warp.half", target="builtins:print", dtypes=("float16",), priority=98)',
         'KernelSpec(name="warp.absent", target="builtins:print", available="builtins:bool", priority=97)',
     ]
     body = "".join(f"    yield {spec}\n" for spec in specs)
@@ -220,13 +223,24 @@ def test_kernels_are_judged(install_plugin):
         ("absent", False, False),
     ]
     assert kernel_records["warp.gpu"]["reason"] == "runs on cuda, not on cpu"
-    assert kernel_records["warp.half"]["reason"] == "computes in bfloat16, not in float32"
+    assert kernel_records["warp.half"]["reason"] == "computes in float16, not in float32"
     assert kernel_records["warp.absent"]["reason"] == "cannot run here (builtins:bool returned False)"
     assert kernel_records["attention.reference"]["plugin"] == "kernels"
-    assert kernels("--dtype", "bfloat16")["warp.half"]["chosen"] is True
+    assert kernels("--dtype", "float16")["warp.half"]["chosen"] is True
     lines = [line.split() for line in plugins("kernels").stdout.splitlines()]
     assert lines[0] == ["KERNEL", "STATUS", "PLUGIN", "REASON"]
     assert ["warp.gpu", "unsupported", "fast", "runs", "on", "cuda,", "not", "on", "cpu"] in lines
+
+
+@pytest.mark.skipif(not native.is_available(), reason="needs compiled kernels")
+def test_kernels_of_bfloat16_are_those_that_a_model_in_bfloat16_uses(tmp_path):
+    with LLM(str(checkpoints.tiny("BertModel", tmp_path)), dtype="bfloat16") as llm:
+        ctx = llm._loaded.context  # noqa: SLF001  no public access
+    chosen = ctx.requested.chosen.values()
+    expected = {match.entry.spec.op: match.entry.spec.name for match in chosen if "bf16" in match.entry.spec.name}
+    selected = {it["op"]: it["name"] for it in kernels("--dtype", "bfloat16").values() if it["chosen"]}
+    assert expected["linear"] == "linear.bf16_native"
+    assert expected.items() <= selected.items()
 
 
 def test_kernels_are_ranked_by_the_features_that_a_model_requires():
