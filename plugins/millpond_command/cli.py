@@ -25,7 +25,7 @@ from millpond_command.command_list import write_commands
 from millpond_command.program import INTERRUPTED as INTERRUPTED  # noqa: PLC0414  for commands
 from millpond_command.program import version
 from millpond_command.stderr import echo_stderr as echo_stderr  # noqa: PLC0414  as above
-from millpond_command.stderr import logging_to_stderr
+from millpond_command.stderr import flush_stderr, logging_to_stderr
 from millpond_command.stderr import printable as printable  # noqa: PLC0414  as above
 
 if TYPE_CHECKING:
@@ -109,6 +109,7 @@ class CommandGroup(QuickGroup):
                 _warn_about_override(entry)
             command = _load_command(entry)
             if not ctx.resilient_parsing and not HELP_OPTIONS.intersection(args):
+                _check_folder()
                 ctx.default_map = self._configured_values(command, [entry.spec.name, *args[1:]], name)
             return name, command, args[1:]
         if ctx.resilient_parsing:  # shell completion
@@ -178,7 +179,7 @@ class CommandGroup(QuickGroup):
             except Exception as error:  # noqa: BLE001  outermost frame: every error is reported
                 code = _report(error, self._origins)
         code = _flush_stdout(code)
-        _flush_stderr()
+        flush_stderr()
         sys.exit(code)
 
 
@@ -207,6 +208,19 @@ def _warn_about_override(entry: Entry[CommandSpec]) -> None:
     replaced = [other for other in _commands().overridden(entry) if other.origin.rank == "builtin"]
     if entry.origin.rank == "installed" and replaced:
         logger.warning("%s replaces the built-in %s", entry.label, replaced[0].qualified)
+
+
+def _check_folder() -> None:
+    """Refuse to run in a folder that was removed: libraries, such as MKL, end the process there without an explanation.
+
+    Raises:
+        CommandError: The working directory does not exist.
+    """
+    try:
+        os.getcwd()  # noqa: PTH109  pathlib calls it, too
+    except OSError as error:
+        message = f"the working directory cannot be read: {error.strerror}"
+        raise CommandError(message, hint="change to a folder that exists") from error
 
 
 def _load_command(entry: Entry[CommandSpec]) -> Any:
@@ -315,18 +329,6 @@ def _flush_stdout(code: Any) -> Any:
         if not isinstance(error, BrokenPipeError):
             return code or _report(error)
     return code
-
-
-def _flush_stderr() -> None:
-    """Flush stderr, or discard its buffer if that fails: Python would exit with 120."""
-    stream = sys.stderr
-    if stream is None:
-        return
-    try:
-        stream.flush()
-    except OSError:
-        with contextlib.suppress(OSError, AttributeError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _drop_stdout() -> None:

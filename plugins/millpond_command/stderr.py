@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,18 @@ def echo_stderr(message: str) -> None:
 def printable(text: str) -> str:
     r"""Return the text with control characters, which could move the cursor or set colours, escaped as ``\x1b``."""
     return UNPRINTABLE.sub(lambda match: ascii(match[0])[1:-1], text)
+
+
+def flush_stderr() -> None:
+    """Flush stderr, or discard its buffer if that fails: Python would exit with 120."""
+    stream = sys.stderr
+    if stream is None:
+        return
+    try:
+        stream.flush()
+    except OSError:
+        with contextlib.suppress(OSError, AttributeError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 class StderrHandler(logging.Handler):

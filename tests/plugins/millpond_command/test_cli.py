@@ -130,6 +130,17 @@ def test_ctrl_c_while_the_command_line_is_imported_shows_no_traceback():
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
+def test_a_working_directory_that_was_removed_is_reported(tmp_path, monkeypatch):
+    folder = tmp_path / "removed"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    done = invoke("embed", "a")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: the working directory cannot be read: No such file or directory\nhint: ")
+    assert invoke("embed", "--help").exit_code == 0
+
+
 def test_mistakes_are_reported_without_heavy_imports():
     lines = [["embde"], ["embed", "--modle", "x"], ["job", "rnu"], ["serve", "--prot", "1"]]
     stdout, imported = run_and_look(*lines, exit_code=2)

@@ -15,6 +15,8 @@ from starlette.responses import FileResponse
 
 from millpond import AsyncLLM
 from millpond_server.apis.openai.batch_schemas import BatchRequest
+from millpond_server.batches.batch import Batch
+from millpond_server.batches.files import StoredFile
 from millpond_server.batches.service import BatchService
 from millpond_server.http.call import Call
 from millpond_server.http.errors import ApiError
@@ -54,7 +56,7 @@ async def list_files(_: Any, __: AsyncLLM, call: Call) -> Any:
     """Return the files of the API key."""
     service = service_of(call)
     purpose = call.query.get("purpose")
-    chosen = [it.as_response() for it in service.files.of_owner(call.owner) if purpose in (None, it.purpose)]
+    chosen = [file for file in service.files.of_owner(call.owner) if purpose in (None, file.purpose)]
     return page_of(chosen, call, DEFAULT_PAGE["files"])
 
 
@@ -110,8 +112,7 @@ async def create_batch(request: BatchRequest, _: AsyncLLM, call: Call) -> Any:
 
 async def list_batches(_: Any, __: AsyncLLM, call: Call) -> Any:
     """Return the batches of the API key, the newest first."""
-    batches = service_of(call).batches.of_owner(call.owner)
-    return page_of([batch.as_response() for batch in batches], call, DEFAULT_PAGE["batches"])
+    return page_of(service_of(call).batches.of_owner(call.owner), call, DEFAULT_PAGE["batches"])
 
 
 async def show_batch(_: Any, __: AsyncLLM, call: Call) -> Any:
@@ -148,7 +149,7 @@ def storage_error(error: OSError) -> ApiError:
     return ApiError(503, message, kind="storage_error", retry_after=10.0, reason="storage")
 
 
-def page_of(objects: Sequence[dict[str, Any]], call: Call, default: int) -> dict[str, Any]:
+def page_of(objects: Sequence[StoredFile | Batch], call: Call, default: int) -> dict[str, Any]:
     """Return a page of a list, by the query fields ``after``, ``limit`` and ``order``.
 
     Raises:
@@ -159,7 +160,7 @@ def page_of(objects: Sequence[dict[str, Any]], call: Call, default: int) -> dict
     if PAGE_SIZE.fullmatch(limit) is None or not 1 <= int(limit) <= MAX_PAGE:
         raise ApiError(400, f"limit must be a number from 1 to {MAX_PAGE}", parameter="limit", reason="invalid")
     ordered = list(reversed(objects)) if query.get("order") == "asc" else list(objects)
-    ids = [item["id"] for item in ordered]
+    ids = [item.id for item in ordered]
     after = query.get("after")
     if after is not None and after not in ids:
         raise ApiError(400, f"after: unknown id {after[:64]!r}", parameter="after", reason="invalid")
@@ -167,9 +168,9 @@ def page_of(objects: Sequence[dict[str, Any]], call: Call, default: int) -> dict
     page = ordered[start : start + int(limit)]
     return {
         "object": "list",
-        "data": page,
-        "first_id": page[0]["id"] if page else None,
-        "last_id": page[-1]["id"] if page else None,
+        "data": [item.as_response() for item in page],
+        "first_id": page[0].id if page else None,
+        "last_id": page[-1].id if page else None,
         "has_more": start + len(page) < len(ordered),
     }
 

@@ -6,10 +6,12 @@ import threading
 import time
 from contextlib import ExitStack
 from http.client import HTTPConnection
+from types import SimpleNamespace
 
 import pytest
 from batch_client import content_of, form, request_line, start_batch, upload, wait_for
 
+from millpond_server.apis.openai.batches import page_of
 from millpond_server.batches.limits import BatchLimits
 from millpond_server.batches.service import BatchService
 from millpond_server.http import body as http_body
@@ -44,6 +46,23 @@ def test_an_unknown_file_answers_404(server, path):
 @pytest.mark.parametrize("query", ["limit=0", "limit=%C2%B2", "limit=10001", "limit=1e3", "after=file-0"])
 def test_an_invalid_page_answers_400(server, query):
     assert server.request("GET", f"/v1/files?{query}").status == 400
+
+
+def test_a_page_describes_its_own_objects_only():
+    described = []
+
+    class Listed:
+        def __init__(self, number):
+            self.id = f"file-{number}"
+
+        def as_response(self):
+            described.append(self.id)
+            return {"id": self.id}
+
+    call = SimpleNamespace(query={"limit": "2", "after": "file-3", "order": "asc"})
+    page = page_of([Listed(number) for number in range(9, 0, -1)], call, 20)
+    assert (page["first_id"], page["last_id"], page["has_more"]) == ("file-4", "file-5", True)
+    assert described == ["file-4", "file-5"]
 
 
 def test_uploads_have_limits(start):
