@@ -102,13 +102,13 @@ def child_environment(folder: Path) -> dict[str, str]:
 
 
 def write_metadata(folder: Path, project: dict[str, Any]) -> None:
-    """Write the metadata of a distribution, as pip does: its version, and the entry points of its plugins."""
+    """Write the metadata of a distribution, as pip does: version, program, and the entry points of its plugins."""
     info = folder / f"millpond-{project['version']}.dist-info"
     info.mkdir(parents=True, exist_ok=True)
     metadata = f"Metadata-Version: 2.1\nName: millpond\nVersion: {project['version']}\n"
     (info / "METADATA").write_text(metadata, encoding="utf-8")
     lines: list[str] = []
-    for group, points in project["entry-points"].items():
+    for group, points in {**project["entry-points"], "console_scripts": project["scripts"]}.items():
         lines += [f"[{group}]", *(f"{name} = {target}" for name, target in points.items())]
     (info / "entry_points.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
 

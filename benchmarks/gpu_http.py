@@ -23,6 +23,7 @@ WARM_UP_S, LOAD_S = 0.5, 2.5
 START_S = 60.0  # the longest wait for the server
 TEXT = "the red boat and snow on the hill at night we see the city far away "
 TOKENS = 50
+LOG_TAIL_CHARS = 1000
 
 
 def http(run: Run) -> Iterator[Row]:
@@ -63,9 +64,11 @@ def _server(run: Run, folder: Path, in_flight: int) -> Iterator[int]:
     command = [sys.executable, "-m", "millpond", "serve", str(folder), "--host", "127.0.0.1", "--port", str(port)]
     command += ["--device", str(run.device), "--dtype", "bfloat16", "--served-model-name", folder.name]
     command += ["--num-workers", str(in_flight), "--max-num-batched-tokens", "1024" if run.short else "32768"]
-    process = subprocess.Popen(command, stdout=sys.stderr)  # noqa: S603  fixed arguments
+    log = run.folder / f"server-{in_flight}.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)  # noqa: S603  fixed arguments
     try:
-        _wait(f"http://127.0.0.1:{port}/health", process, time.monotonic() + START_S)
+        _wait(f"http://127.0.0.1:{port}/health", process, log, time.monotonic() + START_S)
         yield port
     finally:
         process.terminate()
@@ -76,12 +79,13 @@ def _server(run: Run, folder: Path, in_flight: int) -> Iterator[int]:
             process.wait()
 
 
-def _wait(url: str, process: subprocess.Popen[bytes], end: float) -> None:
+def _wait(url: str, process: subprocess.Popen[bytes], log: Path, end: float) -> None:
     while True:
         with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5):  # noqa: S310  http
             return
         if process.poll() is not None or time.monotonic() > end:
-            message = f"the server did not start within {START_S:g} s (exit code {process.poll()})"
+            tail = log.read_text(encoding="utf-8", errors="replace")[-LOG_TAIL_CHARS:]
+            message = f"the server did not start within {START_S:g} s (exit code {process.poll()}): {tail}"
             raise RuntimeError(message)
         time.sleep(0.2)
 

@@ -121,7 +121,14 @@ def parity(run: Run) -> Iterator[Row]:
     for model in (BERT_BASE, BGE_M3, MODERNBERT, QWEN3):
         folder = run.checkpoint(model, "float32") if run.short else _shallow(run, model)
         sequences = random_sequences([3, 64, 17, 40, 40, 9, 1] if run.short else [3, 500, 17, 120, 120, 9, 256, 1])
-        expected = Peer(folder, run.device, "float32", model.pooling).embed(sequences, 4096)
+        peer = partial(Peer, folder, run.device, "float32", model.pooling)
+        reference = attempt(
+            {"model": model.name, "dtype": "float32", "side": "reference"}, partial(_vectors, peer, sequences)
+        )
+        expected = reference.pop("vectors", None)
+        if expected is None:
+            yield reference
+            continue
         for dtype in ("float32", "bfloat16"):
             row = {"model": model.name, "dtype": dtype, "side": "transformers"}
             peer = partial(Peer, folder, run.device, dtype, model.pooling)
@@ -130,6 +137,11 @@ def parity(run: Run) -> Iterator[Row]:
                 row = {"model": model.name, "dtype": dtype, "side": "millpond", "attention": attention}
                 encoder = partial(Encoder, folder, run.device, dtype, model.pooling, _kernels(attention))
                 yield attempt(row, partial(_parity, encoder, sequences, expected))
+
+
+def _vectors(load: Callable[[], Peer], sequences: Sequence[Any]) -> Row:
+    with load() as peer:
+        return {"vectors": peer.embed(sequences, 4096)}
 
 
 def _parity(load: Callable[[], Encoder | Peer], sequences: Sequence[Any], expected: Any) -> Mapping[str, float]:
@@ -161,16 +173,20 @@ def throughput(run: Run) -> Iterator[Row]:
         total = 4 * tokens if run.short else 2**19
         sequences = random_sequences([tokens] * (total // tokens), seed=number)
         yield from _ours(run, work, sequences, flops=flops, end=end)
-        peer = Peer(folder, run.device, "bfloat16", work.model.pooling)
+        peer = partial(Peer, folder, run.device, "bfloat16", work.model.pooling)
         for batch_tokens in BATCH_TOKENS[:1] if run.short else BATCH_TOKENS[:2]:
             row = {"work": work.name, "side": "transformers, sdpa", "batch_tokens": batch_tokens}
-            yield attempt(row, partial(_rates, run, peer, sequences, flops, batch_tokens))
-        del peer  # the memory of its weights
+            yield attempt(row, partial(_peer_rates, run, peer, sequences, flops, batch_tokens))
 
 
 def _rates(run: Run, side: Encoder | Peer, sequences: Sequence[Any], flops: float, batch_tokens: int) -> Row:
     seconds = run.seconds(partial(side.embed, sequences, batch_tokens), repeats=2)
     return run.rates(sequences, seconds, flops)
+
+
+def _peer_rates(run: Run, load: Callable[[], Peer], sequences: Sequence[Any], flops: float, batch_tokens: int) -> Row:
+    with load() as peer:
+        return _rates(run, peer, sequences, flops, batch_tokens)
 
 
 def _ours(run: Run, work: Work, sequences: Sequence[Any], *, flops: float, end: float) -> Iterator[Row]:

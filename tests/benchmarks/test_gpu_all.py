@@ -165,7 +165,9 @@ def test_without_an_installation_the_sources_provide_the_plugins(monkeypatch, tm
     path = gpu_all.child_environment(tmp_path)["PYTHONPATH"].split(os.pathsep)
     assert {str(gpu_all.ROOT / "core"), str(gpu_all.ROOT / "kernels"), str(tmp_path)} <= set(path)
     (points,) = tmp_path.glob("millpond-*.dist-info/entry_points.txt")
-    assert "kernels = millpond_kernels.plugin" in points.read_text(encoding="utf-8")
+    text = points.read_text(encoding="utf-8")
+    assert "kernels = millpond_kernels.plugin" in text
+    assert "[console_scripts]\nmillpond = " in text, "the section http starts `python -m millpond serve`"
 
 
 # --- decisions --------------------------------------------------------------------------------------------------------
