@@ -9,6 +9,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from millpond.types.checkpoint import ModuleFacts
 from millpond.types.errors import CheckpointError
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -106,6 +107,20 @@ def weight_files(folder: Path, *, allow_pickle: bool = False) -> list[Path]:
     expected = f"model.safetensors or model.safetensors.index.json{', nor pytorch_model.bin' if allow_pickle else ''}"
     message = f"{folder} has no weights: it has no {expected}; it contains: {list_files(folder)}"
     raise CheckpointError(message)
+
+
+def module_weight_file(module: ModuleFacts) -> Path:
+    """Return the weight file of a module before or after pooling.
+
+    Raises:
+        CheckpointError: If it is missing.
+    """
+    path = next((module.path / name for name in WEIGHT_FILES if (module.path / name).exists()), None)
+    if path is None:
+        expected = " or ".join(WEIGHT_FILES)
+        message = f"{module.path} is a {module.type} module without weights: expected {expected}"
+        raise CheckpointError(message)
+    return path
 
 
 def _existing_shards(folder: Path, index: Path) -> list[Path]:

@@ -8,7 +8,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from millpond.loading.files import EXTRA_SUFFIXES, WEIGHT_FILES, extra_file, weight_files
+from millpond.loading.files import EXTRA_SUFFIXES, extra_file, module_weight_file, weight_files
 from millpond.loading.mapped_file import MappedFile
 from millpond.types.checkpoint import ModuleFacts
 from millpond.types.errors import CheckpointError
@@ -121,7 +121,7 @@ class ModuleWeights:
     """
 
     def __init__(self, module: ModuleFacts, device: torch.device, *, allow_pickle: bool) -> None:
-        self.folder, self._type = module.path, module.type
+        self.folder, self._module = module.path, module
         self._device, self._allow_pickle = device, allow_pickle
 
     @cached_property
@@ -131,12 +131,7 @@ class ModuleWeights:
         Raises:
             CheckpointError: If it is missing.
         """
-        path = next((self.folder / name for name in WEIGHT_FILES if (self.folder / name).exists()), None)
-        if path is None:
-            expected = " or ".join(WEIGHT_FILES)
-            message = f"{self.folder} is a {self._type} module without weights: expected {expected}"
-            raise CheckpointError(message)
-        return path
+        return module_weight_file(self._module)
 
     @property
     def names(self) -> tuple[str, ...]:

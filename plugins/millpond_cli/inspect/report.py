@@ -29,7 +29,7 @@ from millpond_cli.inspect.pooling import (
     prompts_of,
     published_settings,
 )
-from millpond_cli.inspect.weight_files import weights_of
+from millpond_cli.inspect.weight_files import check_module_weights, weights_of
 
 COSINE = "cosine"
 DENSE = "Dense"
@@ -179,7 +179,7 @@ class _Inspection:
         name = dotted.rpartition(".")[2].lower()
         if name != PRELU:
             self.report.attempt(lambda: self.registry.activations.get(name))
-        self.report.attempt(lambda: weights_of(module.path, allow_pickle=self.arguments.load.allow_pickle))
+        self.report.attempt(lambda: check_module_weights(module, allow_pickle=self.arguments.load.allow_pickle))
         return {
             "folder": self._relative(module.path),
             "in_features": module.config.get("in_features"),

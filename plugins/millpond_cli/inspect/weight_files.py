@@ -2,10 +2,12 @@
 
 import json
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from millpond.loading.files import read_headers, weight_files
+from millpond.loading.files import module_weight_file, read_headers, weight_files
+from millpond.types.checkpoint import ModuleFacts
 from millpond.types.errors import CheckpointError
 
 FLOAT_DTYPES = ("float64", "float32", "float16", "bfloat16")
@@ -19,13 +21,7 @@ def weights_of(folder: Path, *, allow_pickle: bool) -> dict[str, Any]:
         CheckpointError: If there are no weights, some are missing or truncated, or they are pickles and not allowed.
     """
     files = weight_files(folder, allow_pickle=allow_pickle)
-    pickles = [file.name for file in files if file.suffix != ".safetensors"]
-    if pickles and not allow_pickle:
-        message = f"the weights of {folder} are pickles ({', '.join(pickles)}), which require --allow-pickle"
-        raise CheckpointError(message)
-    for file in files:
-        if file.suffix == ".safetensors":
-            _check_size(file)
+    pickles = _check_files(folder, files, allow_pickle=allow_pickle)
     sizes = [header.size for header in read_headers(folder) if header.dtype in FLOAT_DTYPES]
     return {
         "format": "pickle" if pickles else "safetensors",
@@ -33,6 +29,27 @@ def weights_of(folder: Path, *, allow_pickle: bool) -> dict[str, Any]:
         "bytes": sum(file.stat().st_size for file in files),
         "parameters": None if pickles else sum(sizes),
     }
+
+
+def check_module_weights(module: ModuleFacts, *, allow_pickle: bool) -> None:
+    """Check the weight file of a module before or after pooling.
+
+    Raises:
+        CheckpointError: If it is missing or truncated, or is a pickle and not allowed.
+    """
+    _check_files(module.path, [module_weight_file(module)], allow_pickle=allow_pickle)
+
+
+def _check_files(folder: Path, files: Sequence[Path], *, allow_pickle: bool) -> list[str]:
+    """Check the format and the size of weight files; return the names of those that are pickles."""
+    pickles = [file.name for file in files if file.suffix != ".safetensors"]
+    if pickles and not allow_pickle:
+        message = f"the weights of {folder} are pickles ({', '.join(pickles)}), which require --allow-pickle"
+        raise CheckpointError(message)
+    for file in files:
+        if file.suffix == ".safetensors":
+            _check_size(file)
+    return pickles
 
 
 def _check_size(path: Path) -> None:
