@@ -57,7 +57,8 @@ class CudaRecorder:
                 work()
         compute.wait_stream(self._stream)
         # By default, allocations and waits of other threads would be errors meanwhile.
-        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
+        recording = torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local")
+        with torch.cuda.stream(compute), recording:  # after a failed recording, torch does not restore the stream
             output = work()
         return Recording(graph.replay, output)
 

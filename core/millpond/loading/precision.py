@@ -12,16 +12,16 @@ from millpond.types.config import Choice
 from millpond.types.errors import UnknownNameError
 
 logger = logging.getLogger(__name__)
+BF16_CAPABILITY = (8, 0)  # the oldest compute capability of NVIDIA GPUs with bfloat16: Ampere
 
 
 def runnable_dtype(dtype: Choice, device: torch.device) -> Choice:
     """Return the checkpoint's dtype if the device supports it natively, else float32, never a narrower dtype."""
-    if dtype.value == "float32" or device.type != "cpu":
+    if dtype.value == "float32" or _computes_natively(dtype.value, device):
         return dtype
-    if dtype.value == "bfloat16" and _has_native_bf16():
-        return dtype
-    logger.info("this CPU has no native support for %s: running in float32", dtype.value)
-    return replace(dtype, value="float32", origin=f"{dtype.origin}: {dtype.value}, which this CPU does not support")
+    name = "CPU" if device.type == "cpu" else "GPU"
+    logger.info("this %s has no native support for %s: running in float32", name, dtype.value)
+    return replace(dtype, value="float32", origin=f"{dtype.origin}: {dtype.value}, which this {name} does not support")
 
 
 def in_mixed_precision(
@@ -59,6 +59,15 @@ def disable_tf32(dtype: torch.dtype, device: torch.device) -> None:
     """
     if device.type == "cuda" and dtype == torch.float32 and torch.get_float32_matmul_precision() == "highest":
         torch.backends.cudnn.allow_tf32 = False
+
+
+def _computes_natively(dtype: str, device: torch.device) -> bool:
+    """Return True if a device has instructions for a dtype of 16 bits; torch emulates others, slowly."""
+    if device.type == "cpu":
+        return dtype == "bfloat16" and _has_native_bf16()
+    if device.type != "cuda" or dtype != "bfloat16" or torch.version.hip is not None:
+        return True
+    return torch.cuda.get_device_capability(device) >= BF16_CAPABILITY
 
 
 def _has_native_bf16() -> bool:

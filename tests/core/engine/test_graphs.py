@@ -260,7 +260,8 @@ def test_all_graphs_are_recorded_on_one_stream_of_the_device(cuda):
     recorder, outputs = CudaRecorder(torch.device("cuda:1")), iter(range(6))
     recordings = [recorder.record(lambda: cuda.append("work") or next(outputs)) for _ in range(2)]
     warm_up = ["side waits for compute", "on side", "work", "work", "compute waits for side"]
-    assert cuda == [*warm_up, "record on side with pool, thread_local", "work", "recorded"] * 2
+    recording = ["on compute", "record on side with pool, thread_local", "work", "recorded"]
+    assert cuda == [*warm_up, *recording] * 2
     assert [recording.output for recording in recordings] == [2, 5]
     recordings[0].replay()
     assert cuda[-1] == "replay"

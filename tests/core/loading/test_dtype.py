@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from millpond import LLM, InvalidInputError
-from millpond.loading.precision import disable_tf32
+from millpond.loading.precision import disable_tf32, runnable_dtype
 from millpond.loading.repository import Repository
 from millpond.loading.resolve import choose_dtype
 from millpond.testing.checkpoints import random_tensors, tiny, write_weights
 from millpond.types.compute import BFLOAT16_WEIGHTS
-from millpond.types.config import CheckpointConfig
+from millpond.types.config import CheckpointConfig, Choice
 
 
 @pytest.mark.parametrize(
@@ -101,3 +101,21 @@ def test_convolutions_in_float32_are_not_rounded_to_tf32(monkeypatch, device, dt
         assert torch.backends.cudnn.allow_tf32 is is_permitted
     finally:
         torch.backends.cudnn.allow_tf32 = True
+
+
+@pytest.mark.parametrize(
+    ("dtype", "capability", "hip", "expected"),
+    [
+        ("bfloat16", (7, 5), None, "float32"),
+        ("bfloat16", (8, 0), None, "bfloat16"),
+        ("bfloat16", (9, 4), "7.0", "bfloat16"),
+        ("float16", (7, 5), None, "float16"),
+        ("float32", (7, 5), None, "float32"),
+    ],
+)
+def test_a_gpu_without_bfloat16_computes_in_float32(monkeypatch, dtype, capability, hip, expected):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    monkeypatch.setattr(torch.version, "hip", hip)
+    choice = runnable_dtype(Choice(value=dtype, origin="config.json"), torch.device("cuda:1"))
+    assert choice.value == expected
+    assert ("which this GPU does not support" in choice.origin) is (dtype != expected)
