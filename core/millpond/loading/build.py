@@ -37,6 +37,15 @@ from millpond.types.errors import CheckpointError, InvalidInputError, MillpondEr
 logger = logging.getLogger(__name__)
 MAX_LISTED_TENSORS = 8  # in an error message
 TRIM_BYTES = 2**23  # of converted weights, after which freed memory is returned to the system
+SIZE_KEYS = (
+    "hidden_size",
+    "intermediate_size",
+    "max_position_embeddings",
+    "num_attention_heads",
+    "num_hidden_layers",
+    "type_vocab_size",
+    "vocab_size",
+)
 MAX_LAYERS = 10_000  # for a checkpoint whose tensors cannot be counted from its headers
 
 
@@ -310,9 +319,16 @@ def _instantiate(model_class: Any, ctx: Context, owner: Entry[Any]) -> PoolingMo
     except MillpondError:
         raise
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        reason = f"{type(error).__name__}: {error}"
+        reason = f"{type(error).__name__}: {error}{_invalid_sizes(ctx)}"
         message = f"the architecture {ctx.model.architecture!r} cannot be built from this config.json: {reason}"
         raise CheckpointError(message) from error
+
+
+def _invalid_sizes(ctx: Context) -> str:
+    """Return the common keys of config.json whose values are not sizes, for the end of a message."""
+    values = {key: ctx.config[key] for key in SIZE_KEYS if key in ctx.config}
+    invalid = [f"{key}={it!r}" for key, it in values.items() if type(it) is not int or it < 0]
+    return f". Invalid sizes: {', '.join(invalid)}" if invalid else ""
 
 
 def _checked(model: object, ctx: Context, owner: Entry[Any]) -> PoolingModel:

@@ -43,6 +43,14 @@ def test_the_error_for_a_folder_with_many_files_lists_the_first_ones(tmp_path):
         LLM(str(tmp_path))
 
 
+@pytest.mark.parametrize("key", ["vocab_size", "hidden_size", "num_hidden_layers", "intermediate_size"])
+@pytest.mark.parametrize("value", ["64", {}, 2.5])
+def test_the_error_names_a_size_that_is_not_an_integer(checkpoint, change, key, value):
+    change(checkpoint, **{key: value})
+    with pytest.raises(CheckpointError, match=rf"'BertModel' cannot be built .*\. Invalid sizes: {key}="):
+        LLM(str(checkpoint))
+
+
 @pytest.mark.parametrize("names", [None, [], "BertModel", {}, 5, [None], [["BertModel"]]], ids=repr)
 def test_a_config_without_architectures_lists_the_known_ones(checkpoint, names, change):
     change(checkpoint, architectures=names, model_type=None)
