@@ -16,7 +16,7 @@ class BatchLimits:
         ended_batches: Number of ended batches of one API key that are kept.
         lines: Maximum number of lines in the file of a batch; None for no limit.
         line_bytes: Maximum size of a line.
-        line_values: Maximum number of lists, objects and fields in a line.
+        line_values: Maximum number of tokens that a line may need, for `has_too_many_values`.
         retention_s: Seconds after which files and ended batches are deleted.
         concurrency: Number of requests of all batches that run at the same time.
         concurrency_beside_live: The same while live requests run.

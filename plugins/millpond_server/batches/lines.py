@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from millpond_server.batches.limits import BatchLimits
-from millpond_server.http.body import count_values
+from millpond_server.http.body import has_too_many_values
 from millpond_server.http.errors import short_repr
 
 MAX_ID_CHARS = 512
@@ -72,8 +72,12 @@ def read_lines(path: Path, endpoints: Collection[str], limits: BatchLimits) -> I
 
 def parse_line(number: int, content: bytes, endpoints: Collection[str], limits: BatchLimits) -> Line:
     """Return the request of a line, or the reason why it is not one."""
-    if count_values(content) > limits.line_values:  # parsing them would block the event loop
-        return Line(number, None, error=f"the line has more than {limits.line_values} lists, objects and fields")
+    if has_too_many_values(content, limits.line_values):  # parsing them would block the event loop
+        return Line(
+            number,
+            None,
+            error=f"the line has more than {limits.line_values} lists, objects and fields, or too many numbers",
+        )
     try:
         value = orjson.loads(content)
     except orjson.JSONDecodeError as error:

@@ -21,6 +21,7 @@ MAX_DEPTH = 64  # levels of lists and objects in a body
 CONTAINERS = frozenset({list, dict})
 OPENING_BRACKETS = (b"[", b"{")
 STRUCTURE = (b"[", b"{", b":")  # also counted inside texts, where each of them is a token
+MAX_COMMAS_PER_TOKEN = 4  # one per token id; texts that are truncated may have more than one per remaining token
 BUDGET_FACTOR = 8  # times the maximum size of a body: the memory for all bodies together
 MIN_HELD_BYTES = 2**16  # smaller bodies are not counted while their requests are served
 HELD_BYTES = "millpond.held"  # the key of the scope
@@ -162,11 +163,12 @@ def parse_json(body: bytes | bytearray, limits: Limits) -> Any:
 
     Raises:
         ApiError: 400 if it is not JSON, contains surrogates or numbers beyond 64 bits, or is nested too deeply. 413 if
-            it contains more lists, objects and fields than the maximum number of tokens: parsing millions of them would
+            it contains more lists, objects and fields, or numbers, than requests need: parsing millions of them would
             block the event loop for seconds.
     """
-    if len(body) > limits.tokens and count_values(body) > limits.tokens:
-        message = f"the body contains more lists, objects and fields than the {limits.tokens} tokens of a request"
+    if has_too_many_values(body, limits.tokens):
+        values = "lists, objects and fields, or numbers,"
+        message = f"the body contains more {values} than the {limits.tokens} tokens of a request"
         raise ApiError(413, message, parameter="body", reason="structure")
     try:
         value = orjson.loads(body)
@@ -181,9 +183,18 @@ def parse_json(body: bytes | bytearray, limits: Limits) -> Any:
     return value
 
 
-def count_values(body: bytes | bytearray) -> int:
-    """Return the number of lists, objects and fields of a JSON text; brackets and colons in its texts count too."""
-    return sum(map(body.count, STRUCTURE))
+def has_too_many_values(body: bytes | bytearray, maximum: int) -> bool:
+    """Return True if a JSON text has more lists, objects and fields, or more numbers, than requests need.
+
+    Brackets, colons and commas in its texts count, too.
+
+    Args:
+        body: The JSON text.
+        maximum: The maximum number of tokens.
+    """
+    if len(body) <= maximum:
+        return False
+    return sum(map(body.count, STRUCTURE)) > maximum or body.count(b",") > MAX_COMMAS_PER_TOKEN * maximum
 
 
 def _is_too_deep(value: Any) -> bool:

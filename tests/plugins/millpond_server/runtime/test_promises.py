@@ -86,6 +86,7 @@ BODIES = {
     "too many texts": (json.dumps({"input": ["a"] * 100_000}).encode(), 413, "limited to 2048"),
     "lists that end nowhere": (DEEP, 400, "not valid JSON"),
     "lists in lists": (b'{"input": ' + DEEP + b"]" * 200_000 + b"}", 400, "not valid JSON"),
+    "millions of numbers": (b'{"input": [' + b"1," * 10_000_000 + b"1]}", 413, "or numbers"),
     "millions of lists": (b'{"input": "a", "b": [' + b"[]," * 3_000_000 + b"[]]}", 413, "lists, objects and fields"),
     "a million fields": (
         b'{"input": "a"' + b"".join(b', "k%d": 1' % number for number in range(1_000_000)) + b"}",
