@@ -9,6 +9,9 @@ from millpond.plugin.output import results
 from millpond_command.cli import printable
 
 UNLIMITED_WIDTH = 10**6  # columns; lines in a pipe or a file are neither cut nor wrapped
+PADDING = 2
+MIN_LAST_COLUMN = 6
+MAX_MIN_WIDTH = 40  # narrower tables are not cut to the width of a terminal, except for their last column
 
 
 def is_terminal() -> bool:
@@ -41,7 +44,7 @@ def table(
     from rich.text import Text  # noqa: PLC0415  as above
 
     num_columns = max(map(len, rows), default=0)
-    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid = Table.grid(padding=(0, PADDING, 0, 0))
     for column in range(num_columns):
         last = column == num_columns - 1
         justify: Literal["right", "left"] = "right" if column in right else "left"
@@ -50,10 +53,17 @@ def table(
         cells = [printable(cell.replace("\n", " ")) for cell in row]
         grid.add_row(*(Text(cell, no_wrap=not wraps, overflow="fold" if wraps else "ellipsis") for cell in cells))
     if width is None:
-        width = shutil.get_terminal_size().columns if is_terminal() else UNLIMITED_WIDTH
+        width = max(shutil.get_terminal_size().columns, _min_width(rows)) if is_terminal() else UNLIMITED_WIDTH
     file = io.StringIO()
     Console(file=file, width=width, color_system=None, force_jupyter=False, legacy_windows=False).print(grid)
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
+
+
+def _min_width(rows: Sequence[Sequence[str]]) -> int:
+    """Return the width below which a table would lose whole columns: rich removes them from narrow terminals."""
+    num_columns = max(map(len, rows), default=0)
+    widths = [max(len(row[index]) for row in rows if index < len(row)) + PADDING for index in range(num_columns - 1)]
+    return min(sum(widths) + MIN_LAST_COLUMN, MAX_MIN_WIDTH)
 
 
 def one_line(text: str) -> str:
@@ -62,7 +72,7 @@ def one_line(text: str) -> str:
 
     line = Text(printable(text.replace("\n", " ")))
     if is_terminal():
-        line.truncate(shutil.get_terminal_size().columns, overflow="ellipsis")
+        line.truncate(max(shutil.get_terminal_size().columns, MIN_LAST_COLUMN), overflow="ellipsis")
     return line.plain
 
 

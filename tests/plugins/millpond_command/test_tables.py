@@ -24,6 +24,13 @@ def test_tables_align_wide_characters_and_fit_the_terminal(monkeypatch):
     assert tables.table([["1", "猫が寝ている"]]) == "1  猫が …"
 
 
+@pytest.mark.parametrize("columns", [1, 3, 9])
+def test_a_very_narrow_terminal_shows_all_columns(terminal, columns):
+    terminal(columns)
+    assert tables.table([["0.9855", "a/b"], ["0.2", "a long cell"]]) == "0.9855  a/b\n0.2     a lon…"
+    assert tables.one_line("a long line") == ("a lon…" if columns < 6 else "a long l…")
+
+
 def test_long_cells_continue_below_their_beginning_on_a_terminal(terminal):
     terminal(20)
     rows = [["note", "texts are cut to 128 tokens"], ["", "end"]]

@@ -52,7 +52,11 @@ def read(tmp_path):
         (request_line(1, body="text"), "body must be a JSON object"),
         (request_line(1, body=None), "body must be a JSON object"),
         (json.dumps(request_line(1)).replace('"the cat 1"', NESTED), "too deeply"),
-        (json.dumps(request_line(1)).replace('"the cat 1"', "[" + "1," * 1_300_000 + "1]"), "too many numbers"),
+        pytest.param(
+            json.dumps(request_line(1)).replace('"the cat 1"', "[" + "1," * 400_000 + "1]"),
+            "too many numbers",
+            id="numbers",
+        ),
         (json.dumps(request_line(1)).replace('"the cat 1"', "[" + "1:" * 200_000 + "]"), "lists, objects and fields"),
     ],
 )
