@@ -213,7 +213,7 @@ class Runner:
             request.results, request.error = [], None
         if is_out_of_memory(error):
             free_memory(error, self.device)
-        elif is_device_lost(error):
+        elif self.device.type != "cpu" and is_device_lost(error):
             error = self.crash = self.crash or device_crash(error)
             self.on_change()
         return Outcome(requests, error)

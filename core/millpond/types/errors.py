@@ -8,7 +8,7 @@ OUT_OF_MEMORY_TEXTS = (
     "CUDNN_STATUS_ALLOC_FAILED",
     "Triton Error [CUDA]: out of memory",
 )
-# Errors of CUDA after which a process cannot use the device again, and their prefixes in messages of torch and Triton.
+# Errors of CUDA after which a process cannot use the device again, and the starts of messages of torch and Triton.
 CUDA_PREFIXES = ("CUDA error: ", "Triton Error [CUDA]: ")
 DEVICE_LOST_TEXTS = (
     "an illegal memory access",
@@ -142,5 +142,6 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def is_device_lost(error: BaseException) -> bool:
     """Return True if an error means that this process cannot use the device again. Does not import torch."""
-    message = str(error)
-    return any(f"{prefix}{text}" in message for prefix in CUDA_PREFIXES for text in DEVICE_LOST_TEXTS)
+    starts = tuple(f"{prefix}{text}" for prefix in CUDA_PREFIXES for text in DEVICE_LOST_TEXTS)
+    # Only the start of a message: the rest may contain text of a request, which must not stop the engine.
+    return any(isinstance(it, RuntimeError) and str(it).startswith(starts) for it in (error, error.__cause__))

@@ -1,6 +1,7 @@
 """A crashed engine fails all requests and reports the exception."""
 
 import pytest
+import torch
 
 from millpond.types.errors import EngineClosedError
 
@@ -96,6 +97,7 @@ def test_a_lost_device_crashes_the_engine(kit, model, make_thread, deaths):
 
     model.on_forward = lost
     thread = make_thread(1)
+    thread.engine.runner.device = torch.device("cuda")  # it computes on the CPU all the same
     requests = kit.numbered(3)
     latch = kit.latch(requests)
     thread.submit(requests)
