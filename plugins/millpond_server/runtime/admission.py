@@ -86,7 +86,7 @@ def exceeds_tokens(body: Any, max_tokens: int, *, max_text_tokens: int) -> bool:
         value = remaining.pop()
         if isinstance(value, str):
             chars_per_token = ASCII_CHARS_PER_TOKEN if value.isascii() else OTHER_CHARS_PER_TOKEN
-            is_image = value.startswith("data:")
+            is_image = value[:5].lower() == "data:"
             tokens += TOKENS_PER_IMAGE if is_image else min(len(value) / chars_per_token, max_text_tokens) + 1
         elif isinstance(value, list):
             if value and isinstance(value[0], int | float):

@@ -15,7 +15,7 @@ MAX_SCHEME_CHARS = 16
 MAX_CHARS_PER_TOKEN = 64  # texts with more characters for the token limit are refused without tokenization
 SCHEMA_REASON = "schema"
 # The start of an image that is a URL, or base64 without a URL.
-IMAGE_START = re.compile(r"https?://[^\s]+|file://[^\s]+|data:[^\s]*|[A-Za-z0-9+/_\-=\r\n]+")
+IMAGE_START = re.compile(r"(?i:https?|file)://[^\s]+|(?i:data):[^\s]*|[A-Za-z0-9+/_\-=\r\n]+")
 MAX_IMAGE_START_CHARS = 1000
 TEXTS_PER_PAIR = 2
 PAIR_FIELD = "text_pair"  # the field of a pair's second text

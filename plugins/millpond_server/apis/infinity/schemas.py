@@ -46,7 +46,8 @@ class InfinityTextsRequest(InfinityEmbeddingRequest, InfinityInputs):
     @classmethod
     def _is_within_limit(cls, value: Any) -> Any:
         items = value if isinstance(value, list) else [value]
-        if any(isinstance(item, str) and len(item) > MAX_TEXT_CHARS and not item.startswith("data:") for item in items):
+        texts = (item for item in items if isinstance(item, str) and item[:5].lower() != "data:")
+        if any(len(text) > MAX_TEXT_CHARS for text in texts):
             message = f"a text may have at most {MAX_TEXT_CHARS} characters"
             raise ValueError(message)
         return value

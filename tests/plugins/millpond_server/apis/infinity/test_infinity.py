@@ -76,7 +76,9 @@ def test_health_returns_the_time(post):
     assert post("/infinity/health")["unix"] > 1.7e9
 
 
-@pytest.mark.parametrize("image", [URL, BASE64], ids=["data URL", "base64"])
+@pytest.mark.parametrize(
+    "image", [URL, BASE64, f"DATA:Image/PNG;Base64,{BASE64}"], ids=["data URL", "base64", "data URL in capitals"]
+)
 @pytest.mark.parametrize(
     ("path", "fields"),
     [
