@@ -14,17 +14,17 @@ PROCESSOR_KINDS: Mapping[str, tuple[str, str]] = {
     "dotprod": ("asimddp", "aarch64 with dot products"),
 }
 OTHER = "other"
-LIMIT = "ATEN_CPU_CAPABILITY"
+LIMIT, KERNEL_LIMIT = "ATEN_CPU_CAPABILITY", "MILLPOND_CPU_LEVEL"  # torch has no level for AVX-VNNI
 LIMITED = "limited-to-"
 # Variables that limit the instructions of torch, of Millpond's compiled kernels, and of the libraries that torch uses.
-LIMITS = (LIMIT, "MILLPOND_CPU_LEVEL", "ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS")
+LIMITS = (LIMIT, KERNEL_LIMIT, "ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS")
 
 
 def kind_of(machine: Mapping[str, Any]) -> str:
     """Return the kind of a described machine: a key of PROCESSOR_KINDS, "other", or "limited-to-" and a key."""
-    limit = machine.get("limits", {}).get(LIMIT)
-    if limit:
-        return f"{LIMITED}{limit}"
+    limits = machine.get("limits", {})
+    if LIMIT in limits:
+        return f"{LIMITED}{limits.get(KERNEL_LIMIT, limits[LIMIT]).replace('_', '-')}"
     return next((kind for kind, (flag, _) in PROCESSOR_KINDS.items() if flag in machine["flags"]), OTHER)
 
 

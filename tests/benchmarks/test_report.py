@@ -84,6 +84,12 @@ def test_each_kind_of_processor_has_tables_of_its_own():
             "limited-to-avx2",
             "A larger processor, limited to AVX2",
         ),
+        (
+            ["avx2", "avx512f", "avx_vnni"],
+            {"ATEN_CPU_CAPABILITY": "avx2", "MILLPOND_CPU_LEVEL": "avx_vnni"},
+            "limited-to-avx-vnni",
+            "A larger processor, limited to AVX2 with AVX-VNNI",
+        ),
         ([], {}, "other", "Other processors"),
     ],
 )
