@@ -36,14 +36,16 @@ def input_type_options(input_type: str | None, llm: AsyncLLM) -> dict[str, Any]:
 
 
 def check_input_type(input_type: str | None, llm: AsyncLLM) -> None:
-    """Check that a prompt or an adapter of the model has this name or meaning, or that it is a type of Cohere.
+    """Check that the meaning of an input type is known, or that the model has a prompt or an adapter of this name.
 
-    Cohere's clients require the field, so every model accepts Cohere's types.
+    Cohere's clients require the field, so every model accepts Cohere's types, and the names with the same meaning.
 
     Raises:
         ApiError: 400 for any other input type.
     """
-    if input_type is None or input_type in SYNONYMS or input_type_options(input_type, llm):
+    if input_type is None or {input_type} & (SYNONYMS.keys() | COHERE_TYPES.keys()):
+        return
+    if input_type_options(input_type, llm):
         return
     prompting = llm.model_config.prompting
     names = dict.fromkeys([*prompting.adapters, *prompting.prompts, *SYNONYMS])

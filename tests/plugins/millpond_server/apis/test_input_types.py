@@ -89,7 +89,7 @@ def test_input_types_of_cohere_select_prompts_and_adapters(post, vectors, fields
 @pytest.mark.parametrize("path", ["/v1/embed", "/v2/embed"])
 @pytest.mark.parametrize(
     ("model", "input_type"),
-    [("plain", "query"), ("plain", "document"), ("plain", "retrieval.query"), ("jina", "weather"), ("jina", "")],
+    [("plain", "weather"), ("plain", "text-matching"), ("plain", ""), ("jina", "weather"), ("jina", "")],
 )
 def test_other_input_types_are_refused_with_the_supported_ones(ask, path, model, input_type):
     answer = ask(path, 400, model=model, texts=[TEXT], input_type=input_type)
@@ -97,6 +97,15 @@ def test_other_input_types_are_refused_with_the_supported_ones(ask, path, model,
     supported = ["search_query", *(["retrieval.query", "text-matching"] if model == "jina" else [])]
     for part in (f"Unsupported input_type {input_type!r}. Supported values: ", *supported):
         assert part in answer["error"]["message"]
+
+
+@pytest.mark.parametrize("path", ["/v1/embed", "/v2/embed"])
+def test_common_input_types_have_no_effect_without_prompts(ask, path):
+    first, *others = (
+        ask(path, model="plain", texts=[TEXT], embedding_types=["float"], **fields)["embeddings"]
+        for fields in ({}, *({"input_type": name} for name in ("query", "document", "passage", "retrieval.query")))
+    )
+    assert others == [first] * len(others)
 
 
 def test_a_task_has_no_effect_without_prompts_and_adapters(post):
