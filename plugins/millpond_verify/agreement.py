@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from millpond.types.errors import first_names
 from millpond_verify.inputs import Input
 from millpond_verify.millpond_side import SettingValue, same_pooling
 from millpond_verify.parts import Settings
@@ -144,8 +145,7 @@ def _differing_tensors(one: Path, other: Path) -> str:
         shared = sorted({*ours.keys()} & {*theirs.keys()})
         names = sorted({*ours.keys()} ^ {*theirs.keys()})
         names += [name for name in shared if not _same_tensor(ours.get_tensor(name), theirs.get_tensor(name))]
-    more = f" and {len(names) - MAX_SHOWN_TENSORS} more" if len(names) > MAX_SHOWN_TENSORS else ""
-    return ", ".join(names[:MAX_SHOWN_TENSORS]) + more
+    return first_names(names, MAX_SHOWN_TENSORS)
 
 
 def _same_tensor(one: Any, other: Any) -> bool:

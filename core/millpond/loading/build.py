@@ -32,7 +32,7 @@ from millpond.plugin.registry import Entry, Registry
 from millpond.plugin.target import imported
 from millpond.types.compute import ComputeOptions
 from millpond.types.config import EngineConfig, ModelConfig
-from millpond.types.errors import CheckpointError, InvalidInputError, MillpondError
+from millpond.types.errors import CheckpointError, InvalidInputError, MillpondError, first_names
 
 logger = logging.getLogger(__name__)
 MAX_LISTED_TENSORS = 8  # in an error message
@@ -353,11 +353,10 @@ def _check_loaded(architecture: str, owner: Entry[Any], unused: list[str], missi
     builder = (
         f"{owner.label}, which builds {architecture!r}" if is_foreign(owner) else f"the architecture {architecture!r}"
     )
-    parts = [f"{problem} {_listing(names)}" for problem, names in (("missing", missing), ("unused", unused)) if names]
+    parts = [
+        f"{problem} ({len(names)}): {first_names(names, MAX_LISTED_TENSORS)}"
+        for problem, names in (("missing", missing), ("unused", unused))
+        if names
+    ]
     message = f"the checkpoint's tensors do not match {builder}: {'; '.join(parts)}"
     raise CheckpointError(message)
-
-
-def _listing(names: list[str]) -> str:
-    more = f" and {len(names) - MAX_LISTED_TENSORS} more" if len(names) > MAX_LISTED_TENSORS else ""
-    return f"({len(names)}): {', '.join(names[:MAX_LISTED_TENSORS])}{more}"

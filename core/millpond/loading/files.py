@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from millpond.types.checkpoint import ModuleFacts
-from millpond.types.errors import CheckpointError
+from millpond.types.errors import CheckpointError, first_names
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 EXTRA_SUFFIXES = (".safetensors", ".pt")  # of files with the weights of extra heads
@@ -81,8 +81,7 @@ def shards(folder: Path, index: Path) -> list[Path]:
 def list_files(folder: Path) -> str:
     """Return the names of the first files and folders in a folder, for a message."""
     names = sorted(item.name for item in folder.iterdir())
-    more = f" and {len(names) - MAX_LISTED_FILES} more" if len(names) > MAX_LISTED_FILES else ""
-    return f"{', '.join(names[:MAX_LISTED_FILES]) or 'nothing'}{more}"
+    return first_names(names, MAX_LISTED_FILES) or "nothing"
 
 
 def weight_files(folder: Path, *, allow_pickle: bool = False) -> list[Path]:

@@ -1,5 +1,10 @@
 """The errors that Millpond raises; messages state the request, the available alternatives and the solution."""
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
 # In messages of RuntimeErrors that torch and Triton raise: for CPU memory, page-locked memory, and memory of libraries.
 OUT_OF_MEMORY_TEXTS = (
     "DefaultCPUAllocator",
@@ -132,6 +137,12 @@ class EngineClosedError(EngineError):
 
 class RequestCancelledError(EngineError):
     """The request was cancelled by its caller before it ran."""
+
+
+def first_names(names: "Collection[str]", maximum: int) -> str:
+    """Return names for a message: at most a maximum, and how many more there are."""
+    more = f" and {len(names) - maximum} more" if len(names) > maximum else ""
+    return f"{', '.join(list(names)[:maximum])}{more}"
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -9,9 +9,9 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from gzip import BadGzipFile
-from itertools import islice
 from typing import Any, BinaryIO
 
+from millpond.types.errors import first_names
 from millpond_cli.choices import unknown_choice
 from millpond_cli.io.source import PARQUET, Source
 from millpond_command.cli import USAGE, CommandError
@@ -305,8 +305,7 @@ def _field_error(key: str, role: str, value: dict[str, object], option: str) -> 
 
 def _listed(names: Collection[str]) -> str:
     """Return the first names, for a message."""
-    more = f" and {len(names) - MAX_LISTED_NAMES} more" if len(names) > MAX_LISTED_NAMES else ""
-    return f"{', '.join(islice(names, MAX_LISTED_NAMES)) or 'none'}{more}"
+    return first_names(names, MAX_LISTED_NAMES) or "none"
 
 
 def _read_csv(lines: Iterator[str], name: str, keys: Keys, delimiter: str) -> Iterator[Row]:

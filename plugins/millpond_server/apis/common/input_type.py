@@ -43,7 +43,7 @@ def check_input_type(input_type: str | None, llm: AsyncLLM) -> None:
     Raises:
         ApiError: 400 for any other input type.
     """
-    if input_type is None or {input_type} & (SYNONYMS.keys() | COHERE_TYPES.keys()):
+    if input_type is None or input_type in SYNONYMS or input_type in COHERE_TYPES:
         return
     if input_type_options(input_type, llm):
         return
