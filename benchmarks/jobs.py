@@ -28,7 +28,7 @@ ROW_GROUP = 200_000  # larger than a shard: it must not be read at once
 PEAK = """
 import sys
 from pathlib import Path
-from millpond.jobs import Recipe, run
+from millpond_jobs import Recipe, run
 model, source, folder = sys.argv[1:]
 result = run(source, folder, Recipe(model=model, id_column="id"))
 assert result.finished and not result.failed
@@ -75,7 +75,7 @@ def _overhead(settings: Settings, folder: Path) -> Result:
 
 def _sides(model: str, texts: list[str], source: Path, folder: Path) -> dict[str, Callable[[], object]]:
     from millpond import LLM  # noqa: PLC0415  takes seconds; --help does not need it
-    from millpond.jobs import Recipe, run  # noqa: PLC0415  as above
+    from millpond_jobs import Recipe, run  # noqa: PLC0415  as above
 
     recipe = Recipe(model=model, id_column="id")
     jobs = iter(range(1_000_000))

@@ -24,7 +24,7 @@ from workloads import prose
 if TYPE_CHECKING:
     import numpy as np
 
-    from millpond.jobs import Recipe
+    from millpond_jobs import Recipe
 
 BATCH_ROWS = 128
 FEW_BATCHES = 2  # one for each of two actors
@@ -113,7 +113,7 @@ def figures_of(runs: dict[str, list[Seconds]], *, few: int, total: int) -> Resul
 
 def sides_of(model: str) -> dict[str, Callable[[pa.Table], int]]:
     """Return a function for each side that embeds a table and returns the number of vectors."""
-    from millpond.jobs import Recipe  # noqa: PLC0415  takes seconds; --help does not need it
+    from millpond_jobs import Recipe  # noqa: PLC0415  takes seconds; --help does not need it
 
     recipe = Recipe(model=model, on_overflow="truncate", args={"num_workers": 1})
     return {
@@ -131,9 +131,9 @@ def _in_this_process(recipe: "Recipe", table: pa.Table) -> int:
 
 
 def _in_actors(recipe: "Recipe", count: int, table: pa.Table) -> int:
-    import millpond.ray  # noqa: PLC0415  as above
+    import millpond_ray  # noqa: PLC0415  as above
 
-    return _consumed(millpond.ray.map(_dataset(table), recipe, concurrency=count, batch_size=BATCH_ROWS))
+    return _consumed(millpond_ray.map(_dataset(table), recipe, concurrency=count, batch_size=BATCH_ROWS))
 
 
 def _in_peers(model: str, count: int, table: pa.Table) -> int:

@@ -284,8 +284,8 @@ def ray_data(result: Result) -> str:
     """Return the speed of actors of Ray Data and of the sides they are compared with."""
     labels = {
         "runner": "`Runner`, no Ray",
-        "one actor": "`millpond.ray.map`, 1 actor",
-        "two actors": "`millpond.ray.map`, 2 actors",
+        "one actor": "`millpond_ray.map`, 1 actor",
+        "two actors": "`millpond_ray.map`, 2 actors",
         "one peer": "`SentenceTransformer`, 1 actor",
         "two peers": "`SentenceTransformer`, 2 actors",
     }

@@ -26,6 +26,6 @@ def __getattr__(name: str) -> Any:
     from millpond.types.extras import install_command  # noqa: PLC0415
 
     if find_spec("ray") is None:
-        message = f"`millpond.ray` needs ray, which the extra 'ray' installs: {install_command('ray')}"
+        message = f"`millpond_ray` needs ray, which the extra 'ray' installs: {install_command('ray')}"
         raise ImportError(message, name="ray")
     return getattr(import_module(MODULES[name]), name)

@@ -8,7 +8,7 @@ from types import ModuleType
 # The public modules, which docs/reference/authors.md names. An object of several modules is described by the first one.
 MODULES = (
     "millpond",
-    "millpond.jobs",
+    "millpond_jobs",
     "millpond.plugin.specs",
     "millpond.plugin.hookspecs",
     "millpond.plugin.manager",

@@ -65,7 +65,7 @@ def test_version_prints_the_version():
     assert millpond.__version__.count(".") == 2
 
 
-def test_millpond_jobs_has_the_names_of_its_plugin_and_imports_nothing_heavy():
-    code = "import sys, millpond_jobs, millpond.jobs; print(millpond.jobs is millpond_jobs, 'pyarrow' in sys.modules)"
+def test_importing_millpond_jobs_imports_nothing_heavy():
+    code = "import sys, millpond_jobs; print('pyarrow' in sys.modules, 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["True", "False"]
+    assert done.stdout.split() == ["False", "False"]

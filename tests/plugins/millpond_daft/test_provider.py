@@ -11,8 +11,8 @@ daft = pytest.importorskip("daft", reason="needs the extra daft: make test-daft"
 from daft import Session  # noqa: E402  after the check
 from daft.functions import classify_text, embed_image, embed_text  # noqa: E402
 
-from millpond.daft import MillpondProvider  # noqa: E402
 from millpond.testing.checkpoints import tiny  # noqa: E402
+from millpond_daft import MillpondProvider  # noqa: E402
 from millpond_models.testing.dual_encoders import tiny_dual_encoder  # noqa: E402
 from millpond_recipes.errors import RecipeError  # noqa: E402
 

@@ -26,7 +26,7 @@ PROGRAM = """
 import json, sys
 import daft, numpy as np, ray
 from daft.functions import classify_text, embed_image, embed_text
-from millpond.daft import MillpondProvider
+from millpond_daft import MillpondProvider
 
 models, texts, pixels = json.loads(sys.argv[1])
 ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=200 * 2**20)

@@ -79,7 +79,7 @@ def test_failed_rows_end_with_three_and_are_named(job, bert, write_jsonl, tmp_pa
 
 
 def test_an_option_of_the_model_is_the_same_as_in_python(job, bert, rows, write_jsonl, tmp_path):
-    from millpond.jobs import Recipe, run
+    from millpond_jobs import Recipe, run
 
     source = write_jsonl(rows)
     options = ("-m", bert, "--dtype", "bfloat16", "--max-model-len", 16, "--on-overflow", "truncate", "--quiet")

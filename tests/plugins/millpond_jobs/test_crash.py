@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from preloaded_jobs import SHARD_ROWS, run_command, run_job
 
-from millpond.jobs import Recipe, status
+from millpond_jobs import Recipe, status
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
 ROWS = 120

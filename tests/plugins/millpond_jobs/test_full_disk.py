@@ -5,7 +5,7 @@ from hashlib import sha256
 import pytest
 from tiny_disk import tiny_disk
 
-from millpond.jobs import Recipe, run, verify
+from millpond_jobs import Recipe, run, verify
 from millpond_jobs.errors import JobError
 
 

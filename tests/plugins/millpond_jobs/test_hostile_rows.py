@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from millpond.jobs import Recipe, run, verify
+from millpond_jobs import Recipe, run, verify
 from millpond_jobs.sources import lines
 from millpond_recipes.errors import InputError
 

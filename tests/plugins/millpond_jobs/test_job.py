@@ -12,10 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from millpond import LLM
-from millpond.jobs import Recipe, run, status
 from millpond.testing.checkpoints import tiny
 from millpond.testing.pictures import picture
-from millpond_jobs import planning, worker
+from millpond_jobs import Recipe, planning, run, status, worker
 from millpond_jobs.errors import JobError, RecipeMismatchError
 from millpond_jobs.folder import folder as folders
 from millpond_jobs.sources.plan import cut_into_shards

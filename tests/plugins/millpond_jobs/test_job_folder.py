@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from permissions import respected_permissions
 
-from millpond.jobs import Recipe, export, run, status, verify
+from millpond_jobs import Recipe, export, run, status, verify
 from millpond_jobs.errors import JobError, ShardError
 from millpond_jobs.folder.leases import host_name
 from millpond_recipes.errors import InputError

@@ -9,7 +9,7 @@ import pytest
 
 PEAK = """
 import resource, sys
-from millpond.jobs import Recipe, run
+from millpond_jobs import Recipe, run
 source, folder, model = sys.argv[1:]
 run(source, folder, Recipe(model=model, id_column="id"))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

@@ -6,8 +6,8 @@ from hashlib import sha256
 import pyarrow.parquet as pq
 import pytest
 
-from millpond.jobs import Recipe, retry, run, verify
 from millpond.testing.pictures import picture
+from millpond_jobs import Recipe, retry, run, verify
 from millpond_jobs.folder import folder as folders
 from millpond_models.testing.dual_encoders import tiny_dual_encoder
 

@@ -6,8 +6,8 @@ mteb = pytest.importorskip("mteb", reason="needs the extra mteb: make test-mteb"
 
 from mteb.results import TaskResult  # noqa: E402  after the check
 
-from millpond.mteb import MillpondCrossEncoder, MillpondEncoder, MillpondMultiVector  # noqa: E402
 from millpond_models.testing.dual_encoders import tiny_dual_encoder  # noqa: E402
+from millpond_mteb import MillpondCrossEncoder, MillpondEncoder, MillpondMultiVector  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("default")  # of mteb and scikit-learn
 

@@ -14,7 +14,7 @@ from mteb.models.sentence_transformer_wrapper import (  # noqa: E402  after the 
     SentenceTransformerEncoderWrapper,
 )
 
-from millpond.mteb import MillpondCrossEncoder, MillpondEncoder, MillpondMultiVector  # noqa: E402
+from millpond_mteb import MillpondCrossEncoder, MillpondEncoder, MillpondMultiVector  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("default")  # of mteb and scikit-learn
 PROMPTS = {"query": "question: ", "document": "answer: ", "STS": "same meaning: "}

@@ -13,8 +13,8 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-import millpond.ray
-from millpond.jobs import Recipe
+import millpond_ray
+from millpond_jobs import Recipe
 from millpond_recipes import model_facts
 from millpond_recipes.errors import RecipeError
 
@@ -60,7 +60,7 @@ def test_two_nodes_compute_every_row_once(cluster, recipe):
     import pyarrow as pa
 
     tables, places = [], []
-    results = millpond.ray.map(dataset(), recipe, concurrency=2, num_gpus=1)
+    results = millpond_ray.map(dataset(), recipe, concurrency=2, num_gpus=1)
     for table in results.iter_batches(batch_format="pyarrow", batch_size=None):
         tables.append(table)
         places = places or [it["Address"]["NodeID"] for it in living_actors()]
@@ -78,7 +78,7 @@ def test_two_nodes_compute_every_row_once(cluster, recipe):
 
 def test_rows_of_a_killed_actor_are_computed_once(cluster, recipe):
     counts, killed = Counter(), None
-    results = millpond.ray.map(dataset(8000, blocks=16), recipe, concurrency=2, batch_size=100)
+    results = millpond_ray.map(dataset(8000, blocks=16), recipe, concurrency=2, batch_size=100)
     for batch in results.iter_batches(batch_size=None):
         counts.update(batch["id"].tolist())
         if killed is None:
@@ -93,13 +93,13 @@ def embed_files(model, source, checkpoint, sink):
     import ray.data
     from ray.data.checkpoint import CheckpointConfig
 
-    import millpond.ray
+    import millpond_ray
 
     context = ray.data.DataContext.get_current()
     context.checkpoint_config = CheckpointConfig(id_column="id", checkpoint_path=str(checkpoint))
     try:
         rows = ray.data.read_parquet(str(source)).repartition(8)  # Ray reads small files as one block
-        results = millpond.ray.map(rows, Recipe(model=str(model)), batch_size=100)
+        results = millpond_ray.map(rows, Recipe(model=str(model)), batch_size=100)
         results.write_parquet(str(sink))
     finally:
         context.checkpoint_config = None
@@ -117,7 +117,7 @@ def test_killed_program_resumes_from_the_checkpoint_of_ray(cluster, bert, tmp_pa
     program = "\n".join(
         [
             "import sys, ray",
-            "from millpond.jobs import Recipe",
+            "from millpond_jobs import Recipe",
             inspect.getsource(embed_files),
             "ray.init(address=sys.argv[1], log_to_driver=False)",
             "embed_files(*sys.argv[2:])",
@@ -143,7 +143,7 @@ def test_killed_program_resumes_from_the_checkpoint_of_ray(cluster, bert, tmp_pa
 def test_workers_of_an_actor_follow_its_cpus(cluster, recipe):
     import ray
 
-    from millpond.ray import RecipeActor
+    from millpond_ray import RecipeActor
 
     class Probe(RecipeActor):
         def workers(self):
@@ -189,5 +189,5 @@ def test_a_plugin_of_this_process_alone_is_refused(needs_ray, bert, plugin_manag
 
 @pytest.mark.skipif(find_spec("ray") is not None, reason="needs an environment without Ray")
 def test_error_without_ray_names_the_extra():
-    with pytest.raises(ImportError, match=r"`millpond.ray` needs ray, which the extra 'ray' installs: pip install"):
-        millpond.ray.map  # noqa: B018
+    with pytest.raises(ImportError, match=r"`millpond_ray` needs ray, which the extra 'ray' installs: pip install"):
+        millpond_ray.map  # noqa: B018

@@ -11,9 +11,9 @@ import time
 
 import pytest
 
-from millpond.jobs import Recipe, run
 from millpond.types.errors import MillpondError
 from millpond.types.services import Workers
+from millpond_jobs import Recipe, run
 
 pytestmark = pytest.mark.slow
 TIMEOUT_S = 180.0
@@ -69,7 +69,7 @@ def holders(leases):
 
 
 def test_error_of_a_worker_is_that_of_the_local_job(cluster, bert, tmp_path):
-    from millpond.jobs import run_on_cluster
+    from millpond_jobs import run_on_cluster
     from millpond_ray.cluster import RayCluster
 
     with pytest.raises(MillpondError, match=r"missing\.jsonl") as caught:

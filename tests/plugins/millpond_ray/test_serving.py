@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-import millpond.ray
+import millpond_ray
 from millpond import LLM
 from millpond.testing.checkpoints import tiny
 from millpond.types.errors import MillpondError
@@ -45,7 +45,7 @@ def deploy(serving):
 
     def start(name, *models, **options):
         names.append(name)
-        serve.run(millpond.ray.deployment(*models, num_cpus=0.5, **options), name=name, route_prefix=f"/{name}")
+        serve.run(millpond_ray.deployment(*models, num_cpus=0.5, **options), name=name, route_prefix=f"/{name}")
         return f"{serving}/{name}"
 
     yield start
@@ -106,7 +106,7 @@ def test_configuration_file_of_serve_names_the_arguments_of_a_deployment(serving
     from ray.serve.schema import ServeDeploySchema
 
     args = {"models": {"tiny": str(bert)}, "num_cpus": 0.5, "settings": {"api_keys": ["secret"]}, "num_replicas": 1}
-    application = {"name": "configured", "import_path": "millpond.ray:from_config", "route_prefix": "/configured"}
+    application = {"name": "configured", "import_path": "millpond_ray:from_config", "route_prefix": "/configured"}
     config = ServeDeploySchema.model_validate({"applications": [{**application, "args": args}]})
     _get_global_client().deploy_apps(config)
     try:
@@ -164,7 +164,7 @@ def test_replicas_are_added_under_load_and_removed_after_it(deploy, bert):
     scaling = {
         "min_replicas": 1,
         "max_replicas": 2,
-        "target_ongoing_requests": millpond.ray.target_ongoing_requests(1000, tokens_per_request=500, seconds=0.5),
+        "target_ongoing_requests": millpond_ray.target_ongoing_requests(1000, tokens_per_request=500, seconds=0.5),
         "upscale_delay_s": 0.2,
         "downscale_delay_s": 0.5,
         "metrics_interval_s": 0.2,
@@ -244,5 +244,5 @@ def test_message_of_serve_is_reduced_to_the_last_error(needs_ray, error, reason)
 
 
 def test_target_of_autoscaling_follows_from_speed_and_time(needs_ray):
-    assert millpond.ray.target_ongoing_requests(40_000, tokens_per_request=200, seconds=0.5) == 100
-    assert millpond.ray.target_ongoing_requests(100, tokens_per_request=500) == 1
+    assert millpond_ray.target_ongoing_requests(40_000, tokens_per_request=200, seconds=0.5) == 100
+    assert millpond_ray.target_ongoing_requests(100, tokens_per_request=500) == 1

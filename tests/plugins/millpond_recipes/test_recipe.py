@@ -6,8 +6,8 @@ import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
-from millpond.jobs import Recipe
 from millpond.testing.checkpoints import tiny
+from millpond_jobs import Recipe
 from millpond_recipes.errors import RecipeError
 
 

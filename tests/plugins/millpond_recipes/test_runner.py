@@ -6,10 +6,10 @@ import pytest
 from weight_files import replace_weights
 
 from millpond import LLM
-from millpond.jobs import Recipe
 from millpond.testing.checkpoints import tiny, write_sparse_encoder
 from millpond.testing.pictures import picture
 from millpond.types.errors import CheckpointError
+from millpond_jobs import Recipe
 from millpond_models.testing.dual_encoders import tiny_dual_encoder
 from millpond_recipes import model_facts
 from millpond_recipes.errors import RecipeError
