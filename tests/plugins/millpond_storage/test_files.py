@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from millpond_storage.files import append_line, read_json, write_durably, write_json, write_text
+from millpond_storage.files import append_line, read_bytes, read_json, write_durably, write_json, write_text
 
 
 def test_a_file_is_replaced_as_a_whole(tmp_path):
@@ -45,3 +45,43 @@ def test_lines_are_appended_whole(tmp_path):
         append_line(tmp_path / "a.jsonl", {"number": number})
     lines = (tmp_path / "a.jsonl").read_text().splitlines()
     assert [json.loads(line)["number"] for line in lines] == [0, 1, 2]
+
+
+def test_only_the_owner_may_read_a_private_file_at_any_moment(tmp_path):
+    modes = []
+
+    def write(temporary):
+        modes.append(temporary.stat().st_mode & 0o777)
+        temporary.write_text("secret")
+
+    for _ in range(2):
+        write_durably(tmp_path / "a.txt", write, private=True)
+        modes.append((tmp_path / "a.txt").stat().st_mode & 0o777)
+    assert modes == [0o600] * 4
+
+
+def test_a_pipe_or_a_folder_is_not_read_or_appended_to(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("pipe", "."):
+        with pytest.raises(OSError, match=r"not a regular file|Is a directory"):
+            read_bytes(tmp_path / name)
+        with pytest.raises(OSError, match=r"No such device|Is a directory"):
+            append_line(tmp_path / name, {})
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    with pytest.raises(OSError, match="not a regular file"):
+        append_line(tmp_path / "pipe", {})
+    os.close(reader)
+
+
+def test_lines_are_not_appended_to_the_target_of_a_link(tmp_path):
+    (tmp_path / "notes").write_text("thesis")
+    (tmp_path / "a.jsonl").symlink_to(tmp_path / "notes")
+    with pytest.raises(OSError, match="symbolic link"):
+        append_line(tmp_path / "a.jsonl", {})
+    assert (tmp_path / "notes").read_text() == "thesis"
+
+
+def test_json_that_is_nested_too_deeply_is_an_error(tmp_path):
+    (tmp_path / "a.json").write_text("[" * 200_000)
+    with pytest.raises(ValueError, match="nested too deeply"):
+        read_json(tmp_path / "a.json")
