@@ -180,17 +180,12 @@ def test_no_folder_has_too_many_modules():
 # --- cheap imports ----------------------------------------------------------------------------------------------------
 
 
-def test_importing_millpond_imports_only_the_table_of_moved_modules():
+def test_importing_millpond_imports_only_its_first_module():
     imported = re.findall(
         r"\|\s+([\w.]+)$", run_python("-X", "importtime", "-c", "import millpond").stderr, re.MULTILINE
     )
     assert "millpond" in imported
-    assert [name for name in imported if name.partition(".")[0] in {*HEAVY, *PACKAGES}] == [
-        "millpond.compat",
-        "millpond.compat.warn",
-        "millpond.compat.moved",
-        "millpond",
-    ]
+    assert [name for name in imported if name.partition(".")[0] in {*HEAVY, *PACKAGES}] == ["millpond"]
 
 
 def test_core_and_plugin_modules_import_nothing_heavy():

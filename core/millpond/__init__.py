@@ -6,8 +6,6 @@ The names are declared twice: for type checkers, which execute nothing, and for 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from millpond.compat import moved as _moved
-
 if TYPE_CHECKING:
     from millpond.async_llm import AsyncLLM as AsyncLLM
     from millpond.llm import LLM as LLM
@@ -69,17 +67,13 @@ else:
     __all__ = list(_HOME)
 
     def __getattr__(name: str) -> object:
-        if name in _HOME:
-            value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-        else:
-            value = import_module(f"{__name__}.compat.exports").exported(__name__, name)
-        globals()[name] = value
+        if name not in _HOME:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
         return value
 
     def __dir__() -> list[str]:
         return [*__all__, "__version__"]
 
-
-_moved.install()
 
 __version__ = "0.1.0"

@@ -1,12 +1,9 @@
 """Contexts: the ``ctx`` argument that models, poolers and IO processors of plugins are built with."""
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Self
 
-from millpond.compat.flat_context import accepts_flat_arguments, serves_any_task
-from millpond.compat.renamed import renamed_arguments, renamed_attributes
 from millpond.plugin.blame import blamed, build, is_foreign, mark
 from millpond.plugin.target import Target, imported
 from millpond.types.compute import BFLOAT16_WEIGHTS, ComputeOptions
@@ -41,9 +38,6 @@ class Requested:
     chosen: "dict[tuple[object, ...], KernelMatch]" = field(default_factory=dict)
 
 
-@renamed_attributes(projector="rows_after_pooling")
-@serves_any_task
-@accepts_flat_arguments
 @dataclass(frozen=True, kw_only=True)
 class ModelContext:
     """The context that a model is built with.
@@ -128,12 +122,6 @@ class ModelContext:
         """True if a module after pooling turns pooled vectors into sparse vectors."""
         return self.post_pooling is not None and self.post_pooling.sparse is not None
 
-    @property
-    def code(self) -> "torch.nn.Module | None":
-        """The former name of ``post_pooling.sparse``."""
-        warnings.warn("ctx.code was renamed: use ctx.post_pooling.sparse", DeprecationWarning, stacklevel=2)
-        return None if self.post_pooling is None else self.post_pooling.sparse
-
     def for_part(self, name: str) -> Self:
         """Return the context of a part of the model, such as ``vision_config``."""
         return replace(self, config=self.config[name])
@@ -200,7 +188,6 @@ class ModelContext:
 
         return CheckedActivation(chosen, function)
 
-    @renamed_arguments(needs="required_features")
     def op(self, name: str, *, required_features: tuple[str, ...] = ()) -> Callable[..., Any]:
         """Return the kernel of an op for this device and dtype: the one that the user chose, else the best.
 
@@ -279,7 +266,6 @@ class ModelContext:
         return {item.name: getattr(self, item.name) for item in fields(ModelContext)}
 
 
-@accepts_flat_arguments
 @dataclass(frozen=True, kw_only=True)
 class TaskContext(ModelContext):
     """The context that an IO processor is built with.
@@ -305,7 +291,6 @@ class TaskContext(ModelContext):
         return super().io_processor(name, task=task or self.task)
 
 
-@accepts_flat_arguments
 @dataclass(frozen=True, kw_only=True)
 class PoolerContext(TaskContext):
     """The context that a pooler is built with.

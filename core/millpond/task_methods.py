@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, Unpack, overload
 
-from millpond.compat.renamed import accepts_texts
 from millpond.pipeline.bound_task import BoundTask, output_of
 from millpond.pipeline.call import (
     Options,
@@ -386,7 +385,7 @@ class TaskMethods(
             return self._dispatch(method_call(prompts, pooling_params, task, options, output), use_tqdm)
 
         run.__name__, run.__doc__ = name, f"Return the results of the task {task!r}: {summary}."
-        return partial(self._wrap_method(accepts_texts(run)), self)
+        return partial(self._wrap_method(run), self)
 
     def _wrap_method(self, method: Callable[..., Any]) -> Callable[..., Any]:
         """Return a method as methods of the class are called: awaitable in ``AsyncLLM``."""

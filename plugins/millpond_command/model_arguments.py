@@ -1,15 +1,14 @@
 """Conversion of a model's options to arguments of ``LLM``, with checks before torch is imported."""
 
 import json
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from millpond.plugin.manager import get_plugin_manager
 from millpond.types.errors import InvalidInputError
-from millpond.types.model_args import FORMER_NAMES, MODEL_ARGS
-from millpond_command.cli import USAGE, CommandError, echo_stderr
+from millpond.types.model_args import MODEL_ARGS
+from millpond_command.cli import USAGE, CommandError
 from millpond_command.model_options import FileOptions
 
 OBJECTS: Final = tuple(name for name, it in MODEL_ARGS.items() if it.metavar == "JSON")
@@ -29,10 +28,6 @@ def arguments_of(options: FileOptions) -> dict[str, Any]:
         CommandError: An option is invalid.
     """
     arguments = {name: value for name, value in vars(options).items() if value not in UNSET}
-    for old, name in FORMER_NAMES.items():
-        if old in arguments:
-            warn_renamed(old)
-            arguments[name] = arguments.pop(old)
     for name in OBJECTS:
         if name in arguments:
             arguments[name] = _parse_object(option_of(name), arguments[name])
@@ -55,11 +50,6 @@ def check_folder(model: str) -> None:
         find_repository(get_plugin_manager().registry, model, SourceOptions())
 
 
-def warn_renamed(argument: str) -> None:
-    """Print a warning about an option that has a former name of its argument."""
-    echo_stderr(f"warning: {option_of(argument)} was renamed: use {option_of(FORMER_NAMES[argument])}")
-
-
 def _parse_object(option: str, text: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
@@ -77,8 +67,7 @@ def _check_pooler_config(config: dict[str, Any], text: str) -> None:
     from millpond.types.config import PoolerConfig  # noqa: PLC0415  needs pydantic; --help does not
 
     try:
-        with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # LLM warns about old field names
-            PoolerConfig.parse(config)
+        PoolerConfig.parse(config)
     except InvalidInputError as error:
         message = f"--pooler-config {text!r}: {error.message.removeprefix('pooler_config: ')}"
         raise CommandError(message, exit_code=USAGE) from error

@@ -8,10 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
-import typer
-
 from millpond.types.model_arg import Group
-from millpond.types.model_args import FORMER_NAMES, MODEL_ARGS, describe
+from millpond.types.model_args import MODEL_ARGS, describe
 from millpond_command.declare import option
 
 T = TypeVar("T")
@@ -34,27 +32,18 @@ def option_for(argument: str) -> Any:
     return option(it.panel, *names_of(argument), metavar=it.metavar, least=it.least, help=text)
 
 
-def former_option(name: str) -> Any:
-    """Return the hidden option for a former name of an argument of ``LLM``, for ``Annotated``."""
-    return typer.Option(f"--{name.replace('_', '-')}", hidden=True)
-
-
 def options_of(*groups: Group) -> Callable[[type[T]], type[T]]:
     """Return a decorator that makes a dataclass with the options of groups of ``ModelArgs``, then its own fields."""
 
     def add_fields(cls: type[T]) -> type[T]:
         annotations = vars(cls).get("__annotations__", {})
         names = [name for name, it in MODEL_ARGS.items() if it.group in groups]
-        former = {old: name for old, name in FORMER_NAMES.items() if name in names}
         cls.__annotations__ = {
             **{name: Annotated[_value_type(name), option_for(name)] for name in names},
-            **{old: Annotated[_value_type(name) | None, former_option(old)] for old, name in former.items()},
             **annotations,
         }
         for name in names:
             setattr(cls, name, _default(name))
-        for old in former:
-            setattr(cls, old, None)
         return dataclass(frozen=True, kw_only=True)(cls)
 
     return add_fields
@@ -106,4 +95,3 @@ class ServeOptions(PluginRunOptions):
 
 Quantization = Annotated[str | None, option_for("quantization")]
 BatchInvariant = Annotated[bool, option_for("batch_invariant")]
-Deterministic = Annotated[bool, former_option("deterministic")]

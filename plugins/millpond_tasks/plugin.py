@@ -78,7 +78,6 @@ def register_tasks() -> Iterator[TaskSpec]:
         options="millpond_tasks.entities:EntitiesOptions",
         method="entities",
         output="millpond_tasks.entities:EntitiesRequestOutput",
-        exports=("millpond_tasks.entities:Entity",),
     )
     yield TaskSpec(
         name="represent",

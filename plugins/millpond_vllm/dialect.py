@@ -1,13 +1,20 @@
 """VllmArguments: translates the arguments of vLLM's ``LLM`` to those of Millpond."""
 
 import logging
-import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
+from millpond.types.config import PoolerConfig
 from millpond.types.errors import InvalidInputError
 from millpond_vllm.arguments import ARGUMENTS, RENAMED, engine_argument, is_attention_backend
 
+CONVERSIONS: Final[Mapping[str, tuple[str, str | None]]] = {
+    "embed": ("embed", "embed"),
+    "classify": ("classify", "classify"),
+    "score": ("classify", "classify"),
+    "reward": ("reward", None),  # the conversion chooses the task
+}
+"""The conversion and the default task of each value of ``task``."""
 logger = logging.getLogger(__name__)
 
 
@@ -35,12 +42,12 @@ class VllmArguments:
             elif name in RENAMED:
                 _fill(translated, RENAMED[name], value)
             elif name == "override_pooler_config":
-                message = "`override_pooler_config` was renamed: use `pooler_config`"
-                warnings.warn(message, DeprecationWarning, stacklevel=5)
                 _fill(translated, "pooler_config", value)
             else:
                 continue
             del translated[name]
+        if "task" in translated:  # after the older name of pooler_config
+            _choose_task(translated, translated.pop("task"))
         if without_effect:
             logger.info("vLLM arguments without effect: %s", ", ".join(without_effect))
         return translated
@@ -48,13 +55,32 @@ class VllmArguments:
     @staticmethod
     def names() -> list[str]:
         """Return the names of the arguments of the table."""
-        return [name for name, argument in ARGUMENTS.items() if argument.takes != "server"]
+        return ["task", *(name for name, argument in ARGUMENTS.items() if argument.takes != "server")]
 
 
 def _fill(arguments: dict[str, Any], name: str, value: object) -> None:
     """Set an argument unless the caller passed it."""
     if arguments.get(name) is None:
         arguments[name] = value
+
+
+def _choose_task(arguments: dict[str, Any], task: object) -> None:
+    """Convert the model to a task of vLLM's older argument ``task``, and make it the default task of ``encode``.
+
+    Raises:
+        InvalidInputError: If the task is unknown.
+    """
+    if task in ("auto", None):
+        return
+    if task not in CONVERSIONS:
+        message = f"Unknown task={task!r}. Available: auto, {', '.join(CONVERSIONS)}. `convert` replaces `task`"
+        raise InvalidInputError(message, parameter="task")
+    conversion, default_task = CONVERSIONS[str(task)]
+    if arguments.get("convert", "auto") == "auto":
+        arguments["convert"] = conversion
+    pooler = PoolerConfig.parse(arguments.get("pooler_config"))
+    if default_task is not None and pooler.task is None:
+        arguments["pooler_config"] = pooler.model_copy(update={"task": default_task})
 
 
 def _choose_attention(arguments: dict[str, Any], value: object) -> None:

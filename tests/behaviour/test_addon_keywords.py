@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-import millpond
 from millpond import LLM, AsyncLLM, PoolingParams
 from millpond.plugin import manager as plugins
 from millpond.plugin.manager import PluginManager
@@ -114,14 +113,10 @@ def test_the_pooling_route_accepts_options(folder, manager, llm):
         assert (refused.status, "Did you mean 'top_n'" in refused.json()["error"]["message"]) == (400, True)
 
 
-def test_the_command_and_the_package_support_it(keywords, folder, llm, monkeypatch):
+def test_the_command_supports_it(keywords, folder, llm, monkeypatch):
     monkeypatch.setattr(plugins, "_process", plugins.Process())
     plugins.get_plugin_manager().register_plugin(keywords, "keywords")
     arguments = ["encode", "-m", str(folder), "--task", "keywords", "--option", "top_n=2", TEXT]
     done = CliRunner().invoke(cli.app, arguments)
     assert done.exit_code == 0, done.output
     assert [each["word"] for each in json.loads(done.stdout)["data"]["words"]] == expected(llm, TEXT, 2)
-    assert millpond.Keyword.__module__ == "millpond_keywords.task"
-    assert millpond.KeywordsRequestOutput.__module__ == "millpond_keywords.task"
-    with pytest.raises(AttributeError, match="module 'millpond' has no attribute 'Headlines'"):
-        _ = millpond.Headlines

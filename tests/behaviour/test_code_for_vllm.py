@@ -98,7 +98,7 @@ SNIPPETS = {
         data = output.outputs.data
         """,
 }
-DEPRECATED_SNIPPETS = {
+OLDER_SNIPPETS = {
     "task reward": """
         llm = LLM(model="Qwen/Qwen2.5-Math-RM-72B", task="reward")
         (output,) = llm.encode("Hello, my name is")
@@ -164,10 +164,9 @@ def test_snippets_run_unchanged(models, name):
     check(name, run(SNIPPETS[name], models))
 
 
-@pytest.mark.parametrize("name", DEPRECATED_SNIPPETS)
-def test_deprecated_names_work_with_a_warning(models, name):
-    with pytest.warns(DeprecationWarning, match="use `"):
-        check(name, run(DEPRECATED_SNIPPETS[name], models))
+@pytest.mark.parametrize("name", OLDER_SNIPPETS)
+def test_code_for_older_versions_runs_unchanged(models, name):
+    check(name, run(OLDER_SNIPPETS[name], models))
 
 
 def check(name, variables):

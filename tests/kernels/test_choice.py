@@ -8,7 +8,7 @@ import torch
 
 from millpond import LLM, InvalidInputError, UnknownNameError
 from millpond.context import Context
-from millpond.nn import Attention, PackedBatch, ops
+from millpond.nn import Attention, PackedBatch
 from millpond.nn.batch import NUM_ATTENDED
 from millpond.nn.ops import OpContext, check_quantization, choose_kernel, rank_kernels
 from millpond.plugin.registry import Origin, Registry
@@ -388,11 +388,3 @@ def test_a_bert_layer_is_one_call_of_compiled_code(tmp_path, quantization):
         in_bytes = native.int8_attention_availability() is True
         variant = {None: "native", "int8": "int8_native" if in_bytes else "int8_maps_native"}[quantization]
         assert served(llm)["encoder_layer"] == variant
-
-
-@pytest.mark.parametrize(("old", "new"), [("Setting", OpContext), ("judge_kernels", rank_kernels)])
-def test_the_old_names_of_the_choice_work_with_a_warning(old, new):
-    with pytest.warns(DeprecationWarning, match=f"{old} was renamed"):
-        assert getattr(ops, old) is new
-    with pytest.raises(AttributeError, match="no attribute 'judge'"):
-        _ = ops.judge

@@ -68,13 +68,10 @@ class Model(PoolingModel):
 
 
 class Processor(IOProcessor):
-    def parse(self, data):
-        return data
-
-    def pre_process(self, data, params):
+    def encode(self, call):
         return []
 
-    def post_process(self, requests):
+    def decode(self, work):
         return None
 
 

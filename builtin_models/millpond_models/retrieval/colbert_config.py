@@ -3,9 +3,8 @@
 import string
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from millpond.compat.warn import warn_caller
 from millpond.loading.files import read_headers
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError
@@ -30,14 +29,6 @@ def read_marked(repository: "Repository", config: CheckpointConfig) -> LateInter
         CheckpointError: If the dimension in config.json is not a positive integer.
     """
     return _with_dim(repository.facts.retrieval.late_interaction_value or STANFORD, config)
-
-
-def __getattr__(name: str) -> Any:
-    """Return ``read_marked`` for specs that use its name before 0.2."""
-    if name != "read_stanford":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    warn_caller(f"read_stanford was renamed: state {__name__}:read_marked as late_interaction")
-    return read_marked
 
 
 def read_projected(repository: "Repository", config: CheckpointConfig) -> LateInteraction:

@@ -3,11 +3,10 @@
 import json
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
-from millpond.compat.renamed import renamed_contents
 from millpond.testing.checkpoints import Shape, vocabulary, write_config, write_tokenizer, write_weights
 from millpond_models.testing.gemma_tokenizer import BOS, EOS, PAD, gemma_vocabulary, write_gemma_tokenizer
 from millpond_models.testing.shapes import clip_layer_shapes, linear_shapes, norm_shapes
@@ -124,7 +123,3 @@ def _shapes(name: str, config: dict[str, Any]) -> dict[str, Shape]:
         if name == "Siglip2Model":
             shapes["vision_model.embeddings.patch_embedding.weight"] = (VISION_SIZE, patch_values)
     return {**shapes, "vision_model.embeddings.position_embedding.weight": (positions, VISION_SIZE)}
-
-
-if not TYPE_CHECKING:  # type checkers would accept any name
-    __getattr__ = renamed_contents(__name__, {"tiny_two_towers": "tiny_dual_encoder"})

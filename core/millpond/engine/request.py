@@ -99,7 +99,6 @@ class PoolingRequest(Sequence):
         representations: The requested results; all are computed in one forward pass.
         group: Only requests of one group share a batch.
         cacheable: False to always compute it, if its results depend on more than the fields above.
-        note: For IO processors that implement the contract before 0.2; others derive from ``Work``.
         is_ready: True if results or an error are set, by the IO processor or the engine.
         num_dropped_tokens: The number of tokens removed by truncation.
         whole: The token ids of the whole prompt, [num_tokens], if it is split into several requests; else None.
@@ -112,7 +111,6 @@ class PoolingRequest(Sequence):
     representations: tuple[Representation, ...]
     group: str = "text"
     cacheable: bool = True
-    note: object = None
     is_ready: bool = False
     num_dropped_tokens: int = 0
     whole: "NDArray[np.int64] | None" = None

@@ -1,14 +1,12 @@
 """Arguments of LLM and AsyncLLM: checked and grouped; plugins translate the arguments of other libraries."""
 
 import inspect
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, ForwardRef, TypeVar
 
-from millpond.loading.architecture import REWARD
 from millpond.loading.resolve import LoadOptions
 from millpond.loading.source import SourceOptions
 from millpond.plugin.blame import blamed, is_foreign
@@ -16,7 +14,7 @@ from millpond.plugin.manager import get_plugin_manager
 from millpond.types.compute import ComputeOptions
 from millpond.types.config import EngineConfig, InputOptions, PoolerConfig
 from millpond.types.errors import InvalidInputError
-from millpond.types.model_args import FORMER_NAMES, MODEL_ARGS, ModelArgs, describe
+from millpond.types.model_args import MODEL_ARGS, ModelArgs, describe
 from millpond.types.parallel import ParallelOptions
 from millpond.types.params import validated
 
@@ -26,11 +24,8 @@ if TYPE_CHECKING:
 
 Init = TypeVar("Init", bound=Callable[..., None])
 
-OLD_TASKS = {"embed": "embed", "classify": "classify", "score": "classify", "reward": REWARD}
-REWARD_HINT = "leave it out, and use `LLM.reward(...)` for rewards; for hidden states use `convert='embed'`"
-
 DEFAULTS: Mapping[str, Any] = {name: it.default for name, it in MODEL_ARGS.items()}
-KNOWN = frozenset({*DEFAULTS, "task"})
+KNOWN = frozenset(DEFAULTS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,17 +54,10 @@ def read_arguments(arguments: Mapping[str, Any], registry: "Registry | None" = N
     Raises:
         InvalidInputError: If an argument is unknown, or requests something that is not supported.
     """
-    arguments = _by_current_names(arguments)
     if not arguments.keys() <= KNOWN:
         arguments = _translated(arguments, get_plugin_manager().registry if registry is None else registry)
     known = {**DEFAULTS, **arguments}
     known["kernels"] = _checked_kernels(known["kernels"] or {})
-    if "task" in known:
-        _read_old_task(known, known.pop("task"))
-    if known["convert"] == REWARD and "task" not in known:
-        warnings.warn(f"`convert='reward'` was removed: {REWARD_HINT}", DeprecationWarning, stacklevel=3)
-    if known["profile"] is not None:
-        warnings.warn("`profile` was removed and has no effect", DeprecationWarning, stacklevel=3)
     if isinstance(known["chat_template"], PathLike):
         known["chat_template"] = fspath(known["chat_template"])
     parallel = ParallelOptions.read(known)
@@ -84,7 +72,6 @@ def read_arguments(arguments: Mapping[str, Any], registry: "Registry | None" = N
                 "pooler_config": PoolerConfig.parse(known["pooler_config"]),
                 "allow_pickle": bool(known["allow_pickle"]),
                 "skip_tokenizer": bool(known["skip_tokenizer_init"]),
-                "old_task": known.get("task"),
                 "inputs": validated(
                     InputOptions, {name: known[name] for name in InputOptions.model_fields}, parameter="LLM"
                 ),
@@ -109,20 +96,6 @@ def read_arguments(arguments: Mapping[str, Any], registry: "Registry | None" = N
         cache=known["cache"],
         cache_size=known["cache_size"],
     )
-
-
-def _by_current_names(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return arguments by their present names; each former name causes a DeprecationWarning.
-
-    Raises:
-        InvalidInputError: If an argument is passed by both names.
-    """
-    for old in FORMER_NAMES.keys() & arguments.keys():
-        if FORMER_NAMES[old] in arguments:
-            message = f"`{old}` is the former name of `{FORMER_NAMES[old]}`: pass `{FORMER_NAMES[old]}` only"
-            raise InvalidInputError(message, parameter=old)
-        warnings.warn(f"`{old}` was renamed: use `{FORMER_NAMES[old]}`", DeprecationWarning, stacklevel=4)
-    return {FORMER_NAMES.get(name, name): value for name, value in arguments.items()}
 
 
 def _checked_kernels(kernels: object) -> dict[str, str]:
@@ -150,20 +123,6 @@ def _translated(arguments: Mapping[str, Any], registry: "Registry") -> Mapping[s
     close = get_close_matches(name, DEFAULTS) or get_close_matches(name, names)
     hint = f": did you mean {' or '.join(map(repr, close))}?" if close else f". Available: {', '.join(DEFAULTS)}"
     raise InvalidInputError(f"LLM() got an unexpected argument {name!r}{hint}", parameter=name)
-
-
-def _read_old_task(known: dict[str, Any], task: object) -> None:
-    if task == "auto":
-        return
-    if task not in OLD_TASKS:
-        message = f"task={task!r}: expected one of auto, {', '.join(OLD_TASKS)}; `runner` and `convert` replace `task`"
-        raise InvalidInputError(message, parameter="task")
-    known["task"] = task
-    convert = OLD_TASKS[str(task)]
-    hint = REWARD_HINT if convert == REWARD else f"use `convert={convert!r}`"
-    warnings.warn(f"`task` was replaced: {hint}", DeprecationWarning, stacklevel=4)
-    if known["convert"] == "auto":
-        known["convert"] = convert
 
 
 def takes_model_args(init: Init) -> Init:

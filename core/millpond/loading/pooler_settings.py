@@ -15,13 +15,8 @@ if TYPE_CHECKING:
     from millpond.plugin.specs import PoolerSpec
 
 LATE_INTERACTION_TASK = "token_embed"
-# The default task of `encode` for a model loaded with the old argument `task`: the first of these that it supports.
-OLD_TASKS = {
-    "embed": ("embed",),
-    "classify": ("classify",),
-    "score": ("classify", "embed"),
-    "reward": ("token_classify", "token_embed"),
-}
+REWARD_TASKS = ("token_classify", "token_embed")
+"""The default task of a model that was converted to "reward": the first of these that it serves."""
 
 
 def merge_pooler(
@@ -29,7 +24,8 @@ def merge_pooler(
     facts: CheckpointFacts,
     config: CheckpointConfig,
     chosen: ArchitectureMatch,
-    old_task: str | None = None,
+    *,
+    rewards: bool = False,
 ) -> dict[str, Choice]:
     """Merge the pooler settings, each with its origin: user > files > config.json > architecture."""
     stated: dict[str, Choice | None] = {"seq_pooling_type": None}
@@ -44,7 +40,7 @@ def merge_pooler(
     classifies = chosen.converter is None and "classify" in chosen.tasks
     # A model converted to embed, such as a masked language model, pools like its backbone.
     embeds = chosen.converter is None or "embed" in chosen.tasks
-    task = next((task for task in OLD_TASKS.get(old_task or "", ()) if task in chosen.tasks), None)
+    task = next((task for task in REWARD_TASKS if task in chosen.tasks), None) if rewards else None
     key = spec.pooling.config_key
     return merge(
         ("user", {"task": task, **user.model_dump(exclude_unset=True)}),

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from millpond.loading.architecture import choose_architecture, with_architecture, with_extra_heads
+from millpond.loading.architecture import REWARD, choose_architecture, with_architecture, with_extra_heads
 from millpond.loading.classification import choose_activation, count_labels, named_activation, overrides_activation
 from millpond.loading.files import read_headers
 from millpond.loading.lengths import choose_length, state_lengths
@@ -47,7 +47,6 @@ class LoadOptions:
     hf_overrides: Overrides = None
     allow_pickle: bool = False
     skip_tokenizer: bool = False
-    old_task: str | None = None
     io_processor_plugin: str | None = None
     inputs: InputOptions = field(default_factory=InputOptions)
 
@@ -85,7 +84,7 @@ def resolve(registry: "Registry", repository: "Repository", options: LoadOptions
     lengths = state_lengths(repository, config, positions=spec.text.positions)
     reader = None if spec.extras.late_interaction is None else chosen.architecture.load("extras.late_interaction")
     late_interaction = read_late_interaction(repository, config, reader)
-    pooler = merge_pooler(user, facts, config, chosen, options.old_task)
+    pooler = merge_pooler(user, facts, config, chosen, rewards=options.convert == REWARD)
     plugin = _plugin_of(registry, config, options.io_processor_plugin)
     check_pooler(registry, pooler, tasks if plugin is None else (*tasks, "plugin"))
     return Resolution(

@@ -1,8 +1,5 @@
 """Base classes and building blocks for authors of models, poolers and kernels."""
 
-from typing import TYPE_CHECKING
-
-from millpond.compat.renamed import renamed_contents
 from millpond.nn.attention import Attention, AttentionSpec
 from millpond.nn.batch import EqualLengthGroup, PackedBatch, PoolingMetadata
 from millpond.nn.bias import AttentionBias, DistanceBias
@@ -26,6 +23,3 @@ __all__ = [
     "TokenModule",
     "WeightTransform",
 ]
-
-if not TYPE_CHECKING:  # type checkers would accept any name
-    __getattr__ = renamed_contents(__name__, {"Run": "EqualLengthGroup"})

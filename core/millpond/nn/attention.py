@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor, nn
 
-from millpond.compat.renamed import renamed_attributes, renamed_contents
 from millpond.nn.batch import PackedBatch
 from millpond.nn.bias import AttentionBias
 from millpond.types.errors import InvalidInputError, UnknownNameError
@@ -19,7 +18,6 @@ MASKED_TOKENS = "masked_tokens"
 Kernel = Callable[..., Tensor]
 
 
-@renamed_attributes(needs="required_features")
 @dataclass(frozen=True, kw_only=True)
 class AttentionSpec:
     """The variant of attention that a kernel of the op ``attention`` must compute.
@@ -101,7 +99,3 @@ def _masking_kernel(ctx: "ModelContext", spec: AttentionSpec) -> Kernel | str:
         return ctx.op("attention", required_features=(*spec.required_features, MASKED_TOKENS))
     except UnknownNameError as error:
         return str(error)
-
-
-if not TYPE_CHECKING:  # type checkers would accept any name
-    __getattr__ = renamed_contents(__name__, {"HIDDEN_TOKENS": "MASKED_TOKENS"})

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from millpond.compat.renamed import renamed_attributes, renamed_contents
 from millpond.nn.padding import PaddedGroup, padded_groups
 from millpond.nn.shared_rows import SharedRows
 from millpond.nn.transfer import to_device
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 NUM_ATTENDED = "num_attended"  # key in a sequence's features: the number of its tokens that are not masked
 
 
-@renamed_attributes(hidden="num_masked", attended="num_attended")
 @dataclass(frozen=True, slots=True)
 class EqualLengthGroup:
     """Adjacent sequences of the same length in a batch.
@@ -50,7 +48,6 @@ class EqualLengthGroup:
         return self.start + self.count * self.length
 
 
-@renamed_attributes(hidden="num_masked", runs="equal_length_groups")
 @dataclass(frozen=True, kw_only=True)
 class PackedBatch:
     """Concatenated sequences; the runner sorts them by length, so sequences of equal length are adjacent.
@@ -291,7 +288,3 @@ class PoolingMetadata:
             ids_on_host=None if self.ids_on_host is None else self.ids_on_host[rows],
         )
         return on_device, selected
-
-
-if not TYPE_CHECKING:  # type checkers would accept any name
-    __getattr__ = renamed_contents(__name__, {"Run": "EqualLengthGroup"})

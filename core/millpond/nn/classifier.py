@@ -5,8 +5,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor, nn
 
-from millpond.compat.renamed import renamed_contents
-
 if TYPE_CHECKING:
     from millpond.context import ModelContext
 
@@ -55,7 +53,3 @@ class LogitScaling(nn.Module):
         if self.mean is not None:
             logits = logits - self.mean
         return logits if self.sigma is None else logits / self.sigma
-
-
-if not TYPE_CHECKING:  # type checkers would accept any name
-    __getattr__ = renamed_contents(__name__, {"Calibrated": "LogitScaling"})

@@ -6,15 +6,12 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor, nn
 
-from millpond.compat.renamed import renamed_attributes
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from millpond.context import ModelContext
 
 
-@renamed_attributes(parts="shards")
 class Linear(nn.Module):
     """``x @ weight.T + bias``; several layers with the same input are stored and computed as one.
 

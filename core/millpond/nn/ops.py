@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from millpond.compat.renamed import current_features, renamed_contents, renamed_fields
 from millpond.plugin.blame import blamed, breach, described, is_foreign
 from millpond.plugin.target import imported
 from millpond.types.errors import InvalidInputError, UnknownNameError
@@ -35,7 +34,6 @@ class KernelMatch:
         return _loaded(self.entry)
 
 
-@renamed_fields(needs="required_features")
 @dataclass(frozen=True, kw_only=True)
 class OpContext:
     """The device, dtype and options that an op is computed with.
@@ -55,10 +53,6 @@ class OpContext:
     batch_invariant: bool = False
     required_features: tuple[str, ...] = ()
     kernels: Mapping[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        """Replace the former names of features."""
-        object.__setattr__(self, "required_features", current_features(self.required_features))
 
 
 def rank_kernels(registry: "Registry", op: str, context: OpContext) -> list[KernelMatch]:
@@ -229,9 +223,3 @@ def _unavailable(target: str | None) -> str | None:
 
 def _listing(matches: Sequence[KernelMatch]) -> str:
     return "; ".join(f"{match.entry.spec.name} {match.reason}" for match in matches)
-
-
-if not TYPE_CHECKING:  # type checkers would accept any name
-    __getattr__ = renamed_contents(
-        __name__, {"Setting": "OpContext", "Verdict": "KernelMatch", "judge_kernels": "rank_kernels"}
-    )

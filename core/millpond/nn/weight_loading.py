@@ -1,18 +1,15 @@
 """Load a checkpoint's tensors into a module that was built on the meta device."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from millpond.compat.renamed import renamed_contents, renamed_fields
 from millpond.types.errors import CheckpointError
 
 STORED_DTYPES = (torch.float32, torch.bfloat16, torch.float16)  # of weights until they are converted
 
 
-@renamed_fields(placed="names")
 @dataclass
 class LoadedWeights:
     """The result of loading a checkpoint's tensors.
@@ -96,7 +93,3 @@ def missing_weights(model: nn.Module, names: set[str]) -> list[str]:
         elif parameter.is_meta:
             missing.append(path)
     return missing
-
-
-if not TYPE_CHECKING:  # type checkers would accept any name
-    __getattr__ = renamed_contents(__name__, {"Placement": "LoadedWeights", "place_weight": "load_parameter"})

@@ -6,8 +6,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from millpond.compat.io_adapter import OldProcessor
-from millpond.compat.io_contract import is_old
 from millpond.engine.request import PoolingRequest
 from millpond.pipeline import checks
 from millpond.pipeline.call import CALL_OPTIONS, NO_OPTIONS, R, TaskCall, unknown_keyword
@@ -66,7 +64,6 @@ class BoundTask:
     Attributes:
         name: The name of the task.
         processor: The IO processor that serves it.
-        adapted: The processor, wrapped in an adapter if it implements the contract before 0.2.
         limits: The limits that sequences are checked against; None for a built-in processor.
         is_quick: True if decoding a few items takes microseconds.
         is_plugin: True for the task "plugin", whose IO processor defines input and output.
@@ -78,8 +75,6 @@ class BoundTask:
         self.processor = processor
         self.is_plugin = name == PLUGIN
         self.limits = checks.limits_of(ctx) if is_foreign(owner_of(processor)) else None
-        self._old = OldProcessor(processor, self.limits or checks.NO_LIMITS) if is_old(type(processor)) else None
-        self.adapted: IOProcessor[Any] = self._old or processor
         self.is_quick = processor.quick
         self._read = OptionsReader(processor)
         self._ids = ids
@@ -140,12 +135,12 @@ class BoundTask:
     def works(self, call: Call) -> Sequence[Work]:
         """Return the work of each item of a call. If encoding all at once fails, each item is encoded alone."""
         try:
-            works = self.adapted.encode(call)
+            works = self.processor.encode(call)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001  the errors of a plugin are not known
-            works = checks.encode_each(self.adapted, call, error)
-        return works if self.limits is None else checks.checked(self.adapted, call, list(works), self.limits)
+            works = checks.encode_each(self.processor, call, error)
+        return works if self.limits is None else checks.checked(self.processor, call, list(works), self.limits)
 
     def decode(self, works: Sequence[Work], output_type: type = object) -> Sequence[object]:
         """Return the outputs of works whose sequences have results, or the error of each work that fails.
@@ -155,16 +150,16 @@ class BoundTask:
             output_type: The type of outputs; an output of another type is replaced by an error.
         """
         try:
-            outputs: list[object] = list(self.adapted.decode_many(works))
+            outputs: list[object] = list(self.processor.decode_many(works))
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001  the errors of a plugin are not known
-            outputs = checks.decode_each(self.adapted, works, error)
+            outputs = checks.decode_each(self.processor, works, error)
         if len(outputs) != len(works):
-            return checks.wrong_count(self.adapted, works, len(outputs))
+            return checks.wrong_count(self.processor, works, len(outputs))
         for index, output in enumerate(outputs):
             if not isinstance(output, output_type) and not isinstance(output, MillpondError):
-                outputs[index] = checks.wrong_type(self.adapted, output, output_type)
+                outputs[index] = checks.wrong_type(self.processor, output, output_type)
         return outputs
 
     def finish(
@@ -197,9 +192,8 @@ class BoundTask:
         if is_truncated:
             _log_truncation(items, outputs)
         if self.is_plugin:
-            return [call.output(**vars(output)) for output in self._joined(items, outputs)]
-        joined = outputs if self._old is None else self._joined(items, outputs)
-        return [call.retyped(output) for output in joined]
+            return [call.output(**vars(output)) for output in outputs]
+        return [call.retyped(output) for output in outputs]
 
     @cached_property
     def _output_type(self) -> type:
@@ -209,11 +203,6 @@ class BoundTask:
         if not isinstance(target, type):
             return object
         return ArrayOutput if issubclass(target, ArrayOutput) else target
-
-    def _joined(
-        self, items: Items, outputs: Sequence[PoolingRequestOutput[Any]]
-    ) -> Sequence[PoolingRequestOutput[Any]]:
-        return outputs if self._old is None else self._old.joined([item.data for item in items], outputs)
 
     def _output(self, index: int, work: Work, decoded: object) -> PoolingRequestOutput[Any]:
         error = decoded if isinstance(decoded, MillpondError) else None
@@ -227,11 +216,11 @@ class BoundTask:
 
     def _each(self, prompts: object) -> Sequence[object]:
         try:
-            return list(self.adapted.items(prompts))
+            return list(self.processor.items(prompts))
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            raise checks.failure(self.adapted, "items", error) from error
+            raise checks.failure(self.processor, "items", error) from error
 
     def _asked(self, params: PoolingParams | None, options: Mapping[str, object]) -> Asked:
         """Return the completed parameters of a call; those of the latest call are kept for the next one."""
@@ -273,7 +262,7 @@ class BoundTask:
         if params is not None and params.task not in (None, self.name, self.processor.derived_from):
             message = f"You cannot overwrite param.task={params.task!r} with pooling_task={self.name!r}!"
             raise InvalidInputError(message, parameter="pooling_task")
-        asked = checks.complete(self.adapted, self._read(params, options))
+        asked = checks.complete(self.processor, self._read(params, options))
         if not self._cuts_left or asked.params.truncation_side is not None:
             return asked
         return replace(asked, params=asked.params.model_copy(update={"truncation_side": "left"}))

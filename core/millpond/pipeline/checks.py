@@ -116,7 +116,7 @@ def failure(processor: Processor, step: str, error: BaseException) -> MillpondEr
     """Return a Millpond error unchanged, and any other error wrapped in one that names the IO processor."""
     if isinstance(error, MillpondError):
         return error
-    hint = "" if step in ("decode", "post_process") else HINT
+    hint = "" if step == "decode" else HINT
     failed = f"the {_name(processor)} failed in {step}"
     message = f"{failed}: {type(error).__name__}: {error}{hint}"
     wrapped = component_error(owner_of(processor), message, public=failed)

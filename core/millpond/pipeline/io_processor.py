@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
 
-from millpond.compat.io_contract import OldMethods
 from millpond.types.params import PoolingParams
 from millpond.types.prompts import split_prompts
 
@@ -99,7 +98,7 @@ class Work:
         return count
 
 
-class IOProcessor(OldMethods, Generic[Out]):
+class IOProcessor(Generic[Out]):
     """Converts the input of callers to sequences for the model, and its results to outputs.
 
     Implement ``encode`` and ``decode``. Both are synchronous, may run on any thread, and keep no state of a call on the
@@ -167,10 +166,3 @@ class IOProcessor(OldMethods, Generic[Out]):
         If it raises, each work is decoded separately.
         """
         return [self.decode(work) for work in works]
-
-    if not TYPE_CHECKING:
-
-        def __class_getitem__(cls, parameters: Any) -> Any:
-            """Also accept ``IOProcessor[In, Out]``, the parameters before 0.2."""
-            is_old = cls is IOProcessor and isinstance(parameters, tuple) and len(parameters) > 1
-            return super().__class_getitem__(parameters[-1] if is_old else parameters)

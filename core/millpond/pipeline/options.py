@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from millpond.compat.io_contract import encodes, is_old
-from millpond.compat.renamed import current_options
 from millpond.pipeline.io_processor import Asked, IOProcessor
 from millpond.plugin.blame import is_foreign
 from millpond.types.config import JOINED_BY
@@ -30,15 +28,11 @@ class OptionsReader:
 
     Args:
         processor: The IO processor.
-        is_called: True if another IO processor calls it, through the contract that it implements.
     """
 
-    def __init__(self, processor: IOProcessor[Any], *, is_called: bool = False) -> None:
-        cls = type(processor)
-        keeps_params = not encodes(cls) if is_called else is_old(cls)
-        model = options_type(processor)
-        self.names = () if model is None else tuple(model.model_fields)
-        self.type = None if keeps_params else model
+    def __init__(self, processor: IOProcessor[Any]) -> None:
+        self.type = options_type(processor)
+        self.names = () if self.type is None else tuple(self.type.model_fields)
         self._task = processor.ctx.task or "plugin"
         self._keeps_unknown = is_pooled_by_plugin(processor.ctx)
         self._default = None if self.type is None else self._validated({})
@@ -54,8 +48,7 @@ class OptionsReader:
             InvalidInputError: If an option is unknown or invalid; names it.
         """
         params = params or NO_PARAMS
-        extra = current_options(params.extra_kwargs, self.names)
-        keywords = current_options(keywords, self.names)
+        extra = params.extra_kwargs
         if not extra and not keywords:
             return Asked(params, self._default)
         values = {name: value for name, value in {**keywords, **(extra or {})}.items() if value is not None}
@@ -123,7 +116,7 @@ def read_asked(processor: IOProcessor[Any], params: PoolingParams | None, keywor
     """
     reader = vars(processor).get("_options_reader")
     if reader is None:
-        reader = vars(processor)["_options_reader"] = OptionsReader(processor, is_called=True)
+        reader = vars(processor)["_options_reader"] = OptionsReader(processor)
     asked: Asked = reader(params, keywords)
     return asked
 

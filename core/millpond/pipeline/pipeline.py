@@ -1,6 +1,5 @@
 """Pipeline: the tasks of a loaded model, each bound to its IO processor. It uses neither threads nor asyncio."""
 
-import warnings
 from collections.abc import Collection, Iterator
 from functools import cached_property
 from itertools import count
@@ -24,7 +23,8 @@ if TYPE_CHECKING:
     from millpond.plugin.specs import TaskSpec
 
 FEATURES = "features"  # the modality of models whose IO processor computes their whole input
-OLD_TASKS = {"encode": ("token_embed", "token_classify"), "reward": ("token_classify", "token_embed")}
+TASK_GROUPS = {"encode": ("token_embed", "token_classify"), "reward": ("token_classify", "token_embed")}
+"""vLLM's names of several tasks: the first that the model serves is used."""
 TASK_REQUIRED = (
     "pooling_task required for `LLM.encode`.\n"
     'Use `LLM.embed(...)` or `pooling_task="embed"` for embeddings, `LLM.classify(...)` or `pooling_task="classify"` '
@@ -96,8 +96,8 @@ class Pipeline:
         """
         if task is None and isinstance(params, PoolingParams):
             task = params.task
-        if isinstance(task, str) and task in OLD_TASKS:
-            task = self._renamed(task)
+        if isinstance(task, str) and task in TASK_GROUPS:
+            task = present_name(task, self.tasks)
         task = task or self.ctx.pooler_config.task
         return self.bind(PLUGIN if task is None and self.tasks == (PLUGIN,) else task)
 
@@ -121,11 +121,6 @@ class Pipeline:
         has_plugin = self.ctx.model.io_processor_plugin is not None
         plugin = [PLUGIN] if has_plugin and self._refusal(PLUGIN) is None else []
         return (*pooled, *dict.fromkeys(name for name in derived if name not in pooled), *plugin)
-
-    def _renamed(self, task: str) -> str:
-        new = present_name(task, self.tasks)
-        warnings.warn(f"the pooling task `{task}` was renamed: use `{new}`", DeprecationWarning, stacklevel=6)
-        return new
 
     def _processor_name(self, task: str) -> str:
         plugin = self.ctx.model.io_processor_plugin if task == PLUGIN else None
@@ -172,8 +167,8 @@ class Pipeline:
 
 
 def present_name(task: str, served: Collection[str]) -> str:
-    """Return the current name of a task. For an old name with several successors: the first that the model serves."""
-    names = OLD_TASKS.get(task, (task,))
+    """Return the first task of a group such as ``reward`` that the model serves; any other task unchanged."""
+    names = TASK_GROUPS.get(task, (task,))
     return next((name for name in names if name in served), names[0])
 
 

@@ -7,7 +7,6 @@ from logging import getLogger
 from operator import attrgetter
 from typing import Any, Final, Generic, Literal, TypeVar
 
-from millpond.compat.flat_architecture import separate_records
 from millpond.plugin.specs import (
     ActivationSpec,
     ArchitectureSpec,
@@ -306,8 +305,7 @@ class Registry:
             expected = ", ".join(catalog.record.__name__ for catalog in self.catalogs())
             message = f"{spec!r} is not a record; expected one of {expected}"
             raise TypeError(message)
-        entries = [self._by_kind[record.kind].add(record, origin) for record in separate_records(spec)]
-        return entries[-1]
+        return self._by_kind[spec.kind].add(spec, origin)
 
 
 def _weight(entry: Entry[Any]) -> int:

@@ -4,11 +4,9 @@ They need neither network access nor transformers, and are the same bytes in eve
 including biases and norms, so that a loader that ignores one of them does not pass because its default is right.
 """
 
-import warnings
 from pathlib import Path
 from typing import Any
 
-from millpond.compat.renamed import renamed_contents
 from millpond.loading.architecture import backbone_names
 from millpond.plugin.manager import get_plugin_manager
 from millpond.plugin.target import imported
@@ -73,11 +71,3 @@ def tiny(architecture: str, path: Path | str, **options: Any) -> Path:
         "Use write_config, random_tensors, write_weights and write_tokenizer for other architectures"
     )
     raise UnknownNameError(message)
-
-
-def __getattr__(name: str) -> Any:
-    """Return a renamed function, or one that moved to the built-in models, with a DeprecationWarning."""
-    if name != "bert_shapes":
-        return renamed_contents(__name__, {"write_sparse_code": "write_sparse_autoencoder"})(name)
-    warnings.warn("bert_shapes moved: import it from millpond_models.testing.bert", DeprecationWarning, stacklevel=2)
-    return imported("millpond_models.testing.bert:bert_shapes")

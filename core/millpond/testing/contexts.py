@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 
-from millpond.compat.renamed import renamed_arguments
 from millpond.context import ModelContext
 from millpond.plugin.registry import Registry
 from millpond.types.compute import ComputeOptions
@@ -13,7 +12,6 @@ from millpond.types.config import CheckpointConfig, ModelConfig, PoolerConfig
 from millpond.types.model_info import ClassificationInfo, ModelIdentity
 
 
-@renamed_arguments(deterministic="batch_invariant")
 def bare_context(
     registry: Registry,
     *,

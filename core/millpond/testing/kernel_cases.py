@@ -1,13 +1,10 @@
 """KernelCases: test arguments for the kernels of an op, and the part of a result that belongs to each sequence."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Generator, Tensor
-
-from millpond.compat.renamed import current_features, renamed_contents
-from millpond.compat.warn import warn_caller
 
 Tensors = dict[str, Tensor]
 OpOptions = Mapping[str, Any]  # the arguments of an op that are not tensors
@@ -51,11 +48,8 @@ class KernelCases:
 
     def required_features(self, setting: OpOptions) -> tuple[str, ...]:
         """Return the optional features of a setting; only kernels with these ``features`` are tested with it."""
-        former: Callable[[OpOptions], tuple[str, ...]] | None = getattr(self, "needs", None)
-        if former is None:
-            return ()
-        warn_caller(f"{type(self).__name__}.needs was renamed: override required_features")
-        return current_features(former(setting))
+        del setting
+        return ()
 
     def tensors(self, num_tokens: int, width: int, setting: OpOptions, generator: Generator) -> Tensors:
         """Return random tensors by name, in float32 on the CPU."""
@@ -72,7 +66,3 @@ class KernelCases:
         """Split the result into the parts of each sequence."""
         parts: Sequence[Tensor] = result.split(list(lengths))
         return parts
-
-
-if not TYPE_CHECKING:  # type checkers would accept any name
-    __getattr__ = renamed_contents(__name__, {"Setting": "OpOptions"})

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from millpond.compat.renamed import renamed_attributes, renamed_fields
 from millpond.types.config import Choice
 from millpond.types.late_interaction import LateInteraction
 
@@ -57,7 +56,6 @@ class PoolingFacts:
     include_prompt: Choice | None = None
 
 
-@renamed_fields(tokenizer_binds="tokenizer_limits_length")
 @dataclass(frozen=True, kw_only=True)
 class TextFacts:
     """The preparation of texts.
@@ -146,8 +144,6 @@ class RouteFacts:
             raise ValueError("RouteFacts with by_input_type requires target, the function that combines the routes")
 
 
-@renamed_fields(query_table="static_query_weights")
-@renamed_attributes(reads_sides="late_interaction_value")
 @dataclass(frozen=True, kw_only=True)
 class RetrievalFacts:
     """The different treatment of queries and documents.

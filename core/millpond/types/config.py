@@ -10,9 +10,6 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
 
-from millpond.compat.model_config import VllmModelConfig, accepts_flat_attributes
-from millpond.compat.removed import check_removed
-from millpond.compat.renamed import renamed_attributes
 from millpond.types.errors import InvalidInputError
 from millpond.types.model_info import (
     ClassificationInfo,
@@ -22,12 +19,20 @@ from millpond.types.model_info import (
     PromptInfo,
     RetrievalInfo,
 )
-from millpond.types.params import RENAMED, rename_fields, validated
+from millpond.types.params import validated
+from millpond.types.params_checks import check_removed
 
 MAX_IMAGES_PER_PROMPT = 1024  # all images of a prompt are in memory at once
 HOST = re.compile(
     r"\*|(?:\*\.)?[\w.-]+|\[[0-9a-f:.]+\]", re.ASCII | re.IGNORECASE
 )  # a host, *. and a domain, or * for any
+OLDER_NAMES = {
+    "normalize": "use_activation",
+    "softmax": "use_activation",
+    "activation": "use_activation",
+    "pooling_task": "task",
+}
+"""The fields of ``PoolerConfig`` by the names that older versions of vLLM use."""
 JOINED_BY = "+"  # separates the names of pooling types whose results are concatenated
 
 
@@ -60,7 +65,7 @@ class PoolerConfig(PoolingConfig):
         enable_chunked_processing: True to split texts over the model's maximum, and merge the embeddings of the pieces.
         max_embed_len: The maximum number of tokens of a text with chunked processing.
         chunk_renormalize: True to normalize the mean of normalized chunks again.
-        logit_bias: The former name of ``logit_mean``.
+        logit_bias: vLLM's older name of ``logit_mean``.
         logit_mean: Subtracted from the logits.
         logit_sigma: Divides the logits.
         step_tag_id: The token id whose rows are returned, for STEP.
@@ -78,9 +83,11 @@ class PoolerConfig(PoolingConfig):
 
     @model_validator(mode="before")
     @classmethod
-    def _rename_old_fields(cls, data: object) -> object:
-        data = rename_fields(data, RENAMED | {"pooling_task": "task"})
-        check_removed({"task": data.get("task")} if isinstance(data, dict) else None)
+    def _read_older_names(cls, data: object) -> object:
+        if not isinstance(data, dict):
+            return data
+        data = _renamed(data)
+        check_removed({"task": data.get("task")})
         return data
 
     @model_validator(mode="after")
@@ -90,7 +97,7 @@ class PoolerConfig(PoolingConfig):
                 message = f"Cannot set both `pooling_type` and `{other}`"
                 raise ValueError(message)
         if self.logit_bias is not None and self.logit_mean not in (None, self.logit_bias):
-            message = "`logit_bias` is the former name of `logit_mean`, and their values differ: pass `logit_mean` only"
+            message = "`logit_bias` is another name of `logit_mean`, and their values differ: pass `logit_mean` only"
             raise ValueError(message)
         if self.logit_sigma == 0:
             message = "logit_sigma cannot be 0 (division by zero)"
@@ -114,7 +121,6 @@ class PoolerConfig(PoolingConfig):
         return validated(cls, config, parameter="pooler_config")
 
 
-@renamed_attributes(mixed="mixed_modality")
 class InputOptions(BaseModel):
     """The default treatment of prompts.
 
@@ -275,18 +281,8 @@ def _merged(base: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any
     return merged
 
 
-@accepts_flat_attributes(
-    {
-        "identity": ModelIdentity,
-        "embedding": EmbeddingInfo,
-        "classification": ClassificationInfo,
-        "retrieval": RetrievalInfo,
-        "multimodal": MultimodalInfo,
-        "prompting": PromptInfo,
-    }
-)
 @dataclass(frozen=True, kw_only=True)
-class ModelConfig(VllmModelConfig):
+class ModelConfig:
     """The facts about a model that is loaded: names, limits, tasks.
 
     Attributes:
@@ -318,6 +314,41 @@ class ModelConfig(VllmModelConfig):
     prompting: PromptInfo = field(default_factory=PromptInfo)
 
     @property
+    def runner_type(self) -> str:
+        """``pooling``: no model generates text."""
+        return "pooling"
+
+    @property
+    def served_model_name(self) -> str:
+        """The name that the caller used."""
+        return self.model
+
+    @property
+    def architecture(self) -> str:
+        """The name of the architecture that serves the model."""
+        return self.identity.architecture
+
+    @property
+    def architectures(self) -> list[str]:
+        """The architectures in config.json, and the one that serves the model."""
+        return list(dict.fromkeys((*(self.hf_config.get("architectures") or ()), self.architecture)))
+
+    @property
+    def embedding_size(self) -> int | None:
+        """The default number of dimensions of an embedding; None if config.json does not state it."""
+        return self.embedding.size
+
+    @property
+    def io_processor_plugin(self) -> str | None:
+        """The name of the IO processor of the task "plugin"; None for none."""
+        return self.prompting.io_processor_plugin
+
+    @property
+    def is_multimodal_model(self) -> bool:
+        """True if the model has other inputs than text."""
+        return self.multimodal.modalities != ("text",)
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """The names of the classes: ``id2label`` of config.json, or LABEL_0 ... like transformers."""
         number, text = self.classification.num_labels, self.hf_config.get("text_config")
@@ -339,6 +370,19 @@ class ModelConfig(VllmModelConfig):
         """The numbers of dimensions that the model was trained for; empty for any."""
         trained = self.hf_config.get("matryoshka_dimensions") or ()
         return (trained,) if isinstance(trained, int) else tuple(trained)
+
+
+def _renamed(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a ``PoolerConfig`` by their present names."""
+    renamed = {name: value for name, value in fields.items() if name not in OLDER_NAMES}
+    for older in OLDER_NAMES.keys() & fields.keys():
+        name = OLDER_NAMES[older]
+        if renamed.get(name) is None:
+            renamed[name] = fields[older]
+        elif fields[older] not in (None, renamed[name]):
+            message = f"`{older}` is another name of `{name}`, and their values differ: pass `{name}` only"
+            raise ValueError(message)
+    return renamed
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,9 +1,6 @@
 """LateInteraction: the settings of a late-interaction model for queries and documents."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
-
-from millpond.compat.renamed import renamed_contents
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +81,3 @@ class LateInteraction:
         """The maximum length of a query or document in the files; 0 if they state none."""
         expanded = None if self.expansion is None else self.expansion.length
         return max(filter(None, (self.query.length, self.document.length, expanded)), default=0)
-
-
-if not TYPE_CHECKING:  # type checkers would accept any name
-    __getattr__ = renamed_contents(__name__, {"Side": "QueryDocumentConfig"})

@@ -24,7 +24,6 @@ class ModelArg:
         repeats: True if the option may be given several times.
         shown: The default as text, if the value does not show it.
         see: The title of a page with details, and its file in docs/.
-        former: The name before 0.2, which still works with a DeprecationWarning.
     """
 
     default: Any
@@ -38,4 +37,3 @@ class ModelArg:
     repeats: bool = False
     shown: str | None = None
     see: tuple[str, str] | None = None
-    former: str | None = None

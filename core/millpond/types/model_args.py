@@ -171,7 +171,6 @@ class ModelArgs(TypedDict, total=False):
             group="server",
             panel="Pooling",
             metavar="WAY",
-            former="mixed",
         ),
     ]
     allowed_media_domains: Annotated[
@@ -263,14 +262,11 @@ class ModelArgs(TypedDict, total=False):
             "Return the same bits for each prompt, independent of the other prompts in its batch.",
             group="computing",
             panel="Computing",
-            former="deterministic",
         ),
     ]
     deduplicate: Annotated[
         bool,
-        ModelArg(
-            True, "Compute equal prompts of a call once; each still has its own output.", group=None, former="dedupe"
-        ),
+        ModelArg(True, "Compute equal prompts of a call once; each still has its own output.", group=None),
     ]
     enable_prefix_caching: Annotated[
         bool,
@@ -404,15 +400,11 @@ class ModelArgs(TypedDict, total=False):
             metavar="MODEL",
         ),
     ]
-    profile: Annotated[
-        bool | str | PathLike[str] | None, ModelArg(None, "Removed in 0.1.0, without effect.", group=None)
-    ]
 
 
 MODEL_ARGS: Final[Mapping[str, ModelArg]] = {
     name: annotation.__metadata__[0] for name, annotation in ModelArgs.__annotations__.items()
 }
-FORMER_NAMES: Final[Mapping[str, str]] = {it.former: name for name, it in MODEL_ARGS.items() if it.former is not None}
 
 
 def describe(name: str, *, python: bool = False) -> str:

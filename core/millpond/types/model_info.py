@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from millpond.compat.renamed import renamed_attributes, renamed_fields
 from millpond.types.late_interaction import LateInteraction
 from millpond.types.rerank_template import RerankTemplate
 
@@ -67,8 +66,6 @@ class ClassificationInfo:
     activation: str = "softmax"
 
 
-@renamed_fields(query_table="static_query_weights")
-@renamed_attributes(tells_sides="has_input_types")
 @dataclass(frozen=True, kw_only=True)
 class RetrievalInfo:
     """The differences between queries and documents.

@@ -1,7 +1,6 @@
 """Outputs: one request output per prompt, with arrays that are converted to lists on access."""
 
 from dataclasses import dataclass
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 from millpond.types.errors import MillpondError
@@ -381,9 +380,3 @@ class ScoringRequestOutput(PoolingRequestOutput[ScoringOutput]):
 
 class RepresentationsRequestOutput(PoolingRequestOutput[RepresentationsOutput]):
     """The result of one prompt of ``LLM.represent``."""
-
-
-def __getattr__(name: str) -> object:
-    """Return the output type of a plugin's task, which was in this module before 0.2."""
-    output_type: object = import_module("millpond.compat.exports").moved_type(__name__, name)
-    return output_type

@@ -1,18 +1,15 @@
 """PoolingParams: the parameters of one prompt, independent of a model; validation of settings."""
 
-import warnings
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from millpond.compat.removed import check_removed
-from millpond.compat.verify import verify, with_task
 from millpond.types.errors import InvalidInputError
 from millpond.types.late_chunking import LateChunkingParams
+from millpond.types.params_checks import check_removed, verify, with_task
 
 M = TypeVar("M", bound=BaseModel)
-RENAMED = {"normalize": "use_activation", "softmax": "use_activation", "activation": "use_activation"}
 
 
 class ResultParams(BaseModel):
@@ -103,24 +100,6 @@ class PoolingParams(ResultParams):
     def clone(self) -> Self:
         """Return a deep copy."""
         return self.model_copy(deep=True)
-
-
-def rename_fields(data: object, renamed: dict[str, str]) -> object:
-    """Return the data with former names of fields replaced, with a DeprecationWarning."""
-    if not isinstance(data, dict) or not renamed.keys() & data.keys():
-        return data
-    current = dict(data)
-    for old, new in renamed.items():
-        if old not in current:
-            continue
-        warnings.warn(f"`{old}` was renamed: use `{new}`", DeprecationWarning, stacklevel=4)
-        value = current.pop(old)
-        if current.get(new) is None:
-            current[new] = value
-        elif value not in (None, current[new]):
-            message = f"`{old}` is the former name of `{new}`, and their values differ: pass `{new}` only"
-            raise ValueError(message)
-    return current
 
 
 def validated(model: type[M], values: Mapping[str, Any] | str, *, parameter: str) -> M:

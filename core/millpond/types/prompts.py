@@ -4,9 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping, ValuesView
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from operator import index
-from typing import TYPE_CHECKING, NotRequired, TypeAlias, TypedDict, TypeGuard
+from typing import NotRequired, TypeAlias, TypedDict, TypeGuard
 
-from millpond.compat.renamed import renamed_contents
 from millpond.types.errors import InvalidInputError
 
 FORMS = (
@@ -226,9 +225,3 @@ def _urls(images: Iterable[object]) -> Iterator[str]:
         url = image.get("url") if isinstance(image, Mapping) else image
         if isinstance(url, str) and url[: len(SCHEMES[-1])].lower().startswith(SCHEMES):
             yield url
-
-
-if not TYPE_CHECKING:  # type checkers would accept any name
-    __getattr__ = renamed_contents(
-        __name__, {name: f"millpond_io.prompts.{name}" for name in ("Conversation", "Prompt", "parse_prompt")}
-    )

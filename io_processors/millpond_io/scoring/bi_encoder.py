@@ -8,7 +8,6 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
-from millpond.compat.io_adapter import adapted
 from millpond.context import TaskContext
 from millpond.pipeline.io_processor import Asked, Call, Item, Work
 from millpond.pipeline.options import read_asked
@@ -100,7 +99,7 @@ class BiEncoder:
 
     def __init__(self, ctx: TaskContext, task: str) -> None:
         self.ctx = ctx
-        self.inner = adapted(ctx.io_processor(ctx.registry.tasks.get(task).spec.io_processor, task=task))
+        self.inner = ctx.io_processor(ctx.registry.tasks.get(task).spec.io_processor, task=task)
         retrieval = ctx.model.retrieval
         late, static = retrieval.late_interaction is not None, retrieval.static_query_weights is not None
         self.uses_input_types = (task == "token_embed" and late) or (task == "embed" and static) or bool(ctx.routes)

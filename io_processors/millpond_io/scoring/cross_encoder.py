@@ -7,7 +7,6 @@ from typing import cast
 
 import numpy as np
 
-from millpond.compat.io_adapter import adapted
 from millpond.context import TaskContext
 from millpond.engine.request import PoolingRequest, Representation
 from millpond.pipeline.io_processor import Asked, Call, Work
@@ -171,7 +170,7 @@ class CrossEncoder:
 
     def __init__(self, ctx: TaskContext) -> None:
         self.pairs = PairReader(ctx)
-        self.inner = adapted(ctx.io_processor(ctx.registry.tasks.get(TASK).spec.io_processor, task=TASK))
+        self.inner = ctx.io_processor(ctx.registry.tasks.get(TASK).spec.io_processor, task=TASK)
 
     def complete(self, asked: Asked) -> Asked:
         """Complete the parameters, like the IO processor of the task ``classify``."""

@@ -17,8 +17,7 @@ from millpond_cli.scaffold.names import PackageNames
 from millpond_cli.scaffold.package import check_unused, write_package
 from millpond_command import declare
 from millpond_command.cli import FAILURE, USAGE, CommandError, echo, printable
-from millpond_command.model_arguments import warn_renamed
-from millpond_command.model_options import BatchInvariant, Deterministic, Quantization
+from millpond_command.model_options import BatchInvariant, Quantization
 from millpond_command.tables import table
 
 STATUS_WIDTH = 8  # columns
@@ -117,21 +116,18 @@ def kernels(
     dtype: Dtype = "float32",
     quantization: Quantization = None,
     batch_invariant: BatchInvariant = False,
-    deterministic: Deterministic = False,
     needs: Needs = None,
     as_json: options.AsJson = False,
 ) -> None:
     """List the kernels of each op, the selected one first, and the reason for each choice."""
     from millpond_cli.inspect.kernels import kernel_records  # noqa: PLC0415  imports torch
 
-    if deterministic:
-        warn_renamed("deterministic")
     records = kernel_records(
         get_plugin_manager().registry,
         device,
         dtype,
         quantization=quantization,
-        batch_invariant=batch_invariant or deterministic,
+        batch_invariant=batch_invariant,
         required_features=needs or (),
     )
     if as_json:
@@ -194,7 +190,6 @@ def _record(info: PluginInfo) -> dict[str, Any]:
         "version": info.version,
         "module": info.origin.module,
         "provides": {kind: names for kind, names in provided.items() if names},
-        "brings": {kind: names for kind, names in provided.items() if names},  # the old name, for one release
         "overrides": overrides_of(get_plugin_manager().registry, info),
         "failure": None
         if failure is None

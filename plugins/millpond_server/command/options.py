@@ -79,14 +79,6 @@ class ServerOptions:
             help="Name of the model in requests; several names for one model, or one name for each of several models.",
         ),
     ] = None
-    engine_restart: Annotated[
-        bool,
-        option(
-            "Server",
-            "--engine-restart",
-            help="Deprecated, no effect: an engine crash ends the process with exit code 70.",
-        ),
-    ] = False
     trust_request_chat_template: Annotated[
         bool,
         option(

@@ -22,10 +22,6 @@ EXAMPLES = (
     "millpond serve MODEL --pooler-config.pooling_type CLS --pooler-config.dimensions 256",
     "millpond serve MODEL --ray auto --workers 4 --worker-gpus 1",
 )
-ENGINE_RESTART_WARNING = (
-    "warning: --engine-restart is deprecated and has no effect: when an engine crashes, the process exits with code "
-    "70; have systemd, Docker or Kubernetes restart it"
-)
 app = declare.new_app()
 
 
@@ -56,8 +52,6 @@ def serve(
 
     for path in models:  # on a cluster, a folder may exist on its machines only
         check_folder(path)
-    if server.engine_restart:
-        echo_stderr(ENGINE_RESTART_WARNING)
 
     from millpond import AsyncLLM  # noqa: PLC0415  imports torch, which --help does not need
     from millpond_server.command.overview import overview  # noqa: PLC0415

@@ -9,7 +9,6 @@ from millpond_server.runtime.models import ServedModel
 
 PRIORITY_HEADER = "x-millpond-lane"
 PRIORITY_CLASSES = ("interactive", "batch")
-BATCH_NAMES = frozenset({"batch", "bulk"})  # "bulk" is the old name
 ASCII_CHARS_PER_TOKEN = 4
 OTHER_CHARS_PER_TOKEN = 1.5
 TOKENS_PER_IMAGE = 256
@@ -58,12 +57,12 @@ def is_batch_request(
     """
     name = headers.get(PRIORITY_HEADER)
     if name is not None:
-        if name not in BATCH_NAMES and name not in PRIORITY_CLASSES:
+        if name not in PRIORITY_CLASSES:
             message = (
                 f"{PRIORITY_HEADER}: unknown priority class {name[:100]!r}. Available: {', '.join(PRIORITY_CLASSES)}"
             )
             raise ApiError(400, message, parameter="headers", reason="invalid")
-        return name in BATCH_NAMES
+        return name == "batch"
     if tasks and INTERACTIVE_TASKS.issuperset(tasks):
         return False
     batch_tokens = served.llm.engine.engine.scheduler.max_num_batched_tokens

@@ -111,29 +111,20 @@ def test_the_models_own_name_may_be_that_of_its_tokenizer(checkpoint, load, expe
 
 
 @pytest.mark.parametrize(
-    ("old", "message"),
+    "arguments",
     [
-        ({"task": "embed"}, r"`task` was replaced: use `convert='embed'`"),
-        ({"task": "reward"}, r"`task` was replaced: leave it out.*for hidden states use `convert='embed'`"),
-        ({"convert": "reward"}, r"`convert='reward'` was removed: leave it out.*use `LLM.reward\(...\)`"),
-        (
-            {"override_pooler_config": {"pooling_type": "CLS"}},
-            "`override_pooler_config` was renamed: use `pooler_config`",
-        ),
-        (
-            {"pooler_config": {"pooling_type": "CLS", "normalize": True}},
-            "`normalize` was renamed: use `use_activation`",
-        ),
+        {"task": "embed"},
+        {"task": "reward"},
+        {"task": "embed", "override_pooler_config": {"pooling_type": "CLS"}},
+        {"convert": "reward"},
+        {"override_pooler_config": {"pooling_type": "CLS"}},
+        {"pooler_config": {"pooling_type": "CLS", "normalize": True}},
     ],
     ids=str,
 )
-def test_old_names_cause_a_warning_that_points_at_the_caller(checkpoint, old, message, expected, vector):
-    with pytest.warns(DeprecationWarning, match=message) as caught:
-        llm = LLM(str(checkpoint), num_workers=1, **old)
-    with llm:
+def test_older_arguments_of_vllm_are_accepted(checkpoint, arguments, expected, vector):
+    with LLM(str(checkpoint), num_workers=1, **arguments) as llm:
         assert np.array_equal(vector(llm), expected)
-    if "pooler_config" not in old:
-        assert [warning.filename for warning in caught] == [__file__]
 
 
 def test_the_old_task_auto_means_nothing(checkpoint, load, expected, vector):
@@ -142,16 +133,13 @@ def test_the_old_task_auto_means_nothing(checkpoint, load, expected, vector):
 
 @pytest.mark.parametrize("task", ["classify", "score"])
 def test_an_old_task_that_needs_a_converter_asks_for_it(checkpoint, task):
-    with (
-        pytest.warns(DeprecationWarning, match="convert='classify'"),
-        pytest.raises(CheckpointError, match=r"'BertModel' was requested as a classifier .*score\.weight"),
-    ):
+    with pytest.raises(CheckpointError, match=r"'BertModel' was requested as a classifier .*score\.weight"):
         LLM(str(checkpoint), task=task)
 
 
 def test_an_unknown_old_task_is_refused(checkpoint):
     with pytest.raises(
-        InvalidInputError, match=r"task='embedding': expected one of auto, embed, classify, score, reward"
+        InvalidInputError, match=r"Unknown task='embedding'\. Available: auto, embed, classify, score, reward"
     ):
         LLM(str(checkpoint), task="embedding")
 

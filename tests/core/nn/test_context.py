@@ -30,8 +30,6 @@ def test_a_context_of_a_model_has_no_fields_of_tasks_and_poolers():
     stored = {field.name for field in fields(ModelContext)}
     assert stored.isdisjoint({"task", "task_spec", "head", "activation_name"})
     ctx = Context(registry=None, model=SimpleNamespace(), config={}, device=None, dtype=None)
-    with pytest.warns(DeprecationWarning, match="ModelContext has no task"):
-        assert ctx.task is None
     assert ctx.for_task("embed").task == "embed"
 
 

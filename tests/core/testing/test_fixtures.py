@@ -88,9 +88,6 @@ def test_the_fixtures_import_nothing_when_pytest_starts():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert set(done.stdout.split()) == {
         "millpond",
-        "millpond.compat",
-        "millpond.compat.moved",
-        "millpond.compat.warn",
         "millpond.testing",
         "millpond.testing.fixtures",
     }

@@ -48,7 +48,7 @@ print("everywhere")
 def test_a_new_field_is_known_everywhere(tmp_path):
     source = Path(model_args.__file__).read_text(encoding="utf-8")
     changed = tmp_path / "model_args.py"
-    changed.write_text(source.replace("\n    profile: ", f"{ADDED}    profile: "), encoding="utf-8")
+    changed.write_text(source.replace("\n    tokenizer: ", f"{ADDED}    tokenizer: "), encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-c", USES_IT, str(changed)],
         env={**os.environ, "PYTHONPATH": str(REPOSITORY / "scripts")},

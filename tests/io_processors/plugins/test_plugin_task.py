@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
 from millpond import LLM, AsyncLLM, IOProcessor, PoolingParams
 from millpond.engine.request import PoolingRequest, Representation
+from millpond.pipeline.io_processor import Work
 from millpond.plugin.manager import PluginManager
 from millpond.plugin.specs import IOProcessorSpec
 from millpond.testing.checkpoints import tiny
@@ -20,11 +22,14 @@ NO_DATA = (
     "Refer to the documentation of the IOProcessor in use for more details."
 )
 
-pytestmark = pytest.mark.filterwarnings("ignore:the IO processor:DeprecationWarning")  # methods of the old contract
-
 
 class PanicError(BaseException):
     """As libraries written in Rust raise it: no ``Exception``."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
+class DigestWork(Work):
+    data: dict
 
 
 class Digest(IOProcessor):
@@ -33,52 +38,56 @@ class Digest(IOProcessor):
     ``"fail"`` names the step in which it fails, ``"break"`` the promise that it breaks.
     """
 
-    def parse(self, data):
+    def complete(self, asked):
+        unit = (asked.params.extra_kwargs or {}).get("unit", True)
+        return replace(asked, params=asked.params.model_copy(update={"task": "embed", "use_activation": unit}))
+
+    def encode(self, call):
+        return [self.work(data, asked.params) for data, asked in call.items]
+
+    def work(self, data, params):
         if not isinstance(data, dict) or not isinstance(data.get("ids"), list):
-            raise InvalidInputError('expected {"ids": [...]}', parameter="data")
-        return {"want": ["embed"], **data, "bad": 1 / 0 if data.get("fail") == "parse" else 0}
-
-    def pooling_params(self, params):
-        params = params or PoolingParams()
-        return params.model_copy(
-            update={"task": "embed", "use_activation": (params.extra_kwargs or {}).get("unit", True)}
-        )
-
-    def pre_process(self, data, params):
-        if data.get("fail") == "pre_process":
+            return Work(error=InvalidInputError('expected {"ids": [...]}', parameter="data"))
+        if data.get("fail") == "encode":
             raise KeyError("size")
         if data.get("fail") == "refused":
             raise InvalidInputError("too many bands")
         if data.get("fail") == "panic":
             raise PanicError("index out of bounds")
-        ids, wanted = data["ids"], tuple(Representation(task, params) for task in data["want"])
+        if data.get("break") == "no work":
+            return [data]
+        return DigestWork(sequences=self.sequences(data, params), data=data)
+
+    def sequences(self, data, params):
+        ids, wanted = data["ids"], tuple(Representation(task, params) for task in data.get("want", ["embed"]))
         pieces = [np.array(ids[start : start + PIECE]) for start in range(0, len(ids), PIECE)]
-        requests = [PoolingRequest(input_ids=piece, representations=wanted, note=data) for piece in pieces]
+        requests = [PoolingRequest(input_ids=piece, representations=wanted) for piece in pieces]
         broken = data.get("break")
         return {
-            None: requests,
-            "no list": requests[0] if requests else None,
-            "no requests": pieces,
-            "a list of ids": [PoolingRequest(input_ids=ids, representations=wanted)],
-            "other ids": [PoolingRequest(input_ids=np.array(ids, dtype=np.int32), representations=wanted)],
-            "no ids": [PoolingRequest(input_ids=np.array([], dtype=np.int64), representations=wanted)],
-            "types": [PoolingRequest(input_ids=np.array(ids), token_type_ids=np.array([0]), representations=wanted)],
-            "another task": [
-                PoolingRequest(input_ids=np.array(ids), representations=(Representation("rank", params),))
-            ],
-            "no representation": [PoolingRequest(input_ids=np.array(ids), representations=("embed",))],
-            "an id too high": [PoolingRequest(input_ids=np.array([99999]), representations=wanted)],
-            "an id below 0": [PoolingRequest(input_ids=np.array([-1]), representations=wanted)],
-            "too many ids": [PoolingRequest(input_ids=np.full(5000, 5), representations=wanted)],
-            "a span too far": [
-                PoolingRequest(input_ids=np.array(ids), representations=(Representation("embed", params, (1, 99)),))
-            ],
+            None: tuple(requests),
+            "no tuple": requests,
+            "no requests": tuple(pieces),
+            "a list of ids": (PoolingRequest(input_ids=ids, representations=wanted),),
+            "other ids": (PoolingRequest(input_ids=np.array(ids, dtype=np.int32), representations=wanted),),
+            "no ids": (PoolingRequest(input_ids=np.array([], dtype=np.int64), representations=wanted),),
+            "types": (PoolingRequest(input_ids=np.array(ids), token_type_ids=np.array([0]), representations=wanted),),
+            "another task": (
+                PoolingRequest(input_ids=np.array(ids), representations=(Representation("rank", params),)),
+            ),
+            "no representation": (PoolingRequest(input_ids=np.array(ids), representations=("embed",)),),
+            "an id too high": (PoolingRequest(input_ids=np.array([99999]), representations=wanted),),
+            "an id below 0": (PoolingRequest(input_ids=np.array([-1]), representations=wanted),),
+            "too many ids": (PoolingRequest(input_ids=np.full(5000, 5), representations=wanted),),
+            "a span too far": (
+                PoolingRequest(input_ids=np.array(ids), representations=(Representation("embed", params, (1, 99)),)),
+            ),
         }[broken]
 
-    def post_process(self, requests):
-        if requests and requests[0].note.get("fail") == "post_process":
+    def decode(self, work):
+        requests = work.sequences
+        if work.data.get("fail") == "decode":
             raise IndexError("no band 7")
-        if requests and requests[0].note.get("fail") == "exit":
+        if work.data.get("fail") == "exit":
             raise SystemExit(3)
         slots = range(len(requests[0].results) if requests else 0)
         means = [float(np.mean([request.results[slot].mean(0) for request in requests])) for slot in slots]
@@ -88,14 +97,14 @@ class Digest(IOProcessor):
 class Vectors(IOProcessor):
     """Token ids to an output of one of Millpond's own types."""
 
-    def parse(self, data):
-        return data
+    def encode(self, call):
+        return [self.work(np.array(data), asked.params) for data, asked in call.items]
 
-    def pre_process(self, data, params):
-        return [PoolingRequest(input_ids=np.array(data), representations=(Representation("embed", params),))]
+    def work(self, ids, params):
+        return Work(sequences=(PoolingRequest(input_ids=ids, representations=(Representation("embed", params),)),))
 
-    def post_process(self, requests):
-        return EmbeddingOutput(requests[0].results[0])
+    def decode(self, work):
+        return EmbeddingOutput(work.sequences[0].results[0])
 
 
 class Stubborn(Vectors):
@@ -109,15 +118,15 @@ class Stubborn(Vectors):
 class Careless(Vectors):
     """Returns invalid parameters."""
 
-    def pooling_params(self, params):
-        return {} if params is None else {}["unit"]
+    def complete(self, asked):
+        return {} if asked.params.extra_kwargs is None else {}["unit"]
 
 
 class Lossy(Vectors):
     """Drops the first of several prompts."""
 
-    def pre_process_many(self, items):
-        return super().pre_process_many(items)[1:]
+    def encode(self, call):
+        return super().encode(call)[1:]
 
 
 SPECS = [
@@ -287,17 +296,17 @@ HINT = ". It should raise InvalidInputError for input that it does not support"
 FAILURES = [
     ({"ids": "abc"}, InvalidInputError, r'expected \{"ids": \[\.\.\.\]\}'),
     ({"fail": "refused"}, InvalidInputError, "too many bands"),
-    ({"fail": "parse"}, ComponentError, f"{OF}failed in parse: ZeroDivisionError: division by zero{HINT}"),
-    ({"fail": "pre_process"}, ComponentError, f"{OF}failed in pre_process: KeyError: 'size'{HINT}"),
-    ({"fail": "post_process"}, ComponentError, f"{OF}failed in post_process: IndexError: no band 7$"),
-    ({"fail": "panic"}, ComponentError, f"{OF}failed in pre_process: PanicError: index out of bounds{HINT}"),
-    ({"fail": "exit"}, ComponentError, f"{OF}failed in post_process: SystemExit: 3$"),
+    ({"fail": "encode"}, ComponentError, f"{OF}failed in encode: KeyError: 'size'{HINT}"),
+    ({"fail": "decode"}, ComponentError, f"{OF}failed in decode: IndexError: no band 7$"),
+    ({"fail": "panic"}, ComponentError, f"{OF}failed in encode: PanicError: index out of bounds{HINT}"),
+    ({"fail": "exit"}, ComponentError, f"{OF}failed in decode: SystemExit: 3$"),
+    ({"break": "no work"}, ComponentError, f"{OF}broke.*must return a list of Work; it contains list"),
     (
-        {"break": "no list"},
+        {"break": "no tuple"},
         ComponentError,
-        f"{OF}broke.*must return a list of PoolingRequest; it returned a PoolingReq",
+        f"{OF}broke.*must be a tuple of PoolingRequest; got",
     ),
-    ({"break": "no requests"}, ComponentError, f"{OF}broke.*it returned a list of ndarray"),
+    ({"break": "no requests"}, ComponentError, f"{OF}broke.*must be a tuple of PoolingRequest; got .*array"),
     ({"break": "a list of ids"}, ComponentError, r"input_ids must be a numpy array \[num_tokens\] of int64; got list"),
     ({"break": "other ids"}, ComponentError, r"of int64; got ndarray \[3\] of int32"),
     (
@@ -352,21 +361,19 @@ def test_an_invalid_item_does_not_affect_others(digest):
 def test_unknown_parameters_are_reported(folder, manager):
     with LLM(folder, plugins=manager, io_processor_plugin="careless", num_workers=1) as llm:
         with pytest.raises(
-            EngineError, match=r"careless' of plugin runtime broke.*must return PoolingParams; it returned dict"
+            EngineError, match=r"careless' of plugin runtime broke.*must return Asked; it returned dict"
         ):
             ask(llm, {"data": [5]})
-        with pytest.raises(
-            EngineError, match=r"careless' of plugin runtime failed in pooling_params: KeyError: 'unit'"
-        ):
-            ask(llm, {"data": [5]}, pooling_params=PoolingParams())
+        with pytest.raises(EngineError, match=r"careless' of plugin runtime failed in complete: KeyError: 'unit'"):
+            ask(llm, {"data": [5]}, pooling_params=PoolingParams(extra_kwargs={"unit": 1}))
 
 
-def test_a_wrong_number_of_request_lists_is_reported(folder, manager):
+def test_a_wrong_number_of_works_is_reported(folder, manager):
     with LLM(folder, plugins=manager, io_processor_plugin="lossy", num_workers=1) as llm:
         outputs = ask(llm, [{"data": [5]}, {"data": [6]}], on_error="return")
     for index, output in enumerate(outputs):
         assert str(output.error).startswith(f"prompt {index}: the IO processor ")
-        assert "must return one list per item; it returned 1 for 2 items" in str(output.error)
+        assert "must return one Work per item; for 2 items it returned 1" in str(output.error)
 
 
 # --- LLM and AsyncLLM -----------------------------------------------------------------------------------------------

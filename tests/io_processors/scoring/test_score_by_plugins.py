@@ -1,34 +1,32 @@
-"""Scores by the vectors of another plugin's IO processor, of the contract before encode and decode."""
+"""Scores by the vectors of another plugin's IO processor."""
 
 import numpy as np
-import pytest
 
 from millpond import LLM
 from millpond.engine.request import PoolingRequest, Representation
-from millpond.pipeline.io_processor import IOProcessor
+from millpond.pipeline.io_processor import IOProcessor, Work
 from millpond.plugin.manager import PluginManager
 from millpond.plugin.specs import IOProcessorSpec
 from millpond.types.outputs import EmbeddingOutput
 
 
-class OldEmbed(IOProcessor):
-    """Texts to vectors."""
+class UpperCaseEmbed(IOProcessor):
+    """Texts in capitals to vectors."""
 
-    def parse(self, data):
-        return self.ctx.tokenizer.encode_batch([data["prompt"].upper()])[0].ids
+    def encode(self, call):
+        return [self.work(data, asked.params) for data, asked in call.items]
 
-    def pre_process(self, data, params):
-        ids = np.array(data, dtype=np.int64)
-        return [PoolingRequest(input_ids=ids, representations=(Representation("embed", params),))]
+    def work(self, data, params):
+        ids = np.array(self.ctx.tokenizer.encode_batch([data["prompt"].upper()])[0].ids, dtype=np.int64)
+        return Work(sequences=(PoolingRequest(input_ids=ids, representations=(Representation("embed", params),)),))
 
-    def post_process(self, requests):
-        return EmbeddingOutput(requests[0].results[0])
+    def decode(self, work):
+        return EmbeddingOutput(work.sequences[0].results[0])
 
 
-@pytest.mark.filterwarnings("ignore:.*the IO contract of millpond 0.1.*:DeprecationWarning")
-def test_an_embedding_processor_of_the_old_contract_is_scored_by(tiny_folder):
+def test_scores_use_the_embedding_processor_of_a_plugin(tiny_folder):
     plugins = PluginManager()
-    plugins.register(IOProcessorSpec(name="embed", target=OldEmbed, tasks=("embed", "token_embed")))
+    plugins.register(IOProcessorSpec(name="embed", target=UpperCaseEmbed, tasks=("embed", "token_embed")))
     with LLM(str(tiny_folder), num_workers=1, plugins=plugins) as llm:
         vectors = [output.outputs.array for output in llm.embed([{"prompt": "the cat"}, {"prompt": "a dog"}])]
         (output,) = llm.score("the cat", "a dog")

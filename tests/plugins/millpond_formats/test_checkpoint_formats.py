@@ -1,7 +1,6 @@
 """Checkpoint formats and modules of plugins: selection, precedence, and errors."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +14,9 @@ from millpond.loading.components import components
 from millpond.loading.repository import Repository
 from millpond.loading.resolve import LoadOptions, resolve
 from millpond.nn import TokenModule
-from millpond.nn.post_pooling import PostPooling
 from millpond.plugin.manager import PluginManager
 from millpond.plugin.specs import CheckpointFormatSpec, ModuleSpec
 from millpond.testing.checkpoints import tiny, write_sentence_transformers
-from millpond.testing.contexts import bare_context
 from millpond.types.checkpoint import CheckpointFacts, ModuleChain, ModuleFacts, PoolingFacts, PromptFacts, stated
 from millpond.types.errors import CheckpointError, ComponentError
 
@@ -46,16 +43,6 @@ def reading(name, facts, **fields):
 
 def pooling(value, origin="reef.json"):
     return CheckpointFacts(pooling=PoolingFacts(types=stated((value,), origin)))
-
-
-def test_old_names_of_modules_after_pooling_work_with_a_warning():
-    ctx = bare_context(PluginManager().registry)
-    ctx = replace(ctx, post_pooling=PostPooling([nn.Identity()], nn.ReLU()))
-    with pytest.warns(DeprecationWarning, match=r"\.projector was renamed: use rows_after_pooling"):
-        assert ctx.projector is ctx.rows_after_pooling
-    with pytest.warns(DeprecationWarning, match=r"ctx\.code was renamed: use ctx\.post_pooling\.sparse"):
-        assert ctx.code is ctx.post_pooling.sparse
-    assert ctx.makes_sparse
 
 
 def facts_of(manager, folder):

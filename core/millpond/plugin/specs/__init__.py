@@ -2,9 +2,7 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
 
-from millpond.compat.renamed import renamed_contents
 from millpond.plugin.specs.architecture import (
     ArchitectureSpec,
     CheckpointLayout,
@@ -80,16 +78,3 @@ RECORD_TYPES: Mapping[str, type[Spec]] = MappingProxyType(
         )
     }
 )
-
-
-def __getattr__(name: str) -> Any:
-    """Return a former name, with a DeprecationWarning."""
-    if name != "PublishedModel":
-        return renamed_contents(__name__, {"KINDS": "RECORD_TYPES"})(name)
-    import warnings  # noqa: PLC0415  only the former name needs it
-
-    from millpond.compat.flat_architecture import PublishedModel  # noqa: PLC0415  as above
-
-    message = "PublishedModel was replaced: yield PublishedModelSpec from the hook register_published_models"
-    warnings.warn(message, DeprecationWarning, stacklevel=2)
-    return PublishedModel

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import ClassVar
 
-from millpond.compat.flat_architecture import accepts_flat_fields
 from millpond.plugin.specs.base import Spec, check_tuples
 
 
@@ -123,7 +122,6 @@ class ModelExtras:
     tiny: str | None = None
 
 
-@accepts_flat_fields
 @dataclass(frozen=True, kw_only=True)
 class ArchitectureSpec(Spec):
     """A model architecture, named as in ``architectures`` of config.json; its target is a ``PoolingModel``.

@@ -3,11 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from millpond.compat.renamed import current_features, renamed_fields
 from millpond.plugin.specs.base import Spec
 
 
-@renamed_fields(made_of="derived_from")
 @dataclass(frozen=True, kw_only=True)
 class TaskSpec(Spec):
     """A pooling task; its target is the type of output, such as ``millpond.types.outputs:EmbeddingOutput``.
@@ -25,7 +23,6 @@ class TaskSpec(Spec):
             keyword arguments, such as ``entities``; None for a task that ``encode(..., pooling_task=...)`` calls.
         output: ``"module:RequestOutput"``, a subclass of ``PoolingRequestOutput`` that the method returns for each
             prompt; None for ``PoolingRequestOutput``.
-        exports: Import strings of other types that can be imported from ``millpond``, like target and output.
     """
 
     kind: ClassVar[str] = "task"
@@ -37,7 +34,6 @@ class TaskSpec(Spec):
     options: str | object = None
     method: str | None = None
     output: str | object = None
-    exports: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +77,6 @@ class IOProcessorSpec(Spec):
     tasks: tuple[str, ...]
 
 
-@renamed_fields(serves="features")
 @dataclass(frozen=True, kw_only=True)
 class KernelSpec(Spec):
     """One implementation of an op, named ``<op>.<variant>``; its target is a function.
@@ -115,11 +110,6 @@ class KernelSpec(Spec):
     features: tuple[str, ...] = ()
     fuses: tuple[str, ...] = ()
     cases: str | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse text in place of a tuple, and rename former features."""
-        super().__post_init__()
-        object.__setattr__(self, "features", current_features(self.features))
 
     @property
     def op(self) -> str:

@@ -188,7 +188,7 @@ class Trial:
     """An IO processor built for a task of a model, with an engine that computes its sequences.
 
     Attributes:
-        processor: The IO processor, with an adapter if it implements the contract before 0.2.
+        processor: The IO processor.
         asked: The completed parameters and options.
         items: Valid items.
     """
@@ -198,7 +198,7 @@ class Trial:
     def __init__(self, name: str, task: str, loaded: LoadedModel, runner: Runner, params: PoolingParams | None) -> None:
         self.name = name
         bound = self._bound = BoundTask(task, loaded.context.io_processor(name, task=task), count(), deduplicate=True)
-        self.processor: Processor = bound.adapted
+        self.processor: Processor = bound.processor
         self._read = OptionsReader(bound.processor)
         self.asked = self.completed(params)
         self._engine = Engine(runner, loaded.engine)

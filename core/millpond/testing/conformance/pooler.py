@@ -1,9 +1,8 @@
 """PoolerConformance: tests that a pooler returns one result per sequence, independent of the rest of the batch."""
 
 import gc
-import inspect
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
@@ -12,8 +11,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from millpond.compat.renamed import renamed_arguments
-from millpond.compat.warn import warn_caller
 from millpond.nn import Pooler, PoolingMetadata
 from millpond.plugin.registry import Entry
 from millpond.plugin.specs import PoolerSpec
@@ -72,7 +69,6 @@ class PoolerConformance(RecordConformance):
         """Return True if the target is a Pooler class."""
         return isinstance(target, type) and issubclass(target, Pooler)
 
-    @renamed_arguments(deterministic="batch_invariant")
     def build(self, task: str, *, dtype: str = "float32", batch_invariant: bool = False) -> nn.Module:
         """Build the pooler of a task; override it if the pooler needs the head of a model."""
         per_token = self.registry().tasks.get(task).spec.per_token
@@ -143,7 +139,7 @@ class PoolerConformance(RecordConformance):
         """A sequence has the same result alone, among others, and among huge values; bit for bit if requested."""
         tolerance = 0.0 if batch_invariant else self.tolerances["float32"]
         for task in tasks:
-            pooler = self._build(task, batch_invariant=batch_invariant)
+            pooler = self.build(task, batch_invariant=batch_invariant)
             self.demand_independent(pooler, self.draw(), tolerance)
             self.demand_independent(pooler, self.draw((self.longest, 1, 64, 65)), tolerance)
 
@@ -250,14 +246,6 @@ class PoolerConformance(RecordConformance):
             outputs = list(pooler(hidden if rows is None else hidden[rows], selected))
         demand(len(outputs) == len(batch), f"{self.name} returns {len(outputs)} results for {len(batch)} sequences")
         return outputs
-
-    def _build(self, task: str, *, batch_invariant: bool) -> nn.Module:
-        """Call ``build``; a subclass may still override it with the former argument ``deterministic``."""
-        build: Callable[..., nn.Module] = self.build
-        if "deterministic" not in inspect.signature(build).parameters:
-            return build(task, batch_invariant=batch_invariant)
-        warn_caller(f"{type(self).__name__}.build: the argument deterministic was renamed: declare batch_invariant")
-        return build(task, deterministic=batch_invariant)
 
     def demand_independent(self, pooler: nn.Module, batch: Batch, tolerance: float) -> None:
         """Fail unless each sequence has the same result alone, among others, and among huge values."""

@@ -4,7 +4,6 @@ import inspect
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from millpond.compat.io_contract import OLD_STEPS
 from millpond.plugin.registry import Entry, Registry
 from millpond.plugin.specs import ActivationSpec, IOProcessorSpec, PoolerSpec, TaskSpec
 from millpond.testing.records.common import (
@@ -26,15 +25,6 @@ if TYPE_CHECKING:
 PLUGIN_TASK = "plugin"
 SHAPES = ((7,), (1, 7), (5, 7), (3, 2, 7))
 STEPS = {"encode": ("self", "call"), "decode": ("self", "work")}
-OLD_SIGNATURES = {
-    "parse": ("self", "data"),
-    "post_process": ("self", "requests"),
-    "split": ("self", "call"),
-    "pre_process": ("self", "data", "params"),
-    "pre_process_many": ("self", "items"),
-    "pooling_params": ("self", "given"),
-    "join": ("self", "items", "outputs"),
-}
 
 
 def task_fields(registry: Registry, entry: Entry[TaskSpec]) -> Iterator[Fault]:
@@ -129,13 +119,10 @@ def io_processor_target(registry: Registry, entry: Entry[IOProcessorSpec], targe
     if faults:
         yield from faults
         return
-    if overrides(target, IOProcessor, *OLD_STEPS) and not overrides(target, IOProcessor, "encode", "decode"):
-        yield from _old_faults(target)
-    else:
-        yield from _missing(target, ("encode",), ("decode", "decode_many"))
-        yield from async_faults(target, *STEPS, "complete", "items", "decode_many", "refusal")
-        for method, arguments in {**STEPS, "complete": ("self", "asked"), "items": ("self", "prompts")}.items():
-            yield from signature_faults(method, getattr(target, method), arguments)
+    yield from _missing(target, ("encode",), ("decode", "decode_many"))
+    yield from async_faults(target, *STEPS, "complete", "items", "decode_many", "refusal")
+    for method, arguments in {**STEPS, "complete": ("self", "asked"), "items": ("self", "prompts")}.items():
+        yield from signature_faults(method, getattr(target, method), arguments)
     if not inspect.ismethod(target.refusal):
         yield Fault("refusal is not a class method", "decorate it with @classmethod: refusal(cls, ctx)")
     else:
@@ -148,15 +135,6 @@ def _missing(target: Any, *steps: tuple[str, ...]) -> Iterator[Fault]:
     for methods in steps:
         if not overrides(target, IOProcessor, *methods):
             yield Fault(f"its target does not implement {' or '.join(methods)}", f"implement {methods[0]}")
-
-
-def _old_faults(target: Any) -> Iterator[Fault]:
-    """Check the methods of the contract before 0.2."""
-    yield from _missing(target, ("parse",), ("pre_process", "pre_process_many"), ("post_process",))
-    yield from async_faults(target, *OLD_SIGNATURES, "refusal")
-    for method, arguments in OLD_SIGNATURES.items():
-        if method != "join":
-            yield from signature_faults(method, getattr(target, method), arguments)
 
 
 def _serves(registry: Registry, spec: TaskSpec) -> bool:

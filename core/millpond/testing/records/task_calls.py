@@ -1,4 +1,4 @@
-"""Checks of the fields of a task's record that define its calls: options, method, output and exports."""
+"""Checks of the fields of a task's record that define its calls: options, method and output."""
 
 from collections.abc import Iterator
 from keyword import iskeyword
@@ -12,7 +12,7 @@ from millpond.testing.records.common import Fault, named
 
 
 def call_faults(registry: Registry, entry: Entry[TaskSpec]) -> Iterator[Fault]:
-    """Yield faults of the options, the method, the output type and the exports of a task."""
+    """Yield faults of the options, the method and the output type of a task."""
     spec = entry.spec
     options, faults = _named("options", spec.options)
     yield from faults
@@ -22,8 +22,6 @@ def call_faults(registry: Registry, entry: Entry[TaskSpec]) -> Iterator[Fault]:
     yield from faults
     if output is not None:
         yield from _output_faults(output)
-    for export in spec.exports:
-        yield from named("exports", export)[1]
     if spec.method is not None:
         yield from _method_faults(registry, spec)
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from millpond.compat.removed import RemovedError, check_removed
+from millpond.types.params_checks import RemovedError, check_removed
 from millpond_server.apis.common.schemas import (
     Body,
     Documents,

@@ -17,6 +17,7 @@ HEAD = '''\
 import sys
 import threading
 import time
+from dataclasses import dataclass, replace
 from itertools import count
 from types import ModuleType
 
@@ -28,6 +29,7 @@ from millpond.engine.request import PoolingRequest, Representation
 from millpond.types.errors import InvalidInputError
 from millpond.plugin.hookspecs import hookimpl
 from millpond.nn import Pooler
+from millpond.pipeline.io_processor import Work
 from millpond.types.outputs import EmbeddingOutput
 from millpond.plugin.manager import PluginManager
 from millpond.plugin.specs import (
@@ -72,20 +74,27 @@ def mine(function):
 class Vectors(IOProcessor):
     """A list of ids from 5 on to the sum of the vectors of pieces of four; nothing for none."""
 
-    def parse(self, data):
+    def encode(self, call):
+        works = []
+        for data, asked in call.items:
+            try:
+                works.append(self.work(self.read(data), asked.params))
+            except InvalidInputError as error:
+                works.append(Work(error=error))
+        return works
+
+    def read(self, data):
         if not isinstance(data, list) or not all(type(number) is int and 5 <= number < 90 for number in data):
             raise InvalidInputError("a list of ids from 5 to 89 was wanted")
         return data
 
-    def pre_process(self, data, params):
+    def work(self, data, params):
         wanted = (Representation("embed", params),)
-        return [
-            PoolingRequest(input_ids=np.array(data[start : start + 4]), representations=wanted, note=[1])
-            for start in range(0, len(data), 4)
-        ]
+        pieces = [np.array(data[start : start + 4]) for start in range(0, len(data), 4)]
+        return Work(sequences=tuple(PoolingRequest(input_ids=piece, representations=wanted) for piece in pieces))
 
-    def post_process(self, requests):
-        return sum((request.results[0] for request in requests), np.zeros(32, dtype=np.float32))
+    def decode(self, work):
+        return sum((one.results[0] for one in work.sequences), np.zeros(32, dtype=np.float32))
 '''
 
 

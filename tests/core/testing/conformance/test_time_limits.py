@@ -39,7 +39,7 @@ class HangingProcessor(Mine, IOProcessorConformance):
 
 class TestProcessorHangs(HangingProcessor):
     class target(Vectors):
-        def post_process(self, requests):
+        def decode(self, work):
             try:
                 sleep_for_ever()
             except Exception:  # a time limit is none

@@ -10,13 +10,12 @@ from typer.testing import CliRunner
 
 from millpond import LLM, IOProcessor, PoolingParams, register
 from millpond.engine.request import PoolingRequest, Representation
+from millpond.pipeline.io_processor import Work
 from millpond.plugin import manager as plugins
 from millpond.plugin.specs import IOProcessorSpec
 from millpond.testing import checkpoints
 from millpond.types.errors import InvalidInputError
 from millpond_command import cli
-
-pytestmark = pytest.mark.filterwarnings("ignore:the IO processor:DeprecationWarning")  # methods of the old contract
 
 TEXTS = ["a cat is", "the dog"]
 TOLERANCE = 1e-6
@@ -91,23 +90,26 @@ class Told:
     where: Path
 
 
+@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
+class BandsWork(Work):
+    bands: list
+
+
 class Bands(IOProcessor):
     """``{"ids": [...], "bands": ...}`` to a record; no other task reads its prompts."""
 
-    def parse(self, data):
+    def encode(self, call):
+        return [self.work(data, asked.params) for data, asked in call.items]
+
+    def work(self, data, params):
         if not isinstance(data, dict):
-            raise InvalidInputError('expected {"ids": [...]}', parameter="data")
-        return data
+            return Work(error=InvalidInputError('expected {"ids": [...]}', parameter="data"))
+        wanted = (Representation("embed", params),)
+        request = PoolingRequest(input_ids=np.array(data["ids"]), representations=wanted)
+        return BandsWork(sequences=(request,), bands=data["bands"])
 
-    def pre_process(self, data, params):
-        return [
-            PoolingRequest(
-                input_ids=np.array(data["ids"]), representations=(Representation("embed", params),), note=data["bands"]
-            )
-        ]
-
-    def post_process(self, requests):
-        return Told(requests[0].note, requests[0].results[0], Path("here"))
+    def decode(self, work):
+        return Told(work.bands, work.sequences[0].results[0], Path("here"))
 
 
 def test_outputs_of_an_io_processor_plugin_are_json(tmp_path, monkeypatch, embedder):

@@ -3,18 +3,19 @@
 import base64
 import io
 import json
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from millpond import IOProcessor, register
+from millpond import IOProcessor, PoolingParams, register
+from millpond.engine.request import PoolingRequest, Representation
+from millpond.pipeline.io_processor import Work
 from millpond.plugin import manager as plugins
 from millpond.plugin.specs import IOProcessorSpec
 from millpond.testing import checkpoints
 from millpond_command import cli
-
-pytestmark = pytest.mark.filterwarnings("ignore:the IO processor:DeprecationWarning")  # methods of the old contract
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
 ARRAY = np.arange(6, dtype=np.int16).reshape(2, 3)
@@ -28,20 +29,23 @@ OUTPUTS = {
 }
 
 
+@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
+class NamedWork(Work):
+    name: str
+
+
 class Maker(IOProcessor):
-    """Return the output with a name, which is passed in the request of a sequence."""
+    """Return the output with a name, which a field of the work contains."""
 
-    def parse(self, data):
-        return data
+    def encode(self, call):
+        wanted = (Representation("embed", PoolingParams()),)
+        return [
+            NamedWork(sequences=(PoolingRequest(input_ids=np.array([5, 6]), representations=wanted),), name=data)
+            for data, _ in call.items
+        ]
 
-    def pre_process(self, data, params):
-        embed = self.ctx.io_processor("embed", task="embed")
-        (request,) = embed.pre_process(embed.parse([5, 6]), embed.pooling_params(None))
-        request.note = data
-        return [request]
-
-    def post_process(self, requests):
-        return OUTPUTS[requests[0].note]
+    def decode(self, work):
+        return OUTPUTS[work.name]
 
 
 @pytest.fixture(scope="module")

@@ -73,7 +73,6 @@ def test_the_built_in_plugins_are_listed_with_their_components():
         "version": millpond.__version__,
         "module": "millpond_cli.plugin",
         "provides": commands,
-        "brings": commands,
         "overrides": [],
         "failure": None,
     }

@@ -163,19 +163,18 @@ FAULTS = {
     "an activation of an unknown op": (activation(torch.relu, op="normalise"), "op names 'normalise'"),
     "an async activation": (activation(handler), "does not match"),
     # --- IO processors
-    "an IO processor without parse": (processor(without("parse")), "does not implement parse"),
-    "an IO processor without pre_process": (processor(without("pre_process")), "does not implement pre_process"),
-    "an IO processor without post_process": (processor(without("post_process")), "does not implement post_process"),
+    "an IO processor without encode": (processor(without("encode")), "does not implement encode"),
+    "an IO processor without decode": (processor(without("decode")), "does not implement decode"),
     "an IO processor of another class": (processor(dict), "not a subclass of millpond.IOProcessor"),
     "an IO processor that is a function": (processor(len), "not a class"),
     "an IO processor with another constructor": (
         processor(type("P", (Processor,), {"__init__": lambda self, ctx, size: None})),
         "target(ctx) does not match",
     ),
-    "an async IO processor": (processor(type("P", (Processor,), {"parse": handler})), "parse is async"),
-    "an IO processor whose pre_process lacks params": (
-        processor(type("P", (Processor,), {"pre_process": lambda self, data: []})),
-        "pre_process(self, data, params) does not match",
+    "an async IO processor": (processor(type("P", (Processor,), {"decode": handler})), "decode is async"),
+    "an IO processor whose encode lacks the call": (
+        processor(type("P", (Processor,), {"encode": lambda self: []})),
+        "encode(self, call) does not match",
     ),
     "an IO processor whose refusal is a method": (
         processor(type("P", (Processor,), {"refusal": lambda self, ctx: None})),
@@ -201,7 +200,6 @@ FAULTS = {
     "a task whose options take any name": (task(options=Request), "its options Request lack extra='forbid'"),
     "a task with a missing output": (task(output="odd:X"), "output='odd:X' raised AttributeError"),
     "a task whose method returns another type": (task(output=Reader), "not a subclass of millpond.PoolingRequest"),
-    "a task with a missing export": (task(exports=("odd:X",)), "exports='odd:X' raised AttributeError"),
     "a task with a method of LLM": (task(method="close"), "method='close' is never called: LLM has it already"),
     "a task with a method of AsyncLLM": (task(method="restart"), "AsyncLLM has it already"),
     "a task with a method of another": (task(method="entities"), "also the method of the task 'tasks/entities'"),

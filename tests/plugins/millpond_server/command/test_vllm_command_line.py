@@ -90,11 +90,9 @@ def test_arguments_of_the_model(words, expected):
 
 
 def test_every_argument_is_one_of_async_llm():
-    from millpond.loading.arguments import DEFAULTS, OLD_TASKS
-    from millpond.types.model_args import FORMER_NAMES
+    from millpond.loading.arguments import DEFAULTS
 
-    assert OLD_TASKS
-    assert set(vars(ModelOptions())) - {"task", "attention_backend", *FORMER_NAMES} <= set(DEFAULTS)
+    assert set(vars(ModelOptions())) - {"task", "attention_backend"} <= set(DEFAULTS)
     unsaid = arguments_of(ModelOptions())
     assert unsaid == {name: DEFAULTS[name] for name in unsaid}
 
@@ -237,7 +235,7 @@ def test_settings_of_the_server(tmp_path):
         --host 0.0.0.0 --port 1 --root-path /x/ --routes a b --log-format json --cors-origin https://a --max-inputs 5
         --max-tokens 6 --max-documents 7 --max-images 10 --max-body-bytes 8 --max-queue-wait 0.5 --max-connections 9
         --request-timeout 2 --hang-timeout 3 --drain-delay 4 --drain-timeout 1.5 --overload-status 429 --public-models
-        --public-metrics --engine-restart --api-key-file {tmp_path}/k --uds {tmp_path}/s
+        --public-metrics --api-key-file {tmp_path}/k --uds {tmp_path}/s
     """
     server_settings = settings(*words.split())
     assert (server_settings.host, server_settings.port, server_settings.root_path, server_settings.routes) == (

@@ -146,7 +146,7 @@ def test_a_unix_socket_and_two_models(folder, serving, tmp_path):
 
 @pytest.mark.slow
 def test_selected_plugin_routes_are_mounted_and_an_engine_crash_exits_with_70(napping):
-    with napping("--routes", "napping", "--engine-restart") as running:
+    with napping("--routes", "napping") as running:
         with running.client() as client:
             body = client.post("/v1/hello", json={"text": "a cat"}, headers={"x-request-id": "it"}).json()
             assert body == {"id": "hello-it", "tokens": 4}
@@ -156,7 +156,6 @@ def test_selected_plugin_routes_are_mounted_and_an_engine_crash_exits_with_70(na
         assert running.process.wait(PATIENCE) == 70
         assert time.monotonic() - began < 20
     assert any("crashed with KeyboardInterrupt" in line for line in running.lines)
-    assert any("--engine-restart is deprecated and has no effect" in line for line in running.lines)
 
 
 def test_a_selected_plugin_without_routes_is_an_error(registry):

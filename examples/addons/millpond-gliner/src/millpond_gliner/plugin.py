@@ -42,7 +42,6 @@ def register_tasks() -> Iterator[TaskSpec]:
         io_processor="gliner",
         options="millpond_gliner.task:GlinerOptions",
         method="find_entities",
-        exports=("millpond_gliner.task:FoundEntity",),
     )
 
 

@@ -20,7 +20,6 @@ def register_tasks() -> Iterator[TaskSpec]:
         options="millpond_keywords.task:KeywordsOptions",
         method="keywords",
         output="millpond_keywords.task:KeywordsRequestOutput",
-        exports=("millpond_keywords.task:Keyword",),
     )
 
 

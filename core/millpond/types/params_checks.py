@@ -1,12 +1,18 @@
-"""``PoolingParams.verify``: the check of parameters against a model, for code written for vLLM."""
+"""The checks of pooling parameters that vLLM has, with its messages, which clients match."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 from millpond.types.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from millpond.types.params import PoolingParams
 
+REMOVED_PARAMETERS: Final = ("normalize", "softmax", "activation")
+REMOVED_TASKS: Final[Mapping[str, str]] = {
+    "score": "`score` task was removed; use `classify` instead.",
+    "encode": "`encode` task was removed; use `token_embed` or `token_classify` instead.",
+}
 STEP_FIELDS = ("step_tag_id", "returned_token_ids")
 FIELDS = ("dimensions", "use_activation", *STEP_FIELDS)
 EMBEDDING, CLASSIFYING = ("dimensions", "use_activation"), ("use_activation",)
@@ -17,6 +23,38 @@ FIELDS_BY_TASK = {
     "token_classify": CLASSIFYING,
 }
 """The fields that each task reads; other tasks check their parameters themselves."""
+
+
+class RemovedError(ValueError):
+    """A removed parameter or task.
+
+    Attributes:
+        parameter: The name of the field.
+    """
+
+    def __init__(self, message: str, parameter: str) -> None:
+        super().__init__(message)
+        self.parameter = parameter
+
+
+def check_removed(fields: object) -> None:
+    """Refuse removed fields of pooling parameters, and removed tasks. Fields that are None are ignored.
+
+    Args:
+        fields: The fields by name; values that are not a mapping are ignored.
+
+    Raises:
+        RemovedError: If a field or a task was removed.
+    """
+    if not isinstance(fields, Mapping):
+        return
+    for name in REMOVED_PARAMETERS:
+        if fields.get(name) is not None:
+            message = f"Parameter `{name}` was removed; use `use_activation` instead."
+            raise RemovedError(message, name)
+    task = fields.get("task")
+    if isinstance(task, str) and task in REMOVED_TASKS:
+        raise RemovedError(REMOVED_TASKS[task], "task")
 
 
 def verify(params: "PoolingParams", model_config: Any) -> None:
