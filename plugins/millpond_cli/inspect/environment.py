@@ -13,7 +13,7 @@ from millpond.nn.ops import OpContext, rank_kernels
 from millpond.plugin.registry import Registry
 from millpond_command.processor import processor_name
 
-PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "triton")
+PACKAGES = ("transformers", "tokenizers", "safetensors", "numpy", "triton")
 
 
 def environment_record(registry: Registry) -> dict[str, Any]:
@@ -31,7 +31,8 @@ def environment_record(registry: Registry) -> dict[str, Any]:
         "cores": available_cores(),
         "vector_instructions": torch.backends.cpu.get_cpu_capability(),
         "gpus": [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())],
-        "packages": _versions(PACKAGES),
+        # The metadata of a wheel from PyPI does not contain the build of torch, such as +cu130.
+        "packages": {"torch": str(torch.__version__), **_versions(PACKAGES)},
         "kernels": kernels,
         "unavailable": unavailable,
     }

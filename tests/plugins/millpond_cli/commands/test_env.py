@@ -2,10 +2,12 @@
 
 import json
 
+import pytest
 import torch
 from typer.testing import CliRunner
 
 import millpond
+from millpond_cli.inspect import environment
 from millpond_command import cli
 from millpond_kernels import native
 
@@ -25,6 +27,14 @@ def test_env_shows_versions_and_selected_kernels():
     assert record["cores"] >= 1
     assert record["kernels"]["attention"] == ("attention.native" if native.is_available() else "attention.sdpa")
     assert ("linear.native" in record["unavailable"]) is not native.is_available()
+
+
+@pytest.mark.parametrize("build", ["2.13.0+cu130", "2.13.0+cpu"])
+def test_env_shows_the_build_of_torch_although_its_metadata_does_not(build, monkeypatch):
+    monkeypatch.setattr(torch, "__version__", build)
+    monkeypatch.setattr(environment.metadata, "version", lambda _: "2.13.0")
+    assert json.loads(env("--json"))["packages"]["torch"] == build
+    assert f"torch         {build}" in env().splitlines()
 
 
 def test_env_shows_why_compiled_kernels_are_not_used(monkeypatch):
