@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from millpond_cli.commands import similarity
 from millpond_command import cli
-from millpond_command.config_files import find_config_files
+from millpond_command.config_files import read_config_files
 
 
 @pytest.fixture
@@ -168,7 +168,7 @@ def test_a_variable_names_the_file_or_none(home, project, loaded, monkeypatch, t
     monkeypatch.setenv("MILLPOND_CONFIG_FILE", str(other))
     assert options_with(loaded)["dtype"] == "other"
     monkeypatch.setenv("MILLPOND_CONFIG_FILE", "")
-    assert find_config_files() == []
+    assert read_config_files() == []
     assert options_with(loaded)["dtype"] == "auto"
     monkeypatch.setenv("MILLPOND_CONFIG_FILE", str(tmp_path / "missing.toml"))
     assert "missing.toml: no such file" in run("similarity", "a", "b").stderr
@@ -179,7 +179,7 @@ def test_a_home_folder_without_access_has_no_file(home):
     home.parent.chmod(0)
     try:
         with respected_permissions():
-            assert find_config_files() == []
+            assert read_config_files() == []
     finally:
         home.parent.chmod(0o700)
 
@@ -243,3 +243,110 @@ assert "tomllib" in sys.modules
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=os.environ)
     assert done.returncode == 0, done.stderr
     assert "Missing argument" in done.stderr
+
+
+NOBODY = 65534
+
+
+def give_to_nobody(path):
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a file to another user")
+    os.chown(path, NOBODY, NOBODY)
+
+
+@pytest.fixture
+def shared(tmp_path, monkeypatch):
+    """A folder in which all users can create files, and which is the parent of the working directory."""
+    folder = tmp_path / "shared"
+    (folder / "inner").mkdir(parents=True)
+    folder.chmod(0o1777)
+    monkeypatch.delenv("MILLPOND_CONFIG_FILE", raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(folder / "inner")
+    return folder
+
+
+def read_warnings(capsys):
+    """The files that are read, and the warnings."""
+    return [file.path for file in read_config_files()], capsys.readouterr().err
+
+
+def test_a_file_of_another_user_is_passed_over_with_one_warning(shared, capsys):
+    write(shared, 'device = "cuda"')
+    give_to_nobody(shared / "millpond.toml")
+    path = shared / "millpond.toml"
+    files, warning = read_warnings(capsys)
+    assert files == []
+    assert warning == (
+        f"warning: {path} is not read: it belongs to another user (nobody). If you trust it, set "
+        f"MILLPOND_CONFIG_FILE={path}\n"
+    )
+    assert read_warnings(capsys) == ([], "")
+
+
+def test_a_file_of_another_user_is_read_if_the_variable_names_it(shared, capsys, monkeypatch):
+    write(shared, 'device = "cuda"')
+    give_to_nobody(shared / "millpond.toml")
+    monkeypatch.setenv("MILLPOND_CONFIG_FILE", str(shared / "millpond.toml"))
+    assert read_warnings(capsys) == ([shared / "millpond.toml"], "")
+
+
+def test_the_own_file_in_a_sticky_folder_is_read(shared, capsys):
+    write(shared, 'device = "cuda"')
+    assert read_warnings(capsys) == ([shared / "millpond.toml"], "")
+
+
+def test_a_link_in_a_sticky_folder_is_passed_over(shared, capsys, tmp_path):
+    (tmp_path / "other.toml").write_text('device = "cuda"', encoding="utf-8")
+    (shared / "millpond.toml").symlink_to(tmp_path / "other.toml")
+    files, warning = read_warnings(capsys)
+    assert files == []
+    assert "it is a link in a folder that other users can write" in warning
+
+
+@pytest.mark.parametrize(("mode", "reason"), [(0o666, "all users"), (0o664, "its group")])
+def test_a_file_that_others_can_write_is_passed_over(home, project, capsys, mode, reason):
+    write(project, 'device = "cuda"')
+    (project / "millpond.toml").chmod(mode)
+    if reason == "its group" and os.geteuid() == 0:
+        os.chown(project / "millpond.toml", 0, NOBODY)
+    files, warning = read_warnings(capsys)
+    assert files == []
+    assert f"it can be written by {reason}" in warning
+
+
+def test_a_file_in_a_folder_that_others_can_write_is_passed_over(home, project, capsys):
+    write(project, 'device = "cuda"')
+    project.chmod(0o777)
+    files, warning = read_warnings(capsys)
+    assert files == []
+    assert "its folder can be written by all users" in warning
+
+
+def test_a_file_in_the_folder_of_another_user_is_passed_over(home, project, capsys):
+    write(project, 'device = "cuda"')
+    give_to_nobody(project)
+    files, warning = read_warnings(capsys)
+    assert files == []
+    assert "its folder belongs to another user (nobody)" in warning
+
+
+def test_a_passed_over_file_does_not_hide_the_one_above(home, project, capsys):
+    write(project, 'device = "cuda"')
+    write(project / "inner", 'device = "cpu"')
+    (project / "inner/millpond.toml").chmod(0o666)
+    assert read_warnings(capsys)[0] == [project / "millpond.toml"]
+
+
+def test_a_pipe_in_place_of_a_file_does_not_block(home, project, capsys):
+    os.mkfifo(project / "millpond.toml")
+    files, warning = read_warnings(capsys)
+    assert files == []
+    assert "it is not a regular file" in warning
+
+
+def test_a_huge_or_deeply_nested_file_is_an_error(home, project):
+    write(project, "#" * 1_000_001)
+    assert "is larger than 1000000 bytes" in run("similarity", "a", "b").stderr
+    write(project, "a = " + "[" * 100_000)
+    assert "is not TOML" in run("similarity", "a", "b").stderr
