@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from millpond import CheckpointError, InvalidInputError, PoolingParams
+from millpond.pipeline.io_processor import Call
 from millpond_models.testing.dual_encoders import PROCESSORS, tiny_dual_encoder
 
 NAMES = ("CLIPModel", "SiglipModel", "Siglip2Model")
@@ -144,8 +145,9 @@ def test_null_disables_a_step_of_preprocessing(tmp_path, load, name, settings):
 
 
 def requests_of(llm, prompt):
-    processor = llm.pipeline.processor("embed")
-    return processor.pre_process(processor.parse(prompt), processor.pooling_params(None))
+    task = llm.pipeline.bind("embed")
+    (work,) = task.works(Call(task.items([prompt])))
+    return list(work.sequences)
 
 
 def test_texts_equal_transformers(model, load):
