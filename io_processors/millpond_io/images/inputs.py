@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 EXPECTED = (
-    "expected a PIL image, a numpy array of uint8, a pathlib.Path, the bytes of a file, or a URL: data:image/..., "
+    "expected a PIL image, an array of uint8, a pathlib.Path, the bytes of a file, or a URL: data:image/..., "
     "http(s)://... or file://..."
 )
 

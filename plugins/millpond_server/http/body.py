@@ -2,8 +2,10 @@
 
 import asyncio
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from functools import cache
+from typing import Any, get_args
 
 import orjson
 from pydantic import BaseModel, RootModel, ValidationError
@@ -17,8 +19,12 @@ MAX_IGNORED_NAMES = 16  # listed in a header
 MAX_FIELDS = 1000
 MAX_REPORTED_ERRORS = 20
 MAX_PATH_CHARS = 200  # for the path of a field
+MAX_SUGGESTIONS = 5
+MAX_COMPARED_CHARS = 64  # longer names are compared by their beginning
+MIN_SIMILARITY = 0.75  # between an unknown name and the suggested one
 MAX_DEPTH = 64  # levels of lists and objects in a body
 CONTAINERS = frozenset({list, dict})
+CHECKS = ("value_error", "assertion_error")  # pydantic's types of errors that validators raise
 OPENING_BRACKETS = (b"[", b"{")
 STRUCTURE = (b"[", b"{", b":")  # also counted inside texts, where each of them is a token
 MAX_COMMAS_PER_TOKEN = 4  # one per token id; texts that are truncated may have more than one per remaining token
@@ -234,6 +240,7 @@ def validate(model: type[BaseModel], value: Any) -> BaseModel:
         lines = [f"{count} validation error{'s' if count > 1 else ''}:", *map(_line, errors)]
         if count > len(errors):
             lines.append(f"  and {count - len(errors)} more")
+        lines += _suggestions(model, value)
         path = shortened(".".join(["body", *map(str, errors[0]["loc"])]), MAX_PATH_CHARS)
         failure = ApiError(400, "\n".join(lines), kind="Bad Request", parameter=path, reason="schema")
         failure.variant = variant
@@ -260,7 +267,40 @@ def ignored_fields(request: Any, value: Any) -> tuple[str, ...]:
 
 def _line(error: Mapping[str, Any]) -> str:
     path = shortened(".".join(map(str, error["loc"])), MAX_PATH_CHARS) or "body"
+    if error["type"] in CHECKS:  # the message of a schema in this project, which pydantic puts after a prefix
+        return f"  {path}: {error['msg'].partition(', ')[2]}"
     return f"  {path}: {error['msg']} (type={error['type']}, input={short_repr(error['input'])})"
+
+
+def _suggestions(model: type[BaseModel], value: Any) -> Iterator[str]:
+    """Yield a line for each unknown field of a body whose name is similar to that of a missing one."""
+    if not isinstance(value, dict):
+        return
+    known = _names_of(model)
+    missing = known.keys() - {name.casefold() for name in known.values() if name in value}
+    unknown = (name for name in value if name not in known.values())
+    count = 0
+    for name in unknown:
+        if close := get_close_matches(name[:MAX_COMPARED_CHARS].casefold(), missing, n=1, cutoff=MIN_SIMILARITY):
+            yield f"  {shortened(name, MAX_COMPARED_CHARS)}: unknown field, did you mean {known[close[0]]!r}?"
+            count += 1
+        if count == MAX_SUGGESTIONS:
+            return
+
+
+@cache
+def _names_of(model: type[BaseModel]) -> Mapping[str, str]:
+    """Return the names of a body's fields by their lower-case forms; a body of several APIs has the fields of all."""
+    if not issubclass(model, RootModel):
+        return {name.casefold(): name for name in model.model_fields}
+    names: dict[str, str] = {}
+    remaining = [model.model_fields["root"].annotation]
+    while remaining:
+        part = remaining.pop()
+        if isinstance(part, type) and issubclass(part, BaseModel):
+            names |= _names_of(part)
+        remaining += get_args(part)
+    return names
 
 
 class BodyReader:

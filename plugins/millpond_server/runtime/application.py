@@ -3,6 +3,7 @@
 import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from urllib.parse import quote
 
 from starlette.applications import Starlette
@@ -25,6 +26,7 @@ from millpond_server.runtime.state import State
 
 logger = logging.getLogger(__name__)
 MAX_SHOWN_PATH_CHARS = 200
+MIN_SIMILARITY = 0.75  # between an unknown path and the suggested one
 METRICS_PATH = "/metrics"
 PLAYGROUND = "GET /playground"
 BATCH_PATHS = ("/v1/files", "/v1/batches")  # mounted with --batch-dir
@@ -164,10 +166,22 @@ async def _not_found(request: Request, _: Exception) -> Response:
         return Response(status_code=307, headers={"location": target})
     path = request.scope["path"][:MAX_SHOWN_PATH_CHARS]  # request.url would contain the client's Host header
     reason = request.app.unserved.get(f"{request.method} {request.scope['path']}")
-    message = "Not Found" if reason is None else f"Not Found: {reason}"
+    message = f"Not Found: {reason}" if reason is not None else f"Not Found{_suggestion(request, path)}"
     error = ApiError(404, message, reason="not_found", kind="NotFoundError", parameter=path)
     error.detail = "Not Found"  # the exact text of vLLM's web framework
     return error_response(error)
+
+
+def _suggestion(request: Request, path: str) -> str:
+    """Return the most similar path, first among those of the method of the request; empty if none is similar."""
+    paths: dict[str, set[str]] = {}
+    for route in request.app.routes:
+        for method in route.methods or ():
+            paths.setdefault(method, set()).add(route.path)
+    for method in dict.fromkeys((request.method, *paths)):
+        if close := get_close_matches(path, paths.get(method, ()), n=1, cutoff=MIN_SIMILARITY):
+            return f": did you mean {method} {close[0]}?"
+    return ""
 
 
 def _redirect_target(request: Request) -> str | None:

@@ -1,10 +1,13 @@
 """Handlers of Infinity's routes under /infinity, with its response formats and statuses; long texts are truncated."""
 
 import time
+from dataclasses import replace
 from typing import Any, TypeVar
 
+import numpy as np
+
 from millpond import AsyncLLM, PoolingParams
-from millpond.types.outputs import PoolingRequestOutput
+from millpond.types.outputs import ArrayOutput, PoolingRequestOutput
 from millpond_server.apis.common.inputs import prompts_of, read_inputs
 from millpond_server.apis.common.schemas import TextOptions
 from millpond_server.apis.infinity.capabilities import capabilities_of, check_capability, render_infinity_error
@@ -27,6 +30,7 @@ from millpond_server.apis.openai.routes import (
 )
 from millpond_server.apis.vllm.routes import check_not_truncated, ranked
 from millpond_server.http.call import Call
+from millpond_server.http.errors import ApiError
 
 ERRORS = ("InfinityError",)  # the schemas of error bodies in the OpenAPI description
 render_error = render_infinity_error
@@ -38,8 +42,27 @@ async def embeddings(request: InfinityTextsRequest, llm: AsyncLLM, call: Call) -
     check_capability(llm, call, "embed" if request.modality == "text" else f"{request.modality}_embed")
     request = with_truncation(request)
     has_only_tokens = has_only_token_vectors(llm)
-    outputs = await _embed_tokens(request, llm, call) if has_only_tokens else await embed(request, llm, call)
-    return embeddings_response(outputs, request, call, prefix="infinity")
+    whole = request.model_copy(update={"dimensions": None})
+    outputs = await _embed_tokens(whole, llm, call) if has_only_tokens else await embed(whole, llm, call)
+    return embeddings_response(_truncated(outputs, request.dimensions), request, call, prefix="infinity")
+
+
+def _truncated(outputs: list[PoolingRequestOutput[Any]], dimensions: int | None) -> list[PoolingRequestOutput[Any]]:
+    """Return the outputs with the first dimensions of each vector, which is not normalized again.
+
+    Raises:
+        ApiError: 400 if the vectors have fewer dimensions.
+    """
+    if dimensions is None:
+        return outputs
+    size = outputs[0].outputs.array.shape[-1]
+    if dimensions > size:
+        message = f"`dimensions` must be from 1 to {size}, the size of the model's vectors; got {dimensions}"
+        raise ApiError(400, message, parameter="dimensions", reason="invalid")
+    return [
+        replace(output, outputs=ArrayOutput(np.ascontiguousarray(output.outputs.array[..., :dimensions])))
+        for output in outputs
+    ]
 
 
 async def embeddings_image(request: InfinityTextsRequest, llm: AsyncLLM, call: Call) -> Any:

@@ -26,6 +26,7 @@ MAX_FORM_FIELDS, MAX_FIELD_BYTES = 10, 1024
 PAGE_SIZE = re.compile(r"[0-9]{1,6}")
 MAX_PAGE = 10_000
 DEFAULT_PAGE = {"files": 10_000, "batches": 20}
+INVALID_REQUEST = "invalid_request_error"  # the type of OpenAI's errors that its messages come with
 
 
 async def upload_file(request: Request, _: AsyncLLM, call: Call) -> Any:
@@ -43,6 +44,8 @@ async def upload_file(request: Request, _: AsyncLLM, call: Call) -> Any:
                     raise ApiError(400, "the form needs a field 'file' with a file", parameter="file", reason="invalid")
                 if purpose != "batch":
                     raise ApiError(400, "purpose must be 'batch'", parameter="purpose", reason="invalid")
+                if file.size == 0:
+                    raise ApiError(400, "File is empty.", kind=INVALID_REQUEST, reason="invalid")
                 create = partial(service.files.create, call.owner, file.filename or "file", "batch")
                 stored = await asyncio.to_thread(create, _copier(file.file))
         except MultiPartException as error:

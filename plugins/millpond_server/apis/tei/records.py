@@ -24,7 +24,7 @@ TOKENIZE = route(
 TEI_EMBED = route(
     name="POST /embed",
     target="tei.routes:embed",
-    summary="one vector per text, like text-embeddings-inference",
+    summary="one vector per text; `dimensions` truncates the vectors of any model",
     tasks=("embed",),
     always=True,
     request="tei.schemas:TeiEmbedRequest",
@@ -108,12 +108,7 @@ ROUTES: tuple[RouteSpec, ...] = (
     *TEI,
 )
 PREFIXED: tuple[RouteSpec, ...] = (
-    variant(
-        TEI_EMBED,
-        target="tei.routes:embed_truncated",
-        summary="one vector per text; `dimensions` truncates the vectors of any model",
-    ),
-    *TEI[1:],
+    *TEI,
     TEI_RERANK,
     TEI_TOKENIZE,
     TEI_OPENAI,

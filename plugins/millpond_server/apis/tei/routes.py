@@ -49,29 +49,19 @@ SPLADE = "SPLADE"  # the prefix of pooling types that return sparse vectors
 
 @with_compute_headers(lambda request: count_chars(request.inputs))
 async def embed(request: TeiEmbedRequest, llm: AsyncLLM, call: Call) -> list[Any]:
-    """Return one vector per text."""
-    return await _embed(request, llm, call, dimensions=request.dimensions)
-
-
-@with_compute_headers(lambda request: count_chars(request.inputs))
-async def embed_truncated(request: TeiEmbedRequest, llm: AsyncLLM, call: Call) -> list[Any]:
     """Return one vector per text. ``dimensions`` truncates the vectors of any model, also of non-Matryoshka models."""
-    arrays = await _embed(request, llm, call)
-    return [truncate_vector(array, request.dimensions, normalize=request.normalize) for array in arrays]
-
-
-async def _embed(request: TeiEmbedRequest, llm: AsyncLLM, call: Call, *, dimensions: int | None = None) -> list[Array]:
     check_task(llm, "embed")
     if request.normalize and is_splade(llm):
         raise backend_error("`normalize` is not available for SPLADE models")
     check_inputs(request.inputs)
     outputs = await llm.embed(
         read_inputs(request.inputs, call.settings.limits, llm, parameter="inputs"),
-        pooling_params=PoolingParams(dimensions=dimensions, use_activation=request.normalize),
+        pooling_params=PoolingParams(use_activation=request.normalize),
         priority=call.priority,
         **request.options(),
     )
-    return [output.outputs.array for output in outputs]
+    arrays = (output.outputs.array for output in outputs)
+    return [truncate_vector(array, request.dimensions, normalize=request.normalize) for array in arrays]
 
 
 def truncate_vector(array: Array, dimensions: int | None, *, normalize: bool) -> Array:

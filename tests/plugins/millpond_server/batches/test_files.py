@@ -9,7 +9,7 @@ from http.client import HTTPConnection
 from types import SimpleNamespace
 
 import pytest
-from batch_client import content_of, form, request_line, start_batch, upload, wait_for
+from batch_client import form, request_line, start_batch, upload, wait_for
 
 from millpond_server.apis.openai.batches import page_of
 from millpond_server.batches.limits import BatchLimits
@@ -243,7 +243,13 @@ def test_the_output_of_a_batch_cannot_be_an_input(server):
     assert "is the output of a batch" in answer.text
 
 
-def test_an_empty_file_fails_its_batch(server):
-    batch = wait_for(server, start_batch(server, []))
+def test_a_file_of_blank_lines_fails_its_batch(server):
+    batch = wait_for(server, start_batch(server, ["", " "]))
     assert (batch["status"], batch["errors"]["data"][0]["code"]) == ("failed", "empty_file")
-    assert content_of([]) == b""
+
+
+def test_an_empty_file_is_refused_like_openai_does(server, folder):
+    answer = upload(server, b"")
+    error = answer.json()["error"]
+    assert (answer.status, error["message"], error["type"]) == (400, "File is empty.", "invalid_request_error")
+    assert stored_paths(folder) == []

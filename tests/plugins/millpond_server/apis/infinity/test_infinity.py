@@ -119,6 +119,19 @@ def test_a_model_with_only_token_vectors_returns_them(post, folders):
         np.testing.assert_allclose(rows, output.outputs.array, atol=1e-6)
 
 
+@pytest.mark.parametrize("model", ["encoder", "late"])
+def test_dimensions_cut_the_vectors_without_normalizing_them_again(post, model):
+    whole = [np.array(vector) for vector in vectors_of(post("/infinity/embeddings", input=["the mill"], model=model))]
+    cut = vectors_of(post("/infinity/embeddings", input=["the mill"], model=model, dimensions=4))
+    np.testing.assert_allclose(np.array(cut[0]), whole[0][..., :4], atol=1e-6)
+    assert np.all(np.linalg.norm(cut[0], axis=-1) < 0.999)
+    encoded = post("/infinity/embeddings", input="the mill", model=model, dimensions=4, encoding_format="base64")
+    (values,) = (np.frombuffer(base64.b64decode(text), np.float32) for text in vectors_of(encoded))
+    np.testing.assert_allclose(values, np.ravel(cut[0]), atol=1e-6)
+    refused = post("/infinity/embeddings", 400, input="a", model=model, dimensions=99)
+    assert "`dimensions` must be from 1 to" in refused["message"]
+
+
 def test_texts_over_the_maximum_are_cut_and_far_too_long_ones_refused(post):
     (vector,) = vectors_of(post("/infinity/embeddings", input="mill " * 200))
     (cut,) = vectors_of(post("/infinity/embeddings", input="mill " * 62))

@@ -171,15 +171,21 @@ def test_predict_takes_texts_and_pairs_in_one_request(post):
         assert post("/predict", 422, inputs=wrong, model="classifier")["error_type"] == "Validation"
 
 
-def test_dimensions_cut_the_vectors_of_any_model_under_their_prefix(post, vectors):
-    kept = vectors[:, :8]
-    kept = kept / np.linalg.norm(kept, axis=1, keepdims=True)
-    np.testing.assert_allclose(post("/tei/embed", inputs=TEXTS, dimensions=8), kept, atol=1e-6)
-    raw = np.array(post("/tei/embed", inputs=TEXTS, normalize=False))
-    np.testing.assert_allclose(post("/tei/embed", inputs=TEXTS, dimensions=8, normalize=False), raw[:, :8], atol=1e-6)
+@pytest.mark.parametrize("prefix", WHERE)
+def test_dimensions_cut_the_vectors_of_any_model(post, encoder_alone, vectors, prefix):
+    kept = vectors[:, :8] / np.linalg.norm(vectors[:, :8], axis=1, keepdims=True)
+    path = f"{prefix}/embed"
+    np.testing.assert_allclose(post(path, inputs=TEXTS, dimensions=8), kept, atol=1e-6)
+    raw = np.array(post(path, inputs=TEXTS, normalize=False))
+    np.testing.assert_allclose(post(path, inputs=TEXTS, dimensions=8, normalize=False), raw[:, :8], atol=1e-6)
+    np.testing.assert_allclose(encoder_alone("/", inputs=TEXTS, dimensions=8), kept, atol=1e-6)
+    assert "from 1 to 32" in post(path, 422, inputs=TEXTS, dimensions=33)["error"]
+
+
+def test_dimensions_cut_vectors_in_the_format_of_openai_under_their_prefix(post, vectors):
+    kept = vectors[:, :8] / np.linalg.norm(vectors[:, :8], axis=1, keepdims=True)
     response = post("/tei/v1/embeddings", input=TEXTS, dimensions=8)["data"]
     np.testing.assert_allclose([one["embedding"] for one in response], kept, atol=1e-6)
-    assert "from 1 to 32" in post("/tei/embed", 422, inputs=TEXTS, dimensions=33)["error"]
     assert "does not support matryoshka" in post("/v1/embeddings", 400, input=TEXTS, dimensions=8)["message"]
 
 
