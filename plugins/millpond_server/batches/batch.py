@@ -2,7 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from millpond_server.batches.entries import MAX_TIME
+
+Owner = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
+Time = Annotated[int, Field(ge=0, le=MAX_TIME)]
+Count = Annotated[int, Field(ge=0, le=MAX_TIME)]
 
 Status = Literal["validating", "failed", "in_progress", "finalizing", "completed", "expired", "cancelling", "cancelled"]
 UNFINISHED: tuple[Status, ...] = ("validating", "in_progress", "finalizing", "cancelling")
@@ -19,9 +27,11 @@ class Counts:
         failed: Those with an error.
     """
 
-    total: int = 0
-    completed: int = 0
-    failed: int = 0
+    __pydantic_config__: ClassVar[Mapping[str, str]] = {"extra": "forbid"}
+
+    total: Count = 0
+    completed: Count = 0
+    failed: Count = 0
 
 
 @dataclass
@@ -45,17 +55,19 @@ class Batch:
         errors: The reasons of a failed batch.
     """
 
+    __pydantic_config__: ClassVar[Mapping[str, str]] = {"extra": "forbid"}
+
     id: str
-    owner: str
+    owner: Owner
     endpoint: str
     input_file_id: str
     completion_window: str
-    created_at: int
-    expires_at: int
+    created_at: Time
+    expires_at: Time
     status: Status = "validating"
     metadata: Mapping[str, str] | None = None
     counts: Counts = field(default_factory=Counts)
-    times: dict[str, int] = field(default_factory=dict)
+    times: dict[str, Time] = field(default_factory=dict)
     output_file_id: str | None = None
     error_file_id: str | None = None
     errors: list[dict[str, Any]] = field(default_factory=list)
@@ -64,15 +76,6 @@ class Batch:
     def has_ended(self) -> bool:
         """True if the status is final."""
         return self.status in ENDED
-
-    @classmethod
-    def from_json(cls, fields: dict[str, Any]) -> "Batch":
-        """Return the batch that `dataclasses.asdict` converted.
-
-        Raises:
-            TypeError: If a field is missing or unknown.
-        """
-        return cls(**{**fields, "counts": Counts(**fields["counts"])})
 
     def as_response(self) -> dict[str, Any]:
         """Return the batch as OpenAI's API describes it."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 DAY_S = 86_400
-MEBIBYTE = 2**20
+MEBIBYTE, GIBIBYTE = 2**20, 2**30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,7 +12,9 @@ class BatchLimits:
 
     Attributes:
         file_bytes: Maximum size of an uploaded file.
-        files: Maximum number of files of one API key, and of its batches that have not ended.
+        files: Maximum number of files of one API key.
+        stored_bytes: Maximum size of all files of one API key, and of the results of its running batches.
+        batches: Maximum number of batches of one API key that have not ended.
         ended_batches: Number of ended batches of one API key that are kept.
         lines: Maximum number of lines in the file of a batch; None for no limit.
         line_bytes: Maximum size of a line.
@@ -26,6 +28,8 @@ class BatchLimits:
 
     file_bytes: int = 200 * MEBIBYTE
     files: int = 500
+    stored_bytes: int = 100 * GIBIBYTE
+    batches: int = 500
     ended_batches: int = 10_000
     lines: int | None = 50_000
     line_bytes: int = 32 * MEBIBYTE

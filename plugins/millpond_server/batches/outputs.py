@@ -1,14 +1,12 @@
 """Write the output and the error file of a batch that has run, and give it its last status."""
 
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain
-from pathlib import Path
 from uuid import NAMESPACE_OID, uuid5
 
 import orjson
 
 from millpond_server.batches.batch import Batch, Counts, Status
-from millpond_server.batches.files import FileStore
+from millpond_server.batches.files import FileStore, HashingWriter
 from millpond_server.batches.lines import Line
 from millpond_server.batches.records import error_record
 from millpond_server.batches.results import ResultLog
@@ -66,9 +64,9 @@ def _write(files: FileStore, batch: Batch, kind: str, records: Iterator[bytes]) 
     return files.create(batch.owner, name, "batch_output", _writer(records), file_id=file_id).id
 
 
-def _writer(records: Iterator[bytes]) -> Callable[[Path], None]:
-    def write(path: Path) -> None:
-        with path.open("wb") as file:
-            file.writelines(chain.from_iterable((record, b"\n") for record in records))
+def _writer(records: Iterator[bytes]) -> Callable[[HashingWriter], None]:
+    def write(file: HashingWriter) -> None:
+        for record in records:
+            file.write(record + b"\n")
 
     return write

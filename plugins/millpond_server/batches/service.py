@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 from millpond_server.batches.batch import UNFINISHED, Batch
 from millpond_server.batches.files import FileStore, StoredFile
 from millpond_server.batches.limits import DAY_S, BatchLimits
+from millpond_server.batches.private import PRIVATE_FILE, prepare_root
 from millpond_server.batches.store import BatchStore
 from millpond_server.batches.worker import BatchWorker, OnRequest, ignore_request
 from millpond_server.http.errors import ApiError
@@ -21,7 +22,7 @@ from millpond_server.runtime.settings import Settings
 from millpond_storage.files import read_json, write_json
 
 FORMAT = 1  # a server refuses folders of newer formats
-PRIVATE = 0o700  # permissions
+MAX_DOWNLOAD_CHECKS = 2  # checksums that are compared at the same time
 
 
 def batch_limits(settings: Settings) -> BatchLimits:
@@ -29,6 +30,8 @@ def batch_limits(settings: Settings) -> BatchLimits:
     return BatchLimits(
         file_bytes=settings.max_upload_bytes,
         files=settings.max_files,
+        stored_bytes=settings.max_stored_bytes,
+        batches=settings.max_batches,
         line_bytes=settings.limits.body_bytes,
         line_values=settings.limits.tokens,
         retention_s=settings.batch_retention_days * DAY_S,
@@ -50,14 +53,15 @@ class BatchService:
         on_request: Called when a request of a batch has ended, with the name of its model and its counts.
 
     Raises:
-        ValueError: If a different server uses the folder, it has a newer format, or it cannot be created.
+        ValueError: If a different server uses the folder, other users can write to it, it has a newer format, or it
+            cannot be created.
     """
 
     def __init__(self, folder: str, limits: BatchLimits, *, shares_cache: bool = False) -> None:
         path = Path(folder)
         try:
-            path.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
-            self._lock = FileLock(path / ".lock", thread_local=False)
+            prepare_root(path)
+            self._lock = FileLock(path / ".lock", mode=PRIVATE_FILE, thread_local=False)
             self._lock.acquire(timeout=0)
             with releasing_after_error(self._lock):
                 check_format(path / "format.json")
@@ -72,6 +76,7 @@ class BatchService:
         self.endpoints: frozenset[str] = frozenset()
         self._limits, self._shares_cache = limits, shares_cache
         self._uploads: Counter[str] = Counter()
+        self._download_checks = asyncio.Semaphore(MAX_DOWNLOAD_CHECKS)
         self.on_request: OnRequest = ignore_request
         self._notify: Callable[[], None] = lambda: None
 
@@ -109,7 +114,7 @@ class BatchService:
         """Count an upload while the block runs.
 
         Raises:
-            ApiError: 503 if too many files are being uploaded; 400 if the key has too many files.
+            ApiError: 503 if too many files are being uploaded; 400 if the key has reached its quota of files or bytes.
         """
         total, of_key = self.num_uploads, self._uploads[owner]
         if total >= self._limits.uploads or (owner and of_key >= self._limits.uploads_of_key):
@@ -128,6 +133,16 @@ class BatchService:
         """The number of files that are being uploaded."""
         return self._uploads.total()
 
+    async def check_content(self, file: StoredFile) -> None:
+        """Compare the content of a file with its checksum before it is sent.
+
+        Raises:
+            ApiError: 500 if it is damaged.
+            OSError: If it cannot be read.
+        """
+        async with self._download_checks:
+            await asyncio.to_thread(self.files.check, file)
+
     def reader_of(self, file: StoredFile) -> Batch | None:
         """Return an unfinished batch whose input is a file."""
         return next((batch for batch in self.batches.unfinished() if batch.input_file_id == file.id), None)
@@ -136,7 +151,7 @@ class BatchService:
         """Add a batch with the fields of `BatchStore.create`; the worker starts it.
 
         Raises:
-            ApiError: 400 if the key has too many files or unfinished batches.
+            ApiError: 400 if the key has too many files or bytes, 429 if it has too many unfinished batches.
             OSError: If the disk is full.
         """
         self.files.check_outputs(owner)
@@ -168,7 +183,7 @@ def check_format(path: Path) -> None:
         ValueError: If the format is newer, or the file is damaged.
     """
     if not path.exists():
-        write_json(path, {"format": FORMAT})
+        write_json(path, {"format": FORMAT}, private=True)
         return
     fields = read_json(path)
     version = fields.get("format") if isinstance(fields, dict) else None

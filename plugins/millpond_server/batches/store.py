@@ -10,10 +10,10 @@ from threading import Lock
 from uuid import uuid4
 
 from millpond_server.batches.batch import Batch, Status
-from millpond_server.batches.entries import read_entries
+from millpond_server.batches.entries import read_entries, write_description
 from millpond_server.batches.limits import BatchLimits
+from millpond_server.batches.private import PRIVATE_FOLDER, make_private
 from millpond_server.http.errors import ApiError
-from millpond_storage.files import write_json
 
 BATCH_ID = re.compile(r"batch_[0-9a-f]{32}")
 DESCRIPTION = "batch.json"
@@ -33,8 +33,8 @@ class BatchStore:
     def __init__(self, folder: Path, limits: BatchLimits) -> None:
         self.on_status: Callable[[Batch], None] = lambda _: None
         self._folder, self._limits = folder, limits
-        folder.mkdir(parents=True, exist_ok=True)
-        batches = read_entries(folder, BATCH_ID, DESCRIPTION, Batch.from_json)
+        make_private(folder)
+        batches = read_entries(folder, BATCH_ID, DESCRIPTION, Batch)
         self._batches = {batch.id: batch for batch in sorted(batches, key=lambda it: it.created_at)}
         self._lock = Lock()
 
@@ -51,7 +51,7 @@ class BatchStore:
         """Add a batch with the status "validating".
 
         Raises:
-            ApiError: 400 if the key has too many batches that have not ended.
+            ApiError: 429 if the key has too many batches that have not ended.
             OSError: If the disk is full.
         """
         created = int(time.time())
@@ -68,10 +68,13 @@ class BatchStore:
         with self._lock:
             batches = [it for it in self._batches.values() if it.owner == owner]
             ended = [it for it in batches if it.has_ended]
-            if len(batches) - len(ended) >= self._limits.files:
-                message = f"this API key has {self._limits.files} unfinished batches, the maximum"
-                raise ApiError(400, message, reason="invalid")
-            self.folder(batch).mkdir()
+            if len(batches) - len(ended) >= self._limits.batches:
+                message = (
+                    f"this API key has {self._limits.batches} unfinished batches, the maximum: try again once some "
+                    "batches have ended"
+                )
+                raise ApiError(429, message, kind="rate_limit_exceeded", reason="quota")
+            self.folder(batch).mkdir(mode=PRIVATE_FOLDER)
             try:
                 self._write(batch)
             except BaseException:
@@ -150,4 +153,4 @@ class BatchStore:
         shutil.rmtree(self.folder(batch), ignore_errors=True)
 
     def _write(self, batch: Batch) -> None:
-        write_json(self.folder(batch) / DESCRIPTION, asdict(batch))
+        write_description(self.folder(batch) / DESCRIPTION, asdict(batch))

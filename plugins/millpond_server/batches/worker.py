@@ -5,7 +5,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -16,7 +16,7 @@ from millpond.pipeline.cache import SHARED, cache_owner
 from millpond.pipeline.call_stats import CallStats, current_stats
 from millpond_server.batches.batch import Batch, Counts
 from millpond_server.batches.dispatch import send
-from millpond_server.batches.files import FileStore
+from millpond_server.batches.files import DamagedFileError, FileStore, StoredFile
 from millpond_server.batches.limits import BatchLimits
 from millpond_server.batches.lines import Line, TooManyLinesError, read_lines
 from millpond_server.batches.outputs import write_outputs
@@ -31,6 +31,7 @@ MAX_RUNNING_BATCHES, MAX_RUNNING_OF_KEY = 8, 2
 CLEANUP_INTERVAL_S = 3600.0
 BUSY_CHECK_INTERVAL_S = 0.01
 MIN_WAIT_S = 0.1
+OVER_QUOTA = "the files and results of the API key reached the maximum size of --max-stored-bytes"
 STORAGE_RETRY_S = 30.0  # after an error of the disk
 MAX_REPORTED_ERRORS = 20
 MAX_CHUNK_LINES, MAX_CHUNK_BYTES = 500, 2**22  # read in a thread between turns of the event loop
@@ -77,6 +78,7 @@ class BatchWorker:
         self._num_requests = 0
         self._changed = asyncio.Event()
         self._running: dict[asyncio.Task[None], Batch] = {}
+        self._logs: dict[str, tuple[str, ResultLog]] = {}  # the owner and the results of each running batch
 
     def notify(self) -> None:
         """Report a new or a cancelled batch."""
@@ -143,19 +145,43 @@ class BatchWorker:
 
     async def _process(self, batch: Batch) -> None:
         try:
-            path = self._files.path(self._files.get(batch.owner, batch.input_file_id))
-            path.stat()
+            file = self._files.get(batch.owner, batch.input_file_id)
+            await in_thread(self._files.check, file)
+            await self._process_file(batch, file)
+        except DamagedFileError as error:
+            await self._fail(batch, "damaged_file", error.message)
         except (ApiError, FileNotFoundError):
             await self._fail(batch, "missing_file", f"the input file {batch.input_file_id} does not exist")
-            return
+
+    async def _process_file(self, batch: Batch, file: StoredFile) -> None:
+        path = self._files.path(file)
         if batch.status == "validating" and not await self._validate(batch, path):
             return
-        with closing(await in_thread(ResultLog, self._batches.folder(batch) / "results.jsonl")) as log:
+        with self._logging_results(batch, await in_thread(self._open_log, batch)) as log:
             if batch.status == "finalizing" and log.completed + log.failed < batch.counts.total:
                 batch.status = "in_progress"  # a power failure, or damage of the disk, removed the last results
             if batch.status == "in_progress":
                 await self._run_lines(batch, path, log)
+                await in_thread(self._files.check, file)  # it could have changed while it was read
             await in_thread(write_outputs, batch, self._lines(batch, path), log, self._files, self._batches)
+
+    def _open_log(self, batch: Batch) -> ResultLog:
+        return ResultLog(self._batches.folder(batch) / "results.jsonl", batch.id)
+
+    @contextmanager
+    def _logging_results(self, batch: Batch, log: ResultLog) -> Iterator[ResultLog]:
+        """Count the size of a log while the block runs, and close it."""
+        self._logs[batch.id] = (batch.owner, log)
+        try:
+            with closing(log):
+                yield log
+        finally:
+            del self._logs[batch.id]
+
+    def _is_over_quota(self, batch: Batch) -> bool:
+        """Return True if the files and results of the key of a batch are as large as they may be."""
+        results = sum(log.size for owner, log in self._logs.values() if owner == batch.owner)
+        return self._files.stored_bytes(batch.owner) + results >= self._limits.stored_bytes
 
     def _lines(self, batch: Batch, path: Path) -> Iterator[Line]:
         return read_lines(path, {batch.endpoint}, self._limits)
@@ -233,6 +259,8 @@ class BatchWorker:
         stats, model = CallStats(), ""
         if line.error is not None:
             record, is_error = error_record(batch.id, line, "invalid_line", line.error), True
+        elif self._is_over_quota(batch):
+            record, is_error = error_record(batch.id, line, "storage_quota_exceeded", OVER_QUOTA), True
         else:
             current_stats.set(stats)  # of this line: each runs in a separate task
             name = request_id(batch.id, line)

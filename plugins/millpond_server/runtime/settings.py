@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from millpond_command.declare import option
 
-KIBIBYTE, MEBIBYTE = 2**10, 2**20
+KIBIBYTE, MEBIBYTE, GIBIBYTE = 2**10, 2**20, 2**30
 # The headings of options in the help of `millpond serve`.
 SERVER, ACCESS, LIMITS, BATCHES = "Server", "Access", "Limits", "Batches"
 HOST_NAME_PATTERN = r"^(\*|(\*\.)?[A-Za-z0-9_-][A-Za-z0-9._-]*)$"
@@ -294,6 +294,13 @@ class Settings:
     ] = 200 * MEBIBYTE
     max_files: Annotated[
         Count, option(BATCHES, "--max-files", metavar="N", help="Maximum number of files of an API key.")
+    ] = 500
+    max_stored_bytes: Annotated[
+        Count,
+        option(BATCHES, "--max-stored-bytes", metavar="N", help="Maximum size of all files of an API key in bytes."),
+    ] = 100 * GIBIBYTE
+    max_batches: Annotated[
+        Count, option(BATCHES, "--max-batches", metavar="N", help="Maximum number of unfinished batches of an API key.")
     ] = 500
     batch_retention_days: Annotated[
         Days,

@@ -5,7 +5,6 @@ import re
 import shutil
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from starlette.datastructures import UploadFile
@@ -16,7 +15,7 @@ from starlette.responses import FileResponse
 from millpond import AsyncLLM
 from millpond_server.apis.openai.batch_schemas import BatchRequest
 from millpond_server.batches.batch import Batch
-from millpond_server.batches.files import StoredFile
+from millpond_server.batches.files import INVALID_REQUEST, HashingWriter, StoredFile
 from millpond_server.batches.service import BatchService
 from millpond_server.http.call import Call
 from millpond_server.http.errors import ApiError
@@ -26,7 +25,6 @@ MAX_FORM_FIELDS, MAX_FIELD_BYTES = 10, 1024
 PAGE_SIZE = re.compile(r"[0-9]{1,6}")
 MAX_PAGE = 10_000
 DEFAULT_PAGE = {"files": 10_000, "batches": 20}
-INVALID_REQUEST = "invalid_request_error"  # the type of OpenAI's errors that its messages come with
 
 
 async def upload_file(request: Request, _: AsyncLLM, call: Call) -> Any:
@@ -47,7 +45,8 @@ async def upload_file(request: Request, _: AsyncLLM, call: Call) -> Any:
                 if file.size == 0:
                     raise ApiError(400, "File is empty.", kind=INVALID_REQUEST, reason="invalid")
                 create = partial(service.files.create, call.owner, file.filename or "file", "batch")
-                stored = await asyncio.to_thread(create, _copier(file.file))
+                with service.files.reserving_bytes(call.owner, file.size or 0):
+                    stored = await asyncio.to_thread(create, _copier(file.file))
         except MultiPartException as error:
             raise ApiError(400, f"the form cannot be read: {error.message}", reason="invalid") from None
         except OSError as error:
@@ -69,12 +68,17 @@ async def show_file(_: Any, __: AsyncLLM, call: Call) -> Any:
 
 
 async def file_content(_: Any, __: AsyncLLM, call: Call) -> FileResponse:
-    """Return the content of a file."""
-    files = service_of(call).files
-    file = files.get(call.owner, call.path_values["id"])
-    if not files.path(file).exists():  # deleted at the same time, or by hand
-        raise ApiError(404, f"The content of {file.id} does not exist", kind="NotFoundError", parameter="file_id")
-    return FileResponse(files.path(file), media_type="application/octet-stream")
+    """Return the content of a file, if it is not damaged."""
+    service = service_of(call)
+    file = service.files.get(call.owner, call.path_values["id"])
+    try:
+        await service.check_content(file)
+    except FileNotFoundError:  # deleted at the same time, or by hand
+        message = f"The content of {file.id} does not exist"
+        raise ApiError(404, message, kind="NotFoundError", parameter="file_id") from None
+    except OSError as error:
+        raise storage_error(error) from error
+    return FileResponse(service.files.path(file), media_type="application/octet-stream")
 
 
 async def delete_file(_: Any, __: AsyncLLM, call: Call) -> Any:
@@ -178,10 +182,9 @@ def page_of(objects: Sequence[StoredFile | Batch], call: Call, default: int) -> 
     }
 
 
-def _copier(file: BinaryIO) -> Callable[[Path], None]:
-    def write(path: Path) -> None:
+def _copier(file: BinaryIO) -> Callable[[HashingWriter], None]:
+    def write(target: HashingWriter) -> None:
         file.seek(0)
-        with path.open("wb") as target:
-            shutil.copyfileobj(file, target)
+        shutil.copyfileobj(file, target)
 
     return write

@@ -2,7 +2,6 @@
 
 import asyncio
 import errno
-import json
 import threading
 
 import pytest
@@ -70,21 +69,6 @@ def test_a_shutdown_waits_for_a_thread_that_writes():
     asyncio.run(run())
 
 
-@pytest.mark.usefixtures("quick_retries")
-def test_a_batch_with_a_damaged_owner_ends_alone(start, folder):
-    with start() as server:
-        file = upload(server, b"x").json()
-    damaged = folder / "batches" / f"batch_{'0' * 32}"
-    damaged.mkdir()
-    fields = {"id": damaged.name, "owner": "not a hash", "endpoint": "/v1/embeddings", "input_file_id": file["id"]}
-    times = {"completion_window": "1h", "created_at": 0, "expires_at": 2**40, "counts": {}}
-    (damaged / "batch.json").write_text(json.dumps(fields | times))
-    with start() as server:
-        assert wait_for(server, start_batch(server, [request_line(0)]))["status"] == "completed"
-    stored = json.loads((damaged / "batch.json").read_text())
-    assert (stored["status"], stored["errors"][0]["code"]) == ("failed", "server_error")
-
-
 def test_a_file_whose_content_was_removed_by_hand_answers_404(server, folder):
     file = upload(server, b"x").json()
     (folder / "files" / file["id"] / "content").unlink()
@@ -98,7 +82,7 @@ def test_a_batch_that_cannot_be_stored_leaves_nothing(server, folder, monkeypatc
         raise OSError(errno.ENOSPC, "No space left on device")
 
     file = upload(server, b"x").json()
-    monkeypatch.setattr("millpond_server.batches.store.write_json", fail)
+    monkeypatch.setattr("millpond_server.batches.store.write_description", fail)
     body = {"input_file_id": file["id"], "endpoint": "/v1/embeddings"}
     assert server.request("POST", "/v1/batches", json=body).status == 503
     assert list((folder / "batches").iterdir()) == []

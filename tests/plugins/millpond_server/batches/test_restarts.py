@@ -93,7 +93,7 @@ def test_an_interrupted_upload_is_removed_and_other_entries_stay(tmp_path):
 
 def test_expired_files_are_deleted_unless_a_batch_reads_them(tmp_path):
     files = FileStore(tmp_path, BatchLimits(retention_s=-1))
-    kept, deleted = (files.create("", "a", "batch", lambda path: path.write_bytes(b"x")) for _ in range(2))
+    kept, deleted = (files.create("", "a", "batch", lambda file: file.write(b"x")) for _ in range(2))
     files.delete_expired(used={kept.id})
     assert files.of_owner("") == [kept]
     assert [path.name for path in tmp_path.iterdir()] == [kept.id]
@@ -120,7 +120,7 @@ def test_a_key_keeps_its_newest_ended_batches(tmp_path):
 
 
 def test_unfinished_batches_of_a_key_are_limited(tmp_path):
-    batches = BatchStore(tmp_path, BatchLimits(files=1))
+    batches = BatchStore(tmp_path, BatchLimits(batches=1))
     new_batch(batches)
     with pytest.raises(Exception, match="1 unfinished batches, the maximum"):
         new_batch(batches)
@@ -130,17 +130,17 @@ def test_unfinished_batches_of_a_key_are_limited(tmp_path):
     "tail", [b'{"line":3,"error":fal', b"\0" * 50 + b"\n", b'{"line":3,"error":false,"record":{"a":\0}}\n']
 )
 def test_results_after_a_crash_end_with_the_last_whole_line(tmp_path, tail):
-    log = ResultLog(tmp_path / "log")
+    log = ResultLog(tmp_path / "log", "batch_0")
     log.append(1, {"a": 1}, is_error=False)
     log.append(2, {"b": "\n\0"}, is_error=True)
     log.close()
     with (tmp_path / "log").open("ab") as file:
         file.write(tail)
-    log = ResultLog(tmp_path / "log")
+    log = ResultLog(tmp_path / "log", "batch_0")
     assert (1 in log, 2 in log, 3 in log, log.completed, log.failed) == (True, True, False, 1, 1)
     log.append(3, {"c": 3}, is_error=False)
     log.close()
-    log = ResultLog(tmp_path / "log")
+    log = ResultLog(tmp_path / "log", "batch_0")
     assert list(log.records(errors=False)) == [(1, b'{"a":1}'), (3, b'{"c":3}')]
     log.close()
 
@@ -152,7 +152,7 @@ def test_outputs_that_are_written_again_after_a_crash_are_not_doubled(tmp_path, 
     batch = new_batch(batches)
     batch.counts.total = 3
     batches.set_status(batch, "in_progress")
-    log = ResultLog(batches.folder(batch) / "results.jsonl")
+    log = ResultLog(batches.folder(batch) / "results.jsonl", batch.id)
     log.append(1, {"id": "first"}, is_error=False)
     log.append(2, error_record(batch.id, lines[1], "invalid_line", "bad"), is_error=True)
     set_status = batches.set_status
