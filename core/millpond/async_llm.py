@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import threading
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from millpond.pipeline.cache import bypass_cache, cache_owner
 from millpond.pipeline.call import R, TaskCall
 from millpond.pipeline.call_stats import CallStats, current_stats
 from millpond.pipeline.io_processor import Item
+from millpond.pipeline.owner_process import OwnerProcess
 from millpond.pipeline.pipeline import load_pipeline
 from millpond.pipeline.preprocessing import PreprocessingPool
 from millpond.pipeline.shared_prefix import PrefixFinder
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from millpond.engine.background import BackgroundEngine
     from millpond.engine.request import PoolingRequest
     from millpond.pipeline.cache import ResultCache
     from millpond.pipeline.preprocessing import RunningWork
@@ -103,7 +106,7 @@ class AsyncLLM(
 ):
     """A loaded pooling model for asyncio; concurrent calls share batches.
 
-    Cancelling a call drops its sequences that are not running yet.
+    Cancelling a call drops its sequences that are not running yet. An object that is no longer used ends its threads.
 
     Attributes:
         cache: The cache of results, as for ``LLM``.
@@ -124,7 +127,8 @@ class AsyncLLM(
         from millpond.engine.background import BackgroundEngine  # noqa: PLC0415  needs torch
 
         self._open_executor = partial(open_executor, self._loaded, options, plugins)
-        self.engine = BackgroundEngine(self._open_executor(), self._loaded.engine)
+        self._owner = OwnerProcess()
+        self._use(BackgroundEngine(self._open_executor(), self._loaded.engine))
         self._preprocessing = PreprocessingPool()
         self._num_calls = 0  # calls that are running
 
@@ -144,7 +148,8 @@ class AsyncLLM(
             raise EngineClosedError(message)
         successor = type(self.engine)(self._open_executor(), self._loaded.engine, self.engine.failing_inputs)
         successor.max_wait_s = self.engine.max_wait_s
-        self.engine = successor
+        self._finalizer.detach()
+        self._use(successor)
         self._preprocessing.close()  # no effect if the last failed call closed it
         self._preprocessing = PreprocessingPool()
 
@@ -154,6 +159,8 @@ class AsyncLLM(
         Args:
             finish: True to compute waiting requests first; otherwise they end in EngineClosedError.
         """
+        if not self._owner.is_current:
+            return  # the threads belong to the process that this one is a fork of
         await asyncio.to_thread(self.engine.close, finish=finish)
         if not self._num_calls:  # otherwise the last call closes it: its results are not decoded yet
             self._preprocessing.close()
@@ -166,6 +173,12 @@ class AsyncLLM(
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
+    def _use(self, engine: "BackgroundEngine") -> None:
+        self.engine = engine
+        # The engine's thread refers to the engine, not to this object.
+        self._finalizer = weakref.finalize(self, engine.request_close)
+        self._finalizer.atexit = False
+
     def _wrap_method(self, method: Callable[..., Any]) -> Callable[..., Any]:
         return awaited(method)
 
@@ -174,6 +187,7 @@ class AsyncLLM(
         return call, shape
 
     async def _run_call(self, call: TaskCall[R], priority: int) -> list[R]:
+        self._owner.check()
         if not self.engine.is_alive:
             message = "the engine is closed: load the model again"
             raise EngineClosedError(message)

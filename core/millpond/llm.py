@@ -9,6 +9,7 @@ from millpond.executor import open_executor
 from millpond.loading.arguments import read_arguments, takes_model_args
 from millpond.pipeline.call import R, TaskCall
 from millpond.pipeline.offline import SyncDriver
+from millpond.pipeline.owner_process import OwnerProcess
 from millpond.pipeline.pipeline import load_pipeline
 from millpond.plugin.manager import get_plugin_manager
 from millpond.task_methods import Progress, Shape, TaskMethods
@@ -81,6 +82,7 @@ class LLM(
         self._engine = Engine(executor, self.engine_config, inline_single_batch=True)
         self._driver = SyncDriver(self._loaded.config, self._engine, self.engine_config, self.cache)
         self._lock = threading.Lock()
+        self._owner = OwnerProcess()
 
     @property
     def pooling_task(self) -> str | None:
@@ -107,6 +109,8 @@ class LLM(
 
     def close(self) -> None:
         """Stop the workers after the calls of other threads. Later calls raise EngineClosedError."""
+        if not self._owner.is_current:
+            return  # the workers belong to the process that this one is a fork of
         with self._lock:
             self._engine.close()
             if self.cache is not None:
@@ -119,6 +123,7 @@ class LLM(
         self.close()
 
     def _dispatch(self, call: TaskCall[R], use_tqdm: Progress, shape: Shape | None = None) -> Any:
+        self._owner.check()
         task, items = self._items(call)
         groups = task.groups(items)
         outputs: list[Any] = [None] * len(items)

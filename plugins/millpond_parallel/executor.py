@@ -99,6 +99,10 @@ class ProcessExecutor:
         """Kill the process that computes a batch; its other batches run again on another one."""
         self._pool.abandon(requests)
 
+    def stopped(self, requests: list[PoolingRequest]) -> str | None:
+        """Return why a batch makes no progress if its process was stopped from outside; None otherwise."""
+        return self._pool.stopped(requests)
+
     def statuses(self) -> list[EngineStatus]:
         """Return the state of each engine."""
         return [slot.status() for slot in self._pool.slots]

@@ -173,12 +173,20 @@ class EnginePool:
     def abandon(self, requests: list[PoolingRequest]) -> None:
         """Kill the process that computes a batch; its other batches run again on another one."""
         with self._changed:
-            abandoned = set(requests)
-            hanging = [slot for slot in self.slots if any(abandoned & {*it.requests} for it in slot.flights.values())]
-            for slot in hanging:
+            for slot in self._slots_of(requests):
                 logger.error("%s hangs: it is killed", slot.label)
                 if slot.process is not None:
                     slot.process.kill()
+
+    def stopped(self, requests: list[PoolingRequest]) -> str | None:
+        """Return the message about the engine process of a batch that a signal has stopped; None if it runs."""
+        with self._changed:
+            stopped = [
+                slot for slot in self._slots_of(requests) if slot.process is not None and slot.process.is_stopped
+            ]
+        if not stopped:
+            return None
+        return f"{stopped[0].label} was stopped by a signal or a debugger, and is replaced: send the request again"
 
     def close(self) -> None:
         """Stop the processes and wait until they have ended. Batches that they compute are lost."""
@@ -193,6 +201,11 @@ class EnginePool:
             process.stop()
         for process in processes:
             process.wait()
+
+    def _slots_of(self, requests: list[PoolingRequest]) -> list[Slot]:
+        """Return the engines that compute these requests; the caller holds the lock."""
+        wanted = set(requests)
+        return [slot for slot in self.slots if any(wanted & {*it.requests} for it in slot.flights.values())]
 
     def _raise_load_error(self) -> None:
         if self._load_error is not None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from millpond_parallel import memory
@@ -18,6 +19,7 @@ RING_BYTES: Final = 16 * 2**20
 """The size of each of the two rings. Pages that no message has reached take no memory."""
 POLL_INTERVAL_S: Final = 0.5  # between checks that the process runs; its end is normally seen at once by its socket
 EXIT_TIMEOUT_S: Final = 5.0
+STOPPED_STATES: Final = ("T", "t")  # in /proc: stopped by a signal, stopped by a debugger
 BOOTSTRAP: Final = (
     "import json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); "
     "from millpond_parallel.engine_process import main; main()"
@@ -73,6 +75,15 @@ class EngineProcess:
     def pid(self) -> int:
         """The process id."""
         return self._process.pid
+
+    @property
+    def is_stopped(self) -> bool:
+        """True if a signal such as SIGSTOP, or a debugger, has stopped the process; False if that is unknown."""
+        try:
+            stat = Path(f"/proc/{self.pid}/stat").read_text()
+        except OSError:  # the process has ended, or the system has no /proc
+            return False
+        return stat.rpartition(")")[2].split()[0] in STOPPED_STATES
 
     def send(self, kind: Kind, number: int = 0, content: object = None) -> None:
         """Send a message. After the end of the process it has no effect: ``on_exit`` is called."""

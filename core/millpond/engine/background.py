@@ -118,11 +118,14 @@ class BackgroundEngine:
         Args:
             requests: The requests.
             reason: The message of their error.
-            may_be_cause: True if one of them may be the cause: they are recorded as failing inputs.
+            may_be_cause: True if one of them may be the cause: they are recorded as failing inputs, unless their
+                process was stopped from outside.
         """
         requests = list(requests)
-        if may_be_cause and any(request in self._pending for request in requests):  # else they were abandoned before
-            self.failing_inputs.record(requests)
+        stopped = self.engine.runner.stopped(requests) if may_be_cause else None
+        if may_be_cause and stopped is None and any(request in self._pending for request in requests):
+            self.failing_inputs.record(requests)  # once: they are no longer pending if they were abandoned before
+        reason = stopped or reason
         for request in requests:
             request.state.cancelled = True
             self._end_request(request, EngineError(reason))
@@ -146,6 +149,14 @@ class BackgroundEngine:
             self._skip_waiting = True
         self._inbox.put(CLOSE)
         self._thread.join()
+
+    def request_close(self) -> None:
+        """Ask the thread to end without waiting for it; requests end in EngineClosedError.
+
+        It takes no lock: a finalizer may call it while its thread holds any lock.
+        """
+        self._closed = self._skip_waiting = True
+        self._inbox.put(CLOSE)
 
     def _run_loop(self) -> None:
         closing = False

@@ -48,7 +48,7 @@ class EngineStatus:
 class Executor(Protocol):
     """Computes batches. ``Runner`` computes them in this process.
 
-    Methods are called on the engine's thread, except ``abandon``, ``statuses`` and ``close``.
+    Methods are called on the engine's thread, except ``abandon``, ``stopped``, ``statuses`` and ``close``.
 
     Attributes:
         on_change: Called on any thread after a change of ``num_workers`` or ``crash``; set by the engine.
@@ -101,6 +101,10 @@ class Executor(Protocol):
 
     def abandon(self, requests: list[PoolingRequest]) -> None:
         """Stop the computation of a batch that hangs, if possible."""
+        ...
+
+    def stopped(self, requests: list[PoolingRequest]) -> str | None:
+        """Return why a batch makes no progress if its process was stopped from outside; None otherwise."""
         ...
 
     def statuses(self) -> Sequence[EngineStatus]:

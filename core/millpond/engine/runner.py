@@ -196,6 +196,10 @@ class Runner:
             self.progress.end()
         return Outcome(requests, None, shared_tokens)
 
+    def stopped(self, requests: list[PoolingRequest]) -> str | None:
+        """Return None: batches are computed in this process."""
+        del requests
+
     def abandon(self, requests: list[PoolingRequest]) -> None:
         """Do nothing: a thread cannot be stopped."""
 

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from millpond.plugin.registry import Entry
     from millpond.plugin.specs import TaskSpec
 
-FEATURES = "features"  # the modality of models whose IO processor computes their whole input
 TASK_GROUPS = {"encode": ("token_embed", "token_classify"), "reward": ("token_classify", "token_embed")}
 """vLLM's names of several tasks: the first that the model serves is used."""
 TASK_REQUIRED = (
@@ -144,7 +143,7 @@ class Pipeline:
         if task in CONVERTIBLE:
             api, convert = CONVERTIBLE[task]
             hint = f"Try converting the model using `--convert {convert}`. In Python: LLM(..., convert={convert!r}). "
-            if self.ctx.model.multimodal.modalities == (FEATURES,):
+            if "text" not in self.ctx.model.multimodal.modalities:
                 hint = ""  # a converted model would not read text either
             return f"{api} API is not supported by this model. {hint}{served}"
         if task == PLUGIN:

@@ -221,6 +221,9 @@ class PromptTokenizer:
         return Padding(length=length, token=token, side="right")
 
     def _no_tokenizer(self) -> Never:
+        if "text" not in self.modalities:
+            message = f"the model {self.model!r} reads {' and '.join(self.modalities)}, not text"
+            raise InvalidInputError(message, parameter="prompts")
         message = (
             f"the model {self.model!r} has no tokenizer: its folder contains none (tokenizer.json, vocab.txt ...), or "
             "it was loaded with skip_tokenizer_init=True. Pass token ids, or load it with its tokenizer"

@@ -211,7 +211,7 @@ class _Inspection:
         file = next((name for name in TOKENIZER_FILES if (folder / name).exists()), None)
         contents = read_object(folder / "tokenizer.json")
         modalities = () if self.resolution is None else self.resolution.architecture.spec.modalities
-        if file is None and "features" not in modalities:
+        if file is None and (self.resolution is None or "text" in modalities):
             self.report.notes.append(f"{TOKENIZER_FILES[0]} is missing: the model accepts token ids only, not texts")
         for key in ("padding", "truncation"):
             if contents.get(key):

@@ -1,7 +1,9 @@
 """AsyncLLM: closing, and the restart of a crashed engine."""
 
 import asyncio
+import gc
 import threading
+import time
 
 import pytest
 from async_kit import TEXTS, check, held, queued
@@ -130,3 +132,21 @@ def test_a_crashed_engine_can_be_restarted(make, watched, kit, expected, monkeyp
         check(await llm.embed(text), [text], expected)
 
     asyncio.run(main())
+
+
+# --- objects that are no longer used ----------------------------------------------------------------------------------
+
+
+def test_a_model_that_is_no_longer_used_ends_its_threads(folder):
+    before = set(threading.enumerate())
+
+    async def main():
+        llm = AsyncLLM(folder, num_workers=2)
+        await llm.embed(TEXTS)
+
+    asyncio.run(main())
+    gc.collect()
+    deadline = time.monotonic() + 20
+    while left := set(threading.enumerate()) - before:
+        assert time.monotonic() < deadline, [thread.name for thread in left]
+        time.sleep(0.01)

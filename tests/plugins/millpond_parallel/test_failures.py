@@ -16,7 +16,7 @@ from weight_files import replace_weights
 
 from millpond import LLM, AsyncLLM
 from millpond.testing.checkpoints import tiny
-from millpond.types.errors import EngineClosedError
+from millpond.types.errors import EngineClosedError, EngineError
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc")
 SHARED_MEMORY = Path("/dev/shm")
@@ -146,3 +146,20 @@ def test_no_process_outlives_its_program(bert, wait_for_end, then, sent, exit_co
             program.send_signal(sent)
         assert program.wait(300) == exit_code
     wait_for_end(running)
+
+
+@pytest.mark.slow
+def test_a_timeout_blames_a_process_that_a_signal_stopped(bert, wait_until):
+    async def main():
+        async with AsyncLLM(bert, data_parallel_size=2) as llm:
+            first, _ = llm.engine.engine.runner.statuses()
+            os.kill(first.pid, signal.SIGSTOP)
+            call = asyncio.create_task(llm.embed("a cat"))
+            await asyncio.to_thread(wait_until, lambda: llm.engine.engine.runner.statuses()[0].queued_tokens)
+            llm.engine.abandon(llm.engine.waiting(), "the model hangs", may_be_cause=True)
+            with pytest.raises(EngineError, match=rf"pid {first.pid}\) was stopped by a signal or a debugger"):
+                await call
+            assert not llm.engine.failing_inputs.token_ids
+            assert len(await llm.embed("a cat")) == 1
+
+    asyncio.run(main())

@@ -128,7 +128,8 @@ class ArchitectureSpec(Spec):
 
     Attributes:
         tasks: The tasks it serves without conversion.
-        modalities: The inputs it reads: ``text``, ``image``; ``features`` if its IO processor creates its whole input.
+        modalities: The inputs it reads: ``text``, ``image``; for a model whose IO processor creates its whole input,
+            ``features`` or any other name, such as ``series``.
         pooling: The default pooling of hidden states.
         output: The size and the meaning of the results.
         text: The treatment of text.

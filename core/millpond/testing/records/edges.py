@@ -10,7 +10,7 @@ from millpond.plugin.registry import Entry, Registry
 from millpond.plugin.specs import CacheSpec, CommandSpec, ExecutorSpec, KernelSpec, RouteSpec, ServiceSpec, SourceSpec
 from millpond.testing.records.common import Fault, named, repeated, signature_faults, unknown_tasks
 
-EXECUTOR_METHODS = ("submit", "run", "abandon", "statuses", "close")
+EXECUTOR_METHODS = ("submit", "run", "abandon", "stopped", "statuses", "close")
 HTTP_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD")
 PARAMETER = re.compile(r"\{[A-Za-z_]\w*(:(str|path|int|float|uuid))?\}")
 BODIES = ("json", "bytes", "request", "upload")

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from difflib import get_close_matches
 from typing import Any
 
 from millpond.plugin.registry import Entry, Registry
@@ -22,7 +23,8 @@ from millpond.types.errors import InvalidInputError
 from millpond.types.params import validated
 
 POSITIONS = ("absolute", "absolute_after_pad", "relative")
-MODALITIES = ("text", "image", "features")
+MODALITY = re.compile(r"[a-z][a-z0-9_]*")
+COMMON_MODALITIES = ("text", "image", "features")
 WEIGHTED_TASK = "token_classify"
 RESERVED_IMPLEMENTATIONS = ("auto", "native")
 
@@ -36,8 +38,7 @@ def architecture_fields(registry: Registry, entry: Entry[ArchitectureSpec]) -> I
     if not spec.modalities:
         yield Fault("modalities are empty", "list them: modalities=('text',)")
     for name in spec.modalities:
-        if name not in MODALITIES:
-            yield Fault(f"modalities names {name!r}, which is unknown", f"use one of {', '.join(MODALITIES)}")
+        yield from _modality_faults(name)
     if spec.extras.image_processor is not None and "image" not in spec.modalities:
         yield Fault(
             f"extras.image_processor={spec.extras.image_processor!r}, but modalities lack 'image'",
@@ -108,6 +109,14 @@ def converter_target(registry: Registry, entry: Entry[ConverterSpec], target: An
     """Check that the target takes a model class and the context."""
     del registry, entry
     yield from signature_faults("target", target, ("model_class", "ctx"))
+
+
+def _modality_faults(name: str) -> Iterator[Fault]:
+    """Any name is allowed; names that are probably misspelled are noted."""
+    if not MODALITY.fullmatch(name):
+        yield Fault(f"modalities names {name!r}", "write lower-case letters, digits and '_', such as 'series'")
+    elif name not in COMMON_MODALITIES and (close := get_close_matches(name, COMMON_MODALITIES, n=1)):
+        yield Fault(f"modalities names {name!r}", f"write {close[0]!r} if you mean that", is_note=True)
 
 
 def _pooling_faults(registry: Registry, spec: ArchitectureSpec) -> Iterator[Fault]:

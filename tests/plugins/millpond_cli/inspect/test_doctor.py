@@ -211,7 +211,7 @@ FAULTS = {
         architecture(text=TextInput(positions="rotary")),
         "text.positions='rotary' is unknown",
     ),
-    "an architecture with an unknown modality": (architecture(modalities=("txt",)), "modalities names 'txt'"),
+    "an architecture with an invalid modality": (architecture(modalities=("Time series",)), "names 'Time series'"),
     "an architecture that reads nothing": (architecture(modalities=()), "modalities are empty"),
     "an architecture with an unknown pooling type": (
         architecture(pooling=PoolingDefaults("AVERAGE")),
@@ -366,6 +366,14 @@ FAULTS = {
     "a module of one argument": (module(lambda ctx: None), "target(ctx, config, weights) does not match"),
     "a route of one argument": (route(type("H", (), {"__call__": lambda self, request: None})()), "does not match"),
 }
+
+
+@pytest.mark.parametrize(("modality", "notes"), [("series", []), ("imgae", ["modalities names 'imgae'"])])
+def test_modalities_of_a_plugin_are_allowed_and_misspelled_ones_noted(plugin_manager, modality, notes):
+    entry = plugin_manager.registry.register(architecture(modalities=(modality,)), ACME)
+    faults = [it for it in record_faults(plugin_manager.registry, entry) if "modalities" in it.reason]
+    assert [it.reason for it in faults if it.is_note] == notes
+    assert len(faults) == len(notes)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
