@@ -51,15 +51,19 @@ collect_ignore = ["addons"]  # their tests run after installation: see behaviour
 
 # For tests with many parameter sets: one in N sets is quick, and the first one.
 SAMPLED = {
-    TESTS / "behaviour": 6,
-    TESTS / "builtin_models": 8,
-    TESTS / "builtin_poolers": 8,
-    TESTS / "core": 6,
-    TESTS / "io_processors": 6,
-    TESTS / "kernels": 6,
-    TESTS / "plugins": 8,
+    TESTS / "behaviour": 12,
+    TESTS / "builtin_models": 16,
+    TESTS / "builtin_poolers": 16,
+    TESTS / "core": 12,
+    TESTS / "docs": 6,
+    TESTS / "io_processors": 12,
+    TESTS / "kernels": 12,
+    TESTS / "plugins": 16,
 }
 MIN_SAMPLED_SETS = 3  # tests with at least this number of parameter sets are sampled
+# Classes of conformance tests repeat the same tests for each component: one in N is quick, and the first of each class.
+CONFORMANCE_FILE = "test_conformance.py"
+CONFORMANCE_SHARE = 3
 
 
 @cache
@@ -83,6 +87,19 @@ def pytest_collection_modifyitems(items):
         for item in others:
             # Selected by name: all processes select the same sets, and added sets do not change the others.
             if zlib.crc32(item.name.encode()) % share:
+                item.add_marker(pytest.mark.slow)
+    sample_conformance(items)
+
+
+def sample_conformance(items):
+    """Mark most quick tests of conformance classes as slow, but never the first one of a class."""
+    classes = defaultdict(list)
+    for item in items:
+        if item.path.name == CONFORMANCE_FILE and item.cls is not None and item.get_closest_marker("slow") is None:
+            classes[item.path, item.cls.__name__].append(item)
+    for _, *others in classes.values():
+        for item in others:
+            if zlib.crc32(item.nodeid.encode()) % CONFORMANCE_SHARE:
                 item.add_marker(pytest.mark.slow)
 
 

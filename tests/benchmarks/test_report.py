@@ -157,6 +157,7 @@ def test_tables_contain_ranges_and_conditions():
         assert part in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("draw", "result"), [(charts.draw_throughput, throughput()), (charts.draw_latency, latency())])
 def test_chart_has_all_colours_and_is_reproducible(draw, result, tmp_path):
     draw(result, tmp_path / "images" / "one.png")

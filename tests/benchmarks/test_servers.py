@@ -91,6 +91,7 @@ def test_response_without_length_ends_the_load(http_server):
     assert "a response without content-length" in process.stderr
 
 
+@pytest.mark.slow
 def test_requests_contain_one_to_four_texts(tiny_model):
     workload, grouped = requests(tiny_model.tokenizer, 40)
     assert [text for texts in grouped for text in texts] == list(workload.texts)
@@ -100,6 +101,7 @@ def test_requests_contain_one_to_four_texts(tiny_model):
     assert requests(tiny_model.tokenizer, 40)[1] == grouped
 
 
+@pytest.mark.slow
 def test_cpu_seconds_are_measured_per_thread():
     code = "import time\nwhile time.process_time() < 0.5: pass\nprint('spent', flush=True)\ntime.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:

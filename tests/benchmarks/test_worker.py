@@ -132,6 +132,7 @@ def test_slow_products_are_replaced_by_smaller_ones(monkeypatch):
     assert set(multiplied) == {engines.TRIAL_SIZE}
 
 
+@pytest.mark.slow
 def test_configuration_that_fails_to_load_is_left_out(tmp_path, tiny_model):
     odd = Contestant(name="odd", label="Odd", engine="millpond", options={"no_such_argument": 1})
     with Contest(tmp_path) as contest:

@@ -16,6 +16,7 @@ def tokenizer():
     return minilm().tokenizer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", MAKERS)
 def test_texts_depend_only_on_the_seed(make, tokenizer):
     first = make(tokenizer, 20)
@@ -33,6 +34,7 @@ def test_lengths_match_the_tokenizer(make, tokenizer):
     assert [min(len(tokenizer.encode(text).ids), 256) for text in workload.texts] == list(workload.lengths)
 
 
+@pytest.mark.slow
 def test_lengths_have_the_documented_distribution(tokenizer):
     mixed = workloads.prose(tokenizer, 400).lengths
     assert min(mixed) >= 4  # a split word may become one token
@@ -45,6 +47,7 @@ def test_lengths_have_the_documented_distribution(tokenizer):
     assert 9 < np.mean(short) < 11
 
 
+@pytest.mark.slow
 def test_documentation_needs_more_padding_than_prose(tokenizer):
     assert workloads.documentation(tokenizer, 600).padding() > workloads.prose(tokenizer, 600).padding()
 

@@ -194,6 +194,7 @@ def test_more_layers_than_tensors_are_refused_before_they_are_built(tmp_path):
         LLM(str(folder))
 
 
+@pytest.mark.slow
 def test_an_unknown_model_is_reported_before_torch_is_imported():
     code = (
         "import sys; from millpond import LLM, ModelNotFoundError\n"

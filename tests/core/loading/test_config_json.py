@@ -60,6 +60,7 @@ def test_a_config_without_architectures_lists_the_known_ones(checkpoint, names, 
         LLM(str(checkpoint))
 
 
+@pytest.mark.slow
 def test_the_error_for_an_unknown_architecture_lists_the_known_ones_and_the_fix(
     checkpoint, load, expected, vector, change
 ):

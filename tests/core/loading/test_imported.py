@@ -36,6 +36,7 @@ def test_code_in_a_checkpoint_is_never_imported(checkpoint, load, expected, monk
     assert sys.modules.keys().isdisjoint(names)
 
 
+@pytest.mark.slow
 def test_a_native_model_is_served_without_transformers(tmp_path):
     """Importing transformers takes longer than everything else together."""
     folder = tiny("BertModel", tmp_path)

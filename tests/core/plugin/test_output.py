@@ -79,6 +79,7 @@ def test_results_on_stdout_can_be_parsed_if_a_plugin_prints(folder, noisy):
         assert printed in done.stderr
 
 
+@pytest.mark.slow
 def test_a_separate_process_also_keeps_results_apart(noisy, folder):
     command = [sys.executable, "-m", "millpond", *arguments(folder)]
     env = {**os.environ, "PYTHONPATH": str(noisy)}

@@ -45,6 +45,7 @@ print("everywhere")
 """
 
 
+@pytest.mark.slow
 def test_a_new_field_is_known_everywhere(tmp_path):
     source = Path(model_args.__file__).read_text(encoding="utf-8")
     changed = tmp_path / "model_args.py"

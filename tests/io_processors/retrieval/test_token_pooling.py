@@ -133,6 +133,7 @@ def test_without_scipy_the_error_contains_the_install_command(tiny_bert, monkeyp
     assert caught.value.parameter == "pool_factor"
 
 
+@pytest.mark.slow
 def test_importing_the_processor_does_not_import_scipy():
     program = "import sys, millpond_io.tasks.embed; sys.exit('scipy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -55,6 +55,7 @@ def compile_for(tmp_path, monkeypatch):
     return compile_for
 
 
+@pytest.mark.slow
 def test_a_kernel_compiles_for_a_gpu(compile_for):
     from millpond_kernels.gpu import layer_norm_residual
 

@@ -8,6 +8,7 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
 from disk_cache_kit import MEBIBYTE, entries, keys, size_of, value
 
 from millpond_cache.database import FILE_NAME
@@ -58,6 +59,7 @@ def start_worker(folder, seed, rounds):
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_processes_share_a_file_while_writers_are_killed(folder, opened):
     """Two processes finish, while others are killed in the middle of writing."""
     folder.mkdir()

@@ -76,6 +76,7 @@ def test_errors_do_not_reach_stdout_when_stderr_is_closed():
     assert (done.returncode, done.stdout) == (2, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=["NO_COLOR", "dumb"])
 def test_no_escapes_on_a_terminal_without_colours(install_plugin, environment):
     # The help of a plugin's command is Rich's by default, which writes bold in spite of NO_COLOR.

@@ -51,6 +51,7 @@ def measured(model, speeds, monkeypatch, **arguments):
     return benchmark.run(lambda runs: Progress(shown=True, total=lambda: runs, unit="runs"))
 
 
+@pytest.mark.slow
 def test_a_table_has_every_combination(few, model):
     lines = bench(model, "--seconds", "0.1", "--quiet", "--device", "cpu").splitlines()
     assert lines[0].startswith(f"{model} on cpu: ")

@@ -82,6 +82,7 @@ cli.main()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "name", "code"),
     [

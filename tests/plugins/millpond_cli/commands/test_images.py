@@ -82,6 +82,7 @@ def test_images_have_no_sparse_vectors(files):
     assert "--image and --sparse" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_text_beside_each_image(files, tmp_path):
     folder = tiny_vision_language("qwen2_vl", tmp_path / "qwen")
     with LLM(str(folder), num_workers=1) as llm:
@@ -111,6 +112,7 @@ def test_documents_may_be_files_of_images(model, files, command, monkeypatch):
     assert "no-such.png cannot be read" in done.stderr + done.stdout
 
 
+@pytest.mark.slow
 def test_the_size_of_images_is_an_option_in_json(tmp_path, files):
     folder = tiny_vision_language("qwen2_vl", tmp_path)
     options = {"min_pixels": 784, "max_pixels": 784}

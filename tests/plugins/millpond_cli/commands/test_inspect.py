@@ -120,6 +120,7 @@ def register_activations():
     assert "pooler CLS replaces poolers/CLS\n" in output
 
 
+@pytest.mark.slow
 def test_inspect_does_not_import_torch():
     code = f"""
 import sys

@@ -13,6 +13,7 @@ def folder(tmp_path):
     return write_checkpoint(tmp_path / "model")
 
 
+@pytest.mark.slow
 def test_an_architecture_that_nothing_serves(folder):
     edit(folder / "config.json", architectures=["GizmoModel"])
     assert "Unknown architecture 'GizmoModel'" in problem(folder)

@@ -158,6 +158,7 @@ def test_rows_are_counted_only_for_a_bar_that_is_shown():
 # --- outputs ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("output", "kind"),
     [

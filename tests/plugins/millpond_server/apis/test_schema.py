@@ -152,6 +152,7 @@ def asked(operation, mode, how):
     return answered
 
 
+@pytest.mark.slow
 def test_routes_comply_with_their_description(schema):
     described = operations(schema, paths_and_aliases()[0])
     assert len(described) >= 25

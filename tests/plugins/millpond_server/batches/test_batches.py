@@ -112,6 +112,7 @@ def test_a_cancelled_batch_keeps_its_finished_requests(server):
     assert server.request("POST", f"/v1/batches/{batch['id']}/cancel").status == 400
 
 
+@pytest.mark.slow
 def test_an_expired_batch_lists_the_rest_as_errors(server):
     batch = start_batch(server, [request_line(number) for number in range(20_000)], completion_window="1s")
     batch = wait_for(server, batch)

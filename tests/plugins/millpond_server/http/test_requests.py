@@ -146,6 +146,7 @@ def test_metrics_cover_requests_engines_and_stages(local):
     assert "process_resident_memory_bytes" in text.text
 
 
+@pytest.mark.slow
 def test_clients_cannot_create_metric_series(local):
     with local().client() as client:
 

@@ -156,6 +156,7 @@ def served(folder, stderr):
             process.stdout.close()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no disk that is always full")
 def test_a_server_starts_serves_and_ends_although_stderr_is_on_a_full_disk(folder):
     with Path("/dev/full").open("w") as full, served(folder, full) as (process, address):

@@ -77,6 +77,7 @@ def test_health_reports_an_engine_loop_that_is_stuck(local, gate, pool):
         seconds_until(200, client)
 
 
+@pytest.mark.slow
 def test_a_batch_with_slow_layers_is_not_reported_as_hanging(local, pool):
     server = local(limits={"hang_seconds": 0.6})
     engine = server.llm.engine.engine
@@ -94,6 +95,7 @@ def test_a_batch_with_slow_layers_is_not_reported_as_hanging(local, pool):
             hook.remove()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [0.1, 0.0])  # slower than patience ends; not known yet
 def test_a_batch_that_was_to_take_long_does_not_hang(local, watch, gate, pool, rate):
     server = local()
@@ -108,6 +110,7 @@ def test_a_batch_that_was_to_take_long_does_not_hang(local, watch, gate, pool, r
         assert held.result(PATIENCE).status_code == 200
 
 
+@pytest.mark.slow
 def test_requests_that_wait_for_a_long_batch_do_not_make_it_hang(local, watch, gate, pool):
     server = local()
     with server.client() as client:

@@ -116,6 +116,7 @@ def test_hostile_requests_are_refused_at_low_cost(door, name):
     assert min(times) < 0.3
 
 
+@pytest.mark.slow
 def test_others_are_served_while_long_texts_are_tokenized(door):
     """Takes 50 ms at the 99th percentile on an idle machine."""
     body = json.dumps({"input": ["the old mill by the pond " * 20] * 2000, "truncate_prompt_tokens": 8}).encode()
@@ -189,6 +190,7 @@ def test_bodies_that_are_too_large_take_little_memory(door, head, part, size, st
     assert grown < most * MIB
 
 
+@pytest.mark.slow
 def test_many_large_bodies_at_a_time_are_refused_before_they_fill_the_memory(local):
     server = local(limits={"body_bytes": 100_000})
     held = [server.connect() for _ in range(8)]
@@ -211,6 +213,7 @@ def test_many_large_bodies_at_a_time_are_refused_before_they_fill_the_memory(loc
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_large_bodies_count_while_they_are_served_and_small_ones_do_not(local, gate, watch):
     """Their contents, such as images, stay in memory while they wait."""
     server = local(limits={"body_bytes": 100_000})

@@ -109,6 +109,7 @@ def test_an_event_loop_that_hangs_does_not_keep_the_process_from_ending(stuck):
     assert "wait_for_ever" in response
 
 
+@pytest.mark.slow
 def test_a_crash_of_the_engine_while_another_batch_runs_ends_the_process(stuck):
     with stuck("--num-workers", "2", "--hang-timeout", "600") as running:
         leave(running, SLOW)
