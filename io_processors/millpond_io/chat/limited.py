@@ -19,8 +19,8 @@ from jinja2.utils import Cycler, Joiner, Namespace
 from jinja2.visitor import NodeTransformer
 from markupsafe import escape
 
+from millpond_io.chat.functions import FUNCTIONS, OPTIONS, to_json
 from millpond_io.chat.meter import ELEMENT_SIZE, MAX_DEPTH, LimitReached, Meter
-from millpond_io.chat.templates import FUNCTIONS, OPTIONS, to_json
 
 
 def words(text: str) -> frozenset[str]:

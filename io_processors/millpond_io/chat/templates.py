@@ -1,63 +1,47 @@
-"""Chat templates of models and callers, rendered in Jinja's sandbox with a limit on the size of the output."""
+"""Chat templates of models, callers and requests, rendered in Jinja's sandbox with limits on time and memory."""
 
-import json
-from collections.abc import Callable, Mapping
-from datetime import datetime
-from functools import lru_cache
+from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any
 
 from millpond.types.errors import InvalidInputError
 
-if TYPE_CHECKING:
-    from jinja2 import Template
-
 JINJA_MARKERS = ("{{", "{%", "{#", "\n")  # distinguish the text of a template from the path of a file
 MAX_SOURCE_BYTES = 1_000_000
+MAX_SOURCE_CHARS = 2**17  # of a model's template; compiling it takes a few seconds at most
+RENDER_SECONDS = 1.0
 
 
 class JinjaTemplate:
-    """A compiled template.
+    """A compiled template; the same class and limits for templates of checkpoints, callers and requests.
 
     Attributes:
         source: The text of the template.
     """
 
     def __init__(self, source: str) -> None:
-        self.source = source
-        self._compiled = _compile(source)
+        from millpond_io.chat.rendering import compiled  # noqa: PLC0415  needs jinja2; most models have no template
 
-    def render(self, variables: Mapping[str, Any], max_chars: int) -> str:
+        if len(source) > MAX_SOURCE_CHARS:
+            message = f"the chat template has {len(source)} characters; the maximum is {MAX_SOURCE_CHARS}"
+            raise InvalidInputError(message, parameter="chat_template")
+        self.source = source
+        self._compiled = compiled(source)
+
+    def render(self, variables: Mapping[str, Any], max_chars: int, *, seconds: float = RENDER_SECONDS) -> str:
         """Render the template.
 
         Args:
-            variables: The variables of the template.
+            variables: The variables of the template, which must be JSON values.
             max_chars: The maximum number of characters of the text.
+            seconds: The maximum CPU time.
 
         Raises:
-            InvalidInputError: If the template fails, or the text is longer.
+            InvalidInputError: If the template fails, or exceeds its limits.
         """
-        return generate(self._compiled, variables, max_chars)
+        from millpond_io.chat.rendering import render  # noqa: PLC0415  as above
 
-
-def generate(template: "Template", variables: Mapping[str, Any], max_chars: int) -> str:
-    """Render a compiled template; see ``JinjaTemplate.render``."""
-    parts: list[str] = []
-    size = 0
-    try:
-        for part in template.generate(**variables):
-            parts.append(part)
-            size += len(part)
-            if size > max_chars:
-                break
-    except Exception as error:  # an expression in a template can raise any exception
-        message = f"the chat template fails: {type(error).__name__}: {error}"
-        raise InvalidInputError(message, parameter="chat_template") from error
-    if size > max_chars:
-        message = f"the chat template writes more than the maximum of {max_chars} characters"
-        raise InvalidInputError(message, parameter="chat_template")
-    return "".join(parts)
+        return render(self._compiled, variables, max_chars, seconds)
 
 
 def read_template(text_or_path: str) -> str:
@@ -80,40 +64,3 @@ def read_template(text_or_path: str) -> str:
         f"of at most {MAX_SOURCE_BYTES} bytes"
     )
     raise InvalidInputError(message, parameter="chat_template")
-
-
-@lru_cache(maxsize=64)
-def _compile(source: str) -> "Template":
-    """Compile a template with the same options as transformers, so that templates of checkpoints render equally."""
-    from jinja2 import TemplateError  # noqa: PLC0415  most models have no template
-    from jinja2.sandbox import ImmutableSandboxedEnvironment  # noqa: PLC0415  as above
-
-    environment = ImmutableSandboxedEnvironment(**OPTIONS)
-    environment.filters["tojson"] = to_json
-    environment.globals.update(FUNCTIONS)
-    try:
-        return environment.from_string(source)
-    except (TemplateError, RecursionError) as error:
-        message = f"the chat template is not valid Jinja: {error}"
-        raise InvalidInputError(message, parameter="chat_template") from error
-
-
-def to_json(value: object, indent: int | None = None) -> str:
-    """Return a value as JSON, like the filter ``tojson`` of transformers."""
-    return json.dumps(value, ensure_ascii=False, indent=indent)
-
-
-def _raise(message: object) -> NoReturn:
-    from jinja2 import TemplateError  # noqa: PLC0415  as above
-
-    raise TemplateError(str(message))
-
-
-def _now(date_format: str) -> str:
-    return datetime.now().astimezone().strftime(date_format)
-
-
-OPTIONS: Mapping[str, Any] = MappingProxyType(
-    {"trim_blocks": True, "lstrip_blocks": True, "extensions": ("jinja2.ext.loopcontrols",)}
-)
-FUNCTIONS: Mapping[str, Callable[..., Any]] = MappingProxyType({"raise_exception": _raise, "strftime_now": _now})

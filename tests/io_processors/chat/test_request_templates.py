@@ -2,13 +2,17 @@
 
 import threading
 import tracemalloc
-from time import thread_time
+from time import process_time, thread_time
 
 import pytest
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from millpond import LLM
+from millpond.testing import checkpoints
 from millpond.types.errors import EngineOverloadedError, InvalidInputError
 from millpond.types.prompts import TemplateBudget
 from millpond_io.chat import request_templates
+from millpond_io.chat.functions import FUNCTIONS, OPTIONS, to_json
 from millpond_io.chat.meter import Meter
 from millpond_io.chat.request_templates import render_request_template
 from millpond_io.chat.templates import JinjaTemplate
@@ -84,7 +88,7 @@ WRONG = [
     ("{{ 'a'.center(9) }}", "SecurityError"),
     ("{{ (1).to_bytes(9, 'big') }}", "SecurityError"),
     ("{{ dict.fromkeys([1]) }}", "SecurityError"),
-    ("{{ 'a' | center(9) }}", "No filter named 'center'.*Available in requests: abs, capitalize"),
+    ("{{ 'a' | center(9) }}", "No filter named 'center'.*Available: abs, capitalize"),
     ("{{ messages | map('attr', '__class__') | list }}", "No filter named 'attr'"),
     ("{{ messages | map('made!') | map('count!') | list }}", "fails"),
     ("{% include '/etc/passwd' %}", "no loader"),
@@ -105,7 +109,34 @@ def render(source, seconds=0.3, max_chars=MAX_CHARS):
 
 @pytest.mark.parametrize("source", HARMLESS)
 def test_limits_do_not_change_the_text_of_a_harmless_template(source):
-    assert render(source, seconds=5) == JinjaTemplate(source).render(TALK, MAX_CHARS)
+    unlimited = ImmutableSandboxedEnvironment(**OPTIONS)
+    unlimited.filters["tojson"] = to_json
+    unlimited.globals.update(FUNCTIONS)
+    assert render(source, seconds=5) == unlimited.from_string(source).render(TALK)
+
+
+@pytest.mark.parametrize("source", TOO_MUCH)
+def test_the_template_of_a_checkpoint_has_the_same_limits(source):
+    began = thread_time()
+    with pytest.raises(InvalidInputError, match="exceeds the time or memory limit"):
+        JinjaTemplate(source).render(TALK, MAX_CHARS, seconds=0.3)
+    assert thread_time() - began < 3
+
+
+def test_a_template_of_a_checkpoint_that_never_ends_is_an_error(tmp_path):
+    folder = checkpoints.tiny("Qwen2ForCausalLM", tmp_path / "model")
+    loops = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+    (folder / "chat_template.jinja").write_text(loops, encoding="utf-8")
+    with LLM(str(folder), num_workers=1, runner="pooling", convert="embed") as llm:
+        began = process_time()
+        with pytest.raises(InvalidInputError, match="exceeds the time or memory limit"):
+            llm.embed({"messages": [{"role": "user", "content": "a cup of tea"}]})
+        assert process_time() - began < 3
+
+
+def test_a_huge_template_of_a_checkpoint_is_refused():
+    with pytest.raises(InvalidInputError, match="the maximum is 131072"):
+        JinjaTemplate("a" * 131_073)
 
 
 @pytest.mark.parametrize("source", TOO_MUCH)
