@@ -1,7 +1,8 @@
 """Builds a model from a resolved repository: on the meta device first, then with its weights."""
 
 import logging
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
@@ -31,7 +32,7 @@ from millpond.plugin.manager import PluginManager, get_plugin_manager
 from millpond.plugin.registry import Entry, Registry
 from millpond.plugin.target import imported
 from millpond.types.compute import ComputeOptions
-from millpond.types.config import EngineConfig, ModelConfig
+from millpond.types.config import CheckpointConfig, EngineConfig, ModelConfig
 from millpond.types.errors import CheckpointError, InvalidInputError, MillpondError, first_names
 
 logger = logging.getLogger(__name__)
@@ -46,6 +47,8 @@ SIZE_KEYS = (
     "type_vocab_size",
     "vocab_size",
 )
+LAYER_KEYS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers", "decoder_layers")
+COUNT_KEY = re.compile(r"(n|num)_\w*(layers?|blocks|groups|experts)|depth")
 MAX_LAYERS = 10_000  # for a checkpoint whose tensors cannot be counted from its headers
 
 
@@ -270,11 +273,20 @@ def _check_depth(resolution: Resolution) -> None:
     unit, limit = "tensors", len(headers) or MAX_LAYERS
     if is_foreign(_blamed_for_model(resolution)) and headers:
         unit, limit = "values", sum(header.size for header in headers)
-    for key in ("num_hidden_layers", "n_layer", "n_layers", "num_layers"):
-        layers = resolution.config.get(key)
-        if isinstance(layers, int) and layers > limit:
-            message = f"config.json specifies {key}={layers}, but the weights contain only {limit} {unit}"
+    for key, count in _counts(resolution.config):
+        is_layers = key.rpartition(".")[2] in LAYER_KEYS
+        if count > (limit if is_layers else max(limit, MAX_LAYERS)):
+            message = f"config.json specifies {key}={count}, but the weights contain only {limit} {unit}"
             raise CheckpointError(message)
+
+
+def _counts(config: CheckpointConfig, prefix: str = "") -> Iterator[tuple[str, int]]:
+    """Yield the numbers of layers, blocks and experts of a config and of those nested in it, with their keys."""
+    for key, value in config.items():
+        if isinstance(value, CheckpointConfig):
+            yield from _counts(value, f"{prefix}{key}.")
+        elif isinstance(value, int) and (key in LAYER_KEYS or COUNT_KEY.fullmatch(key)):
+            yield f"{prefix}{key}", value
 
 
 def _blamed_for_model(resolution: Resolution) -> Entry[Any]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from millpond.loading.files import read_object
+from millpond.loading.files import read_object, read_text
 from millpond.types.checkpoint import value_of
 from millpond.types.errors import CheckpointError
 
@@ -75,8 +75,8 @@ def _text_of(folder: Path, stated: object) -> str | None:
     path = folder / "chat_template.jinja"
     if path.exists():
         try:
-            return path.read_text(encoding="utf-8")
-        except (OSError, ValueError) as error:
+            return read_text(path)
+        except ValueError as error:
             message = f"cannot read {path}: {error}"
             raise CheckpointError(message) from error
     if isinstance(stated, list):  # several named templates

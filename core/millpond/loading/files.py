@@ -11,6 +11,7 @@ from typing import Any
 
 from millpond.types.checkpoint import ModuleFacts
 from millpond.types.errors import CheckpointError, first_names
+from millpond.types.regular_file import open_regular
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 EXTRA_SUFFIXES = (".safetensors", ".pt")  # of files with the weights of extra heads
@@ -18,7 +19,16 @@ DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat1
 IGNORED_SUFFIXES = {".md", ".lock", ".png", ".jpg", ".onnx", ".gguf", ".h5", ".msgpack", ".ot"}
 IGNORED_FOLDERS = {".cache", ".git", ".ipynb_checkpoints", "__pycache__"}
 MAX_LISTED_FILES = 20
-MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors format
+MAX_JSON_BYTES = 2**24
+MAX_NESTING = 100
+TOKENIZER_FILE = "tokenizer.json"
+MAX_TOKENIZER_BYTES = 2**27  # four times the file of a vocabulary of 262,144 tokens
+MAX_TOKENIZER_CONTAINERS = 4_000_000  # each merge is a list
+MAX_CONTAINERS = 500_000  # creating five million takes seconds
+MAX_HEADER_BYTES = 2**25  # five times the header of a model with 100,000 tensors in one file
+MAX_TENSORS = 100_000  # in one file
+MAX_DIMENSIONS, MAX_SIZE = 64, 2**63
+HEADER_START = struct.Struct("<Q")  # the number of bytes of the header
 
 
 def read_json(path: Path) -> Any:
@@ -28,13 +38,62 @@ def read_json(path: Path) -> Any:
         CheckpointError: If the file cannot be read or is not valid JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        message = f"cannot read {path}: {error.strerror or error}"
-        raise CheckpointError(message) from error
+        is_tokenizer = path.name == TOKENIZER_FILE
+        text = read_text(path, MAX_TOKENIZER_BYTES if is_tokenizer else MAX_JSON_BYTES)
+        _check_size(text, path, MAX_TOKENIZER_CONTAINERS if is_tokenizer else MAX_CONTAINERS)
+        value = json.loads(text)
+    except CheckpointError:
+        raise
     except (ValueError, RecursionError) as error:
         message = f"{path} is not valid JSON: {error}. The file may be truncated: download the model again"
         raise CheckpointError(message) from error
+    _check_nesting(value, path)
+    return value
+
+
+def read_text(path: Path, max_bytes: int = MAX_JSON_BYTES) -> str:
+    """Read a text file of a checkpoint.
+
+    Raises:
+        CheckpointError: If it cannot be read, is too large, or is a pipe or a device.
+        ValueError: If it is not UTF-8.
+    """
+    return read_bytes(path, max_bytes).decode()
+
+
+def read_bytes(path: Path, max_bytes: int) -> bytes:
+    """Read a regular file of a checkpoint.
+
+    Raises:
+        CheckpointError: If it cannot be read, is too large, or is a pipe or a device.
+    """
+    try:
+        with open_regular(path) as file:
+            data = file.read(max_bytes + 1)
+    except OSError as error:
+        message = f"cannot read {path}: {error.strerror or error}"
+        raise CheckpointError(message) from error
+    if len(data) > max_bytes:
+        message = f"{path} is larger than {max_bytes} bytes, the maximum for this file"
+        raise CheckpointError(message)
+    return data
+
+
+def _check_size(text: str, path: Path, max_containers: int) -> None:
+    if text.count("[") + text.count("{") > max_containers:
+        message = f"{path} contains more than {max_containers} lists and objects: it is not the file of a model"
+        raise CheckpointError(message)
+
+
+def _check_nesting(value: Any, path: Path) -> None:
+    level = [value]
+    for _ in range(MAX_NESTING):
+        values = [list(it.values()) if isinstance(it, dict) else it for it in level if isinstance(it, dict | list)]
+        level = [inner for it in values for inner in it]
+        if not level:
+            return
+    message = f"{path} is nested too deeply: at most {MAX_NESTING} levels are read"
+    raise CheckpointError(message)
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -164,21 +223,51 @@ def _safetensors(folder: Path) -> list[Path]:
     return [path for path in shards(folder, index) if path.is_file()]
 
 
+def check_header(path: Path) -> None:
+    """Check the kind of a safetensors file, and the size of its header.
+
+    Raises:
+        CheckpointError: If it cannot be read, is a pipe or a device, or the header is too large.
+    """
+    _header(path)
+
+
+def _header(path: Path) -> bytes:
+    """The text of a header; empty if the file is too short to have one."""
+    try:
+        with open_regular(path) as file:
+            start = file.read(HEADER_START.size)
+            size = int(HEADER_START.unpack(start)[0]) if len(start) == HEADER_START.size else 0
+            text = file.read(min(size, MAX_HEADER_BYTES))
+    except OSError as error:
+        message = f"cannot read {path}: {error.strerror or error}"
+        raise CheckpointError(message) from error
+    if size > MAX_HEADER_BYTES or text.count(b"{") > MAX_TENSORS:
+        message = (
+            f"{path} is damaged or truncated (its header has {size} bytes; at most {MAX_HEADER_BYTES} bytes and "
+            f"{MAX_TENSORS} tensors are read): download the model again"
+        )
+        raise CheckpointError(message)
+    return text
+
+
 def _read_header(path: Path) -> list[TensorHeader]:
-    with path.open("rb") as file:
-        start = file.read(8)
-        size = struct.unpack("<Q", start)[0] if len(start) == struct.calcsize("<Q") else 0
-        if not 0 < size <= MAX_HEADER_BYTES:
-            return []
-        try:
-            entries: dict[str, Any] = json.loads(file.read(size))
-            return [
-                TensorHeader(name, DTYPES.get(entry["dtype"]) or entry["dtype"].lower(), tuple(entry["shape"]))
-                for name, entry in entries.items()
-                if name != "__metadata__"
-            ]
-        except (ValueError, KeyError, TypeError, AttributeError):
-            return []
+    text = _header(path)
+    try:
+        entries: dict[str, Any] = json.loads(text)
+        return [
+            TensorHeader(name, DTYPES.get(entry["dtype"]) or entry["dtype"].lower(), _shape(entry["shape"]))
+            for name, entry in entries.items()
+            if name != "__metadata__"
+        ]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return []
+
+
+def _shape(stated: Any) -> tuple[int, ...]:
+    if len(stated) > MAX_DIMENSIONS or not all(isinstance(size, int) and 0 <= size < MAX_SIZE for size in stated):
+        raise ValueError(stated)
+    return tuple(stated)
 
 
 def extra_file(folder: Path, name: str) -> Path | None:

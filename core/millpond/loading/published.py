@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from millpond.loading.chat_template import read_chat_template
+from millpond.loading.files import read_bytes
 from millpond.types.config import CheckpointConfig
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ def _reranker_titles(folder: Path) -> set[str]:
     path = folder / "README.md"
     if not path.is_file() or path.stat().st_size > MAX_CARD_BYTES:
         return set()
-    text = path.read_text(encoding="utf-8", errors="replace")
+    text = read_bytes(path, MAX_CARD_BYTES).decode(errors="replace")
     _, _, rest = text.partition(FRONT_MATTER_FENCE) if text.startswith(FRONT_MATTER_FENCE) else ("", "", "")
     header, fence, body = rest.partition(f"\n{FRONT_MATTER_FENCE}")
     if not fence or not RERANKER_TAG.search(header):

@@ -1,6 +1,7 @@
 """Tokenizer: the model's tokenizer.json, without its padding and truncation settings."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,12 +10,14 @@ from tokenizers import normalizers
 from tokenizers.normalizers import BertNormalizer
 
 from millpond.loading.chat_template import ChatTemplate, read_chat_template, read_special_tokens
+from millpond.loading.files import MAX_TOKENIZER_BYTES, read_bytes
 from millpond.types.checkpoint import value_of
-from millpond.types.errors import CheckpointError, InvalidInputError
+from millpond.types.errors import CheckpointError, InvalidInputError, MillpondError
 
 if TYPE_CHECKING:
     from millpond.loading.repository import Repository
 
+PROBE = "a"
 # Families whose tokenizers in transformers return token_type_ids by default.
 TOKEN_TYPE_FAMILIES = (
     "bert",
@@ -222,9 +225,21 @@ def _with_stated_normalizer(backend: tokenizers.Tokenizer, repository: "Reposito
 
 
 def _read(path: Path) -> tokenizers.Tokenizer:
+    with _errors_of_library(path):
+        backend = tokenizers.Tokenizer.from_buffer(read_bytes(path, MAX_TOKENIZER_BYTES))
+        backend.encode(PROBE)  # a post-processor without its tokens is an error only here
+        backend.encode(PROBE, PROBE)
+    return backend
+
+
+@contextmanager
+def _errors_of_library(path: Path) -> Iterator[None]:
+    """Raise CheckpointError for any error of the tokenizers library, and for its panics, which are BaseExceptions."""
     try:
-        return tokenizers.Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises bare Exception
+        yield
+    except (MillpondError, KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:
         message = f"{path} cannot be read ({error}): the file may be truncated, download the model again"
         raise CheckpointError(message) from error
 
@@ -235,7 +250,9 @@ def _convert(folder: Path) -> tokenizers.Tokenizer:
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # the library raises any exception type
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # the library raises any exception type, also panics
         message = f"{folder} has no tokenizer.json, and transformers cannot convert its other files: {error}"
         raise CheckpointError(message) from error
     backend = getattr(tokenizer, "backend_tokenizer", None)

@@ -8,7 +8,7 @@ from millpond.types.errors import InvalidInputError
 
 JINJA_MARKERS = ("{{", "{%", "{#", "\n")  # distinguish the text of a template from the path of a file
 MAX_SOURCE_BYTES = 1_000_000
-MAX_SOURCE_CHARS = 2**17  # of a model's template; compiling it takes a few seconds at most
+MAX_SOURCE_CHARS = 2**17  # compiling a template of this length takes a few seconds
 RENDER_SECONDS = 1.0
 
 
