@@ -173,8 +173,8 @@ class ModelContext:
     def pooling_type(self, task: str) -> str:
         """Return the name of the task's pooler; for several concatenated poolers, names joined by "+": ``CLS+MEAN``."""
         spec = self.registry.tasks.get(task).spec
-        config = self.pooler_config
-        return (config.tok_pooling_type if spec.per_token else config.seq_pooling_type) or spec.default_pooling
+        configured: str | None = getattr(self.pooler_config, spec.pooling_key)
+        return self.model.task_pooling.get(task) or configured or spec.pooling
 
     def activation(self, name: str | None) -> "Callable[[torch.Tensor], torch.Tensor]":
         """Return the activation of that name, or the kernel of its op if it has one; None is the identity."""

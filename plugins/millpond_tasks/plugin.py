@@ -14,7 +14,6 @@ def register_tasks() -> Iterator[TaskSpec]:
         target="millpond.types.outputs:EmbeddingOutput",
         summary="one vector per prompt",
         io_processor="embed",
-        default_pooling="LAST",
         default_activation="normalize",
         options="millpond_tasks.embed:EmbedOptions",
     )
@@ -23,7 +22,6 @@ def register_tasks() -> Iterator[TaskSpec]:
         target="millpond.types.outputs:PoolingOutput",
         summary="one vector per token",
         io_processor="embed",
-        default_pooling="ALL",
         default_activation="normalize",
         per_token=True,
         options="millpond_tasks.embed:TokenEmbedOptions",
@@ -33,7 +31,6 @@ def register_tasks() -> Iterator[TaskSpec]:
         target="millpond.types.outputs:ClassificationOutput",
         summary="the probabilities of classes",
         io_processor="classify",
-        default_pooling="LAST",
         options="millpond_tasks.classify:ClassifyOptions",
     )
     yield TaskSpec(
@@ -41,7 +38,6 @@ def register_tasks() -> Iterator[TaskSpec]:
         target="millpond.types.outputs:PoolingOutput",
         summary="the probabilities of classes, or rewards, for each token or step",
         io_processor="classify",
-        default_pooling="ALL",
         per_token=True,
         options="millpond_tasks.classify:ClassifyOptions",
     )
@@ -92,6 +88,5 @@ def register_tasks() -> Iterator[TaskSpec]:
         target="millpond.types.outputs:PoolingOutput",
         summary="the output of the IO processor that the model or the caller selects",
         io_processor="plugin",
-        default_pooling="ALL",
         per_token=True,
     )

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from millpond.plugin.registry import Entry
-from millpond.plugin.specs import TaskSpec
 from millpond.types.config import JOINED_BY
 from millpond.types.errors import UnknownNameError
 
@@ -108,7 +107,7 @@ def _named(registry: "Registry", resolution: "Resolution") -> Iterator[tuple[str
         if task in resolution.tasks:
             yield task, record
         if not record.spec.derived_from and task != PLUGIN_TASK:
-            yield from _known(registry.poolers, _poolers(resolution, record.spec))
+            yield from _known(registry.poolers, resolution.pooling(task).value.split(JOINED_BY))
         named = resolution.io_processor_plugin if task == PLUGIN_TASK else None
         yield from _known(registry.io_processors, [named or record.spec.io_processor])
     modules = resolution.facts.modules
@@ -131,9 +130,3 @@ def _tasks(registry: "Registry", resolution: "Resolution") -> list[str]:
         if it.spec.name not in tasks and tasks & set(it.spec.derived_from)
     ]
     return [*resolution.tasks, *derived, *([PLUGIN_TASK] if resolution.io_processor_plugin else [])]
-
-
-def _poolers(resolution: "Resolution", task: TaskSpec) -> list[str]:
-    choice = resolution.pooler.get("tok_pooling_type" if task.per_token else "seq_pooling_type")
-    name: str = task.default_pooling if choice is None else choice.value
-    return name.split(JOINED_BY)

@@ -80,6 +80,22 @@ def spread_pooling_type(registry: "Registry", config: PoolerConfig) -> PoolerCon
     return PoolerConfig(**fields)
 
 
+def task_pooling(registry: "Registry", pooler: Mapping[str, Choice], task: str) -> Choice:
+    """Return the pooling type of a task, with its origin: a pooler that does not list the task replaces no default.
+
+    Args:
+        registry: The records of plugins.
+        pooler: The merged pooler settings.
+        task: The name of the task.
+    """
+    spec = registry.tasks.get(task).spec
+    default, choice = Choice(value=spec.pooling, origin="task"), pooler.get(spec.pooling_key)
+    if choice is None or choice.origin == "user" or spec.default_pooling is None:
+        return choice or default
+    entries = filter(None, map(registry.poolers.find, choice.value.split(JOINED_BY)))
+    return choice if all(task in entry.spec.tasks for entry in entries) else default
+
+
 def check_pooler(registry: "Registry", pooler: Mapping[str, Choice], tasks: tuple[str, ...]) -> None:
     """Reject settings that do not fit the tasks of the model; unknown poolers are rejected when they are built."""
     task = pooler.get("task")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from millpond.loading.classification import count_labels
 from millpond.loading.lengths import StatedLength, state_lengths
-from millpond.loading.pooler_settings import size_key_of
+from millpond.loading.pooler_settings import size_key_of, task_pooling
 from millpond.loading.published import published_model, rerank_template
 from millpond.types.checkpoint import AdapterFacts, CheckpointFacts, value_of
 from millpond.types.config import JOINED_BY, CheckpointConfig, Choice, ModelConfig, PoolerConfig
@@ -106,6 +106,18 @@ class Resolution:
         """The pooler settings as a PoolerConfig."""
         return PoolerConfig(**{name: choice.value for name, choice in self.pooler.items()})
 
+    def pooling(self, task: str) -> Choice:
+        """Return the pooling type of a task, with its origin."""
+        return task_pooling(self.registry, self.pooler, task)
+
+    @property
+    def task_pooling(self) -> dict[str, str]:
+        """The pooling types of tasks whose own pooling precedes that of ``pooler_config``."""
+        settings, tasks = self.pooler_config, self.registry.tasks
+        poolings = {task: self.pooling(task).value for task in self.tasks}
+        specified = {task: getattr(settings, tasks.get(task).spec.pooling_key) for task in poolings}
+        return {task: name for task, name in poolings.items() if specified[task] not in (None, name)}
+
     @property
     def prompts(self) -> dict[str, str]:
         """The named prompts."""
@@ -165,6 +177,7 @@ class Resolution:
             dtype=self.dtype.value,
             pooler_config=self.pooler_config,
             tasks=self.tasks,
+            task_pooling=self.task_pooling,
             embedding=EmbeddingInfo(
                 size=self.embedding_size,
                 full_size=self.full_embedding_size,

@@ -293,6 +293,7 @@ class ModelConfig:
         dtype: The name of the dtype it computes in.
         pooler_config: The merged pooler config.
         tasks: The tasks it serves.
+        task_pooling: The pooling types of tasks whose own pooling precedes that of ``pooler_config``.
         embedding: The size and kind of its embeddings.
         classification: The number and activation of its classes or scores.
         retrieval: The differences between queries and documents.
@@ -307,6 +308,7 @@ class ModelConfig:
     dtype: str
     pooler_config: PoolerConfig
     tasks: tuple[str, ...]
+    task_pooling: Mapping[str, str] = field(default_factory=dict)
     embedding: EmbeddingInfo = field(default_factory=EmbeddingInfo)
     classification: ClassificationInfo = field(default_factory=ClassificationInfo)
     retrieval: RetrievalInfo = field(default_factory=RetrievalInfo)

@@ -96,8 +96,7 @@ class PoolingReport:
 
     def _task(self, name: str) -> dict[str, Any]:
         spec = self.registry.tasks.get(name).spec
-        key = "tok_pooling_type" if spec.per_token else "seq_pooling_type"
-        pooling = self.resolution.pooler.get(key, Choice(value=spec.default_pooling, origin="task"))
+        pooling = self.resolution.pooling(name)
         get = self.registry.poolers.get
         entries = [self.attempt(partial(get, name)) for name in pooling.value.split(JOINED_BY)]
         poolers: list[Entry[PoolerSpec]] = [entry for entry in entries if entry is not None]

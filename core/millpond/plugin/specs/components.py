@@ -12,7 +12,9 @@ class TaskSpec(Spec):
 
     Attributes:
         io_processor: The name of the IO processor of the task.
-        default_pooling: The pooling type if neither the user, the checkpoint nor the architecture specifies one.
+        default_pooling: The pooling type, unless the user specifies one, or the checkpoint or the architecture
+            specifies one whose record lists the task. None for the pooling type of the checkpoint or the architecture,
+            else LAST, or ALL with ``per_token``.
         default_activation: The activation of pooled tensors, unless the model provides its own; None for none.
         per_token: True if the result has one row per token instead of one per prompt.
         derived_from: The tasks whose results it is computed from. A model that serves one of them also serves this
@@ -27,13 +29,23 @@ class TaskSpec(Spec):
 
     kind: ClassVar[str] = "task"
     io_processor: str
-    default_pooling: str = "LAST"
+    default_pooling: str | None = None
     default_activation: str | None = None
     per_token: bool = False
     derived_from: tuple[str, ...] = ()
     options: str | object = None
     method: str | None = None
     output: str | object = None
+
+    @property
+    def pooling(self) -> str:
+        """The pooling type if nothing else specifies one."""
+        return self.default_pooling or ("ALL" if self.per_token else "LAST")
+
+    @property
+    def pooling_key(self) -> str:
+        """The field of ``PoolerConfig`` with the pooling type of the task."""
+        return "tok_pooling_type" if self.per_token else "seq_pooling_type"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from millpond.nn import PoolingModel
 from millpond.testing.conformance.outputs import OutputComparison
 from millpond.testing.conformance.record import RecordConformance
 from millpond.testing.demands import demand, demand_same
+from millpond.types.config import JOINED_BY
 from millpond.types.errors import CheckpointError, InvalidInputError
 from millpond.types.outputs import ArrayOutput
 
@@ -116,6 +117,15 @@ class ModelConformance(OutputComparison, RecordConformance):
                 matches = shape is None or expected is None or shape[-1] == expected
                 what = f"{self.name}, {task!r} of prompt {index}"
                 demand(matches, f"{what}, has the shape {shape}, but the model declares {expected} values")
+
+    def test_each_task_has_its_own_pooling(self, llm: LLM) -> None:
+        """The pooling type of a task is its ``default_pooling``, or one whose record lists the task."""
+        ctx = llm.pipeline.ctx
+        for task in set(self.tasks(llm)) & set(ctx.tasks):
+            default, used = self.registry().tasks.get(task).spec.default_pooling, ctx.pooling_type(task)
+            unfit = [name for name in used.split(JOINED_BY) if task not in ctx.registry.poolers.get(name).spec.tasks]
+            what = f"{self.name} pools {task!r} by {used}, whose record does not list the task"
+            demand(default in (None, used) or not unfit, f"{what}; its default_pooling is {default}")
 
     def test_batches_may_be_small(self, folder: Path, llm: LLM) -> None:
         """The limits of a batch do not change the results."""

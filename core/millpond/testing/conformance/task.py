@@ -2,7 +2,12 @@
 
 from typing import ClassVar
 
+from millpond.loading.pooler_settings import task_pooling
+from millpond.plugin.registry import Entry
+from millpond.plugin.specs import TaskSpec
 from millpond.testing.conformance.record import RecordConformance
+from millpond.testing.demands import demand
+from millpond.types.config import Choice
 
 
 class TaskConformance(RecordConformance):
@@ -18,3 +23,13 @@ class TaskConformance(RecordConformance):
     def fits(self, target: object) -> bool:
         """Return True if the target is a type."""
         return isinstance(target, type)
+
+    def test_checkpoints_do_not_replace_its_pooling(self, entry: Entry[TaskSpec]) -> None:
+        """A pooling type that a checkpoint specifies, and whose record does not list the task, is not used for it."""
+        spec, registry = entry.spec, self.registry()
+        others = [it.spec for it in registry.poolers.entries() if spec.name not in it.spec.tasks]
+        for other in others if spec.default_pooling is not None and not spec.derived_from else ():
+            stated = {spec.pooling_key: Choice(value=other.name, origin="files")}
+            pooling = task_pooling(registry, stated, spec.name).value
+            what = f"a checkpoint with {other.name} pools {spec.name!r} by {pooling}"
+            demand(pooling == spec.default_pooling, f"{what}; its default_pooling is {spec.default_pooling}")

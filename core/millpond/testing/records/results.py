@@ -146,7 +146,7 @@ def _serves(registry: Registry, spec: TaskSpec) -> bool:
 
 
 def _per_token_faults(registry: Registry, spec: TaskSpec) -> Iterator[Fault]:
-    for name in spec.default_pooling.split(JOINED_BY):
+    for name in spec.pooling.split(JOINED_BY):
         for pooler in [it for it in registry.poolers.entries() if name in (it.spec.name, it.qualified)][:1]:
             tasks = [task for task in pooler.spec.tasks if task in registry.tasks]
             if tasks and spec.per_token not in {registry.tasks.get(task).spec.per_token for task in tasks}:
