@@ -22,7 +22,7 @@ SUMMARIES = {
     "Manage the installation": {
         "config": "Show the options that configuration files set.",
         "env": "Show versions, the processor and the kernels in use.",
-        "plugins": "List and check plugins and kernels.",
+        "plugins": "List, check and create plugins; list kernels.",
     },
 }
 

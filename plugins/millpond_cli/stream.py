@@ -11,6 +11,7 @@ import typer
 
 from millpond.types.errors import MissingDependencyError
 from millpond_cli.arguments import load_model
+from millpond_cli.io.formats import TABLE
 from millpond_cli.io.inputs import Input
 from millpond_cli.io.interrupts import Interruption, TerminatedError, ending_signals_raised
 from millpond_cli.io.notes import warn
@@ -33,6 +34,8 @@ PROMPT_NUMBER = re.compile(r"prompt \d+: ")
 TOO_LONG = "maximum context length"
 SKIP_HINT = "--on-error skip skips texts that fail"
 NO_IMAGES = "accepts only text"
+FORMATS_WITHOUT_DIMENSIONS = (TABLE, "jsonl", "json")
+"""Formats whose output for an empty input does not depend on the model."""
 
 
 @dataclass(kw_only=True)
@@ -99,6 +102,10 @@ class Job:
         ):
             chunks = iter(lambda: list(islice(rows, ROWS_PER_CHUNK)), [])
             first = next(chunks, [])  # read before the model is loaded, to report unreadable input at once
+            if not first and file_format in FORMATS_WITHOUT_DIMENSIONS:
+                _write(file, file_format, Layout(), [], nullcontext)
+                self._warn_if_empty(tally)
+                return
             total = (lambda: len(first)) if len(first) < ROWS_PER_CHUNK else self.source.count
             with (
                 _count_reported_on_signal(tally, interruption),
@@ -141,9 +148,12 @@ class Job:
             tally.add(results)
         progress.finish()  # before a table is printed
 
-    def _warn(self, llm: "LLM", tally: Tally) -> None:
-        if not tally.texts:
+    def _warn_if_empty(self, tally: Tally) -> None:
+        if not tally.texts and not self.output_options.quiet:
             warn(f"{self.source.name} contains no text")
+
+    def _warn(self, llm: "LLM", tally: Tally) -> None:
+        self._warn_if_empty(tally)
         if tally.failed:
             warn(f"{tally.failed} of {tally.texts} texts failed and have no result")
         if tally.truncated:

@@ -28,6 +28,8 @@ class Count:
         done: The number of finished items.
         earlier: Those among them that were finished before the start, such as by a job that is resumed.
         note: Further text, such as "3 failed".
+        counted_s: The seconds from the start to the last finished item; None if rates are wanted for the whole time.
+            Without it, the rate would fall, and the time left would rise, until the next step is finished.
     """
 
     unit: str
@@ -35,10 +37,11 @@ class Count:
     done: int = 0
     earlier: int = 0
     note: str = ""
+    counted_s: float | None = None
 
     def rate(self, seconds: float) -> str:
         """Return the number of items per second, such as "812 texts/s", for a number of seconds since the start."""
-        rate = (self.done - self.earlier) / max(seconds, 1e-9)
+        rate = (self.done - self.earlier) / max(self._counted(seconds), 1e-9)
         return f"{rate:,.{0 if rate >= 10 else 1 if rate >= 1 else 2}f} {self.unit}/s"  # noqa: PLR2004  three digits
 
     def left(self, seconds: float) -> str:
@@ -46,7 +49,12 @@ class Count:
         computed = self.done - self.earlier
         if self.total is None or not computed or self.done >= self.total:
             return ""
-        return f"{format_clock((self.total - self.done) * seconds / computed)} left"
+        counted = self._counted(seconds)
+        since = seconds - counted
+        return f"{format_clock(max((self.total - self.done) * counted / computed - since, 0))} left"
+
+    def _counted(self, seconds: float) -> float:
+        return seconds if self.counted_s is None else self.counted_s
 
     def status(self, seconds: float, width: int) -> str:
         """Return count, rate, note, elapsed time and time left, as far as they fit into a number of columns."""
@@ -102,6 +110,8 @@ class Progress:
         """Add a number of finished items, and replace the note."""
         self._count.done += count
         self._count.note = note
+        if count:
+            self._count.counted_s = time.monotonic() - self._begun
         if self._bar is not None:
             self._bar.update()
         elif time.monotonic() >= self._next_report:

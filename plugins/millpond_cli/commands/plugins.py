@@ -48,7 +48,7 @@ Output = Annotated[
 
 @app.callback()
 def plugins() -> None:
-    """List, check and create plugins."""
+    """List, check and create plugins; list kernels."""
 
 
 @declare.command(

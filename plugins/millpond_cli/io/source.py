@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from millpond_cli.choices import unknown_choice
+from millpond_cli.io.notes import warn
 from millpond_command.cli import USAGE, CommandError
 from millpond_command.extras import check_extra
 
@@ -29,6 +31,8 @@ FORMATS_BY_SUFFIX = {
 FORMATS = tuple(dict.fromkeys(FORMATS_BY_SUFFIX.values()))
 FORMATS_WITH_FIELDS = ("jsonl", "csv", "tsv", PARQUET)
 GZIP_SUFFIX = ".gz"
+FILE_NAME = re.compile(r"\S+\.\w{1,8}")
+MAX_NAME_CHARS = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +118,18 @@ def refuse_files(texts: Sequence[str], *, option: str | None = "-i") -> None:
         if option is not None and kind == "file":
             hint = f"`{option} {path}` reads the file; to use the path as the text, pipe it into stdin"
         raise CommandError(message, hint=hint, exit_code=USAGE)
+    for text in texts:
+        _warn_about_name(text, option)
+
+
+def _warn_about_name(text: str, option: str | None) -> None:
+    """Print a warning if a text looks like the name of a file that does not exist, and a similar file exists."""
+    if len(text) > MAX_NAME_CHARS or not FILE_NAME.fullmatch(text):
+        return
+    similar = _similar(Path(text))
+    if similar is not None:
+        hint = "" if option is None else f"; `{option} {similar}` reads the file"
+        warn(f"{text!r} is used as text, not as a file name, but the file {similar!r} exists{hint}")
 
 
 def _is_path(text: str) -> bool:

@@ -3,6 +3,7 @@
 import re
 import signal
 import sys
+from types import SimpleNamespace
 
 import pytest
 from command_kit import Terminal
@@ -53,6 +54,27 @@ def test_rows_that_were_finished_earlier_do_not_count_for_the_rate():
     count = Count(unit="rows", total=300, done=200, earlier=100)
     assert count.status(10, 80) == "200/300 rows  10 rows/s  0:10  0:10 left"
     assert count.summary(10) == "100 rows in 0:10 (10 rows/s)"
+
+
+def test_time_left_counts_down_until_the_next_step_is_finished():
+    count = Count(unit="texts", total=4096, done=1024, counted_s=10.0)
+    assert count.left(10) == "0:30 left"
+    assert count.left(19.9) == "0:20 left"  # a rate over the whole time would state 1:00
+    assert count.left(60) == "0:00 left"
+    assert count.rate(19.9) == count.rate(10) == "102 texts/s"
+
+
+def test_progress_measures_the_rate_until_the_last_finished_item(capsys, monkeypatch):
+    clock = iter(range(0, 1000, 10))
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.0)
+    work = Progress(shown=True, total=lambda: 10)
+    work.update(5)  # at 10 seconds
+    work.update(0, "a note")
+    work.finish()
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 3
+    assert {line.split(", ")[1] for line in lines} == {"0.50 texts/s"}
 
 
 def test_without_a_total_or_a_result_no_time_is_left():

@@ -120,6 +120,12 @@ def test_empty_input_causes_a_warning_and_exit_code_0(tiny):
     assert embed("-m", tiny, "-q", stdin="").stderr == ""
 
 
+@pytest.mark.parametrize(("file_format", "output"), [("table", ""), ("jsonl", ""), ("json", "[]\n")])
+def test_empty_input_ends_before_the_model_is_loaded(tmp_path, file_format, output):
+    done = embed("-m", str(tmp_path / "missing"), "-f", file_format, stdin="")
+    assert (done.exit_code, done.stdout, done.stderr) == (0, output, "warning: stdin contains no text\n")
+
+
 # --- output -----------------------------------------------------------------------------------------------------------
 
 

@@ -62,6 +62,15 @@ def test_an_argument_that_is_a_file_is_refused_with_the_option_that_reads_it(tmp
     assert f"`{option} {path}` reads the file" in done.stderr
 
 
+def test_a_text_that_looks_like_a_file_name_causes_a_warning(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    written(tmp_path / "texts.txt", "a cat\n")
+    refuse_files(["texts.tx", "texts", "see texts.tx", "about 3.14", "https://example.com/texts.tx"])
+    hint = "`-i texts.txt` reads the file"
+    expected = f"warning: 'texts.tx' is used as text, not as a file name, but the file 'texts.txt' exists; {hint}\n"
+    assert capsys.readouterr().err == expected
+
+
 def test_a_query_that_is_a_file_is_refused(tmp_path):
     path = written(tmp_path / "query.txt", "a query\n")
     done = run("rerank", path, "a document")
