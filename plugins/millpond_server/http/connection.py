@@ -9,6 +9,8 @@ from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from millpond_server.http.errors import ApiError, error_response
+from millpond_server.http.json_stream import UNSENT_BYTES
+from millpond_server.http.slow_readers import SlowReaders
 from millpond_server.http.transport import BoundedFlowControl, LingeringTransport, UnreadTimeout
 from millpond_server.runtime.settings import Limits
 
@@ -32,17 +34,24 @@ class Connection(HttpToolsProtocol):
     """
 
     def __init__(
-        self, *, limits: Limits, on_refused: Callable[[ApiError, str], None] = lambda *_: None, **uvicorn: Any
+        self,
+        *,
+        limits: Limits,
+        slow_readers: SlowReaders,
+        on_refused: Callable[[ApiError, str], None] = lambda *_: None,
+        **uvicorn: Any,
     ) -> None:
         """Create the protocol.
 
         Args:
             limits: The limits of the server.
+            slow_readers: The connections of the server with responses that wait for their clients.
             on_refused: Called for each refusal, with the error and the client's address.
             **uvicorn: The arguments of uvicorn's protocol.
         """
         super().__init__(**uvicorn)
         self._limits = limits
+        self._slow_readers = slow_readers
         self._on_refused = on_refused
         self._timer: asyncio.TimerHandle | None = None
         self._unread_timeout: UnreadTimeout | None = None
@@ -60,9 +69,8 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         """Accept the connection, unless there are too many."""
-        lingering = cast(
-            "asyncio.Transport", LingeringTransport(transport, self._may_receive, self._limits.unread_seconds)
-        )
+        self._lingering = LingeringTransport(transport, self._may_receive, self._limits.unread_seconds)
+        lingering = cast("asyncio.Transport", self._lingering)
         super().connection_made(lingering)
         self.flow = BoundedFlowControl(lingering, self._can_read)
         self._unread_timeout = UnreadTimeout(lingering, self._limits.unread_seconds)
@@ -105,6 +113,7 @@ class Connection(HttpToolsProtocol):
         self._buffer = b""
         if self._unread_timeout is not None:
             self._unread_timeout.stop()
+        self._slow_readers.remove(self)
         super().connection_lost(exc)
 
     def shutdown(self) -> None:
@@ -265,20 +274,42 @@ class Connection(HttpToolsProtocol):
         self.flow.pause_reading()
         if self._unread_timeout is not None:
             self._unread_timeout.start()
+        self._slow_readers.add(self)
 
     def resume_writing(self) -> None:
         """Handle a write buffer that the client has read."""
         super().resume_writing()
         if self._unread_timeout is not None:
             self._unread_timeout.stop()
+        if self._has_no_request:
+            self._slow_readers.remove(self)
         if not self.transport.is_closing():
             self.flow.resume_reading()
+
+    @property
+    def held_bytes(self) -> int:
+        """The memory of a response that the client has not read."""
+        scope = {} if self._has_no_request else cast("dict[str, int]", self.cycle.scope)
+        return self.transport.get_write_buffer_size() + scope.get(UNSENT_BYTES, 0)
+
+    @property
+    def read_bytes(self) -> int:
+        """The number of bytes that were sent to the client so far."""
+        return self._lingering.written_bytes - int(self.transport.get_write_buffer_size())
+
+    def end_unread(self) -> None:
+        """Close the connection, because the client reads its response too slowly."""
+        error = ApiError(408, "the client reads its response too slowly", reason="slow_reader")
+        self._on_refused(error, self.client[0] if self.client else "-")
+        self.transport.abort()
 
     def on_response_complete(self) -> None:
         """Serve the next request, or close the connection with an error."""
         if self._final_error is not None and not self.pipeline:
             self._close_with(self._final_error)
             return
+        if not self.flow.write_paused:
+            self._slow_readers.remove(self)
         super().on_response_complete()
         self._idle_since = self.loop.time()
         if self._buffer and len(self.pipeline) < MAX_PIPELINED:

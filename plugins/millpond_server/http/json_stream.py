@@ -1,7 +1,8 @@
 """JSON responses: serialized in slices, so that other requests are served in between; large ones are streamed."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ SLICE_ITEMS = 64
 SLICE_VALUES = 2**16  # numbers, fields and items; serializing them takes about 2 ms
 CONTAINERS = (list, dict, np.ndarray, Base64)
 MAX_WEIGHED_ITEMS = 4096  # the weight of a longer list is estimated from its first item
+BYTES_PER_VALUE = 4
+UNSENT_BYTES = "millpond.unsent"  # the key of the scope: the memory of a response that is not serialized yet
 STREAM_ABOVE_BYTES = 2**23  # larger responses are sent while they are serialized, to bound the memory
 
 
@@ -39,7 +42,7 @@ async def json_response(value: Any) -> Response:
         parts.append(part)
         size += len(part)
         if size > STREAM_ABOVE_BYTES:
-            return JsonStream(parts, remaining)
+            return JsonStream(parts, remaining, size + BYTES_PER_VALUE * _total_weight(value))
     return Response(b"".join(parts), media_type="application/json")
 
 
@@ -49,23 +52,28 @@ class JsonStream(Response):
     Args:
         parts: The first parts of the JSON text.
         remaining: The other parts.
+        held_bytes: The memory of the parts, and of the values that the other parts are made from.
     """
 
     media_type = "application/json"
 
-    def __init__(self, parts: Sequence[bytes], remaining: AsyncIterator[bytes]) -> None:
+    def __init__(self, parts: Iterable[bytes], remaining: AsyncIterator[bytes], held_bytes: int = 0) -> None:
         super().__init__()
         del self.headers["content-length"]  # not known yet
-        self._parts = parts
+        self._parts = deque(parts)
         self._remaining = remaining
+        self._held_bytes = held_bytes
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  ASGI's signature
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the response until the client disconnects."""
         disconnect = asyncio.ensure_future(_wait_for_disconnect(receive))
+        scope[UNSENT_BYTES] = self._held_bytes
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            await send({"type": "http.response.body", "body": b"".join(self._parts), "more_body": True})
-            self._parts = ()
+            while self._parts:  # one by one, because the transport copies what it cannot send at once
+                if disconnect.done():
+                    return
+                await send({"type": "http.response.body", "body": self._parts.popleft(), "more_body": True})
             async for part in self._remaining:
                 if disconnect.done():
                     return
@@ -73,6 +81,7 @@ class JsonStream(Response):
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             disconnect.cancel()
+            del scope[UNSENT_BYTES]
 
 
 async def _wait_for_disconnect(receive: Receive) -> None:
@@ -133,6 +142,11 @@ def _weight(value: Any) -> int:
     if not isinstance(value[0], CONTAINERS):
         return len(value)
     return sum(map(_weight, value)) if len(value) <= MAX_WEIGHED_ITEMS else len(value) * _weight(value[0])
+
+
+def _total_weight(value: Any) -> int:
+    """Return the approximate number of values in a list, or in the lists of an object."""
+    return sum(map(_weight, value.values())) if isinstance(value, dict) else _weight(value)
 
 
 def _dumps(value: Any) -> bytes:

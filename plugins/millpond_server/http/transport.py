@@ -23,6 +23,7 @@ class LingeringTransport:
         self._may_receive = may_receive
         self._flush_seconds = flush_seconds
         self._is_closing = False
+        self.written_bytes = 0
         self.get_write_buffer_size = transport.get_write_buffer_size
         self.pause_reading = transport.pause_reading
         self.resume_reading = transport.resume_reading
@@ -38,6 +39,7 @@ class LingeringTransport:
     def write(self, data: bytes) -> None:
         """Send bytes, unless the transport is closing."""
         if not (self._is_closing or self._transport.is_closing()):
+            self.written_bytes += len(data)
             self._transport.write(data)
 
     def close(self) -> None:

@@ -181,7 +181,9 @@ class Server:
         with contextlib.suppress(ImportError):
             from millpond_server.http.connection import Connection  # noqa: PLC0415  httptools is not available on Windows
 
-            protocol: Any = partial(Connection, limits=limits, on_refused=self._record_refused)
+            protocol: Any = partial(
+                Connection, limits=limits, slow_readers=self.state.slow_readers, on_refused=self._record_refused
+            )
             config.http_protocol_class = protocol
         return config
 

@@ -85,6 +85,15 @@ class Limits:
     body_seconds: PositiveSeconds = 30.0
     unread_seconds: PositiveSeconds = 30.0
     idle_seconds: Count = 65
+    unread_bytes: Annotated[
+        Count,
+        option(
+            LIMITS,
+            "--max-unread-bytes",
+            metavar="N",
+            help="Maximum memory of responses that clients have not read; the slowest clients are disconnected.",
+        ),
+    ] = 128 * MEBIBYTE
     connections: Annotated[
         Count,
         option(LIMITS, "--max-connections", metavar="N", help="Maximum number of open connections."),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from millpond_server.batches.service import BatchService
 from millpond_server.http.body import BodyMemoryBudget
+from millpond_server.http.slow_readers import SlowReaders
 from millpond_server.http.token_ids import TokenIdCheck
 from millpond_server.observability.access_log import AccessLog
 from millpond_server.observability.metrics import Metrics
@@ -28,6 +29,7 @@ class State:
         log: The access log.
         token_ids: The check for token ids in bodies.
         body_memory: The memory of request bodies.
+        slow_readers: The connections with responses that wait for their clients.
         unhealthy: The names of the models that do not work, with the reason.
         refusing: The names of the models that accept no requests at present.
         draining: True once the server was asked to stop.
@@ -43,6 +45,7 @@ class State:
     log: AccessLog = field(init=False)
     token_ids: TokenIdCheck = field(init=False)
     body_memory: BodyMemoryBudget = field(init=False)
+    slow_readers: SlowReaders = field(init=False)
     unhealthy: dict[str, str] = field(default_factory=dict)
     refusing: set[str] = field(default_factory=set)
     draining: bool = False
@@ -55,3 +58,4 @@ class State:
         self.log = AccessLog(self.settings.log_format)
         self.token_ids = TokenIdCheck(is_rejected=self.settings.reject_token_ids)
         self.body_memory = BodyMemoryBudget(self.settings.limits)
+        self.slow_readers = SlowReaders(self.settings.limits.unread_bytes)

@@ -9,6 +9,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from millpond_server.http.connection import MAX_PIPELINED, Connection
+from millpond_server.http.slow_readers import SlowReaders
 from millpond_server.runtime.settings import Limits
 
 OFFER = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAEAAEAAAAIAAAAB\r\n"
@@ -63,7 +64,9 @@ class Transport(asyncio.Transport):
 
 def connected():
     config = uvicorn.Config(echo, lifespan="off", ws="none", log_config=None, access_log=False)
-    connection = Connection(config=config, server_state=ServerState(), app_state={}, limits=Limits())
+    connection = Connection(
+        config=config, server_state=ServerState(), app_state={}, limits=Limits(), slow_readers=SlowReaders(2**20)
+    )
     transport = Transport()
     connection.connection_made(transport)
     return connection, transport
