@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, Final
 
 import typer
 
-from millpond.types.regular_file import distrust, is_sticky, open_regular
+from millpond.regular_file import distrust, is_sticky, open_regular
 from millpond_command.cli import USAGE, CommandError
 from millpond_command.stderr import echo_stderr
 

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from millpond.plugin.manager import get_plugin_manager
+from millpond.plugin.registry import quantization_schemes
+from millpond.types.compute import check_names
 from millpond.types.errors import InvalidInputError
 from millpond.types.model_args import MODEL_ARGS
 from millpond_command.cli import USAGE, CommandError
@@ -35,6 +37,7 @@ def arguments_of(options: FileOptions) -> dict[str, Any]:
         _check_pooler_config(arguments["pooler_config"], vars(options)["pooler_config"])
     if "kernels" in arguments:
         arguments["kernels"] = _parse_kernels(arguments["kernels"])
+    check_names(arguments, quantization_schemes(get_plugin_manager().registry))
     return arguments
 
 

@@ -11,7 +11,8 @@ from millpond.loading.resolve import LoadOptions
 from millpond.loading.source import SourceOptions
 from millpond.plugin.blame import blamed, is_foreign
 from millpond.plugin.manager import get_plugin_manager
-from millpond.types.compute import ComputeOptions
+from millpond.plugin.registry import quantization_schemes
+from millpond.types.compute import ComputeOptions, check_names
 from millpond.types.config import EngineConfig, InputOptions, PoolerConfig
 from millpond.types.errors import InvalidInputError
 from millpond.types.model_args import MODEL_ARGS, ModelArgs, describe
@@ -54,8 +55,10 @@ def read_arguments(arguments: Mapping[str, Any], registry: "Registry | None" = N
     Raises:
         InvalidInputError: If an argument is unknown, or requests something that is not supported.
     """
+    registry = get_plugin_manager().registry if registry is None else registry
     if not arguments.keys() <= KNOWN:
-        arguments = _translated(arguments, get_plugin_manager().registry if registry is None else registry)
+        arguments = _translated(arguments, registry)
+    check_names(arguments, quantization_schemes(registry))
     known = {**DEFAULTS, **arguments}
     known["kernels"] = _checked_kernels(known["kernels"] or {})
     if isinstance(known["chat_template"], PathLike):

@@ -9,9 +9,9 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from millpond.regular_file import open_regular
 from millpond.types.checkpoint import ModuleFacts
 from millpond.types.errors import CheckpointError, first_names
-from millpond.types.regular_file import open_regular
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 EXTRA_SUFFIXES = (".safetensors", ".pt")  # of files with the weights of extra heads

@@ -19,6 +19,7 @@ from millpond.loading.pooler_settings import (
 from millpond.loading.published import with_known, without_conflicting_tokens
 from millpond.loading.resolution import Resolution
 from millpond.types.checkpoint import value_of
+from millpond.types.compute import check_dtype
 from millpond.types.config import JOINED_BY, CheckpointConfig, Choice, InputOptions, PoolerConfig
 from millpond.types.errors import InvalidInputError, UnknownNameError
 from millpond.types.late_interaction import LateInteraction
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 Overrides = Mapping[str, Any] | Callable[[CheckpointConfig], Any] | None
 logger = logging.getLogger(__name__)
 DTYPE_ALIASES = {"half": "float16", "float": "float32"}
-KNOWN_DTYPES = ("auto", "float32", "float", "bfloat16", "float16", "half")
 RUNNERS = ("auto", "pooling", "generate", "draft")
 
 
@@ -196,10 +196,7 @@ def _plugin_of(registry: "Registry", config: CheckpointConfig, requested: str | 
 
 def choose_dtype(requested: str, config: CheckpointConfig, repository: "Repository") -> Choice:
     """Choose the dtype: the requested one; for "auto" the one in config.json, else that of the first tensor."""
-    requested = str(requested).removeprefix("torch.")
-    if requested not in KNOWN_DTYPES:
-        message = f"dtype={requested!r}: expected one of {', '.join(KNOWN_DTYPES)}"
-        raise InvalidInputError(message, parameter="dtype")
+    requested = check_dtype(requested)
     if requested != "auto":
         return Choice(value=DTYPE_ALIASES.get(requested, requested), origin="user")
     for key in ("dtype", "torch_dtype"):

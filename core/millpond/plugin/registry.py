@@ -327,3 +327,9 @@ def _alike(name: str, known: Iterable[str]) -> str:
     folded = {candidate.casefold(): candidate for candidate in known}
     close = [folded[match] for match in get_close_matches(name.casefold(), folded)]
     return f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""
+
+
+def quantization_schemes(registry: Registry) -> set[str]:
+    """Return the quantization schemes of all kernels."""
+    schemes = (entry.spec.quantization for entry in registry.kernels.entries())
+    return {scheme for scheme in schemes if scheme is not None}
