@@ -12,4 +12,12 @@ class RecipeMismatchError(JobError):
 
 
 class ShardError(JobError):
-    """A shard in the folder is damaged."""
+    """A shard in the folder is damaged, or belongs to a different job.
+
+    Attributes:
+        reason: What is wrong with it.
+    """
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason

@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from millpond_jobs.folder.manifest import InputFile, Manifest
-from millpond_jobs.sources.files import InputName, RowReader
+from millpond_jobs.sources.files import InputName, RowReader, State, reading, state_of
 from millpond_jobs.sources.plan import Shard
 from millpond_recipes.errors import InputError
 from millpond_recipes.model_fingerprint import file_hash
@@ -20,14 +20,15 @@ class Inputs:
 
     Args:
         manifest: The description of the job.
+        always_hash: Hash all files, also those whose size and times have not changed.
 
     Raises:
         InputError: If a file is missing, or its content is not what was planned.
     """
 
-    def __init__(self, manifest: Manifest) -> None:
-        self._manifest = manifest
-        self._states = [check_content(file) for file in manifest.inputs]
+    def __init__(self, manifest: Manifest, *, always_hash: bool = False) -> None:
+        self.manifest = manifest
+        self._states = [check_content(file, always_hash=always_hash) for file in manifest.inputs]
         self._first_rows = list(accumulate((file.rows for file in manifest.inputs), initial=0))
         self._open: tuple[int, RowReader] | None = None
 
@@ -45,14 +46,14 @@ class Inputs:
         Raises:
             InputError: If the id column holds a value of a different type than in the first row.
         """
-        column, kind = self._manifest.recipe.id_column, ID_TYPES[self._manifest.id_type]
+        column, kind = self.manifest.recipe.id_column, ID_TYPES[self.manifest.id_type]
         if column is None:
             first = self._first_rows[shard.file] + shard.start
             return pa.array(range(first, first + shard.rows), kind)
         try:
             return pa.array(rows.columns[column], kind)
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-            path = self._manifest.inputs[shard.file].path
+            path = self.manifest.inputs[shard.file].path
             message = f"{path}, rows {shard.start} to {shard.start + shard.rows - 1}: ids must be {kind}: {error}"
             raise InputError(message) from error
 
@@ -62,12 +63,14 @@ class Inputs:
         Raises:
             InputError: If its size or time of modification differs.
         """
-        file = self._manifest.inputs[shard.file]
-        if _state(file) != self._states[shard.file]:
+        file = self.manifest.inputs[shard.file]
+        before, now = self._states[shard.file], _state(file)
+        if now[:2] != before[:2] or (now != before and _hash(file) != file.sha256):
             message = (
                 f"{file.path} was changed while the job was reading it: restore it, or start a job in a new folder"
             )
             raise InputError(message)
+        self._states[shard.file] = now  # such as after a change of permissions
 
     def close(self) -> None:
         """Close the open file."""
@@ -78,31 +81,34 @@ class Inputs:
     def _reader(self, number: int) -> RowReader:
         if self._open is None or self._open[0] != number:
             self.close()
-            file = self._manifest.inputs[number]
+            file = self.manifest.inputs[number]
             name = InputName(Path(file.path), file.format, file.compression)
-            self._open = (number, name.open(self._manifest.recipe.input_columns).open())
+            self._open = (number, name.open(self.manifest.recipe.input_columns).open())
         return self._open[1]
 
 
-def check_content(file: InputFile) -> tuple[int, int]:
-    """Check that a file has the content that was planned, and return its size and time of modification.
+def check_content(file: InputFile, *, always_hash: bool = False) -> State:
+    """Check that a file has the content that was planned, and return its size and times.
 
-    The content is hashed only if the size is the same and the time differs.
+    The content is hashed only if the size is the same and a time differs, unless ``always_hash``. The time of
+    modification alone does not suffice: programs that copy files set it.
 
     Raises:
         InputError: If it differs.
     """
     state = _state(file)
-    if state != (file.size, file.mtime_ns) and (state[0] != file.size or file_hash(Path(file.path)) != file.sha256):
+    is_same = state == (file.size, file.mtime_ns, file.ctime_ns) and not always_hash
+    if not is_same and (state[0] != file.size or _hash(file) != file.sha256):
         message = f"{file.path} has changed since the job was planned: restore it, or start a job in a new folder"
         raise InputError(message)
     return state
 
 
-def _state(file: InputFile) -> tuple[int, int]:
-    try:
-        stat = Path(file.path).stat()
-    except OSError as error:
-        message = f"cannot read the input {file.path}: {error.strerror or error}"
-        raise InputError(message) from error
-    return stat.st_size, stat.st_mtime_ns
+def _hash(file: InputFile) -> str:
+    with reading(file.path):
+        return file_hash(Path(file.path))
+
+
+def _state(file: InputFile) -> State:
+    with reading(file.path):
+        return state_of(Path(file.path).stat())

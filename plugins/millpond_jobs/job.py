@@ -15,12 +15,14 @@ from millpond_jobs.planning import plan_job
 from millpond_jobs.progress import ShardProgress
 from millpond_jobs.sources.files import find_inputs
 from millpond_jobs.worker import Worker
-from millpond_recipes.fingerprint import fingerprint_facts
+from millpond_recipes.fingerprint import EXECUTION_ARGS, fingerprint_facts
 from millpond_recipes.model_facts import ModelFacts, read_model_facts
 from millpond_recipes.recipe import Recipe
 from millpond_recipes.runner import Runner
 
 MODEL_FACTS = ("file ", "configuration")  # facts about the model, rather than about this machine
+MODEL_NAMES = ("model", "revision")
+WITHOUT_EFFECT = ("on_error",)  # on results that are stored
 MAX_SHOWN_DIFFERENCES = 20  # in an error message: a folder may have many new files
 Sources = str | Path | Sequence[str | Path]
 
@@ -95,27 +97,26 @@ def run(
             folder.create(manifest)
     folder.journal("start", rows=manifest.rows, finished_shards=len(folder.finished(manifest)))
     stop = stop or threading.Event()
-    _compute(folder, manifest, facts, stop, show_progress=progress)
+    _compute(folder, manifest, recipe, facts, stop=stop, show_progress=progress)
     return summarize(folder, manifest, time.monotonic() - begun)
 
 
 def check_same_job(
     manifest: Manifest, recipe: Recipe, sources: Sequence[str | Path], facts: ModelFacts, *, allow_mixed: bool = False
 ) -> None:
-    """Check that a folder's job is the one that is asked for.
+    """Check that a folder's job is the one that is asked for: that it has the same results.
 
     Raises:
         RecipeMismatchError: Names the differences.
     """
-    before, now = manifest.recipe.model_dump(), recipe.model_dump()
-    differences = [f"{name} was {before[name]!r}, is {now[name]!r}" for name in now if before[name] != now[name]]
+    differences = _fact_differences(manifest.facts, fingerprint_facts(facts), allow_mixed=allow_mixed)
+    differences = [*setting_differences(manifest.recipe, recipe, with_model=bool(differences)), *differences]
     paths = dict.fromkeys(file.path for file in manifest.inputs)
     wanted = dict.fromkeys(str(it.path) for it in find_inputs(sources))
     differences += [f"the input {path} is missing" for path in paths if path not in wanted]
     differences += [f"the input {path} is new" for path in wanted if path not in paths]
     if not differences and list(paths) != list(wanted):
         differences.append("the inputs have a different order")
-    differences += _fact_differences(manifest.facts, fingerprint_facts(facts), allow_mixed=allow_mixed)
     if differences:
         shown = [*differences[:MAX_SHOWN_DIFFERENCES]]
         if len(differences) > len(shown):
@@ -125,6 +126,34 @@ def check_same_job(
             "use the same arguments to resume it, or a new folder for a new job"
         )
         raise RecipeMismatchError(message)
+
+
+def setting_differences(before: Recipe, now: Recipe, *, with_model: bool = True) -> list[str]:
+    """Return the differences of settings that can change results, each with its name and both values.
+
+    Args:
+        before: A recipe.
+        now: A different one.
+        with_model: Compare the names of the models too: two names of the same files have the same results.
+    """
+    old, new = _named_settings(before), _named_settings(now)
+    names = [name for name in dict.fromkeys([*new, *old]) if old.get(name) != new.get(name)]
+    return [
+        f"{name} was {_shown(old.get(name))}, is {_shown(new.get(name))}"
+        for name in names
+        if with_model or name not in MODEL_NAMES
+    ]
+
+
+def _named_settings(recipe: Recipe) -> dict[str, object]:
+    fields = recipe.model_dump(exclude={"args", "options", *WITHOUT_EFFECT})
+    arguments = {name if name not in fields else f"{name} of the model": it for name, it in recipe.args.items()}
+    options = {f"the option {name} of the task": it for name, it in recipe.options.items()}
+    return {**fields, **{name: it for name, it in arguments.items() if name not in EXECUTION_ARGS}, **options}
+
+
+def _shown(value: object) -> str:
+    return "not set" if value is None else repr(value)
 
 
 def _fact_differences(before: dict[str, str], now: dict[str, str], *, allow_mixed: bool) -> list[str]:
@@ -141,7 +170,13 @@ def _fact_differences(before: dict[str, str], now: dict[str, str], *, allow_mixe
 
 
 def _compute(
-    folder: JobFolder, manifest: Manifest, facts: ModelFacts, stop: threading.Event, *, show_progress: bool
+    folder: JobFolder,
+    manifest: Manifest,
+    recipe: Recipe,
+    facts: ModelFacts,
+    *,
+    stop: threading.Event,
+    show_progress: bool,
 ) -> None:
     finished = folder.finished(manifest)
     if len(finished) == len(manifest.shards()):
@@ -149,7 +184,7 @@ def _compute(
     inputs = Inputs(manifest)
     try:
         with (
-            Runner(manifest.recipe, facts) as runner,
+            Runner(recipe, facts) as runner,
             Leases(folder.leases) as leases,
             ShardProgress(manifest.rows, finished.values(), shown=show_progress) as report,
         ):

@@ -5,13 +5,12 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
-from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
 
 from millpond_jobs.folder.manifest import InputFile, Manifest, PlannedShard
-from millpond_jobs.sources.files import InputFormat, InputName, find_inputs
+from millpond_jobs.sources.files import InputFormat, InputName, find_inputs, reading, state_of
 from millpond_jobs.sources.plan import BYTES_PER_TOKEN, Record, ShardBudget, cut_into_shards
 from millpond_recipes.errors import InputError
 from millpond_recipes.fingerprint import fingerprint_facts, fingerprint_of
@@ -63,16 +62,17 @@ def plan_job(
         describe_input(name, sum(it.rows for it in shards), stat)
         for name, shards, stat in zip(names, plan, stats, strict=True)
     ]
-    return Manifest(
-        id=uuid4().hex,
+    manifest = Manifest(
+        id="",
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        recipe=recipe,
+        recipe=recipe.stored(),
         fingerprint=fingerprint_of(recipe, facts),
         facts=fingerprint_facts(facts),
         id_type=id_type,
         inputs=inputs,
         plan=plan,
     )
+    return manifest.model_copy(update={"id": manifest.identity()})
 
 
 def shard_budget(recipe: Recipe, facts: ModelFacts, shard_rows: int | None = None) -> ShardBudget:
@@ -102,12 +102,10 @@ def describe_input(name: InputName, rows: int, before: os.stat_result) -> InputF
     Raises:
         InputError: If it cannot be read, or was written since then: later rows would be left out silently.
     """
-    try:
+    with reading(name.path):
         sha256 = file_hash(name.path)
-    except OSError as error:
-        raise _unreadable(name.path, error) from error
     after = _stat(name.path)
-    if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+    if state_of(after) != state_of(before):
         message = f"{name.path} was changed while the job was planned: wait until it is complete, and run the job again"
         raise InputError(message)
     return InputFile(
@@ -116,20 +114,15 @@ def describe_input(name: InputName, rows: int, before: os.stat_result) -> InputF
         compression=name.compression,
         size=before.st_size,
         mtime_ns=before.st_mtime_ns,
+        ctime_ns=before.st_ctime_ns,
         sha256=sha256,
         rows=rows,
     )
 
 
 def _stat(path: Path) -> os.stat_result:
-    try:
+    with reading(path):
         return path.stat()
-    except OSError as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: OSError) -> InputError:
-    return InputError(f"cannot read {path}: {error.strerror or error}")
 
 
 def _records(recipe: Recipe, file: InputFormat) -> Iterator[Record]:
@@ -185,7 +178,8 @@ def _check_unique(column: str, names: Sequence[InputName], files: Sequence[Input
             position = f"row {row} of {name.path.name}"
             if value in first:
                 message = (
-                    f"the id {value!r} occurs twice: in {first[value]} and {position}; make ids unique, or allow it"
+                    f"the id {value!r} occurs twice: in {first[value]} and {position} (counted from 0); "
+                    "make ids unique, or pass --allow-duplicate-ids (allow_duplicate_ids=True)"
                 )
                 raise InputError(message)
             first[value] = position

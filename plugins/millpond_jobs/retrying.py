@@ -56,11 +56,12 @@ def retry(folder: str | Path, *, allow_mixed: bool = False, progress: bool | Non
 
 
 def _retry_shard(job: JobFolder, shard: Shard, inputs: Inputs, runner: Runner, leases: Leases) -> None:
+    manifest = inputs.manifest
     if not leases.claim(shard.name):
         message = f"another worker computes shard {shard.name}: wait for it, then retry"
         raise JobError(message)
-    before = job.read_shard(shard.name)
-    done = job.read_done(shard.name)
+    before = job.read_shard(manifest, shard)
+    done = job.read_done(manifest, shard)
     failed = np.flatnonzero(before.column(ERROR).is_valid().to_numpy())
     chosen = inputs.read(shard).take(failed.tolist())
     begun = time.perf_counter()
@@ -68,7 +69,7 @@ def _retry_shard(job: JobFolder, shard: Shard, inputs: Inputs, runner: Runner, l
     seconds = time.perf_counter() - begun
     after = replace_rows(before, failed, with_ids(before.column("id").take(pa.array(failed)), results))
     inputs.check_unchanged(shard)
-    job.commit(shard, after, seconds=done.seconds + seconds)
+    job.commit(manifest, shard, after, seconds=done.seconds + seconds)
     leases.release(shard.name)
 
 

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from millpond_command.progress import Progress
 from millpond_jobs.errors import ShardError
-from millpond_jobs.folder.folder import ERROR, ID, JobFolder, file_sha256
+from millpond_jobs.folder.folder import ERROR, ID, JobFolder
 from millpond_jobs.folder.manifest import Manifest
 from millpond_jobs.inputs import Inputs
 from millpond_jobs.sources.plan import Shard
@@ -73,7 +72,7 @@ def verify(
     job = JobFolder(folder)
     manifest = job.read_manifest()
     finished = [shard for shard in manifest.shards() if job.is_done(shard.name)]
-    damaged = _find_damage(job, finished, progress)
+    damaged = _find_damage(job, manifest, finished, progress)
     if repair:
         for name in damaged:
             job.uncommit(name)
@@ -94,33 +93,17 @@ def verify(
     )
 
 
-def _find_damage(job: JobFolder, shards: list[Shard], shown: bool | None) -> dict[str, str]:
+def _find_damage(job: JobFolder, manifest: Manifest, shards: list[Shard], shown: bool | None) -> dict[str, str]:
     """Return what is wrong with shards, by their names; those without damage are left out."""
     damaged: dict[str, str] = {}
     with Progress(shown=shown, total=lambda: len(shards), unit="shards") as report:
         for shard in shards:
-            fault = shard_fault(job, shard)
-            if fault is not None:
-                damaged[shard.name] = fault
+            try:
+                job.read_shard(manifest, shard)
+            except ShardError as error:
+                damaged[shard.name] = error.reason
             report.update(1, f"{len(damaged):,} damaged" if damaged else "")
     return damaged
-
-
-def shard_fault(job: JobFolder, shard: Shard) -> str | None:
-    """Return what is wrong with a finished shard; None if nothing is."""
-    path = job.shard_path(shard.name)
-    try:
-        done = job.read_done(shard.name)
-        if file_sha256(path) != done.sha256:
-            return "its content has changed since it was written"
-        rows = pq.read_metadata(path).num_rows
-    except FileNotFoundError:
-        return "its file is missing"
-    except (OSError, ShardError, pa.ArrowException) as error:
-        return str(error)
-    if rows != shard.rows or done.rows != rows:
-        return f"it has {rows} rows; planned are {shard.rows}"
-    return None
 
 
 def _compare_sample(
@@ -131,12 +114,12 @@ def _compare_sample(
     equal = 0
     different: list[object] = []
     with (
-        closing(Inputs(manifest)) as inputs,
+        closing(Inputs(manifest, always_hash=True)) as inputs,
         Runner(manifest.recipe.model_copy(update={"on_error": "null"})) as runner,
         Progress(shown=shown, total=lambda: total, unit="rows") as report,
     ):
         for shard, rows in chosen.items():
-            stored = job.read_shard(shard.name).take(pa.array(rows))
+            stored = job.read_shard(manifest, shard).take(pa.array(rows))
             computed = runner.compute(inputs.read(shard).take(rows))
             for row in range(len(rows)):
                 is_equal, is_close = compare_rows(stored.slice(row, 1), computed.slice(row, 1))

@@ -53,7 +53,7 @@ class Worker:
         stop: threading.Event,
         progress: ShardProgress,
     ) -> None:
-        self._folder, self._inputs, self._leases = folder, inputs, leases
+        self._folder, self._manifest, self._inputs, self._leases = folder, manifest, inputs, leases
         self._stop, self._progress = stop, progress
         self._open = manifest.shards()
         self._committed = threading.Event()
@@ -128,7 +128,7 @@ class Worker:
         table = with_ids(work.ids, results)
         if not self._leases.is_held(work.shard.name):
             return  # this process was suspended for so long that another worker took the shard over
-        done = self._folder.commit(work.shard, table, seconds=seconds)
+        done = self._folder.commit(self._manifest, work.shard, table, seconds=seconds)
         self._leases.release(work.shard.name)
         self._progress.advance(done)
 

@@ -9,12 +9,15 @@ from millpond.types.model_args import MODEL_ARGS
 from millpond_recipes.errors import RecipeError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import pyarrow as pa
 
     from millpond_recipes.runner import Runner
 
 EmbedDtype = Literal["float32", "float16", "int8", "uint8", "binary", "ubinary"]
 SCORE = "score"
+NOT_STORED = ("hf_token", "cache", "cache_size")  # secrets, and places that may contain one, such as a URL
 
 
 class Recipe(BaseModel):
@@ -45,7 +48,7 @@ class Recipe(BaseModel):
         on_error: "null" for a null result and a message in the column ``error``; "raise" to stop the job.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     model: str = Field(min_length=1)
     revision: str | None = None
@@ -96,6 +99,15 @@ class Recipe(BaseModel):
     def model_arguments(self) -> dict[str, Any]:
         """The keyword arguments of ``millpond.LLM``."""
         return {**self.args, **({} if self.revision is None else {"revision": self.revision})}
+
+    def stored(self) -> "Recipe":
+        """Return the recipe as files contain it: without access tokens and caches, which do not change results."""
+        args = {name: value for name, value in self.args.items() if name not in NOT_STORED}
+        return self.model_copy(update={"args": args})
+
+    def __repr_args__(self) -> "Iterable[tuple[str | None, Any]]":
+        """Hide access tokens in logs and tracebacks."""
+        return iter(self.stored().__dict__.items())
 
     def to_json(self) -> str:
         """Return the recipe as one JSON text with sorted keys."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from millpond_command.progress import Progress
 from millpond_jobs.errors import JobError
-from millpond_jobs.exports.results import Results, open_results
+from millpond_jobs.exports.results import Results, library, open_results, without_password
 
 Exporter = Callable[[Results, str], None]
 EXPORTERS = {
@@ -18,6 +18,8 @@ EXPORTERS = {
     "qdrant": "millpond_jobs.exports.qdrant",
     "pgvector": "millpond_jobs.exports.pgvector",
 }
+LIBRARIES = {"lance": "lance", "faiss": "faiss", "qdrant": "qdrant_client", "pgvector": "psycopg"}
+EXAMPLE = "KIND:LOCATION, such as npy:vectors.npy"
 
 
 def export(
@@ -45,13 +47,18 @@ def export(
         JobError: If the job is not finished, rows failed, the kind is unknown or does not store results of this task,
             or the target exists.
     """
-    kind, separator, location = target.partition(":")
-    if not separator or not location or kind not in EXPORTERS:
+    kind, _, location = target.partition(":")
+    if kind not in EXPORTERS:
         kinds = ", ".join(EXPORTERS)
-        message = f"Unknown target {target!r}. Available: {kinds}; write KIND:LOCATION, such as npy:vectors.npy"
+        message = f"Unknown target {without_password(target)!r}. Available: {kinds}; write {EXAMPLE}"
+        raise JobError(message)
+    exporter: Exporter = import_module(EXPORTERS[kind]).export
+    if kind in LIBRARIES:
+        library(LIBRARIES[kind], kind)
+    if not location:
+        message = f"the target {kind!r} needs a location: write {EXAMPLE}"
         raise JobError(message)
     results = open_results(folder, name=name, skip_failed=skip_failed)
-    exporter: Exporter = import_module(EXPORTERS[kind]).export
     with Progress(shown=progress, total=lambda: results.rows, unit="rows") as report:
         exporter(replace(results, advance=report.update), location)
     return results.rows

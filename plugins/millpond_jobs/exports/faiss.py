@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from millpond_jobs.errors import JobError
-from millpond_jobs.exports.results import ID, VECTOR, Results, check_ids, check_new, library, vectors_of, write_ids
+from millpond_jobs.exports.results import (
+    ID,
+    VECTOR,
+    Results,
+    check_ids,
+    check_new,
+    library,
+    stating_failures,
+    vectors_of,
+    write_ids,
+)
 from millpond_storage.files import write_durably
 
 if TYPE_CHECKING:
@@ -32,10 +42,16 @@ def export(results: Results, location: str) -> None:
     for table in results.export_tables():
         vectors: NDArray[Any] = np.ascontiguousarray(vectors_of(table, column).astype(index_dtype(results), copy=False))
         add(vectors, table.column(ID).to_numpy())
-    if not has_numbers and results.has_ids:
-        write_ids(results, path.with_suffix(".ids.jsonl"))
     write_index = faiss.write_index_binary if is_binary(results) else faiss.write_index
-    write_durably(path, lambda temporary: write_index(index, str(temporary)))
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:  # faiss ignores errors when it closes a file, such as of a full disk
+            write_index(index, faiss.PyCallbackIOWriter(file.write))
+        if not has_numbers and results.has_ids:
+            write_ids(results, path.with_suffix(".ids.jsonl"))
+
+    with stating_failures("write", path):
+        write_durably(path, write)
 
 
 def is_binary(results: Results) -> bool:

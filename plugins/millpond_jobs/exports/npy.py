@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from millpond_jobs.exports.results import FIXED_SIZE, Results, check_new, vectors_of, write_ids
+from millpond_jobs.exports.results import FIXED_SIZE, Results, check_new, stating_failures, vectors_of, write_ids
 from millpond_storage.files import write_durably
 
 
@@ -16,20 +16,18 @@ def export(results: Results, location: str) -> None:
     """
     column = results.require("npy", *FIXED_SIZE)
     path = check_new(Path(location))
-    if results.has_ids or not results.has_all_rows:
-        write_ids(results, path.with_suffix(".ids.jsonl"))
 
     def write(temporary: Path) -> None:
-        stored = None
-        row = 0
-        for table in results.export_tables():
-            vectors = vectors_of(table, column)
-            if stored is None:
-                shape = (results.rows, *vectors.shape[1:])
-                stored = np.lib.format.open_memmap(temporary, mode="w+", dtype=vectors.dtype, shape=shape)
-            stored[row : row + len(vectors)] = vectors
-            row += len(vectors)
-        if stored is not None:
-            stored.flush()
+        # Written and not mapped into memory: on a full disk, a write to a mapped file ends the process.
+        with temporary.open("wb") as file:
+            for number, table in enumerate(results.export_tables()):
+                vectors = vectors_of(table, column)
+                if number == 0:
+                    header = np.lib.format.header_data_from_array_1_0(vectors)
+                    np.lib.format.write_array_header_1_0(file, header | {"shape": (results.rows, *vectors.shape[1:])})
+                file.write(np.ascontiguousarray(vectors).data)
+        if results.has_ids or not results.has_all_rows:
+            write_ids(results, path.with_suffix(".ids.jsonl"))
 
-    write_durably(path, write)
+    with stating_failures("write", path):
+        write_durably(path, write)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from millpond_jobs.exports.results import Results, check_new
+from millpond_jobs.exports.results import Results, check_new, stating_failures
 from millpond_storage.files import write_durably
 
 
@@ -21,4 +21,5 @@ def export(results: Results, location: str) -> None:
             for table in results.export_tables():
                 writer.write_table(table, row_group_size=table.num_rows)
 
-    write_durably(path, write)
+    with stating_failures("write", path):
+        write_durably(path, write)

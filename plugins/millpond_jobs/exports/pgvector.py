@@ -9,6 +9,7 @@ from millpond_jobs.errors import JobError
 from millpond_jobs.exports.results import ID, VECTOR, WEIGHTS, Results, check_ids, library, sparse_of, vectors_of
 
 BIT_TYPES = ("binary", "ubinary")
+INVALID = "invalid connection string; expected pgvector:postgresql://user:password@host:port/database"
 SIGN_OFFSET = 128  # between "binary" and "ubinary"
 
 
@@ -33,8 +34,10 @@ def export(results: Results, location: str) -> None:
             _create_table(psycopg.sql, connection, results, kind)
             _copy_rows(psycopg.sql, connection, results, column, kind)
     except psycopg.Error as error:
-        message = f"PostgreSQL: {error}"
-        raise JobError(message) from error
+        # An error of the connection string quotes it, with its password; so does the chain of exceptions.
+        reason = str(error) if isinstance(error, psycopg.OperationalError) or error.sqlstate else INVALID
+        message = f"PostgreSQL: {reason}"
+        raise JobError(message) from None
 
 
 def _connection_string(location: str) -> str:

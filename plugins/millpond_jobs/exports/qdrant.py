@@ -18,6 +18,7 @@ from millpond_jobs.exports.results import (
     multi_vectors_of,
     sparse_of,
     vectors_of,
+    without_password,
 )
 
 BATCH_POINTS = 256
@@ -45,13 +46,18 @@ def export(results: Results, location: str) -> None:
     client = client_module.QdrantClient(url=location) if is_url else client_module.QdrantClient(path=location)
     try:
         if client.collection_exists(results.name):
-            message = f"the collection {results.name!r} exists in {location}; choose a different one with --name"
+            address = without_password(location)
+            message = f"the collection {results.name!r} exists in {address}; choose a different one with --name"
             raise JobError(message)
         client.create_collection(results.name, **_collection(client_module.models, results, column))
-        for table in results.export_tables():
-            points = _points(client_module.models, table, column)
-            for start in range(0, len(points), BATCH_POINTS):
-                client.upsert(results.name, points[start : start + BATCH_POINTS], wait=True)
+        try:
+            for table in results.export_tables():
+                points = _points(client_module.models, table, column)
+                for start in range(0, len(points), BATCH_POINTS):
+                    client.upsert(results.name, points[start : start + BATCH_POINTS], wait=True)
+        except BaseException:  # half a collection would pass for a whole one
+            client.delete_collection(results.name)
+            raise
     finally:
         client.close()
 

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 NOT_IN_NAMES = re.compile(r"\W+")
+PRIVATE_PARTS = re.compile(r"(//)[^/]*@")
 FIXED_SIZE = (VECTOR, PROBS, SCORE)
 
 
@@ -65,14 +67,14 @@ class Results:
     def ids(self) -> Iterator[int | str | None]:
         """Yield the ids of the rows of `tables`."""
         for shard in self.manifest.shards():
-            table = self.folder.read_shard(shard.name, [ID, ERROR])
+            table = self.folder.read_shard(self.manifest, shard, [ID, ERROR])
             kept = table if self.has_all_rows else table.filter(table.column(ERROR).is_null())
             yield from kept.column(ID).to_pylist()
 
     @property
     def schema(self) -> pa.Schema:
         """The schema of the tables."""
-        return self.folder.read_shard(self.manifest.shards()[0].name).schema
+        return self.folder.read_shard(self.manifest, self.manifest.shards()[0]).schema
 
     @property
     def has_ids(self) -> bool:
@@ -185,12 +187,35 @@ def check_new(path: Path) -> Path:
     """Return a path that does not exist yet.
 
     Raises:
-        JobError: If it exists.
+        JobError: If it exists, or its folder does not.
     """
+    if not path.parent.is_dir():
+        message = f"the folder {path.parent} of the export does not exist: create it, or choose a different one"
+        raise JobError(message)
     if path.exists():
         message = f"{path} exists: remove it, or choose a different name"
         raise JobError(message)
     return path
+
+
+@contextmanager
+def stating_failures(action: str, path: Path) -> Iterator[None]:
+    """Turn an error of the file system into a `JobError`; the file that could not be completed is removed before.
+
+    Raises:
+        JobError: If the body raises OSError, or RuntimeError as faiss does.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else None
+        message = f"cannot {action} {path}: {reason or error}; the job is unchanged"
+        raise JobError(message) from error
+
+
+def without_password(location: str) -> str:
+    """Return a URL without user, password and query, as error messages quote it."""
+    return PRIVATE_PARTS.sub(r"\1...@", location).partition("?")[0]
 
 
 def library(name: str, kind: str) -> Any:
@@ -219,6 +244,8 @@ __all__ = [
     "multi_vectors_of",
     "open_results",
     "sparse_of",
+    "stating_failures",
     "vectors_of",
+    "without_password",
     "write_ids",
 ]

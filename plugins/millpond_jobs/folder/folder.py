@@ -14,19 +14,16 @@ from filelock import FileLock
 from pydantic import TypeAdapter, ValidationError
 
 from millpond_jobs.errors import JobError, ShardError
-from millpond_jobs.folder.files import stating_failures
+from millpond_jobs.folder.files import CHECKSUM, read_checked, stating_failures, write_checked
 from millpond_jobs.folder.manifest import Manifest
 from millpond_jobs.sources.plan import Shard
-from millpond_storage.files import (
-    TEMPORARY_SUFFIX,
-    append_line,
-    read_json,
-    write_durably,
-    write_json,
-)
+from millpond_storage.files import TEMPORARY_SUFFIX, append_line, read_bytes, write_durably
 
 ID, ERROR = "id", "error"
-LOCK = ".lock"
+LOCK, JOURNAL = ".lock", "journal.jsonl"
+JOB_KEY, SHARD_KEY = b"millpond.job", b"millpond.shard"  # in the metadata of a shard
+CHANGED = "its content has changed since it was written"
+FOREIGN, SWAPPED = "it belongs to a different job", "it is a different shard of the job"
 REPAIR = "run `millpond job verify --repair` on the folder"
 
 
@@ -35,6 +32,8 @@ class Done:
     """The record that a shard is finished.
 
     Attributes:
+        job: The id of its job.
+        shard: Its name.
         rows: The number of its rows.
         failed: The number of rows without a result.
         truncated: The number of rows whose text was over the maximum length and was cut.
@@ -44,6 +43,8 @@ class Done:
         sha256: The hash of its file.
     """
 
+    job: str
+    shard: str
     rows: int
     failed: int
     truncated: int
@@ -54,6 +55,7 @@ class Done:
 
 
 DONE = TypeAdapter(Done)
+JOURNALED = ("rows", "failed", "truncated", "tokens", "seconds", "finished", "sha256")
 
 
 class JobFolder:
@@ -87,14 +89,43 @@ class JobFolder:
         """
         self._remove_temporary_descriptions()
         expected = {LOCK, self.shards.name, self.done.name, self.leases.name}
+        if self.done.is_dir():  # the description of that job was removed
+            expected |= {JOURNAL, self.failed_path.name}
         others = sorted(path.name for path in self.path.iterdir() if path.name not in expected)
         if others:
             message = f"{self.path} is not empty: it contains {others[0]!r}; choose a new folder for the job"
             raise JobError(message)
+        self._refuse_results_of_others(manifest)
         with stating_failures("create folders in", self.path):
             for folder in (self.shards, self.done, self.leases):
                 folder.mkdir(exist_ok=True)
-            write_json(self.manifest_path, manifest.model_dump(mode="json"))
+            write_checked(self.manifest_path, manifest.model_dump(mode="json"), private=True)
+
+    def _refuse_results_of_others(self, manifest: Manifest) -> None:
+        """Refuse a folder whose `job.json` was removed, unless its results are those of the new job.
+
+        Raises:
+            JobError: If they are not.
+        """
+        shards = {shard.name: shard for shard in manifest.shards()}
+        for path in sorted(self.done.glob("*.json")):
+            reason = self._fault_of_record(manifest, shards.get(path.stem))
+            if reason:
+                message = (
+                    f"{self.path} has no job.json, but results: {self.done.name}/{path.name}: {reason}; "
+                    f"choose a new folder, or remove {self.shards.name}/ and {self.done.name}/"
+                )
+                raise JobError(message)
+
+    def _fault_of_record(self, manifest: Manifest, shard: Shard | None) -> str:
+        """Return what is wrong with the record of a shard; empty if nothing is."""
+        if shard is None:
+            return FOREIGN
+        try:
+            self.read_done(manifest, shard)
+        except ShardError as error:
+            return error.reason
+        return ""
 
     def read_manifest(self) -> Manifest:
         """Return the description of the job.
@@ -103,17 +134,27 @@ class JobFolder:
             JobError: If the folder holds no job, or its description is damaged.
         """
         if not self.exists:
-            message = f"{self.path} is not the folder of a job: it has no job.json; start one with `millpond job run`"
+            reason = "it has no job.json" if self.path.is_dir() else "it does not exist"
+            message = f"{self.path} is not the folder of a job: {reason}; start one with `millpond job run`"
             raise JobError(message)
         try:
-            return Manifest.model_validate(read_json(self.manifest_path))
-        except (OSError, json.JSONDecodeError) as error:
-            message = f"cannot read {self.manifest_path}: {error}"
-            raise JobError(message) from error
+            value, is_intact = read_checked(self.manifest_path)
+            manifest = Manifest.model_validate(value)
         except ValidationError as error:
             first = error.errors()[0]
-            message = f"{self.manifest_path} is damaged: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+            raise self._damaged(".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")) from error
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else f"it is not complete JSON: {error}"
+            message = f"cannot read {self.manifest_path}: {reason or error}"
             raise JobError(message) from error
+        if not is_intact:
+            raise self._damaged(CHECKSUM, "the content has changed since it was written")
+        if manifest.id != manifest.identity():
+            raise self._damaged("id", "it does not belong to the recipe, inputs and plan")
+        return manifest
+
+    def _damaged(self, key: str, reason: str) -> JobError:
+        return JobError(f"{self.manifest_path} is damaged: {key}: {reason}; restore it, or start a job in a new folder")
 
     def shard_path(self, name: str) -> Path:
         """Return the file of a shard."""
@@ -127,28 +168,34 @@ class JobFolder:
         """True if a shard is finished."""
         return self.done_path(name).exists()
 
-    def read_done(self, name: str) -> Done:
+    def read_done(self, manifest: Manifest, shard: Shard) -> Done:
         """Return the record of a finished shard.
 
         Raises:
-            ShardError: If it is damaged.
+            ShardError: If it is damaged, or of a different job or shard.
         """
-        path = self.done_path(name)
+        path = self.done_path(shard.name)
         try:
-            return DONE.validate_python(read_json(path))
+            value, is_intact = read_checked(path)
+            done = DONE.validate_python(value)
         except ValidationError as error:
-            reason = error.errors()[0]["msg"]
+            first = error.errors()[0]
+            reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
         except (OSError, ValueError) as error:
             reason = str(error)
+        else:
+            reason = _fault(done, manifest, shard) if is_intact else f"{CHECKSUM}: {CHANGED}"
+            if not reason:
+                return done
         message = f"{path} is damaged: {reason}; {REPAIR}"
-        raise ShardError(message)
+        raise ShardError(message, f"its record is damaged: {reason}")
 
     def finished(self, manifest: Manifest) -> dict[str, Done]:
         """Return the records of all finished shards, by name and in order."""
         names = {path.stem for path in self.done.glob("*.json")}
-        return {shard.name: self.read_done(shard.name) for shard in manifest.shards() if shard.name in names}
+        return {shard.name: self.read_done(manifest, shard) for shard in manifest.shards() if shard.name in names}
 
-    def commit(self, shard: Shard, table: pa.Table, *, seconds: float) -> Done:
+    def commit(self, manifest: Manifest, shard: Shard, table: pa.Table, *, seconds: float) -> Done:
         """Write a shard and then the record that it is finished. A crash in between leaves it unfinished.
 
         Raises:
@@ -157,18 +204,21 @@ class JobFolder:
         path = self.shard_path(shard.name)
         self.uncommit(shard.name)
         with stating_failures("write", path):
-            write_durably(path, lambda temporary: write_table(table, temporary))
+            signed = table.replace_schema_metadata({JOB_KEY: manifest.id, SHARD_KEY: shard.name})
+            write_durably(path, lambda temporary: write_table(signed, temporary))
             done = Done(
+                job=manifest.id,
+                shard=shard.name,
                 rows=table.num_rows,
-                failed=table.num_rows - table.column(ERROR).null_count,
+                failed=_num_failed(table),
                 truncated=sum(filter(None, table.column("truncated").to_pylist())),
                 tokens=sum(filter(None, table.column("num_tokens").to_pylist())),
                 seconds=round(seconds, 3),
                 finished=datetime.now(UTC).timestamp(),
                 sha256=file_sha256(path),
             )
-            write_json(self.done_path(shard.name), asdict(done))
-        self.journal("shard", name=shard.name, **asdict(done))
+            write_checked(self.done_path(shard.name), asdict(done))
+        self.journal("shard", name=shard.name, **{key: it for key, it in asdict(done).items() if key in JOURNALED})
         return done
 
     def uncommit(self, name: str) -> None:
@@ -176,21 +226,41 @@ class JobFolder:
         with stating_failures("remove", self.done_path(name)):
             self.done_path(name).unlink(missing_ok=True)
 
-    def read_shard(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """Return the results of a finished shard.
+    def read_shard(self, manifest: Manifest, shard: Shard, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return the results of a finished shard, after a check that they are those that were written.
 
         Args:
-            name: The name of the shard.
-            columns: The columns to read; None for all.
+            manifest: The description of the job.
+            shard: The shard.
+            columns: The columns to read, among them ``error``; None for all.
 
         Raises:
-            ShardError: If the file is missing or damaged.
+            ShardError: If the file is missing, has changed, or is of a different job or shard.
         """
+        path, done = self.shard_path(shard.name), self.read_done(manifest, shard)
         try:
-            return pq.read_table(self.shard_path(name), columns=columns, memory_map=False)
+            content = read_bytes(path)
+            if hashlib.sha256(content).hexdigest() != done.sha256:
+                raise self._damaged_shard(path, CHANGED)
+            table = pq.read_table(pa.BufferReader(content), columns=columns)
+        except FileNotFoundError as error:
+            message = f"cannot read {path}: its file is missing; {REPAIR}"
+            raise ShardError(message, "its file is missing") from error
         except (OSError, pa.ArrowException) as error:
-            message = f"cannot read {self.shard_path(name)}: {error}; {REPAIR}"
-            raise ShardError(message) from error
+            message = f"cannot read {path}: {error}; {REPAIR}"
+            raise ShardError(message, str(error)) from error
+        metadata = table.schema.metadata or {}
+        if (metadata.get(JOB_KEY), metadata.get(SHARD_KEY)) != (manifest.id.encode(), shard.name.encode()):
+            raise self._damaged_shard(path, FOREIGN if metadata.get(JOB_KEY) != manifest.id.encode() else SWAPPED)
+        if table.num_rows != shard.rows:
+            raise self._damaged_shard(path, f"it has {table.num_rows} rows; planned are {shard.rows}")
+        if (failed := _num_failed(table)) != done.failed:
+            raise self._damaged_shard(path, f"{failed} of its rows failed; its record states {done.failed}")
+        return table.replace_schema_metadata(None)
+
+    @staticmethod
+    def _damaged_shard(path: Path, reason: str) -> ShardError:
+        return ShardError(f"{path} is damaged: {reason}; {REPAIR}", reason)
 
     def tables(self, manifest: Manifest) -> Iterator[pa.Table]:
         """Yield the results of all shards in the order of the inputs.
@@ -206,7 +276,7 @@ class JobFolder:
             )
             raise JobError(message)
         for shard in shards:
-            yield self.read_shard(shard.name)
+            yield self.read_shard(manifest, shard)
 
     def write_failed(self, manifest: Manifest) -> None:
         """Write `failed.jsonl` anew, with the id and the error of each row without a result. Call it with the lock."""
@@ -217,13 +287,14 @@ class JobFolder:
                 write_durably(self.failed_path, lambda temporary: _write_lines(temporary, self.failed_rows(manifest)))
 
     def failed_rows(self, manifest: Manifest) -> Iterator[dict[str, Any]]:
-        """Yield the shard, row, id and error of each row without a result."""
-        for name, done in self.finished(manifest).items():
-            if done.failed:
-                table = self.read_shard(name, [ID, ERROR])
-                for index, row in enumerate(table.to_pylist()):
-                    if row[ERROR] is not None:
-                        yield {"shard": name, "row": index, ID: row[ID], ERROR: row[ERROR]}
+        """Yield the input file, row in it (counted from 0), id and error of each row without a result."""
+        finished = self.finished(manifest)
+        for shard in manifest.shards():
+            if shard.name in finished and finished[shard.name].failed:
+                file = manifest.inputs[shard.file].path
+                for row, result in enumerate(self.read_shard(manifest, shard, [ID, ERROR]).to_pylist(), shard.start):
+                    if result[ERROR] is not None:
+                        yield {"file": file, "row": row, ID: result[ID], ERROR: result[ERROR]}
 
     def remove_temporary_files(self, shard: Shard) -> None:
         """Remove what a crashed worker left of a shard. Call it with the shard's lease."""
@@ -240,9 +311,24 @@ class JobFolder:
     def journal(self, event: str, **details: object) -> None:
         """Append an event to `journal.jsonl`, a log for people."""
         time = datetime.now(UTC).isoformat(timespec="milliseconds")
-        path = self.path / "journal.jsonl"
+        path = self.path / JOURNAL
         with stating_failures("append to", path):
             append_line(path, {"time": time, "event": event, **details})
+
+
+def _fault(done: Done, manifest: Manifest, shard: Shard) -> str:
+    """Return what is wrong with a record that was read; empty if nothing is."""
+    if done.job != manifest.id:
+        return f"job: {FOREIGN}"
+    if done.shard != shard.name:
+        return f"shard: {SWAPPED}"
+    if done.rows != shard.rows:
+        return f"rows: it has {done.rows} rows; planned are {shard.rows}"
+    return ""
+
+
+def _num_failed(table: pa.Table) -> int:
+    return int(table.num_rows - table.column(ERROR).null_count)
 
 
 def write_table(table: pa.Table, path: Path) -> None:

@@ -1,13 +1,19 @@
 """The description of a job, `job.json`: recipe, inputs and plan of shards, fixed when the job starts."""
 
-from typing import Literal
+from collections.abc import Iterable
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from millpond_jobs.folder.files import json_sha256
+from millpond_jobs.sources.files import COMPRESSIONS, FORMATS
 from millpond_jobs.sources.plan import Shard
 from millpond_recipes.recipe import Recipe
 
 FORMAT: Literal[1] = 1
+Count = Annotated[int, Field(ge=0, strict=True)]
+Hash = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+COLUMNS = ("text_column", "query_column", "image_column", "id_column")
 
 
 class _Frozen(BaseModel):
@@ -23,26 +29,38 @@ class InputFile(_Frozen):
         compression: "gzip" or "zstd"; None for none.
         size: In bytes.
         mtime_ns: Its time of modification, in nanoseconds.
+        ctime_ns: The time of the last change of its content or attributes, which programs cannot set.
         sha256: The hash of its content.
         rows: The number of rows.
     """
 
-    path: str
+    path: str = Field(min_length=1)
     format: str
     compression: str | None = None
-    size: int
+    size: Count
     mtime_ns: int
-    sha256: str
-    rows: int
+    ctime_ns: int
+    sha256: Hash
+    rows: Count
+
+    @field_validator("format")
+    @classmethod
+    def _check_format(cls, value: str) -> str:
+        return _known("format", value, FORMATS)
+
+    @field_validator("compression")
+    @classmethod
+    def _check_compression(cls, value: str | None) -> str | None:
+        return None if value is None else _known("compression", value, COMPRESSIONS.values())
 
 
 class PlannedShard(_Frozen):
     """A `Shard` in JSON; its file and number follow from its place in the plan."""
 
-    start: int
-    rows: int
-    position: int = 0
-    offset: int = 0
+    start: Count
+    rows: Annotated[int, Field(ge=1, strict=True)]
+    position: Count = 0
+    offset: Count = 0
 
 
 class Manifest(_Frozen):
@@ -50,7 +68,7 @@ class Manifest(_Frozen):
 
     Attributes:
         format: The version of this format.
-        id: A random name of the job.
+        id: A hash of everything that determines the results; each shard contains it.
         created: The time of planning, in ISO 8601.
         recipe: What is computed.
         fingerprint: The hash of everything that can change a result.
@@ -64,11 +82,43 @@ class Manifest(_Frozen):
     id: str
     created: str
     recipe: Recipe
-    fingerprint: str
+    fingerprint: Hash
     facts: dict[str, str] = Field(default_factory=dict)
     id_type: Literal["int64", "string"]
     inputs: list[InputFile]
     plan: list[list[PlannedShard]]
+
+    @field_validator("plan")
+    @classmethod
+    def _check_plan(cls, plan: list[list[PlannedShard]], info: ValidationInfo) -> list[list[PlannedShard]]:
+        """Check that the shards of each file follow each other and contain all its rows."""
+        files: list[InputFile] | None = info.data.get("inputs")
+        if files is not None and len(plan) != len(files):
+            message = f"it has {len(plan)} files; inputs has {len(files)}"
+            raise ValueError(message)
+        for number, (file, shards) in enumerate(zip(files or (), plan, strict=False)):
+            end = 0
+            for shard in shards:
+                if shard.start != end:
+                    message = f"a shard of file {number} starts at row {shard.start}; expected {end}"
+                    raise ValueError(message)
+                end += shard.rows
+            if end != file.rows:
+                message = f"the shards of file {number} have {end} rows; the file has {file.rows}"
+                raise ValueError(message)
+        return plan
+
+    def identity(self) -> str:
+        """Return a hash of everything that determines the results: the right value of `id`."""
+        return json_sha256(
+            {
+                "fingerprint": self.fingerprint,
+                "columns": {name: getattr(self.recipe, name) for name in COLUMNS},
+                "id_type": self.id_type,
+                "inputs": [[file.format, file.compression, file.sha256] for file in self.inputs],
+                "plan": [[shard.model_dump() for shard in shards] for shards in self.plan],
+            }
+        )
 
     @property
     def rows(self) -> int:
@@ -82,3 +132,10 @@ class Manifest(_Frozen):
             for file, shards in enumerate(self.plan)
             for number, planned in enumerate(shards)
         ]
+
+
+def _known(name: str, value: str, available: Iterable[str]) -> str:
+    if value not in (known := list(dict.fromkeys(available))):
+        message = f"Unknown {name} {value!r}. Available: {', '.join(known)}"
+        raise ValueError(message)
+    return value

@@ -88,7 +88,7 @@ def open_stream(path: Path) -> pa.RecordBatchStreamReader:
         InputError: If it is not one.
     """
     try:
-        return pa.ipc.open_stream(pa.memory_map(str(path)))
+        return pa.ipc.open_stream(pa.OSFile(str(path)))  # a mapped file that is cut would end the process
     except (OSError, pa.ArrowInvalid) as error:
         message = f"cannot read {path}: {error}"
         raise InputError(message) from error

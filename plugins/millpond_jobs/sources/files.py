@@ -3,6 +3,7 @@
 import glob
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +19,8 @@ from millpond_recipes.errors import InputError
 from millpond_recipes.rows import Rows
 
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
+State = tuple[int, int, int]
+"""The size of a file, the time of its modification, and that of the last change of its content or attributes."""
 DATASET_STATE, DATASET_DICT = "state.json", "dataset_dict.json"
 
 
@@ -87,6 +90,25 @@ class InputName:
         return opened
 
 
+@contextmanager
+def reading(path: str | Path) -> Iterator[None]:
+    """Turn an error of the file system into an `InputError` that names the file.
+
+    Raises:
+        InputError: If the body raises OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        message = f"cannot read the input {path}: {error.strerror or error}"
+        raise InputError(message) from error
+
+
+def state_of(status: os.stat_result) -> State:
+    """Return what changes if a file is written."""
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
 def find_inputs(sources: Sequence[str | Path]) -> list[InputName]:
     """Return the files that paths, patterns and dataset folders name, sorted within each.
 
@@ -105,6 +127,9 @@ def _expanded(source: str) -> list[InputName]:
     if path.is_dir():
         return _dataset_files(path)
     if path.exists():
+        if not path.is_file():
+            message = f"the input {path} is not a regular file: a job reads its inputs more than once"
+            raise InputError(message)
         return [input_name(path)]
     matches = [Path(match) for match in sorted(glob.glob(source, recursive=True))]  # noqa: PTH207  absolute patterns
     files = [path for path in matches if path.is_file()]

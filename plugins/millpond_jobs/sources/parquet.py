@@ -13,6 +13,7 @@ from millpond_recipes.errors import InputError
 from millpond_recipes.rows import Rows
 
 BATCH_ROWS = 4096
+BUFFER_BYTES = 1 << 20
 
 
 class ParquetFile:
@@ -56,7 +57,8 @@ class ParquetFile:
 
     def _file(self) -> pq.ParquetFile:
         try:
-            return pq.ParquetFile(self._path, memory_map=True)
+            # Not mapped into memory: a file that is cut while it is read would end the process.
+            return pq.ParquetFile(self._path, memory_map=False, buffer_size=BUFFER_BYTES, pre_buffer=False)
         except (OSError, pa.ArrowInvalid) as error:
             message = f"cannot read {self._path}: {error}"
             raise InputError(message) from error
@@ -78,7 +80,7 @@ class ParquetReader:
         """
         try:
             return Rows.from_table(self._read(shard))
-        except (OSError, pa.ArrowInvalid, pa.ArrowException) as error:
+        except (OSError, ValueError, pa.ArrowException) as error:
             message = f"cannot read {self._path}, row group {shard.position}: {error}"
             raise InputError(message) from error
 

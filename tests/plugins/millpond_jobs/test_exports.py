@@ -252,7 +252,7 @@ def test_failed_rows_are_refused_or_left_out(bert, tmp_path):
     [
         ("vectors.npy", "write KIND:LOCATION"),
         ("hdf5:a", "Available: npy, parquet, lance, faiss, qdrant, pgvector"),
-        ("npy:", "write KIND:LOCATION"),
+        ("npy:", "the target 'npy' needs a location: write KIND:LOCATION"),
     ],
 )
 def test_an_unknown_target_is_refused(by_text, target, message):

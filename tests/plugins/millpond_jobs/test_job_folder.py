@@ -12,6 +12,7 @@ from permissions import respected_permissions
 
 from millpond_jobs import Recipe, export, run, status, verify
 from millpond_jobs.errors import JobError, ShardError
+from millpond_jobs.folder.files import read_checked, write_checked
 from millpond_jobs.folder.leases import host_name
 from millpond_recipes.errors import InputError
 from millpond_recipes.runner import Runner
@@ -143,8 +144,8 @@ def test_a_damaged_record_of_a_shard_is_named_and_repaired(stopped, resume, cont
 
 def test_a_record_without_its_shard_is_named_and_repaired(stopped, resume):
     resume()
-    done = json.loads((stopped / "done" / f"{FIRST}.json").read_text())
-    (stopped / "done" / f"{FIRST}.json").write_text(json.dumps(done | {"failed": 1}))
+    done, _ = read_checked(stopped / "done" / f"{FIRST}.json")
+    write_checked(stopped / "done" / f"{FIRST}.json", done | {"failed": 1})
     (stopped / "shards" / f"{FIRST}.parquet").unlink()
     with pytest.raises(ShardError, match=r"cannot read .*parquet.*; run `millpond job verify --repair`"):
         resume()

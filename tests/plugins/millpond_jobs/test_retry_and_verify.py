@@ -105,10 +105,11 @@ def test_a_corrupt_shard_is_found_and_repaired(finished, damage):
 
 def test_wrong_results_with_a_right_hash_are_found_by_the_sample(finished):
     job = folders.JobFolder(finished)
-    shard = job.read_manifest().shards()[-1]
-    table = job.read_shard(shard.name)
+    manifest = job.read_manifest()
+    shard = manifest.shards()[-1]
+    table = job.read_shard(manifest, shard)
     turned = table.set_column(1, "vector", table.column("vector").take(list(reversed(range(table.num_rows)))))
-    job.commit(shard, turned, seconds=1)
+    job.commit(manifest, shard, turned, seconds=1)
     result = verify(finished, sample=200, seed=1)
     assert result.different
     assert not result.ok
