@@ -1,12 +1,13 @@
 """Argument: an argument of vLLM that is accepted without effect, or refused with the reason."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Final, Literal
 
 Form = Literal["value", "flag", "list"]
 """The form of an option: one value, ``--x`` and ``--no-x``, or one or more values."""
 Takes = Literal["both", "engine", "server"]
+EMPTY: Final[tuple[object, ...]] = ("", (), [], {})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,16 +17,18 @@ class Argument:
     Attributes:
         name: The name in Python; the option is the same with dashes.
         form: The form of the option.
-        neutral: The values without effect, as a tuple or a function of the value; None if all values are ignored.
-        reason: The reason for refusing other values, and the alternative.
+        reason: The reason for refusing values, and the alternative; empty if all values are ignored.
+        accepted: The values without effect, besides None.
+        accepted_without: The key without which an object has no effect.
         equals: The argument whose value is also accepted.
         takes: "engine" for arguments of ``LLM`` and ``AsyncLLM``, "server" for ``millpond serve``, or "both".
     """
 
     name: str
     form: Form = "value"
-    neutral: tuple[object, ...] | Callable[[Any], bool] | None = None
     reason: str = ""
+    accepted: tuple[object, ...] = EMPTY
+    accepted_without: str | None = None
     equals: str | None = None
     takes: Takes = "both"
 
@@ -41,11 +44,13 @@ class Argument:
             value: The value.
             others: The other arguments.
         """
-        if self.neutral is None or value is None:
+        if not self.reason or value is None:
             return False
         if self.equals is not None and value == others.get(self.equals):
             return False
-        return not (self.neutral(value) if callable(self.neutral) else value in self.neutral)
+        if self.accepted_without is not None:
+            return isinstance(value, Mapping) and bool(value.get(self.accepted_without))
+        return value not in self.accepted
 
     def refusal(self, shown: str) -> str:
         """Return the message that refuses a value.
@@ -57,4 +62,4 @@ class Argument:
 
     def is_quiet(self, value: object) -> bool:
         """Return True if a value needs no note, because it has no effect in vLLM either."""
-        return self.neutral is not None and not callable(self.neutral) and value in (None, *self.neutral)
+        return bool(self.reason) and self.accepted_without is None and value in (None, *self.accepted)

@@ -2,11 +2,21 @@
 
 import logging
 from collections.abc import Mapping
+from importlib.metadata import entry_points
 from typing import Any, Final
 
 from millpond.types.config import PoolerConfig
 from millpond.types.errors import InvalidInputError
-from millpond_vllm.arguments import ARGUMENTS, RENAMED, engine_argument, is_attention_backend
+from millpond_vllm.arguments import (
+    ARGUMENTS,
+    LOG_LEVEL,
+    LOWERS,
+    RENAMED,
+    engine_argument,
+    is_attention_backend,
+    log_level,
+    lower_of,
+)
 
 CONVERSIONS: Final[Mapping[str, tuple[str, str | None]]] = {
     "embed": ("embed", "embed"),
@@ -41,21 +51,24 @@ class VllmArguments:
                 _choose_attention(translated, value)
             elif name in RENAMED:
                 _fill(translated, RENAMED[name], value)
-            elif name == "override_pooler_config":
-                _fill(translated, "pooler_config", value)
+            elif name in LOWERS:
+                _lower(translated, name, value)
+            elif name == LOG_LEVEL:
+                _set_log_level(value)
             else:
                 continue
             del translated[name]
         if "task" in translated:  # after the older name of pooler_config
             _choose_task(translated, translated.pop("task"))
         if without_effect:
-            logger.info("vLLM arguments without effect: %s", ", ".join(without_effect))
+            logger.warning("vLLM arguments without effect: %s", ", ".join(without_effect))
         return translated
 
     @staticmethod
     def names() -> list[str]:
         """Return the names of the arguments of the table."""
-        return ["task", *(name for name, argument in ARGUMENTS.items() if argument.takes != "server")]
+        of_table = [name for name, argument in ARGUMENTS.items() if argument.takes != "server"]
+        return ["task", *of_table, *RENAMED, *LOWERS, LOG_LEVEL]
 
 
 def _fill(arguments: dict[str, Any], name: str, value: object) -> None:
@@ -81,6 +94,31 @@ def _choose_task(arguments: dict[str, Any], task: object) -> None:
     pooler = PoolerConfig.parse(arguments.get("pooler_config"))
     if default_task is not None and pooler.task is None:
         arguments["pooler_config"] = pooler.model_copy(update={"task": default_task})
+
+
+def _lower(arguments: dict[str, Any], name: str, value: object) -> None:
+    """Set an argument to the smaller of its value and that of an argument of vLLM."""
+    if value is None:
+        return
+    target = LOWERS[name]
+    lower = lower_of(value, arguments.get(target))
+    if lower is None:
+        message = f"{name}={value!r}: expected a whole number of at least 1"
+        raise InvalidInputError(message, parameter=name)
+    arguments[target] = lower
+
+
+def _set_log_level(value: object) -> None:
+    """Set the level of the loggers of Millpond and of its plugins."""
+    if value is None:
+        return
+    try:
+        level = log_level(value)
+    except ValueError as error:
+        raise InvalidInputError(str(error), parameter=LOG_LEVEL) from None
+    packages = {entry.value.partition(".")[0].partition(":")[0] for entry in entry_points(group="millpond")}
+    for package in {"millpond", *packages}:
+        logging.getLogger(package).setLevel(level)
 
 
 def _choose_attention(arguments: dict[str, Any], value: object) -> None:

@@ -154,16 +154,16 @@ def test_arguments_of_vllm_are_documented():
     text = section("llm", "## vLLM's arguments")
     by_name = set(re.findall(r'\bname == "(\w+)"', inspect.getsource(dialect))) | {"task"}
     accepted = set(arguments.KNOWN) - set(inspect.signature(LLM).parameters) - set(EngineConfig.model_fields)
-    assert names(rows(text)) == by_name | accepted | set(vllm.RENAMED)
+    assert names(rows(text)) == by_name | accepted | {*vllm.RENAMED, *vllm.LOWERS, vllm.LOG_LEVEL}
 
 
 def test_refused_and_ignored_arguments_of_vllm_are_documented():
     of_engine = [argument for argument in vllm.ARGUMENTS.values() if argument.takes != "server"]
     refused = rows(section("llm", "### Refused arguments"))
     reasons = {name: cells[2] for cells in refused for name in re.findall(r"`(\w+)`", cells[0])}
-    assert reasons == {argument.name: argument.reason for argument in of_engine if argument.neutral is not None}
+    assert reasons == {argument.name: argument.reason for argument in of_engine if argument.reason}
     ignored = re.findall(r"`(\w+)`", section("llm", "### Arguments without effect"))
-    assert ignored == [argument.name for argument in of_engine if argument.neutral is None]
+    assert ignored == [argument.name for argument in of_engine if not argument.reason]
 
 
 # --- reference/pooling.md ---------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ Independent of models, and quick to import.
 """
 
 import json
+import logging
 import re
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -35,7 +36,6 @@ LIST_OPTIONS = frozenset(
 )
 MODEL_OPTION = "--model"  # the model, in older command lines
 RENAMED = {
-    "--override-pooler-config": "--pooler-config",
     "--kernels": "--kernel",
     "--allowed-origins": "--cors-origin",
     "--shutdown-timeout": "--drain-timeout",
@@ -44,6 +44,8 @@ RENAMED = {
 }
 # Negated flags of vLLM that request the default.
 NEGATED_FLAGS = frozenset({"--no-skip-tokenizer-init", "--no-trust-remote-code", "--no-trust-request-chat-template"})
+LOWERS = {option_of(name): option_of(lowered) for name, lowered in vllm.LOWERS.items()}
+LOG_LEVEL_OPTION = option_of(vllm.LOG_LEVEL)
 OPTIMIZATION_LEVEL = re.compile(r"-O\.?(\d)")  # -O3, the short form of --optimization-level 3
 
 
@@ -55,11 +57,15 @@ class TranslatedCommandLine:
         words: Its words.
         without_effect: The options that were removed because they have no effect here.
         revision: The model revision that it specifies, if any.
+        log_level: The level of log messages that it specifies, if any.
+        lowered: The largest values that it allows for options, by their declared names.
     """
 
     words: list[str] = field(default_factory=list)
     without_effect: list[str] = field(default_factory=list)
     revision: str | None = None
+    log_level: int | None = None
+    lowered: dict[str, int] = field(default_factory=dict)
 
 
 def translate(words: Sequence[str]) -> TranslatedCommandLine:
@@ -83,6 +89,8 @@ def translate(words: Sequence[str]) -> TranslatedCommandLine:
             message = f"{option} is passed both as a whole and in parts"
             raise CommandError(message, exit_code=USAGE)
         result.words.append(f"{option}={json.dumps(parts)}")
+    for option, limit in result.lowered.items():
+        _lower(result.words, option, limit)
     return result
 
 
@@ -100,6 +108,10 @@ def _options(remaining: deque[str], result: TranslatedCommandLine) -> Iterator[t
             yield name, value if sign else _next(remaining, word)
             while name in LIST_OPTIONS and not sign and remaining and not remaining[0].startswith("-"):
                 yield name, remaining.popleft()
+        elif name in LOWERS:
+            result.lowered[LOWERS[name]] = _limit(name, value if sign else _next(remaining, word))
+        elif name == LOG_LEVEL_OPTION:
+            result.log_level = _log_level(value if sign else _next(remaining, word))
         elif name == MODEL_OPTION:
             result.words.append(value if sign else _next(remaining, word))
         else:
@@ -168,6 +180,37 @@ def _consume(
         result.without_effect.append(shown)
 
 
+def _limit(name: str, text: str) -> int:
+    limit = vllm.lower_of(vllm.value_of(text), None)
+    if limit is None:
+        message = f"{name} {text}: expected a whole number of at least 1"
+        raise CommandError(message, exit_code=USAGE)
+    return limit
+
+
+def _log_level(text: str) -> int:
+    try:
+        return vllm.log_level(text)
+    except ValueError as error:
+        message = f"{LOG_LEVEL_OPTION}: {error}"
+        raise CommandError(message, exit_code=USAGE) from None
+
+
+def _lower(words: list[str], option: str, limit: int) -> None:
+    """Replace larger values of an option by a limit, and add the option if it is missing."""
+    for index, word in enumerate(words):
+        name, sign, value = word.partition("=")
+        if name != option:
+            continue
+        at = index if sign else index + 1
+        text = value if sign else "".join(words[at : at + 1])
+        if text.isascii() and text.isdigit() and int(text) > limit:
+            words[at] = f"{option}={limit}" if sign else str(limit)
+        return
+    end = words.index("--") if "--" in words else len(words)
+    words.insert(end, f"{option}={limit}")
+
+
 def _put(target: dict[str, Any], path: str, text: str) -> None:
     """Set a part of an object to a value in JSON, or to the text itself if it is not JSON."""
     *outer, last = path.split(".")
@@ -187,6 +230,8 @@ class VllmCompatibleCommand(GroupedCommand):
         translated = translate(args)
         if translated.without_effect and not ctx.resilient_parsing:
             echo_stderr(f"note: without effect here: {', '.join(translated.without_effect)}")
+        if translated.log_level is not None and not ctx.resilient_parsing:
+            logging.getLogger().setLevel(translated.log_level)
         try:
             return super().parse_args(ctx, translated.words)
         except TyperException as error:

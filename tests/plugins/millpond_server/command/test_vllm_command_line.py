@@ -1,6 +1,7 @@
 """``millpond serve``: translation of vLLM's command lines, settings and their defaults, and errors."""
 
 import json
+import logging
 
 import pytest
 import typer
@@ -147,7 +148,7 @@ def test_every_option_of_the_table_is_accepted_in_each_of_its_forms():
         if argument.takes == "engine":
             continue
         words = [argument.option] if argument.form == "flag" else [argument.option, "None"]
-        if argument.form == "flag" and argument.neutral is not None:
+        if argument.form == "flag" and argument.reason:
             words = [f"--no-{argument.option[2:]}"]
         assert translate(["m", *words, "--port=1"]).words == ["m", "--port=1"], argument
 
@@ -155,6 +156,40 @@ def test_every_option_of_the_table_is_accepted_in_each_of_its_forms():
 def test_options_that_have_another_name_here_are_renamed():
     words = ["--max-num-queued-tokens", "5", "--shutdown-timeout=2", "m"]
     assert translate(words).words == ["--max-waiting-tokens", "5", "--drain-timeout=2", "m"]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("--max-num-active-seqs 4", ["m", "--port=1", "--max-num-seqs=4"]),
+        ("--max-num-seqs 9 --max_num_active_seqs=4", ["m", "--max-num-seqs", "4", "--port=1"]),
+        ("--max-num-active-seqs 4 --max-num-seqs=2", ["m", "--max-num-seqs=2", "--port=1"]),
+    ],
+)
+def test_active_sequences_lower_the_sequences_of_a_batch(words, expected):
+    assert translate(["m", *words.split(), "--port=1"]).words == expected
+
+
+def test_the_log_level_sets_that_of_the_root_logger():
+    root = logging.getLogger()
+    level = root.level
+    try:
+        parsed("m", "--log-level", "DEBUG")
+        assert root.level == logging.DEBUG
+    finally:
+        root.setLevel(level)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--log-level loud", "Unknown log level 'loud'. Available: trace, debug"),
+        ("--max-num-active-seqs 0", "--max-num-active-seqs 0: expected a whole number of at least 1"),
+    ],
+)
+def test_invalid_values_of_options_with_an_effect_are_errors(words, message):
+    with pytest.raises(CommandError, match=message):
+        translate(["m", *words.split()])
 
 
 def test_a_tokenizer_may_be_of_the_revision_of_the_model():
