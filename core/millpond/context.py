@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, Self
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Never, Self
 
 from millpond.plugin.blame import blamed, build, is_foreign, mark
 from millpond.plugin.target import Target, imported
@@ -21,6 +22,20 @@ if TYPE_CHECKING:
     from millpond.pipeline.io_processor import IOProcessor
     from millpond.plugin.registry import Entry, Registry
     from millpond.plugin.specs import ActivationSpec, KernelSpec, TaskSpec
+
+
+WITH_TASK = "a TaskContext and a PoolerContext have it. ctx.for_task(task) returns a TaskContext"
+WITH_HEAD = "a PoolerContext has it. ctx.pooler(task, head=..., activation=...) passes one to the pooler that it builds"
+ELSEWHERE: Mapping[str, str] = MappingProxyType(
+    {
+        "task": WITH_TASK,
+        "task_spec": WITH_TASK,
+        "task_entry": WITH_TASK,
+        "head": WITH_HEAD,
+        "activation_name": WITH_HEAD,
+    }
+)
+"""The contexts that have an attribute, and the way to get one, for attributes that not all contexts have."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +136,12 @@ class ModelContext:
     def makes_sparse(self) -> bool:
         """True if a module after pooling turns pooled vectors into sparse vectors."""
         return self.post_pooling is not None and self.post_pooling.sparse is not None
+
+    def __getattr__(self, name: str) -> Never:
+        """Name the context that has a missing attribute."""
+        hint = f": {ELSEWHERE[name]}" if name in ELSEWHERE else ""
+        message = f"{type(self).__name__} has no {name}{hint}"
+        raise AttributeError(message, name=name, obj=self)
 
     def for_part(self, name: str) -> Self:
         """Return the context of a part of the model, such as ``vision_config``."""

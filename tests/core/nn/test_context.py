@@ -33,6 +33,20 @@ def test_a_context_of_a_model_has_no_fields_of_tasks_and_poolers():
     assert ctx.for_task("embed").task == "embed"
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("head", r"has no head: a PoolerContext has it. ctx.pooler\(task, head=..., activation=...\) passes one"),
+        ("task", r"has no task: .* ctx.for_task\(task\) returns a TaskContext"),
+        ("hed", "ModelContext has no hed$"),
+    ],
+)
+def test_an_attribute_of_another_context_names_the_way_to_get_it(name, message):
+    ctx = Context(registry=None, model=SimpleNamespace(), config={}, device=None, dtype=None)
+    with pytest.raises(AttributeError, match=message):
+        getattr(ctx, name)
+
+
 def test_the_context_of_a_pooler_knows_its_task_head_and_activation(registry):
     head = object()
     pooler = bare_context(registry).pooler("embed", activation="tanh")

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from millpond.llm import LLM
 from millpond.nn import PoolingModel
+from millpond.pipeline.bound_task import PLUGIN
 from millpond.testing.conformance.outputs import OutputComparison
 from millpond.testing.conformance.record import RecordConformance
 from millpond.testing.demands import demand, demand_same
@@ -72,8 +73,24 @@ class ModelConformance(OutputComparison, RecordConformance):
         return [self.comparable(output.outputs) for output in outputs]
 
     def tasks(self, llm: LLM) -> list[str]:
-        """Return the tasks of the model that are not derived from other tasks."""
-        return [task for task in llm.supported_tasks if not self.registry().tasks.get(task).spec.derived_from]
+        """Return the tasks of the model that are not derived from other tasks, and that accept ``prompts``.
+
+        Unless ``prompts`` is overridden, tasks of plugins are left out if their IO processor accepts no token ids.
+        """
+        tasks = [task for task in llm.supported_tasks if not self.registry().tasks.get(task).spec.derived_from]
+        if type(self).prompts is not ModelConformance.prompts:
+            return tasks
+        return [task for task in tasks if self._reads_ids(llm, task)]
+
+    def _reads_ids(self, llm: LLM, task: str) -> bool:
+        entry = self.registry().tasks.get(task)
+        if entry.origin.rank == "builtin" and task != PLUGIN:
+            return True
+        try:
+            self.ask(llm, self.prompts(llm)[:1], task)
+        except InvalidInputError:
+            return False
+        return True
 
     # --- the result ---------------------------------------------------------------------------------------------------
 
