@@ -81,9 +81,15 @@ def status(folder: str | Path) -> JobStatus:
 
 
 def _rates(recent: list[Done]) -> tuple[float | None, float | None]:
-    """Return rows and tokens per second, from the start of the first of these shards to the end of the last."""
+    """Return rows and tokens per second of shards, over the time in which at least one of them was computed.
+
+    Pauses between runs do not count: the estimate of a job that is resumed would be far too long.
+    """
     if not recent:
         return None, None
-    seconds = max(done.finished for done in recent) - min(done.finished - done.seconds for done in recent)
+    seconds, end = 0.0, float("-inf")
+    for begun, finished in sorted((done.finished - done.seconds, done.finished) for done in recent):
+        seconds += max(0.0, finished - max(begun, end))
+        end = max(end, finished)
     seconds = max(seconds, 1e-9)
     return sum(done.rows for done in recent) / seconds, sum(done.tokens for done in recent) / seconds

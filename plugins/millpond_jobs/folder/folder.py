@@ -134,8 +134,8 @@ class JobFolder:
             JobError: If the folder holds no job, or its description is damaged.
         """
         if not self.exists:
-            reason = "it has no job.json" if self.path.is_dir() else "it does not exist"
-            message = f"{self.path} is not the folder of a job: {reason}; start one with `millpond job run`"
+            missing = "it has no job.json" if self.path.is_dir() else "it does not exist"
+            message = f"{self.path} is not the folder of a job: {missing}; start one with `millpond job run`"
             raise JobError(message)
         try:
             value, is_intact = read_checked(self.manifest_path)

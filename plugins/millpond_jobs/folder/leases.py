@@ -17,9 +17,11 @@ from uuid import uuid4
 from filelock import FileLock
 
 from millpond_jobs.folder.files import stating_failures
+from millpond_storage.files import read_json
 
 HEARTBEAT_S = 5.0
 EXPIRES_AFTER_S = 60.0
+MAX_PID = 2**31 - 1
 TAKEOVER_LOCK = "takeover.lock"
 
 
@@ -165,9 +167,10 @@ def remove_expired(folder: Path) -> None:
 def read_holder(path: Path) -> Holder | None:
     """Return the holder of a lease; None if there is no lease, or it is being written or cannot be read."""
     try:
-        return Holder(**json.loads(path.read_bytes()))
+        holder = Holder(**read_json(path))
     except (OSError, ValueError, TypeError):
         return None
+    return holder if isinstance(holder.pid, int) and 0 < holder.pid <= MAX_PID else None
 
 
 def host_name() -> str:

@@ -13,9 +13,11 @@ from tiny_disk import tiny_disk
 from millpond.testing.checkpoints import tiny
 from millpond_jobs import Recipe, export, run, verify
 from millpond_jobs.errors import JobError, ShardError
-from millpond_jobs.folder.folder import JobFolder
+from millpond_jobs.folder.folder import Done, JobFolder
+from millpond_jobs.folder.leases import host_name, is_expired
 from millpond_jobs.sources.files import find_inputs
 from millpond_jobs.sources.plan import Shard
+from millpond_jobs.state import _rates
 from millpond_recipes.errors import InputError
 
 NAMES = ["00000-00000", "00000-00001"]
@@ -185,3 +187,17 @@ def test_an_input_that_is_cut_while_it_is_read_is_an_error(tmp_path, suffix):
     os.truncate(path, 100_000)
     with pytest.raises(InputError, match=rf"cannot read .*rows\.{suffix}"):
         reader.read(Shard(0, 0, 0, 20_000))
+
+
+@pytest.mark.parametrize("pid", ["x", -1, 2**70, None])
+def test_a_lease_with_a_forged_process_is_not_trusted(tmp_path, pid):
+    path = tmp_path / "lease"
+    path.write_text(json.dumps({"token": "a", "host": host_name(), "pid": pid, "started": None}))
+    assert not is_expired(path)
+    os.utime(path, (0, 0))
+    assert is_expired(path)
+
+
+def test_a_pause_between_runs_does_not_change_the_rate_of_a_job():
+    shards = [Done("j", "s", 10, 0, 0, 100, 5.0, float(end), "") for end in (5, 10, 90_005, 90_010)]
+    assert _rates(shards) == (2.0, 20.0)
