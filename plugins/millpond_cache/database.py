@@ -30,6 +30,30 @@ PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {FORMAT};
 """
 
+STATEMENTS = {it.strip() for it in SCHEMA.split(";") if it.strip().startswith("CREATE")}
+
+
+class SchemaError(sqlite3.DatabaseError):
+    """The file of a cache has other tables than Millpond creates, or views or triggers."""
+
+
+def check_schema(connection: sqlite3.Connection, path: Path) -> None:
+    """Check that a file that is marked as a cache contains only Millpond's tables, before anything is selected.
+
+    Raises:
+        InvalidInputError: If another program wrote the file.
+        SchemaError: If it has other tables, or views or triggers.
+    """
+    objects = connection.execute("SELECT CAST(sql AS TEXT) FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+    statements = {it[0].decode(errors="replace") if isinstance(it[0], bytes) else it[0] for it in objects}
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    if statements and application != APPLICATION_ID:
+        message = f"{path} was not written by Millpond: use another folder as cache"
+        raise InvalidInputError(message, parameter="cache")
+    if statements and statements != STATEMENTS:
+        message = "it contains other tables, views or triggers than a cache"
+        raise SchemaError(message)
+
 
 class Database:
     """One connection to the file of a cache; only one thread at a time may use it.
@@ -54,7 +78,7 @@ class Database:
         self._connection = sqlite3.connect(path, timeout=WAIT_S, isolation_level=None, check_same_thread=False)
         self._connection.text_factory = bytes  # decoding the text of a damaged row would fail
         try:
-            self.inode = path.stat().st_ino
+            self.inode = path.lstat().st_ino
             self._configure(log_pages)
             self._model = self._prepare(fingerprint, model)
         except BaseException:
@@ -123,6 +147,7 @@ class Database:
                 f"reads format {FORMAT}. Use another folder, or remove it with `millpond cache clear`"
             )
             raise InvalidInputError(message, parameter="cache")
+        check_schema(self._connection, self.path)
         if version == 0:
             with self._transaction():
                 for statement in filter(str.strip, SCHEMA.split(";")):

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from millpond.types.errors import InvalidInputError
-from millpond_cache.database import FILE_NAME, FORMAT
-from millpond_cache.recovery import locked, remove_files
+from millpond_cache.database import FILE_NAME, FORMAT, check_schema
+from millpond_cache.recovery import check_files, locked, remove_files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +52,11 @@ def read_status(folder: str) -> CacheStatus:
     path = _file_of(folder)
     size = sum(Path(f"{path}{suffix}").stat().st_size for suffix in ("", "-wal") if Path(f"{path}{suffix}").exists())
     try:
+        check_files(path)
         connection = sqlite3.connect(path)
         try:
+            connection.execute("PRAGMA trusted_schema = OFF")
+            check_schema(connection, path)
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             rows = connection.execute(
                 "SELECT name, fingerprint, count(*), sum(length(value)) FROM entries "
@@ -61,7 +64,7 @@ def read_status(folder: str) -> CacheStatus:
             ).fetchall()
         finally:
             connection.close()
-    except sqlite3.Error as error:
+    except (OSError, sqlite3.Error) as error:
         message = f"the cache {path} cannot be read: {error}. `millpond cache clear` removes it"
         raise InvalidInputError(message, parameter="folder") from error
     models = [
@@ -86,6 +89,6 @@ def clear(folder: str) -> None:
 
 def _file_of(folder: str) -> Path:
     path = Path(folder).expanduser() / FILE_NAME
-    if not path.is_file():
+    if not path.is_file() and not path.is_symlink():
         raise InvalidInputError(f"{folder} contains no cache: it has no file {FILE_NAME}", parameter="folder")
     return path

@@ -1,15 +1,19 @@
 """DatabaseSlot: the connection to a cache's file; a damaged file is replaced with an empty one."""
 
+import errno
 import logging
+import os
 import sqlite3
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from millpond.regular_file import NO_FOLLOW, NO_WAIT, distrust
 from millpond.types.errors import InvalidInputError
-from millpond_cache.database import Database
+from millpond_cache.database import Database, SchemaError
 
 try:
     import fcntl
@@ -19,7 +23,9 @@ except ImportError:  # not on Windows, where an open file cannot be removed anyw
 logger = logging.getLogger(__name__)
 MAX_RECOVERIES = 3  # more damage in one process indicates a broken disk
 OPEN_TIMEOUT_S = 10.0
+LOCK_TIMEOUT_S = 10.0
 RETRY_S = 0.05
+SUFFIXES = ("", "-wal", "-shm", "-journal")
 DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT}
 BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
@@ -83,7 +89,7 @@ class DatabaseSlot:
 
     def _is_current(self, database: Database) -> bool:
         try:
-            return self._path.stat().st_ino == database.inode
+            return self._path.lstat().st_ino == database.inode
         except OSError:
             return False
 
@@ -99,15 +105,15 @@ class DatabaseSlot:
 
     def _open(self) -> Database:
         with locked(self._path.parent):
-            self._path.touch(mode=0o600)
-            inode = self._path.stat().st_ino
+            create_file(self._path)
+            inode = self._path.lstat().st_ino
             try:
                 return self._open_when_free()
             except sqlite3.DatabaseError as error:
                 if not is_damage(error):
                     raise
                 self._remove(inode, error)
-                self._path.touch(mode=0o600)
+                create_file(self._path)
                 return self._open_when_free()
 
     def _open_when_free(self) -> Database:
@@ -123,7 +129,7 @@ class DatabaseSlot:
 
     def _remove(self, inode: int, error: sqlite3.Error) -> None:
         """Remove the file and its log, unless another process has replaced it already."""
-        if not self._path.exists() or self._path.stat().st_ino != inode:
+        if not self._path.exists() or self._path.lstat().st_ino != inode:
             return
         logger.warning("the cache %s is damaged (%s): it is replaced with an empty one", self._path, error)
         remove_files(self._path)
@@ -131,6 +137,8 @@ class DatabaseSlot:
 
 def is_damage(error: sqlite3.Error) -> bool:
     """True if an error means that the content of the file is damaged."""
+    if isinstance(error, SchemaError):
+        return True
     code = getattr(error, "sqlite_errorcode", None)
     if code is None:  # such as a table that does not exist, raised by the module itself
         return False
@@ -140,14 +148,69 @@ def is_damage(error: sqlite3.Error) -> bool:
 
 def remove_files(path: Path) -> None:
     """Remove the file of a cache and its log."""
-    for suffix in ("", "-wal", "-shm"):
+    for suffix in SUFFIXES:
         Path(f"{path}{suffix}").unlink(missing_ok=True)
+
+
+def create_file(path: Path) -> None:
+    """Create the file of a cache if it does not exist, and check it and its logs; see ``check_files``."""
+    check_files(path)
+    os.close(_open_own(path))
+
+
+def check_files(path: Path) -> None:
+    """Check that the files of a cache are regular files that belong to this user or root, and not links.
+
+    Raises:
+        OSError: If they are not.
+    """
+    for suffix in SUFFIXES:
+        with suppress(FileNotFoundError):
+            _check_own(Path(f"{path}{suffix}").lstat(), Path(f"{path}{suffix}"))
+
+
+def _open_own(path: Path) -> int:
+    flags = os.O_RDWR | os.O_CREAT | NO_WAIT | NO_FOLLOW | getattr(os, "O_CLOEXEC", 0)
+    descriptor = os.open(path, flags, 0o600)
+    try:
+        _check_own(os.fstat(descriptor), path)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _check_own(state: os.stat_result, path: Path) -> None:
+    reason = distrust(state)
+    if not stat.S_ISREG(state.st_mode):
+        reason = "is a link, a pipe or another special file"
+    if reason is not None:
+        raise OSError(errno.EPERM, f"{path.name} {reason}", str(path))
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Let one process at a time open or replace the file."""
-    with (folder / "lock").open("a") as file:
-        if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_EX)
+    """Let one process at a time open or replace the file.
+
+    Raises:
+        OSError: If another process does not release the lock in time, or the lock is not a file of this user.
+    """
+    with os.fdopen(_open_own(folder / "lock"), "r+b") as file:
+        _lock(file.fileno(), folder)
         yield
+
+
+def _lock(descriptor: int, folder: Path) -> None:
+    if fcntl is None:
+        return
+    deadline = time.monotonic() + LOCK_TIMEOUT_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                reason = f"another process has held its lock for {LOCK_TIMEOUT_S:g} seconds"
+                raise OSError(errno.EBUSY, reason, str(folder / "lock")) from None
+            time.sleep(RETRY_S)
+        else:
+            return

@@ -16,7 +16,7 @@ from tiny_disk import tiny_disk
 
 from millpond.pipeline.cache import CacheOptions
 from millpond.types.errors import InvalidInputError
-from millpond_cache import database
+from millpond_cache import database, recovery
 from millpond_cache.database import FILE_NAME, PAGE_BYTES
 from millpond_cache.disk import open_disk_cache
 from millpond_cache.entries import decode_entry
@@ -285,3 +285,59 @@ def test_a_really_full_disk_ends_caching_with_one_warning(tmp_path, pages, caplo
         cache.put(entries(7777))
         assert cache.get(keys(7777)) == [value(7777)]
         cache.close()
+
+
+@pytest.mark.parametrize("name", [FILE_NAME, f"{FILE_NAME}-wal", "lock"])
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_links_and_pipes_in_place_of_a_file_are_refused(folder, opened, tmp_path, name, kind):
+    folder.mkdir(exist_ok=True)
+    target = tmp_path / "target"
+    target.write_bytes(b"")
+    if kind == "link":
+        (folder / name).symlink_to(target)
+    else:
+        os.mkfifo(folder / name)
+    with pytest.raises(InvalidInputError, match="cannot be used"):
+        opened()
+    assert target.read_bytes() == b""
+
+
+def test_the_file_of_another_user_is_refused(opened, folder):
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a file to another user")
+    fill(opened(), 1)
+    os.chown(folder / FILE_NAME, 65534, 65534)
+    with pytest.raises(InvalidInputError, match=r"results.sqlite belongs to another user \(nobody\)"):
+        opened()
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "DROP TABLE entries; CREATE VIEW entries AS SELECT 1 AS key, 1 AS model, 1 AS used, 1 AS value",
+        "CREATE TRIGGER t AFTER INSERT ON entries BEGIN DELETE FROM models; END",
+    ],
+)
+def test_a_file_with_a_planted_view_or_trigger_is_replaced(opened, folder, planted):
+    fill(opened(), 1)
+    connection = sqlite3.connect(folder / FILE_NAME)
+    connection.executescript(planted)
+    connection.close()
+    fill(opened(), 2)
+    assert opened().get(keys(1, 2)) == [None, value(2)]
+
+
+def test_a_lock_that_is_never_released_is_an_error(opened, folder, monkeypatch):
+    monkeypatch.setattr(recovery, "LOCK_TIMEOUT_S", 0.2)
+    fill(opened(), 1)
+    with recovery.locked(folder), pytest.raises(InvalidInputError, match="has held its lock for"):
+        opened()
+
+
+def test_the_file_of_another_program_is_not_replaced(opened, folder):
+    folder.mkdir(exist_ok=True)
+    connection = sqlite3.connect(folder / FILE_NAME)
+    connection.executescript("CREATE TABLE notes (text TEXT)")
+    connection.close()
+    with pytest.raises(InvalidInputError, match="was not written by Millpond"):
+        opened()
