@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from millpond_cli.choices import spelled_option
 from millpond_cli.io.rows import Keys, Row, require_single, row_of_object
 from millpond_command.cli import CommandError
 
@@ -64,7 +65,7 @@ def _columns(available: list[str], name: str, keys: Keys) -> list[str]:
             columns.append(column)
         elif required and key is not None:
             message = f"{name} has no column {key!r}. Available: {', '.join(available)}"
-            raise CommandError(message, hint=f"name the column with {option}")
+            raise CommandError(message, hint=f"name the column with {spelled_option(option, names_column=True)}")
     return list(dict.fromkeys(columns))
 
 

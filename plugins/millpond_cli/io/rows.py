@@ -12,7 +12,7 @@ from gzip import BadGzipFile
 from typing import Any, BinaryIO
 
 from millpond.types.errors import first_names
-from millpond_cli.choices import unknown_choice
+from millpond_cli.choices import spelled_option, unknown_choice
 from millpond_cli.io.source import PARQUET, Source
 from millpond_command.cli import USAGE, CommandError
 
@@ -129,7 +129,7 @@ def choose_keys(
 
 def no_fields(option: str, source: Source) -> CommandError:
     """Return the error for an option that names a field, used with a source without fields."""
-    message = f"{option} requires JSONL, CSV, TSV or parquet, but the input is {source.format}"
+    message = f"{spelled_option(option)} requires JSONL, CSV, TSV or parquet, but the input is {source.format}"
     hint = "specify the format with --input-format jsonl, csv or tsv"
     return CommandError(message, hint=hint, exit_code=USAGE)
 
@@ -300,7 +300,7 @@ def _field_error(key: str, role: str, value: dict[str, object], option: str) -> 
         expected = "a string or a finite number" if role == "id" else "a string"
         value_or_type = field if _is_infinite(field) else type(field).__name__
         return f"field {key!r}: expected {expected}, got {value_or_type}"
-    return f"no field {key!r}. Available: {_listed(value)}. Name the field of the {role} with {option}"
+    return f"no field {key!r}. Available: {_listed(value)}. Name the field of the {role} with {spelled_option(option)}"
 
 
 def _listed(names: Collection[str]) -> str:
@@ -354,7 +354,7 @@ def _columns(header: list[str], name: str, keys: Keys) -> _Columns:
     for key, option, required in columns:
         if required and key is not None and key not in header:
             message = f"{name} has no column {key!r}. Available, from its first line: {_listed(header)}"
-            raise CommandError(message, hint=f"name the column with {option}")
+            raise CommandError(message, hint=f"name the column with {spelled_option(option, names_column=True)}")
         require_single(key, header, name)
     indices = {key: index for index, key in enumerate(header)}
     query = None if keys.query is None else indices[keys.query]

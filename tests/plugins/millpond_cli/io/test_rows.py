@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from millpond_cli.io.rows import Keys, read_rows
+from millpond_cli.choices import spelled_option
+from millpond_cli.io.rows import Keys, open_rows, read_rows
 from millpond_cli.io.source import Source, choose_source
 from millpond_command.cli import CommandError
 
@@ -191,3 +192,25 @@ def test_a_terminal_is_not_waited_for(monkeypatch):
         choose_source([], None, None)
     assert caught.value.exit_code == 2
     assert choose_source(["-"], None, None).name == "stdin"
+
+
+@pytest.mark.parametrize(
+    ("written", "names_column", "expected"),
+    [
+        ((), False, "--text-key"),
+        ((), True, "--text-column"),
+        (("--text-key", "body"), True, "--text-key"),
+        (("--text-column=body",), False, "--text-column"),
+    ],
+)
+def test_errors_name_an_option_as_the_user_spelled_it(monkeypatch, written, names_column, expected):
+    monkeypatch.setattr("sys.argv", ["millpond", "embed", *written])
+    assert spelled_option("--text-key", names_column=names_column) == expected
+
+
+def test_a_missing_column_is_named_with_the_option_for_columns(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("body\na cat\n", encoding="utf-8")
+    with open_rows(choose_source((), str(path), None), Keys()) as rows, pytest.raises(CommandError) as caught:
+        next(rows)
+    assert caught.value.hint == "name the column with --text-column"
