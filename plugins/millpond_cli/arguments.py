@@ -55,6 +55,11 @@ def call_arguments(options: CallOptions) -> dict[str, Any]:
     return {**arguments, "on_overflow": action}
 
 
+def truncates(options: CallOptions) -> bool:
+    """Return True if texts over the model's maximum length are truncated."""
+    return _on_overflow(options) == "truncate"
+
+
 def _on_overflow(options: CallOptions) -> str | None:
     action = options.on_overflow
     if action is not None and action not in ON_OVERFLOW:

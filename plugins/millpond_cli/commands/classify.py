@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Annotated
 
 from millpond_cli import options
+from millpond_cli.arguments import truncates
 from millpond_cli.commands.entities import EntityOptions
 from millpond_cli.io.formats import ROWS, check_binary, choose_format
 from millpond_cli.io.inputs import texts_of, with_second_text
@@ -101,6 +102,7 @@ def classify(
             with_text=with_text,
             with_id=source.has_fields,
             with_error=skip_failed,
+            with_dropped=truncates(call_options),
             serializer=serializer,
             texts=texts,
         )

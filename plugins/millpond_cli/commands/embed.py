@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Annotated
 
 from millpond_cli import options
+from millpond_cli.arguments import truncates
 from millpond_cli.commands.sparse import SPARSE_FORMATS, SparseOptions
 from millpond_cli.io.formats import BINARY, COLUMNAR, RECORDS, TABLE, check_binary, check_vectors, choose_format
 from millpond_cli.io.inputs import texts_of
@@ -116,7 +117,9 @@ def embed(
         check_vectors(task, file_format)
     needs_id = input_options.id_key is not None
     check_binary(file_format, output_options.output_path, with_text=with_text, needs_id=needs_id)
-    layout = Layout(with_text=with_text, with_id=source.has_fields, with_error=skip_failed)
+    layout = Layout(
+        with_text=with_text, with_id=source.has_fields, with_error=skip_failed, with_dropped=truncates(call_options)
+    )
     if sparse_options.sparse:
         runner = sparse_options.runner(call_options, input_type)
     else:

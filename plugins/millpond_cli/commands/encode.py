@@ -4,6 +4,7 @@ import json
 from typing import Annotated, Any
 
 from millpond_cli import options
+from millpond_cli.arguments import truncates
 from millpond_cli.io.formats import (
     BINARY,
     COLUMNAR,
@@ -120,6 +121,7 @@ def encode(
         with_text=with_text,
         with_id=source.has_fields,
         with_error=skip_failed,
+        with_dropped=truncates(call_options),
         serializer=_serializer(task),
         array="data",
     )

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from millpond_cli import options
+from millpond_cli.arguments import truncates
 from millpond_cli.io.formats import ROWS, TABLE, check_binary, choose_format
 from millpond_cli.io.pairs import with_query
 from millpond_cli.io.results import Columns, Layout, Result
@@ -84,7 +85,11 @@ def rerank(
     check_binary(file_format, output_options.output_path)
     runner = score_runner(call_options, pair_options, of_images=images)
     job = Job(pairs, runner, model, run_options, output_options, skip_failed=skip_failed)
-    job.write(file_format, lambda _: _layout(with_id=source.has_fields), partial(in_order, top=top_n))
+    job.write(
+        file_format,
+        lambda _: _layout(with_id=source.has_fields, with_dropped=truncates(call_options)),
+        partial(in_order, top=top_n),
+    )
 
 
 def in_order(results: Iterable[Result], top: int | None) -> list[Result]:
@@ -105,7 +110,7 @@ def _score(result: Result) -> float:
     return float(result.value)
 
 
-def _layout(*, with_id: bool) -> Layout:
+def _layout(*, with_id: bool, with_dropped: bool) -> Layout:
     """Return the layout of ranked documents: rank, score, id or number, and text."""
     columns = Columns(
         heading=("RANK", "SCORE", "ID" if with_id else "NO", "DOCUMENT"),
@@ -120,6 +125,7 @@ def _layout(*, with_id: bool) -> Layout:
     return Layout(
         with_text=True,
         with_id=with_id,
+        with_dropped=with_dropped,
         serializer=ScoreSerializer(),
         texts=("document",),
         with_rank=True,

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from millpond_cli import options
+from millpond_cli.arguments import truncates
 from millpond_cli.io.formats import ROWS, check_binary, choose_format
 from millpond_cli.io.pairs import pairs_of
 from millpond_cli.io.results import Layout
@@ -64,6 +65,7 @@ def score(
         with_text=with_text,
         with_id=source.has_fields,
         with_error=skip_failed,
+        with_dropped=truncates(call_options),
         serializer=ScoreSerializer(),
         texts=("query", "document"),
     )

@@ -57,6 +57,8 @@ class ParquetWriter(Writer):
             "id": pa.int64() if type(next(ids, None)) is int else pa.string(),
             **dict.fromkeys(self._layout.texts, pa.string()),
             "num_tokens": pa.int32(),
+            "num_dropped_tokens": pa.int32(),
+            "truncated": pa.bool_(),
             "error": pa.string(),
         }
         self._results = result_fields(self._layout.serializer, first, self._layout.dimensions or 1)
@@ -71,6 +73,7 @@ class ParquetWriter(Writer):
         yield from ("id",) if layout.with_id else ()
         yield from layout.texts if layout.with_text else ()
         yield "num_tokens"
+        yield from ("num_dropped_tokens", "truncated") if layout.with_dropped else ()
         yield from ("error",) if layout.with_error else ()
 
     def _write_pending(self) -> None:
@@ -112,4 +115,9 @@ class ParquetWriter(Writer):
 def _cell(result: Result, name: str) -> object:
     if name == "num_tokens":
         return result.num_tokens or None
-    return {"rank": result.rank, "index": result.row.index, "error": result.error or None, **result.row.texts}.get(name)
+    if name in ("num_dropped_tokens", "truncated"):
+        num_dropped = result.num_dropped_tokens
+        return None if result.value is None else num_dropped if name == "num_dropped_tokens" else num_dropped > 0
+    if name in result.row.texts:
+        return None if result.row.error else result.row.texts[name]  # a missing text is null, unlike an empty one
+    return {"rank": result.rank, "index": result.row.index, "error": result.error or None}.get(name)

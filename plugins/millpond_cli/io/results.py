@@ -55,6 +55,7 @@ class Layout:
         with_text: Write the texts of the row.
         with_id: Write a column for the id, in CSV.
         with_error: Write a column for the error, in CSV.
+        with_dropped: Write the columns num_dropped_tokens and truncated, in CSV and parquet.
         dimensions: The size of a vector, used if no row has a vector; None if the model does not specify it.
         serializer: The serializer of a result.
         texts: The names of the texts that are written.
@@ -66,6 +67,7 @@ class Layout:
     with_text: bool = False
     with_id: bool = False
     with_error: bool = False
+    with_dropped: bool = False
     dimensions: int | None = None
     serializer: Serializer = field(default_factory=VectorSerializer)
     texts: Sequence[str] = ("text",)

@@ -82,13 +82,18 @@ class CsvWriter(Writer):
     def _names(self) -> list[str]:
         optional = {"rank": self._layout.with_rank, "id": self._layout.with_id, "error": self._layout.with_error}
         texts = self._layout.texts if self._layout.with_text else ()
-        return [name for name in ("rank", "index", "id", *texts, "num_tokens", "error") if optional.get(name, True)]
+        dropped = ("num_dropped_tokens", "truncated") if self._layout.with_dropped else ()
+        names = ("rank", "index", "id", *texts, "num_tokens", *dropped, "error")
+        return [name for name in names if optional.get(name, True)]
 
     def _write_pending(self) -> None:
         for result in self._pending:
             row = result.row
             cells = {"rank": result.rank, "index": row.index, "id": row.id, **row.texts, "error": result.error}
             cells["num_tokens"] = result.num_tokens or ""
+            if result.value is not None:
+                cells["num_dropped_tokens"] = result.num_dropped_tokens
+                cells["truncated"] = str(result.num_dropped_tokens > 0).lower()
             values = [""] * len(self._columns) if result.value is None else self._layout.serializer.cells(result)
             self._write_record([*(cells.get(name, "") for name in self._names()), *values])
         self._pending = []

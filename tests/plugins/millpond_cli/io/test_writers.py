@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +123,26 @@ def test_csv_has_a_column_for_each_number():
     assert np.array_equal(np.array(records[1][5:], dtype=np.float32), VECTORS[0])
     assert records[0] == ["0", "", "", "", "it failed", *[""] * 7]
     assert [record[0] for record in records] == ["0", "1", "2", "3", "4"]
+
+
+def test_csv_and_parquet_have_the_number_of_dropped_tokens():
+    results = [replace(good(0, VECTORS[0][:1]), num_dropped_tokens=5), good(1, VECTORS[1][:1]), bad(2)]
+    content = written("csv", results, with_dropped=True, with_error=True).decode()
+    header, *records = csv.reader(io.StringIO(content))
+    assert header == ["index", "num_tokens", "num_dropped_tokens", "truncated", "error", "e0"]
+    assert [record[2:4] for record in records] == [["5", "true"], ["0", "false"], ["", ""]]
+    table = pytest.importorskip("pyarrow.parquet").read_table(
+        io.BytesIO(written("parquet", results, with_dropped=True))
+    )
+    assert table["num_dropped_tokens"].to_pylist() == [5, 0, None]
+    assert table["truncated"].to_pylist() == [True, False, None]
+
+
+def test_a_missing_text_is_null_in_parquet_and_an_empty_one_is_not():
+    missing = Result(row=Row(0, "row 0", "", error="null"), error="null")
+    content = written("parquet", [missing, good(1, VECTORS[0], text="")], with_text=True)
+    table = pytest.importorskip("pyarrow.parquet").read_table(io.BytesIO(content))
+    assert table["text"].to_pylist() == [None, ""]
 
 
 def test_csv_without_any_vector_has_its_header():
