@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -32,3 +33,21 @@ def test_ctrl_c_while_computing_ends_the_program():
     assert "not interrupted" not in output
     assert errors.rstrip().endswith("KeyboardInterrupt")
     assert program.returncode == -signal.SIGINT
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0.5, 1.0, 1.5, 2.0, 2.5, 3.5])
+def test_ctrl_c_while_a_command_starts_leaves_no_file_and_no_crash(tmp_path, seconds):
+    (tmp_path / "texts.txt").write_text("".join(f"{number} cats sat on the mat\n" for number in range(200_000)))
+    restore = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    run = f"{restore}; from millpond_command.program import main; main()"
+    arguments = ["embed", "--model", "all-MiniLM-L6-v2", "-i", "texts.txt", "--output", "vectors.npy"]
+    with subprocess.Popen(
+        [sys.executable, "-c", run, *arguments], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    ) as program:
+        time.sleep(seconds)
+        program.send_signal(signal.SIGINT)
+        _, errors = program.communicate(timeout=600)
+    assert program.returncode == 130
+    assert "Traceback" not in errors
+    assert [path.name for path in tmp_path.iterdir()] == ["texts.txt"]
