@@ -228,3 +228,16 @@ def test_conv_zero_padding_zeroes_masked_tokens(tmp_path, load, zeroed):
     alone = vectors(load(folder), "query")[1]
     difference = np.abs(short[: len(alone)] - alone).max()
     assert bool(difference < 1e-5) == zeroed  # masked tokens only affect others through convolutions
+
+
+def test_expansion_tokens_are_zeros_in_the_decoders_convolutions(tmp_path, load):
+    import sentence_transformers
+
+    folder = as_pylate(tmp_path)
+    settings = folder / "config_sentence_transformers.json"
+    expansion = {"do_query_expansion": True, "attend_to_expansion_tokens": False}
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | expansion))
+    model = sentence_transformers.MultiVectorEncoder(str(folder), device="cpu")
+    expected = [np.asarray(rows) for rows in model.encode_query(TEXTS, convert_to_numpy=True)]
+    for rows, theirs in zip(vectors(load(folder), "query"), expected, strict=True):
+        np.testing.assert_allclose(rows, theirs, atol=1e-5)

@@ -58,14 +58,14 @@ class Lfm2Model(DecoderModel):
         """Build a layer with attention or a convolution."""
         if layer_type(ctx, layer) == FULL:
             return super().build_layer(ctx, heads, layer)
-        config = ctx.config
+        config, causal = ctx.config, self.is_causal(ctx)
         convolution: Any = ShortConvolution(
             ctx,
             size=config.hidden_size,
             kernel_size=kernel_size(ctx),
             bias=bool(config.get("conv_bias", False)),
-            centred=not self.is_causal(ctx),
-            mask_padding=bool(config.get("conv_zero_padding", False)),
+            centred=not causal,
+            mask_padding=causal or bool(config.get("conv_zero_padding", False)),  # the decoder always masks
         )
         return DecoderLayer(
             attention_norm=self.build_norm(ctx, config.hidden_size),
