@@ -28,20 +28,19 @@ def pooling_of(factor: float | None, model_pooling: TokenPooling | None) -> Toke
 
 
 def pooled(vectors: Vectors, pooling: TokenPooling) -> Vectors:
-    """Pool the vectors of a document, [num_tokens, dim]: one mean per cluster, in the order of their first tokens.
+    """Pool the vectors of a document, [num_tokens, dim]: the first ones, and one mean per cluster.
 
-    Clusters are computed by Ward's method for the distances 1 - cosine.
+    Clusters are computed by Ward's method for the distances 1 - cosine, and have scipy's order, as in
+    sentence-transformers.
     """
     kept, rest = vectors[: pooling.protected], vectors[pooling.protected :]
     count = max(int(len(rest) // pooling.factor), 1)
     if count < len(rest):
         clusters = ward_clusters(np.clip(1 - rest @ rest.T, 0, 2).astype(np.float64), count)
-        _, first_tokens, cluster_of_token = np.unique(clusters, return_index=True, return_inverse=True)
-        rank = np.empty(len(first_tokens), dtype=np.int64)
-        rank[np.argsort(first_tokens)] = np.arange(len(first_tokens))
-        sums = np.zeros((len(first_tokens), rest.shape[1]), dtype=np.float32)
-        np.add.at(sums, rank[cluster_of_token], rest)
-        rest = sums / np.bincount(rank[cluster_of_token]).astype(np.float32)[:, None]
+        _, cluster_of_token, sizes = np.unique(clusters, return_inverse=True, return_counts=True)
+        sums = np.zeros((len(sizes), rest.shape[1]), dtype=np.float32)
+        np.add.at(sums, cluster_of_token, rest)
+        rest = sums / sizes.astype(np.float32)[:, None]
     means: Vectors = np.concatenate([kept, rest])
     if pooling.normalizes:
         means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), MIN_NORM)

@@ -22,13 +22,9 @@ def vectors(count, dim=24, seed=0):
     return drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
 
 
-def in_some_order(rows):
-    return rows[np.lexsort(np.round(rows, 4).T)]
-
-
 def same(vectors, expected):
     assert vectors.shape == expected.shape
-    np.testing.assert_allclose(in_some_order(vectors), in_some_order(expected), atol=1e-5)
+    np.testing.assert_allclose(vectors, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("factor", [1, 1.5, 2, 3, 8, 1000])
@@ -48,7 +44,7 @@ def test_token_pooling_equals_sentence_transformers(sentence_transformers, facto
 def test_similar_tokens_are_merged():
     one, other = vectors(2)
     pooled_vectors = pooled(np.stack([one, other, other, one, one, other]), TokenPooling(factor=3, protected=0))
-    np.testing.assert_allclose(pooled_vectors, np.stack([one, other]), atol=1e-6)
+    np.testing.assert_allclose(pooled_vectors, np.stack([other, one]), atol=1e-6)  # in scipy's order
 
 
 @pytest.mark.parametrize("factor", [1.5, 2, 3, 8])
