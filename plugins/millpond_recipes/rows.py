@@ -12,6 +12,8 @@ from millpond_recipes.errors import InputError
 if TYPE_CHECKING:
     from millpond_recipes.recipe import Recipe
 
+COLUMN_FIELDS = ("id_column", "query_column", "image_column", "text_column")
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -44,7 +46,9 @@ def check_schema(schema: pa.Schema, recipe: "Recipe", name: str = "the table") -
     """
     for column in recipe.input_columns:
         if column not in schema.names:
-            message = f"{name} has no column {column!r}. Available: {', '.join(schema.names)}"
+            option = next(it for it in COLUMN_FIELDS if getattr(recipe, it) == column)
+            hint = f"choose one with --{option.replace('_', '-')} ({option})"
+            message = f"{name} has no column {column!r}. Available: {', '.join(schema.names)}; {hint}"
             raise InputError(message)
         if (count := schema.names.count(column)) > 1:
             message = f"{name} has {count} columns {column!r}: rename or remove all but one of them"
