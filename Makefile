@@ -52,7 +52,7 @@ test: $(VENV)/.installed-test ## Run the tests, except those marked slow
 # These tests compare the speed or memory of a server at two points in time, so no other tests may run at the same time.
 SERIAL_TESTS := tests/plugins/millpond_server/runtime/test_overload.py tests/plugins/millpond_server/runtime/test_load.py
 
-test-slow: $(VENV)/.installed-test ## Run the tests marked slow
+test-slow: $(VENV)/.installed-test-slow ## Run the tests marked slow
 	$(PYTEST) -m slow $(SERIAL_TESTS:%=--deselect %) $(ARGS)
 	$(VENV)/bin/pytest -m slow $(SERIAL_TESTS)
 	$(MAKE) test-engines ARGS=
@@ -115,8 +115,9 @@ COMPILE = $(PY) -m compileall -qq -j 0 "$$($(PY) -c 'import sysconfig; print(sys
 
 # One stamp file per extra: changes of pyproject.toml or constraints.txt cause a new installation. An extra that another
 # one includes is not installed a second time.
-INCLUDED_IN_dev  := test demo docs
+INCLUDED_IN_dev  := test test-slow demo docs
 INCLUDED_IN_test := demo
+INCLUDED_IN_test-slow := test demo
 INCLUDED_IN_docs := test demo
 INCLUDED_IN_wheels := test demo
 
@@ -127,7 +128,7 @@ $(VENV)/.installed-%: pyproject.toml constraints.txt hatch_build.py scripts/long
 
 # The environment of an engine contains its pins, and all packages of VENV that it does not replace: installing torch again
 # would take minutes.
-$(VENV)-%/.installed: tests/engines/%.txt $(VENV)/.installed-test
+$(VENV)-%/.installed: tests/engines/%.txt $(VENV)/.installed-test-slow
 	$(PY) -m venv --clear --without-pip $(VENV)-$*
 	$(PY) scripts/share_packages.py $(VENV)-$*/bin/python
 	$(PIP) --python $(VENV)-$*/bin/python install --quiet --no-deps --requirement $<

@@ -1,6 +1,6 @@
 """Take the pictures of docs/how-to/playground.md with all-MiniLM-L6-v2: python scripts/playground_pictures.py.
 
-Needs Chromium and Playwright (`apt-get install chromium`, the extra `test`), and the fonts of Debian's packages
+Needs Chromium and Playwright (`apt-get install chromium`, the extra `test-slow`), and the fonts of Debian's packages
 `fonts-inter` and `fonts-jetbrains-mono`; with other fonts, the pictures look different.
 """
 

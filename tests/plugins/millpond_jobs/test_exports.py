@@ -102,6 +102,7 @@ def test_parquet_is_one_file_with_all_columns(by_text, rows, vectors, tmp_path):
     assert nearest(stored, stored[7]) == nearest(vectors, vectors[7])
 
 
+@pytest.mark.slow
 def test_lance_finds_the_neighbours(by_text, rows, vectors, tmp_path):
     lance = pytest.importorskip("lance", reason="needs pylance")
     export(by_text, f"lance:{tmp_path / 'v.lance'}")
@@ -133,6 +134,7 @@ def test_faiss_compares_bits_by_hamming_distance(finish, vectors, tmp_path):
     assert distances.tolist() == sorted(exact.tolist())[:TOP]
 
 
+@pytest.mark.slow
 def test_qdrant_finds_the_neighbours_of_dense_vectors(by_text, rows, vectors, tmp_path):
     qdrant = pytest.importorskip("qdrant_client", reason="needs qdrant-client")
     export(by_text, f"qdrant:{tmp_path / 'q'}", name="documents")
@@ -147,6 +149,7 @@ def test_qdrant_finds_the_neighbours_of_dense_vectors(by_text, rows, vectors, tm
         export(by_text, f"qdrant:{tmp_path / 'q'}", name="documents")
 
 
+@pytest.mark.slow
 def test_qdrant_finds_the_neighbours_of_sparse_and_of_token_vectors(finish, rows, bert, tmp_path):
     qdrant = pytest.importorskip("qdrant_client", reason="needs qdrant-client")
     model = tiny("BertForMaskedLM", tmp_path / "splade")
@@ -191,6 +194,7 @@ def postgres():
         database.cleanup()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-6), ("float16", 2e-3)])
 def test_pgvector_finds_the_neighbours(finish, rows, vectors, postgres, dtype, tolerance):
     psycopg = pytest.importorskip("psycopg", reason="needs psycopg")
@@ -209,6 +213,7 @@ def test_pgvector_finds_the_neighbours(finish, rows, vectors, postgres, dtype, t
         export(finish(embed_dtype=dtype), f"pgvector:{postgres}", name=f"dense_{dtype}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["binary", "ubinary"])
 def test_pgvector_compares_bits(finish, vectors, postgres, dtype):
     psycopg = pytest.importorskip("psycopg", reason="needs psycopg")
@@ -220,6 +225,7 @@ def test_pgvector_compares_bits(finish, vectors, postgres, dtype):
     assert neighbours == sorted(((vectors >= 0) != (vectors[7] >= 0)).sum(1).tolist())[:TOP]
 
 
+@pytest.mark.slow
 def test_pgvector_stores_sparse_weights(finish, rows, postgres, tmp_path):
     psycopg = pytest.importorskip("psycopg", reason="needs psycopg")
     model = tiny("BertForMaskedLM", tmp_path / "splade")
@@ -282,8 +288,15 @@ def test_a_missing_library_is_named_with_its_extra(by_text, tmp_path, monkeypatc
     ("ids", "kind", "message"),
     [
         ([1, None], "faiss", "FAISS stores rows by their ids, and a row has none: use parquet, npy or lance"),
-        (["a", None], "qdrant", "Qdrant stores rows by their ids, and a row has none"),
-        (["a", "b", "a"], "qdrant", "Qdrant stores one row per id, and two rows have the id 'a'"),
+        pytest.param(
+            ["a", None], "qdrant", "Qdrant stores rows by their ids, and a row has none", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            ["a", "b", "a"],
+            "qdrant",
+            "Qdrant stores one row per id, and two rows have the id 'a'",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_rows_that_would_be_lost_by_their_ids_are_refused(bert, tmp_path, ids, kind, message):

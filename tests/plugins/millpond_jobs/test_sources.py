@@ -121,6 +121,7 @@ def test_a_damaged_parquet_file_is_named(tmp_path):
         find_inputs([path])[0].open(("text",)).schema()
 
 
+@pytest.mark.slow
 def test_a_datasets_folder_is_read(tmp_path):
     datasets = pytest.importorskip("datasets", reason="needs the package datasets")
     dataset = datasets.Dataset.from_list(ROWS)
@@ -135,6 +136,7 @@ def one_shard(file):
     return list(cut_into_shards(0, file.records(), ShardBudget(10**9, 10**6)))
 
 
+@pytest.mark.slow
 def test_a_datasets_view_is_read_in_its_order_and_a_split_must_be_named(tmp_path):
     datasets = pytest.importorskip("datasets", reason="needs the package datasets")
     dataset = datasets.Dataset.from_list(ROWS)

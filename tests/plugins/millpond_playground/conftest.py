@@ -5,7 +5,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import sync_playwright
 from safetensors.torch import load_file
 
 from millpond.testing.checkpoints import random_tensors, tiny, write_config, write_sparse_encoder, write_weights
@@ -80,6 +79,8 @@ def chromium():
     """
     if CHROMIUM is None:
         pytest.skip("needs Chromium: apt-get install chromium")
+    from playwright.sync_api import sync_playwright  # only slow tests need it
+
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM)
         yield browser
