@@ -367,7 +367,8 @@ def _log_truncation(items: Items, outputs: Sequence[PoolingRequestOutput[Any]]) 
     ]
     if dropped:
         logger.warning(
-            "on_overflow='truncate': %d of %d prompts were over the model's maximum and truncated; %d tokens dropped",
+            "on_overflow='truncate': %d of %d prompts were over the model's maximum and truncated; "
+            "at least %d tokens dropped",
             len(dropped),
             len(items),
             sum(dropped),

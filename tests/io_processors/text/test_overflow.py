@@ -15,7 +15,9 @@ from millpond.testing.checkpoints import vocabulary, write_sentence_transformers
 LONG_TEXT = "the cat was on a mill " * 25  # 150 words
 SHORT_TEXT = "the old dog"
 MEAN = {"pooling_type": "MEAN"}
-WARNING = "on_overflow='truncate': %d of %d prompts were over the model's maximum and truncated; %d tokens dropped"
+WARNING = (
+    "on_overflow='truncate': %d of %d prompts were over the model's maximum and truncated; at least %d tokens dropped"
+)
 
 
 def unit(vector):

@@ -119,8 +119,8 @@ def check_not_truncated(outputs: Sequence[ScoringRequestOutput], request: Scorin
         return
     message = (
         f"max_chunks_per_doc={request.max_chunks_per_doc} is not supported for texts that are truncated: documents are "
-        f"read as one chunk, and {outputs[index].num_dropped_tokens} tokens of pair {index} were removed; leave the "
-        "field out to score the remaining text, or send shorter documents"
+        f"read as one chunk, and at least {outputs[index].num_dropped_tokens} tokens of pair {index} were removed; "
+        "leave the field out to score the remaining text, or send shorter documents"
     )
     raise ApiError(400, message, parameter="max_chunks_per_doc", reason="unsupported")
 
