@@ -60,7 +60,11 @@ def record(case: Case) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as home:
         folder = Path(home) / case.folder
         case.write(folder)
-        report = inspect_model(PLUGINS.registry, str(folder), read_arguments(case.options))
+        try:
+            arguments = read_arguments(case.options)
+        except MillpondError as error:
+            return {"results": {"error": type(error).__name__}}
+        report = inspect_model(PLUGINS.registry, str(folder), arguments)
         values = {**report.facts, "problems": report.problems, "notes": report.notes}
         facts = {key: value for key, value in values.items() if key not in ("model", "path", "cache", "source")}
         facts["components"] = [f"{it['kind']} {it['name']} of {it['plugin']}" for it in facts["components"] or ()]
