@@ -1,6 +1,6 @@
 """Published models that run with classes of transformers, with facts that their files do not contain."""
 
-from millpond.plugin.specs import PublishedModelSpec
+from millpond.plugin.specs import PublishedModelSpec, RerankTemplate
 
 # https://huggingface.co/MrLight/dse-qwen2-2b-mrl-v1: the last token, which ends each prompt, is pooled.
 DSE_QWEN2 = (
@@ -21,6 +21,20 @@ E5_V = (
     "{{ part['text'] }}\nSummary above sentence in one word: {% else %}"
     "<image>\nSummary above image in one word: {% endif %}{% endfor %}{% endif %}"
     "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n \n{% endfor %}"
+)
+# https://huggingface.co/Qwen/Qwen3-VL-Reranker-2B
+QWEN3_VL_RERANKER = RerankTemplate(
+    pieces=(
+        (
+            "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the Instruct "
+            'provided. Note that the answer can only be "yes" or "no".<|im_end|>\n<|im_start|>user\n'
+            "<Instruct>: {instruction}<Query>:{query}\n<Document>:{document}<|im_end|>\n<|im_start|>assistant\n"
+        ),
+    ),
+    instruction="Given a search query, retrieve relevant candidates that answer the query.",
+    empty="NULL",
+    written_marker="<|im_start|>",
+    recognized_by={"is_original_qwen3_reranker": True, "model_type": "qwen3_vl"},
 )
 
 
@@ -49,6 +63,18 @@ PUBLISHED = (
         architecture="Qwen3VLForConditionalGeneration",
         checkpoint_architecture="Qwen3VLForConditionalGeneration",
         config={"is_matryoshka": True},
+    ),
+    PublishedModelSpec(
+        name="Qwen/Qwen3-VL-Reranker*",
+        architecture="Qwen3VLForConditionalGeneration",
+        checkpoint_architecture="Qwen3VLForConditionalGeneration",
+        config={
+            "architectures": ["Qwen3VLForSequenceClassification"],
+            "classifier_from_token": ["no", "yes"],
+            "is_original_qwen3_reranker": True,
+        },
+        rerank_template=QWEN3_VL_RERANKER,
+        markers=("Judge whether the Document meets the requirements",),
     ),
     _example("ai21labs/Jamba-tiny-reward-dev", "JambaForSequenceClassification"),
     _example("cross-encoder/ms-marco-electra-base", "ElectraForSequenceClassification"),

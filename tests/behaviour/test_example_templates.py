@@ -10,6 +10,7 @@ from millpond_io.chat.templates import JinjaTemplate, read_template
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "pooling"
 PAIRS = {
     "qwen3_reranker": ("Qwen/Qwen3-Reranker*", ""),
+    "qwen3_vl_reranker": ("Qwen/Qwen3-VL-Reranker*", ""),
     "mxbai_rerank_v2": ("mixedbread-ai/mxbai-rerank-*-v2*", ""),
     "bge-reranker-v2-gemma": ("BAAI/bge-reranker-v2-gemma*", "<bos>"),
     "nemotron-rerank": ("nvidia/llama-nemotron-rerank-*", "<|begin_of_text|>"),

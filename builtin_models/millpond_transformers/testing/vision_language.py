@@ -5,7 +5,7 @@ They have random parameters, a tokenizer with image tokens and image preprocesso
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -82,6 +82,7 @@ def write_vision_language(model: PreTrainedModel, settings: TinyVision, folder: 
     Returns:
         The folder.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder)
     byte_tokenizer(settings.tokens).save(str(folder / "tokenizer.json"))
     named = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": PAD, "eos_token": PAD, **settings.named}
@@ -111,6 +112,19 @@ def tiny_vision_language(kind: str, folder: Path, *, seed: int = 0) -> Path:
     """
     settings = llava_next() if kind == "llava_next" else qwen_vl(kind)
     return write_vision_language(build(kind, settings, seed=seed), settings, folder)
+
+
+def tiny_vision_reranker(folder: Path) -> TinyVision:
+    """Write a small Qwen3-VL with "yes" and "no" among its tokens, which rerankers answer with.
+
+    Returns:
+        Its settings.
+    """
+    base = qwen_vl("qwen3_vl")
+    text = {**base.config["text_config"], "max_position_embeddings": 2048}
+    settings = replace(base, tokens=(*base.tokens, "yes", "no"), config={**base.config, "text_config": text})
+    write_vision_language(build("qwen3_vl", settings), settings, folder)
+    return settings
 
 
 def build(kind: str, settings: TinyVision, *, seed: int = 0) -> PreTrainedModel:

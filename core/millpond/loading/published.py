@@ -69,17 +69,17 @@ def rerank_template(
 ) -> "RerankTemplate | None":
     """Return the template of a reranker, matched by config values, else by name; None for an unknown reranker.
 
+    If several match, the one that states the most values, or the one with the longest pattern, is used.
+
     Args:
         registry: The records of all plugins.
         repository: The model's files.
         config: config.json with the caller's overrides.
     """
-    for model, _ in _by_pattern(registry):
-        template = model.rerank_template
-        if template is None or not template.recognized_by:
-            continue
-        if all(_plain(config.get(key)) == value for key, value in template.recognized_by.items()):
-            return template
+    templates = [model.rerank_template for model, _ in _by_pattern(registry) if model.rerank_template is not None]
+    recognized = [template for template in templates if _recognizes(template, config)]
+    if recognized:
+        return max(recognized, key=lambda template: len(template.recognized_by))
     models = _matching(registry, bare_names(repository.model, repository.path, config))
     named = [(pattern, model.rerank_template) for model, pattern in models if model.rerank_template is not None]
     return max(named, key=lambda pair: len(pair[0]))[1] if named else None
@@ -103,6 +103,11 @@ def _matching(registry: "Registry", names: set[str]) -> "list[tuple[PublishedMod
     ]
 
 
+def _recognizes(template: "RerankTemplate", config: CheckpointConfig) -> bool:
+    stated = template.recognized_by
+    return bool(stated) and all(_plain(config.get(key)) == value for key, value in stated.items())
+
+
 def _plain(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value
 
@@ -118,7 +123,7 @@ def _renamed_reranker(
     ]
     if not rerankers:
         return None
-    template = read_chat_template(repository)
+    template = read_chat_template(repository, of_pairs=True)
     text, titles = "" if template is None else template.text, _reranker_titles(repository.transformer_path)
     for model, pattern in rerankers:
         if any(marker in text for marker in model.markers) or filter_names(titles, pattern):

@@ -64,6 +64,7 @@ class Tokenizer:
         num_special_tokens: The number of special tokens that are added to a text.
         special_tokens: The special tokens by role, such as ``{"pad_token": "[PAD]"}``.
         chat_template: The checkpoint's chat template; None if it has none.
+        pair_template: The checkpoint's template of a query with a document, which may be its chat template.
         returns_token_type_ids: True if the two texts of a pair are distinguished by ``token_type_ids``.
         padding_side: The side of padding tokens, for models that read them: "right" or "left".
         truncation_side: The default side from which tokens are removed: "right" or "left".
@@ -76,6 +77,7 @@ class Tokenizer:
         lower_case: bool = False,
         special_tokens: Mapping[str, str] | None = None,
         chat_template: ChatTemplate | None = None,
+        pair_template: ChatTemplate | None = None,
         returns_token_type_ids: bool = False,
         padding_side: str | None = None,
         truncation_side: str | None = None,
@@ -93,6 +95,7 @@ class Tokenizer:
             **(special_tokens or {}),
         }
         self.chat_template = chat_template
+        self.pair_template = pair_template
         self.returns_token_type_ids = returns_token_type_ids
         self.padding_side = padding_side or ("right" if padding is None else str(padding["direction"]))
         self.truncation_side = truncation_side or ("right" if truncation is None else str(truncation["direction"]))
@@ -178,6 +181,7 @@ def load_tokenizer(repository: "Repository", *, lower_case: bool = False) -> Tok
         lower_case=bool(value_of(facts.lower_case)) or lower_case,
         special_tokens={**_default_pad_token(repository), **read_special_tokens(repository)},
         chat_template=read_chat_template(repository),
+        pair_template=read_chat_template(repository, of_pairs=True),
         returns_token_type_ids=_returns_token_type_ids(repository),
         padding_side=_side(repository, "padding_side"),
         truncation_side=_side(repository, "truncation_side"),

@@ -13,6 +13,7 @@ class RerankTemplate:
             ``{document}`` and ``{instruction}`` are replaced.
         instruction: The default instruction.
         instruction_form: The form of an instruction in the text, such as ``"instruction: {}"``; left out without one.
+        empty: The text in place of an empty query or document.
         written_marker: A query that starts with this text is already formatted and is not changed.
         recognized_by: Values of config.json that identify models with this template, independent of their name.
     """
@@ -20,6 +21,7 @@ class RerankTemplate:
     pieces: tuple[str, ...]
     instruction: str = ""
     instruction_form: str = "{}"
+    empty: str = ""
     written_marker: str | None = None
     recognized_by: Mapping[str, object] = field(default_factory=dict, hash=False)
 
@@ -27,4 +29,5 @@ class RerankTemplate:
         """Return the pieces for a pair."""
         instruction = instruction or self.instruction
         formatted = self.instruction_form.format(instruction) if instruction else ""
-        return tuple(piece.format(query=query, document=document, instruction=formatted) for piece in self.pieces)
+        texts = {"query": query or self.empty, "document": document or self.empty, "instruction": formatted}
+        return tuple(piece.format(**texts) for piece in self.pieces)

@@ -10,7 +10,7 @@ from millpond.pipeline.image_reader import ImageReader
 from millpond.types.errors import InvalidInputError
 from millpond_io.chat.conversations import ConversationRenderer, Message
 from millpond_io.chat.templates import JinjaTemplate
-from millpond_io.images.parts import in_lines
+from millpond_io.images.parts import in_lines, part_records
 from millpond_io.images.texts import ImageTexts
 from millpond_io.prompts import Conversation
 
@@ -36,7 +36,7 @@ class ImageConversationRenderer(ConversationRenderer):
         num_placeholders = sum(len(self.reader.mark.findall(text)) for message in messages for text in message.texts)
         has_placeholders = 0 < num_placeholders == sum(len(message.images) for message in messages)
         if self.has_template(conversation) and self._supports_parts(conversation):
-            contents = [_part_records(message, with_images=not has_placeholders) for message in messages]
+            contents = [part_records(message.parts, with_images=not has_placeholders) for message in messages]
             return self.render_contents(conversation, contents, messages)
         numbers = count(1)
         texts = [
@@ -67,15 +67,6 @@ class ImageConversationRenderer(ConversationRenderer):
         except InvalidInputError:  # the template requires the content to be a text
             return False
         return PROBE_TEXT in text and self.reader.mark.search(text) is not None
-
-
-def _part_records(message: Message, *, with_images: bool) -> list[dict[str, str]]:
-    """Return the parts of a message in the format that templates read."""
-    return [
-        {"type": "text", "text": part} if isinstance(part, str) else {"type": "image"}
-        for part in message.parts
-        if isinstance(part, str) or with_images
-    ]
 
 
 class SingleInputRenderer(ConversationRenderer):

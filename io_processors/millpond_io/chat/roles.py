@@ -1,12 +1,13 @@
 """Rendering of texts as messages with roles: a single text, or the query and document of a pair."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from millpond.loading.tokenizer import Tokenizer
 from millpond_io.chat.templates import JinjaTemplate
 from millpond_io.text.lengths import max_characters
 
+Records: TypeAlias = list[dict[str, str]]
 MAX_TEMPLATE_CHARS = 100_000  # that a template may add to the texts
 
 
@@ -44,19 +45,24 @@ class RoleTemplate:
         self.variables = {**fixed, **tokenizer.special_tokens, **settings}
         self.max_chars = max_characters(max_model_len) + MAX_TEMPLATE_CHARS
 
-    def render(self, texts: Mapping[str, str | None], variables: Mapping[str, Any], *, max_text_chars: int) -> str:
-        """Return the output of the template for the texts of roles; roles whose text is None are left out.
+    def render(
+        self, contents: Mapping[str, str | Records | None], variables: Mapping[str, Any], *, max_text_chars: int
+    ) -> str:
+        """Return the output of the template for the contents of roles; roles whose content is None are left out.
 
         Args:
-            texts: The text of each role, in order.
+            contents: The text of each role, or its parts if the template reads them, in order.
             variables: The variables of this call.
             max_text_chars: The number of characters that the texts may add to the output.
         """
         messages = [
-            {"role": role, "content": [{"type": "text", "text": text}] if self.structured else text}
-            for role, text in texts.items()
-            if text is not None
+            {"role": role, "content": self._in_parts(content) if self.structured else content}
+            for role, content in contents.items()
+            if content is not None
         ]
         return self.template.render(
             {**self.variables, **variables, "messages": messages}, self.max_chars + max_text_chars
         )
+
+    def _in_parts(self, content: str | Records) -> Records:
+        return [{"type": "text", "text": content}] if isinstance(content, str) else content

@@ -41,6 +41,15 @@ def images_of(parts: Parts) -> list[object]:
     return [part.image for part in parts if isinstance(part, ImagePart)]
 
 
+def part_records(parts: Parts, *, with_images: bool = True) -> list[dict[str, str]]:
+    """Return parts in the format that templates read."""
+    return [
+        {"type": "text", "text": part} if isinstance(part, str) else {"type": "image"}
+        for part in parts
+        if isinstance(part, str) or with_images
+    ]
+
+
 def has_placeholders(parts: Parts, reader: ImageReader) -> bool:
     """Return True if the texts already contain one placeholder per image."""
     num_placeholders = sum(len(reader.mark.findall(text)) for text in texts_of(parts))

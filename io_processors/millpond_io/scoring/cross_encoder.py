@@ -43,12 +43,9 @@ class PairReader:
                 False if texts are concatenated for causal language models, as in vLLM.
         """
         self.prompt_tokenizer = PromptTokenizer(ctx)
-        self.prompts = PairPrompts(ctx, by_tokenizer=by_tokenizer)
-        self.images = (
-            None
-            if self.prompt_tokenizer.images is None
-            else PairImages(self.prompt_tokenizer, self.prompt_tokenizer.images.reader)
-        )
+        reader = None if self.prompt_tokenizer.images is None else self.prompt_tokenizer.images.reader
+        self.prompts = PairPrompts(ctx, by_tokenizer=by_tokenizer, reader=reader)
+        self.images = None if reader is None else PairImages(self.prompt_tokenizer, reader)
 
     def check(self, params: PoolingParams, options: PairOptions) -> None:
         """Check the parameters of a call, and warn about options without effect.

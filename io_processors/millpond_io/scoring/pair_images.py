@@ -54,8 +54,11 @@ class PairImages:
         document, document_dropped = _truncated(encoder, pair.document or "", encoder.limits.document)
         contents = [(content,) if isinstance(content, str) else content for content in (query, document)]
         is_marked = any(has_placeholders(parts, self.reader) for parts in contents)
-        render = self._images_first if self.reader.images_first and not is_marked else self._images_in_text
-        text, images = render(encoder, contents)
+        if encoder.render_parts is not None:
+            text, images = encoder.render_parts(*contents)
+        else:
+            render = self._images_first if self.reader.images_first and not is_marked else self._images_in_text
+            text, images = render(encoder, contents)
         prompt = Prompt(text=text, multi_modal_data={"image": images}, add_special_tokens=encoder.adds_special(text))
         (rendered,) = self.prompt_tokenizer.tokenize([(self.prompt_tokenizer.check(prompt), params)])
         if isinstance(rendered, InvalidInputError):
@@ -90,16 +93,16 @@ class PairImages:
         return text, sorted(markers, key=lambda marker: text.index(marker.text))
 
     def _marked(self, parts: Sequence[str | ImagePart], markers: list[ImageMarker], delimiters: Sequence[str]) -> str:
-        """Return parts as one text, one line each, with a marker for each image or placeholder of the caller."""
+        """Return parts as one text, with a marker for each image or placeholder of the caller."""
 
         def add_marker(image: object, placeholder: str | None = None) -> str:
             markers.append(ImageMarker(f"{delimiters[0]}{len(markers)}{delimiters[1]}", image, placeholder))
             return markers[-1].text
 
         if not has_placeholders(parts, self.reader):
-            return in_lines(part if isinstance(part, str) else add_marker(part.image) for part in parts)
+            return "".join(part if isinstance(part, str) else add_marker(part.image) for part in parts)
         images = iter(part.image for part in parts if isinstance(part, ImagePart))
-        return in_lines(
+        return "".join(
             self.reader.mark.sub(lambda match: add_marker(next(images), match.group()), part)
             for part in parts
             if isinstance(part, str)

@@ -1,27 +1,38 @@
 """PairPrompts: the prompt format of cross-encoders, from a template, published prompts, or a plain pair."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 from millpond.context import TaskContext
-from millpond.loading.chat_template import ChatTemplate
+from millpond.loading.chat_template import PART_MARKERS
 from millpond.loading.tokenizer import Tokenizer
+from millpond.pipeline.image_reader import ImageReader
 from millpond.types.errors import InvalidInputError
 from millpond.types.params import PoolingParams
+from millpond.types.prompts import ImagePart
 from millpond.types.rerank_template import RerankTemplate
-from millpond_io.chat.roles import RoleTemplate
+from millpond_io.chat.roles import Records, RoleTemplate
 from millpond_io.chat.templates import JinjaTemplate, read_template
+from millpond_io.images.parts import Parts, has_placeholders, images_of, part_records
 from millpond_io.scoring.options import PairOptions, warn_of_templates
 from millpond_io.scoring.pair_encoder import Limits, PairEncoder
-from millpond_io.scoring.rendered_pairs import Render, RenderedPairs, SpecialTokens
+from millpond_io.scoring.rendered_pairs import Render, RenderedPairs, RenderParts, SpecialTokens
 from millpond_io.scoring.tokenizer_pairs import TokenizerPairs
 
+INSTRUCTION, PROBE = "instruction", "Probe"
 LIBRARY_SETTINGS = ("prompt", "prompt_name", "restore_suffix")  # of sentence-transformers; not template variables
 NO_TEMPLATE = "this model has no template for pairs. Pass chat_template to the call or to LLM"
 
 
 class PairTemplate:
-    """A template of pairs, from the caller or the checkpoint."""
+    """A template of pairs, from the caller or the checkpoint.
+
+    Attributes:
+        from_checkpoint: True if the template is the checkpoint's.
+        roles: The template with the variables of all calls.
+        reader: The image reader, if the template writes the placeholders of images; else None.
+    """
 
     def __init__(
         self,
@@ -31,6 +42,7 @@ class PairTemplate:
         *,
         settings: Mapping[str, Any] | None = None,
         structured: bool = False,
+        reader: ImageReader | None = None,
     ) -> None:
         """Initialize a template.
 
@@ -40,54 +52,119 @@ class PairTemplate:
             text: The text of the template.
             settings: The settings of the checkpoint's template; None for a template of the caller.
             structured: True if contents are lists of parts instead of texts.
+            reader: The image reader, to pass images as parts; None to pass only texts.
         """
         self.ctx = ctx
+        self.reader = reader
         self.from_checkpoint = settings is not None
         length = ctx.model.max_model_len
         self.roles = RoleTemplate(tokenizer, JinjaTemplate(text), length, settings or {}, structured=structured)
 
+    @cached_property
+    def reads_instruction(self) -> bool:
+        """True if the template reads the variable ``instruction``; its text may also contain the word."""
+        if INSTRUCTION not in self.roles.template.source:
+            return False
+        try:
+            return PROBE in self._render({"query": "a", "document": "b"}, {INSTRUCTION: PROBE}, 0)
+        except InvalidInputError:
+            return True
+
+    @cached_property
+    def begins_with_document(self) -> bool:
+        """True if the template writes the document before the query."""
+        text = self._render({"query": "\ue000", "document": "\ue001"}, {}, 0)
+        return text.find("\ue001") < text.find("\ue000")
+
+    def writes_both(self) -> bool:
+        """Return True if the text depends on both the query and the document, and on images if there is a reader."""
+        params, options, images = PoolingParams(), PairOptions(), (ImagePart(None),)
+        render, render_parts = self.renderer(params, options), self.parts_renderer(params, options)
+        try:
+            text = render("a", "b")
+            is_written = render("c", "b") != text and render("a", "c") != text
+            if self.reader is None or render_parts is None or not is_written:
+                return is_written
+            return all(
+                self.reader.mark.search(text) for text, _ in (render_parts(images, ["b"]), render_parts(["a"], images))
+            )
+        except InvalidInputError:
+            return False
+
     def renderer(self, params: PoolingParams, options: PairOptions) -> Render:
-        """Return a function that renders a pair, with the instruction or prompt of the call as system message."""
+        """Return a function that renders a pair of texts, with the instruction or prompt of the call."""
+        system, variables = self._of_call(params, options)
+
+        def render(query: str, document: str) -> tuple[str, ...]:
+            texts = {"system": system, "query": query, "document": document}
+            return (self._render(texts, variables, 2 * (len(query) + len(document))),)
+
+        return render
+
+    def parts_renderer(self, params: PoolingParams, options: PairOptions) -> RenderParts | None:
+        """Return a function that renders a pair with images; None if the template does not write them."""
+        if self.reader is None:
+            return None
+        reader, (system, variables) = self.reader, self._of_call(params, options)
+
+        def render(query: Parts, document: Parts) -> tuple[str, list[object]]:
+            contents: dict[str, str | Records | None] = {"system": system}
+            for role, parts in (("query", query), ("document", document)):
+                contents[role] = part_records(parts, with_images=not has_placeholders(parts, reader))
+            length = sum(len(part) for part in (*query, *document) if isinstance(part, str))
+            text = self._render(contents, variables, 2 * length)
+            images = [images_of(query), images_of(document)]
+            if all(images) and self.begins_with_document:
+                images.reverse()
+            return text, [*images[0], *images[1]]
+
+        return render
+
+    def _render(self, contents: Mapping[str, str | Records | None], variables: Mapping[str, Any], chars: int) -> str:
+        return self.roles.render(contents, variables, max_text_chars=chars)
+
+    def _of_call(self, params: PoolingParams, options: PairOptions) -> tuple[str | None, dict[str, Any]]:
+        """Return the system message and the variables of a call."""
         kwargs = options.chat_template_kwargs
         variables = {name: value for name, value in kwargs.items() if name not in LIBRARY_SETTINGS}
         instruction = _instruction(options)
         if instruction is not None:
-            variables.setdefault("instruction", instruction)
+            variables.setdefault(INSTRUCTION, instruction)
         system = _prompt(self.ctx, params, options, default=self.from_checkpoint)
-        if instruction is not None and "instruction" not in self.roles.template.source:
+        if instruction is not None and not self.reads_instruction:
             system = instruction
-
-        def render(query: str, document: str) -> tuple[str, ...]:
-            texts = {"system": system or None, "query": query, "document": document}
-            return (self.roles.render(texts, variables, max_text_chars=2 * (len(query) + len(document))),)
-
-        return render
+        return system or None, variables
 
 
 class PairPrompts:
     """The prompt format of pairs, determined when a model is loaded; a call may pass its own template.
 
     Attributes:
-        template: The template that the model was loaded with; else the checkpoint's template if the score is computed
-            from logits of tokens, like LogitScore of sentence-transformers; None for neither.
+        reader: The image reader of the model; None if it reads no pairs with images.
+        template: The template that the model was loaded with; else the checkpoint's template of pairs, which is its
+            chat template if the score is computed from logits of tokens, like LogitScore of sentence-transformers;
+            None for neither.
         published: The prompts that the authors of the model published, if any.
         is_unusable: True if the checkpoint's template does not write both roles.
         by_tokenizer: True if the tokenizer joins the texts of pairs without a template.
         segments: The number of segments that the model distinguishes; 0 if its tokenizer does not return them.
     """
 
-    def __init__(self, ctx: TaskContext, *, by_tokenizer: bool = False) -> None:
+    def __init__(self, ctx: TaskContext, *, by_tokenizer: bool = False, reader: ImageReader | None = None) -> None:
         self.ctx = ctx
+        self.reader = reader
         tokenizer = ctx.tokenizer
-        checkpoint_template = None
-        if tokenizer is not None and ctx.config.get("classifier_from_token_ids"):
-            checkpoint_template = tokenizer.chat_template
+        checkpoint_template = None if tokenizer is None else tokenizer.pair_template
+        is_of_messages = tokenizer is not None and checkpoint_template == tokenizer.chat_template
+        if is_of_messages and not ctx.config.get("classifier_from_token_ids"):
+            checkpoint_template = None
         self.published = ctx.model.prompting.rerank_template
         self.template: PairTemplate | None = None
         if tokenizer is not None and ctx.inputs.chat_template is not None:
-            self.template = PairTemplate(ctx, tokenizer, read_template(ctx.inputs.chat_template))
+            self.template = self._of_caller(tokenizer, ctx.inputs.chat_template)
         elif tokenizer is not None and checkpoint_template is not None:
-            self.template = _checkpoint_template(ctx, tokenizer, checkpoint_template)
+            formats = self._in_formats(tokenizer, checkpoint_template.text, checkpoint_template.settings)
+            self.template = next((template for template in formats if template.writes_both()), None)
         self.is_unusable = checkpoint_template is not None and self.template is None
         self.by_tokenizer = by_tokenizer or uses_separator(ctx)
         num_segments = ctx.config.get("type_vocab_size")
@@ -116,10 +193,11 @@ class PairPrompts:
             raise InvalidInputError(message, parameter="data_1")
         limits, template = Limits.of(params, options, ctx), self.template
         if options.chat_template is not None:
-            template = PairTemplate(ctx, tokenizer, read_template(options.chat_template))
+            template = self._of_caller(tokenizer, options.chat_template)
         if template is not None:
             special: SpecialTokens = "none" if template.from_checkpoint else "once"
-            return RenderedPairs(tokenizer, limits, template.renderer(params, options), special=special)
+            render, render_parts = template.renderer(params, options), template.parts_renderer(params, options)
+            return RenderedPairs(tokenizer, limits, render, special=special, render_parts=render_parts)
         if self.published is not None:
             render = _published_renderer(self.published, _instruction(options) or _prompt(ctx, params, options))
             return RenderedPairs(tokenizer, limits, render)
@@ -136,6 +214,23 @@ class PairPrompts:
             return RenderedPairs(tokenizer, limits, lambda query, document: (prompt + query, document))
         return RenderedPairs(tokenizer, limits, lambda query, document: (prompt + query + document,), special="all")
 
+    def _of_caller(self, tokenizer: Tokenizer, text_or_path: str) -> PairTemplate:
+        """Return the template of a caller; contents are texts unless it reads lists of parts."""
+        text = read_template(text_or_path)
+        if not any(marker in text for marker in PART_MARKERS):
+            return PairTemplate(self.ctx, tokenizer, text)
+        formats = [*self._in_formats(tokenizer, text)]
+        return next((template for template in formats if template.writes_both()), formats[-2])
+
+    def _in_formats(
+        self, tokenizer: Tokenizer, text: str, settings: Mapping[str, Any] | None = None
+    ) -> Iterator[PairTemplate]:
+        """Yield a template with contents as lists of texts and images, as texts, and as lists of texts."""
+        if self.reader is not None:
+            yield PairTemplate(self.ctx, tokenizer, text, settings=settings, structured=True, reader=self.reader)
+        for structured in (False, True):
+            yield PairTemplate(self.ctx, tokenizer, text, settings=settings, structured=structured)
+
 
 def uses_separator(ctx: TaskContext) -> bool:
     """Return True if plain pairs have special tokens between the texts: not for causal language models."""
@@ -144,24 +239,6 @@ def uses_separator(ctx: TaskContext) -> bool:
             return bool(ctx.config[name])
     entry = ctx.registry.architectures.find(ctx.model.architecture)
     return entry is None or "classify" in entry.spec.tasks or entry.spec.pooling.type != "LAST"
-
-
-def _checkpoint_template(ctx: TaskContext, tokenizer: Tokenizer, template: ChatTemplate) -> PairTemplate | None:
-    """Return the checkpoint's template, with contents as texts or lists of parts; None if it does not write both."""
-    for structured in (False, True):
-        pair_template = PairTemplate(ctx, tokenizer, template.text, settings=template.settings, structured=structured)
-        if _writes_both(pair_template.renderer(PoolingParams(), PairOptions())):
-            return pair_template
-    return None
-
-
-def _writes_both(render: Render) -> bool:
-    """Return True if the text depends on both the query and the document."""
-    try:
-        text = render("a", "b")
-        return render("c", "b") != text and render("a", "c") != text
-    except InvalidInputError:
-        return False
 
 
 def _published_renderer(template: RerankTemplate, instruction: str | None) -> Render:

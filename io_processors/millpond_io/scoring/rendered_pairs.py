@@ -6,9 +6,11 @@ from typing import Literal, TypeAlias
 
 from millpond.loading.tokenizer import Tokenizer
 from millpond.types.errors import InvalidInputError
+from millpond_io.images.parts import Parts
 from millpond_io.scoring.pair_encoder import EncodedPair, Ids, Limits, Pair, PairEncoder
 
 Render: TypeAlias = Callable[[str, str], tuple[str, ...]]
+RenderParts: TypeAlias = Callable[[Parts, Parts], tuple[str, list[object]]]
 SpecialTokens: TypeAlias = Literal["none", "all", "once"]
 
 
@@ -19,14 +21,23 @@ class RenderedPairs(PairEncoder):
         render: Returns the segments for a query and a document.
         special: The segments that get special tokens: "none", "all", or "once" for segments that do not start with the
             first special token.
+        render_parts: Returns the text of contents with images, with a placeholder for each image, and the images in
+            this order; None if the template does not write placeholders.
     """
 
     def __init__(
-        self, tokenizer: Tokenizer, limits: Limits, render: Render, *, special: SpecialTokens = "none"
+        self,
+        tokenizer: Tokenizer,
+        limits: Limits,
+        render: Render,
+        *,
+        special: SpecialTokens = "none",
+        render_parts: RenderParts | None = None,
     ) -> None:
         super().__init__(tokenizer, limits)
         self.render = render
         self.special = special
+        self.render_parts = render_parts
 
     @cached_property
     def first_token(self) -> str | None:

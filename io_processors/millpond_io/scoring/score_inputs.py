@@ -22,11 +22,13 @@ class ScoreInputs:
     Attributes:
         architecture: The name of the model's architecture, for errors.
         reads_images: True if the model reads images.
+        separator: The text between the texts of a content without images.
     """
 
-    def __init__(self, architecture: str, *, reads_images: bool = False) -> None:
+    def __init__(self, architecture: str, *, reads_images: bool = False, separator: str = "\n") -> None:
         self.architecture = architecture
         self.reads_images = reads_images
+        self.separator = separator
 
     def read(self, queries: object, documents: object) -> tuple[list[Content], list[Content]]:
         """Return the contents of queries and documents: the same number of both, or one query.
@@ -77,12 +79,12 @@ class ScoreInputs:
         raise InvalidInputError(message, parameter=parameter)
 
     def _of_parts(self, records: list[object], parameter: str) -> Content:
-        """Return the parts of a content; a content with only texts becomes one text, one line per part."""
+        """Return the parts of a content; a content with only texts becomes one text."""
         if not records:
             raise InvalidInputError(f"'content' is an empty list; expected {ACCEPTED_TYPES}", parameter=parameter)
         parts = tuple(self._part(record, parameter) for record in records)
         texts = texts_of(parts)
-        return "\n".join(texts) if len(texts) == len(parts) else parts
+        return self.separator.join(texts) if len(texts) == len(parts) else parts
 
     def _part(self, record: object, parameter: str) -> str | ImagePart:
         part = read_part(record)

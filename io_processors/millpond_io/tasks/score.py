@@ -34,7 +34,8 @@ class ScoreProcessor(IOProcessor[ScoringOutput]):
         reads_mixed = ctx.model.multimodal.image_reader is not None  # required for pairs with images
         reads_images = "image" in ctx.model.multimodal.modalities and (reads_mixed or task != "classify")
         self.reads_images = reads_images
-        self.inputs = ScoreInputs(ctx.model.architecture, reads_images=reads_images)
+        separator = "" if reads_mixed and task == "classify" else "\n"
+        self.inputs = ScoreInputs(ctx.model.architecture, reads_images=reads_images, separator=separator)
 
     @classmethod
     def refusal(cls, ctx: TaskContext) -> str | None:

@@ -1,11 +1,14 @@
-"""The LogitScore module of sentence-transformers: a causal language model that scores with the logits of tokens."""
+"""The LogitScore module of sentence-transformers: a generative model that scores with the logits of tokens."""
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from millpond.loading.files import read_object
 from millpond.types.checkpoint import ModuleFacts
+
+GENERATIVE = re.compile(r"For(?:CausalLM|ConditionalGeneration)$")
 
 
 def logit_score(modules: Iterable[ModuleFacts], folder: Path) -> Mapping[str, Any]:
@@ -22,7 +25,7 @@ def logit_score(modules: Iterable[ModuleFacts], folder: Path) -> Mapping[str, An
     stated = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
     false, true = module.config.get("false_token_id"), module.config.get("true_token_id")
     return {
-        "architectures": [name.replace("ForCausalLM", "ForSequenceClassification") for name in stated],
+        "architectures": [GENERATIVE.sub("ForSequenceClassification", name) for name in stated],
         "classifier_from_token_ids": [true] if false is None else [false, true],
         "method": "no_post_processing" if false is None else "from_2_way_softmax",
     }

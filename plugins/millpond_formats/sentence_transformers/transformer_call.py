@@ -9,7 +9,7 @@ from millpond.types.errors import CheckpointError
 FEATURES, OUTPUT = "feature-extraction", "last_hidden_state"
 CHAT = "chat_template"
 LENGTH_OPTIONS = ("padding", "truncation", "max_length")  # tokenizer options among those of the template
-UNSUPPORTED_TEMPLATE_OPTIONS = ("chat_template", "continue_final_message", "return_assistant_tokens_mask")
+UNSUPPORTED_TEMPLATE_OPTIONS = ("continue_final_message", "return_assistant_tokens_mask")
 # Supported values of tokenizer options: those that do not change the tokens.
 SUPPORTED_TOKENIZER_OPTIONS: Mapping[str, tuple[object, ...]] = {
     "add_special_tokens": (True,),

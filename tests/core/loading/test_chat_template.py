@@ -54,6 +54,41 @@ def test_the_settings_are_those_of_sentence_transformers(files):
     assert template.settings == {"add_generation_prompt": True}
 
 
+LISTED = [{"name": "default", "template": "a"}, {"name": "reranker", "template": "b"}]
+
+
+def test_the_settings_may_name_a_template(files):
+    settings = {"processing_kwargs": {"chat_template": {"chat_template": "reranker", "tools": 1}}}
+    repository = files({"chat_template": LISTED}, sentence_bert_config__json=settings)
+    for of_pairs in (False, True):
+        template = read_chat_template(repository, of_pairs=of_pairs)
+        assert template is not None
+        assert (template.text, template.settings) == ("b", {"tools": 1})
+    (repository.path / "additional_chat_templates").mkdir()
+    (repository.path / "additional_chat_templates" / "reranker.jinja").write_text("c", encoding="utf-8")
+    template = read_chat_template(repository)
+    assert template is not None
+    assert template.text == "c"
+    for stated, text in (("default", "a"), ("{{ d }}", "{{ d }}")):
+        settings["processing_kwargs"]["chat_template"]["chat_template"] = stated
+        template = read_chat_template(files(sentence_bert_config__json=settings))
+        assert template is not None
+        assert template.text == text
+    settings["processing_kwargs"]["chat_template"]["chat_template"] = "../other"
+    with pytest.raises(CheckpointError, match=r"Unknown chat template '\.\./other'.*Available: 'default', 'reranker'"):
+        read_chat_template(files(sentence_bert_config__json=settings))
+
+
+def test_pairs_have_the_template_named_reranker(files):
+    repository = files({"chat_template": LISTED})
+    template, of_pairs = read_chat_template(repository), read_chat_template(repository, of_pairs=True)
+    assert template is not None
+    assert of_pairs is not None
+    assert (template.text, template.settings) == ("a", {})
+    assert (of_pairs.text, of_pairs.settings) == ("b", {"add_generation_prompt": True})
+    assert read_chat_template(files({"chat_template": "a"}), of_pairs=True) == template
+
+
 def test_special_tokens_are_text_or_objects_in_either_file(files):
     config = {"pad_token": {"content": "<p>", "lstrip": False}, "cls_token": None, "sep_token": 3}
     tokens = read_special_tokens(files(config, special_tokens_map__json={"cls_token": "<c>", "pad_token": "no"}))

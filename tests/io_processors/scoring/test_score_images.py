@@ -257,8 +257,8 @@ def logits(judge, prompts):
 def test_a_pair_is_written_by_the_template(judge):
     query = content(said("which mill"), pil(POND))
     documents = ["by the river", content(pil(MILL), said("is old")), {"image": MILL}]
-    ends = "<|im_end|><|im_start|>query: which mill\n" + MARK + "<|im_end|>"
-    written = [f"by the river{ends}", f"{MARK}\nis old{ends}", f"{MARK}{ends}"]
+    ends = "<|im_end|><|im_start|>query: which mill" + MARK + "<|im_end|>"
+    written = [f"by the river{ends}", f"{MARK}is old{ends}", f"{MARK}{ends}"]
     prompts = [
         of(images, f"<|im_start|>document: {text}")
         for images, text in zip(([POND], [MILL, POND], [MILL, POND]), written, strict=True)
@@ -285,7 +285,7 @@ def test_texts_of_pairs_are_cut(judge):
     document = content(said("an old mill"), pil(POND))
     more = {"chat_template": TEMPLATE, "pooling_params": PoolingParams(use_activation=False)}
     actual = scores(judge, "which mill", document, max_tokens_per_doc=6, max_tokens_per_query=5, **more)
-    text = f"<|im_start|>document: an old\n{MARK}<|im_end|><|im_start|>query: which<|im_end|>"
+    text = f"<|im_start|>document: an old{MARK}<|im_end|><|im_start|>query: which<|im_end|>"
     assert actual == logits(judge, [of(POND, text)])
 
 

@@ -26,7 +26,7 @@ from millpond.testing.checkpoints import (
     write_weights,
 )
 from millpond_models.testing.nemotron_vl import tiny_nemotron_vl
-from millpond_transformers.testing.vision_language import CLASSES, tiny_vision_language
+from millpond_transformers.testing.vision_language import CLASSES, tiny_vision_language, tiny_vision_reranker
 from millpond_transformers.testing.vision_retrieval import MODELS, tiny_vision_retrieval
 
 Writer = Callable[[Path], object]
@@ -344,6 +344,7 @@ OWN_WRITERS: dict[str, Writer] = {
 
 
 OF_PUBLISHED: dict[str, Writer] = {
+    "Qwen/Qwen3-VL-Reranker*": tiny_vision_reranker,
     "EuroBERT/EuroBERT-210m": renamed("EuroBertModel", "EuroBertForMaskedLM"),
     "nvidia/llama-nemotron-rerank-vl-*": lambda folder: tiny_nemotron_vl(folder, num_labels=1),
     "jinaai/jina-colbert-v2": colbert("XLMRobertaModel", "HF_ColBERT", position_embedding_type="rotary"),

@@ -7,7 +7,12 @@ import transformers
 from millpond import LLM, PoolingParams
 from millpond.testing.pictures import picture, url_of
 from millpond_models.testing.dual_encoders import tiny_dual_encoder
-from millpond_transformers.testing.vision_language import qwen_vl, randomised, write_vision_language
+from millpond_transformers.testing.vision_language import (
+    qwen_vl,
+    randomised,
+    tiny_vision_reranker,
+    write_vision_language,
+)
 
 PICTURE = picture(40, 60)
 MEAN = PoolingParams(extra_kwargs={"mixed_modality": "mean"})
@@ -277,3 +282,27 @@ def test_tokenize_a_conversation(qwen_http, qwen):
         posted(qwen_http, "/tokenize", 400, **wrong)
     template = posted(qwen_http, "/tokenize", 400, messages=messages, chat_template="{{ messages }}")
     assert "--trust-request-chat-template" in template["error"]["message"]
+
+
+@pytest.mark.slow
+def test_a_reranker_of_texts_and_images(serving, tmp_path):
+    """The prompt is that of its authors' code, written out in full for one of the two calls."""
+    folder = tmp_path / "Qwen3-VL-Reranker-2B"
+    tiny_vision_reranker(folder)
+    mark = "<|vision_start|><|image_pad|><|vision_end|>"
+    prompt = (
+        "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the Instruct "
+        'provided. Note that the answer can only be "yes" or "no".<|im_end|>\n<|im_start|>user\n<Instruct>: Find it'
+        f"<Query>:a mill\n<Document>:{mark}water<|im_end|>\n<|im_start|>assistant\n"
+    )
+    body = {"documents": [{"content": [IMAGE, TEXT]}, "a pond"], "instruction": "Find it"}
+    with serving(str(folder)) as running, running.client() as http:
+        message = {"prompt": prompt, "multi_modal_data": {"image": PICTURE}}
+        with LLM(str(folder), num_workers=1) as llm:
+            expected = [output.outputs.probs[0] for output in llm.classify([message], use_tqdm=False)]
+            expected.append(llm.score("a mill", "a pond", instruction="Find it", use_tqdm=False)[0].outputs.score)
+        answer = posted(http, "/score", queries="a mill", **body)
+        close([item["score"] for item in answer["data"]], expected)
+        answer = posted(http, "/rerank", query="a mill", **body)
+        ranked = sorted(answer["results"], key=lambda item: item["index"])
+        close([item["relevance_score"] for item in ranked], expected)
