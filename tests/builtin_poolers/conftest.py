@@ -22,8 +22,7 @@ def build(registry):
     def build(name, *, task="embed", dense=None, head=None, activation=None):
         config = CheckpointConfig({})
         model = ModelConfig(
-            model="none",
-            identity=ModelIdentity(path="none", source="none", architecture="none"),
+            identity=ModelIdentity(model="none", path="none", source="none", architecture="none"),
             hf_config=config,
             max_model_len=8,
             dtype="float32",

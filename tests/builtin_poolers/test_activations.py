@@ -77,8 +77,7 @@ def test_normalize_keeps_zeros_and_the_direction_of_tiny_vectors(registry):
 def context(registry, *, dtype=torch.float32, **options):
     config = CheckpointConfig({})
     model = ModelConfig(
-        model="none",
-        identity=ModelIdentity(path="none", source="none", architecture="none"),
+        identity=ModelIdentity(model="none", path="none", source="none", architecture="none"),
         hf_config=config,
         max_model_len=8,
         dtype="float32",

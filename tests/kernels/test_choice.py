@@ -242,8 +242,7 @@ def test_the_built_in_ops_have_a_kernel_for_any_device_and_dtype(registry):
 def context(registry, kernels):
     config = CheckpointConfig({})
     model = ModelConfig(
-        model="",
-        identity=ModelIdentity(path="", source="", architecture=""),
+        identity=ModelIdentity(model="", path="", source="", architecture=""),
         hf_config=config,
         max_model_len=1,
         dtype="float32",

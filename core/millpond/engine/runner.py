@@ -199,6 +199,7 @@ class Runner:
     def stopped(self, requests: list[PoolingRequest]) -> str | None:
         """Return None: batches are computed in this process."""
         del requests
+        return None
 
     def abandon(self, requests: list[PoolingRequest]) -> None:
         """Do nothing: a thread cannot be stopped."""

@@ -1,5 +1,6 @@
 """Maximum input length of a model: the values in its files, and which of them applies."""
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ ROPE_KEYS = ("rope_scaling", "rope_parameters")
 DEFAULT_MAX_LENGTH = 2048
 NO_LIMIT_FROM = 10**9  # tokenizer_config.json contains numbers such as 1e30 for "no limit"
 ALLOW_LONG_VARIABLE = "MILLPOND_ALLOW_LONG_MAX_MODEL_LEN"
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -88,8 +90,9 @@ def choose_length(
     """Choose the maximum length: the caller's, else the checkpoint format's, else the minimum of config and tokenizer.
 
     Without a request of the caller, ``max_trained_positions`` of config.json is an upper bound, unless the rotary
-    positions are scaled. Queries and documents of late interaction may be as long as their own settings state, even if
-    the other files state less: some formats state a maximum without the marker token.
+    positions are scaled; a request over it is accepted with a warning, up to the length that other files state. Queries
+    and documents of late interaction may be as long as their own settings state, even if the other files state less:
+    some formats state a maximum without the marker token.
 
     Args:
         statements: The maximum lengths in the files.
@@ -106,6 +109,7 @@ def choose_length(
     limit = min((s.value for s in statements if s.file == "config.json"), default=query_document_length)
     if min(query_document_length, limit) > chosen.value:
         chosen = Choice(value=min(query_document_length, limit), origin="the length of queries and documents")
+    longest = chosen
     trained = min((s.value for s in statements if s.key == TRAINED_KEY), default=None)
     if trained is not None and chosen.value > trained:
         chosen = Choice(value=trained, origin=f"config.json ({TRAINED_KEY})")
@@ -121,7 +125,13 @@ def choose_length(
             f"max_model_len={requested} exceeds the {table} position embeddings of the model: pass {table} or less"
         )
         raise InvalidInputError(message, parameter="max_model_len")
-    if requested > chosen.value and os.environ.get(ALLOW_LONG_VARIABLE) != "1":
+    if chosen.value < requested <= longest.value:
+        logger.warning(
+            "max_model_len=%d is over the %d tokens that the model was trained for, stated by %s; %s allows %d. "
+            "Results may be poor beyond the length of the training",
+            *(requested, chosen.value, chosen.origin, longest.origin, longest.value),
+        )
+    elif requested > chosen.value and os.environ.get(ALLOW_LONG_VARIABLE) != "1":
         message = (
             f"max_model_len={requested} exceeds the model's maximum of {chosen.value} tokens, stated by "
             f"{chosen.origin}. Results may be poor beyond the length that a model was trained for; set "

@@ -165,8 +165,8 @@ class Resolution:
         """Return the ModelConfig of a model that is loaded with this resolution."""
         facts, spec = self.facts, self.architecture.spec
         return ModelConfig(
-            model=self.repository.model,
             identity=ModelIdentity(
+                model=self.repository.model,
                 path=str(self.repository.path),
                 source=self.repository.source,
                 architecture=spec.name,

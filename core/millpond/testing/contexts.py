@@ -34,8 +34,7 @@ def bare_context(
     files = CheckpointConfig(config or {})
     labels = files.get("num_labels")
     model = ModelConfig(
-        model="none",
-        identity=ModelIdentity(path="none", source="none", architecture="none"),
+        identity=ModelIdentity(model="none", path="none", source="none", architecture="none"),
         hf_config=files,
         max_model_len=512,
         dtype=dtype,

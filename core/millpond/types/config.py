@@ -286,8 +286,7 @@ class ModelConfig:
     """The facts about a model that is loaded: names, limits, tasks.
 
     Attributes:
-        model: The name the caller used.
-        identity: The folder, the source and the architecture.
+        identity: The name, the folder, the source and the architecture.
         hf_config: config.json with the caller's overrides.
         max_model_len: The maximum number of tokens of a prompt.
         dtype: The name of the dtype it computes in.
@@ -301,7 +300,6 @@ class ModelConfig:
         prompting: The named prompts, adapters and templates.
     """
 
-    model: str
     identity: ModelIdentity
     hf_config: CheckpointConfig
     max_model_len: int
@@ -314,6 +312,11 @@ class ModelConfig:
     retrieval: RetrievalInfo = field(default_factory=RetrievalInfo)
     multimodal: MultimodalInfo = field(default_factory=MultimodalInfo)
     prompting: PromptInfo = field(default_factory=PromptInfo)
+
+    @property
+    def model(self) -> str:
+        """The name that the caller used."""
+        return self.identity.model
 
     @property
     def runner_type(self) -> str:

@@ -16,12 +16,14 @@ class ModelIdentity:
     """The origin of a model and of its implementation.
 
     Attributes:
+        model: The name that the caller used.
         path: The local folder of its files.
         source: The source that found the folder.
         architecture: The name of the architecture that serves it.
         implementation: "native", or the library of the implementation, such as "transformers".
     """
 
+    model: str
     path: str
     source: str
     architecture: str

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from millpond import LLM, InvalidInputError
+from millpond.testing.checkpoints import tiny
 
 
 def test_one_of_the_files_that_state_a_maximum_length_is_used(checkpoint, load):
@@ -58,3 +59,16 @@ def test_a_limit_over_that_of_the_files_needs_the_environment_variable(checkpoin
         LLM(str(checkpoint), max_model_len=48)
     monkeypatch.setenv("MILLPOND_ALLOW_LONG_MAX_MODEL_LEN", "1")
     assert load(checkpoint, max_model_len=48).model_config.max_model_len == 48
+
+
+def test_a_limit_over_the_trained_length_is_obeyed_with_a_warning(tmp_path, load, caplog):
+    folder = tiny("NomicBertModel", tmp_path, n_positions=128, max_trained_positions=32)
+    assert load(folder).model_config.max_model_len == 32
+    (folder / "sentence_bert_config.json").write_text('{"max_seq_length": 96, "do_lower_case": false}')
+    assert load(folder).model_config.max_model_len == 32
+    assert not caplog.records
+    llm = load(folder, max_model_len=96)
+    assert llm.embed([5] * 96)[0].num_prompt_tokens == 96
+    assert "max_model_len=96 is over the 32 tokens that the model was trained for" in caplog.text
+    with pytest.raises(InvalidInputError, match="max_model_len=97 exceeds the model's maximum of 32 tokens"):
+        LLM(str(folder), max_model_len=97)

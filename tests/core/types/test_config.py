@@ -214,8 +214,7 @@ def test_a_checkpoint_config_can_be_copied_and_pickled():
 )
 def test_labels_are_those_of_the_config_where_it_names_as_many(config, num_labels, labels):
     model = ModelConfig(
-        model="m",
-        identity=ModelIdentity(path="m", source="path", architecture="A"),
+        identity=ModelIdentity(model="m", path="m", source="path", architecture="A"),
         hf_config=CheckpointConfig(config),
         max_model_len=8,
         dtype="float32",

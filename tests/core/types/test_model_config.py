@@ -6,8 +6,7 @@ from millpond.types.config import CheckpointConfig, ModelConfig, PoolerConfig
 from millpond.types.model_info import EmbeddingInfo, ModelIdentity, MultimodalInfo
 
 CONFIG = ModelConfig(
-    model="m",
-    identity=ModelIdentity(path="p", source="s", architecture="BertModel"),
+    identity=ModelIdentity(model="m", path="p", source="s", architecture="BertModel"),
     hf_config=CheckpointConfig({"architectures": ["BertForMaskedLM"]}),
     max_model_len=8,
     dtype="float32",
