@@ -48,6 +48,7 @@ POSITIONS_AFTER_PAD = frozenset(
         "nystromformer",
     }
 )
+MEAN_POOLED = ("EncoderModel", "EmbeddingGemma2Model")  # ends of names of classes that are trained with MEAN pooling
 SUMMARY_POOLING = {"first": "CLS", "last": "LAST", "mean": "MEAN"}
 
 
@@ -66,8 +67,8 @@ def backbone(name: str, config: CheckpointConfig) -> ArchitectureSpec | str:
         **_family_fields(model_class, config),
         **_image_fields(model_class),
     )
-    if model_class.__name__.endswith("EncoderModel"):
-        return replace(spec, pooling=PoolingDefaults("MEAN"))  # without a token for the whole text
+    if model_class.__name__.endswith(MEAN_POOLED):
+        return replace(spec, pooling=PoolingDefaults("MEAN"))
     return spec
 
 

@@ -4,7 +4,10 @@ import pytest
 from fallback_kit import BARE, asked, error
 
 from millpond import InvalidInputError, PoolingParams, UnknownNameError
+from millpond.plugin.specs import ArchitectureSpec
 from millpond.testing.checkpoints import tiny
+from millpond.types.config import CheckpointConfig
+from millpond_transformers.resolve import backbone
 
 # --- equal to what is served natively -------------------------------------------------------------------------------
 
@@ -85,3 +88,9 @@ def test_the_requested_implementation_must_exist(tmp_path, load, name, way, mess
     folder = tiny("BertModel", tmp_path, architectures=[name])
     with pytest.raises(UnknownNameError, match=message):
         load(folder, model_impl=way)
+
+
+def test_embedding_gemma_2_pools_by_the_mean():
+    spec = backbone("EmbeddingGemma2Model", CheckpointConfig({"model_type": "embedding_gemma2"}))
+    assert isinstance(spec, ArchitectureSpec), spec
+    assert spec.pooling.type == "MEAN"
