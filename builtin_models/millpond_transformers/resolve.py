@@ -58,6 +58,8 @@ def backbone(name: str, config: CheckpointConfig) -> ArchitectureSpec | str:
         model_class = find_backbone(name)
     except NotServedError as reason:
         return str(reason)
+    if hasattr(model_class, "get_text_features"):
+        return f"{name!r} has separate models for texts and other inputs, which the fallback to transformers cannot run"
     is_generative = name.endswith(GENERATIVE) and is_decoder(model_class)
     spec = ArchitectureSpec(
         name=model_class.__name__,

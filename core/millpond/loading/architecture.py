@@ -38,6 +38,7 @@ SUFFIXES = (
     "ChatModel",
     "Model",
 )
+MEDIA_CLASSIFIERS = ("ForAudioClassification", "ForImageClassification", "ForVideoClassification")
 BACKBONES = ("Model", "ForCausalLM", "ForConditionalGeneration")
 GENERATING = ("ForCausalLM", "ForConditionalGeneration", "ForMaskedLM", "LMHeadModel", "ChatModel")
 PICKLE_SUFFIX = ".pt"  # of extra weight files in pickle format
@@ -177,6 +178,8 @@ def _match_by_name(registry: "Registry", names: list[str], requirements: _Requir
             )
     for name in names:
         relative = next((entry for other in backbone_names(name) if (entry := find(other))), None)
+        if name.endswith(MEDIA_CLASSIFIERS) and relative is not None and "image" in relative.spec.modalities:
+            continue  # its head reads the states of images, which converters do not
         converter = None if relative is None else _by_name(registry, name, requirements.convert, requirements.pooling)
         if relative is not None and converter is not None:
             return ArchitectureMatch(name=name, architecture=relative, converter=converter)

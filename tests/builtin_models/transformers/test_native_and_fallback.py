@@ -94,3 +94,8 @@ def test_embedding_gemma_2_pools_by_the_mean():
     spec = backbone("EmbeddingGemma2Model", CheckpointConfig({"model_type": "embedding_gemma2"}))
     assert isinstance(spec, ArchitectureSpec), spec
     assert spec.pooling.type == "MEAN"
+
+
+@pytest.mark.parametrize("name", ["AltCLIPModel", "ChineseCLIPModel", "MetaClip2Model"])
+def test_dual_encoders_without_a_native_architecture_are_refused_with_the_reason(name):
+    assert "has separate models for texts and other inputs" in backbone(name, CheckpointConfig({}))

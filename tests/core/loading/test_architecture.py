@@ -204,3 +204,9 @@ def test_an_unknown_model_is_reported_before_torch_is_imported():
     )
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", ["CLIPForImageClassification", "SiglipForImageClassification"])
+def test_classifiers_of_images_are_not_served_by_their_dual_encoder(registry, name):
+    with pytest.raises(UnknownNameError, match=f"Unknown architecture '{name}'"):
+        choose_architecture(registry, CheckpointConfig({"architectures": [name]}), "auto", implementation="native")
