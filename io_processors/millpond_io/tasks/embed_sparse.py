@@ -5,13 +5,14 @@ from numpy.typing import NDArray
 
 from millpond.context import TaskContext
 from millpond.engine.request import PoolingRequest
-from millpond.pipeline.io_processor import Asked
+from millpond.pipeline.io_processor import Asked, Call, Work
 from millpond.types.config import JOINED_BY
 from millpond.types.errors import InvalidInputError
-from millpond.types.outputs import SparseEmbeddingOutput
+from millpond.types.outputs import ArrayOutput, SparseEmbeddingOutput
 from millpond.types.pooler_options import SparseOptions
 from millpond_io.prompts import Prompt
 from millpond_io.retrieval.late_interaction import INPUT_TYPE, input_type
+from millpond_io.retrieval.routed import RoutedTexts
 from millpond_io.retrieval.static_query_weights import by_table, static_query_weights
 from millpond_io.tasks.embed import for_pooler
 from millpond_io.text.processor import TextProcessor, TextWork
@@ -39,6 +40,7 @@ class SparseProcessor(TextProcessor):
         if source is None:
             raise InvalidInputError(NO_WEIGHTS, parameter="pooling_task")
         super().__init__(ctx)
+        self.routed = RoutedTexts(ctx, type(self)) if ctx.routes else None
         self.task = source
         self.of_features = ctx.model.embedding.sparse == FEATURES
         size = ctx.model.embedding_size if self.of_features else ctx.config.get("vocab_size")
@@ -54,6 +56,8 @@ class SparseProcessor(TextProcessor):
 
     def complete(self, asked: Asked) -> Asked:
         """Validate the parameters, and request ids and weights from the pooler."""
+        if self.routed is not None:
+            return self.routed.complete(asked)
         completed = self.completed(asked, supported=("use_activation",))
         kind = input_type(completed.options)
         if self.table is None and kind is not None:
@@ -62,6 +66,14 @@ class SparseProcessor(TextProcessor):
         # Terms take less memory than the weights of the whole vocabulary while results wait for the call to finish.
         options = SparseOptions(as_terms=True, max_active_dims=completed.options.max_active_dims)
         return for_pooler(completed, options)
+
+    def encode(self, call: Call) -> list[Work]:
+        """Validate and tokenize prompts, all texts at once, or all texts of a route."""
+        return super().encode(call) if self.routed is None else self.routed.encode(call)
+
+    def decode(self, work: Work) -> ArrayOutput:
+        """Return the sparse vector of one prompt."""
+        return super().decode(work) if self.routed is None else self.routed.decode(work)
 
     def prepared(self, prompt: Prompt, asked: Asked) -> tuple[Prompt, Asked]:
         """Return the prompt with its instruction; queries with static weights have no special tokens."""

@@ -20,7 +20,7 @@ def with_routes(main: "LoadedModel", builder: "RouteBuilder") -> "LoadedModel":
     """Build a model with several routes from the loaded model of its main route.
 
     Raises:
-        CheckpointError: If a route does not return dense vectors, or their size differs from that of the main route.
+        CheckpointError: If a route does not return vectors of the kind and size of the main route.
     """
     facts = main.resolution.facts.retrieval.routes
     names, main_name = facts.by_input_type, facts.main
@@ -56,14 +56,16 @@ def _part(main: "LoadedModel", resolution: "Resolution", builder: "RouteBuilder"
 
 
 def _check(resolution: "Resolution", main: "Resolution") -> None:
-    """Reject a route that does not return one dense vector per text, or vectors of another size."""
+    """Reject a route that does not return one vector per text, or vectors of another kind or size."""
     facts, routes = resolution.facts, main.facts.retrieval.routes
     name = resolution.repository.route or routes.main
     where = f"{resolution.repository.path / routes.origin}: the route {name!r}"
-    if "embed" not in resolution.tasks or resolution.sparse is not None or not facts.pooling_types:
+    is_same_kind = resolution.sparse == main.sparse and resolution.sparse in (None, "tokens")
+    if "embed" not in resolution.tasks or not is_same_kind or not facts.pooling_types:
         message = (
             f"{where} consists of {', '.join(module.type for module in facts.modules.listed)}. Supported routes "
-            "consist of a transformer or a StaticEmbedding, and Pooling, and return one dense vector per text"
+            "consist of a transformer or a StaticEmbedding, and Pooling, and return one dense vector per text; or all "
+            "consist of a masked language model and SpladePooling"
         )
         raise CheckpointError(message)
     size, expected = resolution.embedding_size, main.embedding_size

@@ -223,3 +223,25 @@ def test_the_server_sends_queries_through_their_route(saved, path, body):
     vector = response["data"][0]["data"] if vector is None else vector
     prompt = None if path == "/pooling" else "query"  # a task also selects the prompt with its name
     np.testing.assert_allclose(vector, model.encode(TEXTS[0], task="query", prompt_name=prompt), rtol=0, atol=1e-5)
+
+
+def test_routes_with_splade_equal_theirs(tmp_path, load, kinds, theirs):
+    from sentence_transformers import SparseEncoder
+    from sentence_transformers.sparse_encoder.modules import SpladePooling
+
+    def route(name, strategy, seed):
+        folder = tiny("BertForMaskedLM", tmp_path / name, seed=seed)
+        return [kinds.Transformer(str(folder), transformer_task="fill-mask"), SpladePooling(strategy)]
+
+    routes = {"query": route("query", "max", 1), "document": route("document", "sum", 7)}
+    model = SparseEncoder(modules=[theirs.base.modules.router.Router(routes, default_route="document")])
+    model.save(str(tmp_path / "saved"))
+    llm = load(tmp_path / "saved")
+    for kind, encode in (("query", model.encode_query), ("document", model.encode_document)):
+        expected = encode(TEXTS, convert_to_sparse_tensor=False, convert_to_tensor=False)
+        expected = np.stack([np.asarray(vector) for vector in expected])
+        actual = np.zeros_like(expected)
+        for row, output in zip(actual, llm.embed_sparse(TEXTS, input_type=kind, use_tqdm=False), strict=True):
+            row[output.outputs.indices] = output.outputs.values
+        np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(ours(llm, TEXTS, kind), expected, rtol=1e-5, atol=1e-5)
