@@ -7,7 +7,10 @@ from millpond.nn import PoolingMetadata
 
 
 class SkipSpecialTokens(nn.Module):
-    """A pooler that skips one given token at the start of a text, and one at the end."""
+    """A pooler that skips one given token at the start of a text, and one at the end.
+
+    Chunks of late chunking contain all tokens, so none is skipped for it.
+    """
 
     def __init__(self, pooler: nn.Module, first: int | None, last: int | None, *, empty: tuple[int, ...]) -> None:
         """Wrap a pooler.
@@ -28,7 +31,10 @@ class SkipSpecialTokens(nn.Module):
         """Return the pooler's result for each sequence, from hidden states [num_tokens, hidden_size]."""
         ids, offsets = metadata.read_ids(), metadata.offsets
         spans: list[tuple[int, int]] = []
-        for length, begin, end in zip(metadata.lengths, offsets, offsets[1:], strict=False):
+        for params, length, begin, end in zip(metadata.params, metadata.lengths, offsets, offsets[1:], strict=False):
+            if params.late_chunking_params is not None:
+                spans.append((0, length))
+                continue
             start = int(ids[begin] == self.ends[0])
             spans.append((start, length - int(length > start and ids[end - 1] == self.ends[1])))
         kept = [index for index, (start, stop) in enumerate(spans) if stop > start]

@@ -90,7 +90,7 @@ def chunked_sequence(
     if ids != rendered.input_ids.tolist():
         message = "Late chunking requires token offsets, but the tokens of the text differ from those of the prompt"
         raise InvalidInputError(message, parameter="late_chunking_params")
-    raw = params.model_copy(update={"use_activation": False, "late_chunking_params": None})
+    raw = params.model_copy(update={"use_activation": False})
     chunks = late_chunks(offsets, params.late_chunking_params.chunk_size)
     sequence = PoolingRequest(input_ids=rendered.input_ids, representations=(Representation(task, raw),))
     return sequence, Chunked(chunks, params.use_activation is not False)

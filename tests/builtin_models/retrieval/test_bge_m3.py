@@ -153,3 +153,21 @@ def test_a_model_without_the_heads_keeps_its_architecture(tmp_path, load):
     assert llm.model_config.architecture == "XLMRobertaModel"
     with pytest.raises(InvalidInputError, match="has no sparse embeddings"):
         llm.embed_sparse("a")
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_chunks_of_late_chunking_contain_the_first_special_token(folder, llm, size):
+    import transformers
+
+    params = PoolingParams(late_chunking_params={"chunk_size": size})
+    plain, output = llm.encode([TEXTS[2]] * 2, [None, params], pooling_task="token_embed", use_tqdm=False)
+    ids = output.prompt_token_ids
+    assert len(plain.outputs.array) == len(ids) - 1
+    assert len(output.outputs.array) == -(-len(ids) // size)
+    assert output.late_chunking.chunks[0].token_range == (0, size)
+    model = transformers.XLMRobertaModel.from_pretrained(str(folder), add_pooling_layer=False).eval()
+    with torch.no_grad():
+        states = model(torch.tensor([ids])).last_hidden_state[0]
+        vectors = functional.linear(states, **load_file(folder / "colbert_linear.safetensors"))
+        expected = functional.normalize(torch.stack([part.mean(0) for part in vectors.split(size)]), dim=1)
+    np.testing.assert_allclose(output.outputs.array, expected.numpy(), atol=1e-5)
