@@ -1,6 +1,7 @@
 """The main loop of commands that run a model: reads rows, runs the model on chunks of them, and writes the results."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from millpond.types.outputs import PoolingRequestOutput
 
 ROWS_PER_CHUNK = 1024
+MAX_ROWS_PER_ERROR = 3  # reported one by one, of all rows with the same error
 PROMPT_NUMBER = re.compile(r"prompt \d+: ")
 TOO_LONG = "maximum context length"
 SKIP_HINT = "--on-error skip skips texts that fail"
@@ -45,15 +47,24 @@ class Tally:
     texts: int = 0
     failed: int = 0
     truncated: int = 0
+    rows_by_error: Counter[str] = field(default_factory=Counter)
 
     def add(self, results: Sequence[Result]) -> None:
-        """Add results, and report those that failed."""
+        """Add results, and report those that failed; of many with the same error, only the first ones."""
         self.texts += len(results)
         for result in results:
             self.truncated += result.num_dropped_tokens > 0
             if result.error:
                 self.failed += 1
-                warn(f"{result.row.location}: {result.error}")
+                self.rows_by_error[result.error] += 1
+                if self.rows_by_error[result.error] <= MAX_ROWS_PER_ERROR:
+                    warn(f"{result.row.location}: {result.error}")
+
+    def report_others(self) -> None:
+        """Report the number of rows of each error that were not reported one by one."""
+        for error, count in self.rows_by_error.items():
+            if count > MAX_ROWS_PER_ERROR:
+                warn(f"{count - MAX_ROWS_PER_ERROR} more rows: {error}")
 
 
 @dataclass(frozen=True)
@@ -155,6 +166,7 @@ class Job:
     def _warn(self, llm: "LLM", tally: Tally) -> None:
         self._warn_if_empty(tally)
         if tally.failed:
+            tally.report_others()
             warn(f"{tally.failed} of {tally.texts} texts failed and have no result")
         if tally.truncated:
             warn(f"{tally.truncated} of {tally.texts} texts were truncated to {llm.model_config.max_model_len} tokens")

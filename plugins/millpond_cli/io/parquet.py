@@ -34,7 +34,7 @@ def read_parquet(file: BinaryIO, name: str, keys: Keys) -> Iterator[Row]:
         index = 0
         for batch in parquet.iter_batches(ROWS_PER_BATCH, columns=columns):
             for value in batch.to_pylist():
-                yield row_of_object(index, f"{name}, row {index + 1}", _with_id(value, keys.id), keys)
+                yield row_of_object(index, f"{name}, row {index} (from 0)", _with_id(value, keys.id), keys)
                 index += 1
     except (pa.ArrowException, OSError) as error:
         message = f"{name}: not a parquet file, or damaged: {error}"

@@ -298,6 +298,8 @@ def _field_error(key: str, role: str, value: dict[str, object], option: str) -> 
     field = _field(value, key)
     if field is not MISSING:
         expected = "a string or a finite number" if role == "id" else "a string"
+        if field is None:
+            return f"the field {key!r} is null; expected {expected}"
         value_or_type = field if _is_infinite(field) else type(field).__name__
         return f"field {key!r}: expected {expected}, got {value_or_type}"
     return f"no field {key!r}. Available: {_listed(value)}. Name the field of the {role} with {spelled_option(option)}"

@@ -55,7 +55,7 @@ def rows_of(path, **keys):
 
 def test_rows_have_text_id_and_location(source):
     first, *_, last = rows_of(source, text="body")
-    assert (first.text, first.id, first.location) == (TEXTS[0], 7, f"{source}, row 1")
+    assert (first.text, first.id, first.location) == (TEXTS[0], 7, f"{source}, row 0 (from 0)")
     assert (last.index, last.error) == (2, "")
     assert count_rows(choose_source([], source, None)) == 3
 
@@ -150,7 +150,7 @@ def test_failing_rows_are_null(tmp_path, tiny):
     pq.write_table(pa.table({"text": [None, "tea", "word " * 200]}), tmp_path / "docs.parquet")
     done = embed("-m", tiny, "-i", tmp_path / "docs.parquet", "--on-error", "skip", "-o", tmp_path / "out.parquet")
     assert done.exit_code == 3
-    assert "docs.parquet, row 1: field 'text': expected a string, got NoneType" in done.stderr
+    assert "docs.parquet, row 0 (from 0): the field 'text' is null; expected a string" in done.stderr
     table = pq.read_table(tmp_path / "out.parquet")
     assert [it is None for it in table["embedding"].to_pylist()] == [True, False, True]
     assert [bool(it) for it in table["error"].to_pylist()] == [True, False, True]
@@ -200,3 +200,18 @@ def test_without_pyarrow_the_extra_is_named(monkeypatch, source):
     assert done.exit_code == 2
     assert "needs pyarrow, which the extra 'jobs' installs" in done.stderr
     assert "needs pyarrow" in embed("a text", "-f", "parquet").stderr
+
+
+def test_many_rows_with_the_same_error_are_counted(tmp_path, tiny):
+    source = tmp_path / "nulls.parquet"
+    pq.write_table(pa.table({"text": ["a", *[None] * 236]}), source)
+    done = embed("-m", tiny, "-i", source, "--on-error", "skip", "-o", tmp_path / "out.parquet")
+    assert done.exit_code == 3
+    lines = [line for line in done.stderr.splitlines() if line.startswith("warning: ")]
+    assert [line.partition("row ")[2] for line in lines[:3]] == [
+        f"{index} (from 0): the field 'text' is null; expected a string" for index in (1, 2, 3)
+    ]
+    assert lines[3:] == [
+        "warning: 233 more rows: the field 'text' is null; expected a string",
+        "warning: 236 of 237 texts failed and have no result",
+    ]

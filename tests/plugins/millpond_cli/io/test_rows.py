@@ -68,7 +68,7 @@ def test_keys_choose_the_fields():
             "no field 'text'. Available: txt, n. Name the field of the text with --text-key",
         ),
         (b'{"text": 3}', "field 'text': expected a string, got int"),
-        (b'{"text": null}', "field 'text': expected a string, got NoneType"),
+        (b'{"text": null}', "the field 'text' is null; expected a string"),
         (b'{"text": "a", "id": {}}', "field 'id': expected a string or a finite number, got dict"),
         (b'{"text": "a", "id": 1e999}', "field 'id': expected a string or a finite number, got inf"),
         (b'{"text": "a", "id": NaN}', "field 'id': expected a string or a finite number, got nan"),
