@@ -50,7 +50,7 @@ class Tally:
     rows_by_error: Counter[str] = field(default_factory=Counter)
 
     def add(self, results: Sequence[Result]) -> None:
-        """Add results, and report those that failed; of many with the same error, only the first ones."""
+        """Add results, and report those that failed, except most of those with the same error."""
         self.texts += len(results)
         for result in results:
             self.truncated += result.num_dropped_tokens > 0

@@ -37,7 +37,10 @@ def arguments_of(options: FileOptions) -> dict[str, Any]:
         _check_pooler_config(arguments["pooler_config"], vars(options)["pooler_config"])
     if "kernels" in arguments:
         arguments["kernels"] = _parse_kernels(arguments["kernels"])
-    check_names(arguments, quantization_schemes(get_plugin_manager().registry))
+    texts = {
+        name: value for name, value in arguments.items() if isinstance(value, str)
+    }  # `verify` takes several dtypes
+    check_names(texts, quantization_schemes(get_plugin_manager().registry))
     return arguments
 
 

@@ -13,7 +13,7 @@ class RerankTemplate:
             ``{document}`` and ``{instruction}`` are replaced.
         instruction: The default instruction.
         instruction_form: The form of an instruction in the text, such as ``"instruction: {}"``; left out without one.
-        empty: The text in place of an empty query or document.
+        empty: The text in place of an empty query or document; None for no text.
         written_marker: A query that starts with this text is already formatted and is not changed.
         recognized_by: Values of config.json that identify models with this template, independent of their name.
     """
@@ -21,7 +21,7 @@ class RerankTemplate:
     pieces: tuple[str, ...]
     instruction: str = ""
     instruction_form: str = "{}"
-    empty: str = ""
+    empty: str | None = None
     written_marker: str | None = None
     recognized_by: Mapping[str, object] = field(default_factory=dict, hash=False)
 
@@ -29,5 +29,6 @@ class RerankTemplate:
         """Return the pieces for a pair."""
         instruction = instruction or self.instruction
         formatted = self.instruction_form.format(instruction) if instruction else ""
-        texts = {"query": query or self.empty, "document": document or self.empty, "instruction": formatted}
+        empty = self.empty or ""
+        texts = {"query": query or empty, "document": document or empty, "instruction": formatted}
         return tuple(piece.format(**texts) for piece in self.pieces)
