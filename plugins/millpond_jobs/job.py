@@ -178,6 +178,9 @@ def _compute(
     stop: threading.Event,
     show_progress: bool,
 ) -> None:
+    for name in folder.finished(manifest):
+        if not folder.shard_path(name).is_file():  # it was removed: it is computed again
+            folder.uncommit(name)
     finished = folder.finished(manifest)
     if len(finished) == len(manifest.shards()):
         return

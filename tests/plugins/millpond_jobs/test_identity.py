@@ -201,3 +201,12 @@ def test_a_lease_with_a_forged_process_is_not_trusted(tmp_path, pid):
 def test_a_pause_between_runs_does_not_change_the_rate_of_a_job():
     shards = [Done("j", "s", 10, 0, 0, 100, 5.0, float(end), "") for end in (5, 10, 90_005, 90_010)]
     assert _rates(shards) == (2.0, 20.0)
+
+
+def test_a_missing_shard_is_computed_again_by_the_next_run(finished, recipe, tmp_path):
+    path = finished / "shards" / f"{NAMES[0]}.parquet"
+    content = path.read_bytes()
+    path.unlink()
+    run(tmp_path / "rows.jsonl", finished, recipe, shard_rows=16)
+    assert path.read_bytes() == content
+    assert verify(finished, sample=0).damaged == []
