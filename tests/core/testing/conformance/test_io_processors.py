@@ -99,12 +99,20 @@ class TestProcessorOfOneThread(MyProcessor):
             return super().work(self.data, params)
 
 
+@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
+class ScaledWork(Work):
+    scale: float
+
+
 class Packed(Vectors):  # the same as bytes, whose last bits may be others each time that an item is computed
     numbers = count()
 
+    def work(self, data, params):
+        scale = 1 + 2e-7 * (next(self.numbers) % 2)
+        return ScaledWork(sequences=super().work(data, params).sequences, scale=scale)
+
     def decode(self, work):
-        total = super().decode(work) * (1 + 2e-7 * (next(self.numbers) % 2))
-        return {"packed": total.astype("<f4").tobytes()}
+        return {"packed": (super().decode(work) * work.scale).astype("<f4").tobytes()}
 
 
 class TestProcessorPackedRight(MyProcessor):
