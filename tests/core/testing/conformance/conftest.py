@@ -40,7 +40,9 @@ from millpond.plugin.specs import (
     IOProcessorSpec,
     KernelSpec,
     PoolerSpec,
+    PoolingDefaults,
     TaskSpec,
+    TextInput,
 )
 from millpond.testing.checkpoints import tiny
 from millpond.testing.conformance import (

@@ -11,7 +11,7 @@ PLUGINS = """
 
 class MyModel(Mine, ArchitectureConformance):
     name, record = "BertModel", ArchitectureSpec
-    fields = {"tasks": ("embed", "token_embed"), "positions": "absolute"}
+    fields = {"tasks": ("embed", "token_embed"), "text": TextInput(positions="absolute")}
 
 
 class TestModelRight(MyModel):
@@ -58,11 +58,11 @@ class TestModelTrains(MyModel):
 
 class TestModelOfNoPooling(MyModel):
     target = BertModel
-    fields = {"tasks": ("embed",), "positions": "absolute", "pooling": "MEDIAN"}
+    fields = {"tasks": ("embed",), "text": TextInput(positions="absolute"), "pooling": PoolingDefaults("MEDIAN")}
 
 
 class TestModelOfNoPlace(MyModel):
-    target, fields = BertModel, {"tasks": ("embed", "token_embed"), "positions": "somewhere"}
+    target, fields = BertModel, {"tasks": ("embed", "token_embed"), "text": TextInput(positions="somewhere")}
 
 
 class MyConverter(Mine, ConverterConformance):

@@ -53,7 +53,7 @@ class TestProcessorHangsWhenBuilt(HangingProcessor):
 
 class HangingModel(Mine, ArchitectureConformance):
     name, record, time_limit = "BertModel", ArchitectureSpec, 8
-    fields = {"tasks": ("embed",), "positions": "absolute"}
+    fields = {"tasks": ("embed",), "text": TextInput(positions="absolute")}
 
     def load(self, folder, **arguments):
         before = torch.get_num_threads()
