@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from millpond.llm import LLM
 from millpond.loading.arguments import Arguments, read_arguments
-from millpond.loading.build import resolve_model
+from millpond.loading.build import build_model, resolve_model
+from millpond.loading.files import check_foreign_reading
 from millpond.loading.resolution import Resolution
 from millpond.loading.source import find_repository
 from millpond.loading.tokenizer import load_tokenizer
@@ -26,6 +27,9 @@ from millpond_verify.millpond_side import applies_activation, prompts_of, run_pa
 from millpond_verify.parts import Part, Reference, Results, Settings, build_parts
 from millpond_verify.sentence_reference import ReferenceOptions
 from millpond_verify.steps import Steps
+
+if TYPE_CHECKING:
+    import torch
 
 FLOAT32 = "float32"
 DEFAULT_MAX_TOKENS = 32_768  # static embeddings have no maximum length
@@ -87,6 +91,8 @@ def run_verification(request: Request, steps: Steps) -> Verification:
     kind = choose_kind(resolution)
     folders = resolution.repository.path, _reference_folder(request, resolution, arguments)
     steps.begin(f"loading the reference of {request.model}")
+    check_foreign_reading(folders[1])
+    _check_loads(resolution, arguments, device)
     reference = _load_reference(kind, folders[1], resolution, request, str(device))
     stated = reference.settings()
     parts = _parts(kind, resolution, stated, request.max_tokens)
@@ -137,6 +143,11 @@ def _reference_folder(request: Request, resolution: Resolution, arguments: Argum
     if request.reference_model is None:
         return resolution.repository.path
     return find_repository(resolution.registry, request.reference_model, arguments.source).path
+
+
+def _check_loads(resolution: Resolution, arguments: Arguments, device: "torch.device") -> None:
+    """Load the model once, so that the reference is not given sizes and weights that fail these checks."""
+    build_model(resolution.registry, resolution, arguments.load, device=device, compute=arguments.compute)
 
 
 def _load_reference(kind: Kind, folder: Path, resolution: Resolution, request: Request, device: str) -> Reference:

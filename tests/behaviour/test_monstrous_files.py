@@ -98,3 +98,10 @@ def test_a_large_tokenizer_is_read(tmp_path):
     path = tmp_path / "tokenizer.json"
     path.write_text(json.dumps({"merges": [["a", "b"]] * 600_000, "padding": "x" * 2**24}))
     assert len(read_json(path)["merges"]) == 600_000
+
+
+@pytest.mark.parametrize("name", ["vocab.txt", "vocab.json", "tokenizer.model"])
+def test_a_pipe_in_place_of_a_vocabulary_to_convert_is_refused(folder, name):
+    (folder / "tokenizer.json").unlink()
+    os.mkfifo(folder / name)
+    refuse(folder, f"{name}: it is not a regular file")

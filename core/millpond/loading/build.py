@@ -1,8 +1,7 @@
 """Builds a model from a resolved repository: on the meta device first, then with its weights."""
 
 import logging
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
@@ -13,7 +12,6 @@ from millpond.context import Context
 from millpond.engine.machine import trim_heap
 from millpond.loading.arguments import Arguments
 from millpond.loading.components import component, components, replaced_by_installed
-from millpond.loading.files import read_headers
 from millpond.loading.modules import add_before_pooling, load_post_pooling
 from millpond.loading.notes import notes_on
 from millpond.loading.precision import disable_tf32, in_mixed_precision, runnable_dtype
@@ -32,7 +30,7 @@ from millpond.plugin.manager import PluginManager, get_plugin_manager
 from millpond.plugin.registry import Entry, Registry
 from millpond.plugin.target import imported
 from millpond.types.compute import ComputeOptions
-from millpond.types.config import CheckpointConfig, EngineConfig, ModelConfig
+from millpond.types.config import EngineConfig, ModelConfig
 from millpond.types.errors import CheckpointError, InvalidInputError, MillpondError, first_names
 
 logger = logging.getLogger(__name__)
@@ -47,9 +45,6 @@ SIZE_KEYS = (
     "type_vocab_size",
     "vocab_size",
 )
-LAYER_KEYS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers", "decoder_layers")
-COUNT_KEY = re.compile(r"(n|num)_\w*(layers?|blocks|groups|experts)|depth")
-MAX_LAYERS = 10_000  # for a checkpoint whose tensors cannot be counted from its headers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +171,6 @@ def build_model(
     setting = ctx.op_context(ctx.dtype)
     check_variants(registry, setting)
     check_quantization(registry, setting)
-    _check_depth(resolution)
     owner = _blamed_for_model(resolution)
     model = mark(_instantiate(_model_class(resolution, ctx), ctx, owner), owner)
     if with_weights:
@@ -261,32 +255,6 @@ def build_context(
     )
     modules = resolution.facts.modules.after
     return replace(ctx, post_pooling=load_post_pooling(ctx, modules, allow_pickle=options.allow_pickle))
-
-
-def _check_depth(resolution: Resolution) -> None:
-    """Reject a number of layers above the number of tensors, before building them fills the memory.
-
-    A plugin's model may split one tensor into several layers, or use a layer several times: its number of layers is
-    bounded by the number of values.
-    """
-    headers = read_headers(resolution.repository.transformer_path)
-    unit, limit = "tensors", len(headers) or MAX_LAYERS
-    if is_foreign(_blamed_for_model(resolution)) and headers:
-        unit, limit = "values", sum(header.size for header in headers)
-    for key, count in _counts(resolution.config):
-        is_layers = key.rpartition(".")[2] in LAYER_KEYS
-        if count > (limit if is_layers else max(limit, MAX_LAYERS)):
-            message = f"config.json specifies {key}={count}, but the weights contain only {limit} {unit}"
-            raise CheckpointError(message)
-
-
-def _counts(config: CheckpointConfig, prefix: str = "") -> Iterator[tuple[str, int]]:
-    """Yield the numbers of layers, blocks and experts of a config and of those nested in it, with their keys."""
-    for key, value in config.items():
-        if isinstance(value, CheckpointConfig):
-            yield from _counts(value, f"{prefix}{key}.")
-        elif isinstance(value, int) and (key in LAYER_KEYS or COUNT_KEY.fullmatch(key)):
-            yield f"{prefix}{key}", value
 
 
 def _blamed_for_model(resolution: Resolution) -> Entry[Any]:

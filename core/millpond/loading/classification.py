@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from millpond.loading.architecture import ArchitectureMatch
     from millpond.plugin.registry import Registry
 
+MAX_LABELS = 200_000  # ten times those of ImageNet-21k; naming and listing them takes seconds
 DEFAULT_NUM_LABELS = 2  # the default of transformers
 TRUSTED_PREFIXES = ("torch.nn.modules.", "torch.nn.")  # activation names are data: only the last part is looked up
 # Keys of config.json that name the activation of scores in older cross-encoders; vLLM reads them too.
@@ -24,7 +25,19 @@ BY_PROBLEM = {"regression": "identity", "single_label_classification": None, "mu
 
 
 def count_labels(config: CheckpointConfig, facts: CheckpointFacts) -> int:
-    """Return the number of labels (classes or scores) of a classifier with this config."""
+    """Return the number of labels (classes or scores) of a classifier with this config.
+
+    Raises:
+        CheckpointError: If there are too many.
+    """
+    number = _count_labels(config, facts)
+    if number > MAX_LABELS:
+        message = f"the checkpoint specifies {number} labels (num_labels or id2label); at most {MAX_LABELS} are read"
+        raise CheckpointError(message)
+    return number
+
+
+def _count_labels(config: CheckpointConfig, facts: CheckpointFacts) -> int:
     tokens = config.get("classifier_from_token") or config.get("classifier_from_token_ids")
     if tokens:
         return 1 if is_two_way(config) else len(tokens)

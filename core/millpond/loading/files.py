@@ -1,16 +1,18 @@
-"""Reads JSON files and safetensors headers of a model folder. Does not import torch; errors name the file."""
+"""Reads JSON files and safetensors headers of a model folder, and checks their sizes. Does not import torch."""
 
 import json
 import os
+import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
 
-from millpond.regular_file import open_regular
+from millpond.regular_file import NOT_REGULAR, open_regular
 from millpond.types.checkpoint import ModuleFacts
+from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError, first_names
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -24,6 +26,17 @@ MAX_NESTING = 100
 TOKENIZER_FILE = "tokenizer.json"
 MAX_TOKENIZER_BYTES = 2**27  # four times the file of a vocabulary of 262,144 tokens
 MAX_TOKENIZER_CONTAINERS = 4_000_000  # each merge is a list
+MAX_VOCABULARY_BYTES = 2**25  # of vocab.txt, merges.txt and sentencepiece models
+MAX_VOCABULARY = 1_000_000  # tokens, or lines of a file
+MAX_ADDED_TOKENS = 50_000  # transformers reads about ten a millisecond
+MAX_ENTRIES = 10_000  # files and folders, for libraries that look at each of them
+VOCABULARY_SUFFIXES = (".txt", ".model", ".bpe")
+LAYER_KEYS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers", "decoder_layers")
+COUNT_KEY = re.compile(r"(n|num)_\w*(layers?|blocks|groups|experts)|depth")
+WIDTH_KEYS = ("vocab_size", "hidden_size", "intermediate_size", "type_vocab_size")  # each a dimension of a tensor
+MAX_WIDTH = 2**24  # of any checkpoint: a nested config may state the width of a part that is not used
+EPSILONS = ("_eps", "_epsilon")
+MAX_LAYERS = 10_000  # for a checkpoint whose tensors cannot be counted from its headers
 MAX_CONTAINERS = 500_000  # creating five million takes seconds
 MAX_HEADER_BYTES = 2**25  # five times the header of a model with 100,000 tensors in one file
 MAX_TENSORS = 100_000  # in one file
@@ -223,17 +236,12 @@ def _safetensors(folder: Path) -> list[Path]:
     return [path for path in shards(folder, index) if path.is_file()]
 
 
-def check_header(path: Path) -> None:
-    """Check the kind of a safetensors file, and the size of its header.
+def read_header_text(path: Path) -> bytes:
+    """Return the JSON text of the header of a safetensors file; empty if the file is too short to have one.
 
     Raises:
-        CheckpointError: If it cannot be read, is a pipe or a device, or the header is too large.
+        CheckpointError: If the file cannot be read, is a pipe or a device, or the header is too large.
     """
-    _header(path)
-
-
-def _header(path: Path) -> bytes:
-    """The text of a header; empty if the file is too short to have one."""
     try:
         with open_regular(path) as file:
             start = file.read(HEADER_START.size)
@@ -252,7 +260,7 @@ def _header(path: Path) -> bytes:
 
 
 def _read_header(path: Path) -> list[TensorHeader]:
-    text = _header(path)
+    text = read_header_text(path)
     try:
         entries: dict[str, Any] = json.loads(text)
         return [
@@ -275,6 +283,50 @@ def extra_file(folder: Path, name: str) -> Path | None:
     return next((path for suffix in EXTRA_SUFFIXES if (path := folder / f"{name}{suffix}").is_file()), None)
 
 
+def check_foreign_reading(folder: Path, *, recursive: bool = True) -> None:
+    """Check all files of a folder before another library reads them.
+
+    Files of JSON, vocabularies and safetensors must have a size that this library reads, too; no file may be a pipe or
+    a device.
+
+    Raises:
+        CheckpointError: If one cannot be read.
+    """
+    if recursive and sum(len(folders) + len(files) for _, folders, files in os.walk(folder)) > MAX_ENTRIES:
+        message = f"{folder} contains more than {MAX_ENTRIES} files and folders: it is not the folder of a model"
+        raise CheckpointError(message)
+    for path in sorted(_walk(folder)) if recursive else sorted(it for it in folder.iterdir() if not it.is_dir()):
+        if path.name == TOKENIZER_FILE:
+            _check_tokens(read_object(path), path)
+        elif path.suffix == ".json":
+            read_json(path)
+        elif path.suffix in VOCABULARY_SUFFIXES:
+            _check_vocabulary(path)
+        elif path.suffix == ".safetensors":
+            read_header_text(path)
+        elif path.exists() and not path.is_file():  # a broken link is harmless
+            message = f"cannot read {path}: {NOT_REGULAR}"
+            raise CheckpointError(message)
+
+
+def _check_tokens(settings: Mapping[str, Any], path: Path) -> None:
+    model = settings.get("model")
+    tokens = model.get("vocab") if isinstance(model, dict) else None
+    for name, values, limit in (
+        ("tokens", tokens, MAX_VOCABULARY),
+        ("added tokens", settings.get("added_tokens"), MAX_ADDED_TOKENS),
+    ):
+        if isinstance(values, dict | list) and len(values) > limit:
+            message = f"{path} has {len(values)} {name}; at most {limit} are read"
+            raise CheckpointError(message)
+
+
+def _check_vocabulary(path: Path) -> None:
+    if read_bytes(path, MAX_VOCABULARY_BYTES).count(b"\n") > MAX_VOCABULARY:
+        message = f"{path} has more than {MAX_VOCABULARY} lines: it is not the file of a model"
+        raise CheckpointError(message)
+
+
 def model_files(folder: Path) -> list[Path]:
     """Return the files of a model that can change its results, sorted."""
     return sorted(path for path in _walk(folder) if _matters(path) and path.is_file())
@@ -293,3 +345,50 @@ def _walk(folder: Path) -> Iterator[Path]:
 def _matters(path: Path) -> bool:
     is_hidden = path.name.startswith(".") and not path.suffix  # such as .gitattributes
     return not is_hidden and path.suffix not in IGNORED_SUFFIXES
+
+
+def check_sizes(config: CheckpointConfig, headers: Sequence[TensorHeader], *, is_foreign: bool) -> None:
+    """Reject more layers than tensors, a width above the number of values, and an epsilon that is not small.
+
+    Args:
+        config: config.json with the caller's overrides.
+        headers: The headers of the weights; empty if they have none.
+        is_foreign: True for a plugin's model. It may split one tensor into several layers, or use a layer several
+            times: its number of layers is bounded by the number of values.
+
+    Raises:
+        CheckpointError: If a number is too large.
+    """
+    num_values = sum(header.size for header in headers)
+    unit, limit = ("values", num_values) if is_foreign and headers else ("tensors", len(headers) or MAX_LAYERS)
+    for key, value in _numbers(config):
+        name = key.rpartition(".")[2]
+        if name.endswith(EPSILONS):
+            _check_epsilon(key, value)
+        elif isinstance(value, float):
+            continue
+        elif name in LAYER_KEYS or COUNT_KEY.fullmatch(name):
+            _check(key, value, limit if name in LAYER_KEYS else max(limit, MAX_LAYERS), f"{limit} {unit}")
+        elif name in WIDTH_KEYS and headers and not is_foreign:
+            _check(key, value, max(num_values, MAX_WIDTH), f"{num_values} values")
+
+
+def _check_epsilon(key: str, value: float) -> None:
+    if not 0 <= value < 1:
+        message = f"config.json specifies {key}={value}; expected a small positive number, such as 1e-12"
+        raise CheckpointError(message)
+
+
+def _check(key: str, value: int, limit: int, contained: str) -> None:
+    if value > limit:
+        message = f"config.json specifies {key}={value}, but the weights contain only {contained}"
+        raise CheckpointError(message)
+
+
+def _numbers(config: CheckpointConfig, prefix: str = "") -> Iterator[tuple[str, float]]:
+    """Yield the numbers of a config and of those nested in it, with their keys."""
+    for key, value in config.items():
+        if isinstance(value, CheckpointConfig):
+            yield from _numbers(value, f"{prefix}{key}.")
+        elif isinstance(value, int | float):
+            yield f"{prefix}{key}", value

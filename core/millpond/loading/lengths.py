@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from millpond.loading.files import read_object
 from millpond.types.checkpoint import value_of
 from millpond.types.config import CheckpointConfig, Choice
 from millpond.types.errors import InvalidInputError
@@ -71,7 +70,7 @@ def state_lengths(repository: "Repository", config: CheckpointConfig, *, positio
     if value is not None:
         is_limit = bool(value_of(repository.facts.text.tokenizer_limits_length))
         statements.append(StatedLength(value, "tokenizer_config.json", "model_max_length", is_limit=is_limit))
-    truncation = read_object(repository.transformer_path / "tokenizer.json").get("truncation")
+    truncation = repository.tokenizer_settings["truncation"]
     value = _number(truncation.get("max_length")) if isinstance(truncation, dict) else None
     if value is not None:
         statements.append(StatedLength(value, "tokenizer.json", "truncation.max_length"))

@@ -7,7 +7,7 @@ from functools import cached_property, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from millpond.loading.files import list_files, model_files, read_object
+from millpond.loading.files import TOKENIZER_FILE, list_files, model_files, read_object
 from millpond.plugin.blame import blamed, breach, described, is_foreign
 from millpond.plugin.manager import get_plugin_manager
 from millpond.types.checkpoint import CheckpointFacts, find_type_error, merge_facts
@@ -119,6 +119,12 @@ class Repository:
     def tokenizer_config(self) -> Mapping[str, Any]:
         """tokenizer_config.json; empty if it is missing."""
         return read_object(self.transformer_path / "tokenizer_config.json")
+
+    @cached_property
+    def tokenizer_settings(self) -> Mapping[str, Any]:
+        """The padding and the truncation in tokenizer.json, whose vocabulary takes long to read."""
+        contents = read_object(self.transformer_path / TOKENIZER_FILE)
+        return {key: contents.get(key) for key in ("padding", "truncation")}
 
 
 def file_states(folder: Path) -> dict[str, FileState]:

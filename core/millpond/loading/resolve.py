@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from millpond.loading.architecture import REWARD, choose_architecture, with_architecture, with_extra_heads
 from millpond.loading.classification import choose_activation, count_labels, named_activation, overrides_activation
-from millpond.loading.files import read_headers
+from millpond.loading.files import check_sizes, read_headers
 from millpond.loading.lengths import choose_length, state_lengths
 from millpond.loading.pooler_settings import (
     LATE_INTERACTION_TASK,
@@ -18,6 +18,7 @@ from millpond.loading.pooler_settings import (
 )
 from millpond.loading.published import with_known, without_conflicting_tokens
 from millpond.loading.resolution import Resolution
+from millpond.plugin.blame import is_foreign
 from millpond.types.checkpoint import value_of
 from millpond.types.compute import check_dtype
 from millpond.types.config import JOINED_BY, CheckpointConfig, Choice, InputOptions, PoolerConfig
@@ -81,6 +82,8 @@ def resolve(registry: "Registry", repository: "Repository", options: LoadOptions
     spec = chosen.architecture.spec
     if spec.checkpoint.config_defaults:
         config = with_defaults(config, spec.checkpoint.config_defaults)
+    is_plugins = is_foreign(chosen.architecture) or is_foreign(chosen.converter)
+    check_sizes(config, read_headers(repository.transformer_path), is_foreign=is_plugins)
     lengths = state_lengths(repository, config, positions=spec.text.positions)
     reader = None if spec.extras.late_interaction is None else chosen.architecture.load("extras.late_interaction")
     late_interaction = read_late_interaction(repository, config, reader)

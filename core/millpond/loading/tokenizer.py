@@ -10,7 +10,7 @@ from tokenizers import normalizers
 from tokenizers.normalizers import BertNormalizer
 
 from millpond.loading.chat_template import ChatTemplate, read_chat_template, read_special_tokens
-from millpond.loading.files import MAX_TOKENIZER_BYTES, read_bytes
+from millpond.loading.files import MAX_TOKENIZER_BYTES, check_foreign_reading, read_bytes
 from millpond.types.checkpoint import value_of
 from millpond.types.errors import CheckpointError, InvalidInputError, MillpondError
 
@@ -250,6 +250,7 @@ def _errors_of_library(path: Path) -> Iterator[None]:
 
 def _convert(folder: Path) -> tokenizers.Tokenizer:
     """Convert an older tokenizer without tokenizer.json, with transformers."""
+    check_foreign_reading(folder, recursive=False)
     from transformers import AutoTokenizer  # noqa: PLC0415  takes seconds to import; only old checkpoints need it
 
     try:

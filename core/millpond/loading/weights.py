@@ -8,7 +8,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from millpond.loading.files import EXTRA_SUFFIXES, check_header, extra_file, module_weight_file, weight_files
+from millpond.loading.files import EXTRA_SUFFIXES, extra_file, module_weight_file, read_header_text, weight_files
 from millpond.loading.mapped_file import MappedFile
 from millpond.types.checkpoint import ModuleFacts
 from millpond.types.errors import CheckpointError
@@ -65,7 +65,7 @@ def check_finite(name: str, tensor: Tensor, path: Path) -> None:
 
 
 def _read_safetensors(path: Path) -> Iterator[tuple[str, Tensor]]:
-    check_header(path)
+    read_header_text(path)  # is small enough, and the file is regular
     try:
         with safe_open(path, framework="pt") as file:  # checks the header
             mapped = MappedFile(path)

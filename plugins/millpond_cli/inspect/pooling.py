@@ -153,8 +153,8 @@ def config_origin(config: CheckpointConfig, key: str, overrides: object) -> str:
 
 def published_settings(registry: Registry, repository: Repository) -> dict[str, Any]:
     """Return the settings that plugins provide for this published model and that differ from config.json."""
-    config = with_known(registry, repository)
-    return {key: value for key, value in config.to_dict().items() if repository.config.to_dict().get(key) != value}
+    stored = repository.config.to_dict()
+    return {key: value for key, value in with_known(registry, repository).to_dict().items() if stored.get(key) != value}
 
 
 def prompts_of(

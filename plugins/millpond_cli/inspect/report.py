@@ -9,7 +9,7 @@ from typing import Any
 from millpond.loading.arguments import Arguments
 from millpond.loading.chat_template import read_chat_template
 from millpond.loading.components import computing_entries, runtime_refusal
-from millpond.loading.files import read_object
+from millpond.loading.files import check_foreign_reading
 from millpond.loading.lengths import state_lengths
 from millpond.loading.repository import Repository
 from millpond.loading.resolution import Resolution
@@ -209,7 +209,9 @@ class _Inspection:
     def _tokenizer(self) -> dict[str, Any]:
         folder = self.repository.transformer_path
         file = next((name for name in TOKENIZER_FILES if (folder / name).exists()), None)
-        contents = read_object(folder / "tokenizer.json")
+        contents = self.repository.tokenizer_settings
+        if file not in (None, TOKENIZER_FILES[0]):  # transformers converts it when the model is loaded
+            self.report.attempt(lambda: check_foreign_reading(folder, recursive=False))
         modalities = () if self.resolution is None else self.resolution.architecture.spec.modalities
         if file is None and (self.resolution is None or "text" in modalities):
             self.report.notes.append(f"{TOKENIZER_FILES[0]} is missing: the model accepts token ids only, not texts")

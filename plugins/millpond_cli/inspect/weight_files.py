@@ -1,12 +1,11 @@
 """Checks of a checkpoint's weight files by their names, sizes and headers, without reading the weights."""
 
 import json
-import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from millpond.loading.files import module_weight_file, read_headers, weight_files
+from millpond.loading.files import module_weight_file, read_header_text, read_headers, weight_files
 from millpond.types.checkpoint import ModuleFacts
 from millpond.types.errors import CheckpointError
 
@@ -54,16 +53,13 @@ def _check_files(folder: Path, files: Sequence[Path], *, allow_pickle: bool) -> 
 
 def _check_size(path: Path) -> None:
     """Raise an error if the size of a safetensors file differs from its header."""
-    with path.open("rb") as file:
-        start = file.read(LENGTH_BYTES)
-        try:
-            (length,) = struct.unpack("<Q", start)
-            header = json.loads(file.read(min(length, path.stat().st_size)))
-            ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-        except (struct.error, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-            message = f"{path} is damaged or truncated: its header cannot be read. Download the model again"
-            raise CheckpointError(message) from error
-    expected = LENGTH_BYTES + length + max(ends, default=0)
+    text = read_header_text(path)
+    try:
+        ends = [entry["data_offsets"][1] for name, entry in json.loads(text).items() if name != "__metadata__"]
+        expected = LENGTH_BYTES + len(text) + max(ends, default=0)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+        message = f"{path} is damaged or truncated: its header cannot be read. Download the model again"
+        raise CheckpointError(message) from error
     if path.stat().st_size != expected:
         message = (
             f"{path} has {path.stat().st_size} bytes, but its header specifies {expected}. Download the model again"

@@ -1,6 +1,7 @@
 """``millpond inspect``: reasons why a model cannot be served."""
 
 import json
+import os
 
 import pytest
 from inspect_kit import edit, facts, inspect, problem, write_checkpoint
@@ -111,3 +112,21 @@ def test_control_characters_of_a_checkpoint_do_not_reach_the_terminal(folder):
     assert done.exit_code == 0
     assert "\x1b" not in done.stdout
     assert "\\x1b[31mquery" in done.stdout
+
+
+@pytest.mark.parametrize("values", [{"num_hidden_layers": 10**9}, {"vision_config": {"num_layers": 10**9}}])
+def test_a_billion_layers(folder, values):
+    edit(folder / "config.json", **values)
+    assert "=1000000000, but the weights contain only" in problem(folder)
+
+
+def test_a_pipe_in_place_of_the_weights(folder):
+    (folder / "model.safetensors").unlink()
+    os.mkfifo(folder / "model.safetensors")
+    assert "not a regular file" in problem(folder)
+
+
+def test_a_pipe_in_place_of_a_vocabulary(folder):
+    (folder / "tokenizer.json").unlink()
+    os.mkfifo(folder / "vocab.txt")
+    assert "vocab.txt: it is not a regular file" in problem(folder)

@@ -1,0 +1,39 @@
+"""Sizes in config.json that do not fit the weights."""
+
+import pytest
+
+from millpond.loading.classification import MAX_LABELS, count_labels
+from millpond.loading.files import TensorHeader, check_sizes
+from millpond.types.checkpoint import CheckpointFacts
+from millpond.types.config import CheckpointConfig
+from millpond.types.errors import CheckpointError
+
+HEADERS = [TensorHeader("a", "float32", (10, 8)), TensorHeader("b", "float32", (8,))]
+
+
+def check(config, headers=HEADERS, *, is_foreign=False):
+    check_sizes(CheckpointConfig(config), headers, is_foreign=is_foreign)
+
+
+@pytest.mark.parametrize("key", ["vocab_size", "hidden_size", "intermediate_size", "type_vocab_size"])
+def test_a_width_above_the_number_of_values_is_refused(key):
+    check({key: 2**24})
+    with pytest.raises(CheckpointError, match=rf"text_config\.{key}=1000000000, but .* only 88 values"):
+        check({"text_config": {key: 10**9}})
+
+
+def test_widths_are_not_compared_without_headers_or_for_plugins():
+    check({"hidden_size": 10**9}, [])
+    check({"hidden_size": 10**9}, is_foreign=True)
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), -1e-5, 1, 10**30])
+def test_an_epsilon_that_is_not_small_is_refused(value):
+    check({"layer_norm_eps": 1e-12, "layer_norm_epsilon": 0.1, "rms_norm_eps": None})
+    with pytest.raises(CheckpointError, match="expected a small positive number"):
+        check({"layer_norm_eps": value})
+
+
+def test_very_many_labels_are_refused():
+    with pytest.raises(CheckpointError, match=f"1000000000 labels .* at most {MAX_LABELS}"):
+        count_labels(CheckpointConfig({"num_labels": 10**9}), CheckpointFacts())
