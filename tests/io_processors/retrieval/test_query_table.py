@@ -120,7 +120,7 @@ def test_a_query_that_is_too_long_is_refused_or_cut(saved, load):
     [
         (
             lambda config: config["structure"].update(query=["document_0_Transformer"]),
-            "the route 'document' consists of Transformer, SpladePooling. Supported routes consist",
+            "the route 'query' consists of Transformer. Supported routes consist",
         ),
         (lambda config: config.pop("structure"), "must contain 'types' and 'structure'"),
         (lambda config: config["structure"].update(image=["document_0_Transformer"]), "unsupported use of Sparse"),

@@ -142,15 +142,14 @@ def test_a_damaged_record_of_a_shard_is_named_and_repaired(stopped, resume, cont
     assert resume().finished
 
 
-def test_a_record_without_its_shard_is_named_and_repaired(stopped, resume):
+def test_a_record_without_its_shard_is_named_and_computed_again(stopped, resume):
     resume()
     done, _ = read_checked(stopped / "done" / f"{FIRST}.json")
     write_checked(stopped / "done" / f"{FIRST}.json", done | {"failed": 1})
     (stopped / "shards" / f"{FIRST}.parquet").unlink()
-    with pytest.raises(ShardError, match=r"cannot read .*parquet.*; run `millpond job verify --repair`"):
-        resume()
-    assert verify(stopped, sample=0, repair=True).damaged == {FIRST: "its file is missing"}
+    assert verify(stopped, sample=0).damaged == {FIRST: "its file is missing"}
     assert resume().failed == 0
+    assert not verify(stopped, sample=0).damaged
 
 
 def test_shards_of_a_host_that_went_silent_are_computed(stopped, resume):
