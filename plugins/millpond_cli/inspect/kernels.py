@@ -67,7 +67,6 @@ def kernel_records(
                     "fits": match.fits,
                     "reason": match.reason,
                     "features": list(spec.features),
-                    "serves": list(spec.features),  # the name before 0.2
                     "fuses": list(spec.fuses),
                     "summary": spec.summary,
                 }
