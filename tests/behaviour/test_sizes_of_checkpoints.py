@@ -34,6 +34,21 @@ def test_an_epsilon_that_is_not_small_is_refused(value):
         check({"layer_norm_eps": value})
 
 
+@pytest.mark.parametrize("key", ["hidden_size", "num_hidden_layers", "n_inner", "max_position_embeddings"])
+@pytest.mark.parametrize("value", [-1, float("nan"), 2.5, "x"])
+def test_a_size_that_is_not_a_size_is_refused(key, value):
+    check({key: None})
+    check({key: value}, is_foreign=True)
+    with pytest.raises(CheckpointError, match=rf"vision_config\.{key}={value!r}; expected an integer of at least"):
+        check({"vision_config": {key: value}})
+
+
+def test_a_hidden_size_of_zero_is_refused():
+    check({"type_vocab_size": 0})
+    with pytest.raises(CheckpointError, match="hidden_size=0; expected an integer of at least 1"):
+        check({"hidden_size": 0})
+
+
 def test_very_many_labels_are_refused():
     with pytest.raises(CheckpointError, match=f"1000000000 labels .* at most {MAX_LABELS}"):
         count_labels(CheckpointConfig({"num_labels": 10**9}), CheckpointFacts())

@@ -12,6 +12,7 @@ from millpond.context import Context
 from millpond.engine.machine import trim_heap
 from millpond.loading.arguments import Arguments
 from millpond.loading.components import component, components, replaced_by_installed
+from millpond.loading.files import SIZE_KEYS
 from millpond.loading.modules import add_before_pooling, load_post_pooling
 from millpond.loading.notes import notes_on
 from millpond.loading.precision import disable_tf32, in_mixed_precision, runnable_dtype
@@ -36,15 +37,6 @@ from millpond.types.errors import CheckpointError, InvalidInputError, MillpondEr
 logger = logging.getLogger(__name__)
 MAX_LISTED_TENSORS = 8  # in an error message
 TRIM_BYTES = 2**23  # of converted weights, after which freed memory is returned to the system
-SIZE_KEYS = (
-    "hidden_size",
-    "intermediate_size",
-    "max_position_embeddings",
-    "num_attention_heads",
-    "num_hidden_layers",
-    "type_vocab_size",
-    "vocab_size",
-)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -130,3 +130,9 @@ def test_a_pipe_in_place_of_a_vocabulary(folder):
     (folder / "tokenizer.json").unlink()
     os.mkfifo(folder / "vocab.txt")
     assert "vocab.txt: it is not a regular file" in problem(folder)
+
+
+@pytest.mark.parametrize(("key", "value"), [("hidden_size", -1), ("num_hidden_layers", float("nan"))])
+def test_sizes_that_are_negative_or_not_numbers(folder, key, value):
+    edit(folder / "config.json", **{key: value})
+    assert f"config.json specifies {key}={value}; expected a" in problem(folder)
