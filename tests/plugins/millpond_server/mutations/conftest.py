@@ -183,7 +183,7 @@ HEADER_VALUES = [
         b"\xff\xfe",
         b"a" * 8000,
     ),
-    *(b"bulk", b"interactive", b"a\tb", b"[", b"[::1", b"%00", b"..", b"*", b"text/html", b"application/octet-stream"),
+    *(b"batch", b"interactive", b"a\tb", b"[", b"[::1", b"%00", b"..", b"*", b"text/html", b"application/octet-stream"),
     *(b"application/json; charset=utf-16", b"Bearer \xff", b"gzip", b"chunked", b'W/"a"', b"bytes=0-,1-,2-"),
 ]
 HEADERS = [

@@ -73,7 +73,7 @@ def test_guessing_is_cheap():
         ("/v1/embeddings", {"input": "a boat"}, None, 0),
         ("/v1/embeddings", {"input": LARGE_INPUT}, None, 1),
         ("/v1/embeddings", {"input": LARGE_INPUT}, "interactive", 0),
-        ("/v1/embeddings", {"input": "a boat"}, "bulk", 1),
+        ("/v1/embeddings", {"input": "a boat"}, "batch", 1),
         ("/v1/embeddings", {"input": LARGE_INPUT, "priority": 7}, None, 8),
         ("/embed", {"inputs": LARGE_INPUT}, None, 1),
         ("/v2/embed", {"texts": LARGE_INPUT, "input_type": "search_document", "embedding_types": ["float"]}, None, 1),
