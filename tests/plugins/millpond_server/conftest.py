@@ -1,6 +1,7 @@
 """Servers for tests over HTTP: in a separate process, in a thread, or the application without a server."""
 
 import asyncio
+import concurrent.futures
 import os
 import re
 import signal
@@ -13,13 +14,13 @@ from dataclasses import dataclass, replace
 
 import httpx2
 import pytest
+from waiting import PATIENCE_S, POLL_S, eventually
 
 from millpond import AsyncLLM
 from millpond.testing.checkpoints import tiny
 from millpond_models.encoders.bert.model import BertModel
 
 MINILM = "all-MiniLM-L6-v2"
-PATIENCE = 300.0  # seconds: a busy machine is slow, and a test waits no longer than it must
 LISTENS = re.compile(r"listens on ((?:https?|unix):\S+)")
 
 
@@ -55,7 +56,7 @@ def serve_process(*arguments, env=None, port=("--port", "0")):
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        reader.join(PATIENCE)
+        reader.join(PATIENCE_S)
         process.stdout.close()
 
 
@@ -68,7 +69,7 @@ def _read(process, lines, listens):
 
 
 def _address(lines, listens):
-    listens.wait(PATIENCE)
+    listens.wait(PATIENCE_S)
     match = next(filter(None, map(LISTENS.search, list(lines))), None)
     if match is None:
         pytest.fail(f"the server did not start:\n{''.join(lines)}")
@@ -107,7 +108,7 @@ class Raw:
     async def post(self, path, body):
         """Post a body; return the status, headers and body of the response."""
         self.writer.write(self.head(path, body) + body)
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(PATIENCE_S):
             lines = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
             headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
             answer = await self.reader.readexactly(int(headers["content-length"]))
@@ -219,10 +220,11 @@ class Gate:
 
     def __call__(self, _):
         self.came.release()
-        assert self.may_pass.wait(PATIENCE)
+        assert self.may_pass.wait(PATIENCE_S)
 
-    def wait(self):
-        assert self.came.acquire(timeout=PATIENCE), "no forward began"
+    def wait(self, *asked):
+        """Wait until a forward begins; calls that cannot end before it fail the test at once if they do."""
+        eventually(lambda: self.came.acquire(timeout=POLL_S), *asked)
 
 
 @dataclass(frozen=True)
@@ -246,7 +248,7 @@ class Local:
         return httpx2.Client(base_url=self.address, timeout=30.0, **more)
 
     def connect(self):
-        return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_S)
 
     def metric(self, name, **labels):
         return self.state.metrics.registry.get_sample_value(f"millpond_{name}", labels)
@@ -257,6 +259,14 @@ def gate():
     gate = Gate()
     yield gate
     gate.may_pass.set()
+
+
+@pytest.fixture
+def pool(gate):
+    """Threads of clients; the gate opens at the end of the test, so that none stays blocked."""
+    with concurrent.futures.ThreadPoolExecutor(80) as pool:
+        yield pool
+        gate.may_pass.set()
 
 
 @pytest.fixture

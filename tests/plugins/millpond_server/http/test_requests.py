@@ -2,19 +2,11 @@
 
 import json
 import re
-import time
 
 import pytest
+from waiting import eventually
 
 SECRET = "the old mill by the pond"
-
-
-def eventually(check):
-    """Wait until a condition holds that another thread or event loop causes."""
-    end = time.monotonic() + 20
-    while not check():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.02)
 
 
 def embed(client, text="a boat", **more):
@@ -164,14 +156,12 @@ def test_clients_cannot_create_metric_series(local):
     assert first == last
 
 
-def test_load_reports_running_and_waiting_requests(local, watch, gate):
-    import concurrent.futures
-
+def test_load_reports_running_and_waiting_requests(local, watch, gate, pool):
     server = local()
     watch(gate)
-    with server.client() as client, concurrent.futures.ThreadPoolExecutor() as pool:
+    with server.client() as client:
         running = pool.submit(embed, client, "a boat on the sea")
-        gate.wait()
+        gate.wait(running)
         timing = client.get("/load").json()
         gate.may_pass.set()
         assert running.result().status_code == 200

@@ -4,12 +4,11 @@ import concurrent.futures
 import os
 import re
 import signal
-import time
 from pathlib import Path
 
 import pytest
+from waiting import PATIENCE_S, eventually
 
-PATIENCE_S = 300.0
 ENGINES = ("--data-parallel-size", "2")
 pytestmark = [
     pytest.mark.slow,
@@ -23,15 +22,8 @@ def engines_of(server):
     return sorted({int(pid) for path in children for pid in path.read_text().split()})
 
 
-def wait_until(condition):
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.05)
-
-
 def wait_for_end(pids):
-    wait_until(lambda: not any(Path(f"/proc/{pid}/cmdline").exists() and cmdline(pid) for pid in pids))
+    eventually(lambda: not any(Path(f"/proc/{pid}/cmdline").exists() and cmdline(pid) for pid in pids))
 
 
 def cmdline(pid):
@@ -58,10 +50,10 @@ def test_a_killed_engine_loses_no_request_and_is_replaced(folder, serving):
         assert len(victims) == 2
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
             calls = [pool.submit(embed, client, f"a cat {number}") for number in range(100)]
-            wait_until(lambda: sum(call.done() for call in calls) > 10)
+            eventually(lambda: sum(call.done() for call in calls) > 10)
             os.kill(victims[0], signal.SIGKILL)
             assert {call.result().status_code for call in calls} == {200}
-        wait_until(lambda: metric(client, "millpond_engine_process_up") == {"0": 1.0, "1": 1.0})
+        eventually(lambda: metric(client, "millpond_engine_process_up") == {"0": 1.0, "1": 1.0})
         assert sum(metric(client, "millpond_engine_process_restarts_total").values()) == 1.0
         assert embed(client, "a cat").json()["data"] == expected
         assert client.get("/health").status_code == 200
@@ -91,9 +83,9 @@ def test_an_engine_that_hangs_is_killed_and_replaced(folder, serving):
             calls = [pool.submit(embed, client, f"a dog {number}") for number in range(40)]
             statuses = {call.result().status_code for call in calls}
         assert statuses <= {200, 500}
-        wait_until(lambda: victim not in engines_of(server))
-        wait_until(lambda: metric(client, "millpond_engine_process_up") == {"0": 1.0, "1": 1.0})
-        wait_until(lambda: client.get("/health").status_code == 200)
+        eventually(lambda: victim not in engines_of(server))
+        eventually(lambda: metric(client, "millpond_engine_process_up") == {"0": 1.0, "1": 1.0})
+        eventually(lambda: client.get("/health").status_code == 200)
         assert embed(client, "a cat").status_code == 200
 
 

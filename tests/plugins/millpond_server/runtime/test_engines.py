@@ -1,24 +1,18 @@
 """Requests whose model raises, hangs or crashes, that wait too long, or whose client disconnects."""
 
-import concurrent.futures
 import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from waiting import eventually
 
 from millpond import LLM
 
 PATIENCE = 60
 MINILM = "all-MiniLM-L6-v2"
 TEXTS = ["a boat", "the sea", "a cat and a dog", "old stone", "a red door", "one fish", "deep lake", "this town"]
-
-
-@pytest.fixture
-def pool():
-    with concurrent.futures.ThreadPoolExecutor(80) as pool:
-        yield pool
 
 
 @pytest.fixture
@@ -31,13 +25,6 @@ def deaths(monkeypatch):
 
 def embed(client, text="a boat", headers=None, **body):
     return client.post("/v1/embeddings", json={"input": text, **body}, headers=headers)
-
-
-def eventually(check, patience=PATIENCE):
-    end = time.monotonic() + patience
-    while not check():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.01)
 
 
 def ids_of(server, text):
@@ -72,9 +59,9 @@ def test_a_failing_input_among_64_fails_alone_and_is_not_retried(local, watch, g
     with server.client() as client:
         watch(forward)
         first = pool.submit(embed, client)
-        gate.wait()
+        gate.wait(first)
         asked = [pool.submit(embed, client, line) for line in lines]
-        eventually(lambda: server.llm.engine.pending == 65)
+        eventually(lambda: server.llm.engine.pending == 65, first, *asked)
         gate.may_pass.set()
         answers = [one.result() for one in asked]
         assert first.result().status_code == 200
@@ -147,8 +134,8 @@ def test_a_crashed_engine_fails_all_requests_within_a_second(local, watch, gate,
 
         watch(forward)
         asked = [pool.submit(embed, client, text) for text in TEXTS]
-        gate.wait()
-        eventually(lambda: server.llm.engine.pending == 8)
+        gate.wait(*asked)
+        eventually(lambda: server.llm.engine.pending == 8, *asked)
         gate.may_pass.set()
         began = time.monotonic()
         answers = [one.result() for one in asked]
@@ -193,7 +180,7 @@ def test_health_reports_a_hanging_model_and_the_others_are_served(local, watch, 
         watch(lambda sequences: gate(sequences) if poison in sequences else None)
         server.llm.engine.engine.throughput.rate = 1e9
         stuck = pool.submit(embed, client, "green sky")
-        gate.wait()
+        gate.wait(stuck)
         assert stuck.result(PATIENCE).status_code == 500
         health = client.get("/health")
         assert (health.status_code, "tiny: a batch does not end" in health.text) == (503, True)
@@ -209,7 +196,7 @@ def test_requests_fail_at_once_if_no_worker_is_left(local, watch, gate, pool):
         watch(gate)
         server.llm.engine.engine.throughput.rate = 1e9
         stuck = pool.submit(embed, client, "green sky")
-        gate.wait()
+        gate.wait(stuck)
         behind = [pool.submit(embed, client, text) for text in TEXTS]
         assert stuck.result(PATIENCE).status_code == 500
         assert {one.result(PATIENCE).status_code for one in behind} == {500}
@@ -227,7 +214,7 @@ def test_a_slow_batch_that_was_expected_is_not_reported_as_hanging(local, watch,
         watch(gate)
         server.llm.engine.engine.throughput.rate = 0.1  # tokens a second
         slow = pool.submit(embed, client)
-        gate.wait()
+        gate.wait(slow)
         time.sleep(1.0)
         assert client.get("/health").status_code == 200
         gate.may_pass.set()
@@ -250,7 +237,7 @@ def test_requests_that_would_wait_too_long_are_refused_with_retry_after(local, w
     with server.client() as client:
         watch(gate)
         running = pool.submit(embed, client, " ".join(TEXTS))
-        gate.wait()
+        gate.wait(running)
         tokens = server.llm.engine.waiting_tokens
         refused = embed(client)
         health = refused.json()
@@ -271,7 +258,7 @@ def test_requests_with_a_timeout_are_refused_at_once_or_cancelled_in_time(local,
     with server.client() as client:
         watch(gate)
         running = pool.submit(embed, client, "a boat on the sea")
-        gate.wait()
+        gate.wait(running)
         hopeless = embed(client, headers={"x-request-timeout-ms": "100"})
         assert (hopeless.status_code, "retry-after-ms" in hopeless.headers) == (503, True)
         eventually(lambda: server.metric("requests_refused_total", reason="hopeless") == 1)
@@ -295,14 +282,14 @@ def test_the_work_of_a_disconnected_client_is_dropped(local, watch, gate, pool):
     with server.client() as client:
         watch(gate)
         running = pool.submit(embed, client, "a boat on the sea")
-        gate.wait()
+        gate.wait(running)
         alone = server.llm.engine.waiting_tokens
         for _ in range(5):
             with server.connect() as connection:
                 connection.sendall(head + b"content-length: %d\r\n\r\n" % len(body) + body)
-                eventually(lambda: server.llm.engine.pending == 4)
+                eventually(lambda: server.llm.engine.pending == 4, running)
             began = time.monotonic()
-            eventually(lambda: server.llm.engine.pending == 1)
+            eventually(lambda: server.llm.engine.pending == 1, running)
             times.append(time.monotonic() - began)
             assert server.llm.engine.waiting_tokens == alone
         assert min(times) < 0.2
@@ -329,11 +316,11 @@ def test_batch_requests_let_others_pass_and_are_not_starved(local, watch, gate, 
     with server.client() as client:
         watch(forward)
         first = pool.submit(embed, client)
-        gate.wait()
+        gate.wait(first)
         large = pool.submit(embed, client, [f"{TEXTS[0]} {text}" for text in TEXTS], headers=BATCH_HEADERS)
-        eventually(lambda: server.llm.engine.pending == 9)
+        eventually(lambda: server.llm.engine.pending == 9, first, large)
         urgent = [pool.submit(embed, client, text) for text in TEXTS[:2]]
-        eventually(lambda: server.llm.engine.pending == 11)
+        eventually(lambda: server.llm.engine.pending == 11, first, large, *urgent)
         gate.may_pass.set()
         assert {one.result().status_code for one in (first, large, *urgent)} == {200}
     assert len(seen) == 3
@@ -345,9 +332,9 @@ def test_batch_requests_are_refused_while_interactive_ones_are_accepted(local, w
     with server.client() as client:
         watch(gate)
         large = pool.submit(embed, client, TEXTS, headers=BATCH_HEADERS)
-        gate.wait()
+        gate.wait(large)
         assert embed(client, headers=BATCH_HEADERS).status_code == 503
         urgent = pool.submit(embed, client, "the sea")
-        eventually(lambda: server.llm.engine.pending == 9)
+        eventually(lambda: server.llm.engine.pending == 9, large, urgent)
         gate.may_pass.set()
         assert (large.result().status_code, urgent.result().status_code) == (200, 200)

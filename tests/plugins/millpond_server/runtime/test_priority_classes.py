@@ -7,28 +7,15 @@ import time
 
 import orjson
 import pytest
+from waiting import eventually
 
 from millpond_server.runtime.admission import exceeds_tokens
 
 MINILM = "all-MiniLM-L6-v2"
-PATIENCE = 60
 NUM_INGESTING = 8  # clients that embed documents
 INGESTION_TIMEOUT_S = 300.0
 LARGE_INPUT = [f"a boat on the sea {number}" for number in range(300)]  # some 1,700 tokens
 RANKED = {"query": "a boat", "documents": LARGE_INPUT}
-
-
-@pytest.fixture
-def pool():
-    with concurrent.futures.ThreadPoolExecutor(20) as pool:
-        yield pool
-
-
-def eventually(check):
-    end = time.monotonic() + PATIENCE
-    while not check():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.01)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +75,7 @@ def test_size_selects_the_priority_class_unless_the_header_does(local, watch, ga
     watch(gate)
     with server.client() as client:
         asked = pool.submit(client.post, path, json=body, headers=headers)
-        gate.wait()
+        gate.wait(asked)
         priorities = {request.state.priority for request in server.llm.engine.waiting()}
         gate.may_pass.set()
         assert asked.result().status_code == 200
@@ -99,6 +86,13 @@ def test_an_unknown_priority_class_is_refused(local):
     with local().client() as client:
         answered = client.post("/v1/embeddings", json={"input": "a"}, headers={"x-millpond-lane": "fast"})
     assert (answered.status_code, "interactive, batch" in answered.text) == (400, True)
+
+
+def test_waiting_for_a_forward_ends_with_the_refusal_of_the_request(local, gate, pool):
+    with local().client() as client:
+        asked = pool.submit(client.post, "/v1/embeddings", json={"input": "a"}, headers={"x-millpond-lane": "fast"})
+        with pytest.raises(AssertionError, match=r"ended too early: 400 .*unknown priority class 'fast'"):
+            gate.wait(asked)
 
 
 def test_a_query_waits_only_for_the_running_batch_under_load(local, watch, gate, pool):
@@ -112,10 +106,10 @@ def test_a_query_waits_only_for_the_running_batch_under_load(local, watch, gate,
     with server.client() as client:
         watch(forward)
         flood = [pool.submit(client.post, "/v1/embeddings", json={"input": LARGE_INPUT}) for _ in range(8)]
-        gate.wait()
-        eventually(lambda: server.llm.engine.pending == 8 * len(LARGE_INPUT))
+        gate.wait(*flood)
+        eventually(lambda: server.llm.engine.pending == 8 * len(LARGE_INPUT), *flood)
         question = pool.submit(client.post, "/v1/embeddings", json={"input": "a boat"})
-        eventually(lambda: server.llm.engine.pending == 8 * len(LARGE_INPUT) + 1)
+        eventually(lambda: server.llm.engine.pending == 8 * len(LARGE_INPUT) + 1, *flood, question)
         gate.may_pass.set()
         assert {one.result().status_code for one in (question, *flood)} == {200}
     assert seen.index(1) == 1

@@ -11,6 +11,7 @@ import time
 
 import httpx2
 import pytest
+from waiting import eventually
 
 PATIENCE = 60
 MINILM = "all-MiniLM-L6-v2"
@@ -67,13 +68,6 @@ def napping(folder, install_plugin, serving):
 def embed(running, body, **more):
     with running.client() as client:
         return client.post("/v1/embeddings", json=body, **more)
-
-
-def eventually(check):
-    end = time.monotonic() + PATIENCE
-    while not check():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.02)
 
 
 def load(running):
@@ -176,7 +170,7 @@ def test_sigterm_finishes_running_requests_and_exits_with_0(napping):
         with running.client() as client:
             assert client.get("/ready").status_code == 200
             slow = pool.submit(embed, running, SLOW)
-            eventually(lambda: load(running) == 1)
+            eventually(lambda: load(running) == 1, slow)
             running.process.send_signal(signal.SIGTERM)
             eventually(lambda: client.get("/ready").status_code == 503)
             late = client.post("/v1/embeddings", json={"input": "a boat"})  # within the delay it is served
@@ -193,7 +187,7 @@ def test_unfinished_requests_are_answered_with_503(napping):
         concurrent.futures.ThreadPoolExecutor() as pool,
     ):
         slow = pool.submit(embed, running, SLOW)
-        eventually(lambda: load(running) == 1)
+        eventually(lambda: load(running) == 1, slow)
         running.process.send_signal(signal.SIGTERM)
         assert slow.result().status_code == 503
         assert running.process.wait(PATIENCE) == 0
@@ -203,7 +197,7 @@ def test_unfinished_requests_are_answered_with_503(napping):
 def test_a_second_signal_ends_it_at_once(napping):
     with napping(env={"NAP": "30"}) as running, concurrent.futures.ThreadPoolExecutor() as pool:
         slow = pool.submit(embed, running, SLOW)
-        eventually(lambda: load(running) == 1)
+        eventually(lambda: load(running) == 1, slow)
         began = time.monotonic()
         running.process.send_signal(signal.SIGTERM)
         time.sleep(0.3)
@@ -217,7 +211,7 @@ def test_a_second_signal_ends_it_at_once(napping):
 def test_ctrl_c_finishes_running_requests_and_exits_with_130(napping):
     with napping() as running, concurrent.futures.ThreadPoolExecutor() as pool:
         slow = pool.submit(embed, running, SLOW)
-        eventually(lambda: load(running) == 1)
+        eventually(lambda: load(running) == 1, slow)
         running.process.send_signal(signal.SIGINT)
         assert slow.result().status_code == 200
         assert running.process.wait(PATIENCE) == 130
@@ -241,7 +235,7 @@ def test_sigterm_under_load_loses_no_request_that_was_accepted(napping):
 
     with napping("--drain-delay", "0.5") as running, concurrent.futures.ThreadPoolExecutor(16) as pool:
         hammers = [pool.submit(hammer, running) for _ in range(16)]
-        eventually(lambda: len(outcomes) > 200)
+        eventually(lambda: len(outcomes) > 200, *hammers)
         running.process.send_signal(signal.SIGTERM)
         assert running.process.wait(PATIENCE) == 0
         for one in hammers:

@@ -3,6 +3,7 @@
 The limits are wide, for busy machines; ``pytest -rP`` shows the measurements.
 """
 
+import concurrent.futures
 import json
 import socket
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from waiting import eventually
 
 MIB = 2**20
 needs_proc = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="it measures memory as Linux does")
@@ -196,10 +198,7 @@ def test_many_large_bodies_at_a_time_are_refused_before_they_fill_the_memory(loc
     held = [server.connect() for _ in range(8)]
     for connection in held:
         connection.sendall(HEAD + b"content-length: 100000\r\n\r\n" + b" " * 99_990)
-    end = time.monotonic() + 30
-    while server.state.body_memory.held < 8 * 99_990:
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    eventually(lambda: server.state.body_memory.held >= 8 * 99_990)
     with server.connect() as connection:
         raw = send(connection, HEAD + b"content-length: 50000\r\n\r\n", b" " * 40_000, 40_000)
     assert raw.startswith(b"HTTP/1.1 503")
@@ -208,33 +207,22 @@ def test_many_large_bodies_at_a_time_are_refused_before_they_fill_the_memory(loc
         assert client.post("/v1/embeddings", json={"input": "a boat"}).status_code == 200
     for connection in held:
         connection.close()
-    while server.state.body_memory.held:
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    eventually(lambda: not server.state.body_memory.held)
 
 
 @pytest.mark.slow
-def test_large_bodies_count_while_they_are_served_and_small_ones_do_not(local, gate, watch):
+def test_large_bodies_count_while_they_are_served_and_small_ones_do_not(local, gate, watch, pool):
     """Their contents, such as images, stay in memory while they wait."""
     server = local(limits={"body_bytes": 100_000})
     watch(gate)
     large = json.dumps({"input": "a boat", "user": "x" * 90_000}).encode()
     door = Door(SimpleNamespace(address=server.address))
-    actual_status = []
-    threads = [threading.Thread(target=lambda: actual_status.append(door.post(large)[1])) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    end = time.monotonic() + 30
-    while server.state.body_memory.held < 8 * 90_000:
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    asked = [pool.submit(door.post, large) for _ in range(8)]
+    eventually(lambda: server.state.body_memory.held >= 8 * 90_000, *asked)
     assert door.post(large)[1] == 503
-    small = threading.Thread(target=lambda: actual_status.append(door.post(b'{"input": "a small boat"}')[1]))
-    small.start()
-    small.join(0.2)
-    assert not actual_status  # it waits like the others, and was not refused
+    asked.append(pool.submit(door.post, b'{"input": "a small boat"}'))
+    ended, _ = concurrent.futures.wait(asked, 0.2, concurrent.futures.FIRST_COMPLETED)
+    assert not ended  # the small one waits like the others, and was not refused
     gate.may_pass.set()
-    for thread in (*threads, small):
-        thread.join(30)
-    assert actual_status == [200] * 9
+    assert {call.result()[1] for call in asked} == {200}
     assert server.state.body_memory.held == 0

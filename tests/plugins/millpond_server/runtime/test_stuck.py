@@ -78,7 +78,7 @@ def until_health_is(status, running):
     with running.client() as client:
         end = time.monotonic() + PATIENCE
         while (response := client.get("/health")).status_code != status:
-            assert time.monotonic() < end, "it did not come about"
+            assert time.monotonic() < end, f"{response.status_code} {response.text}"
             time.sleep(0.02)
     return response.json()["detail"]
 
