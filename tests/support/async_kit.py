@@ -4,6 +4,7 @@ import asyncio
 
 import numpy as np
 import pytest
+from waiting import eventually_on_loop
 
 from millpond import LLM, AsyncLLM
 
@@ -18,15 +19,14 @@ def check(outputs, texts, expected):
     np.testing.assert_allclose(vectors(outputs), np.stack([expected[text] for text in texts]), atol=1e-6, rtol=0)
 
 
-async def held(gate, count=1):
-    """Wait, beside the loop, until forwards are held."""
-    await asyncio.to_thread(gate.wait, count)
+async def held(gate, *calls):
+    """Wait until a forward is held, without which the calls cannot end."""
+    await eventually_on_loop(lambda: not gate.no_forward_began(), *calls)
 
 
-async def queued(llm, tokens):
-    """Wait until the engine has a number of tokens."""
-    while llm.engine.waiting_tokens < tokens:  # noqa: ASYNC110  the engine has no event for it
-        await asyncio.sleep(0)
+async def queued(llm, tokens, *calls):
+    """Wait until the engine has a number of tokens, of calls that cannot end before."""
+    await eventually_on_loop(lambda: llm.engine.waiting_tokens >= tokens, *calls)
 
 
 @pytest.fixture

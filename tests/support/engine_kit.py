@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from queue import SimpleQueue
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -15,9 +16,11 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from waiting import PATIENCE_S, POLL_S, Call, eventually
 
 from millpond.engine.background import BackgroundEngine
 from millpond.engine.engine import Engine
+from millpond.engine.executor import Outcome
 from millpond.engine.request import PoolingRequest, Representation, RequestState
 from millpond.engine.runner import Runner
 from millpond.llm import LLM
@@ -29,7 +32,6 @@ from millpond.types.config import EngineConfig
 from millpond.types.params import PoolingParams
 from millpond_models.encoders.bert.model import BertModel
 
-WAIT_TIMEOUT_S = 120  # how long tests wait for an event before they fail
 Sequences = list[tuple[int, ...]]
 
 
@@ -45,12 +47,12 @@ class Gate:
     def __call__(self, _: object = None) -> None:
         self._entered.release()
         if not self._open:
-            self.timed_out |= not self._passes.acquire(timeout=WAIT_TIMEOUT_S)
+            self.timed_out |= not self._passes.acquire(timeout=PATIENCE_S)
 
-    def wait(self, count: int = 1) -> None:
-        """Wait until ``count`` more forwards have begun."""
+    def wait(self, count: int = 1, *asked: Call) -> None:
+        """Wait until ``count`` more forwards have begun; calls that cannot end before fail the test if they do."""
         for _ in range(count):
-            assert self._entered.acquire(timeout=WAIT_TIMEOUT_S), "no forward began"
+            eventually(lambda: self._entered.acquire(timeout=POLL_S), *asked)
 
     def no_forward_began(self) -> bool:
         """True if no forward has begun since the last ``wait``."""
@@ -206,11 +208,18 @@ def run_all(engine: Engine, requests: list[PoolingRequest]) -> list[PoolingReque
     return requests
 
 
+def on_worker(runner: Runner, *requests: PoolingRequest) -> Outcome:
+    """Return the outcome of a batch that a worker computes."""
+    outcomes: SimpleQueue[Outcome] = SimpleQueue()
+    runner.submit(list(requests), outcomes.put)
+    return outcomes.get(timeout=PATIENCE_S)
+
+
 @pytest.fixture(scope="session")
 def kit() -> SimpleNamespace:
     """Return the functions and the model of this module."""
     return SimpleNamespace(
-        patience=WAIT_TIMEOUT_S,
+        patience=PATIENCE_S,
         model=Arithmetic,
         request=make_request,
         mean_of=mean_of,

@@ -9,7 +9,7 @@ import tomllib
 import venv
 from pathlib import Path
 
-from shared_between_processes import created_once
+from filelock import FileLock
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 IGNORED_FILES = shutil.ignore_patterns("__pycache__", "*.py[cod]")
@@ -113,4 +113,17 @@ def copy_sources(folder):
         shutil.copy(REPOSITORY / file, folder / file)
     for root in project["tool"]["hatch"]["build"]["dev-mode-dirs"]:
         shutil.copytree(REPOSITORY / root, folder / root, ignore=IGNORED_FILES)
+    return folder
+
+
+def created_once(tmp_path_factory, name, create):
+    """Return a folder of the run, which ``create(folder)`` has filled in this process or another one."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            draft = folder.with_name(f"{name}-draft")
+            draft.mkdir()  # left behind by a failed attempt, so that the next one fails at once
+            create(draft)
+            draft.rename(folder)
     return folder

@@ -7,8 +7,8 @@ from queue import SimpleQueue
 import numpy as np
 import pytest
 import torch
+from engine_kit import on_worker
 from fake_streams import FakeStreams
-from runner_kit import on_worker
 
 from millpond.engine.engine import Engine
 from millpond.engine.pipelined_runner import PipelinedRunner

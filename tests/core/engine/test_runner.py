@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from runner_kit import on_worker
+from engine_kit import on_worker
 from torch import nn
 
 from millpond.engine.request import Representation

@@ -7,7 +7,7 @@ from queue import SimpleQueue
 
 import pytest
 import torch
-from runner_kit import on_worker
+from engine_kit import on_worker
 
 from millpond.engine.runner import Runner
 from millpond.nn.threads import op_threads

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 from async_kit import TEXTS, check, held, queued
+from waiting import eventually_on_loop
 
 
 def test_a_cancelled_call_drops_its_requests_that_are_not_running(make, watched, gate):
@@ -17,10 +18,10 @@ def test_a_cancelled_call_drops_its_requests_that_are_not_running(make, watched,
         asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context))
         llm = make(1, max_num_seqs=2)
         first = asyncio.create_task(llm.embed([[7], [8], [9], [10]]))
-        await held(gate)
+        await held(gate, first)
         second = asyncio.create_task(llm.embed([[11], [12], [13]]))
         third = asyncio.create_task(llm.embed([[14]]))
-        await queued(llm, 8)
+        await queued(llm, 8, first, second, third)
         for cancelled in (first, second):
             cancelled.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -63,7 +64,7 @@ def test_a_call_cancelled_while_it_is_tokenized_is_not_computed(make, watched, m
 
         monkeypatch.setattr(task, "encode", held_prepare)
         call = asyncio.create_task(llm.embed([[7]]))
-        await asyncio.to_thread(begun.wait, kit.patience)
+        await eventually_on_loop(begun.is_set, call)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
@@ -79,7 +80,7 @@ def test_a_loop_closed_before_the_result_does_not_crash_the_engine(make, watched
     llm = make(1)
     loop = asyncio.new_event_loop()
     call = loop.create_task(llm.embed([[7]]))
-    loop.run_until_complete(held(gate))
+    loop.run_until_complete(held(gate, call))
     loop.close()
     gate.open()
     check(asyncio.run(llm.embed(TEXTS)), TEXTS, expected)

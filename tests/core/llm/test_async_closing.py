@@ -7,6 +7,7 @@ import time
 
 import pytest
 from async_kit import TEXTS, check, held, queued
+from waiting import eventually_on_loop
 
 from millpond import AsyncLLM
 from millpond.types.errors import EngineClosedError
@@ -20,8 +21,8 @@ def test_close_finishes_the_calls_that_wait(make, watched, gate, expected):
     async def main():
         llm = make(1, max_num_seqs=2)
         calls = [asyncio.create_task(llm.embed(TEXTS[:5])) for _ in range(4)]
-        await held(gate)
-        await queued(llm, 4 * 20)
+        await held(gate, *calls)
+        await queued(llm, 4 * 20, *calls)
         closing = asyncio.create_task(llm.close())
         await asyncio.sleep(0)
         gate.open()
@@ -38,8 +39,8 @@ def test_close_without_finishing_fails_the_calls_that_wait(make, watched, gate):
     async def main():
         llm = make(1)
         calls = [asyncio.create_task(llm.embed([7, 8], on_error=way)) for way in ("raise", "return")]
-        await held(gate)
-        await queued(llm, 4)
+        await held(gate, *calls)
+        await queued(llm, 4, *calls)
         closing = asyncio.create_task(llm.close(finish=False))
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
         gate.open()
@@ -79,7 +80,7 @@ def test_a_call_tokenized_while_the_engine_closes_raises_engine_closed_error(mak
 
         monkeypatch.setattr(task, "encode", held_prepare)
         call = asyncio.create_task(llm.embed("a"))
-        await asyncio.to_thread(begun.wait, kit.patience)
+        await eventually_on_loop(begun.is_set, call)
         await llm.close()
         go_on.set()
         with pytest.raises(EngineClosedError, match="closed"):
@@ -119,10 +120,7 @@ def test_a_crashed_engine_can_be_restarted(make, watched, kit, expected, monkeyp
         with pytest.raises(EngineClosedError, match="KeyboardInterrupt"):
             await llm.embed("a")
         watched.watch(lambda _: None)
-        for _ in range(2400):  # two minutes, if the machine is that busy
-            if llm.engine.crash_reason:
-                break
-            await asyncio.sleep(0.05)
+        await eventually_on_loop(lambda: llm.engine.crash_reason)
         with pytest.raises(EngineClosedError):
             await llm.embed("a")
         llm.engine.max_wait_s = 60.0

@@ -74,7 +74,7 @@ def test_overload_raises_and_is_temporary(make, watched, gate):
     async def main():
         llm = make(1, max_waiting_tokens=10)
         taken = asyncio.create_task(llm.embed([7] * 8))
-        await held(gate)
+        await held(gate, taken)
         with pytest.raises(EngineOverloadedError, match="max_waiting_tokens=10"):
             await llm.embed([8] * 3, on_error="return")
         gate.open()

@@ -57,9 +57,9 @@ def test_calls_that_wait_share_a_batch(make, watched, gate):
     async def main():
         llm = make(1)
         first = asyncio.create_task(llm.embed([7, 8]))
-        await held(gate)
+        await held(gate, first)
         others = [asyncio.create_task(llm.embed([7, number])) for number in range(20, 60)]
-        await queued(llm, 2 + 80)
+        await queued(llm, 2 + 80, first, *others)
         gate.open()
         await asyncio.gather(first, *others)
 
@@ -102,10 +102,10 @@ def test_a_lower_priority_number_overtakes_waiting_calls(make, watched, gate):
     async def main():
         llm = make(1, max_num_seqs=1)
         calls = [asyncio.create_task(llm.embed([7]))]
-        await held(gate)
+        await held(gate, *calls)
         for number, priority in [(8, 5), (9, 5), (10, -1)]:
             calls.append(asyncio.create_task(llm.embed([number], priority=priority)))
-            await queued(llm, len(calls))
+            await queued(llm, len(calls), *calls)
         gate.open()
         await asyncio.gather(*calls)
 
@@ -151,7 +151,7 @@ def test_the_event_loop_continues_while_the_model_computes(make, watched, gate):
     async def main():
         llm = make(1)
         call = asyncio.create_task(llm.embed([7] * 60))
-        await held(gate)
+        await held(gate, call)
         for _ in range(10):
             await asyncio.sleep(0)
         assert not call.done()

@@ -126,7 +126,7 @@ def test_close_waits_for_the_calls_of_other_threads(folder, watched, gate, kit):
     prompts = [[7, number] for number in range(9)]
     with ThreadPoolExecutor(2) as pool:
         call = pool.submit(embed, llm, prompts)
-        gate.wait()
+        gate.wait(1, call)
         closing = pool.submit(llm.close)
         gate.open()
         assert [output.prompt_token_ids for output in call.result(kit.patience)] == prompts
