@@ -1,23 +1,18 @@
 """``millpond encode --task plugin`` writes the bytes and arrays that an IO processor returns."""
 
-import base64
 import io
 import json
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from named_outputs import PNG, maker_of, marked
 from typer.testing import CliRunner
 
-from millpond import IOProcessor, PoolingParams, register
-from millpond.engine.request import PoolingRequest, Representation
-from millpond.pipeline.io_processor import Work
+from millpond import register
 from millpond.plugin import manager as plugins
-from millpond.plugin.specs import IOProcessorSpec
 from millpond.testing import checkpoints
 from millpond_command import cli
 
-PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
 ARRAY = np.arange(6, dtype=np.int16).reshape(2, 3)
 OUTPUTS = {
     "png": PNG,
@@ -29,25 +24,6 @@ OUTPUTS = {
 }
 
 
-@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
-class NamedWork(Work):
-    name: str
-
-
-class Maker(IOProcessor):
-    """Return the output with a name, which a field of the work contains."""
-
-    def encode(self, call):
-        wanted = (Representation("embed", PoolingParams()),)
-        return [
-            NamedWork(sequences=(PoolingRequest(input_ids=np.array([5, 6]), representations=wanted),), name=data)
-            for data, _ in call.items
-        ]
-
-    def decode(self, work):
-        return OUTPUTS[work.name]
-
-
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     return str(checkpoints.tiny("BertModel", tmp_path_factory.mktemp("tiny") / "model"))
@@ -56,13 +32,9 @@ def model(tmp_path_factory):
 @pytest.fixture
 def encode(model, monkeypatch):
     monkeypatch.setattr(plugins, "_process", plugins.Process())
-    register(IOProcessorSpec(name="maker", target=Maker, tasks=("plugin",)))
+    register(maker_of(OUTPUTS))
     option = ("encode", "-m", model, "--task", "plugin", "--io-processor-plugin", "maker")
     return lambda *arguments: CliRunner().invoke(cli.app, [*option, *map(str, arguments)])
-
-
-def marked(content):
-    return {"type": "bytes", "base64": base64.b64encode(content).decode()}
 
 
 def test_many_results_are_json_with_base64(encode):

@@ -3,20 +3,15 @@
 import base64
 import io
 import threading
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from named_outputs import PNG, maker_of, marked
 
-from millpond import IOProcessor, PoolingParams
-from millpond.engine.request import PoolingRequest, Representation
-from millpond.pipeline.io_processor import Work
 from millpond.plugin.manager import PluginManager
-from millpond.plugin.specs import IOProcessorSpec
 from millpond_server.apis.vllm.plugin_output import accept_qualities
 from millpond_server.testing import running_server
 
-PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
 ARRAY = np.arange(6, dtype=np.float32).reshape(2, 3).T  # not contiguous
 RAW = "application/octet-stream"
 OUTPUTS = {
@@ -29,31 +24,12 @@ OUTPUTS = {
 }
 
 
-@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
-class NamedWork(Work):
-    name: str
-
-
-class Maker(IOProcessor):
-    """Return the output with a name, which a field of the work contains."""
-
-    def encode(self, call):
-        wanted = (Representation("embed", PoolingParams()),)
-        return [
-            NamedWork(sequences=(PoolingRequest(input_ids=np.array([5, 6]), representations=wanted),), name=data)
-            for data, _ in call.items
-        ]
-
-    def decode(self, work):
-        return OUTPUTS[work.name]
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     from millpond.testing.checkpoints import tiny
 
     plugins = PluginManager()
-    plugins.register(IOProcessorSpec(name="maker", target=Maker, tasks=("plugin",)))
+    plugins.register(maker_of(OUTPUTS))
     folder = tiny("BertModel", tmp_path_factory.mktemp("tiny") / "model")
     with running_server(folder, plugins=plugins, arguments={"io_processor_plugin": "maker"}) as running:
         yield running
@@ -70,10 +46,6 @@ def data_of(answer):
     body = answer.json()
     assert set(body) == {"request_id", "created_at", "data"}
     return body["data"]
-
-
-def marked(content):
-    return {"type": "bytes", "base64": base64.b64encode(content).decode()}
 
 
 @pytest.mark.parametrize(
