@@ -18,6 +18,6 @@ class ShardError(JobError):
         reason: What is wrong with it.
     """
 
-    def __init__(self, message: str, reason: str) -> None:
+    def __init__(self, message: str, reason: str = "") -> None:
         super().__init__(message)
         self.reason = reason

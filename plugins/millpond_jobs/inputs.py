@@ -1,5 +1,7 @@
 """The input files of a planned job: read shard by shard, and checked for changes."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import pyarrow as pa
 from millpond_jobs.folder.manifest import InputFile, Manifest
 from millpond_jobs.sources.files import InputName, RowReader, State, reading, state_of
 from millpond_jobs.sources.plan import Shard
-from millpond_recipes.errors import InputError
+from millpond_recipes.errors import FailedRowError, InputError, RecipeError
 from millpond_recipes.model_fingerprint import file_hash
 from millpond_recipes.rows import Rows
 
@@ -71,6 +73,24 @@ class Inputs:
             )
             raise InputError(message)
         self._states[shard.file] = now  # such as after a change of permissions
+
+    @contextmanager
+    def naming_rows(self, shard: Shard, rows: Sequence[int] | None = None) -> Iterator[None]:
+        """Let the error of a failed row name the input file and the row in it.
+
+        Args:
+            shard: The shard that is computed.
+            rows: The numbers of the computed rows in the shard; None for all.
+
+        Raises:
+            RecipeError: If the body raises FailedRowError.
+        """
+        try:
+            yield
+        except FailedRowError as error:
+            row = shard.start + (error.row if rows is None else rows[error.row])
+            message = f"row {row} of {self.manifest.inputs[shard.file].path} (counted from 0): {error.reason}"
+            raise RecipeError(message) from error
 
     def close(self) -> None:
         """Close the open file."""

@@ -65,7 +65,8 @@ def _retry_shard(job: JobFolder, shard: Shard, inputs: Inputs, runner: Runner, l
     failed = np.flatnonzero(before.column(ERROR).is_valid().to_numpy())
     chosen = inputs.read(shard).take(failed.tolist())
     begun = time.perf_counter()
-    results = runner.compute(chosen)
+    with inputs.naming_rows(shard, failed.tolist()):
+        results = runner.compute(chosen)
     seconds = time.perf_counter() - begun
     after = replace_rows(before, failed, with_ids(before.column("id").take(pa.array(failed)), results))
     inputs.check_unchanged(shard)

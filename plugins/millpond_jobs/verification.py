@@ -30,7 +30,8 @@ class Verification:
         damaged: What is wrong with a shard, by its name.
         sampled: The number of rows that were computed again.
         equal: Those among them with the same bits.
-        different: Ids of rows whose results differ by more than the tolerance.
+        different: The input file, row in it (counted from 0) and id of each row whose result differs by more than the
+            tolerance.
         repaired: True if damaged shards were marked as unfinished.
     """
 
@@ -39,7 +40,7 @@ class Verification:
     damaged: dict[str, str] = field(default_factory=dict)
     sampled: int = 0
     equal: int = 0
-    different: list[object] = field(default_factory=list)
+    different: list[dict[str, object]] = field(default_factory=list)
     repaired: bool = False
 
     @property
@@ -78,7 +79,7 @@ def verify(
             job.uncommit(name)
     sound = [shard for shard in finished if shard.name not in damaged and shard.rows]
     sampled, equal = 0, 0
-    different: list[object] = []
+    different: list[dict[str, object]] = []
     if sample and sound:
         chosen = sample_rows(sound, sample, random.Random(seed))  # noqa: S311
         sampled, equal, different = _compare_sample(job, manifest, chosen, progress)
@@ -108,11 +109,11 @@ def _find_damage(job: JobFolder, manifest: Manifest, shards: list[Shard], shown:
 
 def _compare_sample(
     job: JobFolder, manifest: Manifest, chosen: dict[Shard, list[int]], shown: bool | None
-) -> tuple[int, int, list[object]]:
-    """Compute rows of shards again, and return their number, the equal ones, and ids of different ones."""
+) -> tuple[int, int, list[dict[str, object]]]:
+    """Compute rows of shards again, and return their number, the number of equal ones, and the different ones."""
     total = sum(map(len, chosen.values()))
     equal = 0
-    different: list[object] = []
+    different: list[dict[str, object]] = []
     with (
         closing(Inputs(manifest, always_hash=True)) as inputs,
         Runner(manifest.recipe.model_copy(update={"on_error": "null"})) as runner,
@@ -121,11 +122,12 @@ def _compare_sample(
         for shard, rows in chosen.items():
             stored = job.read_shard(manifest, shard).take(pa.array(rows))
             computed = runner.compute(inputs.read(shard).take(rows))
-            for row in range(len(rows)):
-                is_equal, is_close = compare_rows(stored.slice(row, 1), computed.slice(row, 1))
+            for index, row in enumerate(rows):
+                is_equal, is_close = compare_rows(stored.slice(index, 1), computed.slice(index, 1))
                 equal += is_equal
                 if not is_close:
-                    different.append(stored.column(ID)[row].as_py())
+                    path, row_id = manifest.inputs[shard.file].path, stored.column(ID)[index].as_py()
+                    different.append({"file": path, "row": shard.start + row, ID: row_id})
             report.update(len(rows))
     return total, equal, different
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 from millpond.llm import LLM
 from millpond.types.errors import CheckpointError, MillpondError
 from millpond.types.params import PoolingParams
-from millpond_recipes.errors import InputError, RecipeError
+from millpond_recipes.errors import FailedRowError, InputError, RecipeError
 from millpond_recipes.model_facts import ModelFacts, read_model_facts
 from millpond_recipes.recipe import SCORE, append_fields
 from millpond_recipes.results import result_columns
@@ -132,7 +132,7 @@ class Runner:
 def _raise_first_error(outputs: "Sequence[PoolingRequestOutput[Any]]") -> None:
     for index, output in enumerate(outputs):
         if output.error is not None:
-            raise RecipeError(f"row {index}: {output.error}") from output.error
+            raise FailedRowError(index, str(output.error)) from output.error
 
 
 @contextmanager

@@ -199,8 +199,8 @@ def verify(
     else:
         for name, fault in result.damaged.items():
             echo(f"shard {name}: {fault}")
-        for row_id in result.different:
-            echo(f"row {row_id!r}: the result differs from a new computation")
+        for it in result.different:
+            echo(f"row {it['row']} of {it['file']} (counted from 0): the result differs from a new computation")
         echo(
             f"{result.finished:,} of {result.shards:,} shards finished, {len(result.damaged):,} damaged; "
             f"{result.sampled:,} rows computed again, {result.equal:,} of them equal in all bits"

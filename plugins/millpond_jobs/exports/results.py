@@ -71,6 +71,16 @@ class Results:
             kept = table if self.has_all_rows else table.filter(table.column(ERROR).is_null())
             yield from kept.column(ID).to_pylist()
 
+    def position(self, number: int) -> str:
+        """Return the row in its input file, for a message, of the row with a number among those of `tables`."""
+        for shard in self.manifest.shards():
+            errors = self.folder.read_shard(self.manifest, shard, [ERROR]).column(ERROR)
+            kept = np.flatnonzero(errors.is_null().to_numpy() | self.has_all_rows)
+            if number < len(kept):
+                return f"row {shard.start + kept[number]} of {Path(self.manifest.inputs[shard.file].path).name}"
+            number -= len(kept)
+        raise IndexError(number)
+
     @property
     def schema(self) -> pa.Schema:
         """The schema of the tables."""
@@ -166,21 +176,25 @@ def check_ids(results: Results, kind: str, key: Callable[[Any], object] | None =
     Raises:
         JobError: Names the first row without an id, or an id that two rows have.
     """
-    if any(row_id is None for row_id in results.ids()):
-        message = f"{kind} stores rows by their ids, and a row has none: use parquet, npy or lance"
+    advice = "use parquet, npy or lance"
+    missing = next((number for number, row_id in enumerate(results.ids()) if row_id is None), None)
+    if missing is not None:
+        row = results.position(missing)
+        message = f"{kind} stores rows by their ids, and {row} (counted from 0) has none: {advice}"
         raise JobError(message)
     if key is None:
         return
     hashes = np.sort(np.fromiter((hash(key(row_id)) for row_id in results.ids()), np.int64))
     repeated = set(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
-    seen: set[object] = set()
-    for row_id in results.ids() if repeated else ():
+    seen: dict[object, int] = {}
+    for number, row_id in enumerate(results.ids() if repeated else ()):
         stored = key(row_id)
         if stored in seen:
-            message = f"{kind} stores one row per id, and two rows have the id {row_id!r}: use parquet, npy or lance"
+            rows = f"{results.position(seen[stored])} and {results.position(number)} (counted from 0)"
+            message = f"{kind} stores one row per id, and {rows} have the id {row_id!r}: {advice}"
             raise JobError(message)
         if hash(stored) in repeated:
-            seen.add(stored)
+            seen[stored] = number
 
 
 def check_new(path: Path) -> Path:

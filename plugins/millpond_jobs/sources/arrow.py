@@ -71,7 +71,7 @@ class ArrowReader:
                 self._cursor = BatchCursor(batch.select(self._columns) for batch in self._stream)
             return Rows.from_table(self._cursor.read(shard.offset, shard.rows))
         except (OSError, ValueError, pa.ArrowException) as error:
-            message = f"cannot read {self._path}, row {shard.start}: {error}"
+            message = f"cannot read {self._path}, row {shard.start} (counted from 0): {error}"
             raise InputError(message) from error
 
     def close(self) -> None:

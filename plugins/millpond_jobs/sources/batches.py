@@ -21,7 +21,7 @@ class BatchCursor:
         """Return ``count`` rows from the row ``start``, which must not be before ``position``.
 
         Raises:
-            ValueError: If the stream ends before.
+            ValueError: If the stream ends too early.
         """
         self._skip(start - self.position)
         parts: list[pa.RecordBatch] = []
@@ -41,7 +41,7 @@ class BatchCursor:
         while batch is None or batch.num_rows == 0:
             batch = next(self._batches, None)
             if batch is None:
-                message = f"the file ends at row {self.position}"
+                message = "the file ends too early"
                 raise ValueError(message)
         self._rest = batch.slice(count) if batch.num_rows > count else None
         part = batch.slice(0, count)

@@ -222,19 +222,17 @@ class TextReader:
                 message = f"{self._file.path} ends before row {shard.start + index}: it has changed"
                 raise InputError(message)
             self._row += 1
-            self._append(item[1], columns, errors, index, shard.start + index)
+            self._append(item[1], columns, errors, index)
         return Rows(columns, errors)
 
-    def _append(
-        self, record: bytes, columns: dict[str, list[Any]], errors: dict[int, str], index: int, row: int
-    ) -> None:
+    def _append(self, record: bytes, columns: dict[str, list[Any]], errors: dict[int, str], index: int) -> None:
         values: dict[str, Any] = dict.fromkeys(columns)
         try:
             fields = self._file.parse(record)
             for name in columns:  # the id is the first column: it is kept if a later one is invalid
                 values[name] = self._value(fields, name)
         except ValueError as error:
-            errors[index] = f"row {row} of {self._file.path.name} cannot be read: {error}"
+            errors[index] = f"the row cannot be read: {error}"
         for name, column in columns.items():
             column.append(values[name])
 

@@ -81,7 +81,7 @@ class ParquetReader:
         try:
             return Rows.from_table(self._read(shard))
         except (OSError, ValueError, pa.ArrowException) as error:
-            message = f"cannot read {self._path}, row group {shard.position}: {error}"
+            message = f"cannot read {self._path}, row {shard.start} (counted from 0): {error}"
             raise InputError(message) from error
 
     def _read(self, shard: Shard) -> pa.Table:

@@ -287,14 +287,18 @@ def test_a_missing_library_is_named_with_its_extra(by_text, tmp_path, monkeypatc
 @pytest.mark.parametrize(
     ("ids", "kind", "message"),
     [
-        ([1, None], "faiss", "FAISS stores rows by their ids, and a row has none: use parquet, npy or lance"),
+        (
+            [1, None],
+            "faiss",
+            r"FAISS .* ids, and row 1 of rows.jsonl \(counted from 0\) has none: use parquet, npy or lance",
+        ),
         pytest.param(
-            ["a", None], "qdrant", "Qdrant stores rows by their ids, and a row has none", marks=pytest.mark.slow
+            ["a", None], "qdrant", "Qdrant stores rows by their ids, and row 1 of rows.jsonl", marks=pytest.mark.slow
         ),
         pytest.param(
             ["a", "b", "a"],
             "qdrant",
-            "Qdrant stores one row per id, and two rows have the id 'a'",
+            r"Qdrant .* per id, and row 0 of rows.jsonl and row 2 of rows.jsonl \(counted from 0\) have the id 'a'",
             marks=pytest.mark.slow,
         ),
     ],

@@ -99,7 +99,7 @@ def test_a_damaged_row_becomes_an_error_with_its_number(tmp_path):
     assert rows.columns["text"] == ["a", None, None, None, None, None]
     assert rows.columns["id"] == [1, None, None, 4, 5, None]
     assert set(rows.errors) == {1, 2, 3, 4, 5}
-    assert rows.errors[1].startswith("row 1 of a.jsonl cannot be read: ")
+    assert rows.errors[1].startswith("the row cannot be read: ")
     assert "expected a JSON object, got list" in rows.errors[2]
     assert "it has no 'text'" in rows.errors[3]
     assert "'text' is a number; expected text" in rows.errors[4]
