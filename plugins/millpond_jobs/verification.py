@@ -1,6 +1,7 @@
 """Check a finished or unfinished job: hashes, row counts, and a sample that is computed again."""
 
 import random
+from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from millpond_command.progress import Progress
-from millpond_jobs.errors import ShardError
+from millpond_jobs.errors import JobError, ShardError
 from millpond_jobs.folder.folder import ERROR, ID, JobFolder
 from millpond_jobs.folder.manifest import Manifest
 from millpond_jobs.inputs import Inputs
@@ -67,7 +68,7 @@ def verify(
         progress: Report progress on standard error; None to report it on a terminal.
 
     Raises:
-        JobError: If the folder holds no job.
+        JobError: If the folder holds no job, or damaged files cannot be removed.
         InputError: If rows are sampled and an input was changed.
     """
     job = JobFolder(folder)
@@ -75,8 +76,7 @@ def verify(
     finished = [shard for shard in manifest.shards() if job.is_done(shard.name)]
     damaged = _find_damage(job, manifest, finished, progress)
     if repair:
-        for name in damaged:
-            job.uncommit(name)
+        _repair(job, damaged)
     sound = [shard for shard in finished if shard.name not in damaged and shard.rows]
     sampled, equal = 0, 0
     different: list[dict[str, object]] = []
@@ -105,6 +105,22 @@ def _find_damage(job: JobFolder, manifest: Manifest, shards: list[Shard], shown:
                 damaged[shard.name] = error.reason
             report.update(1, f"{len(damaged):,} damaged" if damaged else "")
     return damaged
+
+
+def _repair(job: JobFolder, names: Iterable[str]) -> None:
+    """Mark shards as unfinished, all that can be.
+
+    Raises:
+        JobError: If some cannot.
+    """
+    errors: list[str] = []
+    for name in names:
+        try:
+            job.uncommit(name)
+        except JobError as error:
+            errors.append(str(error))
+    if errors:
+        raise JobError("\n".join(errors))
 
 
 def _compare_sample(

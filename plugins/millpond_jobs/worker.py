@@ -93,6 +93,7 @@ class Worker:
             shard = self._claim_next()
             if shard is not None:
                 self._folder.remove_temporary_files(shard)
+                self._folder.check_replaceable(shard.name)
                 rows = self._inputs.read(shard)
                 return Work(shard, rows, self._inputs.ids(shard, rows))
             if not self._open:

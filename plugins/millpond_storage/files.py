@@ -71,9 +71,13 @@ def read_bytes(path: Path) -> bytes:
     Raises:
         OSError: If it cannot be read, or is a folder, a pipe or a device.
     """
-    with os.fdopen(os.open(path, os.O_RDONLY | NO_WAIT | BINARY), "rb") as file:
-        _check_regular(file.fileno(), path)
-        return file.read()
+    descriptor = os.open(path, os.O_RDONLY | NO_WAIT | BINARY)
+    try:
+        _check_regular(descriptor, path)  # os.fdopen of a folder names the descriptor, not the path
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(descriptor)
 
 
 def read_json(path: Path) -> Any:

@@ -23,7 +23,8 @@ def stating_failures(action: str, path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        message = f"cannot {action} {path}: {error.strerror or error}; finished shards are kept, run the job again"
+        advice = "remove it by hand" if isinstance(error, IsADirectoryError) else "finished shards are kept"
+        message = f"cannot {action} {path}: {error.strerror or error}; {advice}, then run the job again"
         raise JobError(message) from error
 
 

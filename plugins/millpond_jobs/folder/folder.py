@@ -1,5 +1,6 @@
 """JobFolder: finished shards of a job on the disk, and the records that commit them."""
 
+import errno
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -182,7 +183,7 @@ class JobFolder:
             first = error.errors()[0]
             reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
         except (OSError, ValueError) as error:
-            reason = str(error)
+            reason = getattr(error, "strerror", None) or str(error)
         else:
             reason = _fault(done, manifest, shard) if is_intact else f"{CHECKSUM}: {CHANGED}"
             if not reason:
@@ -222,9 +223,25 @@ class JobFolder:
         return done
 
     def uncommit(self, name: str) -> None:
-        """Mark a shard as unfinished."""
+        """Mark a shard as unfinished.
+
+        Raises:
+            JobError: If its record cannot be removed, or a folder is in the place of one of its files.
+        """
+        self.check_replaceable(name)
         with stating_failures("remove", self.done_path(name)):
             self.done_path(name).unlink(missing_ok=True)
+
+    def check_replaceable(self, name: str) -> None:
+        """Check that the files of a shard can be written: a folder in their place is kept, its content is unknown.
+
+        Raises:
+            JobError: If a folder is in the place of one.
+        """
+        for path in (self.done_path(name), self.shard_path(name)):
+            with stating_failures("replace", path):
+                if path.is_dir() and not path.is_symlink():
+                    raise IsADirectoryError(errno.EISDIR, "it is a folder")
 
     def read_shard(self, manifest: Manifest, shard: Shard, columns: Sequence[str] | None = None) -> pa.Table:
         """Return the results of a finished shard, after a check that they are those that were written.
@@ -247,8 +264,9 @@ class JobFolder:
             message = f"cannot read {path}: its file is missing; {REPAIR}"
             raise ShardError(message, "its file is missing") from error
         except (OSError, pa.ArrowException) as error:
-            message = f"cannot read {path}: {error}; {REPAIR}"
-            raise ShardError(message, str(error)) from error
+            reason = getattr(error, "strerror", None) or str(error)
+            message = f"cannot read {path}: {reason}; {REPAIR}"
+            raise ShardError(message, reason) from error
         metadata = table.schema.metadata or {}
         if (metadata.get(JOB_KEY), metadata.get(SHARD_KEY)) != (manifest.id.encode(), shard.name.encode()):
             raise self._damaged_shard(path, FOREIGN if metadata.get(JOB_KEY) != manifest.id.encode() else SWAPPED)

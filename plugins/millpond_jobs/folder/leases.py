@@ -158,7 +158,7 @@ def remove_expired(folder: Path) -> None:
     """Remove the leases of ended workers, such as that of a shard they finished but did not release."""
     now = partial(file_system_time, folder)
     for path in folder.iterdir():
-        if path.name != TAKEOVER_LOCK and is_expired(path, now=now):
+        if path.name != TAKEOVER_LOCK and path.is_file() and is_expired(path, now=now):
             with FileLock(folder / TAKEOVER_LOCK):
                 if is_expired(path, now=now):
                     path.unlink(missing_ok=True)

@@ -127,10 +127,37 @@ def test_a_link_in_place_of_a_shard_is_replaced(stopped, resume, tmp_path):
 
 
 @pytest.mark.parametrize("name", [f"shards/{FIRST}.parquet", "failed.jsonl"])
-def test_a_folder_in_place_of_a_file_is_an_error(stopped, resume, name):
+def test_a_folder_in_place_of_a_file_is_to_be_removed_by_hand(stopped, resume, name):
     (stopped / name).mkdir()
-    with pytest.raises(JobError, match=f"cannot write .*{name}: Is a directory"):
+    with pytest.raises(JobError, match=f"cannot .*{name}: .*; remove it by hand, then run the job again"):
         resume()
+    assert not list((stopped / "shards").glob(f"{FIRST}*.tmp"))
+    (stopped / name).rmdir()
+    assert resume().finished
+
+
+@pytest.mark.parametrize("name", [f"shards/{FIRST}.parquet", f"done/{FIRST}.json"])
+def test_a_folder_in_place_of_a_finished_file_is_not_repaired(stopped, resume, name):
+    resume()
+    (stopped / name).unlink()
+    (stopped / name / "thesis").mkdir(parents=True)
+    (stopped / "shards" / "00000-00001.parquet").write_bytes(b"")
+    assert verify(stopped, sample=0).damaged[FIRST].endswith("not a regular file")
+    with pytest.raises(
+        JobError, match=f"^cannot replace .*{name}: it is a folder; remove it by hand, then run the job"
+    ):
+        verify(stopped, sample=0, repair=True)
+    assert not (stopped / "done" / "00000-00001.json").exists()  # others are repaired
+    (stopped / name / "thesis").rmdir()
+    (stopped / name).rmdir()
+    assert resume().finished
+    assert verify(stopped, sample=0).ok
+
+
+def test_a_folder_in_place_of_an_old_lease_does_not_end_a_finished_job(stopped, resume):
+    (stopped / "leases" / "zzz").mkdir()
+    os.utime(stopped / "leases" / "zzz", (0, 0))
+    assert resume().finished
 
 
 @pytest.mark.parametrize("content", ["", "[1]", '{"rows": 4}', json.dumps({"rows": "x"})])
