@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from millpond.types.outputs import ScoringRequestOutput as ScoringRequestOutput
     from millpond.types.outputs import SparseEmbeddingOutput as SparseEmbeddingOutput
     from millpond.types.outputs import SparseEmbeddingRequestOutput as SparseEmbeddingRequestOutput
+    from millpond.types.outputs import TokenEmbeddingsOutput as TokenEmbeddingsOutput
     from millpond.types.params import PoolingParams as PoolingParams
     from millpond.types.prompts import DataPrompt as DataPrompt
     from millpond.types.prompts import TextPrompt as TextPrompt
@@ -58,7 +59,7 @@ else:
             "ChunkEmbedding ChunksOutput ChunksRequestOutput ClassificationOutput ClassificationRequestOutput "
             "EmbeddingOutput EmbeddingRequestOutput PoolingOutput "
             "PoolingRequestOutput RepresentationsOutput RepresentationsRequestOutput ScoringOutput "
-            "ScoringRequestOutput SparseEmbeddingOutput SparseEmbeddingRequestOutput"
+            "ScoringRequestOutput SparseEmbeddingOutput SparseEmbeddingRequestOutput TokenEmbeddingsOutput"
         ),
         "types.params": "PoolingParams",
         "types.prompts": "DataPrompt TextPrompt TokensPrompt",

@@ -26,7 +26,7 @@ from millpond.pipeline.call import (
 from millpond.pipeline.io_processor import Item
 from millpond.pipeline.pipeline import Pipeline
 from millpond.pipeline.tokenization import Params
-from millpond.types.arrays import Form, check_form, stacked
+from millpond.types.arrays import Form, check_form, check_stackable, stacked
 from millpond.types.config import ModelConfig
 from millpond.types.outputs import PoolingRequestOutput
 from millpond.types.params import PoolingParams
@@ -129,6 +129,10 @@ class TaskMethods(
     ) -> Embeddings | Array:
         """Return one vector for each prompt, in the order of the prompts.
 
+        A model that was loaded with ``PoolerConfig(task="token_embed")``, or that has only token vectors, like ColBERT,
+        returns one vector per token: ``outputs`` is a ``TokenEmbeddingsOutput``. ``PoolingParams(task="embed")``
+        requests one vector per prompt.
+
         Args:
             prompts: A text, a list of token ids, ``{"prompt": ...}``, ``{"prompt_token_ids": ...}``; or a list of
                 these.
@@ -153,9 +157,11 @@ class TaskMethods(
         """
         if output != "objects":
             check_form(output)
-        call = embed_call(prompts, pooling_params, options, dimensions=dimensions)
+        task = self.pipeline.embedding_task(pooling_params)
+        call = embed_call(prompts, pooling_params, options, task=task, dimensions=dimensions)
         if output == "objects":
             return self._dispatch(call, use_tqdm)
+        check_stackable(task)
         size = dimensions or self.model_config.embedding_size or 0
         return self._dispatch(call, use_tqdm, partial(stacked, size=size))
 

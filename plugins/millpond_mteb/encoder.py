@@ -10,7 +10,7 @@ from mteb.models.model_meta import ScoringFunction
 from sentence_transformers import SimilarityFunction
 from sentence_transformers.util import quantize_embeddings
 
-from millpond import LLM
+from millpond import LLM, PoolingParams
 from millpond_mteb.model import model_meta, open_model, prompts_of
 from millpond_mteb.task_prompts import TaskPrompts
 
@@ -83,6 +83,7 @@ class MillpondEncoder(AbsEncoder):
             prompts_of(inputs),
             dimensions=self.embed_dim,
             output="array",
+            pooling_params=PoolingParams(task="embed"),
             use_tqdm=kwargs.get("show_progress_bar", True),
             on_overflow="truncate",
             **options,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from millpond_recipes.recipe import Recipe
 
 PER_CALL_LOGGER = logging.getLogger("millpond.pipeline.bound_task")  # reports truncated texts of each call
-METHODS = {"embed": "embed", "embed_sparse": "embed_sparse", "classify": "classify"}
+METHODS = {"embed_sparse": "embed_sparse", "classify": "classify"}
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,6 @@ class Runner:
         if recipe.task == SCORE:
             queries, documents = zip(*prompts, strict=True)
             return self.llm.score(list(queries), list(documents), **options)
-        if recipe.task == "embed":
-            return self.llm.embed(prompts, dimensions=recipe.dimensions, **options)
         if recipe.task in METHODS:
             return getattr(self.llm, METHODS[recipe.task])(prompts, **options)
         params = PoolingParams(dimensions=recipe.dimensions) if recipe.dimensions else None

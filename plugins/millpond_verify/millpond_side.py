@@ -62,11 +62,9 @@ def run_part(llm: "LLM", kind: Kind, part: Part, *, use_activation: bool, progre
         outputs = llm.score([*queries], [*documents], **options)
     elif kind is SPARSE:
         outputs = llm.embed_sparse(part.data, **options)
-    elif kind.task == "embed":
-        prompts = [{"prompt": "", "multi_modal_data": {"image": it}} if part.has_images else it for it in part.data]
-        outputs = llm.embed(prompts, **options)
     else:
-        outputs = llm.encode(part.data, pooling_task=kind.task, **options)
+        prompts = [{"prompt": "", "multi_modal_data": {"image": it}} if part.has_images else it for it in part.data]
+        outputs = llm.encode(prompts, pooling_task=kind.task, **options)
     arrays: list[Any] = [it.outputs.dense() if kind is SPARSE else it.outputs.array for it in outputs]
     return Results(arrays=arrays, token_ids=[it.prompt_token_ids for it in outputs])
 

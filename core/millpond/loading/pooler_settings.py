@@ -25,13 +25,23 @@ def merge_pooler(
     config: CheckpointConfig,
     chosen: ArchitectureMatch,
     *,
+    late: bool,
     rewards: bool = False,
 ) -> dict[str, Choice]:
-    """Merge the pooler settings, each with its origin: user > files > config.json > architecture."""
+    """Merge the pooler settings, each with its origin: user > files > config.json > architecture.
+
+    Args:
+        user: The settings of the caller.
+        facts: The facts of the files.
+        config: The content of config.json.
+        chosen: The architecture.
+        late: True if the model returns only token vectors, see ``is_late``.
+        rewards: True if the model is converted to "reward".
+    """
     stated: dict[str, Choice | None] = {"seq_pooling_type": None}
     if facts.pooling.types is not None:
         stated["seq_pooling_type"] = replace(facts.pooling.types, value=JOINED_BY.join(facts.pooling.types.value))
-    if value_of(facts.task) == LATE_INTERACTION_TASK and LATE_INTERACTION_TASK in chosen.tasks:
+    if late:
         stated |= {"task": facts.task, "use_activation": facts.pooling.normalize}
     elif "embed" in chosen.tasks:
         stated["use_activation"] = facts.pooling.normalize

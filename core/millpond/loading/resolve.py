@@ -87,7 +87,7 @@ def resolve(registry: "Registry", repository: "Repository", options: LoadOptions
     lengths = state_lengths(repository, config, positions=spec.text.positions)
     reader = None if spec.extras.late_interaction is None else chosen.architecture.load("extras.late_interaction")
     late_interaction = read_late_interaction(repository, config, reader)
-    pooler = merge_pooler(user, facts, config, chosen, rewards=options.convert == REWARD)
+    pooler = merge_pooler(user, facts, config, chosen, late=late, rewards=options.convert == REWARD)
     plugin = _plugin_of(registry, config, options.io_processor_plugin)
     check_pooler(registry, pooler, tasks if plugin is None else (*tasks, "plugin"))
     return Resolution(

@@ -24,6 +24,7 @@ from millpond.types.outputs import (
     ScoringRequestOutput,
     SparseEmbeddingOutput,
     SparseEmbeddingRequestOutput,
+    TokenEmbeddingsOutput,
 )
 from millpond.types.params import PoolingParams
 from millpond.types.prompts import ChunksCall, ScoreCall
@@ -31,6 +32,7 @@ from millpond.types.prompts import ChunksCall, ScoreCall
 R = TypeVar("R", bound=PoolingRequestOutput[Any])
 NO_OPTIONS: Mapping[str, object] = MappingProxyType({})
 ON_ERROR = ("raise", "return")
+EMBED, TOKEN_EMBED = "embed", "token_embed"
 INPUT_TYPES = {True: "query", False: "document"}
 
 
@@ -101,15 +103,22 @@ class TaskCall(Generic[R]):
 
 
 def embed_call(
-    prompts: object, params: Params, options: Options, *, dimensions: int | None = None
+    prompts: object, params: Params, options: Options, *, task: str = EMBED, dimensions: int | None = None
 ) -> TaskCall[EmbeddingRequestOutput]:
-    """Return a call for one vector per prompt, with ``dimensions`` numbers unless the parameters specify a size."""
+    """Return a call for the vector of each prompt.
+
+    Args:
+        prompts: The prompts.
+        params: The parameters.
+        options: The options of every call.
+        task: "embed", or "token_embed" for one vector per token.
+        dimensions: The number of dimensions, unless the parameters specify one.
+    """
     if dimensions is not None:
         params = with_settings(params, {"dimensions": dimensions})
+    content = TokenEmbeddingsOutput if task == TOKEN_EMBED else EmbeddingOutput
     keywords = ("dimensions", "output")
-    return _call(
-        prompts, params, "embed", options, keywords=keywords, output=EmbeddingRequestOutput, content=EmbeddingOutput
-    )
+    return _call(prompts, params, task, options, keywords=keywords, output=EmbeddingRequestOutput, content=content)
 
 
 def sparse_call(

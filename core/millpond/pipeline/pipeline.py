@@ -9,6 +9,7 @@ from millpond.context import Context
 from millpond.loading.source import find_repository
 from millpond.pipeline.bound_task import PLUGIN, BoundTask
 from millpond.pipeline.cache import ResultCache, read_cache_setting
+from millpond.pipeline.call import EMBED, TOKEN_EMBED
 from millpond.pipeline.io_processor import IOProcessor
 from millpond.pipeline.tokenization import Params
 from millpond.plugin.blame import blamed
@@ -99,6 +100,17 @@ class Pipeline:
             task = present_name(task, self.tasks)
         task = task or self.ctx.pooler_config.task
         return self.bind(PLUGIN if task is None and self.tasks == (PLUGIN,) else task)
+
+    def embedding_task(self, params: Params) -> str:
+        """Return the task of a call of ``LLM.embed``.
+
+        It is "token_embed" if the pooler config names that task, or if the model has only token vectors, like ColBERT;
+        parameters with the task "embed" always request one vector per prompt.
+        """
+        if isinstance(params, PoolingParams) and params.task == EMBED:
+            return EMBED
+        has_only_tokens = EMBED not in self._pooled and TOKEN_EMBED in self._pooled
+        return TOKEN_EMBED if has_only_tokens or self.ctx.pooler_config.task == TOKEN_EMBED else EMBED
 
     def task_with_method(self, name: str) -> "Entry[TaskSpec] | None":
         """Return the record of the task with this method name; None if no task has it."""

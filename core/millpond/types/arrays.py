@@ -25,6 +25,20 @@ def check_form(output: str) -> None:
         raise InvalidInputError(message, parameter="output")
 
 
+def check_stackable(task: str) -> None:
+    """Refuse one array for a task whose results differ in size.
+
+    Raises:
+        InvalidInputError: If the task is not "embed".
+    """
+    if task != "embed":
+        message = (
+            f"output='array' needs one vector per prompt, and this model embeds with {task!r}, which returns one per "
+            "token: use output='objects'; PoolingParams(task='embed') requests one per prompt of models that have it"
+        )
+        raise InvalidInputError(message, parameter="output")
+
+
 def stacked(outputs: Sequence[EmbeddingRequestOutput], size: int) -> "NDArray[np.float32]":
     """Return the embeddings as one array, [num_prompts, dim], float32.
 

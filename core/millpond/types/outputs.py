@@ -116,6 +116,33 @@ class EmbeddingOutput(ArrayOutput):
         return f"EmbeddingOutput(hidden_size={self.hidden_size})"
 
 
+class TokenEmbeddingsOutput(EmbeddingOutput, LateChunksOutput):
+    """The token vectors of one prompt, [num_vectors, hidden_size], or the vectors of its chunks."""
+
+    __slots__ = ()
+    ndim = 2
+    misfit = "pooled_data should be one embedding vector per token"
+
+    @classmethod
+    def from_base(cls, output: ArrayOutput) -> Self:
+        """Convert an output to this type, with the ranges of its chunks."""
+        return cls(output.array, late_chunking=output.late_chunking if isinstance(output, LateChunksOutput) else None)
+
+    @property
+    def embedding(self) -> list[Any]:
+        """The vectors as a list of lists of floats."""
+        values: list[list[float]] = self.array.tolist()
+        return values
+
+    @property
+    def hidden_size(self) -> int:
+        """The number of dimensions of each vector."""
+        return int(self.array.shape[1])
+
+    def __repr__(self) -> str:
+        return f"TokenEmbeddingsOutput(num_vectors={len(self.array)}, hidden_size={self.hidden_size})"
+
+
 class SparseEmbeddingOutput(ArrayOutput):
     """The non-zero weights of a sparse vector over a vocabulary, in ascending order of token ids.
 
@@ -359,7 +386,7 @@ class PoolingRequestOutput(Generic[T]):
 
 
 class EmbeddingRequestOutput(PoolingRequestOutput[EmbeddingOutput]):
-    """The result of one prompt of ``LLM.embed``."""
+    """The result of one prompt of ``LLM.embed``; ``outputs`` of token vectors is a ``TokenEmbeddingsOutput``."""
 
 
 class SparseEmbeddingRequestOutput(PoolingRequestOutput[SparseEmbeddingOutput]):

@@ -40,7 +40,10 @@ def check_late_chunking(ctx: TaskContext, asked: Asked) -> None:
     if params.late_chunking_params is None:
         return
     if ctx.task != "token_embed":
-        message = f"Late chunking requires token_embed; the task is {ctx.task!r}"
+        message = (
+            f"Late chunking requires token_embed; the task is {ctx.task!r}. encode(..., pooling_task='token_embed') "
+            "requests it, and embed uses it if the model is loaded with PoolerConfig(task='token_embed')"
+        )
         raise InvalidInputError(message, parameter="late_chunking_params")
     used = [
         name

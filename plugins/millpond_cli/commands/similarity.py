@@ -69,7 +69,7 @@ def _cosines(llm: "LLM", texts: list[str], arguments: dict[str, Any]) -> "NDArra
     import numpy as np  # noqa: PLC0415  not needed by --help
 
     try:
-        outputs = llm.embed(texts, use_tqdm=False, **arguments)
+        outputs = llm.encode(texts, pooling_task="embed", use_tqdm=False, **arguments)
     except InvalidInputError as error:
         if error.index is None:
             raise

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from millpond import __version__
+from millpond.types.params import PoolingParams
 from millpond_cli.io.interrupts import TerminatedError
 from millpond_cli.io.rows import Row
 from millpond_command.call_progress import call_progress
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from millpond.llm import LLM
-    from millpond.types.outputs import EmbeddingRequestOutput
+    from millpond.types.outputs import PoolingRequestOutput
 
     Vectors = NDArray[np.float32]
 
@@ -112,10 +113,9 @@ class Embedder:
             raise CommandError(message)
         return size
 
-    def _embed(self, texts: list[str], role: str, **options: Any) -> "list[EmbeddingRequestOutput]":
-        options |= {"dimensions": self.dimensions, "truncate_prompt_tokens": -1, **self._prompt(role)}
-        outputs: list[EmbeddingRequestOutput] = self.llm.embed(texts, **options)
-        return outputs
+    def _embed(self, texts: list[str], role: str, **options: Any) -> "list[PoolingRequestOutput[Any]]":
+        options |= {"truncate_prompt_tokens": -1, **self._prompt(role)}
+        return self.llm.encode(texts, PoolingParams(dimensions=self.dimensions), pooling_task="embed", **options)
 
     def _prompt(self, role: str) -> dict[str, str]:
         """Return the arguments of a call that select the prompt of queries or passages."""

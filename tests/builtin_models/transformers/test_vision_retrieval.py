@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, processors
 from typer.testing import CliRunner
 
-from millpond import LLM, CheckpointError, InvalidInputError, PoolingParams
+from millpond import LLM, CheckpointError, InvalidInputError, PoolingParams, TokenEmbeddingsOutput
 from millpond.testing.pictures import picture, url_of
 from millpond.testing.tokenizers import PAD
 from millpond_command import cli
@@ -290,8 +290,9 @@ def test_files_with_an_incomplete_query_format_are_refused(tmp_path, load, name,
 
 def test_only_vectors_of_tokens_are_served(qwen):
     llm = qwen[2]
+    assert llm.embed(["x"], use_tqdm=False)[0].outputs == TokenEmbeddingsOutput(encode(llm, ["x"])[0])
     with pytest.raises(InvalidInputError, match="Embedding API is not supported"):
-        llm.embed(["x"], use_tqdm=False)
+        llm.encode(["x"], pooling_task="embed", use_tqdm=False)
     with pytest.raises(InvalidInputError, match="does not support matryoshka"):
         encode(llm, ["x"], pooling_params=PoolingParams(dimensions=4))
 

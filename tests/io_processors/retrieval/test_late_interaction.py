@@ -165,11 +165,11 @@ def test_queries_may_be_longer_than_the_expansion(tmp_path, load, theirs, query_
 def test_only_token_vectors_are_returned_unless_a_text_vector_is_requested(tmp_path, load):
     folder = pylate(tmp_path)
     assert load(folder).model_config.tasks == ("token_embed",)
-    with pytest.raises(InvalidInputError, match="Embedding API is not supported"):
-        load(folder).embed("the cat")
     for options in ({"convert": "embed"}, {"pooler_config": {"pooling_type": "MEAN"}}):
-        (output,) = load(folder, **options).embed("the cat")
-        assert output.outputs.hidden_size == DIM
+        llm = load(folder, **options)
+        (output,) = llm.embed("the cat")
+        assert output.outputs.array.shape == (DIM,)
+        assert llm.model_config.pooler_config.task is None
 
 
 def test_without_input_type_the_tokens_are_those_of_the_text(tmp_path, load):
@@ -198,6 +198,15 @@ def test_results_do_not_depend_on_the_rest_of_the_batch(tmp_path, load):
     llm = load(stanford(tmp_path, dim=DIM))
     together = ours(llm, QUERIES, "query")
     same([ours(llm, [query], "query")[0] for query in QUERIES], together)
+
+
+def test_embed_returns_the_token_vectors_of_queries_and_documents(tmp_path, load):
+    llm = load(pylate(tmp_path))
+    for kind in ("query", "document"):
+        outputs = llm.embed(DOCUMENTS, input_type=kind, truncate_prompt_tokens=-1, use_tqdm=False)
+        same([output.outputs.array for output in outputs], ours(llm, DOCUMENTS, kind))
+    with pytest.raises(InvalidInputError, match="Embedding API is not supported by this model"):
+        llm.embed("a", pooling_params=PoolingParams(task="embed"))
 
 
 def test_an_unknown_input_type_is_refused(tmp_path, load):

@@ -176,7 +176,9 @@ async def _embed(
     mixed = request.mixed or ("mean" if request.inputs else None)
     outputs = await llm.embed(
         prompts,
-        pooling_params=PoolingParams(dimensions=request.output_dimension, extra_kwargs=mixed_modality_kwargs(mixed)),
+        pooling_params=PoolingParams(
+            task="embed", dimensions=request.output_dimension, extra_kwargs=mixed_modality_kwargs(mixed)
+        ),
         priority=request.priority + call.priority,
         **options,
     )

@@ -18,15 +18,18 @@ COHERE_TYPES = {synonym: name for name, synonyms in SYNONYMS.items() for synonym
 ENCODER_INPUT_TYPES = {"search_query": "query", "search_document": "document"}
 
 
-def input_type_options(input_type: str | None, llm: AsyncLLM) -> dict[str, Any]:
+def input_type_options(input_type: str | None, llm: AsyncLLM, task: str = "embed") -> dict[str, Any]:
     """Return the options of `AsyncLLM` for an input type: the adapter or the prompt that it selects.
 
     An adapter includes its prompt. For a model that encodes queries and documents with different modules, the options
-    also contain ``input_type``. An input type that the model does not know selects nothing.
+    also contain ``input_type``; for token vectors of late interaction nothing else, because it includes the prompt. An
+    input type that the model does not know selects nothing.
     """
     cohere_type = COHERE_TYPES.get(input_type or "", input_type or "")
     encoder_type = ENCODER_INPUT_TYPES.get(cohere_type)
     config = llm.model_config
+    if task == "token_embed" and encoder_type is not None and config.retrieval.late_interaction is not None:
+        return {"input_type": encoder_type}
     options: dict[str, Any] = {"input_type": encoder_type} if encoder_type in config.retrieval.routes else {}
     for names, option in ((config.prompting.adapters, "adapter"), (config.prompting.prompts, "prompt_name")):
         name = _matching_name(input_type, names)

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
-from millpond import AsyncLLM
+from millpond import AsyncLLM, LateChunkingParams
 from millpond_server.apis.common.unsupported_fields import UnsupportedField, check_unsupported
 from millpond_server.http.errors import ApiError
 
@@ -127,6 +127,14 @@ class TextOptions(Body):
         return options
 
 
+class LateChunking(BaseModel):
+    """Parameters of late chunking: the number of tokens per chunk."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    chunk_size: Annotated[int, Field(strict=True)]
+
+
 class VectorOptions(TextOptions):
     """Options of vectors.
 
@@ -136,6 +144,7 @@ class VectorOptions(TextOptions):
         endianness: The byte order of the values, for all formats except "float".
         use_activation: True to normalize vectors.
         dimensions: Number of dimensions to keep.
+        late_chunking_params: For ``token_embed``: return one vector for each chunk of N tokens, and their ranges.
     """
 
     encoding_format: Encoding = "float"
@@ -143,6 +152,13 @@ class VectorOptions(TextOptions):
     endianness: Literal["native", "little", "big"] = "little"
     use_activation: bool | None = None
     dimensions: Annotated[int, Field(ge=1, strict=True)] | None = None
+    late_chunking_params: LateChunking | None = None
+
+    @property
+    def chunking(self) -> LateChunkingParams | None:
+        """The parameters of late chunking in the format of ``PoolingParams``; None without it."""
+        params = self.late_chunking_params
+        return None if params is None else LateChunkingParams(params.chunk_size)
 
 
 class Usage(BaseModel):

@@ -49,10 +49,6 @@ VECTOR_FIELDS: Mapping[str, UnsupportedField] = {
         "this route returns one vector per input; POST /pooling with task 'token_embed' returns one per token",
         allowed=(False,),
     ),
-    "late_chunking_params": UnsupportedField(
-        "this route returns one vector per input; pass it to POST /pooling with task 'token_embed', or pass "
-        "late_chunking=true to read all inputs as one text"
-    ),
     "media_io_kwargs": UnsupportedField(
         "it has no effect on how images are read; mm_processor_kwargs bounds their size", allowed=({},)
     ),

@@ -28,7 +28,6 @@ PREFIXED_EMBEDDINGS = variant(
     INFINITY_EMBEDDINGS,
     target="infinity.routes:embeddings",
     summary="one vector per input, or one per token, like Infinity",
-    tasks=("embed", "token_embed"),
     always=True,
     request="infinity.schemas:InfinityTextsRequest",
 )

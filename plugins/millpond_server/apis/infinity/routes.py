@@ -13,7 +13,6 @@ from millpond_server.apis.common.schemas import TextOptions
 from millpond_server.apis.infinity.capabilities import capabilities_of, check_capability, render_infinity_error
 from millpond_server.apis.infinity.schemas import (
     InfinityClassifyRequest,
-    InfinityEmbeddingRequest,
     InfinityModelCard,
     InfinityModelList,
     InfinityRerankRequest,
@@ -24,9 +23,7 @@ from millpond_server.apis.millpond import health as liveness
 from millpond_server.apis.openai.routes import (
     embed,
     embeddings_response,
-    modality_prompts,
     model_card,
-    pooling_params,
 )
 from millpond_server.apis.vllm.routes import check_not_truncated, ranked
 from millpond_server.http.call import Call
@@ -38,12 +35,10 @@ R = TypeVar("R", bound=TextOptions)
 
 
 async def embeddings(request: InfinityTextsRequest, llm: AsyncLLM, call: Call) -> Any:
-    """Return one vector per input, or one per token for a model that has only token vectors."""
+    """Return one vector per input, or one per token if the model embeds so."""
     check_capability(llm, call, "embed" if request.modality == "text" else f"{request.modality}_embed")
     request = with_truncation(request)
-    has_only_tokens = has_only_token_vectors(llm)
-    whole = request.model_copy(update={"dimensions": None})
-    outputs = await _embed_tokens(whole, llm, call) if has_only_tokens else await embed(whole, llm, call)
+    outputs = await embed(request.model_copy(update={"dimensions": None}), llm, call)
     return embeddings_response(_truncated(outputs, request.dimensions), request, call, prefix="infinity")
 
 
@@ -73,23 +68,6 @@ async def embeddings_image(request: InfinityTextsRequest, llm: AsyncLLM, call: C
 async def embeddings_audio(request: InfinityTextsRequest, llm: AsyncLLM, call: Call) -> Any:
     """Refuse audio: no model supports it."""
     return await embeddings(request.model_copy(update={"modality": "audio"}), llm, call)
-
-
-def has_only_token_vectors(llm: AsyncLLM) -> bool:
-    """Return True if a model has only token vectors, like ColBERT."""
-    return "embed" not in llm.supported_tasks and "token_embed" in llm.supported_tasks
-
-
-async def _embed_tokens(
-    request: InfinityEmbeddingRequest, llm: AsyncLLM, call: Call
-) -> list[PoolingRequestOutput[Any]]:
-    return await llm.encode(
-        modality_prompts(request, llm, call),
-        pooling_params(request),
-        pooling_task="token_embed",
-        priority=request.priority + call.priority,
-        **request.options(),
-    )
 
 
 async def rerank(request: InfinityRerankRequest, llm: AsyncLLM, call: Call) -> dict[str, Any]:

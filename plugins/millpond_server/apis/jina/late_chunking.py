@@ -17,8 +17,11 @@ async def embed_chunks(request: EmbeddingRequest, llm: AsyncLLM, call: Call) -> 
     """Return one vector per input, pooled from the token vectors of the joined text.
 
     Raises:
-        ApiError: 400 for inputs that are not texts.
+        ApiError: 400 for inputs that are not texts, or with the parameters of vLLM's late chunking.
     """
+    if request.late_chunking_params is not None:
+        message = "late_chunking and late_chunking_params are two methods: pass one of them"
+        raise ApiError(400, message, parameter="late_chunking_params", reason="invalid")
     texts = read_inputs(request.input, call.settings.limits, llm)
     if request.modality != "text" or not all(isinstance(text, str) for text in texts):
         message = "late_chunking=true reads all inputs as one text: they must be texts"

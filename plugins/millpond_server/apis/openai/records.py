@@ -6,8 +6,8 @@ from millpond_server.apis.common.records import route
 EMBEDDINGS = route(
     name="POST /v1/embeddings",
     target="openai.routes:embeddings",
-    summary="one vector per input, like OpenAI",
-    tasks=("embed",),
+    summary="one vector per input, like OpenAI; one per token for models that embed with token_embed",
+    tasks=("embed", "token_embed"),
     request="openai.schemas:EmbeddingRequest",
     response="openai.schemas:EmbeddingResponse",
 )

@@ -24,7 +24,7 @@ MAX_METADATA_ITEMS = 512  # of up to 120 bytes each: Python's http.client reads 
 
 
 async def embeddings(request: EmbeddingRequest, llm: AsyncLLM, call: Call) -> Any:
-    """Return one vector per input. Empty texts are refused, like OpenAI's API."""
+    """Return one vector per input, or one per token if the model embeds so. Empty texts are refused, like OpenAI."""
     check_no_empty_text(request.input)
     return embeddings_response(await embed(request, llm, call), request, call)
 
@@ -46,32 +46,51 @@ def check_no_empty_text(inputs: Any) -> None:
 
 
 async def embeddings_with_empty_texts(request: EmbeddingRequest, llm: AsyncLLM, call: Call) -> Any:
-    """Return one vector per input. Empty texts are allowed, like vLLM."""
+    """Return one vector per input, or one per token if the model embeds so. Empty texts are allowed, like vLLM."""
     return embeddings_response(await embed(request, llm, call), request, call)
 
 
 def embeddings_response(
     outputs: Sequence[PoolingRequestOutput[Any]], request: EmbeddingRequest, call: Call, *, prefix: str = "embd"
 ) -> Any:
-    """Return a response body with vectors in the requested type or encoding."""
+    """Return a response body with vectors in the requested type or encoding, and the ranges of their chunks."""
     requested_type = request.requested_type
     if requested_type is None:
         return vectors_response(outputs, request, call, object_type="embedding", field="embedding", prefix=prefix)
     values = convert_vectors([output.outputs.array for output in outputs], [requested_type])[requested_type]
-    data = [{"index": index, "object": "embedding", "embedding": value} for index, value in enumerate(values)]
+    data = [
+        with_chunks({"index": index, "object": "embedding", "embedding": value}, output)
+        for index, (value, output) in enumerate(zip(values, outputs, strict=True))
+    ]
     return data_response(call, prefix, data, outputs)
 
 
-async def embed(request: EmbeddingRequest, llm: AsyncLLM, call: Call) -> list[PoolingRequestOutput[Any]]:
-    """Return the outputs of the model for a body's inputs."""
+def with_chunks(item: dict[str, Any], output: PoolingRequestOutput[Any]) -> dict[str, Any]:
+    """Return an item of a response with the ranges of the chunks that its request asked for."""
+    chunks = output.late_chunking
+    return item if chunks is None else {**item, "late_chunking": chunks}  # orjson serializes dataclasses
+
+
+async def embed(
+    request: EmbeddingRequest, llm: AsyncLLM, call: Call, *, task: str | None = None
+) -> list[PoolingRequestOutput[Any]]:
+    """Return the outputs of the model for a body's inputs.
+
+    Args:
+        request: The body.
+        llm: The model.
+        call: The call.
+        task: "embed" for one vector per input (default: the task that the model embeds with, see ``AsyncLLM.embed``).
+    """
     if request.late_chunking:
         return await embed_chunks(request, llm, call)
     outputs: list[PoolingRequestOutput[Any]] = []
+    params = pooling_params(request, task)
     outputs += await llm.embed(
         modality_prompts(request, llm, call),
-        pooling_params=pooling_params(request),
+        pooling_params=params,
         priority=request.priority + call.priority,
-        **embed_options(request, llm),
+        **embed_options(request, llm, llm.pipeline.embedding_task(params)),
     )
     return outputs
 
@@ -95,24 +114,33 @@ def modality_prompts(request: EmbeddingRequest, llm: AsyncLLM, call: Call) -> li
     return prompts
 
 
-def pooling_params(request: EmbeddingRequest) -> PoolingParams | None:
+def pooling_params(request: EmbeddingRequest, task: str | None = None) -> PoolingParams | None:
     """Return the pooling parameters of a body; None if it sets none: those of the model apply, already validated."""
-    if request.dimensions is None and request.use_activation is None and request.mixed is None:
-        return None
-    return PoolingParams(
-        dimensions=request.dimensions,
-        use_activation=request.use_activation,
-        extra_kwargs=mixed_modality_kwargs(request.mixed),
-    )
+    fields: dict[str, Any] = {
+        "task": task,
+        "dimensions": request.dimensions,
+        "use_activation": request.use_activation,
+        "extra_kwargs": mixed_modality_kwargs(request.mixed),
+        "late_chunking_params": request.chunking,
+    }
+    return PoolingParams(**fields) if any(value is not None for value in fields.values()) else None
 
 
 def check_metadata_size(request: VectorOptions, count: int) -> None:
-    """Refuse too many inputs for an encoding format with metadata in a header.
+    """Refuse too many inputs, or the ranges of chunks, for an encoding format with metadata in a header.
 
     Raises:
-        ApiError: 400 for more inputs than clients can read in a header.
+        ApiError: 400 for more than clients can read in a header.
     """
-    if request.encoding_format == "bytes" and count > MAX_METADATA_ITEMS:
+    if request.encoding_format != "bytes":
+        return
+    if request.late_chunking_params is not None:
+        message = (
+            "encoding_format 'bytes' does not return the ranges of late_chunking_params: use 'float' or 'base64', or "
+            "'bytes_only' without ranges"
+        )
+        raise ApiError(400, message, parameter="encoding_format", reason="unsupported")
+    if count > MAX_METADATA_ITEMS:
         message = (
             f"encoding_format 'bytes' describes each result in a header, which clients can read for up to "
             f"{MAX_METADATA_ITEMS} inputs; the request has {count}. Send fewer, or use 'base64', or 'bytes_only', "
@@ -121,12 +149,12 @@ def check_metadata_size(request: VectorOptions, count: int) -> None:
         raise ApiError(400, message, parameter="encoding_format", reason="inputs")
 
 
-def embed_options(request: EmbeddingRequest, llm: AsyncLLM) -> dict[str, Any]:
+def embed_options(request: EmbeddingRequest, llm: AsyncLLM, task: str) -> dict[str, Any]:
     """Return the keyword arguments of ``AsyncLLM`` for a body, with those of its input type if it has no prompt."""
     options, input_type = request.options(), request.task or request.input_type
     if input_type is None or "prompt" in options or "prompt_name" in options:
         return options
-    return {**options, **input_type_options(input_type, llm)}
+    return {**options, **input_type_options(input_type, llm, task)}
 
 
 def mixed_modality_kwargs(mixed: str | None) -> dict[str, object] | None:
@@ -155,16 +183,12 @@ def vectors_response(
     """
     if request.encoding_format in ("bytes", "bytes_only"):
         return _bytes_response(outputs, request, call, prefix)
-    data = [
-        {
-            "index": index,
-            "object": object_type,
-            field: output.outputs.array
-            if request.encoding_format == "float"
-            else Base64(output.outputs.array, request.embed_dtype, request.endianness),
-        }
-        for index, output in enumerate(outputs)
-    ]
+    data: list[dict[str, Any]] = []
+    for index, output in enumerate(outputs):
+        array: Any = output.outputs.array
+        if request.encoding_format != "float":
+            array = Base64(array, request.embed_dtype, request.endianness)
+        data.append(with_chunks({"index": index, "object": object_type, field: array}, output))
     return data_response(call, prefix, data, outputs)
 
 

@@ -68,11 +68,12 @@ class EmbeddingRequest(InstructionOptions, VectorOptions, Inputs):
 
 
 class EmbeddingItem(BaseModel):
-    """One vector; or one per token, for a model that has only token vectors."""
+    """One vector; or one per token or chunk, for a model that embeds with ``token_embed``."""
 
     index: int
     object: Literal["embedding"] = "embedding"
     embedding: list[float] | list[list[float]] | str
+    late_chunking: dict[str, Any] | None = None
 
 
 class EmbeddingResponse(BaseModel):

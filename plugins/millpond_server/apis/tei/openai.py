@@ -23,7 +23,7 @@ async def embeddings(request: TeiOpenAIRequest, llm: AsyncLLM, call: Call) -> An
     changes: dict[str, Any] = {"dimensions": None}
     if request.truncate_prompt_tokens is None and request.truncate is None:
         changes["truncate_prompt_tokens"] = -1
-    outputs = await embed(request.model_copy(update=changes), llm, call)
+    outputs = await embed(request.model_copy(update=changes), llm, call, task="embed")
     normalize = request.use_activation is not False
     truncated = [_truncate(output, request.dimensions, normalize=normalize) for output in outputs]
     return embeddings_response(truncated, request, call)

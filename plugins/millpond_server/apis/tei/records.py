@@ -97,6 +97,7 @@ TEI_TOKENIZE = route(
 TEI_OPENAI = variant(
     EMBEDDINGS,
     target="tei.openai:embeddings",
+    tasks=("embed",),
     summary="one vector per input, like OpenAI, with the errors of text-embeddings-inference",
     always=True,
     request="tei.schemas:TeiOpenAIRequest",

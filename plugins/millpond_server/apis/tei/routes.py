@@ -56,7 +56,7 @@ async def embed(request: TeiEmbedRequest, llm: AsyncLLM, call: Call) -> list[Any
     check_inputs(request.inputs)
     outputs = await llm.embed(
         read_inputs(request.inputs, call.settings.limits, llm, parameter="inputs"),
-        pooling_params=PoolingParams(use_activation=request.normalize),
+        pooling_params=PoolingParams(task="embed", use_activation=request.normalize),
         priority=call.priority,
         **request.options(),
     )

@@ -9,7 +9,6 @@ from starlette.responses import Response
 from millpond import AsyncLLM, PoolingParams, ScoringRequestOutput
 from millpond.loading.tokenizer import Tokenizer
 from millpond.pipeline.pipeline import present_name
-from millpond.types.late_chunking import LateChunkingParams
 from millpond.types.outputs import ArrayOutput
 from millpond_server.apis.common.inputs import prompts_of
 from millpond_server.apis.common.responses import data_response, num_tokens
@@ -193,7 +192,7 @@ async def pooling(request: PoolingRequest, llm: AsyncLLM, call: Call) -> Any:
         PoolingParams(
             use_activation=request.use_activation,
             extra_kwargs=extra or None,
-            late_chunking_params=_late_chunking(request),
+            late_chunking_params=request.chunking,
         ),
         pooling_task=task,
         input_type=_input_type(request, llm, task),
@@ -202,16 +201,7 @@ async def pooling(request: PoolingRequest, llm: AsyncLLM, call: Call) -> Any:
     )
     if not all(isinstance(output.outputs, ArrayOutput) for output in outputs):
         return await values_response(outputs, call, llm.pipeline.processor(task))
-    response = vectors_response(outputs, request, call, object_type="pooling", field="data", prefix="pooling")
-    if request.late_chunking_params is not None and isinstance(response, dict):
-        for item, output in zip(response["data"], outputs, strict=True):
-            item["late_chunking"] = output.late_chunking  # orjson serializes dataclasses
-    return response
-
-
-def _late_chunking(request: PoolingRequest) -> LateChunkingParams | None:
-    params = request.late_chunking_params
-    return None if params is None else LateChunkingParams(params.chunk_size)
+    return vectors_response(outputs, request, call, object_type="pooling", field="data", prefix="pooling")
 
 
 def _input_type(request: PoolingRequest, llm: AsyncLLM, task: str | None) -> str | None:

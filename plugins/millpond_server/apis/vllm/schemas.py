@@ -217,14 +217,6 @@ class ClassificationResponse(BaseModel):
     usage: Usage
 
 
-class LateChunking(BaseModel):
-    """Parameters of late chunking: the number of tokens per chunk."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    chunk_size: Annotated[int, Field(strict=True)]
-
-
 class PoolingRequest(RefuseRemovedFields, InstructionOptions, VectorOptions, QueryDocumentOptions, Inputs):
     """Texts, token ids, conversations, or the data of a plugin.
 
@@ -232,7 +224,6 @@ class PoolingRequest(RefuseRemovedFields, InstructionOptions, VectorOptions, Que
         data: The data of the model's IO processor plugin.
         task: The pooling task (default: the model's task).
         pool_factor: The factor by which the number of token vectors is reduced; similar vectors are merged.
-        late_chunking_params: For ``token_embed``: return one vector for each chunk of N tokens.
         extra_kwargs: Additional options of the task, such as those of a plugin's task.
     """
 
@@ -241,7 +232,6 @@ class PoolingRequest(RefuseRemovedFields, InstructionOptions, VectorOptions, Que
     data: Any = None
     task: str | None = None
     pool_factor: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = None
-    late_chunking_params: LateChunking | None = None
     extra_kwargs: dict[str, Any] | None = None
 
     @model_validator(mode="after")

@@ -170,7 +170,6 @@ def test_number_types_are_also_returned_by_the_route_of_openai(post, offline):
 @pytest.mark.parametrize(
     ("path", "body", "field", "value", "neutral"),
     [
-        ("/v1/embeddings", {"input": "a"}, "late_chunking_params", {"chunk_size": 3}, None),
         ("/v1/embeddings", {"input": "a"}, "return_multivector", True, False),
         ("/v1/embeddings", {"input": "a"}, "embedding_types", ["int8"], ["float"]),
         ("/v1/embeddings", {"input": "a"}, "encoding_type", "int8", "float"),

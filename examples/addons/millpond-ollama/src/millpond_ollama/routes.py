@@ -52,7 +52,7 @@ async def _embed(
         return []
     outputs: list[Any] = await served.llm.embed(
         texts,
-        pooling_params=PoolingParams(use_activation=normalize),
+        pooling_params=PoolingParams(task="embed", use_activation=normalize),
         priority=call.priority,
         **request.truncation(served.llm.model_config.max_model_len),
     )
