@@ -1,5 +1,6 @@
 """Progress of a command on stderr: a bar on a terminal, and lines elsewhere if they are requested."""
 
+import math
 import os
 import sys
 import time
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 DELAY_S: Final = 1.0
 """Work that takes less time shows no bar, unless it is requested."""
 LINE_EVERY_S: Final = 10.0
+CORRECTED_S: Final = 30.0
+"""The time constant with which the time left approaches a new estimate; half of the time that was measured, if less."""
 DROPPED_FIRST: Final = ("elapsed", "note", "rate", "left")
 """The parts of a status that are left out if it is too long, in this order."""
 
@@ -30,6 +33,8 @@ class Count:
         note: Further text, such as "3 failed".
         counted_s: The seconds from the start to the last finished item; None if rates are wanted for the whole time.
             Without it, the rate would fall, and the time left would rise, until the next step is finished.
+        step: The number of items of the step that is computed; 0 if unknown.
+        correction: The ratio of the time left that was shown to its new estimate, when the last step was finished.
     """
 
     unit: str
@@ -38,6 +43,23 @@ class Count:
     earlier: int = 0
     note: str = ""
     counted_s: float | None = None
+    step: int = 0
+    correction: float = 1.0
+
+    def advance(self, count: int, seconds: float, upcoming: int | None = None) -> None:
+        """Add the items of a finished step. The time left does not jump then, but approaches its new estimate.
+
+        Args:
+            count: The number of items.
+            seconds: The seconds since the start.
+            upcoming: The number of items of the next step; None for the same number.
+        """
+        shown = self.seconds_left(seconds)
+        self.done += count
+        self.counted_s = seconds
+        self.step = count if upcoming is None else upcoming
+        estimate = self._estimate(seconds)
+        self.correction = 1.0 if shown is None or not estimate else max(shown, 1.0) / estimate
 
     def rate(self, seconds: float) -> str:
         """Return the number of items per second, such as "812 texts/s", for a number of seconds since the start."""
@@ -46,12 +68,28 @@ class Count:
 
     def left(self, seconds: float) -> str:
         """Return the time that the remaining items take at the same rate, such as "1:10 left"; empty if unknown."""
+        left = self.seconds_left(seconds)
+        return "" if left is None else f"{format_clock(left)} left"
+
+    def seconds_left(self, seconds: float) -> float | None:
+        """Return the seconds that the remaining items take; None if unknown."""
+        estimate = self._estimate(seconds)
+        if estimate is None:
+            return None
+        counted = self._counted(seconds)
+        fading = math.exp((counted - seconds) / max(min(CORRECTED_S, counted / 2), 1e-9))
+        return estimate * math.pow(self.correction, fading)
+
+    def _estimate(self, seconds: float) -> float | None:
+        """Return the seconds left at the mean rate; a step that takes longer counts as if it was finished now."""
         computed = self.done - self.earlier
         if self.total is None or not computed or self.done >= self.total:
-            return ""
-        counted = self._counted(seconds)
-        since = seconds - counted
-        return f"{format_clock(max((self.total - self.done) * counted / computed - since, 0))} left"
+            return None
+        remaining, counted = self.total - self.done, self._counted(seconds)
+        since, step = seconds - counted, min(self.step, remaining)
+        if step and since > step * counted / computed:
+            return (remaining - step) * seconds / (computed + step)
+        return max(remaining * counted / computed - since, 0)
 
     def _counted(self, seconds: float) -> float:
         return seconds if self.counted_s is None else self.counted_s
@@ -106,12 +144,17 @@ class Progress:
         if shown and self._is_terminal:
             self._report()
 
-    def update(self, count: int, note: str = "") -> None:
-        """Add a number of finished items, and replace the note."""
-        self._count.done += count
+    def update(self, count: int, note: str = "", *, upcoming: int | None = None) -> None:
+        """Add a number of finished items, and replace the note.
+
+        Args:
+            count: The number of items.
+            note: The note.
+            upcoming: The number of items of the next step, for the time left; None for the same number.
+        """
         self._count.note = note
         if count:
-            self._count.counted_s = time.monotonic() - self._begun
+            self._count.advance(count, time.monotonic() - self._begun, upcoming)
         if self._bar is not None:
             self._bar.update()
         elif time.monotonic() >= self._next_report:

@@ -1,6 +1,7 @@
 """Progress of a job on stderr: a bar on a terminal, plain lines elsewhere."""
 
 import time
+from collections import deque
 from collections.abc import Collection
 from typing import Self
 
@@ -20,15 +21,24 @@ class ShardProgress:
     def __init__(self, rows: int, finished: Collection[Done] = (), *, shown: bool) -> None:
         self._failed = sum(done.failed for done in finished)
         self._tokens, self._begun = 0, time.monotonic()
+        self._computed: deque[int] = deque()  # the rows of shards that are computed or written, in order
         earlier = sum(done.rows for done in finished)
         self._progress = Progress(shown=shown, total=lambda: rows, unit="rows", earlier=earlier)
+
+    def begin(self, rows: int) -> None:
+        """Report the size of a shard that is computed now, for the time left."""
+        self._computed.append(rows)
 
     def advance(self, done: Done) -> None:
         """Report a finished shard. Called from the writing thread."""
         self._tokens += done.tokens
         self._failed += done.failed
         rate = f"{self._tokens / max(time.monotonic() - self._begun, 1e-9):,.0f} tokens/s"
-        self._progress.update(done.rows, f"{rate}, {self._failed:,} failed" if self._failed else rate)
+        if self._computed:
+            self._computed.popleft()
+        upcoming = self._computed[0] if self._computed else None
+        note = f"{rate}, {self._failed:,} failed" if self._failed else rate
+        self._progress.update(done.rows, note, upcoming=upcoming)
 
     def __enter__(self) -> Self:
         return self

@@ -1,5 +1,6 @@
 """The state of a job: rows, tokens per second, time left, workers."""
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,6 +64,7 @@ def status(folder: str | Path) -> JobStatus:
     recent = sorted(finished, key=lambda done: done.finished)[-RATE_SHARDS:]
     rows_per_s, tokens_per_s = _rates(recent)
     left = manifest.rows - sum(done.rows for done in finished)
+    eta_s = left / rows_per_s - _computed_s(recent[-1]) if running and rows_per_s else None
     return JobStatus(
         folder=str(job.path),
         model=manifest.recipe.model,
@@ -75,9 +77,14 @@ def status(folder: str | Path) -> JobStatus:
         finished_shards=len(finished),
         tokens=sum(done.tokens for done in finished),
         tokens_per_s=tokens_per_s,
-        eta_s=left / rows_per_s if running and rows_per_s else None,
+        eta_s=None if eta_s is None else max(eta_s, 0.0),
         running=running,
     )
+
+
+def _computed_s(last: Done) -> float:
+    """Return the seconds since a shard was finished, at most its own time: there may have been a pause since."""
+    return min(max(time.time() - last.finished, 0.0), last.seconds)
 
 
 def _rates(recent: list[Done]) -> tuple[float | None, float | None]:

@@ -74,6 +74,7 @@ class Worker:
                 while (work := upcoming.result()) is not None and not self._stop.is_set():
                     upcoming = reading.submit(self._read_next)
                     begun = time.perf_counter()
+                    self._progress.begin(work.shard.rows)
                     with self._inputs.naming_rows(work.shard):
                         results = runner.compute(work.rows)
                     seconds = time.perf_counter() - begun

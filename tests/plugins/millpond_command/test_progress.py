@@ -3,6 +3,7 @@
 import re
 import signal
 import sys
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -62,6 +63,41 @@ def test_time_left_counts_down_until_the_next_step_is_finished():
     assert count.left(19.9) == "0:20 left"  # a rate over the whole time would state 1:00
     assert count.left(60) == "0:00 left"
     assert count.rate(19.9) == count.rate(10) == "102 texts/s"
+
+
+STEPS = {  # the sizes of steps, and the seconds per item of each
+    "steady": ([8] * 40, [1] * 40),
+    "long": ([8192] * 6, [0.1] * 6),
+    "growing, like the first shards of a job": ([10, 10, 20, 40, *[80] * 6], [6] * 10),
+    "a slow start": ([10, 10, 20, 40, *[80] * 6], [12, *[3] * 9]),
+    "a slow end": ([80] * 10, [*[1] * 7, 5, 5, 5]),
+    "alternating": ([80] * 12, [2, 6] * 6),
+    "a short last step": ([80] * 5 + [3], [5] * 6),
+}
+
+
+@pytest.mark.parametrize("are_sizes_known", [True, False], ids=["known", "unknown"])
+@pytest.mark.parametrize(("sizes", "seconds"), STEPS.values(), ids=STEPS)
+def test_the_time_left_never_jumps_by_a_factor_of_two(sizes, seconds, are_sizes_known):
+    count, now, shown = Count(unit="rows", total=sum(sizes)), 0.0, []
+    for size, upcoming, per_item in zip(sizes, [*sizes[1:], 0], seconds, strict=True):
+        ticks = [now + size * per_item * part / 40 for part in range(41)]
+        shown += [(tick, count.seconds_left(tick)) for tick in ticks]
+        now = ticks[-1]
+        count.advance(size, now, upcoming if are_sizes_known else None)
+    known = [(tick, left) for tick, left in shown if left is not None]
+    assert len(known) == 41 * (len(sizes) - 1)
+    for (before, earlier), (after, later) in pairwise(known):
+        assert later <= 2 * earlier + 1, f"{earlier} at {before}, then {later}"
+        assert later + (after - before) >= earlier / 2 - 1, f"{earlier} at {before}, then {later}"
+
+
+def test_the_time_left_approaches_the_estimate_of_the_last_step():
+    count = Count(unit="rows", total=1000)
+    count.advance(10, 100)  # as slow as a first step is
+    count.advance(100, 110)
+    assert count.left(110) == "2:44:50 left"
+    assert count.left(200) == "15:02 left"
 
 
 def test_progress_measures_the_rate_until_the_last_finished_item(capsys, monkeypatch):
