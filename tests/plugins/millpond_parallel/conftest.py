@@ -1,14 +1,12 @@
 """Models with two engine processes, and waits for the end of processes."""
 
-import time
 from pathlib import Path
 
 import pytest
+from waiting import eventually
 
 from millpond import LLM
 from millpond.testing.checkpoints import tiny
-
-PATIENCE_S = 300.0  # a busy machine is slow, and a test waits no longer than it must
 
 
 def is_running(pid):
@@ -20,22 +18,9 @@ def is_running(pid):
 
 
 @pytest.fixture
-def wait_until():
-    """Return a function that waits for a condition."""
-
-    def wait_until(condition):
-        deadline = time.monotonic() + PATIENCE_S
-        while not condition():
-            assert time.monotonic() < deadline, "it did not happen"
-            time.sleep(0.02)
-
-    return wait_until
-
-
-@pytest.fixture
-def wait_for_end(wait_until):
+def wait_for_end():
     """Return a function that waits until no process of a list runs."""
-    return lambda pids: wait_until(lambda: not any(map(is_running, pids)))
+    return lambda pids: eventually(lambda: not any(map(is_running, pids)))
 
 
 @pytest.fixture(scope="module")

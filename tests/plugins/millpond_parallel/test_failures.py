@@ -8,10 +8,12 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+from waiting import eventually, eventually_on_loop
 from weight_files import replace_weights
 
 from millpond import LLM, AsyncLLM
@@ -35,21 +37,19 @@ llm.embed(["a cat sat on the mat " * 4 + str(number) for number in range(100_000
 
 
 @pytest.mark.slow
-def test_a_killed_process_loses_no_request_and_is_replaced(pair, single, texts, executor, pids, wait_until):
+def test_a_killed_process_loses_no_request_and_is_replaced(pair, single, texts, executor, pids):
     many = [f"{text} {number}" for number in range(60) for text in texts]
     expected = single.embed(many, output="array", use_tqdm=False)
     victim, survivor = pids(pair)
-    results = []
-    thread = threading.Thread(target=lambda: results.append(pair.embed(many, output="array", use_tqdm=False)))
-    thread.start()
-    wait_until(lambda: executor(pair).statuses()[0].queued_tokens)
-    os.kill(victim, signal.SIGKILL)
-    killed = time.monotonic()
-    wait_until(lambda: executor(pair).num_workers == 1 or executor(pair).statuses()[0].restarts)
-    assert time.monotonic() - killed < 1.0
-    thread.join()
-    np.testing.assert_array_equal(results[0], expected)
-    wait_until(lambda: all(status.is_alive for status in executor(pair).statuses()))
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(pair.embed, many, output="array", use_tqdm=False)
+        eventually(lambda: executor(pair).statuses()[0].queued_tokens, call)
+        os.kill(victim, signal.SIGKILL)
+        killed = time.monotonic()
+        eventually(lambda: executor(pair).num_workers == 1 or executor(pair).statuses()[0].restarts)
+        assert time.monotonic() - killed < 1.0
+    np.testing.assert_array_equal(call.result(), expected)
+    eventually(lambda: all(status.is_alive for status in executor(pair).statuses()))
     first, second = executor(pair).statuses()
     assert (first.restarts, second.restarts) == (1, 0)
     assert second.pid == survivor
@@ -59,22 +59,22 @@ def test_a_killed_process_loses_no_request_and_is_replaced(pair, single, texts, 
 
 
 @pytest.mark.slow
-def test_a_process_that_is_started_again_does_not_compute_with_other_weights(tmp_path, texts, pids, wait_until, caplog):
+def test_a_process_that_is_started_again_does_not_compute_with_other_weights(tmp_path, texts, pids, caplog):
     folder = tiny("BertModel", tmp_path)
     with LLM(str(folder), data_parallel_size=2, batch_invariant=True) as llm:
         expected = llm.embed(texts, output="array", use_tqdm=False)
         replace_weights(folder)
         os.kill(pids(llm)[0], signal.SIGKILL)
-        wait_until(lambda: "cannot load the model" in caplog.text)
+        eventually(lambda: "cannot load the model" in caplog.text)
         np.testing.assert_array_equal(llm.embed(texts, output="array", use_tqdm=False), expected)
     assert "model.safetensors has changed since" in caplog.text
 
 
 @pytest.mark.slow
-def test_the_end_of_all_processes_is_an_error(pair, executor, pids, wait_until):
+def test_the_end_of_all_processes_is_an_error(pair, executor, pids):
     for pid in pids(pair):
         os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: executor(pair).crash is not None)
+    eventually(lambda: executor(pair).crash is not None)
     with pytest.raises(
         EngineClosedError, match=r"no engine process is left: .*killed by SIGKILL.*Load the model again"
     ):
@@ -84,13 +84,13 @@ def test_the_end_of_all_processes_is_an_error(pair, executor, pids, wait_until):
 
 
 @pytest.mark.slow
-def test_the_online_engine_reports_the_end_of_all_processes_while_idle(bert, wait_until):
+def test_the_online_engine_reports_the_end_of_all_processes_while_idle(bert):
     async def run():
         async with AsyncLLM(bert, data_parallel_size=2) as llm:
             first = await llm.embed("a cat", output="array")
             for status in llm.engine.engine.runner.statuses():
                 os.kill(status.pid, signal.SIGKILL)
-            wait_until(lambda: llm.engine.crash_reason)
+            eventually(lambda: llm.engine.crash_reason)
             assert not llm.engine.is_alive
             with pytest.raises(EngineClosedError):
                 await llm.embed("a cat")
@@ -103,12 +103,12 @@ def test_the_online_engine_reports_the_end_of_all_processes_while_idle(bert, wai
 
 
 @pytest.mark.slow
-def test_closing_leaves_no_process_and_no_shared_memory(bert, pids, wait_until, wait_for_end):
+def test_closing_leaves_no_process_and_no_shared_memory(bert, pids, wait_for_end):
     before = set(SHARED_MEMORY.glob("*"))
     llm = LLM(bert, data_parallel_size=2)
     running = pids(llm)
     # Waits because files of other tests may exist for a moment.
-    wait_until(lambda: {path for path in SHARED_MEMORY.glob("*") if "PostgreSQL" not in path.name} <= before)
+    eventually(lambda: {path for path in SHARED_MEMORY.glob("*") if "PostgreSQL" not in path.name} <= before)
     llm.close()
     wait_for_end(running)
     llm.close()
@@ -149,13 +149,13 @@ def test_no_process_outlives_its_program(bert, wait_for_end, then, sent, exit_co
 
 
 @pytest.mark.slow
-def test_a_timeout_blames_a_process_that_a_signal_stopped(bert, wait_until):
+def test_a_timeout_blames_a_process_that_a_signal_stopped(bert):
     async def main():
         async with AsyncLLM(bert, data_parallel_size=2) as llm:
             first, _ = llm.engine.engine.runner.statuses()
             os.kill(first.pid, signal.SIGSTOP)
             call = asyncio.create_task(llm.embed("a cat"))
-            await asyncio.to_thread(wait_until, lambda: llm.engine.engine.runner.statuses()[0].queued_tokens)
+            await eventually_on_loop(lambda: llm.engine.engine.runner.statuses()[0].queued_tokens, call)
             llm.engine.abandon(llm.engine.waiting(), "the model hangs", may_be_cause=True)
             with pytest.raises(EngineError, match=rf"pid {first.pid}\) was stopped by a signal or a debugger"):
                 await call
