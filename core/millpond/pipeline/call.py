@@ -49,7 +49,8 @@ class Options(TypedDict, total=False):
         adapter: The name of the checkpoint's adapter to compute with, such as "retrieval.query" of jina-embeddings-v3;
             it also selects the prompt of that name.
         task: Jina's name for ``adapter``.
-        input_type: "query" or "document", for models that read the two in different ways, such as ColBERT.
+        input_type: "query" or "document", for models that read the two in different ways, such as ColBERT, or that have
+            prompts with these names.
         is_query: ``input_type`` as True or False.
         on_error: "raise" the first error, or "return" it as ``error`` of the prompt's output.
     """

@@ -17,6 +17,8 @@ NO_DATA = (
     "The 'data' field of the prompt is expected to contain the prompt data and it cannot be None. "
     "Refer to the documentation of the IOProcessor in use for more details."
 )
+PROMPT_NAMES: Mapping[str, tuple[str, ...]] = {"query": ("query",), "document": ("document", "passage", "corpus")}
+"""The names of a checkpoint's prompts for queries and documents; the first that it has is used."""
 SCHEMES = ("http://", "https://")
 IMAGE_KEYS = ("image", "image_url")  # keys of message parts that hold an image
 MEDIA_FIELDS = frozenset({"data", "messages", "multi_modal_data"})  # fields of prompts with other content than text

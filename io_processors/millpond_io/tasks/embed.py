@@ -69,7 +69,7 @@ class EmbedProcessor(TextProcessor):
                 "text"
             )
             raise InvalidInputError(message, parameter=POOL_FACTOR)
-        self._check_input_type(input_type(completed.options))
+        completed = self._with_input_type(completed)
         limit = getattr(completed.options, "max_active_dims", None)
         return completed if limit is None else for_pooler(completed, SparseOptions(max_active_dims=limit))
 
@@ -180,13 +180,19 @@ class EmbedProcessor(TextProcessor):
         pooling = token_pooling(work.asked.options, self.readers)
         return self.output(array if pooling is None else pooled(array, pooling))
 
-    def _check_input_type(self, kind: str | None) -> None:
+    def _with_input_type(self, asked: Asked) -> Asked:
+        """Return the parameters with the prompt of the input type, for models that only have prompts for it."""
+        kind = input_type(asked.options)
         reads_task = self.messages is not None and self.messages.declares_task
         if kind is None or kind in self.readers or self.table is not None or reads_task:
-            return
+            return asked
+        params = self.prompts.by_input_type(asked.params, kind)
+        if params is not None:
+            return replace(asked, params=params)
         message = (
-            f"input_type={kind!r} is for 'token_embed' of models whose files define queries and documents, such as "
-            f"ColBERT's; {self.ctx.model.model!r} as {self.task!r} does not distinguish them"
+            f"input_type={kind!r} is for models whose files define queries and documents, by prompts named 'query' and "
+            f"'document' or, for 'token_embed', like ColBERT's; {self.ctx.model.model!r} as {self.task!r} does not "
+            "distinguish them"
         )
         raise InvalidInputError(message, parameter="input_type")
 

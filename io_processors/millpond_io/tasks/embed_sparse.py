@@ -1,5 +1,7 @@
 """IO processor of the task ``embed_sparse``: texts or token ids to weights of vocabulary tokens."""
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -61,8 +63,11 @@ class SparseProcessor(TextProcessor):
         completed = self.completed(asked, supported=("use_activation",))
         kind = input_type(completed.options)
         if self.table is None and kind is not None:
-            message = f"{INPUT_TYPE}={kind!r}: {self.ctx.model.model!r} does not distinguish queries and documents"
-            raise InvalidInputError(message, parameter=INPUT_TYPE)
+            params = self.prompts.by_input_type(completed.params, kind)
+            if params is None:
+                message = f"{INPUT_TYPE}={kind!r}: {self.ctx.model.model!r} does not distinguish queries and documents"
+                raise InvalidInputError(message, parameter=INPUT_TYPE)
+            completed = replace(completed, params=params)
         # Terms take less memory than the weights of the whole vocabulary while results wait for the call to finish.
         options = SparseOptions(as_terms=True, max_active_dims=completed.options.max_active_dims)
         return for_pooler(completed, options)

@@ -96,14 +96,15 @@ class RepresentProcessor(TextProcessor):
         Raises:
             InvalidInputError: If it has none, so that queries would be encoded like documents.
         """
-        if side in self.prompts.named and asked.prompt is None and asked.prompt_name in (None, side):
-            return asked.model_copy(update={"prompt_name": side})
+        prompted = self.prompts.by_input_type(asked, side)
+        if prompted is not None:
+            return prompted
         if side == "document" and self.ctx.model.retrieval.static_query_weights is not None:
             return asked
         message = (
             f"{INPUT_TYPE}={side!r}: {self.ctx.model.model!r} as 'represent' does not distinguish queries and "
             "documents. Models that do have markers for them, such as ColBERT's, or prompts named 'query' and "
-            "'document'; with these, neither prompt nor prompt_name can be set"
+            "'document'"
         )
         raise InvalidInputError(message, parameter=INPUT_TYPE)
 

@@ -6,6 +6,7 @@ from functools import lru_cache
 from millpond.context import Context
 from millpond.types.errors import InvalidInputError
 from millpond.types.params import PoolingParams
+from millpond.types.prompts import PROMPT_NAMES
 from millpond_io.prompts import Prompt
 
 
@@ -65,6 +66,25 @@ class Prompts:
             return params
         name = params.prompt_name if params.prompt_name is not None else self.default_name
         return params.model_copy(update={"adapter": name}) if name in self.adapters else params
+
+    def by_input_type(self, params: PoolingParams, input_type: str) -> PoolingParams | None:
+        """Return the parameters with the prompt for queries or documents; None for a model with prompts for neither.
+
+        Documents have no prompt if the model only has one for queries, as in sentence-transformers.
+
+        Raises:
+            InvalidInputError: If the parameters already select a prompt.
+        """
+        if not any(name in self.named for names in PROMPT_NAMES.values() for name in names):
+            return None
+        name = next((name for name in PROMPT_NAMES[input_type] if name in self.named), None)
+        if params.prompt is not None or params.prompt_name not in (None, name):
+            message = (
+                f"input_type={input_type!r} selects a prompt of {self.model!r}: with it, neither prompt nor "
+                "prompt_name can be set"
+            )
+            raise InvalidInputError(message, parameter="input_type")
+        return params if name is None else self.with_adapter(params.model_copy(update={"prompt_name": name}))
 
     def of(self, params: PoolingParams) -> str:
         """Return the prompt of a call; empty for none."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from millpond import __version__
 from millpond.types.params import PoolingParams
+from millpond.types.prompts import PROMPT_NAMES
 from millpond_cli.io.interrupts import TerminatedError
 from millpond_cli.io.rows import Row
 from millpond_command.call_progress import call_progress
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 ROWS_PER_CALL = 1024
 QUERY, DOCUMENT = "query", "document"
-PROMPT_NAMES: Mapping[str, Sequence[str]] = {QUERY: ("query",), DOCUMENT: ("document", "passage", "corpus")}
-"""The names of prompts in the files of models, as in sentence-transformers' encode_query and encode_document."""
 WITHOUT_EFFECT = {
     "device",
     "devices",

@@ -216,7 +216,7 @@ def test_an_unknown_input_type_is_refused(tmp_path, load):
 
 
 def test_a_model_without_queries_refuses_the_input_type(tiny_bert):
-    with pytest.raises(InvalidInputError, match="input_type='query' is for 'token_embed' of models whose"):
+    with pytest.raises(InvalidInputError, match="input_type='query' is for models whose files define queries"):
         ours(tiny_bert, ["a"], "query")
 
 

@@ -1,6 +1,8 @@
 """``LLM.embed_sparse``: the weights of sentence-transformers, by token ids."""
 
 import asyncio
+import json
+import shutil
 
 import numpy as np
 import pytest
@@ -118,6 +120,16 @@ def test_parameters_can_contain_the_options(llm):
 def test_unsupported_parameters_are_refused(llm, asked, message):
     with pytest.raises(InvalidInputError, match=message):
         llm.embed_sparse("a", **asked)
+
+
+def test_the_input_type_selects_a_prompt_of_the_checkpoint(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "model")
+    config = tmp_path / "model" / "config_sentence_transformers.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"prompts": {"query": "what is "}}))
+    with LLM(str(tmp_path / "model"), num_workers=1) as llm:
+        for kind, prompt in (("query", "what is "), ("document", "")):
+            (output,) = llm.embed_sparse("a mill", input_type=kind)
+            assert output.outputs == llm.embed_sparse(f"{prompt}a mill")[0].outputs
 
 
 def test_a_model_without_token_weights_is_refused(tiny_bert):

@@ -45,6 +45,20 @@ def embed(llm, texts, **options):
 # --- parity -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("name", ["document", "passage", "corpus", None])
+def test_the_input_type_selects_the_prompt_for_queries_or_documents(checkpoint, load, sentence_transformers, name):
+    documents_prompt = {} if name is None else {name: "a document, "}
+    write_sentence_transformers(checkpoint, prompts={"query": "the query is ", **documents_prompt})
+    theirs = sentence_transformers.SentenceTransformer(str(checkpoint), device="cpu")
+    llm = load(checkpoint)
+    queries = theirs.encode_query(TEXTS, show_progress_bar=False)
+    assert np.abs(embed(llm, TEXTS, input_type="query") - queries).max() <= 1e-5
+    assert np.abs(embed(llm, TEXTS, is_query=True) - queries).max() <= 1e-5
+    documents = theirs.encode(TEXTS, prompt_name=name, show_progress_bar=False)
+    assert np.abs(embed(llm, TEXTS, input_type="document") - documents).max() <= 1e-5
+    assert np.abs(queries - documents).max() > 1e-3
+
+
 @pytest.mark.parametrize("include_prompt", [True, False], ids=["pooled", "left out"])
 @pytest.mark.parametrize("mode", MODES, ids=str)
 def test_prompts_are_those_of_sentence_transformers(checkpoint, load, sentence_transformers, mode, include_prompt):
@@ -228,3 +242,15 @@ def test_the_error_for_a_checkpoint_without_prompts_states_that_it_has_none(tiny
         InvalidInputError, match=r"no prompt of that name\. Available: none\. prompt=\.\.\. accepts any text"
     ):
         tiny_bert.embed("cat", prompt_name="query")
+
+
+def test_the_input_type_excludes_another_prompt_and_needs_prompts(prompted, load, tiny_bert):
+    llm = load(prompted)
+    same = {"input_type": "query", "prompt_name": "query"}
+    np.testing.assert_array_equal(embed(llm, TEXTS, **same), embed(llm, TEXTS, prompt_name="query"))
+    for option in ({"prompt": "find "}, {"prompt_name": "document"}):
+        with pytest.raises(InvalidInputError, match="neither prompt nor prompt_name") as caught:
+            llm.embed("a", input_type="query", **option)
+        assert caught.value.parameter == "input_type"
+    with pytest.raises(InvalidInputError, match="does not distinguish them"):
+        tiny_bert.embed("a", input_type="query")
