@@ -1,6 +1,7 @@
 """DiskCache: entries in a folder that several processes may share; a thread writes them."""
 
 import logging
+import os
 import sqlite3
 import threading
 import weakref
@@ -8,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from millpond.pipeline.cache import CacheOptions
+from millpond.regular_file import distrust
 from millpond.types.errors import InvalidInputError
 from millpond_cache.database import FILE_NAME, MIN_BYTES, Database
 from millpond_cache.recovery import DatabaseSlot, is_damage
@@ -162,8 +164,8 @@ def open_disk_cache(options: CacheOptions) -> DiskCache:
     """Open or create the cache in a folder.
 
     Raises:
-        InvalidInputError: If the folder is missing from the setting or cannot be written, the size is too small, or a
-            newer version of Millpond wrote the folder.
+        InvalidInputError: If the folder is missing from the setting, cannot be written or can be written by other
+            users, the size is too small, or a newer version of Millpond wrote the folder.
     """
     if not options.address:
         raise InvalidInputError("cache='disk:' names no folder: write cache='disk:FOLDER'", parameter="cache")
@@ -174,11 +176,28 @@ def open_disk_cache(options: CacheOptions) -> DiskCache:
     folder = Path(options.address).expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _check_folder(folder)
         return DiskCache(folder, max_bytes, options.fingerprint, options.model)
     except (OSError, sqlite3.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         message = f"the cache folder {folder} cannot be used: {reason}. Choose a folder that this process can write"
         raise InvalidInputError(message, parameter="cache") from error
+
+
+def _check_folder(folder: Path) -> None:
+    """Check that only this user and root can write a folder.
+
+    Raises:
+        InvalidInputError: If others could replace its files.
+    """
+    state = folder.stat()
+    reason = distrust(state)
+    if reason is None:
+        return
+    is_own = state.st_uid == os.geteuid()
+    fix = f"chmod go-w {folder}, or choose another folder" if is_own else "choose a folder of this user"
+    message = f"the cache folder {folder} {reason}: others could replace its results. To use a cache, {fix}"
+    raise InvalidInputError(message, parameter="cache")
 
 
 def _close(writer: Writer, reading: DatabaseSlot) -> None:

@@ -311,6 +311,27 @@ def test_the_file_of_another_user_is_refused(opened, folder):
         opened()
 
 
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o702])
+def test_a_folder_that_all_users_can_write_is_refused(opened, folder, mode):
+    folder.mkdir()
+    folder.chmod(mode)
+    with pytest.raises(InvalidInputError, match=rf"{folder} can be written by all users: .* chmod go-w {folder}, or"):
+        opened()
+    assert not list(folder.iterdir())
+    folder.chmod(0o755)
+    fill(opened(), 1)
+    assert (folder / FILE_NAME).stat().st_mode & 0o777 == 0o600
+
+
+def test_the_folder_of_another_user_is_refused(opened, folder):
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a folder to another user")
+    folder.mkdir()
+    os.chown(folder, 65534, 65534)
+    with pytest.raises(InvalidInputError, match=r"belongs to another user \(nobody\): .* choose a folder of this user"):
+        opened()
+
+
 @pytest.mark.parametrize(
     "planted",
     [
