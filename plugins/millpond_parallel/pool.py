@@ -3,6 +3,7 @@
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,6 +25,8 @@ MAX_ATTEMPTS: Final = 3
 """A batch fails if this many engine processes end while they compute it; the engine then divides it."""
 GPU_BATCHES: Final = 2  # batches of an engine on a GPU: one is computed while the next one is sent
 MAX_RESTART_DELAY_S: Final = 30.0
+STOPPED_WARNING_S: Final = 10.0
+"""The time after which a warning names a stopped process that has work; calls without a time limit wait for it."""
 
 
 @dataclass(eq=False)
@@ -59,6 +62,7 @@ class Slot:
         restarts: The number of processes started after the first.
         failures: The number of processes that ended since the last computed batch.
         end: How the last process ended, in words.
+        stopped_at: The time when its process was first seen stopped while it had work; None while it runs.
     """
 
     start: Start
@@ -72,6 +76,7 @@ class Slot:
     restarts: int = 0
     failures: int = 0
     end: str = ""
+    stopped_at: float | None = None
 
     @property
     def label(self) -> str:
@@ -221,9 +226,11 @@ class EnginePool:
             partial(self._end, slot),
         )
 
-    def _receive(self, slot: Slot, message: Message) -> None:
-        """Handle a message of an engine process, on the thread that receives."""
-        if message.kind is Kind.RESULT:
+    def _receive(self, slot: Slot, message: Message | None) -> None:
+        """Handle a message of an engine process, or that none has arrived, on the thread that receives."""
+        if message is None:
+            self.watch(slot)
+        elif message.kind is Kind.RESULT:
             self._finish(slot, message)
         elif message.kind is Kind.PROGRESS:
             for number, advanced in message.content.items():
@@ -235,6 +242,23 @@ class EnginePool:
             self._add(slot, message.content)
         elif message.kind is Kind.FAILED:
             self._report_load_error(slot, unpack_error(message.content))
+
+    def watch(self, slot: Slot) -> None:
+        """Warn once if a process that loads the model or has batches is stopped, such as by SIGSTOP."""
+        process, has_work = slot.process, bool(slot.flights) or not slot.num_workers
+        if process is None or not has_work or not process.is_stopped:
+            slot.stopped_at = None
+            return
+        now = time.monotonic()
+        slot.stopped_at = now if slot.stopped_at is None else slot.stopped_at
+        if now - slot.stopped_at < STOPPED_WARNING_S:
+            return
+        slot.stopped_at = float("inf")
+        work = f"computes {len(slot.flights)} batches" if slot.num_workers else "loads the model"
+        logger.warning(
+            "%s was stopped by a signal or a debugger while it %s: let it continue (kill -CONT %d), or kill it",
+            *(slot.label, work, process.pid),
+        )
 
     def _finish(self, slot: Slot, message: Message) -> None:
         with self._changed:

@@ -34,7 +34,7 @@ class EngineProcess:
         start: The first message.
         num_threads: The number of threads that libraries may start.
         import_path: The folders from which the process imports modules.
-        on_message: Called with each message, on the thread that receives.
+        on_message: Called with each message, on the thread that receives; with None every half second without any.
         on_exit: Called with the exit code when the process has ended; negative for the number of a signal.
     """
 
@@ -43,7 +43,7 @@ class EngineProcess:
         start: Start,
         num_threads: int,
         import_path: list[str],
-        on_message: Callable[[Message], None],
+        on_message: Callable[[Message | None], None],
         on_exit: Callable[[int], None],
     ) -> None:
         self.name = start.name
@@ -114,10 +114,9 @@ class EngineProcess:
         try:
             while True:
                 message = self._channel.receive(POLL_INTERVAL_S)
-                if message is not None:
-                    self._on_message(message)
-                elif self._process.poll() is not None:
+                if message is None and self._process.poll() is not None:
                     break  # a process that it started holds the socket open
+                self._on_message(message)
         except ChannelClosedError:
             pass
         try:
