@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from waiting import eventually
 
 from millpond_parallel import pool as module
 from millpond_parallel.engine_process import Start
@@ -61,16 +62,14 @@ def test_a_stopped_process_without_work_is_not_named(slot, watch):
 
 
 @pytest.mark.slow
-def test_a_call_of_llm_names_the_stopped_process_and_then_continues(
-    pair, single, executor, pids, wait_until, monkeypatch, caplog
-):
+def test_a_call_of_llm_names_the_stopped_process_and_then_continues(pair, single, pids, monkeypatch, caplog):
     monkeypatch.setattr(module, "STOPPED_WARNING_S", 0.5)
     texts = [f"a cat sat on mat {number}" for number in range(400)]
     victim, results = pids(pair)[0], []
     os.kill(victim, signal.SIGSTOP)
     call = threading.Thread(target=lambda: results.append(pair.embed(texts, output="array", use_tqdm=False)))
     call.start()
-    wait_until(lambda: f"(pid {victim}) was stopped by a signal" in caplog.text)
+    eventually(lambda: f"(pid {victim}) was stopped by a signal" in caplog.text)
     assert call.is_alive()
     os.kill(victim, signal.SIGCONT)
     call.join()
