@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Never, Self
 from millpond.plugin.blame import blamed, build, is_foreign, mark
 from millpond.plugin.target import Target, imported
 from millpond.types.compute import BFLOAT16_WEIGHTS, ComputeOptions
-from millpond.types.config import JOINED_BY, CheckpointConfig, InputOptions, ModelConfig, PoolerConfig
+from millpond.types.config import JOINED_BY, CheckpointConfig, InputOptions, PoolerConfig
 from millpond.types.errors import UnknownNameError
+from millpond.types.resolved_model import ResolvedModel
 
 if TYPE_CHECKING:
     import torch
@@ -74,7 +75,7 @@ class ModelContext:
     """
 
     registry: "Registry"
-    model: ModelConfig
+    model: ResolvedModel
     config: CheckpointConfig
     device: "torch.device"
     dtype: "torch.dtype"
@@ -194,8 +195,7 @@ class ModelContext:
     def pooling_type(self, task: str) -> str:
         """Return the name of the task's pooler; for several concatenated poolers, names joined by "+": ``CLS+MEAN``."""
         spec = self.registry.tasks.get(task).spec
-        configured: str | None = getattr(self.pooler_config, spec.pooling_key)
-        return self.model.task_pooling.get(task) or configured or spec.pooling
+        return self.model.pooling_types.get(task) or getattr(self.pooler_config, spec.pooling_key) or spec.pooling
 
     def activation(self, name: str | None) -> "Callable[[torch.Tensor], torch.Tensor]":
         """Return the activation of that name, or the kernel of its op if it has one; None is the identity."""

@@ -103,7 +103,7 @@ class LLM(
         """Return the model's tokenizer as a transformers object."""
         from transformers import AutoTokenizer
 
-        folder = str(self._loaded.resolution.repository.transformer_path)
+        folder = str(self._loaded.layers.repository.transformer_path)
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         return tokenizer
 

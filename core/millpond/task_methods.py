@@ -27,10 +27,10 @@ from millpond.pipeline.io_processor import Item
 from millpond.pipeline.pipeline import Pipeline
 from millpond.pipeline.tokenization import Params
 from millpond.types.arrays import Form, check_form, check_stackable, stacked
-from millpond.types.config import ModelConfig
 from millpond.types.outputs import PoolingRequestOutput
 from millpond.types.params import PoolingParams
 from millpond.types.prompts import ChunksCall
+from millpond.types.resolved_model import ResolvedModel
 
 if TYPE_CHECKING:
     from millpond.loading.build import LoadedModel
@@ -84,7 +84,7 @@ class TaskMethods(
     pipeline: Pipeline
 
     @property
-    def model_config(self) -> ModelConfig:
+    def model_config(self) -> ResolvedModel:
         """The facts about the model: names, limits, tasks, sizes."""
         return self._loaded.config
 

@@ -157,7 +157,7 @@ def open_results(choice: CacheChoice, loaded: "LoadedModel", devices: Iterable[s
         message = f"cache={spec.name!r} is used by other processes: {refusal} Or use cache='memory'"
         raise InvalidInputError(message, parameter="cache")
     fingerprint = fingerprint_of(loaded, devices)
-    loaded.resolution.repository.require_unchanged()  # the hash is that of the loaded weights
+    loaded.layers.repository.require_unchanged()  # the hash is that of the loaded weights
     keys = KeyBuilder(fingerprint, all_fields=is_pooled_by_plugin(loaded.context))
     options = CacheOptions(
         address=choice.address, max_bytes=choice.max_bytes, model=loaded.config.model, fingerprint=fingerprint

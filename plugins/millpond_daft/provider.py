@@ -90,7 +90,7 @@ class MillpondProvider(Provider):
             RecipeError: If the model has neither classes nor embeddings.
         """
         work = read_work(self.name, model, self._options | options)
-        tasks = read_model_facts(work.recipe).resolution.tasks
+        tasks = read_model_facts(work.recipe).layers.tasks
         task = next((task for task in TASKS_OF_CLASSIFIERS if task in tasks), None)
         if task is None:
             message = f"{model!r} serves neither 'classify' nor 'embed'. Available: {', '.join(tasks)}."

@@ -2,22 +2,19 @@
 
 from millpond.loading.files import read_object
 from millpond.loading.repository import Repository
-from millpond.types.checkpoint import CheckpointFacts, TextFacts
-from millpond.types.config import Choice
+from millpond.types.layers import Layer
 from millpond_formats.static import is_static, static_config
 
 FILE = "config.json"
 
 
-def read_model2vec(repository: Repository) -> CheckpointFacts | None:
-    """Return the facts about a model with static embeddings; None for other models.
+def read_model2vec(repository: Repository) -> tuple[Layer, ...]:
+    """Return what config.json states about a model with static embeddings; nothing for other models.
 
     Raises:
         CheckpointError: If config.json is damaged, or the embeddings are missing.
     """
     if not is_static(read_object(repository.path / FILE)):
-        return None
-    return CheckpointFacts(
-        config=static_config(repository.path),
-        text=TextFacts(special_tokens=Choice(value=False, origin=f"{FILE} (architectures)")),
-    )
+        return ()
+    values = {"files.config": static_config(repository.path), "text.special_tokens": False}
+    return (Layer(FILE, values, {"text.special_tokens": "architectures"}),)

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from millpond.loading.files import read_object
 from millpond.loading.repository import Repository
-from millpond.types.checkpoint import AdapterFacts, CheckpointFacts
 from millpond.types.errors import CheckpointError
+from millpond.types.layers import Layer
+from millpond.types.resolved_model import AdapterFiles
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,11 +35,11 @@ UNSUPPORTED: Mapping[str, tuple[object, ...]] = {
 }
 
 
-def read_peft(repository: Repository) -> CheckpointFacts | None:
-    """Return the adapters in the subfolders of a checkpoint, up to two levels deep; None without adapters."""
+def read_peft(repository: Repository) -> tuple[Layer, ...]:
+    """Return the adapters in the subfolders of a checkpoint, up to two levels deep; nothing without adapters."""
     folders = sorted(path.parent for pattern in ("*", "*/*") for path in repository.path.glob(f"{pattern}/{SETTINGS}"))
-    adapters = tuple(AdapterFacts(folder=path, read=partial(read_adapter, path)) for path in folders)
-    return CheckpointFacts(adapters=adapters) if adapters else None
+    adapters = tuple(AdapterFiles(folder=path, read=partial(read_adapter, path)) for path in folders)
+    return (Layer(SETTINGS, {"files.adapters": adapters}),) if adapters else ()
 
 
 def read_adapter(folder: Path) -> dict[str, tuple["Tensor", "Tensor"]]:

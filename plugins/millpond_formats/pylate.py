@@ -6,9 +6,8 @@ from typing import Any
 
 from millpond.loading.files import read_object
 from millpond.loading.repository import Repository
-from millpond.types.checkpoint import CheckpointFacts, RetrievalFacts, stated
-from millpond.types.config import Choice
 from millpond.types.late_interaction import Expansion, LateInteraction, QueryDocumentConfig
+from millpond.types.layers import Layer
 from millpond_formats.plugin import SETTINGS
 from millpond_formats.sentence_transformers.format import max_length
 from millpond_formats.values import PUNCTUATION, QUERY_LENGTH, bounded, count_at, expansion_of, text_at
@@ -16,8 +15,8 @@ from millpond_formats.values import PUNCTUATION, QUERY_LENGTH, bounded, count_at
 MODEL_TYPE = "ColBERT"
 
 
-def read_pylate(repository: Repository) -> CheckpointFacts | None:
-    """Return the settings of queries and documents; None for other model types.
+def read_pylate(repository: Repository) -> tuple[Layer, ...]:
+    """Return the settings of queries and documents; nothing for other model types.
 
     Raises:
         CheckpointError: If a file is damaged, or specifies something that is not supported.
@@ -25,12 +24,10 @@ def read_pylate(repository: Repository) -> CheckpointFacts | None:
     path = repository.path / SETTINGS
     settings = read_object(path)
     if settings.get("model_type") != MODEL_TYPE:
-        return None
+        return ()
     late = bounded(_late_interaction(settings, path), max_length(repository))
-    return CheckpointFacts(
-        task=Choice(value="token_embed", origin=f"{SETTINGS} (model_type)"),
-        retrieval=RetrievalFacts(late_interaction=stated(late, SETTINGS)),
-    )
+    values = {"files.task": "token_embed", "retrieval.late_interaction": late}
+    return (Layer(SETTINGS, values, {"files.task": "model_type"}),)
 
 
 def _late_interaction(settings: Mapping[str, Any], path: Path) -> LateInteraction:

@@ -2,14 +2,14 @@
 
 from millpond.loading.files import read_object
 from millpond.loading.repository import Repository
-from millpond.types.checkpoint import CheckpointFacts, RetrievalFacts, stated
 from millpond.types.late_interaction import Expansion, LateInteraction, QueryDocumentConfig
+from millpond.types.layers import Layer
 from millpond_formats.values import PUNCTUATION, QUERY_LENGTH, count_at, text_at
 
 FILE = "artifact.metadata"
 
 
-def read_stanford_colbert(repository: Repository) -> CheckpointFacts:
+def read_stanford_colbert(repository: Repository) -> tuple[Layer, ...]:
     """Return the settings of queries and documents.
 
     Raises:
@@ -30,4 +30,4 @@ def read_stanford_colbert(repository: Repository) -> CheckpointFacts:
         ),
         dim=count_at(settings, "dim", path),
     )
-    return CheckpointFacts(retrieval=RetrievalFacts(late_interaction=stated(late, FILE)))
+    return (Layer(FILE, {"retrieval.late_interaction": late}),)

@@ -77,7 +77,9 @@ def plan_job(
 
 def shard_budget(recipe: Recipe, facts: ModelFacts, shard_rows: int | None = None) -> ShardBudget:
     """Return the limits of a shard. They depend on the model and the kind of device only, not on measured speed."""
-    tokens = int(SHARD_FLOP.get(facts.device, SHARD_FLOP["cuda"]) / (2 * encoder_parameters(facts.config.hf_config)))
+    tokens = int(
+        SHARD_FLOP.get(facts.device, SHARD_FLOP["cuda"]) / (2 * encoder_parameters(facts.layers.model.hf_config))
+    )
     if recipe.task in TOKEN_LEVEL_TASKS:
         tokens //= TOKEN_LEVEL_DIVISOR
     return ShardBudget(max(1, tokens), shard_rows or MAX_SHARD_ROWS)

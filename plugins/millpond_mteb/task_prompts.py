@@ -6,7 +6,7 @@ from typing import Any
 
 from mteb.models.abs_encoder import AbsEncoder, get_prompt
 
-from millpond.types.model_info import PromptInfo
+from millpond.types.resolved_model import PromptSettings
 
 # The prompts that SentenceTransformer.encode_query and encode_document apply, in their order.
 CANDIDATES = {"query": ("query",), "document": ("document", "passage", "corpus")}
@@ -22,7 +22,7 @@ class TaskPrompts:
             they replace those of the checkpoint.
     """
 
-    def __init__(self, info: PromptInfo, model_prompts: Mapping[str, str] | None = None) -> None:
+    def __init__(self, info: PromptSettings, model_prompts: Mapping[str, str] | None = None) -> None:
         self.prompts = {**NO_PROMPTS, **(info.prompts if model_prompts is None else model_prompts)}
         self.default = None if info.default_name is None else self.prompts.get(info.default_name)
         self.by_task, _ = AbsEncoder.validate_task_to_prompt_name(self.prompts, raise_for_invalid_keys=False)

@@ -118,8 +118,8 @@ def _load(setup: "EngineProcessSetup") -> "Runner":
         registry = setup.manager().registry
         repository = Repository(setup.model, setup.path, setup.source, plugins=registry, states=setup.states)
         repository.require_unchanged()  # an engine that is started again must not compute with another model
-        resolution, device = resolve_model(registry, repository, setup.arguments)
-        loaded = build_model(registry, resolution, setup.arguments.load, device=device, compute=setup.arguments.compute)
+        layers, device = resolve_model(registry, repository, setup.arguments)
+        loaded = build_model(registry, layers, setup.arguments.load, device=device, compute=setup.arguments.compute)
         repository.require_unchanged()
     engine = setup.arguments.engine
     num_workers = setup.num_workers if device.type == "cpu" else engine.num_workers

@@ -72,7 +72,7 @@ def setup_for(setup: EngineSetup, location: Placement) -> bytes:
     Raises:
         InvalidInputError: If an argument cannot be sent to another process.
     """
-    arguments, repository = setup.arguments, setup.loaded.resolution.repository
+    arguments, repository = setup.arguments, setup.loaded.layers.repository
     if callable(arguments.load.hf_overrides):
         message = "hf_overrides is a function, which engine processes cannot receive: pass the dict that it returns"
         raise InvalidInputError(message, parameter="hf_overrides")

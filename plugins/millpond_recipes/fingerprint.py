@@ -54,9 +54,9 @@ def fingerprint_of(recipe: Recipe, facts: ModelFacts | None = None) -> str:
 
 def fingerprint_facts(facts: ModelFacts) -> dict[str, str]:
     """Return what a result depends on beside the recipe, by name: files of the model, device, kernels, versions."""
-    files = {f"file {name}": value for name, value in file_hashes(facts.resolution.repository.path)}
+    files = {f"file {name}": value for name, value in file_hashes(facts.layers.repository.path)}
     kernels = dict(_kernels(facts))
-    entries = [*computing_entries(facts.resolution.registry, facts.resolution), *kernels.values()]
+    entries = [*computing_entries(facts.layers.registry, facts.layers), *kernels.values()]
     return {
         **files,
         **_template_file(facts),
@@ -70,9 +70,9 @@ def fingerprint_facts(facts: ModelFacts) -> dict[str, str]:
 
 def _kernels(facts: ModelFacts) -> "Iterator[tuple[str, Entry[KernelSpec] | None]]":
     """Yield each op with the kernel that this machine prefers for it; None if no kernel fits."""
-    compute, registry, device = facts.arguments.compute, facts.resolution.registry, torch.device(facts.device)
+    compute, registry, device = facts.arguments.compute, facts.layers.registry, torch.device(facts.device)
     compute = replace(compute, batch_invariant=compute.batch_invariant or device.type == "cpu")
-    dtype, compute = in_mixed_precision(registry, getattr(torch, facts.config.dtype), device, compute)
+    dtype, compute = in_mixed_precision(registry, getattr(torch, facts.layers.model.dtype), device, compute)
     context = OpContext(
         device=device,
         dtype=dtype,
@@ -87,9 +87,9 @@ def _kernels(facts: ModelFacts) -> "Iterator[tuple[str, Entry[KernelSpec] | None
 
 def _configuration_hash(facts: ModelFacts) -> str:
     """Return a hash of settings that files do not contain: those of a published model, known by its name or card."""
-    resolution = facts.resolution
-    template = None if resolution.published is None else resolution.published.chat_template
-    settings = [resolution.config.to_dict(), resolution.prompts, repr(resolution.rerank_template), template]
+    model = facts.layers.model
+    prompting = model.prompting
+    settings = [model.hf_config.to_dict(), prompting.prompts, repr(prompting.rerank_template), prompting.chat_template]
     return hashlib.sha256(json.dumps(settings, sort_keys=True, default=repr).encode()).hexdigest()
 
 

@@ -12,9 +12,8 @@ from millpond_recipes.recipe import Recipe
 
 if TYPE_CHECKING:
     from millpond.loading.arguments import Arguments
-    from millpond.loading.resolution import Resolution
+    from millpond.loading.model_layers import ModelLayers
     from millpond.plugin.registry import Registry
-    from millpond.types.config import ModelConfig
 
 
 @dataclass(frozen=True)
@@ -22,14 +21,12 @@ class ModelFacts:
     """A resolved model.
 
     Attributes:
-        resolution: The files of the model and the decisions about them.
-        config: Its configuration.
+        layers: What is stated about the model, and what it resolves to.
         device: The type of its device: "cpu" or "cuda".
         arguments: The arguments of `LLM`.
     """
 
-    resolution: "Resolution"
-    config: "ModelConfig"
+    layers: "ModelLayers"
     device: str
     arguments: "Arguments"
 
@@ -43,17 +40,17 @@ def read_model_facts(recipe: Recipe) -> ModelFacts:
     """
     registry = get_plugin_manager().registry
     arguments = read_arguments(recipe.model_arguments)
-    resolution, device = resolve_model(registry, recipe.model, arguments)
-    refuse_runtime_plugins(registry, resolution)
-    return ModelFacts(resolution, resolution.model_config(), device.type, arguments)
+    layers, device = resolve_model(registry, recipe.model, arguments)
+    refuse_runtime_plugins(registry, layers)
+    return ModelFacts(layers, device.type, arguments)
 
 
-def refuse_runtime_plugins(registry: "Registry", resolution: "Resolution") -> None:
+def refuse_runtime_plugins(registry: "Registry", layers: "ModelLayers") -> None:
     """Refuse a model that uses components of this process alone: another process would not have them.
 
     Raises:
         RecipeError: Names the components.
     """
-    refusal = runtime_refusal(computing_entries(registry, resolution))
+    refusal = runtime_refusal(computing_entries(registry, layers))
     if refusal is not None:
         raise RecipeError(refusal)

@@ -52,17 +52,17 @@ def fingerprint_of(loaded: LoadedModel, devices: Iterable[str] = ()) -> str:
     Raises:
         CheckpointError: If a file cannot be read.
     """
-    resolution, ctx = loaded.resolution, loaded.context
+    layers, model, ctx = loaded.layers, loaded.config, loaded.context
     facts = {
-        "files": dict(file_hashes(resolution.repository.path)),
-        "config": resolution.config.to_dict(),
-        "architecture": [resolution.architecture.qualified, resolution.implementation],
-        "converter": None if resolution.converter is None else resolution.converter.qualified,
-        "pooling": resolution.pooler_config.model_dump(mode="json"),
-        "tasks": resolution.tasks,
-        "activation": resolution.classifier_activation.value,
-        "late_interaction": repr(resolution.late_interaction),
-        "dtype": loaded.config.dtype,
+        "files": dict(file_hashes(layers.repository.path)),
+        "config": model.hf_config.to_dict(),
+        "architecture": [layers.architecture.qualified, layers.implementation],
+        "converter": None if layers.converter is None else layers.converter.qualified,
+        "pooling": model.pooler_config.model_dump(mode="json"),
+        "tasks": layers.tasks,
+        "activation": model.classification.activation,
+        "late_interaction": repr(model.retrieval.late_interaction),
+        "dtype": model.dtype,
         "quantization": ctx.quantization,
         "batch_invariant": ctx.batch_invariant,
         "variants": dict(ctx.kernels),

@@ -93,7 +93,7 @@ def _vector_type(recipe: "Recipe", size: int) -> pa.DataType:
 
 
 def _embedding_size(recipe: "Recipe", facts: "ModelFacts") -> int:
-    size = recipe.dimensions or facts.config.embedding.size
+    size = recipe.dimensions or facts.layers.model.embedding.size
     if size is None:
         message = f"the files of {recipe.model!r} do not state the size of its vectors: set `dimensions`"
         raise RecipeError(message)
@@ -130,7 +130,7 @@ def _sparse_columns(_: "Recipe", __: "ModelFacts") -> ResultColumns:
 
 
 def _class_columns(_: "Recipe", facts: "ModelFacts") -> ResultColumns:
-    labels = facts.config.labels
+    labels = facts.layers.model.labels
     kind = pa.list_(pa.float32(), len(labels))
 
     def values(outputs: "Outputs") -> list[pa.Array]:
@@ -142,7 +142,7 @@ def _class_columns(_: "Recipe", facts: "ModelFacts") -> ResultColumns:
 
 
 def _token_class_columns(_: "Recipe", facts: "ModelFacts") -> ResultColumns:
-    kind = pa.list_(pa.float32(), len(facts.config.labels))
+    kind = pa.list_(pa.float32(), len(facts.layers.model.labels))
 
     def values(outputs: "Outputs") -> list[pa.Array]:
         return [list_of_vectors([_array(output) for output in outputs], kind)]

@@ -58,7 +58,7 @@ class Runner:
             arguments.setdefault("batch_invariant", True)
         self.llm = LLM(recipe.model, **arguments)
         try:
-            facts.resolution.repository.require_unchanged()  # the facts are those of the loaded weights
+            facts.layers.repository.require_unchanged()  # the facts are those of the loaded weights
         except CheckpointError:
             self.llm.close()
             raise

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from millpond_command.cli import USAGE, CommandError
 
 if TYPE_CHECKING:
-    from millpond.loading.resolution import Resolution
+    from millpond.types.resolved_model import ResolvedModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,16 +83,14 @@ TOKEN_CLASSES = Kind(
 )
 
 
-def choose_kind(resolution: "Resolution") -> Kind:
+def choose_kind(model: "ResolvedModel") -> Kind:
     """Return the kind of comparison for a model.
 
     Raises:
         CommandError: If there is no reference for the model.
     """
-    model = resolution.model_config()
-    has_modules = bool(resolution.facts.modules.listed)
     if "embed" in model.tasks:
-        return _embedding_kind(resolution, has_modules=has_modules)
+        return _embedding_kind(model)
     if model.retrieval.late_interaction is not None:
         return LATE_INTERACTION
     if "classify" in model.tasks:
@@ -103,9 +101,8 @@ def choose_kind(resolution: "Resolution") -> Kind:
     raise CommandError(message, hint="`millpond inspect MODEL` shows its tasks", exit_code=USAGE)
 
 
-def _embedding_kind(resolution: "Resolution", *, has_modules: bool) -> Kind:
-    model = resolution.model_config()
-    if has_modules:
+def _embedding_kind(model: "ResolvedModel") -> Kind:
+    if model.modules.listed:
         return SPARSE if model.embedding.sparse is not None else EMBEDDINGS
     if model.embedding.sparse is not None or model.multimodal.image_reader is not None:
         message = f"no reference for {model.identity.architecture} without the files of sentence-transformers"

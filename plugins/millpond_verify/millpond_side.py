@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from millpond.types.checkpoint import value_of
-from millpond.types.config import JOINED_BY, Choice
+from millpond.types.config import JOINED_BY
 from millpond.types.params import PoolingParams
 from millpond_command.call_progress import call_progress
 from millpond_command.progress import Progress
@@ -14,15 +13,17 @@ from millpond_verify.parts import Part, Results
 
 if TYPE_CHECKING:
     from millpond.llm import LLM
-    from millpond.loading.resolution import Resolution
+    from millpond.loading.model_layers import ModelLayers
+    from millpond.types.layers import Layers
 
 ORIGINS = {
     "user": "the command line",
     "default": "the default of Millpond",
     "task": "the default of the task",
     "architecture": "the architecture",
+    "published model": "the settings published for this model",
 }
-PUBLISHED = "the settings published for this model"
+NORMALIZES = "embedding.normalizes"
 DENSE = "Dense"
 
 
@@ -39,12 +40,12 @@ class SettingValue:
     origin: str
 
 
-def applies_activation(kind: Kind, resolution: "Resolution") -> bool:
+def applies_activation(kind: Kind, layers: "Layers") -> bool:
     """Return True if results are compared as users receive them.
 
     Vectors are compared before normalization if no file specifies it: Millpond then normalizes, the reference does not.
     """
-    if kind is EMBEDDINGS and resolution.facts.pooling.normalize is None:
+    if kind is EMBEDDINGS and layers.find(NORMALIZES) is None:
         return False
     return kind.has_activation
 
@@ -69,67 +70,68 @@ def run_part(llm: "LLM", kind: Kind, part: Part, *, use_activation: bool, progre
     return Results(arrays=arrays, token_ids=[it.prompt_token_ids for it in outputs])
 
 
-def settings_of(resolution: "Resolution", kind: Kind) -> Mapping[str, SettingValue]:
+def settings_of(layers: "ModelLayers", kind: Kind) -> Mapping[str, SettingValue]:
     """Return the settings that a reference of this kind may state, by the names of ``Settings``."""
-    settings = {"max_length": _setting(resolution.max_model_len)}
+    settings = {"max_length": _setting(layers, "max_model_len")}
     if kind in (EMBEDDINGS, SPARSE):
-        settings |= _embedding_settings(resolution)
+        settings |= _embedding_settings(layers)
     if kind.results in ("logits", "token logits", "scores"):
-        settings["activation"] = _setting(resolution.classifier_activation)
+        settings["activation"] = _setting(layers, "classification.activation")
     if kind.results in ("logits", "token logits"):
-        settings["labels"] = SettingValue(resolution.model_config().labels, "config.json (id2label)")
+        settings["labels"] = SettingValue(layers.model.labels, "config.json (id2label)")
     if kind in (EMBEDDINGS, SPARSE, SCORES):
-        settings["dense"] = _dense(resolution)
+        settings["dense"] = _dense(layers)
     return settings
 
 
-def prompts_of(resolution: "Resolution") -> Mapping[str, SettingValue]:
+def prompts_of(layers: "ModelLayers") -> Mapping[str, SettingValue]:
     """Return the prompts that are not empty, by name."""
-    stated = resolution.facts.prompts.named
-    from_files: Mapping[str, str] = value_of(stated, {})
+    path, prompts = "prompting.prompts", layers.model.prompting.prompts
+    return {name: SettingValue(text, _named(layers.origin(path, name))) for name, text in prompts.items() if text}
+
+
+def _embedding_settings(layers: "ModelLayers") -> dict[str, SettingValue]:
+    truncate_dim = layers.model.embedding.truncate_dim
     return {
-        name: SettingValue(text, stated.origin if stated is not None and name in from_files else PUBLISHED)
-        for name, text in resolution.prompts.items()
-        if text
+        "pooling": _setting(layers, "pooler_config.seq_pooling_type", default_origin="task"),
+        "normalize": _normalize(layers),
+        "include_prompt": _setting(layers, "prompting.include_prompt", default=True),
+        "similarity": _setting(layers, "embedding.similarity", default="cosine"),
+        "truncate_dim": SettingValue(0, ORIGINS["default"])
+        if truncate_dim is None
+        else _setting(layers, "embedding.truncate_dim"),
     }
 
 
-def _embedding_settings(resolution: "Resolution") -> dict[str, SettingValue]:
-    facts = resolution.facts
-    pooling = resolution.pooler.get("seq_pooling_type", Choice(value=None, origin="task"))
-    include = facts.pooling.include_prompt or Choice(value=True, origin="default")
-    return {
-        "pooling": _setting(pooling),
-        "normalize": _normalize(resolution),
-        "include_prompt": _setting(include),
-        "similarity": _setting(resolution.similarity),
-        "truncate_dim": _setting(resolution.truncate_dim or Choice(value=0, origin="default")),
-    }
+def _normalize(layers: "ModelLayers") -> SettingValue:
+    path = "pooler_config.use_activation"
+    if layers.get(path) is False:
+        return _setting(layers, path)
+    return _setting(layers, NORMALIZES, default=True, default_origin="task")
 
 
-def _normalize(resolution: "Resolution") -> SettingValue:
-    stated = resolution.facts.pooling.normalize
-    use_activation = resolution.pooler.get("use_activation")
-    if use_activation is not None and not use_activation.value:
-        return _setting(Choice(value=False, origin=use_activation.origin))
-    return _setting(stated or Choice(value=True, origin="task"))
-
-
-def _dense(resolution: "Resolution") -> SettingValue:
-    chain = resolution.facts.modules
+def _dense(layers: "ModelLayers") -> SettingValue:
+    chain = layers.model.modules
     modules = [it for it in (*chain.before, *chain.after) if it.type == DENSE]
-    layers = tuple(
+    stated = tuple(
         f"{it.config.get('in_features')} to {it.config.get('out_features')}, "
         f"{str(it.config.get('activation_function') or 'identity').rpartition('.')[2].lower()}"
         for it in modules
     )
-    folder = resolution.repository.path
+    folder = layers.repository.path
     origins = [f"{it.path.relative_to(folder).as_posix()}/config.json" for it in modules]
-    return SettingValue(layers, ", ".join(origins) or "modules.json")
+    return SettingValue(stated, ", ".join(origins) or "modules.json")
 
 
-def _setting(choice: Choice) -> SettingValue:
-    return SettingValue(choice.value, ORIGINS.get(choice.origin, choice.origin))
+def _setting(layers: "Layers", path: str, *, default: Any = None, default_origin: str = "default") -> SettingValue:
+    layer = layers.find(path)
+    if layer is None:
+        return SettingValue(default, _named(default_origin))
+    return SettingValue(layer.values[path], _named(layer.origin(path)))
+
+
+def _named(origin: str) -> str:
+    return ORIGINS.get(origin, origin)
 
 
 def same_pooling(one: str, other: str) -> bool:

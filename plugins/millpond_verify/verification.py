@@ -10,7 +10,7 @@ from millpond.llm import LLM
 from millpond.loading.arguments import Arguments, read_arguments
 from millpond.loading.build import build_model, resolve_model
 from millpond.loading.files import check_foreign_reading
-from millpond.loading.resolution import Resolution
+from millpond.loading.model_layers import ModelLayers
 from millpond.loading.source import find_repository
 from millpond.loading.tokenizer import load_tokenizer
 from millpond.plugin.manager import get_plugin_manager
@@ -87,15 +87,15 @@ def run_verification(request: Request, steps: Steps) -> Verification:
         ModelNotFoundError: If no source has the model.
     """
     arguments = read_arguments({**request.options, "dtype": request.runs[0][0]})
-    resolution, device = resolve_model(get_plugin_manager().registry, request.model, arguments)
-    kind = choose_kind(resolution)
-    folders = resolution.repository.path, _reference_folder(request, resolution, arguments)
+    layers, device = resolve_model(get_plugin_manager().registry, request.model, arguments)
+    kind = choose_kind(layers.model)
+    folders = layers.repository.path, _reference_folder(request, layers, arguments)
     steps.begin(f"loading the reference of {request.model}")
     check_foreign_reading(folders[1])
-    _check_loads(resolution, arguments, device)
-    reference = _load_reference(kind, folders[1], resolution, request, str(device))
+    _check_loads(layers, arguments, device)
+    reference = _load_reference(kind, folders[1], layers, request, str(device))
     stated = reference.settings()
-    parts = _parts(kind, resolution, stated, request.max_tokens)
+    parts = _parts(kind, layers, stated, request.max_tokens)
     runs, tokens = [], None
     with steps.progress(sum(len(part.inputs) for part in parts) * (1 + len(request.runs))) as progress:
         steps.begin(f"computing the inputs with {reference.label}")
@@ -104,18 +104,18 @@ def run_verification(request: Request, steps: Steps) -> Verification:
         del reference  # Millpond's model needs the memory
         for dtype, quantization in request.runs:
             steps.begin(f"computing the inputs with Millpond in {quantization or dtype}")
-            actual = _compute(request, kind, resolution, parts, (dtype, quantization), progress=progress)
+            actual = _compute(request, kind, layers, parts, (dtype, quantization), progress=progress)
             tokens = tokens or _tokens(side, actual)
             tolerance = default_tolerance(dtype, quantization) if request.tolerance is None else request.tolerance
-            compared = _compare_parts(kind, resolution, side, actual, tolerance)
+            compared = _compare_parts(kind, layers, side, actual, tolerance)
             runs.append(RunReport(dtype=dtype, quantization=quantization, tolerance=tolerance, parts=compared))
-    settings = compare_settings(settings_of(resolution, kind), side.settings)
+    settings = compare_settings(settings_of(layers, kind), side.settings)
     if kind.takes_prompts:
-        settings += compare_prompts(prompts_of(resolution), side.settings.prompts)
+        settings += compare_prompts(prompts_of(layers), side.settings.prompts)
     hashes = [dict(file_hashes(folder)) for folder in folders]
     return Verification(
         model=request.model,
-        architecture=f"{resolution.architecture.spec.name}, {resolution.implementation}",
+        architecture=f"{layers.architecture.spec.name}, {layers.implementation}",
         reference=side.label,
         reference_model=request.reference_model or request.model,
         kind=kind.name,
@@ -139,20 +139,20 @@ class _ReferenceSide:
     results: Sequence[Results]
 
 
-def _reference_folder(request: Request, resolution: Resolution, arguments: Arguments) -> Path:
+def _reference_folder(request: Request, layers: ModelLayers, arguments: Arguments) -> Path:
     if request.reference_model is None:
-        return resolution.repository.path
-    return find_repository(resolution.registry, request.reference_model, arguments.source).path
+        return layers.repository.path
+    return find_repository(layers.registry, request.reference_model, arguments.source).path
 
 
-def _check_loads(resolution: Resolution, arguments: Arguments, device: "torch.device") -> None:
+def _check_loads(layers: ModelLayers, arguments: Arguments, device: "torch.device") -> None:
     """Load the model once, so that the reference is not given sizes and weights that fail these checks."""
-    build_model(resolution.registry, resolution, arguments.load, device=device, compute=arguments.compute)
+    build_model(layers.registry, layers, arguments.load, device=device, compute=arguments.compute)
 
 
-def _load_reference(kind: Kind, folder: Path, resolution: Resolution, request: Request, device: str) -> Reference:
+def _load_reference(kind: Kind, folder: Path, layers: ModelLayers, request: Request, device: str) -> Reference:
     options = ReferenceOptions(
-        device=device, trust_remote_code=request.trust_remote_code, max_length=int(resolution.max_model_len.value)
+        device=device, trust_remote_code=request.trust_remote_code, max_length=layers.model.max_model_len
     )
     try:
         reference: Reference = imported(kind.reference)(folder, options)
@@ -163,19 +163,19 @@ def _load_reference(kind: Kind, folder: Path, resolution: Resolution, request: R
     return reference
 
 
-def _parts(kind: Kind, resolution: Resolution, settings: Settings, max_tokens: int | None) -> list[Part]:
-    tokenizer = load_tokenizer(resolution.repository)
+def _parts(kind: Kind, layers: ModelLayers, settings: Settings, max_tokens: int | None) -> list[Part]:
+    tokenizer = load_tokenizer(layers.repository)
     if tokenizer is None:
-        message = f"{resolution.repository.path} has no tokenizer, so the built-in texts cannot be computed"
+        message = f"{layers.repository.path} has no tokenizer, so the built-in texts cannot be computed"
         raise CommandError(message, exit_code=USAGE)
-    longest = min(int(resolution.max_model_len.value), max_tokens or DEFAULT_MAX_TOKENS)
+    longest = min(layers.model.max_model_len, max_tokens or DEFAULT_MAX_TOKENS)
     texts = build_texts(tokenizer, longest)
-    model = resolution.model_config()
+    model = layers.model
     return build_parts(
         kind,
         texts,
-        prompt_names=[name for name in prompts_of(resolution) if name in settings.prompts and kind.takes_prompts],
-        has_input_types=model.retrieval.has_input_types or bool(resolution.facts.retrieval.routes.by_input_type),
+        prompt_names=[name for name in prompts_of(layers) if name in settings.prompts and kind.takes_prompts],
+        has_input_types=model.retrieval.has_input_types or layers.find("files.routes") is not None,
         has_images="image" in model.multimodal.modalities and "embed" in model.tasks,
     )
 
@@ -196,7 +196,7 @@ def _reference_results(reference: Reference, part: Part, progress: Progress) -> 
 def _compute(
     request: Request,
     kind: Kind,
-    resolution: Resolution,
+    layers: ModelLayers,
     parts: Sequence[Part],
     run: tuple[str, str | None],
     *,
@@ -206,7 +206,7 @@ def _compute(
     settings: dict[str, Any] = {**request.options, "dtype": dtype, "num_workers": request.num_workers}
     if quantization is not None:
         settings["quantization"] = quantization
-    use_activation = applies_activation(kind, resolution)
+    use_activation = applies_activation(kind, layers)
     with closing(LLM(request.model, **settings)) as llm:
         return [run_part(llm, kind, part, use_activation=use_activation, progress=progress) for part in parts]
 
@@ -227,9 +227,9 @@ def _tokens(side: _ReferenceSide, actual: Sequence[Results]) -> TokenAgreement |
 
 
 def _compare_parts(
-    kind: Kind, resolution: Resolution, side: _ReferenceSide, actual: Sequence[Results], tolerance: float
+    kind: Kind, layers: ModelLayers, side: _ReferenceSide, actual: Sequence[Results], tolerance: float
 ) -> list[PartReport]:
-    similarity = resolution.similarity.value if kind.task == "embed" else "cosine"
+    similarity = layers.model.embedding.similarity if kind.task == "embed" else "cosine"
     reports: list[PartReport] = []
     for part, ours, theirs in zip(side.parts, actual, side.results, strict=True):
         problem = shape_problem(ours.arrays, theirs.arrays, part.inputs)

@@ -4,9 +4,9 @@ import pytest
 
 from millpond.loading.classification import MAX_LABELS, count_labels
 from millpond.loading.files import TensorHeader, check_sizes
-from millpond.types.checkpoint import CheckpointFacts
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError
+from millpond.types.layers import Layers
 
 HEADERS = [TensorHeader("a", "float32", (10, 8)), TensorHeader("b", "float32", (8,))]
 
@@ -51,4 +51,4 @@ def test_a_hidden_size_of_zero_is_refused():
 
 def test_very_many_labels_are_refused():
     with pytest.raises(CheckpointError, match=f"1000000000 labels .* at most {MAX_LABELS}"):
-        count_labels(CheckpointConfig({"num_labels": 10**9}), CheckpointFacts())
+        count_labels(CheckpointConfig({"num_labels": 10**9}), Layers())

@@ -11,8 +11,8 @@ from millpond.context import Context
 from millpond.nn import PoolingMetadata
 from millpond.nn.post_pooling import PostPooling
 from millpond.testing.checkpoints import tiny
-from millpond.types.config import CheckpointConfig, ModelConfig
-from millpond.types.model_info import ModelIdentity
+from millpond.types.config import CheckpointConfig
+from millpond.types.resolved_model import ModelIdentity, ResolvedModel
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def build(registry):
 
     def build(name, *, task="embed", dense=None, head=None, activation=None):
         config = CheckpointConfig({})
-        model = ModelConfig(
+        model = ResolvedModel(
             identity=ModelIdentity(model="none", path="none", source="none", architecture="none"),
             hf_config=config,
             max_model_len=8,

@@ -11,8 +11,8 @@ from millpond.context import Context
 from millpond.plugin.manager import PluginManager
 from millpond.plugin.specs import ActivationSpec, KernelSpec
 from millpond.types.compute import ComputeOptions
-from millpond.types.config import CheckpointConfig, ModelConfig, PoolerConfig
-from millpond.types.model_info import ModelIdentity
+from millpond.types.config import CheckpointConfig, PoolerConfig
+from millpond.types.resolved_model import ModelIdentity, ResolvedModel
 from millpond_kernels.pooling.normalize import normalize_torch
 from millpond_poolers import activations
 
@@ -76,7 +76,7 @@ def test_normalize_keeps_zeros_and_the_direction_of_tiny_vectors(registry):
 
 def context(registry, *, dtype=torch.float32, **options):
     config = CheckpointConfig({})
-    model = ModelConfig(
+    model = ResolvedModel(
         identity=ModelIdentity(model="none", path="none", source="none", architecture="none"),
         hf_config=config,
         max_model_len=8,

@@ -15,8 +15,8 @@ from millpond.plugin.registry import Origin, Registry
 from millpond.plugin.specs import KernelSpec
 from millpond.testing.checkpoints import tiny
 from millpond.types.compute import ComputeOptions
-from millpond.types.config import CheckpointConfig, ModelConfig, PoolerConfig
-from millpond.types.model_info import ModelIdentity
+from millpond.types.config import CheckpointConfig, PoolerConfig
+from millpond.types.resolved_model import ModelIdentity, ResolvedModel
 from millpond_kernels import native
 
 MINE = Origin(plugin="mine", rank="installed", distribution="millpond-mine", version="1.0")
@@ -241,7 +241,7 @@ def test_the_built_in_ops_have_a_kernel_for_any_device_and_dtype(registry):
 
 def context(registry, kernels):
     config = CheckpointConfig({})
-    model = ModelConfig(
+    model = ResolvedModel(
         identity=ModelIdentity(model="", path="", source="", architecture=""),
         hf_config=config,
         max_model_len=1,

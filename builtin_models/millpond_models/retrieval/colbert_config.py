@@ -28,7 +28,7 @@ def read_marked(repository: "Repository", config: CheckpointConfig) -> LateInter
     Raises:
         CheckpointError: If the dimension in config.json is not a positive integer.
     """
-    return _with_dim(repository.facts.retrieval.late_interaction_value or STANFORD, config)
+    return _with_dim(repository.layers.get("retrieval.late_interaction", STANFORD), config)
 
 
 def read_projected(repository: "Repository", config: CheckpointConfig) -> LateInteraction:
@@ -37,7 +37,8 @@ def read_projected(repository: "Repository", config: CheckpointConfig) -> LateIn
     Raises:
         CheckpointError: If the dimension in config.json is not a positive integer.
     """
-    late_interaction = _with_dim(repository.facts.retrieval.late_interaction_value or LateInteraction(), config)
+    stated = repository.layers.get("retrieval.late_interaction", LateInteraction())
+    late_interaction = _with_dim(stated, config)
     if late_interaction.dim is not None:
         return late_interaction
     return replace(late_interaction, dim=_projection_dim(repository.transformer_path))

@@ -13,12 +13,13 @@ from millpond.engine.machine import trim_heap
 from millpond.loading.arguments import Arguments
 from millpond.loading.components import component, components, replaced_by_installed
 from millpond.loading.files import SIZE_KEYS
+from millpond.loading.model_layers import ModelLayers
 from millpond.loading.modules import add_before_pooling, load_post_pooling
 from millpond.loading.notes import notes_on
+from millpond.loading.options import LoadOptions
 from millpond.loading.precision import disable_tf32, in_mixed_precision, runnable_dtype
 from millpond.loading.repository import Repository
-from millpond.loading.resolution import Resolution
-from millpond.loading.resolve import LoadOptions, resolve, with_dtype
+from millpond.loading.resolve import read_layers
 from millpond.loading.source import find_repository
 from millpond.loading.tokenizer import Tokenizer, load_tokenizer
 from millpond.loading.weights import iterate_extra_weights, iterate_weights
@@ -31,8 +32,10 @@ from millpond.plugin.manager import PluginManager, get_plugin_manager
 from millpond.plugin.registry import Entry, Registry
 from millpond.plugin.target import imported
 from millpond.types.compute import ComputeOptions
-from millpond.types.config import EngineConfig, ModelConfig
+from millpond.types.config import EngineConfig
 from millpond.types.errors import CheckpointError, InvalidInputError, MillpondError, first_names
+from millpond.types.layers import Layer
+from millpond.types.resolved_model import ResolvedModel, RouteSettings
 
 logger = logging.getLogger(__name__)
 MAX_LISTED_TENSORS = 8  # in an error message
@@ -44,10 +47,10 @@ class LoadedModel:
     """A model that is ready to run, with its configuration; ``engine`` holds the limits of a batch."""
 
     model: PoolingModel
-    config: ModelConfig
+    config: ResolvedModel
     context: Context
     tokenizer: Tokenizer | None
-    resolution: Resolution
+    layers: ModelLayers
     engine: EngineConfig = field(default_factory=EngineConfig)
 
 
@@ -56,14 +59,14 @@ class RouteBuilder:
     """The functions that build a route, for the function that combines the routes of a model.
 
     Attributes:
-        resolve: Return the resolution of the route of a name.
-        context: Build the context of a resolution.
-        model: Build the model of a resolution.
+        resolve: Return what is stated about the model of a route.
+        context: Build the context of a route's model.
+        model: Build the model of a route.
     """
 
-    resolve: Callable[[str], Resolution]
-    context: Callable[[Resolution], Context]
-    model: Callable[[Resolution], LoadedModel]
+    resolve: Callable[[str], ModelLayers]
+    context: Callable[[ModelLayers], Context]
+    model: Callable[[ModelLayers], LoadedModel]
 
 
 def load_model(model: str | Repository, arguments: Arguments, plugins: PluginManager | None = None) -> LoadedModel:
@@ -84,41 +87,53 @@ def load_model(model: str | Repository, arguments: Arguments, plugins: PluginMan
         )
         raise InvalidInputError(message, parameter="tokenizer")
     registry = (plugins or get_plugin_manager()).registry
-    resolution, device = resolve_model(registry, model, arguments)
+    layers, device = resolve_model(registry, model, arguments)
     if arguments.engine.cuda_graphs and device.type != "cuda":
         message = f"cuda_graphs=True needs a CUDA device; the model is on {device}. Leave it out, or pass device='cuda'"
         raise InvalidInputError(message, parameter="cuda_graphs")
-    for note in notes_on(resolution, arguments.load):
+    for note in notes_on(layers, arguments.load):
         logger.warning("%s: %s", name, note)
     built = build_model(
         registry,
-        resolution,
+        layers,
         arguments.load,
         device=device,
         compute=arguments.compute,
         with_weights=arguments.parallel.size == 1,
     )
-    _warn_about_replacements(name, registry, resolution, built.context)
+    _warn_about_replacements(name, registry, layers, built.context)
     return replace(built, engine=arguments.engine)
 
 
-def _warn_about_replacements(name: str, registry: Registry, resolution: Resolution, ctx: Context) -> None:
+def _warn_about_replacements(name: str, registry: Registry, layers: ModelLayers, ctx: Context) -> None:
     """Log one warning if installed plugins replace built-in components of the model."""
-    used = components(registry, resolution)
+    used = components(registry, layers)
     used += [component(registry, requested, entry) for requested, entry in ctx.activations.items()]
     if replaced := replaced_by_installed(used):
         logger.warning("%s: %s. `plugin/NAME` selects one of them explicitly", name, "; ".join(replaced))
 
 
-def resolve_model(registry: Registry, model: str | Repository, arguments: Arguments) -> tuple[Resolution, torch.device]:
-    """Find a model's files, and resolve its configuration, dtype and device."""
+def resolve_model(
+    registry: Registry, model: str | Repository, arguments: Arguments
+) -> tuple[ModelLayers, torch.device]:
+    """Find a model's files, and return what is stated about it, and its device."""
     device = choose_device(arguments.device)
     repository = find_repository(registry, model, arguments.source) if isinstance(model, str) else model
-    resolution = resolve(registry, repository, arguments.load)
+    layers = read_layers(registry, repository, arguments.load)
     repository.record_files()  # not earlier: a folder without a model may be large
-    if resolution.dtype.origin != "user":
-        resolution = with_dtype(resolution, runnable_dtype(resolution.dtype, device))
-    return resolution, device
+    return with_runnable_dtype(layers, device), device
+
+
+def with_runnable_dtype(layers: ModelLayers, device: torch.device) -> ModelLayers:
+    """Return layers whose dtype a device supports, unless the caller requests a dtype."""
+    stated = layers.get("dtype")
+    origin = layers.find("dtype")
+    dtype = stated if origin is None or origin.is_request else runnable_dtype(stated, device)
+    if dtype == stated:
+        return layers
+    name = "CPU" if device.type == "cpu" else "GPU"
+    reason = f"{layers.origin('dtype')}: {stated}, which this {name} does not support"
+    return layers.over(Layer(reason, {"dtype": dtype}))
 
 
 def choose_device(name: str) -> torch.device:
@@ -143,39 +158,39 @@ def choose_device(name: str) -> torch.device:
 
 def build_model(
     registry: Registry,
-    resolution: Resolution,
+    layers: ModelLayers,
     options: LoadOptions,
     *,
     device: torch.device,
     compute: ComputeOptions,
     with_weights: bool = True,
 ) -> LoadedModel:
-    """Build the model of a resolution and load its weights; the device must support the resolved dtype.
+    """Build the model that layers resolve to and load its weights; the device must support its dtype.
 
     Without weights, the model stays on the meta device: it cannot compute.
 
     Raises:
         CheckpointError: If the weights do not fit the architecture.
     """
-    repository = resolution.repository
-    ctx = build_context(registry, resolution, options, device=device, compute=compute)
+    repository = layers.repository
+    ctx = build_context(registry, layers, options, device=device, compute=compute)
     config = ctx.model
     setting = ctx.op_context(ctx.dtype)
     check_variants(registry, setting)
     check_quantization(registry, setting)
-    owner = _blamed_for_model(resolution)
-    model = mark(_instantiate(_model_class(resolution, ctx), ctx, owner), owner)
+    owner = _blamed_for_model(layers)
+    model = mark(_instantiate(_model_class(layers, ctx), ctx, owner), owner)
     if with_weights:
-        _load_weights(model, config.architecture, resolution, allow_pickle=options.allow_pickle)
-    add_before_pooling(ctx, model, resolution.facts.modules.before, allow_pickle=options.allow_pickle)
-    built = LoadedModel(model=model.eval(), config=config, context=ctx, tokenizer=ctx.tokenizer, resolution=resolution)
-    routes = resolution.facts.retrieval.routes
-    if repository.route is not None or not routes.by_input_type:
+        _load_weights(model, config.architecture, layers, allow_pickle=options.allow_pickle)
+    add_before_pooling(ctx, model, config.modules.before, allow_pickle=options.allow_pickle)
+    built = LoadedModel(model=model.eval(), config=config, context=ctx, tokenizer=ctx.tokenizer, layers=layers)
+    routes: RouteSettings | None = layers.get("files.routes")
+    if repository.route is not None or routes is None or not routes.by_input_type:
         return built
 
-    def resolved(name: str) -> Resolution:
-        of_route = resolve(registry, replace(repository, route=name), options)
-        return with_dtype(of_route, resolution.dtype)
+    def resolved(name: str) -> ModelLayers:
+        of_route = read_layers(registry, replace(repository, route=name), options)
+        return of_route.over(Layer(layers.origin("dtype"), {"dtype": config.dtype}))
 
     builder = RouteBuilder(
         resolve=resolved,
@@ -188,14 +203,14 @@ def build_model(
     return combine(built, builder)
 
 
-def _load_weights(model: PoolingModel, architecture: str, resolution: Resolution, *, allow_pickle: bool) -> None:
+def _load_weights(model: PoolingModel, architecture: str, layers: ModelLayers, *, allow_pickle: bool) -> None:
     """Load the weights of a model that was built on the meta device, and its adapters.
 
     Raises:
         CheckpointError: If the weights do not fit the architecture.
     """
-    owner = _blamed_for_model(resolution)
-    folder, extra = resolution.repository.transformer_path, resolution.architecture.spec.checkpoint.extra_files
+    owner = _blamed_for_model(layers)
+    folder, extra = layers.repository.transformer_path, layers.architecture.spec.checkpoint.extra_files
     weights = chain(
         iterate_weights(folder, allow_pickle=allow_pickle),
         iterate_extra_weights(folder, extra, allow_pickle=allow_pickle),
@@ -204,8 +219,8 @@ def _load_weights(model: PoolingModel, architecture: str, resolution: Resolution
         loaded = model.load_weights(weights)
     missing = [*loaded.missing, *missing_weights(model, loaded.names)]
     _check_loaded(architecture, owner, loaded.unused, missing)
-    if resolution.adapters:
-        model.load_adapters({name: adapter.read() for name, adapter in resolution.adapters.items()})
+    if layers.adapters:
+        model.load_adapters({name: adapter.read() for name, adapter in layers.adapters.items()})
     _prepare_linears(model)
 
 
@@ -223,50 +238,49 @@ def _prepare_linears(model: PoolingModel) -> None:
 
 def build_context(
     registry: Registry,
-    resolution: Resolution,
+    layers: ModelLayers,
     options: LoadOptions,
     *,
     device: torch.device,
     compute: ComputeOptions,
 ) -> Context:
-    """Build the context of a resolution's model, with the modules that its folder lists after pooling."""
-    repository = resolution.repository
-    config = resolution.model_config()
-    lower_case = resolution.architecture.spec.text.lowercase
+    """Build the context of the model that layers resolve to, with the modules that its folder lists after pooling."""
+    repository = layers.repository
+    config = layers.model
+    lower_case = layers.architecture.spec.text.lowercase
     dtype, compute = in_mixed_precision(registry, getattr(torch, config.dtype), device, compute)
     disable_tf32(dtype, device)
     ctx = Context(
         registry=registry,
         model=config,
-        config=resolution.config,
+        config=layers.config,
         device=device,
         dtype=dtype,
         tokenizer=None if options.skip_tokenizer else load_tokenizer(repository, lower_case=lower_case),
         inputs=options.inputs,
         compute=compute,
     )
-    modules = resolution.facts.modules.after
-    return replace(ctx, post_pooling=load_post_pooling(ctx, modules, allow_pickle=options.allow_pickle))
+    return replace(ctx, post_pooling=load_post_pooling(ctx, config.modules.after, allow_pickle=options.allow_pickle))
 
 
-def _blamed_for_model(resolution: Resolution) -> Entry[Any]:
+def _blamed_for_model(layers: ModelLayers) -> Entry[Any]:
     """The record that errors of the model name: the converter if only that is not built in, else the architecture.
 
     If both come from plugins, the failing one cannot be determined.
     """
-    architecture, converter = resolution.architecture, resolution.converter
+    architecture, converter = layers.architecture, layers.converter
     return (
         converter if converter is not None and is_foreign(converter) and not is_foreign(architecture) else architecture
     )
 
 
-def _model_class(resolution: Resolution, ctx: Context) -> Any:
+def _model_class(layers: ModelLayers, ctx: Context) -> Any:
     """The class of the model: the architecture's, or the one that the converter derives from it."""
-    model_class = resolution.architecture.load()
-    converter = resolution.converter
+    model_class = layers.architecture.load()
+    converter = layers.converter
     if converter is None:
         return model_class
-    with blamed(converter if is_foreign(converter) else None, f"failed to convert {resolution.architecture.spec.name}"):
+    with blamed(converter if is_foreign(converter) else None, f"failed to convert {layers.architecture.spec.name}"):
         converted = converter.load()(model_class, ctx)
     if not isinstance(converted, type) or not issubclass(converted, PoolingModel):
         raise breach(converter, f"it returned {converted!r}; expected a subclass of millpond.nn.PoolingModel")

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from millpond.loading.files import read_object, read_text
-from millpond.types.checkpoint import value_of
 from millpond.types.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ def read_chat_template(repository: "Repository", *, of_pairs: bool = False) -> C
         CheckpointError: If a file is damaged, or the folder lacks the named template.
     """
     folder, stated = repository.transformer_path, repository.tokenizer_config.get("chat_template")
-    settings = dict(repository.facts.text.template_settings)
+    settings = dict(repository.layers.get("text.template_settings", {}))
     chosen = settings.pop("chat_template", None)
     text = None if chosen is None else _named(folder, stated, str(chosen))
     if chosen is not None and text is None:
@@ -73,7 +72,7 @@ def read_chat_template(repository: "Repository", *, of_pairs: bool = False) -> C
 
 def _texts_as(repository: "Repository", template: str) -> str | None:
     """The format of the message that a text is wrapped in; None if the folder does not specify messages."""
-    stated = value_of(repository.facts.text.message_format)
+    stated = repository.layers.get("text.message_format")
     if stated in (None, FLAT, STRUCTURED):
         return None if stated is None else str(stated)
     if repository.config.get("model_type") in FLAT_MODEL_TYPES:

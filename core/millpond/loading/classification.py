@@ -3,14 +3,15 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from millpond.types.checkpoint import CheckpointFacts
-from millpond.types.config import CheckpointConfig, Choice
+from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError
+from millpond.types.layers import DEFAULT, Layer, Layers
 
 if TYPE_CHECKING:
     from millpond.loading.architecture import ArchitectureMatch
     from millpond.plugin.registry import Registry
 
+LABELS_PATH, ACTIVATION_PATH = "classification.num_labels", "classification.activation"
 MAX_LABELS = 200_000  # ten times those of ImageNet-21k; naming and listing them takes seconds
 DEFAULT_NUM_LABELS = 2  # the default of transformers
 TRUSTED_PREFIXES = ("torch.nn.modules.", "torch.nn.")  # activation names are data: only the last part is looked up
@@ -24,25 +25,26 @@ NAMED_POOLING_TYPES = {"avg": "MEAN", "cls": "CLS", "last": "LAST"}
 BY_PROBLEM = {"regression": "identity", "single_label_classification": None, "multi_label_classification": "sigmoid"}
 
 
-def count_labels(config: CheckpointConfig, facts: CheckpointFacts) -> int:
+def count_labels(config: CheckpointConfig, files: Layers) -> int:
     """Return the number of labels (classes or scores) of a classifier with this config.
 
     Raises:
         CheckpointError: If there are too many.
     """
-    number = _count_labels(config, facts)
+    number = _count_labels(config, files)
     if number > MAX_LABELS:
         message = f"the checkpoint specifies {number} labels (num_labels or id2label); at most {MAX_LABELS} are read"
         raise CheckpointError(message)
     return number
 
 
-def _count_labels(config: CheckpointConfig, facts: CheckpointFacts) -> int:
+def _count_labels(config: CheckpointConfig, files: Layers) -> int:
     tokens = config.get("classifier_from_token") or config.get("classifier_from_token_ids")
     if tokens:
         return 1 if is_two_way(config) else len(tokens)
-    if facts.classifier.num_labels is not None:
-        return int(facts.classifier.num_labels.value)
+    stated_by_files = files.get(LABELS_PATH)
+    if stated_by_files is not None:
+        return int(stated_by_files)
     stated = _labels(config)
     text = config.get("text_config")
     if stated in (None, DEFAULT_NUM_LABELS) and isinstance(text, CheckpointConfig):
@@ -57,19 +59,19 @@ def is_two_way(config: CheckpointConfig) -> bool:
 
 def choose_activation(
     config: CheckpointConfig,
-    facts: CheckpointFacts,
+    files: Layers,
     num_labels: int,
     *,
     named: str | None = None,
-) -> Choice:
-    """Choose the activation of logits.
+) -> Layer:
+    """Return a layer with the activation of logits.
 
     The order of precedence is: the architecture's record, ``problem_type``, the activation named in the files, the
     default for the number of labels (sigmoid for 1, softmax for more).
 
     Args:
         config: config.json with the caller's overrides.
-        facts: The facts from the other files.
+        files: What the other files state.
         num_labels: The number of logits.
         named: The activation in the architecture's record; None if it names none, or if the caller overrides it.
 
@@ -77,15 +79,17 @@ def choose_activation(
         CheckpointError: If the activation's import path is outside torch, or ``problem_type`` is unknown.
     """
     if named is not None:
-        return Choice(value=named, origin="architecture")
+        return Layer("architecture", {ACTIVATION_PATH: named})
     by_number = "sigmoid" if num_labels == 1 else "softmax"
     problem = config.get("problem_type")
     if problem is not None:
         if not isinstance(problem, str) or problem not in BY_PROBLEM:
             message = f"config.json: problem_type must be one of {', '.join(map(repr, BY_PROBLEM))}; got {problem!r}"
             raise CheckpointError(message)
-        return Choice(value=BY_PROBLEM[problem] or by_number, origin="config.json (problem_type)")
-    for dotted, origin in _stated_activations(config, facts):
+        return Layer(
+            "config.json", {ACTIVATION_PATH: BY_PROBLEM[problem] or by_number}, {ACTIVATION_PATH: "problem_type"}
+        )
+    for dotted, origin in _stated_activations(config, files):
         if "." in dotted and not dotted.startswith(TRUSTED_PREFIXES):
             message = (
                 f"{origin} specifies the activation {dotted!r}. Loading of activation functions is restricted to "
@@ -93,8 +97,8 @@ def choose_activation(
             )
             raise CheckpointError(message)
         name = dotted.rpartition(".")[2].lower()
-        return Choice(value=by_number if name == "softmax" else name, origin=origin)
-    return Choice(value=by_number, origin="default")
+        return Layer(origin, {ACTIVATION_PATH: by_number if name == "softmax" else name})
+    return Layer(DEFAULT, {ACTIVATION_PATH: by_number})
 
 
 def named_activation(registry: "Registry", chosen: "ArchitectureMatch") -> str | None:
@@ -160,10 +164,9 @@ def named_pooling(config: CheckpointConfig, key: str) -> str | None:
     return NAMED_POOLING_TYPES[named]
 
 
-def _stated_activations(config: CheckpointConfig, facts: CheckpointFacts) -> list[tuple[str, str]]:
+def _stated_activations(config: CheckpointConfig, files: Layers) -> list[tuple[str, str]]:
     activations = _activations_in(config)
-    if facts.classifier.activation is not None:
-        activations.append((facts.classifier.activation.value, facts.classifier.activation.origin))
+    activations.append((files.get(ACTIVATION_PATH), files.origin(ACTIVATION_PATH)))
     return [(dotted, origin) for dotted, origin in activations if isinstance(dotted, str) and dotted]
 
 

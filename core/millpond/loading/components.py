@@ -5,13 +5,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from millpond.loading.pooler_settings import task_pooling
 from millpond.plugin.registry import Entry
 from millpond.types.config import JOINED_BY
 from millpond.types.errors import UnknownNameError
 
 if TYPE_CHECKING:
     from millpond.loading.build import LoadedModel
-    from millpond.loading.resolution import Resolution
+    from millpond.loading.model_layers import ModelLayers
     from millpond.plugin.registry import Catalog, Registry
 
 PLUGIN_TASK = "plugin"
@@ -47,12 +48,12 @@ def component(registry: "Registry", name: str, entry: Entry[Any]) -> Component:
     return Component(entry, next((other for other in replaced if other.origin.rank == "builtin"), None))
 
 
-def components(registry: "Registry", resolution: "Resolution") -> list[Component]:
+def components(registry: "Registry", layers: "ModelLayers") -> list[Component]:
     """Return the source, formats, architecture, converter, tasks, poolers, IO processors and modules of a model.
 
     The model does not have to be loaded.
     """
-    listed = [component(registry, name, entry) for name, entry in _named(registry, resolution)]
+    listed = [component(registry, name, entry) for name, entry in _named(registry, layers)]
     return list({(it.entry.spec.kind, it.entry.qualified): it for it in listed}.values())
 
 
@@ -65,17 +66,17 @@ def replaced_by_installed(used: Iterable[Component]) -> list[str]:
     ]
 
 
-def computing_entries(registry: "Registry", resolution: "Resolution") -> list[Entry[Any]]:
+def computing_entries(registry: "Registry", layers: "ModelLayers") -> list[Entry[Any]]:
     """Return the records that a process needs to compute batches of a model."""
     return [
-        *(it.entry for it in components(registry, resolution) if it.entry.spec.kind not in NOT_COMPUTING),
-        *(entry for entry in registry.published_models.entries() if entry.spec is resolution.published),
+        *(it.entry for it in components(registry, layers) if it.entry.spec.kind not in NOT_COMPUTING),
+        *(entry for entry in registry.published_models.entries() if entry.spec is layers.published),
     ]
 
 
 def used_entries(loaded: "LoadedModel") -> Iterator[Entry[Any]]:
     """Yield the records that compute batches of a loaded model, with its activations and kernels."""
-    yield from computing_entries(loaded.context.registry, loaded.resolution)
+    yield from computing_entries(loaded.context.registry, loaded.layers)
     for ctx in (loaded.context, *(ctx for _, ctx in loaded.context.routes.values())):
         yield from ctx.activations.values()
         yield from (match.entry for match in ctx.requested.chosen.values())
@@ -97,20 +98,20 @@ def runtime_refusal(entries: Iterable[Entry[Any]]) -> str | None:
     )
 
 
-def _named(registry: "Registry", resolution: "Resolution") -> Iterator[tuple[str, Entry[Any]]]:
-    yield from _known(registry.sources, [resolution.repository.source])
-    yield from ((entry.spec.name, entry) for entry, _ in resolution.repository.readings)
-    yield resolution.architecture.spec.name, resolution.architecture
-    if resolution.converter is not None:
-        yield resolution.converter.spec.name, resolution.converter
-    for task, record in _known(registry.tasks, _tasks(registry, resolution)):
-        if task in resolution.tasks:
+def _named(registry: "Registry", layers: "ModelLayers") -> Iterator[tuple[str, Entry[Any]]]:
+    yield from _known(registry.sources, [layers.repository.source])
+    yield from ((entry.spec.name, entry) for entry, _ in layers.repository.readings)
+    yield layers.architecture.spec.name, layers.architecture
+    if layers.converter is not None:
+        yield layers.converter.spec.name, layers.converter
+    for task, record in _known(registry.tasks, _tasks(registry, layers)):
+        if task in layers.tasks:
             yield task, record
         if not record.spec.derived_from and task != PLUGIN_TASK:
-            yield from _known(registry.poolers, resolution.pooling(task).value.split(JOINED_BY))
-        named = resolution.io_processor_plugin if task == PLUGIN_TASK else None
+            yield from _known(registry.poolers, task_pooling(registry, layers, record.spec).split(JOINED_BY))
+        named = layers.model.prompting.io_processor_plugin if task == PLUGIN_TASK else None
         yield from _known(registry.io_processors, [named or record.spec.io_processor])
-    modules = resolution.facts.modules
+    modules = layers.model.modules
     yield from _known(registry.modules, [module.type for module in (*modules.before, *modules.after)])
 
 
@@ -121,12 +122,12 @@ def _known(catalog: "Catalog[Any]", names: Iterable[str]) -> Iterator[tuple[str,
             yield name, catalog.get(name)
 
 
-def _tasks(registry: "Registry", resolution: "Resolution") -> list[str]:
+def _tasks(registry: "Registry", layers: "ModelLayers") -> list[str]:
     """The tasks of a model, the tasks derived from them, and "plugin" if an IO processor plugin is configured."""
-    tasks = set(resolution.tasks)
+    tasks = set(layers.tasks)
     derived = [
         it.spec.name
         for it in registry.tasks.entries()
         if it.spec.name not in tasks and tasks & set(it.spec.derived_from)
     ]
-    return [*resolution.tasks, *derived, *([PLUGIN_TASK] if resolution.io_processor_plugin else [])]
+    return [*layers.tasks, *derived, *([PLUGIN_TASK] if layers.model.prompting.io_processor_plugin else [])]

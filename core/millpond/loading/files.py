@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from millpond.regular_file import NOT_REGULAR, open_regular
-from millpond.types.checkpoint import ModuleFacts
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError, first_names
+from millpond.types.resolved_model import ModuleSettings
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 EXTRA_SUFFIXES = (".safetensors", ".pt")  # of files with the weights of extra heads
@@ -187,7 +187,7 @@ def weight_files(folder: Path, *, allow_pickle: bool = False) -> list[Path]:
     raise CheckpointError(message)
 
 
-def module_weight_file(module: ModuleFacts) -> Path:
+def module_weight_file(module: ModuleSettings) -> Path:
     """Return the weight file of a module before or after pooling.
 
     Raises:

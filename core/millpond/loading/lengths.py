@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from millpond.types.checkpoint import value_of
-from millpond.types.config import CheckpointConfig, Choice
+from millpond.types.config import CheckpointConfig
 from millpond.types.errors import InvalidInputError
+from millpond.types.layers import DEFAULT, USER
 
 if TYPE_CHECKING:
     from millpond.loading.repository import Repository
@@ -22,6 +22,7 @@ CONFIG_KEYS = (
     "max_sequence_length",
     "max_trained_positions",
 )
+STATED_PATH = "files.max_length"
 TRAINED_KEY = "max_trained_positions"
 POSITION_TABLE_KEYS = ("max_position_embeddings", "n_positions")
 ROPE_KEYS = ("rope_scaling", "rope_parameters")
@@ -57,10 +58,10 @@ class StatedLength:
 def state_lengths(repository: "Repository", config: CheckpointConfig, *, positions: str) -> list[StatedLength]:
     """Return every maximum length that the files state, in tokens."""
     statements: list[StatedLength] = []
-    max_length = repository.facts.text.max_length
-    if max_length is not None:
-        file, _, key = max_length.origin.removesuffix(")").partition(" (")
-        statements.append(StatedLength(max_length.value, file, key, takes_precedence=True))
+    layer = repository.layers.find(STATED_PATH)
+    if layer is not None:
+        key = layer.keys.get(STATED_PATH, "")
+        statements.append(StatedLength(layer.values[STATED_PATH], layer.name, key, takes_precedence=True))
     unusable = padding_id(config) + 1 if positions == "absolute_after_pad" else 0
     for key in CONFIG_KEYS:
         value = _number(config.get(key, config.of_text.get(key)))
@@ -68,7 +69,7 @@ def state_lengths(repository: "Repository", config: CheckpointConfig, *, positio
             statements.append(StatedLength(value - unusable, "config.json", key))
     value = _number(repository.tokenizer_config.get("model_max_length"))
     if value is not None:
-        is_limit = bool(value_of(repository.facts.text.tokenizer_limits_length))
+        is_limit = repository.layers.get("files.tokenizer_limits_length", default=False)
         statements.append(StatedLength(value, "tokenizer_config.json", "model_max_length", is_limit=is_limit))
     truncation = repository.tokenizer_settings["truncation"]
     value = _number(truncation.get("max_length")) if isinstance(truncation, dict) else None
@@ -85,7 +86,7 @@ def padding_id(config: CheckpointConfig) -> int:
 
 def choose_length(
     statements: list[StatedLength], *, positions: str, requested: int | None, query_document_length: int = 0
-) -> Choice:
+) -> StatedLength:
     """Choose the maximum length: the caller's, else the checkpoint format's, else the minimum of config and tokenizer.
 
     Without a request of the caller, ``max_trained_positions`` of config.json is an upper bound, unless the rotary
@@ -102,53 +103,59 @@ def choose_length(
     Raises:
         InvalidInputError: If the request exceeds the checkpoint's maximum or the size of the position table.
     """
-    table = min((s.value for s in statements if s.key in POSITION_TABLE_KEYS), default=None)
-    table = table if positions.startswith("absolute") else None
+    of_tables = [it for it in statements if it.key in POSITION_TABLE_KEYS] if positions.startswith("absolute") else []
+    table = min(of_tables, key=_value, default=None)
     chosen = _stated(statements, with_tokenizer=positions.startswith("absolute"))
-    limit = min((s.value for s in statements if s.file == "config.json"), default=query_document_length)
+    limit = min((it.value for it in statements if it.file == "config.json"), default=query_document_length)
     if min(query_document_length, limit) > chosen.value:
-        chosen = Choice(value=min(query_document_length, limit), origin="the length of queries and documents")
+        chosen = StatedLength(min(query_document_length, limit), "the length of queries and documents", "")
     longest = chosen
-    trained = min((s.value for s in statements if s.key == TRAINED_KEY), default=None)
-    if trained is not None and chosen.value > trained:
-        chosen = Choice(value=trained, origin=f"config.json ({TRAINED_KEY})")
-    if table is not None and chosen.value > table:
-        chosen = Choice(value=table, origin=str(next(s for s in statements if s.key in POSITION_TABLE_KEYS)))
+    trained = min((it for it in statements if it.key == TRAINED_KEY), key=_value, default=None)
+    for bound in filter(None, (trained, table)):
+        chosen = min(chosen, bound, key=_value)
     if requested is None:
         return chosen
+    _check_request(requested, chosen, longest, table)
+    return StatedLength(requested, USER, "")
+
+
+def _check_request(requested: object, chosen: StatedLength, longest: StatedLength, table: StatedLength | None) -> None:
+    """Refuse a maximum over those that the files state; warn of one over the length of the training."""
     if isinstance(requested, bool) or not isinstance(requested, int) or requested < 1:
         message = f"max_model_len must be a positive number of tokens; got {requested!r}"
         raise InvalidInputError(message, parameter="max_model_len")
-    if table is not None and requested > table:
+    if table is not None and requested > table.value:
         message = (
-            f"max_model_len={requested} exceeds the {table} position embeddings of the model: pass {table} or less"
+            f"max_model_len={requested} exceeds the {table.value} position embeddings of the model: pass {table.value} "
+            "or less"
         )
         raise InvalidInputError(message, parameter="max_model_len")
     if chosen.value < requested <= longest.value:
         logger.warning(
             "max_model_len=%d is over the %d tokens that the model was trained for, stated by %s; %s allows %d. "
             "Results may be poor beyond the length of the training",
-            *(requested, chosen.value, chosen.origin, longest.origin, longest.value),
+            *(requested, chosen.value, chosen, longest, longest.value),
         )
     elif requested > chosen.value and os.environ.get(ALLOW_LONG_VARIABLE) != "1":
         message = (
-            f"max_model_len={requested} exceeds the model's maximum of {chosen.value} tokens, stated by "
-            f"{chosen.origin}. Results may be poor beyond the length that a model was trained for; set "
+            f"max_model_len={requested} exceeds the model's maximum of {chosen.value} tokens, stated by {chosen}. "
+            "Results may be poor beyond the length that a model was trained for; set "
             f"{ALLOW_LONG_VARIABLE}=1 to allow it"
         )
         raise InvalidInputError(message, parameter="max_model_len")
-    return Choice(value=requested, origin="user")
 
 
-def _stated(statements: list[StatedLength], *, with_tokenizer: bool) -> Choice:
+def _stated(statements: list[StatedLength], *, with_tokenizer: bool) -> StatedLength:
     for statement in statements:
         if statement.takes_precedence:
-            return Choice(value=statement.value, origin=str(statement))
+            return statement
     files = ("config.json", "tokenizer_config.json") if with_tokenizer else ("config.json",)
-    lowest = min((s for s in statements if s.file in files or s.is_limit), key=lambda s: s.value, default=None)
-    if lowest is None:
-        return Choice(value=DEFAULT_MAX_LENGTH, origin="default")
-    return Choice(value=lowest.value, origin=str(lowest))
+    limits = (it for it in statements if it.file in files or it.is_limit)
+    return min(limits, key=_value, default=StatedLength(DEFAULT_MAX_LENGTH, DEFAULT, ""))
+
+
+def _value(length: StatedLength) -> int:
+    return length.value
 
 
 def _is_stretched(config: CheckpointConfig) -> bool:

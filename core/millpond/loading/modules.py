@@ -13,10 +13,10 @@ from millpond.types.errors import CheckpointError
 if TYPE_CHECKING:
     from millpond.context import Context
     from millpond.nn.model import PoolingModel
-    from millpond.types.checkpoint import ModuleFacts
+    from millpond.types.resolved_model import ModuleSettings
 
 
-def load_module(ctx: "Context", module: "ModuleFacts", *, allow_pickle: bool = False) -> nn.Module:
+def load_module(ctx: "Context", module: "ModuleSettings", *, allow_pickle: bool = False) -> nn.Module:
     """Load a module with its weights, in float32.
 
     Raises:
@@ -34,7 +34,7 @@ def load_module(ctx: "Context", module: "ModuleFacts", *, allow_pickle: bool = F
     return built
 
 
-def load_post_pooling(ctx: "Context", modules: "Sequence[ModuleFacts]", *, allow_pickle: bool) -> PostPooling | None:
+def load_post_pooling(ctx: "Context", modules: "Sequence[ModuleSettings]", *, allow_pickle: bool) -> PostPooling | None:
     """Load the modules after pooling; None for an empty list.
 
     Raises:
@@ -58,7 +58,7 @@ def load_post_pooling(ctx: "Context", modules: "Sequence[ModuleFacts]", *, allow
 
 
 def add_before_pooling(
-    ctx: "Context", model: "PoolingModel", modules: "Sequence[ModuleFacts]", *, allow_pickle: bool
+    ctx: "Context", model: "PoolingModel", modules: "Sequence[ModuleSettings]", *, allow_pickle: bool
 ) -> None:
     """Apply the modules before pooling to a model's hidden states, by a forward hook.
 

@@ -3,50 +3,49 @@
 from typing import TYPE_CHECKING
 
 from millpond.loading.chat_template import read_chat_template
-from millpond.types.checkpoint import value_of
+from millpond.loading.pooler_settings import SEQ_PATH
 from millpond.types.config import InputOptions
 
 if TYPE_CHECKING:
-    from millpond.loading.resolution import Resolution
-    from millpond.loading.resolve import LoadOptions
+    from millpond.loading.model_layers import ModelLayers
+    from millpond.loading.options import LoadOptions
 
 CAUSAL_SUFFIX = "ForCausalLM"
 
 
-def notes_on(resolution: "Resolution", options: "LoadOptions") -> list[str]:
+def notes_on(layers: "ModelLayers", options: "LoadOptions") -> list[str]:
     """Return the notes on a model, in the order in which they are logged.
 
     Args:
-        resolution: The resolved configuration of the model.
+        layers: What is stated about the model.
         options: The caller's options.
     """
     return [
-        *_missing_template(resolution),
-        *_unapplied_prompt(resolution, options.inputs),
-        *_scored_by_embeddings(resolution, options),
-        *_unused_image_options(resolution, options.inputs),
+        *_missing_template(layers),
+        *_unapplied_prompt(layers, options.inputs),
+        *_scored_by_embeddings(layers, options),
+        *_unused_image_options(layers, options.inputs),
     ]
 
 
-def _missing_template(resolution: "Resolution") -> list[str]:
+def _missing_template(layers: "ModelLayers") -> list[str]:
     """A note if texts should be formatted as messages but the model has no chat template."""
-    repository, message_format = resolution.repository, resolution.facts.text.message_format
-    published = resolution.published
-    if message_format is None or "embed" not in resolution.tasks:
+    path, model = "text.message_format", layers.model
+    if model.text.message_format is None or "embed" not in model.tasks:
         return []
-    if (published is not None and published.chat_template is not None) or read_chat_template(repository) is not None:
+    if model.prompting.chat_template is not None or read_chat_template(layers.repository) is not None:
         return []
     note = (
-        f"{message_format.origin} specifies that texts are formatted as messages, but the folder has no chat "
+        f"{layers.origin(path)} specifies that texts are formatted as messages, but the folder has no chat "
         "template (chat_template.jinja): texts are used as they are"
     )
     return [note]
 
 
-def _unapplied_prompt(resolution: "Resolution", inputs: InputOptions) -> list[str]:
+def _unapplied_prompt(layers: "ModelLayers", inputs: InputOptions) -> list[str]:
     """A note if the default prompt is not applied, or if it is requested but the model has none."""
-    name = value_of(resolution.facts.prompts.default)
-    prompt = resolution.prompts.get(name or "")
+    name = layers.model.prompting.default_name
+    prompt = layers.model.prompting.prompts.get(name or "")
     if inputs.apply_default_prompt:
         reason = "the model has no default prompt" if name is None else f"its default prompt {name!r} does not exist"
         return [] if prompt is not None else [f"apply_default_prompt=True has no effect: {reason}"]
@@ -59,18 +58,22 @@ def _unapplied_prompt(resolution: "Resolution", inputs: InputOptions) -> list[st
     return [note]
 
 
-def _scored_by_embeddings(resolution: "Resolution", options: "LoadOptions") -> list[str]:
+def _scored_by_embeddings(layers: "ModelLayers", options: "LoadOptions") -> list[str]:
     """A note if a generative model will score texts by their embeddings and nothing indicates an embedding model.
 
     A list of modules in the folder, a conversion or pooling type chosen by the caller, or the name of a published
     embedding model indicates one.
     """
-    names = resolution.config.get("architectures") or ()
+    names = layers.config.get("architectures") or ()
     causal = next((str(name) for name in names if str(name).endswith(CAUSAL_SUFFIX)), None)
-    pooling = resolution.pooler.get("seq_pooling_type")
-    chosen = options.convert != "auto" or "task" in resolution.pooler or (pooling and pooling.origin == "user")
-    settled = bool(resolution.facts.modules.listed) or resolution.late_interaction is not None
-    if causal is None or chosen or settled or resolution.published is not None or "embed" not in resolution.tasks:
+    pooling, model = layers.find(SEQ_PATH), layers.model
+    chosen = (
+        options.convert != "auto"
+        or model.pooler_config.task is not None
+        or (pooling is not None and pooling.is_request)
+    )
+    settled = bool(model.modules.listed) or model.retrieval.late_interaction is not None
+    if causal is None or chosen or settled or layers.published is not None or "embed" not in layers.tasks:
         return []
     family = causal.removesuffix(CAUSAL_SUFFIX)
     note = (
@@ -82,9 +85,9 @@ def _scored_by_embeddings(resolution: "Resolution", options: "LoadOptions") -> l
     return [note]
 
 
-def _unused_image_options(resolution: "Resolution", inputs: InputOptions) -> list[str]:
+def _unused_image_options(layers: "ModelLayers", inputs: InputOptions) -> list[str]:
     """A note if the caller passed image options and the model has none."""
-    spec = resolution.architecture.spec
+    spec = layers.architecture.spec
     if not inputs.mm_processor_kwargs or spec.extras.image_processor is not None:
         return []
     names = ", ".join(map(repr, inputs.mm_processor_kwargs))

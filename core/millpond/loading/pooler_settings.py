@@ -1,78 +1,75 @@
-"""Pooler settings of a model: precedence of their sources, placement of ``pooling_type``, validation."""
+"""Pooler settings of a model: what files and records state, placement of ``pooling_type``, validation."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from millpond.loading.architecture import ArchitectureMatch
 from millpond.loading.classification import classifier_pooling, named_pooling
-from millpond.types.checkpoint import CheckpointFacts, value_of
-from millpond.types.config import JOINED_BY, CheckpointConfig, Choice, PoolerConfig, merge
+from millpond.types.config import JOINED_BY, CheckpointConfig, PoolerConfig
 from millpond.types.errors import InvalidInputError
+from millpond.types.layers import Layer, Layers
 
 if TYPE_CHECKING:
     from millpond.plugin.registry import Entry, Registry
-    from millpond.plugin.specs import PoolerSpec
+    from millpond.plugin.specs import PoolerSpec, TaskSpec
 
+GROUP = "pooler_config"
+SEQ_PATH, USE_ACTIVATION_PATH, TASK_PATH = f"{GROUP}.seq_pooling_type", f"{GROUP}.use_activation", f"{GROUP}.task"
+NORMALIZES_PATH = "embedding.normalizes"
 LATE_INTERACTION_TASK = "token_embed"
 REWARD_TASKS = ("token_classify", "token_embed")
 """The default task of a model that was converted to "reward": the first of these that it serves."""
 
 
-def merge_pooler(
-    user: PoolerConfig,
-    facts: CheckpointFacts,
-    config: CheckpointConfig,
-    chosen: ArchitectureMatch,
-    *,
-    late: bool,
-    rewards: bool = False,
-) -> dict[str, Choice]:
-    """Merge the pooler settings, each with its origin: user > files > config.json > architecture.
+def user_settings(user: PoolerConfig, tasks: tuple[str, ...], *, rewards: bool) -> dict[str, Any]:
+    """Return the caller's settings by path; a model that was converted to "reward" has a default task."""
+    task = next((task for task in REWARD_TASKS if task in tasks), None) if rewards else None
+    settings = {"task": task, **user.model_dump(exclude_unset=True)}
+    return {f"{GROUP}.{name}": value for name, value in settings.items()}
+
+
+def layers_over_files(files: Layers, tasks: tuple[str, ...], *, late: bool) -> tuple[Layer, ...]:
+    """Return the layers of settings that follow from what the files state.
 
     Args:
-        user: The settings of the caller.
-        facts: The facts of the files.
-        config: The content of config.json.
-        chosen: The architecture.
+        files: The layers of the files.
+        tasks: The tasks of the architecture.
         late: True if the model returns only token vectors, see ``is_late``.
-        rewards: True if the model is converted to "reward".
     """
-    stated: dict[str, Choice | None] = {"seq_pooling_type": None}
-    if facts.pooling.types is not None:
-        stated["seq_pooling_type"] = replace(facts.pooling.types, value=JOINED_BY.join(facts.pooling.types.value))
+    normalizes = Layer(files.origin(NORMALIZES_PATH), {USE_ACTIVATION_PATH: files.get(NORMALIZES_PATH)})
     if late:
-        stated |= {"task": facts.task, "use_activation": facts.pooling.normalize}
-    elif "embed" in chosen.tasks:
-        stated["use_activation"] = facts.pooling.normalize
-    spec = chosen.architecture.spec
-    settings: dict[str, Any] = {} if chosen.converter is not None else spec.pooling.pooler_config()
-    classifies = chosen.converter is None and "classify" in chosen.tasks
+        return (Layer(files.origin("files.task"), {TASK_PATH: LATE_INTERACTION_TASK}), normalizes)
+    return (normalizes,) if "embed" in tasks else ()
+
+
+def layers_under_files(config: CheckpointConfig, chosen: ArchitectureMatch) -> tuple[Layer, ...]:
+    """Return the layers of settings that config.json and the architecture state, if no other file states them."""
+    pooling, is_native = chosen.architecture.spec.pooling, chosen.converter is None
+    classifier = classifier_pooling(config) if is_native and "classify" in chosen.tasks else None
+    named = named_pooling(config, pooling.config_key) if pooling.config_key else None
+    key = "classifier_pooling" if classifier is not None else str(pooling.config_key)
     # A model converted to embed, such as a masked language model, pools like its backbone.
-    embeds = chosen.converter is None or "embed" in chosen.tasks
-    task = next((task for task in REWARD_TASKS if task in chosen.tasks), None) if rewards else None
-    key = spec.pooling.config_key
-    return merge(
-        ("user", {"task": task, **user.model_dump(exclude_unset=True)}),
-        ("files", stated),
-        ("config.json (classifier_pooling)", {"seq_pooling_type": classifier_pooling(config) if classifies else None}),
-        (f"config.json ({key})", {"seq_pooling_type": named_pooling(config, key) if key else None}),
-        ("architecture", {"seq_pooling_type": spec.pooling.type if embeds else None, **settings}),
+    pools = is_native or "embed" in chosen.tasks
+    settings = pooling.pooler_config() if is_native else {}
+    architecture = {f"{GROUP}.{name}": value for name, value in settings.items()}
+    architecture |= {SEQ_PATH: pooling.type} if pools and pooling.type is not None else {}
+    return (
+        Layer("config.json", {SEQ_PATH: named if classifier is None else classifier}, {SEQ_PATH: key}),
+        Layer("architecture", architecture),
     )
 
 
-def is_late(facts: CheckpointFacts, user: PoolerConfig, convert: str) -> bool:
+def is_late(files: Layers, user: PoolerConfig, convert: str) -> bool:
     """True if the model returns only token vectors: its files state it, and the caller does not request otherwise."""
     overridden = (
         convert == "embed" or user.seq_pooling_type is not None or user.task not in (None, LATE_INTERACTION_TASK)
     )
-    return value_of(facts.task) == LATE_INTERACTION_TASK and not overridden
+    return files.get("files.task") == LATE_INTERACTION_TASK and not overridden
 
 
-def size_key_of(registry: "Registry", pooler: Mapping[str, Choice]) -> str | None:
+def size_key_of(registry: "Registry", pooling_type: str | None) -> str | None:
     """Return the key of config.json that states the output size of the embedding pooler; None for the hidden size."""
-    pooling = pooler.get("seq_pooling_type")
-    entry = None if pooling is None else registry.poolers.find(pooling.value)
+    entry = None if pooling_type is None else registry.poolers.find(pooling_type)
     return None if entry is None else entry.spec.size_key
 
 
@@ -90,32 +87,40 @@ def spread_pooling_type(registry: "Registry", config: PoolerConfig) -> PoolerCon
     return PoolerConfig(**fields)
 
 
-def task_pooling(registry: "Registry", pooler: Mapping[str, Choice], task: str) -> Choice:
-    """Return the pooling type of a task, with its origin: a pooler that does not list the task replaces no default.
+def pooling_layer(registry: "Registry", layers: Layers, spec: "TaskSpec") -> Layer | None:
+    """Return the layer that states the pooling type of a task; None for the task's own pooling type.
+
+    A pooler that does not list the task replaces no default, unless the caller requests it.
 
     Args:
         registry: The records of plugins.
-        pooler: The merged pooler settings.
-        task: The name of the task.
+        layers: The layers of the model.
+        spec: The record of the task.
     """
-    spec = registry.tasks.get(task).spec
-    default, choice = Choice(value=spec.pooling, origin="task"), pooler.get(spec.pooling_key)
-    if choice is None or choice.origin == "user" or spec.default_pooling is None:
-        return choice or default
-    entries = filter(None, map(registry.poolers.find, choice.value.split(JOINED_BY)))
-    return choice if all(task in entry.spec.tasks for entry in entries) else default
+    path = f"{GROUP}.{spec.pooling_key}"
+    layer = layers.find(path)
+    if layer is None or layer.is_request or spec.default_pooling is None:
+        return layer
+    entries = filter(None, map(registry.poolers.find, layer.values[path].split(JOINED_BY)))
+    return layer if all(spec.name in entry.spec.tasks for entry in entries) else None
 
 
-def check_pooler(registry: "Registry", pooler: Mapping[str, Choice], tasks: tuple[str, ...]) -> None:
+def task_pooling(registry: "Registry", layers: Layers, spec: "TaskSpec") -> str:
+    """Return the pooling type of a task; several that are concatenated are joined by "+"."""
+    layer = pooling_layer(registry, layers, spec)
+    pooling: str = spec.pooling if layer is None else layer.values[f"{GROUP}.{spec.pooling_key}"]
+    return pooling
+
+
+def check_pooler(registry: "Registry", pooler: Mapping[str, Any], tasks: tuple[str, ...]) -> None:
     """Reject settings that do not fit the tasks of the model; unknown poolers are rejected when they are built."""
     task = pooler.get("task")
-    if task is not None and task.value not in tasks:
-        message = f"pooler_config: Unsupported task: {task.value!r} Supported tasks: {tasks}"
+    if task is not None and task not in tasks:
+        message = f"pooler_config: Unsupported task: {task!r} Supported tasks: {tasks}"
         raise InvalidInputError(message, parameter="pooler_config")
     for name, per_token, unit in (("seq_pooling_type", False, "token"), ("tok_pooling_type", True, "prompt")):
-        choice = pooler.get(name)
-        names = [] if choice is None else choice.value.split(JOINED_BY)
-        for entry in filter(None, map(registry.poolers.find, names)):
+        names = (pooler.get(name) or "").split(JOINED_BY)
+        for entry in filter(None, map(registry.poolers.find, filter(None, names))):
             if _per_token(registry, entry) != {not per_token}:
                 continue
             message = (

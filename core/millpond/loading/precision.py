@@ -8,20 +8,19 @@ import torch
 from millpond.nn.ops import OpContext, choose_kernel
 from millpond.plugin.registry import Registry
 from millpond.types.compute import BFLOAT16_WEIGHTS, ComputeOptions
-from millpond.types.config import Choice
 from millpond.types.errors import UnknownNameError
 
 logger = logging.getLogger(__name__)
 BF16_CAPABILITY = (8, 0)  # the oldest compute capability of NVIDIA GPUs with bfloat16: Ampere
 
 
-def runnable_dtype(dtype: Choice, device: torch.device) -> Choice:
+def runnable_dtype(dtype: str, device: torch.device) -> str:
     """Return the checkpoint's dtype if the device supports it natively, else float32, never a narrower dtype."""
-    if dtype.value == "float32" or _computes_natively(dtype.value, device):
+    if dtype == "float32" or _computes_natively(dtype, device):
         return dtype
     name = "CPU" if device.type == "cpu" else "GPU"
-    logger.info("this %s has no native support for %s: running in float32", name, dtype.value)
-    return replace(dtype, value="float32", origin=f"{dtype.origin}: {dtype.value}, which this {name} does not support")
+    logger.info("this %s has no native support for %s: running in float32", name, dtype)
+    return "float32"
 
 
 def in_mixed_precision(

@@ -29,7 +29,7 @@ def with_known(registry: "Registry", repository: "Repository") -> CheckpointConf
     config = repository.config
     published = published_model(registry, repository)
     by_name = {} if published is None else published.config
-    settings = {**by_name, **repository.facts.known}
+    settings = {**by_name, **repository.layers.get("files.known", {})}
     if any(config.get(key) for key in ANSWER_TOKEN_KEYS):
         settings = {key: value for key, value in settings.items() if key in MATRYOSHKA_KEYS}
     added = {key: value for key, value in settings.items() if key == "architectures" or config.get(key) is None}
@@ -61,7 +61,7 @@ def published_model(registry: "Registry", repository: "Repository") -> "Publishe
     ]
     if models:
         return max(models, key=lambda pair: len(pair[0]))[1]
-    return None if repository.facts.modules.listed else _renamed_reranker(registry, repository, architectures)
+    return None if repository.layers.get("modules.listed") else _renamed_reranker(registry, repository, architectures)
 
 
 def rerank_template(

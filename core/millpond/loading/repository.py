@@ -3,16 +3,17 @@
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property, reduce
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from millpond.loading.files import TOKENIZER_FILE, list_files, model_files, read_object
-from millpond.plugin.blame import blamed, breach, described, is_foreign
+from millpond.plugin.blame import blamed, breach, is_foreign
 from millpond.plugin.manager import get_plugin_manager
-from millpond.types.checkpoint import CheckpointFacts, find_type_error, merge_facts
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError
+from millpond.types.layers import Layer, Layers, checked
 
 if TYPE_CHECKING:
     from millpond.context import Context
@@ -39,6 +40,7 @@ class Repository:
         path: The folder.
         source: The source that found it.
         route: The selected route of a model with several routes; None for the main route.
+        stated: Layers that take precedence over the files.
         plugins: The records of plugins, whose checkpoint formats read the files; None for all installed plugins.
         states: The state of each file when ``record_files`` was called; empty before.
     """
@@ -47,6 +49,7 @@ class Repository:
     path: Path
     source: str
     route: str | None = None
+    stated: tuple[Layer, ...] = ()
     plugins: "Registry | None" = field(default=None, repr=False, compare=False)
     states: dict[str, FileState] = field(default_factory=dict, repr=False, compare=False)
 
@@ -73,8 +76,8 @@ class Repository:
             raise CheckpointError(message)
 
     @cached_property
-    def readings(self) -> "tuple[tuple[Entry[CheckpointFormatSpec], CheckpointFacts], ...]":
-        """The checkpoint formats that read its files, highest priority first, each with the facts that it read.
+    def readings(self) -> "tuple[tuple[Entry[CheckpointFormatSpec], tuple[Layer, ...]], ...]":
+        """The checkpoint formats that read its files, highest priority first, each with the layers that it read.
 
         Raises:
             CheckpointError: If a file is damaged, or specifies something that is not supported.
@@ -83,17 +86,18 @@ class Repository:
         formats = sorted(self.registry.checkpoint_formats.entries(), key=lambda entry: -entry.spec.priority)
         matching = [entry for entry in formats if any(any(self.path.glob(name)) for name in entry.spec.files)]
         readings = [(entry, _read(entry, self)) for entry in matching]
-        return tuple((entry, facts) for entry, facts in readings if facts is not None)
+        return tuple((entry, layers) for entry, layers in readings if layers)
 
     @cached_property
-    def facts(self) -> CheckpointFacts:
-        """The facts from all files except config.json; if several formats state a value, the first one wins."""
-        return reduce(merge_facts, [facts for _, facts in self.readings] or [CheckpointFacts()])
+    def layers(self) -> Layers:
+        """What ``stated`` and all files except config.json state; if several formats state a value, the first wins."""
+        return Layers((*self.stated, *chain.from_iterable(layers for _, layers in self.readings)))
 
     @cached_property
     def transformer_path(self) -> Path:
         """The folder with config.json and the weights: usually the repository itself."""
-        return self.facts.folder or self.path
+        folder: Path = self.layers.get("files.folder", self.path)
+        return folder
 
     @cached_property
     def config(self) -> CheckpointConfig:
@@ -102,8 +106,9 @@ class Repository:
         Raises:
             CheckpointError: If config.json is missing or damaged.
         """
-        if self.facts.config is not None:
-            return CheckpointConfig(self.facts.config)
+        stated = self.layers.get("files.config")
+        if stated is not None:
+            return CheckpointConfig(stated)
         path = self.transformer_path / "config.json"
         if not path.exists():
             contents = list_files(self.path)
@@ -142,16 +147,17 @@ def repository_of(ctx: "Context") -> Repository:
     return Repository(ctx.model.model, Path(ctx.model.identity.path), ctx.model.identity.source, plugins=ctx.registry)
 
 
-def _read(entry: "Entry[CheckpointFormatSpec]", repository: Repository) -> CheckpointFacts | None:
-    with blamed(entry if is_foreign(entry) else None, "failed to read the checkpoint"):
-        facts = entry.load()(repository)
-    if facts is not None and not isinstance(facts, CheckpointFacts):
-        expected = "millpond.types.checkpoint.CheckpointFacts or None"
-        raise breach(entry, f"it returned {described(facts)}; expected {expected}")
-    error = find_type_error(facts) if facts is not None and is_foreign(entry) else None
-    if error is not None:
-        raise breach(entry, f"it returned CheckpointFacts with {error}")
-    return facts
+def _read(entry: "Entry[CheckpointFormatSpec]", repository: Repository) -> tuple[Layer, ...]:
+    owner = entry if is_foreign(entry) else None
+    with blamed(owner, "failed to read the checkpoint"):
+        layers = entry.load()(repository)
+        layers = layers if layers is None else tuple(layers)
+    if layers is None or owner is None:
+        return layers or ()
+    try:
+        return checked(layers)
+    except ValueError as error:
+        raise breach(entry, f"it returned {error}") from error
 
 
 def read_image_processor(ctx: "Context") -> tuple[Path, dict[str, Any]]:

@@ -1,131 +1,170 @@
-"""Resolves a repository to its architecture, tasks, pooler settings and limits. Does not import torch."""
+"""Reads the layers of a model: what the caller, its files and the records of plugins state. Does not import torch."""
 
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from millpond.loading.architecture import REWARD, choose_architecture, with_architecture, with_extra_heads
+from millpond.loading.architecture import (
+    REWARD,
+    ArchitectureMatch,
+    choose_architecture,
+    with_architecture,
+    with_extra_heads,
+)
 from millpond.loading.classification import choose_activation, count_labels, named_activation, overrides_activation
+from millpond.loading.embedding_size import sparse_kind
 from millpond.loading.files import check_sizes, read_headers
-from millpond.loading.lengths import choose_length, state_lengths
+from millpond.loading.lengths import choose_length
+from millpond.loading.model_layers import SPARSE_SIMILARITY, ModelLayers
+from millpond.loading.options import LoadOptions, check_runner, override_config
 from millpond.loading.pooler_settings import (
+    GROUP,
     LATE_INTERACTION_TASK,
+    SEQ_PATH,
     check_pooler,
     is_late,
-    merge_pooler,
+    layers_over_files,
+    layers_under_files,
     spread_pooling_type,
+    user_settings,
 )
-from millpond.loading.published import with_known, without_conflicting_tokens
-from millpond.loading.resolution import Resolution
+from millpond.loading.published import rerank_template, with_known, without_conflicting_tokens
 from millpond.plugin.blame import is_foreign
-from millpond.types.checkpoint import value_of
 from millpond.types.compute import check_dtype
-from millpond.types.config import JOINED_BY, CheckpointConfig, Choice, InputOptions, PoolerConfig
-from millpond.types.errors import InvalidInputError, UnknownNameError
+from millpond.types.config import CheckpointConfig, PoolerConfig
+from millpond.types.errors import UnknownNameError
 from millpond.types.late_interaction import LateInteraction
+from millpond.types.layers import DEFAULT, USER, Layer
 
 if TYPE_CHECKING:
     from millpond.loading.repository import Repository
     from millpond.plugin.registry import Registry
 
-Overrides = Mapping[str, Any] | Callable[[CheckpointConfig], Any] | None
 logger = logging.getLogger(__name__)
 DTYPE_ALIASES = {"half": "float16", "float": "float32"}
-RUNNERS = ("auto", "pooling", "generate", "draft")
+PROMPTS_PATH, PROMPTS_KEY = "prompting.prompts", "task_instructions"
+PLUGIN_PATH = "prompting.io_processor_plugin"
 
 
-@dataclass(frozen=True, kw_only=True)
-class LoadOptions:
-    """The caller's options for loading a model; see ``millpond.LLM``."""
-
-    runner: str = "auto"
-    convert: str = "auto"
-    model_impl: str = "auto"
-    dtype: str = "auto"
-    max_model_len: int | None = None
-    pooler_config: PoolerConfig = field(default_factory=PoolerConfig)
-    hf_overrides: Overrides = None
-    allow_pickle: bool = False
-    skip_tokenizer: bool = False
-    io_processor_plugin: str | None = None
-    inputs: InputOptions = field(default_factory=InputOptions)
-
-
-def resolve(registry: "Registry", repository: "Repository", options: LoadOptions) -> Resolution:
-    """Resolve the configuration that a repository is loaded with.
+def read_layers(registry: "Registry", repository: "Repository", options: LoadOptions) -> ModelLayers:
+    """Read everything that is stated about the model of a repository.
 
     Raises:
         CheckpointError: If its files contradict each other.
         UnknownNameError: If its architecture is not supported.
         InvalidInputError: If an option does not fit the model.
     """
-    _check_runner(options.runner)
+    check_runner(options.runner)
     if repository.plugins is not registry:
         repository = replace(repository, plugins=registry)
-    facts = repository.facts
+    files = repository.layers
     named = with_architecture(registry, with_known(registry, repository))
     known = with_extra_heads(registry, repository, named, allow_pickle=options.allow_pickle)
     config = without_conflicting_tokens(known, override_config(known, options.hf_overrides))
-    by_caller = overrides_activation(options.hf_overrides, known, config)
+    names_activation = overrides_activation(options.hf_overrides, known, config)
     user = spread_pooling_type(registry, options.pooler_config)
     chosen = choose_architecture(
         registry,
         config,
         options.convert,
-        pooling=user.tok_pooling_type or user.seq_pooling_type or JOINED_BY.join(facts.pooling_types) or None,
-        classifies=value_of(facts.task) == "classify",
+        pooling=user.tok_pooling_type or user.seq_pooling_type or files.get(SEQ_PATH),
+        classifies=files.get("files.task") == "classify",
         implementation=options.model_impl,
     )
-    late = LATE_INTERACTION_TASK in chosen.tasks and is_late(facts, user, options.convert)
-    tasks = (LATE_INTERACTION_TASK,) if late else chosen.tasks
+    late = LATE_INTERACTION_TASK in chosen.tasks and is_late(files, user, options.convert)
     spec = chosen.architecture.spec
     if spec.checkpoint.config_defaults:
         config = with_defaults(config, spec.checkpoint.config_defaults)
     is_plugins = is_foreign(chosen.architecture) or is_foreign(chosen.converter)
     check_sizes(config, read_headers(repository.transformer_path), is_foreign=is_plugins)
-    lengths = state_lengths(repository, config, positions=spec.text.positions)
-    reader = None if spec.extras.late_interaction is None else chosen.architecture.load("extras.late_interaction")
-    late_interaction = read_late_interaction(repository, config, reader)
-    pooler = merge_pooler(user, facts, config, chosen, late=late, rewards=options.convert == REWARD)
-    plugin = _plugin_of(registry, config, options.io_processor_plugin)
-    check_pooler(registry, pooler, tasks if plugin is None else (*tasks, "plugin"))
-    return Resolution(
+    layers = ModelLayers(
         repository=repository,
         config=config,
         architecture=chosen.architecture,
-        implementation=chosen.implementation,
         converter=chosen.converter,
-        tasks=tasks,
-        pooler=pooler,
-        classifier_activation=choose_activation(
-            config,
-            facts,
-            spec.output.num_labels or count_labels(config, facts),
-            named=None if by_caller else named_activation(registry, chosen),
-        ),
-        io_processor_plugin=plugin,
-        late_interaction=late_interaction,
-        max_model_len=choose_length(
-            lengths,
-            positions=spec.text.positions,
-            requested=options.max_model_len,
-            query_document_length=0 if late_interaction is None else late_interaction.longest,
-        ),
-        dtype=choose_dtype(options.dtype, config, repository),
+        implementation=chosen.implementation,
+        tasks=(LATE_INTERACTION_TASK,) if late else chosen.tasks,
+        layers=(_of_user(options, user, chosen), *repository.stated),
+    )
+    activation = None if names_activation else named_activation(registry, chosen)
+    above = (*_of_rules(layers, options, activation), *layers_over_files(files, chosen.tasks, late=late))
+    layers = replace(layers, layers=(*layers, *above, *files, *_under_files(layers, chosen)))
+    _check(layers)
+    return layers if sparse_kind(layers) is None else replace(layers, layers=(*layers, SPARSE_SIMILARITY))
+
+
+def _of_user(options: LoadOptions, user: PoolerConfig, chosen: ArchitectureMatch) -> Layer:
+    """What the caller requests."""
+    dtype = check_dtype(options.dtype)
+    values = {
+        **user_settings(user, chosen.tasks, rewards=options.convert == REWARD),
+        "dtype": None if dtype == "auto" else DTYPE_ALIASES.get(dtype, dtype),
+        PLUGIN_PATH: options.io_processor_plugin,
+    }
+    return Layer(USER, values, is_request=True)
+
+
+def _of_rules(layers: ModelLayers, options: LoadOptions, named: str | None) -> Iterator[Layer]:
+    """Yield what rules about several files and records state.
+
+    Args:
+        layers: What the caller requests.
+        options: The caller's options.
+        named: The activation that the architecture's record names, unless the caller overrides it.
+    """
+    repository, config, spec = layers.repository, layers.config, layers.architecture.spec
+    late_interaction = _late_interaction(layers)
+    length = choose_length(
+        list(layers.lengths),
+        positions=spec.text.positions,
+        requested=layers.get("max_model_len") if options.max_model_len is None else options.max_model_len,
+        query_document_length=0 if late_interaction is None else late_interaction.longest,
+    )
+    num_labels = spec.output.num_labels or count_labels(config, repository.layers)
+    instructions = config.get(PROMPTS_KEY)
+    prompts = instructions if isinstance(instructions, CheckpointConfig) else {}
+    yield Layer(str(length), {"max_model_len": length.value})
+    yield choose_activation(config, repository.layers, num_labels, named=named)
+    yield Layer(
+        "config.json",
+        {
+            "classification.num_labels": num_labels,
+            "retrieval.late_interaction": late_interaction,
+            PLUGIN_PATH: config.get("io_processor_plugin"),
+            PROMPTS_PATH: {name: text for name, text in prompts.items() if isinstance(text, str)},
+        },
+        {PROMPTS_PATH: PROMPTS_KEY},
     )
 
 
-def _check_runner(runner: str) -> None:
-    if runner not in RUNNERS:
-        message = f"runner={runner!r}: expected one of {', '.join(RUNNERS)}"
-        raise InvalidInputError(message, parameter="runner")
-    if runner in ("generate", "draft"):
-        message = (
-            "LLM.encode() is only supported for pooling models. "
-            "Try passing `--runner pooling` to use the model as a pooling model."
+def _under_files(layers: ModelLayers, chosen: ArchitectureMatch) -> Iterator[Layer]:
+    """Yield what config.json, the weights and records state, if no other file states it."""
+    config, spec, published = layers.config, chosen.architecture.spec, layers.published
+    yield from layers_under_files(config, chosen)
+    yield dtype_layer(config, layers.repository)
+    if published is not None:
+        yield Layer(
+            "published model", {PROMPTS_PATH: published.prompts, "prompting.chat_template": published.chat_template}
         )
-        raise InvalidInputError(message, parameter="runner")
+    yield Layer(
+        "architecture",
+        {
+            "multimodal.modalities": spec.modalities,
+            "multimodal.image_reader": spec.extras.image_processor,
+            "prompting.adapters": (*_named_adapters(config, spec.checkpoint.adapters_key), *layers.adapters),
+            "prompting.rerank_template": rerank_template(layers.registry, layers.repository, config),
+        },
+    )
+
+
+def _check(layers: ModelLayers) -> None:
+    """Refuse pooler settings and an IO processor that the model cannot have."""
+    plugin = layers.get(PLUGIN_PATH)
+    if plugin is not None:
+        _check_plugin(layers.registry, plugin)
+    pooler = {name: layers.get(f"{GROUP}.{name}") for name in PoolerConfig.model_fields}
+    check_pooler(layers.registry, pooler, layers.tasks if plugin is None else (*layers.tasks, "plugin"))
 
 
 def with_defaults(config: CheckpointConfig, defaults: Mapping[str, Any]) -> CheckpointConfig:
@@ -142,48 +181,35 @@ def with_defaults(config: CheckpointConfig, defaults: Mapping[str, Any]) -> Chec
     return CheckpointConfig(defaults).overridden(config.to_dict()).overridden(older)
 
 
-def read_late_interaction(
-    repository: "Repository", config: CheckpointConfig, reader: Any = None
-) -> LateInteraction | None:
-    """Return the settings of queries and documents; None if the files do not specify any.
+def _late_interaction(layers: ModelLayers) -> LateInteraction | None:
+    """The settings of queries and documents; None if nothing specifies any.
 
-    Args:
-        repository: The files of the model.
-        config: config.json with the overrides.
-        reader: The function in the architecture's record that completes the settings in the files. It is not used if
-            the files themselves state that the model is a late interaction model.
+    The architecture's record may name a function that completes the settings in the files. It is not used if the files
+    themselves state that the model is a late interaction model.
 
     Raises:
         CheckpointError: If a file specifies something that is not supported.
     """
-    facts = repository.facts
-    if reader is None or value_of(facts.task) == LATE_INTERACTION_TASK:
-        return facts.retrieval.late_interaction_value
-    settings: LateInteraction | None = reader(repository, config)
-    return settings
+    files, architecture = layers.repository.layers, layers.architecture
+    stated: LateInteraction | None = files.get("retrieval.late_interaction")
+    if architecture.spec.extras.late_interaction is None or files.get("files.task") == LATE_INTERACTION_TASK:
+        return stated
+    completed: LateInteraction | None = architecture.load("extras.late_interaction")(layers.repository, layers.config)
+    return completed
 
 
-def override_config(config: CheckpointConfig, overrides: Overrides) -> CheckpointConfig:
-    """Return config.json with the caller's overrides: a mapping to merge, or a function of the config."""
-    if overrides is None:
-        return config
-    if callable(overrides):
-        overrides = overrides(config)
-    if not isinstance(overrides, Mapping):
-        message = f"hf_overrides must be a dict, or a function that returns one; got {type(overrides).__name__}"
-        raise InvalidInputError(message, parameter="hf_overrides")
-    return config.overridden(overrides)
+def _named_adapters(config: CheckpointConfig, key: str | None) -> tuple[str, ...]:
+    """The names of the adapters that config.json lists under an architecture's key."""
+    names = None if key is None else config.get(key)
+    return tuple(name for name in names if isinstance(name, str)) if isinstance(names, list) else ()
 
 
-def _plugin_of(registry: "Registry", config: CheckpointConfig, requested: str | None) -> str | None:
-    """The IO processor of the task "plugin": the requested one, else the one in config.json; None if neither is set.
+def _check_plugin(registry: "Registry", name: object) -> None:
+    """Refuse an IO processor of the task "plugin" that is not installed.
 
     Raises:
         UnknownNameError: If it is not installed.
     """
-    name = requested or config.get("io_processor_plugin")
-    if name is None:
-        return None
     available = [e.spec.name for e in registry.io_processors.entries() if "plugin" in e.spec.tasks]
     if not available:
         raise UnknownNameError(f"No IOProcessor plugins installed but one is required ({name}).")
@@ -194,27 +220,18 @@ def _plugin_of(registry: "Registry", config: CheckpointConfig, requested: str | 
             f"Available plugins: {available}"
         )
         raise UnknownNameError(message)
-    return name
 
 
-def choose_dtype(requested: str, config: CheckpointConfig, repository: "Repository") -> Choice:
-    """Choose the dtype: the requested one; for "auto" the one in config.json, else that of the first tensor."""
-    requested = check_dtype(requested)
-    if requested != "auto":
-        return Choice(value=DTYPE_ALIASES.get(requested, requested), origin="user")
+def dtype_layer(config: CheckpointConfig, repository: "Repository") -> Layer:
+    """Return a layer with the dtype of a checkpoint: the one in config.json, else that of the first tensor."""
     for key in ("dtype", "torch_dtype"):
         name = str(config.get(key)).removeprefix("torch.")
         if name in ("float32", "float16", "bfloat16"):
-            return Choice(value=name, origin=f"config.json ({key})")
+            return Layer("config.json", {"dtype": name}, {"dtype": key})
     for header in read_headers(repository.transformer_path):
         if header.dtype in ("float32", "float16", "bfloat16"):
-            return Choice(value=header.dtype, origin=f"the weights ({header.name})")
+            return Layer("the weights", {"dtype": header.dtype}, {"dtype": header.name})
         if header.dtype == "float64":
             logger.warning("the weights (%s) are float64: running in float32", header.name)
-            return Choice(value="float32", origin=f"the weights ({header.name}): float64, which is not supported")
-    return Choice(value="float32", origin="default")
-
-
-def with_dtype(resolution: Resolution, dtype: Choice) -> Resolution:
-    """Return the same resolution with another dtype."""
-    return replace(resolution, dtype=dtype)
+            return Layer(f"the weights ({header.name}): float64, which is not supported", {"dtype": "float32"})
+    return Layer(DEFAULT, {"dtype": "float32"})

@@ -11,7 +11,6 @@ from tokenizers.normalizers import BertNormalizer
 
 from millpond.loading.chat_template import ChatTemplate, read_chat_template, read_special_tokens
 from millpond.loading.files import MAX_TOKENIZER_BYTES, check_foreign_reading, read_bytes
-from millpond.types.checkpoint import value_of
 from millpond.types.errors import CheckpointError, InvalidInputError, MillpondError
 
 if TYPE_CHECKING:
@@ -173,12 +172,11 @@ def load_tokenizer(repository: "Repository", *, lower_case: bool = False) -> Tok
         backend = _convert(folder)
     else:
         return None
-    facts = repository.facts.text
-    if value_of(facts.special_tokens) is False:
+    if repository.layers.get("text.special_tokens") is False:
         backend.post_processor = None
     return Tokenizer(
         backend,
-        lower_case=bool(value_of(facts.lower_case)) or lower_case,
+        lower_case=repository.layers.get("text.lower_case", default=False) or lower_case,
         special_tokens={**_default_pad_token(repository), **read_special_tokens(repository)},
         chat_template=read_chat_template(repository),
         pair_template=read_chat_template(repository, of_pairs=True),

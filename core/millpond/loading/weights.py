@@ -10,8 +10,8 @@ from torch import Tensor
 
 from millpond.loading.files import EXTRA_SUFFIXES, extra_file, module_weight_file, read_header_text, weight_files
 from millpond.loading.mapped_file import MappedFile
-from millpond.types.checkpoint import ModuleFacts
 from millpond.types.errors import CheckpointError
+from millpond.types.resolved_model import ModuleSettings
 
 CHECKED_VALUES = 2**20  # in one step: torch sums 16-bit values in a copy
 
@@ -121,7 +121,7 @@ class ModuleWeights:
         allow_pickle: True if the file may be a pickle.
     """
 
-    def __init__(self, module: ModuleFacts, device: torch.device, *, allow_pickle: bool) -> None:
+    def __init__(self, module: ModuleSettings, device: torch.device, *, allow_pickle: bool) -> None:
         self.folder, self._module = module.path, module
         self._device, self._allow_pickle = device, allow_pickle
 

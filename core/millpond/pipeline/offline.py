@@ -8,8 +8,9 @@ from millpond.pipeline.bound_task import BoundTask, Job, new_sequences
 from millpond.pipeline.io_processor import Item
 from millpond.pipeline.pipeline import windows
 from millpond.pipeline.shared_prefix import PrefixFinder
-from millpond.types.config import EngineConfig, ModelConfig
+from millpond.types.config import EngineConfig
 from millpond.types.prompts import may_hold_media
+from millpond.types.resolved_model import ResolvedModel
 
 if TYPE_CHECKING:
     from millpond.engine.engine import Engine
@@ -27,7 +28,7 @@ class SyncDriver:
     """Drives the engine for one call at a time; ``BackgroundEngine`` drives it for concurrent calls."""
 
     def __init__(
-        self, model: ModelConfig, engine: "Engine", config: EngineConfig, cache: "ResultCache | None" = None
+        self, model: ResolvedModel, engine: "Engine", config: EngineConfig, cache: "ResultCache | None" = None
     ) -> None:
         self._model = model
         self._engine = engine

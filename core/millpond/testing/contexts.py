@@ -8,8 +8,8 @@ import torch
 from millpond.context import ModelContext
 from millpond.plugin.registry import Registry
 from millpond.types.compute import ComputeOptions
-from millpond.types.config import CheckpointConfig, ModelConfig, PoolerConfig
-from millpond.types.model_info import ClassificationInfo, ModelIdentity
+from millpond.types.config import CheckpointConfig, PoolerConfig
+from millpond.types.resolved_model import ClassificationSettings, ModelIdentity, ResolvedModel
 
 
 def bare_context(
@@ -33,14 +33,14 @@ def bare_context(
     """
     files = CheckpointConfig(config or {})
     labels = files.get("num_labels")
-    model = ModelConfig(
+    model = ResolvedModel(
         identity=ModelIdentity(model="none", path="none", source="none", architecture="none"),
         hf_config=files,
         max_model_len=512,
         dtype=dtype,
         pooler_config=PoolerConfig(**(pooler_config or {})),
         tasks=tuple(tasks),
-        classification=ClassificationInfo(num_labels=labels if isinstance(labels, int) else 0),
+        classification=ClassificationSettings(num_labels=labels if isinstance(labels, int) else 0),
     )
     return ModelContext(
         registry=registry,

@@ -1,8 +1,7 @@
-"""Configuration of users and checkpoints, and the rule for merging layers of settings."""
+"""Configuration of users and checkpoints."""
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from os import PathLike, fspath
 from pathlib import Path
@@ -11,14 +10,6 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
 
 from millpond.types.errors import InvalidInputError
-from millpond.types.model_info import (
-    ClassificationInfo,
-    EmbeddingInfo,
-    ModelIdentity,
-    MultimodalInfo,
-    PromptInfo,
-    RetrievalInfo,
-)
 from millpond.types.params import validated
 from millpond.types.params_checks import check_removed
 
@@ -281,102 +272,6 @@ def _merged(base: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any
     return merged
 
 
-@dataclass(frozen=True, kw_only=True)
-class ModelConfig:
-    """The facts about a model that is loaded: names, limits, tasks.
-
-    Attributes:
-        identity: The name, the folder, the source and the architecture.
-        hf_config: config.json with the caller's overrides.
-        max_model_len: The maximum number of tokens of a prompt.
-        dtype: The name of the dtype it computes in.
-        pooler_config: The merged pooler config.
-        tasks: The tasks it serves.
-        task_pooling: The pooling types of tasks whose own pooling precedes that of ``pooler_config``.
-        embedding: The size and kind of its embeddings.
-        classification: The number and activation of its classes or scores.
-        retrieval: The differences between queries and documents.
-        multimodal: The inputs beside text.
-        prompting: The named prompts, adapters and templates.
-    """
-
-    identity: ModelIdentity
-    hf_config: CheckpointConfig
-    max_model_len: int
-    dtype: str
-    pooler_config: PoolerConfig
-    tasks: tuple[str, ...]
-    task_pooling: Mapping[str, str] = field(default_factory=dict)
-    embedding: EmbeddingInfo = field(default_factory=EmbeddingInfo)
-    classification: ClassificationInfo = field(default_factory=ClassificationInfo)
-    retrieval: RetrievalInfo = field(default_factory=RetrievalInfo)
-    multimodal: MultimodalInfo = field(default_factory=MultimodalInfo)
-    prompting: PromptInfo = field(default_factory=PromptInfo)
-
-    @property
-    def model(self) -> str:
-        """The name that the caller used."""
-        return self.identity.model
-
-    @property
-    def runner_type(self) -> str:
-        """``pooling``: no model generates text."""
-        return "pooling"
-
-    @property
-    def served_model_name(self) -> str:
-        """The name that the caller used."""
-        return self.model
-
-    @property
-    def architecture(self) -> str:
-        """The name of the architecture that serves the model."""
-        return self.identity.architecture
-
-    @property
-    def architectures(self) -> list[str]:
-        """The architectures in config.json, and the one that serves the model."""
-        return list(dict.fromkeys((*(self.hf_config.get("architectures") or ()), self.architecture)))
-
-    @property
-    def embedding_size(self) -> int | None:
-        """The default number of dimensions of an embedding; None if config.json does not state it."""
-        return self.embedding.size
-
-    @property
-    def io_processor_plugin(self) -> str | None:
-        """The name of the IO processor of the task "plugin"; None for none."""
-        return self.prompting.io_processor_plugin
-
-    @property
-    def is_multimodal_model(self) -> bool:
-        """True if the model has other inputs than text."""
-        return self.multimodal.modalities != ("text",)
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The names of the classes: ``id2label`` of config.json, or LABEL_0 ... like transformers."""
-        number, text = self.classification.num_labels, self.hf_config.get("text_config")
-        inner = text.get("id2label") if isinstance(text, CheckpointConfig) else None
-        stated = (names for names in (self.hf_config.get("id2label"), inner) if isinstance(names, CheckpointConfig))
-        names: Mapping[str, Any] = next((names for names in stated if len(names) == number), {})
-        return tuple(str(names.get(str(label), f"LABEL_{label}")) for label in range(number))
-
-    @property
-    def is_matryoshka(self) -> bool:
-        """True if embeddings may be truncated; ``is_matryoshka: false`` in config.json takes precedence."""
-        if self.hf_config.get("is_matryoshka") is False:
-            return False
-        stated = self.hf_config.get("matryoshka_dimensions") or self.hf_config.get("is_matryoshka")
-        return bool(stated) or self.embedding.truncate_dim is not None
-
-    @property
-    def matryoshka_dimensions(self) -> tuple[int, ...]:
-        """The numbers of dimensions that the model was trained for; empty for any."""
-        trained = self.hf_config.get("matryoshka_dimensions") or ()
-        return (trained,) if isinstance(trained, int) else tuple(trained)
-
-
 def _renamed(fields: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of a ``PoolerConfig`` by their present names."""
     renamed = {name: value for name, value in fields.items() if name not in OLDER_NAMES}
@@ -388,24 +283,3 @@ def _renamed(fields: dict[str, Any]) -> dict[str, Any]:
             message = f"`{older}` is another name of `{name}`, and their values differ: pass `{name}` only"
             raise ValueError(message)
     return renamed
-
-
-@dataclass(frozen=True, kw_only=True)
-class Choice:
-    """A configured value and its origin."""
-
-    value: Any
-    origin: str
-
-
-def merge(*layers: tuple[str, Mapping[str, Any]]) -> dict[str, Choice]:
-    """Merge layers of settings; the first value of a name that is not None takes precedence.
-
-    The origin of a value is its layer, unless the value is already a ``Choice``.
-    """
-    merged: dict[str, Choice] = {}
-    for origin, settings in layers:
-        for name, value in settings.items():
-            if value is not None and name not in merged:
-                merged[name] = value if isinstance(value, Choice) else Choice(value=value, origin=origin)
-    return merged

@@ -62,7 +62,7 @@ def verify(params: "PoolingParams", model_config: Any) -> None:
 
     Args:
         params: The parameters, with their task.
-        model_config: The ``ModelConfig``, or an object with some of its attributes.
+        model_config: The ``ResolvedModel``, or an object with some of its attributes.
 
     Raises:
         InvalidInputError: If a field does not apply to the task, or is invalid for the model.

@@ -8,7 +8,7 @@ from millpond.context import Context
 from millpond.engine.request import PoolingRequest, Representation
 from millpond.loading.modules import load_module
 from millpond.pipeline.io_processor import Asked
-from millpond.types.checkpoint import ModuleFacts
+from millpond.types.resolved_model import ModuleSettings
 from millpond_io.prompts import Prompt
 from millpond_io.retrieval.late_interaction import input_type
 from millpond_io.text.prompt_tokenizer import TokenizedPrompt
@@ -20,7 +20,7 @@ MAX_ACTIVE_DIMS = "max_active_dims"
 class StaticQueryWeights:
     """Computes query vectors from a weight for each token of the vocabulary."""
 
-    def __init__(self, ctx: Context, module: ModuleFacts) -> None:
+    def __init__(self, ctx: Context, module: ModuleSettings) -> None:
         self.weights = load_module(ctx, module).get_buffer("weight").float().cpu().numpy()
         self.max_active_dims = ctx.model.embedding.max_active_dims
 

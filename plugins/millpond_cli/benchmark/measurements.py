@@ -12,7 +12,7 @@ from millpond.engine.batch_limits import batch_limits
 from millpond.engine.machine import available_cores
 from millpond.loading.arguments import Arguments
 from millpond.loading.build import build_model
-from millpond.loading.resolution import Resolution
+from millpond.loading.model_layers import ModelLayers
 from millpond.nn.ops import rank_kernels
 from millpond.plugin.registry import Registry
 from millpond.types.config import EngineConfig
@@ -78,7 +78,7 @@ class Benchmark:
 
     Args:
         registry: The registry of plugin records.
-        resolution: The resolved model.
+        layers: What is stated about the model.
         arguments: The options of the model.
         device: The device that the model runs on.
         seconds: The approximate duration of the whole measurement.
@@ -87,13 +87,13 @@ class Benchmark:
     def __init__(
         self,
         registry: Registry,
-        resolution: Resolution,
+        layers: ModelLayers,
         arguments: Arguments,
         *,
         device: torch.device,
         seconds: float,
     ) -> None:
-        self._registry, self._resolution, self._arguments = registry, resolution, arguments
+        self._registry, self._layers, self._arguments = registry, layers, arguments
         self._device, self._seconds = device, seconds
         self._workers = worker_counts(available_cores() if device.type == "cpu" else 1)
         default_tokens, _ = batch_limits(EngineConfig(), device)
@@ -152,7 +152,7 @@ class Benchmark:
         compute = self._arguments.compute
         compute = replace(compute, kernels={**compute.kernels, **kernels})
         return BenchmarkModel(
-            build_model(self._registry, self._resolution, self._arguments.load, device=self._device, compute=compute)
+            build_model(self._registry, self._layers, self._arguments.load, device=self._device, compute=compute)
         )
 
     def _alternatives(self, bench: BenchmarkModel) -> Iterator[str]:

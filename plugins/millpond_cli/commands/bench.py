@@ -58,8 +58,8 @@ def bench(
     from millpond_cli.benchmark.measurements import Benchmark, fastest  # noqa: PLC0415  as above
 
     registry = get_plugin_manager().registry
-    resolution, device = resolve_model(registry, model, arguments)
-    benchmark = Benchmark(registry, resolution, arguments, device=device, seconds=seconds)
+    layers, device = resolve_model(registry, model, arguments)
+    benchmark = Benchmark(registry, layers, arguments, device=device, seconds=seconds)
     shown = progress_options.shows_progress
     measurements = benchmark.run(lambda runs: Progress(shown=shown, total=lambda: runs, unit="runs"))
     if as_json:

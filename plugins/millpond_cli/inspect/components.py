@@ -4,14 +4,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from millpond.loading.components import Component, component, components
-from millpond.loading.resolution import Resolution
+from millpond.loading.model_layers import ModelLayers
 from millpond.plugin.registry import Registry
 from millpond.types.errors import UnknownNameError
 
 
 def component_records(
     registry: Registry,
-    resolution: Resolution,
+    layers: ModelLayers,
     tasks: Sequence[Mapping[str, Any]],
     dense: Sequence[Mapping[str, Any]],
 ) -> list[dict[str, Any]]:
@@ -19,12 +19,12 @@ def component_records(
 
     Args:
         registry: The registry of plugin records.
-        resolution: The resolved model.
+        layers: What is stated about the model.
         tasks: The tasks of the report, with their activations.
         dense: The Dense modules of the report.
     """
     names = [task["activation"] for task in tasks] + [layer["activation"].rpartition(".")[2].lower() for layer in dense]
-    return [_record(it) for it in (*components(registry, resolution), *_activations(registry, filter(None, names)))]
+    return [_record(it) for it in (*components(registry, layers), *_activations(registry, filter(None, names)))]
 
 
 def plugin_lines(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -10,16 +10,18 @@ from millpond.loading.arguments import Arguments
 from millpond.loading.chat_template import read_chat_template
 from millpond.loading.components import computing_entries, runtime_refusal
 from millpond.loading.files import check_foreign_reading
-from millpond.loading.lengths import state_lengths
+from millpond.loading.lengths import StatedLength, state_lengths
+from millpond.loading.model_layers import ModelLayers
+from millpond.loading.options import override_config
 from millpond.loading.repository import Repository
-from millpond.loading.resolution import Resolution
-from millpond.loading.resolve import choose_dtype, override_config, resolve
+from millpond.loading.resolve import dtype_layer, read_layers
 from millpond.loading.source import find_repository
 from millpond.pipeline.cache import read_cache_setting
 from millpond.plugin.registry import Entry, Registry
-from millpond.types.checkpoint import ModuleFacts, value_of
-from millpond.types.config import CheckpointConfig, Choice
+from millpond.types.config import CheckpointConfig
 from millpond.types.errors import MillpondError
+from millpond.types.layers import USER, Layers
+from millpond.types.resolved_model import ModuleSettings, RouteSettings
 from millpond_cli.inspect.components import component_records
 from millpond_cli.inspect.pooling import (
     EMBEDDING_TASKS,
@@ -69,33 +71,39 @@ def inspect_model(registry: Registry, model: str, arguments: Arguments) -> Repor
     """
     repository = find_repository(registry, model, arguments.source)
     report = Report({"model": model, "source": repository.source, "path": str(repository.path)})
-    resolution: Resolution | None = report.attempt(lambda: resolve(registry, repository, arguments.load))
+    layers: ModelLayers | None = report.attempt(lambda: _resolved(registry, repository, arguments))
     config: CheckpointConfig | None = report.attempt(
         lambda: override_config(repository.config, arguments.load.hf_overrides)
     )
-    _Inspection(report, registry, repository, config, resolution, arguments).run()
+    _Inspection(report, registry, repository, config, layers, arguments).run()
     return report
+
+
+def _resolved(registry: Registry, repository: Repository, arguments: Arguments) -> ModelLayers:
+    layers = read_layers(registry, repository, arguments.load)
+    _ = layers.model  # what cannot be resolved is an error of this step
+    return layers
 
 
 @dataclass(frozen=True)
 class _Inspection:
-    """Collects the facts on each part of a model; ``config`` and ``resolution`` are None if they could not be read."""
+    """Collects the facts on each part of a model; ``config`` and ``layers`` are None if they could not be read."""
 
     report: Report
     registry: Registry
     repository: Repository
     config: CheckpointConfig | None
-    resolution: Resolution | None
+    layers: ModelLayers | None
     arguments: Arguments
 
     def run(self) -> None:
         facts, attempt = self.report.facts, self.report.attempt
         facts["architecture"] = self._architecture()
-        facts["implementation"] = None if self.resolution is None else self.resolution.implementation
-        facts["modalities"] = None if self.resolution is None else list(self.resolution.architecture.spec.modalities)
+        facts["implementation"] = None if self.layers is None else self.layers.implementation
+        facts["modalities"] = None if self.layers is None else list(self.layers.architecture.spec.modalities)
         facts["converter"] = self._converter()
         facts["known"] = attempt(lambda: published_settings(self.registry, self.repository))
-        pooling = None if self.resolution is None else PoolingReport(self.registry, self.resolution, attempt)
+        pooling = None if self.layers is None else PoolingReport(self.registry, self.layers, attempt)
         facts["tasks"] = attempt(lambda: self._tasks(pooling))
         facts["pooler"] = {} if pooling is None else pooling.pooler()
         facts["classes"] = None if pooling is None else pooling.classes()
@@ -121,60 +129,62 @@ class _Inspection:
         if self.config is None:
             return None
         named = {"stated": self.config.get("architectures"), "model_type": self.config.get("model_type")}
-        if self.resolution is None:
+        if self.layers is None:
             return {"name": None, "plugin": None, "distribution": None, "summary": None, **named}
-        entry = self.resolution.architecture
+        entry = self.layers.architecture
         return {**_provider(entry), "summary": entry.spec.summary, **named}
 
     def _converter(self) -> dict[str, Any] | None:
-        if self.resolution is None or self.resolution.converter is None:
+        if self.layers is None or self.layers.converter is None:
             return None
-        spec, names = self.resolution.converter.spec, self.resolution.config.get("architectures") or ()
+        spec, names = self.layers.converter.spec, self.layers.config.get("architectures") or ()
         fits = [pattern for pattern in spec.architectures if any(fnmatchcase(str(name), pattern) for name in names)]
         if self.arguments.load.convert != "auto":
             why = f"requested by {ORIGINS['user']}"
         elif fits:
             why = f"for {max(fits, key=len)}"
         else:
-            task = self.repository.facts.task
-            why = "for the files" if task is None else f"for {task.origin}"
-        return {**_provider(self.resolution.converter), "tasks": list(spec.tasks), "why": why}
+            task = self.layers.find("files.task")
+            why = "for the files" if task is None else f"for {task.origin('files.task')}"
+        return {**_provider(self.layers.converter), "tasks": list(spec.tasks), "why": why}
 
     def _components(self) -> list[dict[str, Any]]:
-        if self.resolution is None:
+        if self.layers is None:
             return []
         facts = self.report.facts
-        return component_records(self.registry, self.resolution, facts["tasks"] or (), facts["dense"] or ())
+        return component_records(self.registry, self.layers, facts["tasks"] or (), facts["dense"] or ())
 
     def _tasks(self, pooling: PoolingReport | None) -> list[dict[str, Any]]:
         if pooling is None:
             return []
-        if not pooling.resolution.tasks:
+        if not pooling.layers.tasks:
             self.report.problems.append("the architecture supports no task, and no converter adds one")
         return pooling.tasks()
 
     def _messages(self) -> dict[str, Any] | None:
         """Return the message format of texts and its origin; None if texts are not formatted as messages."""
-        template, message_format = read_chat_template(self.repository), self.repository.facts.text.message_format
-        if template is None or template.texts_as is None or message_format is None:
+        template, path = read_chat_template(self.repository), "text.message_format"
+        if template is None or template.texts_as is None:
             return None
-        return {"format": template.texts_as, "from": message_format.origin}
+        return {"format": template.texts_as, "from": self.repository.layers.origin(path)}
 
     def _routes(self) -> list[dict[str, Any]] | None:
         """Return the route of each input type with its modules; None if there is only one route."""
-        routes = self.repository.facts.retrieval.routes.by_input_type
-        if not routes:
+        stated: RouteSettings | None = self.repository.layers.get("files.routes")
+        if stated is None:
             return None
-        named = {name: replace(self.repository, route=name).facts.modules.listed for name in routes.values()}
+        routes = stated.by_input_type
+        named = {name: replace(self.repository, route=name).layers.get("modules.listed") for name in routes.values()}
         return [
             {"input_type": input_type, "route": name, "modules": [module.type for module in named[name]]}
             for input_type, name in routes.items()
         ]
 
     def _dense(self) -> list[dict[str, Any]]:
-        return [self._dense_layer(module) for module in self.repository.facts.modules.after if module.type == DENSE]
+        modules = self.repository.layers.get("modules.after", ())
+        return [self._dense_layer(module) for module in modules if module.type == DENSE]
 
-    def _dense_layer(self, module: ModuleFacts) -> dict[str, Any]:
+    def _dense_layer(self, module: ModuleSettings) -> dict[str, Any]:
         dotted = str(module.config.get("activation_function") or "identity")
         name = dotted.rpartition(".")[2].lower()
         if name != PRELU:
@@ -188,23 +198,24 @@ class _Inspection:
         }
 
     def _lengths(self) -> dict[str, Any]:
-        chosen = None if self.resolution is None else self.resolution.max_model_len
-        lengths = self.resolution.lengths if self.resolution is not None else ()
-        if self.resolution is None and self.config is not None:
+        path, value, lengths = "max_model_len", None, tuple[StatedLength, ...]()
+        origin = None if self.layers is None else self.layers.origin(path)
+        if self.layers is not None:
+            value, lengths = self.layers.model.max_model_len, self.layers.lengths
+        elif self.config is not None:
             lengths = tuple(state_lengths(self.repository, self.config, positions="relative"))
         stated = [
             {
                 "value": it.value,
                 "file": it.file,
                 "key": it.key,
-                "counts": chosen is not None and str(it) == chosen.origin,
+                "counts": str(it) == origin,
             }
             for it in lengths
         ]
-        if chosen is not None and len({it.value for it in lengths}) > 1:
-            self.report.notes.append(_note_on_length(chosen, sorted({it.value for it in lengths})))
-        value, origin = (None, None) if chosen is None else (chosen.value, ORIGINS.get(chosen.origin, chosen.origin))
-        return {"value": value, "from": origin, "stated": stated}
+        if value is not None and origin is not None and len({it.value for it in lengths}) > 1:
+            self.report.notes.append(_note_on_length(value, origin, sorted({it.value for it in lengths})))
+        return {"value": value, "from": ORIGINS.get(origin or "", origin), "stated": stated}
 
     def _tokenizer(self) -> dict[str, Any]:
         folder = self.repository.transformer_path
@@ -212,8 +223,8 @@ class _Inspection:
         contents = self.repository.tokenizer_settings
         if file not in (None, TOKENIZER_FILES[0]):  # transformers converts it when the model is loaded
             self.report.attempt(lambda: check_foreign_reading(folder, recursive=False))
-        modalities = () if self.resolution is None else self.resolution.architecture.spec.modalities
-        if file is None and (self.resolution is None or "text" in modalities):
+        modalities = () if self.layers is None else self.layers.architecture.spec.modalities
+        if file is None and (self.layers is None or "text" in modalities):
             self.report.notes.append(f"{TOKENIZER_FILES[0]} is missing: the model accepts token ids only, not texts")
         for key in ("padding", "truncation"):
             if contents.get(key):
@@ -223,38 +234,39 @@ class _Inspection:
             "class": self.repository.tokenizer_config.get("tokenizer_class"),
             "padding": contents.get("padding"),
             "truncation": contents.get("truncation"),
-            "lower_case": bool(value_of(self.repository.facts.text.lower_case)),
+            "lower_case": self.repository.layers.get("text.lower_case", default=False),
         }
 
     def _prompts(self) -> dict[str, Any]:
-        published = None if self.resolution is None else self.resolution.published
-        prompts = prompts_of(self.repository.facts, self.config, published)
-        self.report.notes.extend(notes_on_prompts(self.repository.facts, prompts["named"]))
-        return prompts
+        layers: Layers = self.repository.layers if self.layers is None else self.layers
+        self.report.notes.extend(notes_on_prompts(layers))
+        return prompts_of(layers)
 
     def _adapters(self) -> list[str] | None:
-        names = () if self.resolution is None else self.resolution.model_config().prompting.adapters
+        names = () if self.layers is None else self.layers.model.prompting.adapters
         return [*names] or None
 
     def _similarity(self) -> str | None:
-        if self.resolution is None or not set(self.resolution.tasks) & set(EMBEDDING_TASKS):
+        if self.layers is None or not set(self.layers.tasks) & set(EMBEDDING_TASKS):
             return None
-        model = self.resolution.model_config()
+        model = self.layers.model
         if "embed" not in model.tasks or model.pooler_config.task == "token_embed":
             return model.retrieval.late_similarity
-        chosen = self.resolution.similarity
-        if chosen.value != COSINE:
+        chosen = model.embedding.similarity
+        if chosen != COSINE:
+            origin = self.layers.origin("embedding.similarity")
             self.report.notes.append(
-                f"`score` and `rerank` use the similarity {chosen.value!r}, from {chosen.origin}; `similarity` always "
-                "uses the cosine"
+                f"`score` and `rerank` use the similarity {chosen!r}, from {origin}; `similarity` always uses the "
+                "cosine"
             )
-        return model.embedding.similarity
+        return chosen
 
     def _dtype(self) -> dict[str, Any] | None:
         if self.config is None:
             return None
-        chosen = choose_dtype(self.arguments.load.dtype, self.config, self.repository)
-        return {"value": chosen.value, "from": ORIGINS.get(chosen.origin, chosen.origin)}
+        layer: Layers = Layers((dtype_layer(self.config, self.repository),)) if self.layers is None else self.layers
+        origin = layer.origin("dtype")
+        return {"value": layer.get("dtype"), "from": ORIGINS.get(origin, origin)}
 
     def _weights(self) -> dict[str, Any]:
         return weights_of(self.repository.transformer_path, allow_pickle=self.arguments.load.allow_pickle)
@@ -264,8 +276,8 @@ class _Inspection:
         if choice is None:
             return None
         spec = choice.entry.spec
-        if spec.persistent and self.resolution is not None:
-            refusal = runtime_refusal(computing_entries(self.registry, self.resolution))
+        if spec.persistent and self.layers is not None:
+            refusal = runtime_refusal(computing_entries(self.registry, self.layers))
             if refusal is not None:
                 self.report.problems.append(f"cache={spec.name!r} is used by other processes: {refusal}")
         return {
@@ -290,7 +302,7 @@ class _Inspection:
             auto_map = config.get("auto_map")
             for key, value in dict(auto_map).items() if isinstance(auto_map, Mapping) else ():
                 yield {"file": file, "key": f"auto_map.{key}", "names": str(value)}
-        for module in self.repository.facts.modules.listed:
+        for module in self.repository.layers.get("modules.listed", ()):
             if "." in module.type:  # the types of known modules have no package prefix
                 yield {"file": "modules.json", "key": self._relative(module.path), "names": module.type}
 
@@ -304,13 +316,13 @@ def _provider(entry: Entry[Any]) -> dict[str, Any]:
     return {"name": entry.spec.name, "plugin": origin.plugin, "distribution": distribution or None}
 
 
-def _note_on_length(chosen: Choice, values: list[int]) -> str:
+def _note_on_length(chosen: int, origin: str, values: list[int]) -> str:
     stated = f"the files specify {', '.join(map(str, values[:-1]))} and {values[-1]} tokens"
-    if chosen.origin == "user":
+    if origin == USER:
         return f"{stated}; the command line overrides them"
-    if "max_seq_length" in chosen.origin:
-        return f"{stated}; {chosen.value} is used, because max_seq_length of sentence-transformers takes precedence"
-    return f"{stated}; {chosen.value} is used, the minimum of config.json and tokenizer_config.json"
+    if "max_seq_length" in origin:
+        return f"{stated}; {chosen} is used, because max_seq_length of sentence-transformers takes precedence"
+    return f"{stated}; {chosen} is used, the minimum of config.json and tokenizer_config.json"
 
 
 def _brief(setting: Any) -> str:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from millpond.loading.files import module_weight_file, read_header_text, read_headers, weight_files
-from millpond.types.checkpoint import ModuleFacts
 from millpond.types.errors import CheckpointError
+from millpond.types.resolved_model import ModuleSettings
 
 FLOAT_DTYPES = ("float64", "float32", "float16", "bfloat16")
 LENGTH_BYTES = 8  # a safetensors file begins with the length of its header
@@ -30,7 +30,7 @@ def weights_of(folder: Path, *, allow_pickle: bool) -> dict[str, Any]:
     }
 
 
-def check_module_weights(module: ModuleFacts, *, allow_pickle: bool) -> None:
+def check_module_weights(module: ModuleSettings, *, allow_pickle: bool) -> None:
     """Check the weight file of a module before or after pooling.
 
     Raises:

@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from millpond.types.checkpoint import ModuleFacts
 from millpond.types.errors import CheckpointError
+from millpond.types.resolved_model import ModuleSettings
 from millpond_formats.sentence_transformers.module import (
     DENSE,
     DROPOUT,
@@ -49,12 +49,12 @@ def supported_modules(registry: "Registry") -> Supported:
     return Supported(before, after)
 
 
-def pooling_of(modules: tuple[ModuleFacts, ...]) -> ModuleFacts | None:
+def pooling_of(modules: tuple[ModuleSettings, ...]) -> ModuleSettings | None:
     """Return the module that pools token vectors; None without one."""
     return next((module for module in modules if module.type in POOLING), None)
 
 
-def before_pooling(modules: tuple[ModuleFacts, ...], supported: Supported) -> tuple[ModuleFacts, ...]:
+def before_pooling(modules: tuple[ModuleSettings, ...], supported: Supported) -> tuple[ModuleSettings, ...]:
     """Return the modules between the transformer and Pooling, in order."""
     pooling = pooling_of(modules)
     if pooling is None:
@@ -62,7 +62,7 @@ def before_pooling(modules: tuple[ModuleFacts, ...], supported: Supported) -> tu
     return tuple(module for module in modules[: modules.index(pooling)] if module.type in supported.before)
 
 
-def after_pooling(modules: tuple[ModuleFacts, ...]) -> tuple[ModuleFacts, ...]:
+def after_pooling(modules: tuple[ModuleSettings, ...]) -> tuple[ModuleSettings, ...]:
     """Return the modules after Pooling, in order, without a Normalize at the end.
 
     A Normalize before a SparseAutoEncoder becomes a setting of the SparseAutoEncoder, since token vectors are not
@@ -80,20 +80,20 @@ def after_pooling(modules: tuple[ModuleFacts, ...]) -> tuple[ModuleFacts, ...]:
     return (*rows, *sparse)
 
 
-def _normalizing(autoencoder: ModuleFacts, before: list[ModuleFacts]) -> ModuleFacts:
+def _normalizing(autoencoder: ModuleSettings, before: list[ModuleSettings]) -> ModuleSettings:
     """The SparseAutoEncoder, configured to normalize its input if the previous module is Normalize."""
     if not before or before[-1].type != NORMALIZE:
         return autoencoder
     return replace(autoencoder, config={**autoencoder.config, NORMALIZED: True})
 
 
-def ends_normalized(modules: tuple[ModuleFacts, ...]) -> bool:
+def ends_normalized(modules: tuple[ModuleSettings, ...]) -> bool:
     """True if the last module is Normalize."""
     chain = _applied(modules)
     return bool(chain) and chain[-1].type == NORMALIZE
 
 
-def check_chain(modules: tuple[ModuleFacts, ...], path: Path, supported: Supported) -> None:
+def check_chain(modules: tuple[ModuleSettings, ...], path: Path, supported: Supported) -> None:
     """Check the types, order and inputs of the modules.
 
     Args:
@@ -126,12 +126,12 @@ def check_chain(modules: tuple[ModuleFacts, ...], path: Path, supported: Support
             raise CheckpointError(message)
 
 
-def _applied(modules: tuple[ModuleFacts, ...]) -> list[ModuleFacts]:
+def _applied(modules: tuple[ModuleSettings, ...]) -> list[ModuleSettings]:
     """The modules without those that have no effect at inference."""
     return [module for module in modules if module.type != DROPOUT]
 
 
-def _unsupported(module: ModuleFacts, allowed: tuple[str, ...], path: Path, *, before: bool) -> str:
+def _unsupported(module: ModuleSettings, allowed: tuple[str, ...], path: Path, *, before: bool) -> str:
     position = "before" if before else "after"
     reason = "Ignoring it would change the results"
     if module.type == LSTM and before:
@@ -142,7 +142,7 @@ def _unsupported(module: ModuleFacts, allowed: tuple[str, ...], path: Path, *, b
     )
 
 
-def _check_input(module: ModuleFacts, path: Path, *, before: bool, is_last: bool) -> None:
+def _check_input(module: ModuleSettings, path: Path, *, before: bool, is_last: bool) -> None:
     """Check that a module reads and writes the output of the previous module.
 
     The last module may write scores, as in a CrossEncoder.

@@ -8,23 +8,11 @@ from typing import Any
 
 from millpond.loading.files import read_object
 from millpond.loading.repository import Repository
-from millpond.types.checkpoint import (
-    CheckpointFacts,
-    ClassifierFacts,
-    EmbeddingFacts,
-    ModuleChain,
-    ModuleFacts,
-    PoolingFacts,
-    PromptFacts,
-    RetrievalFacts,
-    RouteFacts,
-    TextFacts,
-    stated,
-    value_of,
-)
-from millpond.types.config import Choice
+from millpond.types.config import JOINED_BY
 from millpond.types.errors import CheckpointError
 from millpond.types.late_interaction import LateInteraction
+from millpond.types.layers import Layer
+from millpond.types.resolved_model import ModuleSettings, RouteSettings
 from millpond_formats.plugin import LENGTH_FILES, SETTINGS
 from millpond_formats.sentence_transformers.chain import (
     Supported,
@@ -48,7 +36,11 @@ from millpond_formats.sentence_transformers.module import (
 from millpond_formats.sentence_transformers.multi_vector import MULTI_VECTOR, read_multi_vector
 from millpond_formats.sentence_transformers.pooling import SPLADE, check_splade, pooling_types, splade_type
 from millpond_formats.sentence_transformers.router import Routes, read_routes
-from millpond_formats.sentence_transformers.similarity import stated_similarity
+from millpond_formats.sentence_transformers.similarity import (
+    TOKEN_SIMILARITIES,
+    VECTOR_SIMILARITIES,
+    stated_similarity,
+)
 from millpond_formats.sentence_transformers.transformer_call import template_options, with_max_length
 from millpond_formats.sentence_transformers.vectors import check_vectors
 from millpond_formats.static import is_static, static_config
@@ -58,17 +50,25 @@ DEFAULT_ACTIVE_DIMS = 8  # the default of "k" in the config.json of a SparseAuto
 COMBINE_ROUTES = "millpond_formats.sentence_transformers.routes:with_routes"  # needs torch
 CROSS_ENCODER = "CrossEncoder"
 SEQUENCE_CLASSIFICATION = "sequence-classification"  # a value of ``transformer_task``
-TRUNCATABLE_MODEL_TYPES = (None, "SentenceTransformer")  # for which ``truncate_dim`` applies
+TRUNCATABLE_TYPES = (None, "SentenceTransformer")  # for which ``truncate_dim`` applies
+TASKS = {MULTI_VECTOR: "token_embed", CROSS_ENCODER: "classify"}  # by model type
+KEYS = {
+    "files.task": "model_type",
+    "embedding.truncate_dim": "truncate_dim",
+    "embedding.max_active_dims": "max_active_dims",
+    "classification.activation": "activation_fn",
+}
+"""The keys of the settings by path; other paths are told by the name of the file."""
 DEFAULT_NUM_LABELS = 2  # of a last Dense module without ``out_features``
 
 
-def read_sentence_transformers(repository: Repository) -> CheckpointFacts:
-    """Return the facts in the files of sentence-transformers.
+def read_sentence_transformers(repository: Repository) -> tuple[Layer, ...]:
+    """Return what the files of sentence-transformers state.
 
     Raises:
         CheckpointError: If a file is damaged, or specifies something that is not supported.
     """
-    return _Files(repository).facts()
+    return _Files(repository).layers()
 
 
 def max_length(repository: Repository) -> int | None:
@@ -87,20 +87,20 @@ class _Files:
         return read_routes(read_modules(self.repository.path), self.listed)
 
     @cached_property
-    def modules(self) -> tuple[ModuleFacts, ...]:
+    def modules(self) -> tuple[ModuleSettings, ...]:
         route = self.repository.route
         return self.routes.chains[self.routes.main if route is None else route]
 
     @cached_property
-    def pooling(self) -> ModuleFacts | None:
+    def pooling(self) -> ModuleSettings | None:
         return pooling_of(self.modules)
 
     @cached_property
-    def splade(self) -> ModuleFacts | None:
+    def splade(self) -> ModuleSettings | None:
         return next((module for module in self.modules if module.type == SPLADE), None)
 
     @cached_property
-    def sparse_autoencoder(self) -> ModuleFacts | None:
+    def sparse_autoencoder(self) -> ModuleSettings | None:
         return next((module for module in self.modules if module.type == SPARSE_AUTOENCODER), None)
 
     @cached_property
@@ -140,27 +140,9 @@ class _Files:
         """True if the modules return token vectors; transformer classes ``...ForRetrieval`` project by themselves."""
         return self.model_type == MULTI_VECTOR and self.limits[1].get("transformer_task") != "retrieval"
 
-    def facts(self) -> CheckpointFacts:
+    def layers(self) -> tuple[Layer, ...]:
         self._check()
-        lists_static = any(module.type == STATIC for module in self.modules)
-        static = lists_static or is_static(read_object(self.folder / CONFIG_FILE))
-        return CheckpointFacts(
-            folder=None if self.folder == self.repository.path else self.folder,
-            config=static_config(self.folder) if static else None,
-            known={**self._pair_format(), **logit_score(self.modules, self.folder)},
-            task=self._task(),
-            pooling=self._pooling(),
-            modules=ModuleChain(
-                listed=self.modules,
-                before=before_pooling(self.modules, self.supported),
-                after=after_pooling(self.modules),
-            ),
-            text=self._text_facts(lists_static=lists_static, static=static),
-            prompts=self._prompts(),
-            embedding=self._embedding(),
-            classifier=self._classifier(),
-            retrieval=self._retrieval(),
-        )
+        return (self._modules(), self._pooling(), self._limits(), self._active_dims(), self._settings())
 
     def _check(self) -> None:
         if self.pooling is not None:
@@ -170,28 +152,50 @@ class _Files:
         if self.returns_token_vectors:
             check_vectors(self.modules, self.listed)
 
-    def _task(self) -> Choice | None:
-        if self.model_type == MULTI_VECTOR:
-            return Choice(value="token_embed", origin=f"{SETTINGS} (model_type)")
-        origin = f"{SETTINGS} (model_type {CROSS_ENCODER})"
-        return Choice(value="classify", origin=origin) if self.model_type == CROSS_ENCODER else None
-
     def _pair_format(self) -> Mapping[str, Any]:
         """Return that the tokenizer joins pairs, if the files are those of a CrossEncoder with a classifier."""
         classifies = self.limits[1].get("transformer_task") == SEQUENCE_CLASSIFICATION
         return {"use_sep_token": True} if classifies and self.model_type == CROSS_ENCODER else {}
 
-    def _pooling(self) -> PoolingFacts:
+    @cached_property
+    def lists_static(self) -> bool:
+        return any(module.type == STATIC for module in self.modules)
+
+    @cached_property
+    def is_static(self) -> bool:
+        """True if the model is a table of token embeddings."""
+        return self.lists_static or is_static(read_object(self.folder / CONFIG_FILE))
+
+    def _modules(self) -> Layer:
+        """What modules.json states, with the content for config.json that follows from the modules."""
+        return Layer(
+            MODULES_FILE,
+            {
+                "files.folder": None if self.folder == self.repository.path else self.folder,
+                "files.config": static_config(self.folder) if self.is_static else None,
+                "files.known": {**self._pair_format(), **logit_score(self.modules, self.folder)},
+                "files.tokenizer_limits_length": (bool(self.modules) and not self.lists_static) or None,
+                "files.routes": self._routes(),
+                "modules.listed": self.modules,
+                "modules.before": before_pooling(self.modules, self.supported),
+                "modules.after": after_pooling(self.modules),
+                "embedding.normalizes": self._normalizes(),
+                "text.special_tokens": False if self.is_static else None,
+                "classification.num_labels": self._num_labels(),
+                "retrieval.static_query_weights": self.routes.static_query_weights,
+            },
+        )
+
+    def _pooling(self) -> Layer:
         module = self.splade or self.pooling
         types: tuple[str, ...] = ()
         if module is not None:
             types = (splade_type(module),) if module is self.splade else pooling_types(module)
-        where = MODULES_FILE if module is None or module.type == STATIC else f"{self._relative(module)}/{CONFIG_FILE}"
+        file = MODULES_FILE if module is None or module.type == STATIC else f"{self._relative(module)}/{CONFIG_FILE}"
         include = self.pooling is None or bool(self.pooling.config.get("include_prompt", True))
-        return PoolingFacts(
-            types=stated(types or None, where),
-            normalize=stated(self._normalizes(), MODULES_FILE),
-            include_prompt=stated(None if include else False, where),
+        pooling = JOINED_BY.join(types) or None
+        return Layer(
+            file, {"pooler_config.seq_pooling_type": pooling, "prompting.include_prompt": None if include else False}
         )
 
     def _normalizes(self) -> bool | None:
@@ -205,72 +209,75 @@ class _Files:
             return normalizes
         return (self.splade is not None and normalizes) or None
 
-    def _text_facts(self, *, lists_static: bool, static: bool) -> TextFacts:
+    def _limits(self) -> Layer:
+        """What the file with the maximum length and tokenizer options states."""
         file, limits = self.limits
         modalities = limits.get("modality_config")
         message = modalities.get("message") if isinstance(modalities, Mapping) else None
         message_format = str(message.get("format", "auto")) if isinstance(message, Mapping) else None
-        return TextFacts(
-            max_length=stated(positive(limits.get("max_seq_length")), f"{file} (max_seq_length)"),
-            tokenizer_limits_length=stated((bool(self.modules) and not lists_static) or None, MODULES_FILE),
-            lower_case=stated(bool(limits.get("do_lower_case", False)) or None, f"{file} (do_lower_case)"),
-            special_tokens=stated(False if static else None, MODULES_FILE),
-            message_format=stated(
-                None if self.model_type == CROSS_ENCODER else message_format, f"{file} (modality_config)"
-            ),
-            template_settings=template_options(limits),
+        values = {
+            "files.max_length": positive(limits.get("max_seq_length")),
+            "text.lower_case": bool(limits.get("do_lower_case", False)) or None,
+            "text.message_format": None if self.model_type == CROSS_ENCODER else message_format,
+            "text.template_settings": template_options(limits),
+        }
+        keys = {"max_length": "max_seq_length", "lower_case": "do_lower_case", "message_format": "modality_config"}
+        return Layer(file, values, {path: key for path in values if (key := keys.get(path.partition(".")[2]))})
+
+    def _active_dims(self) -> Layer:
+        """The number of non-zero weights that a SparseAutoEncoder keeps, unless the settings state another one."""
+        module = self.sparse_autoencoder
+        if module is None or positive(self.settings.get("max_active_dims")) is not None:
+            return Layer(CONFIG_FILE, {})
+        path = "embedding.max_active_dims"
+        number = positive(module.config.get("k", DEFAULT_ACTIVE_DIMS))
+        return Layer(f"{self._relative(module)}/{CONFIG_FILE}", {path: number}, {path: "k"})
+
+    def _settings(self) -> Layer:
+        """What the settings of the whole model state."""
+        settings, kind = self.settings, self.settings.get("model_type")
+        similarity = stated_similarity(settings.get("similarity_fn_name"), self.repository.path / SETTINGS)
+        values = {
+            "files.task": TASKS.get(self.model_type or ""),
+            "prompting.prompts": self._prompts() or None,
+            "prompting.default_name": _text(settings.get("default_prompt_name")),
+            "embedding.similarity": similarity if similarity in VECTOR_SIMILARITIES else None,
+            "embedding.truncate_dim": positive(settings.get("truncate_dim")) if kind in TRUNCATABLE_TYPES else None,
+            "embedding.max_active_dims": positive(settings.get("max_active_dims")),
+            "classification.activation": _text(settings.get("activation_fn")) or None,
+            "retrieval.late_similarity": similarity if similarity in TOKEN_SIMILARITIES else None,
+            "retrieval.late_interaction": self._late_interaction() if self.model_type == MULTI_VECTOR else None,
+        }
+        return Layer(
+            SETTINGS, values, {**KEYS, **({"files.task": f"model_type {kind}"} if kind == CROSS_ENCODER else {})}
         )
 
-    def _prompts(self) -> PromptFacts:
+    def _prompts(self) -> Mapping[str, str]:
         prompts = self.settings.get("prompts") or {}
         if not isinstance(prompts, dict) or not all(isinstance(text, str) for text in prompts.values()):
             message = f"'prompts' in {self.repository.path / SETTINGS} should map names to text"
             raise CheckpointError(message)
-        default = _text(self.settings.get("default_prompt_name"))
-        return PromptFacts(named=stated(prompts or None, SETTINGS), default=stated(default, SETTINGS))
+        return prompts
 
-    def _embedding(self) -> EmbeddingFacts:
-        truncatable = self.settings.get("model_type") in TRUNCATABLE_MODEL_TYPES
-        truncate_dim = positive(self.settings.get("truncate_dim")) if truncatable else None
-        max_active_dims, origin = positive(self.settings.get("max_active_dims")), f"{SETTINGS} (max_active_dims)"
-        if max_active_dims is None and self.sparse_autoencoder is not None:
-            max_active_dims = positive(self.sparse_autoencoder.config.get("k", DEFAULT_ACTIVE_DIMS))
-            origin = f"{self._relative(self.sparse_autoencoder)}/{CONFIG_FILE} (k)"
-        similarity = stated_similarity(self.settings.get("similarity_fn_name"), self.repository.path / SETTINGS)
-        return EmbeddingFacts(
-            similarity=stated(similarity, SETTINGS),
-            truncate_dim=stated(truncate_dim, f"{SETTINGS} (truncate_dim)"),
-            max_active_dims=stated(max_active_dims, origin),
-        )
-
-    def _classifier(self) -> ClassifierFacts:
+    def _num_labels(self) -> int | None:
+        """The number of scores of a CrossEncoder that computes them with Dense modules; None for other models."""
         dense = [module for module in after_pooling(self.modules) if module.type == DENSE]
-        labels: int | None = None
-        if dense and self.model_type == CROSS_ENCODER:
-            out_features = dense[-1].config.get("out_features")
-            labels = out_features if isinstance(out_features, int) else DEFAULT_NUM_LABELS
-        activation = _text(self.settings.get("activation_fn")) or None
-        return ClassifierFacts(
-            num_labels=stated(labels, MODULES_FILE), activation=stated(activation, f"{SETTINGS} (activation_fn)")
-        )
+        if not dense or self.model_type != CROSS_ENCODER:
+            return None
+        out_features = dense[-1].config.get("out_features")
+        return out_features if isinstance(out_features, int) else DEFAULT_NUM_LABELS
 
-    def _retrieval(self) -> RetrievalFacts:
+    def _routes(self) -> RouteSettings | None:
         names = self.routes.by_input_type
-        single = len(set(names.values())) == 1 and None in names
-        routes = RouteFacts(by_input_type=names, main=self.routes.main, origin=MODULES_FILE, target=COMBINE_ROUTES)
-        late = self._late_interaction() if self.model_type == MULTI_VECTOR else None
-        return RetrievalFacts(
-            late_interaction=stated(late, SETTINGS),
-            static_query_weights=self.routes.static_query_weights,
-            routes=RouteFacts() if single else routes,
-        )
+        if len(set(names.values())) == 1 and None in names:
+            return None
+        return RouteSettings(by_input_type=names, main=self.routes.main, origin=MODULES_FILE, target=COMBINE_ROUTES)
 
     def _late_interaction(self) -> LateInteraction:
         file, limits = self.limits
-        prompts = value_of(self._prompts().named, {})
-        return read_multi_vector(self.modules, prompts, limits, self.folder / (file or LENGTH_FILES[0]))
+        return read_multi_vector(self.modules, self._prompts(), limits, self.folder / (file or LENGTH_FILES[0]))
 
-    def _relative(self, module: ModuleFacts) -> str:
+    def _relative(self, module: ModuleSettings) -> str:
         return module.path.relative_to(self.repository.path).as_posix()
 
 

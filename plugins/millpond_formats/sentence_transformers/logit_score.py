@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from millpond.loading.files import read_object
-from millpond.types.checkpoint import ModuleFacts
+from millpond.types.resolved_model import ModuleSettings
 
 GENERATIVE = re.compile(r"For(?:CausalLM|ConditionalGeneration)$")
 
 
-def logit_score(modules: Iterable[ModuleFacts], folder: Path) -> Mapping[str, Any]:
+def logit_score(modules: Iterable[ModuleSettings], folder: Path) -> Mapping[str, Any]:
     """Return the equivalent keys of config.json; empty for a model without such a module.
 
     Args:

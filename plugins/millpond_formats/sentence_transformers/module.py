@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from millpond.loading.files import inside, read_json, read_object
-from millpond.types.checkpoint import ModuleFacts
 from millpond.types.errors import CheckpointError
+from millpond.types.resolved_model import ModuleSettings
 
 FAMILIES = ("sentence_transformers.", "pylate.")
 TRANSFORMERS = ("Transformer", "MLMTransformer", "CLIPModel")
@@ -24,12 +24,12 @@ NORMALIZED = "normalizes_input"  # added to the config of a SparseAutoEncoder af
 NEED_CONFIG = ("Pooling", DENSE, LAYER_NORM, LAYER_POOLING, CNN, SPARSE_AUTOENCODER)
 
 
-def reads(module: ModuleFacts, default: str) -> object:
+def reads(module: ModuleSettings, default: str) -> object:
     """Return the name of a module's input, such as ``token_embeddings``."""
     return module.config.get("module_input_name", default)
 
 
-def read_modules(folder: Path) -> tuple[ModuleFacts, ...]:
+def read_modules(folder: Path) -> tuple[ModuleSettings, ...]:
     """Read the modules of a folder, in order; empty without a modules.json.
 
     Raises:
@@ -45,7 +45,7 @@ def read_modules(folder: Path) -> tuple[ModuleFacts, ...]:
     return tuple(read_module(folder, entry, path) for entry in sorted(entries, key=_index))
 
 
-def read_module(folder: Path, entry: Mapping[str, Any], path: Path) -> ModuleFacts:
+def read_module(folder: Path, entry: Mapping[str, Any], path: Path) -> ModuleSettings:
     """Read one module.
 
     Args:
@@ -64,7 +64,7 @@ def read_module(folder: Path, entry: Mapping[str, Any], path: Path) -> ModuleFac
     if name in NEED_CONFIG and not config:
         message = f"{path} names a {name} module in {home.name!r}, but {file} is missing or empty"
         raise CheckpointError(message)
-    return ModuleFacts(type=name, path=home, config=config)
+    return ModuleSettings(type=name, path=home, config=config)
 
 
 def positive(value: object) -> int | None:

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from millpond.types.checkpoint import ModuleFacts
 from millpond.types.errors import CheckpointError
 from millpond.types.late_interaction import LateInteraction, QueryDocumentConfig, TokenPooling
+from millpond.types.resolved_model import ModuleSettings
 from millpond_formats.sentence_transformers.module import positive
 from millpond_formats.sentence_transformers.vectors import HIERARCHICAL_POOLING, MASK
 from millpond_formats.values import bounded, count_at, expansion_of
@@ -15,7 +15,7 @@ MULTI_VECTOR = "MultiVectorEncoder"
 
 
 def read_multi_vector(
-    modules: tuple[ModuleFacts, ...], prompts: Mapping[str, str], limits: Mapping[str, Any], path: Path
+    modules: tuple[ModuleSettings, ...], prompts: Mapping[str, str], limits: Mapping[str, Any], path: Path
 ) -> LateInteraction:
     """Return the settings of queries and documents.
 
@@ -45,14 +45,14 @@ def read_multi_vector(
     return bounded(late_interaction, positive(limits.get("max_seq_length")))
 
 
-def _skipped(mask: ModuleFacts | None, role: str) -> tuple[str, ...]:
+def _skipped(mask: ModuleSettings | None, role: str) -> tuple[str, ...]:
     """The words whose vectors are removed from queries or documents."""
     if mask is None or role not in (mask.config.get("skiplist_tasks") or ("document",)):
         return ()
     return _words(mask.config.get("skiplist_words"))
 
 
-def _kept_token_ids(mask: ModuleFacts | None) -> tuple[int, ...]:
+def _kept_token_ids(mask: ModuleSettings | None) -> tuple[int, ...]:
     """The ids of the only tokens that documents keep; empty for all tokens."""
     if mask is None:
         return ()
@@ -63,7 +63,7 @@ def _kept_token_ids(mask: ModuleFacts | None) -> tuple[int, ...]:
     return tuple(ids)
 
 
-def _pooling(modules: Iterable[ModuleFacts]) -> Mapping[str, TokenPooling]:
+def _pooling(modules: Iterable[ModuleSettings]) -> Mapping[str, TokenPooling]:
     """The token pooling of queries and documents; empty without such a module."""
     module = next((module for module in modules if module.type == HIERARCHICAL_POOLING), None)
     if module is None:

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from millpond.types.checkpoint import ModuleFacts
 from millpond.types.errors import CheckpointError
+from millpond.types.resolved_model import ModuleSettings
 from millpond_formats.sentence_transformers.module import POOLED, STATIC, TRANSFORMERS, reads
 
 SPLADE = "SpladePooling"
@@ -34,7 +34,7 @@ FLAG_ORDER = {
 }
 
 
-def check_splade(modules: tuple[ModuleFacts, ...], path: Path) -> None:
+def check_splade(modules: tuple[ModuleSettings, ...], path: Path) -> None:
     """Check that the modules are a masked language model, SpladePooling, and optionally Normalize."""
     types = [module.type for module in modules]
     supported = types[:1] in [[name] for name in TRANSFORMERS] and types[1:2] == ["SpladePooling"]
@@ -52,7 +52,7 @@ def check_splade(modules: tuple[ModuleFacts, ...], path: Path) -> None:
             raise CheckpointError(message)
 
 
-def splade_type(splade: ModuleFacts) -> str:
+def splade_type(splade: ModuleSettings) -> str:
     """Return the pooling type of a SpladePooling module.
 
     Raises:
@@ -74,7 +74,7 @@ def splade_type(splade: ModuleFacts) -> str:
     return pooling_type
 
 
-def pooling_types(pooling: ModuleFacts) -> tuple[str, ...]:
+def pooling_types(pooling: ModuleSettings) -> tuple[str, ...]:
     """Return the pooling types of a Pooling module, in the order in which their results are concatenated.
 
     Raises:
@@ -93,7 +93,7 @@ def pooling_types(pooling: ModuleFacts) -> tuple[str, ...]:
     return tuple(_pooling_type(mode, pooling) for mode in modes)
 
 
-def _pooling_type(mode: object, pooling: ModuleFacts) -> str:
+def _pooling_type(mode: object, pooling: ModuleSettings) -> str:
     if not isinstance(mode, str) or mode not in POOLING_TYPES:
         message = (
             f"{pooling.path / 'config.json'}: unknown pooling mode {mode!r}. Available: "

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from millpond.loading.files import read_object
-from millpond.types.checkpoint import ModuleFacts
 from millpond.types.errors import CheckpointError
+from millpond.types.resolved_model import ModuleSettings
 from millpond_formats.sentence_transformers.module import CONFIG_FILES, ROUTER, STATIC_QUERY_WEIGHTS, read_module
 
 logger = logging.getLogger(__name__)
@@ -28,9 +28,9 @@ class Routes:
         static_query_weights: The module with one weight per token that embeds queries without a model, or None.
     """
 
-    chains: Mapping[str, tuple[ModuleFacts, ...]]
+    chains: Mapping[str, tuple[ModuleSettings, ...]]
     by_input_type: Mapping[str | None, str] = field(default_factory=dict)
-    static_query_weights: ModuleFacts | None = None
+    static_query_weights: ModuleSettings | None = None
 
     @property
     def main(self) -> str:
@@ -39,7 +39,7 @@ class Routes:
         return next((routes[name] for name in (None, DOCUMENT, QUERY) if name in routes), next(iter(self.chains)))
 
 
-def read_routes(modules: tuple[ModuleFacts, ...], modules_path: Path) -> Routes:
+def read_routes(modules: tuple[ModuleSettings, ...], modules_path: Path) -> Routes:
     """Return the routes of a model; a model without a Router has one route for all inputs.
 
     Args:
@@ -72,7 +72,7 @@ def read_routes(modules: tuple[ModuleFacts, ...], modules_path: Path) -> Routes:
     return _with_static_queries(routes, path)
 
 
-def _read_inner(home: Path, config: Mapping[str, Any], path: Path) -> dict[str, tuple[ModuleFacts, ...]]:
+def _read_inner(home: Path, config: Mapping[str, Any], path: Path) -> dict[str, tuple[ModuleSettings, ...]]:
     """The modules of each route, without those before and after the Router."""
     types, structure = config.get("types"), config.get("structure")
     lists = structure.values() if isinstance(structure, Mapping) else ()
@@ -90,7 +90,7 @@ def _read_inner(home: Path, config: Mapping[str, Any], path: Path) -> dict[str, 
     return {str(route): tuple(known[name] for name in names) for route, names in structure.items()}
 
 
-def _resolved(chains: Mapping[str, tuple[ModuleFacts, ...]], parameters: Mapping[str, Any], path: Path) -> Routes:
+def _resolved(chains: Mapping[str, tuple[ModuleSettings, ...]], parameters: Mapping[str, Any], path: Path) -> Routes:
     """The route of each input type, with the precedence of sentence-transformers."""
     mappings = _mappings(parameters.get("route_mappings"))
     default = parameters.get("default_route")

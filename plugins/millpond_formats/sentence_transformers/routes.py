@@ -10,9 +10,11 @@ from millpond_formats.sentence_transformers.routed_model import RoutedModel, Rou
 if TYPE_CHECKING:
     from millpond.context import Context
     from millpond.loading.build import LoadedModel, RouteBuilder
-    from millpond.loading.resolution import Resolution
+    from millpond.loading.model_layers import ModelLayers
+    from millpond.types.resolved_model import RouteSettings
 
 logger = logging.getLogger(__name__)
+PATH = "files.routes"
 TASKS = ("embed", "token_embed")  # the tasks that a model with routes supports
 
 
@@ -22,17 +24,17 @@ def with_routes(main: "LoadedModel", builder: "RouteBuilder") -> "LoadedModel":
     Raises:
         CheckpointError: If a route does not return vectors of the kind and size of the main route.
     """
-    facts = main.resolution.facts.retrieval.routes
-    names, main_name = facts.by_input_type, facts.main
+    stated: RouteSettings = main.layers.get(PATH)
+    names, main_name = stated.by_input_type, stated.main
     parts = {main_name: RouteParts(main.model, main.model.poolers)}
     contexts = {main_name: main.context}
-    _check(main.resolution, main.resolution)
+    _check(main.layers, main.layers)
     for name in dict.fromkeys(names.values()):
         if name in parts:
             continue
-        resolution = builder.resolve(name)
-        _check(resolution, main.resolution)
-        parts[name], contexts[name] = _part(main, resolution, builder)
+        layers = builder.resolve(name)
+        _check(layers, main.layers)
+        parts[name], contexts[name] = _part(main, layers, builder)
     tasks = tuple(task for task in TASKS if all(task in ctx.tasks for ctx in contexts.values()))
     input_types = tuple(input_type for input_type in names if input_type is not None)
     config = replace(main.config, tasks=tasks, retrieval=replace(main.config.retrieval, routes=input_types))
@@ -42,33 +44,34 @@ def with_routes(main: "LoadedModel", builder: "RouteBuilder") -> "LoadedModel":
     return replace(main, model=RoutedModel(ctx, parts, names).eval(), config=config, context=ctx)
 
 
-def _part(main: "LoadedModel", resolution: "Resolution", builder: "RouteBuilder") -> "tuple[RouteParts, Context]":
+def _part(main: "LoadedModel", layers: "ModelLayers", builder: "RouteBuilder") -> "tuple[RouteParts, Context]":
     """The model and poolers of a route; a route with the main route's weights shares its model."""
-    main_files, files = main.resolution.repository, resolution.repository
-    same_weights = main_files.transformer_path == files.transformer_path
-    if same_weights and main_files.facts.modules.before == files.facts.modules.before:
-        ctx = builder.context(resolution)
+    same_weights = main.layers.repository.transformer_path == layers.repository.transformer_path
+    if same_weights and main.config.modules.before == layers.model.modules.before:
+        ctx = builder.context(layers)
         poolers = poolers_of(main.model, ctx, ctx.tasks)
         if poolers is not None:
             return RouteParts(main.model, poolers), ctx
-    built = builder.model(resolution)
+    built = builder.model(layers)
     return RouteParts(built.model, built.model.poolers), built.context
 
 
-def _check(resolution: "Resolution", main: "Resolution") -> None:
+def _check(layers: "ModelLayers", main: "ModelLayers") -> None:
     """Reject a route that does not return one vector per text, or vectors of another kind or size."""
-    facts, routes = resolution.facts, main.facts.retrieval.routes
-    name = resolution.repository.route or routes.main
-    where = f"{resolution.repository.path / routes.origin}: the route {name!r}"
-    is_same_kind = resolution.sparse == main.sparse and resolution.sparse in (None, "tokens")
-    if "embed" not in resolution.tasks or not is_same_kind or not facts.pooling_types:
+    routes: RouteSettings = main.get(PATH)
+    name = layers.repository.route or routes.main
+    where = f"{layers.repository.path / routes.origin}: the route {name!r}"
+    of_route, of_main = layers.model.embedding, main.model.embedding
+    is_same_kind = of_route.sparse == of_main.sparse and of_route.sparse in (None, "tokens")
+    pools = layers.repository.layers.find("pooler_config.seq_pooling_type") is not None
+    if "embed" not in layers.tasks or not is_same_kind or not pools:
         message = (
-            f"{where} consists of {', '.join(module.type for module in facts.modules.listed)}. Supported routes "
+            f"{where} consists of {', '.join(module.type for module in layers.model.modules.listed)}. Supported routes "
             "consist of a transformer or a StaticEmbedding, and Pooling, and return one dense vector per text; or all "
             "consist of a masked language model and SpladePooling"
         )
         raise CheckpointError(message)
-    size, expected = resolution.embedding_size, main.embedding_size
+    size, expected = of_route.size, of_main.size
     if size != expected:
         message = (
             f"{where} returns vectors of {size} dimensions, but the route {routes.main!r} returns {expected}: they "

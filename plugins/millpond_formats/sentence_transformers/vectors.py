@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from millpond.types.checkpoint import ModuleFacts
 from millpond.types.errors import CheckpointError
+from millpond.types.resolved_model import ModuleSettings
 from millpond_formats.sentence_transformers.module import TOKENS, reads
 
 HIERARCHICAL_POOLING = "HierarchicalTokenPooling"
@@ -12,7 +12,7 @@ ORDERED = ("Dense", "Normalize", HIERARCHICAL_POOLING)  # the required order aft
 UNORDERED = ("Dropout", MASK)
 
 
-def check_vectors(modules: tuple[ModuleFacts, ...], path: Path) -> None:
+def check_vectors(modules: tuple[ModuleSettings, ...], path: Path) -> None:
     """Check that the modules project, normalize and then pool token vectors, with each step optional."""
     supported, following = (*ORDERED, *UNORDERED), modules[1:]
     for module in following:

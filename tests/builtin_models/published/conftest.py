@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from millpond.context import Context
-from millpond.loading.resolve import LoadOptions, resolve
+from millpond.loading.options import LoadOptions
+from millpond.loading.resolve import read_layers
 from millpond.loading.source import SourceOptions, find_repository
 from millpond.loading.tokenizer import load_tokenizer
 from millpond.plugin.manager import PluginManager
@@ -43,18 +44,18 @@ def built():
     def built(folder, model):
         repository = find_repository(REGISTRY, str(folder), SourceOptions())
         options = {"pooler_config": None, **model.options}
-        resolution = resolve(REGISTRY, repository, load_options(options))
+        layers = read_layers(REGISTRY, repository, load_options(options))
         ctx = Context(
             registry=REGISTRY,
-            model=resolution.model_config(),
-            config=resolution.config,
+            model=layers.model,
+            config=layers.config,
             device=torch.device("cpu"),
             dtype=torch.float32,
             tokenizer=load_tokenizer(repository),
         )
-        model_class = resolution.architecture.load()
-        if resolution.converter is not None:
-            model_class = resolution.converter.load()(model_class, ctx)
+        model_class = layers.architecture.load()
+        if layers.converter is not None:
+            model_class = layers.converter.load()(model_class, ctx)
         with torch.device("meta"):
             module = model_class(ctx)
         module.ctx = replace(module.ctx, device=torch.device("meta"))

@@ -14,11 +14,11 @@ from millpond.loading.repository import Repository
 from millpond.plugin.manager import PluginManager
 from millpond.plugin.specs import ArchitectureSpec, ConverterSpec
 from millpond.testing import checkpoints
-from millpond.types.checkpoint import CheckpointFacts, ClassifierFacts, stated
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError, UnknownNameError
+from millpond.types.layers import Layer, Layers
 
-PLAIN = CheckpointFacts()
+PLAIN = Layers()
 
 
 @pytest.fixture
@@ -109,14 +109,14 @@ def test_the_last_dense_module_of_a_cross_encoder_sets_num_labels(tmp_path):
     settings = folder / "config_sentence_transformers.json"
     for kind, expected in (("CrossEncoder", 6), ("SentenceTransformer", 2)):
         settings.write_text(json.dumps({"model_type": kind}))
-        facts = Repository("model", folder, "path").facts
-        assert count_labels(CheckpointConfig({"num_labels": 2}), facts) == expected
+        files = Repository("model", folder, "path").layers
+        assert count_labels(CheckpointConfig({"num_labels": 2}), files) == expected
 
 
 def naming(activation_fn=None):
-    """The facts of a checkpoint that names an activation."""
-    origin = "config_sentence_transformers.json (activation_fn)"
-    return CheckpointFacts(classifier=ClassifierFacts(activation=stated(activation_fn, origin)))
+    """What the files of a checkpoint that names an activation state."""
+    path = "classification.activation"
+    return Layers((Layer("config_sentence_transformers.json", {path: activation_fn}, {path: "activation_fn"}),))
 
 
 ACTIVATIONS = "torch.nn.modules.activation."
@@ -165,8 +165,8 @@ ACTIVATIONS = "torch.nn.modules.activation."
     ],
 )
 def test_the_activation_of_classes_and_who_decided_it(config, files, labels, expected):
-    choice = choose_activation(CheckpointConfig(config), naming(**files), labels)
-    assert (choice.value, choice.origin) == expected
+    path, layer = "classification.activation", choose_activation(CheckpointConfig(config), naming(**files), labels)
+    assert (layer.values[path], layer.origin(path)) == expected
 
 
 def test_an_activation_from_elsewhere_is_refused_unread():

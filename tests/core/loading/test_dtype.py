@@ -9,10 +9,10 @@ import torch
 from millpond import LLM, InvalidInputError
 from millpond.loading.precision import disable_tf32, runnable_dtype
 from millpond.loading.repository import Repository
-from millpond.loading.resolve import choose_dtype
+from millpond.loading.resolve import dtype_layer
 from millpond.testing.checkpoints import random_tensors, tiny, write_weights
 from millpond.types.compute import BFLOAT16_WEIGHTS
-from millpond.types.config import CheckpointConfig, Choice
+from millpond.types.config import CheckpointConfig
 
 
 @pytest.mark.parametrize(
@@ -69,8 +69,8 @@ def test_the_dtype_does_not_depend_on_an_adapter_next_to_the_weights(tmp_path):
     folder = tiny("BertModel", tmp_path, dtype="bfloat16")
     write_weights(tmp_path / "other", random_tensors({"a": (2,)}))
     shutil.copy(tmp_path / "other" / "model.safetensors", folder / "adapter_model.safetensors")
-    choice = choose_dtype("auto", CheckpointConfig({}), Repository("model", folder, "path"))
-    assert choice.value == "bfloat16"
+    layer = dtype_layer(CheckpointConfig({}), Repository("model", folder, "path"))
+    assert layer.values == {"dtype": "bfloat16"}
 
 
 @pytest.mark.parametrize("dtype", ["auto", "bfloat16"])
@@ -116,6 +116,4 @@ def test_convolutions_in_float32_are_not_rounded_to_tf32(monkeypatch, device, dt
 def test_a_gpu_without_bfloat16_computes_in_float32(monkeypatch, dtype, capability, hip, expected):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
     monkeypatch.setattr(torch.version, "hip", hip)
-    choice = runnable_dtype(Choice(value=dtype, origin="config.json"), torch.device("cuda:1"))
-    assert choice.value == expected
-    assert ("which this GPU does not support" in choice.origin) is (dtype != expected)
+    assert runnable_dtype(dtype, torch.device("cuda:1")) == expected

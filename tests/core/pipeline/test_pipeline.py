@@ -19,8 +19,8 @@ from millpond.pipeline.io_processor import Work
 from millpond.pipeline.pipeline import windows
 from millpond.plugin.specs import IOProcessorSpec
 from millpond.types.errors import EngineError, InvalidInputError, NonFiniteOutputError
-from millpond.types.model_info import MultimodalInfo
 from millpond.types.outputs import EmbeddingOutput, EmbeddingRequestOutput, PoolingOutput, PoolingRequestOutput
+from millpond.types.resolved_model import MultimodalSettings
 
 POISON = 0
 BERT = "architecture 'BertModel' of plugin runtime"
@@ -244,7 +244,7 @@ def finished(error=None, index=4):
         task=None,
         tokenizer=None,
         tasks=(),
-        model=SimpleNamespace(architecture="Any", multimodal=MultimodalInfo()),
+        model=SimpleNamespace(architecture="Any", multimodal=MultimodalSettings()),
         registry=SimpleNamespace(
             architectures=SimpleNamespace(find=lambda _: None), tasks=SimpleNamespace(find=lambda _: None)
         ),

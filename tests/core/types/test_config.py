@@ -8,9 +8,9 @@ import re
 import pytest
 
 from millpond import EngineConfig, InvalidInputError, PoolerConfig, PoolingParams
-from millpond.types.config import CheckpointConfig, ModelConfig, merge
-from millpond.types.model_info import ClassificationInfo, ModelIdentity
+from millpond.types.config import CheckpointConfig
 from millpond.types.params import validated
+from millpond.types.resolved_model import ClassificationSettings, ModelIdentity, ResolvedModel
 
 # --- parameters of a call -------------------------------------------------------------------------------------------
 
@@ -213,14 +213,14 @@ def test_a_checkpoint_config_can_be_copied_and_pickled():
     ],
 )
 def test_labels_are_those_of_the_config_where_it_names_as_many(config, num_labels, labels):
-    model = ModelConfig(
+    model = ResolvedModel(
         identity=ModelIdentity(model="m", path="m", source="path", architecture="A"),
         hf_config=CheckpointConfig(config),
         max_model_len=8,
         dtype="float32",
         pooler_config=PoolerConfig(),
         tasks=("classify",),
-        classification=ClassificationInfo(num_labels=num_labels),
+        classification=ClassificationSettings(num_labels=num_labels),
     )
     assert model.labels == labels
 
@@ -238,21 +238,4 @@ def test_overrides_are_merged_into_nested_objects():
     assert config.overridden(CheckpointConfig({"text_config": {"layers": 5}})).text_config.to_dict() == {
         "layers": 5,
         "rope": {"theta": 1.0, "type": "x"},
-    }
-
-
-# --- one rule -------------------------------------------------------------------------------------------------------
-
-
-def test_the_first_layer_with_a_value_decides():
-    merged = merge(
-        ("user", {"a": 1, "b": None, "c": False}),
-        ("files", {"a": 2, "b": 3, "c": True, "d": 0}),
-        ("architecture", {"d": 5, "e": None}),
-    )
-    assert {name: (choice.value, choice.origin) for name, choice in merged.items()} == {
-        "a": (1, "user"),
-        "b": (3, "files"),
-        "c": (False, "user"),
-        "d": (0, "files"),
     }

@@ -1,19 +1,19 @@
-"""ModelConfig: attributes that vLLM's model config has, and the size of records."""
+"""ResolvedModel: attributes that vLLM's model config has, and the size of records."""
 
 from dataclasses import fields
 
-from millpond.types.config import CheckpointConfig, ModelConfig, PoolerConfig
-from millpond.types.model_info import EmbeddingInfo, ModelIdentity, MultimodalInfo
+from millpond.types.config import CheckpointConfig, PoolerConfig
+from millpond.types.resolved_model import EmbeddingSettings, ModelIdentity, MultimodalSettings, ResolvedModel
 
-CONFIG = ModelConfig(
+CONFIG = ResolvedModel(
     identity=ModelIdentity(model="m", path="p", source="s", architecture="BertModel"),
     hf_config=CheckpointConfig({"architectures": ["BertForMaskedLM"]}),
     max_model_len=8,
     dtype="float32",
     pooler_config=PoolerConfig(),
     tasks=("embed",),
-    embedding=EmbeddingInfo(size=3),
-    multimodal=MultimodalInfo(modalities=("text", "image")),
+    embedding=EmbeddingSettings(size=3),
+    multimodal=MultimodalSettings(modalities=("text", "image")),
 )
 
 
@@ -24,6 +24,6 @@ def test_the_model_config_has_the_attributes_of_vllm():
     assert CONFIG.io_processor_plugin is None
 
 
-def test_no_record_has_more_than_twelve_fields():
-    kinds = [ModelConfig, *(type(getattr(CONFIG, it.name)) for it in fields(CONFIG))]
+def test_no_group_of_settings_has_more_than_twelve_fields():
+    kinds = [*(type(getattr(CONFIG, it.name)) for it in fields(CONFIG))]
     assert max(len(fields(kind)) for kind in kinds if hasattr(kind, "__dataclass_fields__")) <= 12

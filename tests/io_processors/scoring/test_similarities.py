@@ -62,8 +62,8 @@ def test_an_unknown_similarity_is_ignored_and_reported(tmp_path, caplog, stated,
     folder = tiny("BertModel", tmp_path, tokenizer=False)
     write_sentence_transformers(folder)
     state(folder, similarity_fn_name=stated)
-    setting = Repository("model", folder, "path").facts.embedding.similarity
-    assert (None if setting is None else setting.value) == (None if warning else stated)
+    similarity = Repository("model", folder, "path").layers.get("embedding.similarity")
+    assert similarity == ("dot" if stated == "dot" else None)
     expected_warning = (
         f"the unknown similarity_fn_name {stated!r}. Available: cosine, dot, euclidean, manhattan, maxsim, meanmaxsim"
     )

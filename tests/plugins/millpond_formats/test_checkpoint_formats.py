@@ -11,16 +11,19 @@ from torch import nn
 
 from millpond import LLM, PoolingParams, loading
 from millpond.loading.components import components
+from millpond.loading.options import LoadOptions
 from millpond.loading.repository import Repository
-from millpond.loading.resolve import LoadOptions, resolve
+from millpond.loading.resolve import read_layers
 from millpond.nn import TokenModule
 from millpond.plugin.manager import PluginManager
 from millpond.plugin.specs import CheckpointFormatSpec, ModuleSpec
 from millpond.testing.checkpoints import tiny, write_sentence_transformers
-from millpond.types.checkpoint import CheckpointFacts, ModuleChain, ModuleFacts, PoolingFacts, PromptFacts, stated
 from millpond.types.errors import CheckpointError, ComponentError
+from millpond.types.layers import Layer, Layers
+from millpond.types.resolved_model import ModuleSettings
 
 TEXT = "the old mill"
+POOLING, PROMPTS = "pooler_config.seq_pooling_type", "prompting.prompts"
 
 
 @pytest.fixture
@@ -36,33 +39,34 @@ def folder(tmp_path):
     return path
 
 
-def reading(name, facts, **fields):
-    """Return the record of a format that always returns the same facts."""
-    return CheckpointFormatSpec(name=name, target=lambda repository: facts, **{"files": ("reef.json",), **fields})
+def reading(name, values, **fields):
+    """Return the record of a format whose file always states the same values."""
+    layer = Layer("reef.json", values)
+    return CheckpointFormatSpec(name=name, target=lambda repository: [layer], **{"files": ("reef.json",), **fields})
 
 
-def pooling(value, origin="reef.json"):
-    return CheckpointFacts(pooling=PoolingFacts(types=stated((value,), origin)))
+def pooling(value):
+    return {POOLING: value}
 
 
-def facts_of(manager, folder):
-    return Repository("model", folder, "path", plugins=manager.registry).facts
+def layers_of(manager, folder):
+    return Repository("model", folder, "path", plugins=manager.registry).layers
 
 
 def test_each_value_comes_from_the_format_with_the_highest_priority(manager, folder):
     manager.register(reading("low", pooling("LAST"), priority=1), "reef")
-    assert facts_of(manager, folder).pooling_types == ("MEAN",)
+    assert layers_of(manager, folder).get(POOLING) == "MEAN"
     manager.register(reading("high", pooling("MAX"), priority=99), "reef")
-    facts = facts_of(manager, folder)
-    assert (facts.pooling_types, facts.pooling.types.origin) == (("MAX",), "reef.json")
-    assert facts.prompts.named.value == {"query": "find: "}, "what it does not state is left to the others"
+    layers = layers_of(manager, folder)
+    assert (layers.get(POOLING), layers.origin(POOLING)) == ("MAX", "reef.json")
+    assert layers.get(PROMPTS) == {"query": "find: "}, "what it does not state is left to the others"
 
 
 def test_a_format_without_its_files_is_not_called(manager, folder):
     manager.register(reading("high", pooling("MAX"), files=("other.json", "*/other.json"), priority=99), "reef")
-    assert facts_of(manager, folder).pooling_types == ("MEAN",)
+    assert layers_of(manager, folder).get(POOLING) == "MEAN"
     folder.joinpath("1_Pooling", "other.json").write_text("{}")
-    assert facts_of(manager, folder).pooling_types == ("MAX",)
+    assert layers_of(manager, folder).get(POOLING) == "MAX"
 
 
 def test_precedence_is_user_then_files_then_architecture(manager, folder):
@@ -75,7 +79,7 @@ def test_precedence_is_user_then_files_then_architecture(manager, folder):
 
 def test_without_formats_a_folder_is_read_by_its_config_alone(folder):
     plain = PluginManager(disabled=("formats",))
-    assert facts_of(plain, folder) == CheckpointFacts()
+    assert layers_of(plain, folder) == Layers()
     with LLM(str(folder), plugins=plain) as llm:
         assert llm.model_config.pooler_config.seq_pooling_type == "CLS"
 
@@ -84,21 +88,28 @@ def test_without_formats_a_folder_is_read_by_its_config_alone(folder):
     ("target", "message"),
     [
         (lambda repository: 1 / 0, r"checkpoint format 'odd' of plugin reef failed to read the checkpoint: ZeroDiv"),
-        (lambda repository: {"pooling": "MAX"}, r"it returned a dict; expected millpond\.types\.checkpoint\.Check"),
-        (lambda repository: CheckpointFacts(modules=None), r"with modules=None; expected ModuleChain\(\.\.\.\)"),
+        (lambda repository: 3, r"failed to read the checkpoint: TypeError: 'int' object is not iterable"),
+        (lambda repository: {"pooling": "MAX"}, r"it returned 'pooling'; expected Layer\(name, values\)"),
         (
-            lambda repository: CheckpointFacts(pooling=PoolingFacts(types=("MAX",))),
-            r"with pooling\.types=\('MAX',\); expected stated\(value, origin\) or None",
+            lambda repository: [Layer("reef.json", {"embedding.normalises": True})],
+            r"the unknown path 'embedding\.normalises' in reef\.json; did you mean 'embedding\.normalizes'\?",
         ),
         (
-            lambda repository: CheckpointFacts(pooling=PoolingFacts(types=stated("MAX", "reef.json"))),
-            r"pooling\.types stated as 'MAX' in reef\.json; expected a tuple of names",
+            lambda repository: [Layer("reef.json", {POOLING: ("MAX",)})],
+            r"pooler_config\.seq_pooling_type stated as \('MAX',\) in reef\.json: input should be a valid string",
         ),
         (
-            lambda repository: CheckpointFacts(prompts=PromptFacts(named=stated(3, "reef.json"))),
-            r"prompts\.named stated as 3 in reef\.json; expected a mapping of names to texts",
+            lambda repository: [Layer("reef.json", {PROMPTS: 3}, {PROMPTS: "texts"})],
+            r"prompting\.prompts stated as 3 in reef\.json \(texts\): input should be a valid dictionary",
         ),
-        (lambda repository: CheckpointFacts(task="embed"), r"with task='embed'; expected stated\(value, origin\)"),
+        (
+            lambda repository: [Layer("reef.json", {PROMPTS: {"query": None}})],
+            r"prompting\.prompts stated as \{'query': None\} in reef\.json: input should be a valid string",
+        ),
+        (
+            lambda repository: [Layer("reef.json", {"embedding.truncate_dim": True})],
+            r"embedding\.truncate_dim stated as True in reef\.json: input should be a valid integer",
+        ),
     ],
 )
 def test_a_format_that_fails_is_named(manager, folder, target, message):
@@ -163,7 +174,7 @@ def test_a_module_after_pooling_has_weights_and_decides_the_dimensions(manager, 
 
 def test_a_module_that_takes_other_dimensions_is_refused(manager, folder):
     manager.register(ModuleSpec(name="reef_net.Odd", target=Half), "reef")
-    manager.register(reading("chain", CheckpointFacts(modules=chain(folder, (32, 16), (32, 16))), priority=99), "reef")
+    manager.register(reading("chain", chain(folder, (32, 16), (32, 16)), priority=99), "reef")
     with pytest.raises(CheckpointError, match=r"expects 32 dimensions, .* returns 16"):
         LLM(str(folder), plugins=manager)
 
@@ -175,8 +186,8 @@ def chain(folder, *sizes):
         home.mkdir()
         save_file({"scale": torch.ones(returned)}, home / "model.safetensors")
         config = {"in_features": taken, "out_features": returned}
-        modules.append(ModuleFacts(type="reef_net.Odd", path=home, config=config))
-    return ModuleChain(listed=tuple(modules), after=tuple(modules))
+        modules.append(ModuleSettings(type="reef_net.Odd", path=home, config=config))
+    return {"modules.listed": tuple(modules), "modules.after": tuple(modules)}
 
 
 class FromFirst(TokenModule):
@@ -214,10 +225,9 @@ def test_a_target_that_builds_no_module_is_named(manager, folder):
 
 
 def test_prompts_of_a_format_are_named_prompts_of_the_model(manager, folder):
-    prompts = CheckpointFacts(prompts=PromptFacts(named=stated({"passage": "text: "}, "reef.json")))
-    manager.register(reading("high", prompts, priority=99), "reef")
+    manager.register(reading("high", {PROMPTS: {"passage": "text: "}}, priority=99), "reef")
     with LLM(str(folder), plugins=manager) as llm:
-        assert llm.model_config.prompting.prompts == {"passage": "text: "}
+        assert llm.model_config.prompting.prompts == {"passage": "text: ", "query": "find: "}
         whole, prompted = llm.embed("text: mill"), llm.embed("mill", prompt_name="passage")
     np.testing.assert_allclose(whole[0].outputs.array, prompted[0].outputs.array, rtol=1e-6)
 
@@ -225,11 +235,10 @@ def test_prompts_of_a_format_are_named_prompts_of_the_model(manager, folder):
 def test_formats_and_modules_are_components_of_the_model(manager, folder):
     manager.register(ModuleSpec(name="Normalize", target=lambda ctx, config, weights: nn.Identity()), "reef")
     manager.register(ModuleSpec(name="reef_net.Odd", target=Half), "reef")
-    modules = chain(folder, (32, 16))
-    manager.register(reading("chain", CheckpointFacts(modules=modules), priority=99), "reef")
+    manager.register(reading("chain", chain(folder, (32, 16)), priority=99), "reef")
     registry = manager.registry
-    resolution = resolve(registry, Repository("model", folder, "path"), LoadOptions())
-    labels = {it.entry.label.partition(" of plugin")[0] for it in components(registry, resolution)}
+    layers = read_layers(registry, Repository("model", folder, "path"), LoadOptions())
+    labels = {it.entry.label.partition(" of plugin")[0] for it in components(registry, layers)}
     assert {"checkpoint format 'chain'", "checkpoint format 'sentence_transformers'", "module 'reef_net.Odd'"} <= labels
     assert not any(name in labels for name in ("checkpoint format 'peft'", "module 'Normalize'"))
 

@@ -22,7 +22,7 @@ class SourceSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointFormatSpec(Spec):
-    """A format of files in addition to config.json; target: (Repository) -> ``CheckpointFacts`` or None.
+    """A format of files in addition to config.json; target: (Repository) -> an iterable of ``Layer``.
 
     Attributes:
         files: Files relative to the checkpoint's folder, or shell patterns such as ``*/adapter_config.json``; the

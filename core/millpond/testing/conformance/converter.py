@@ -22,13 +22,13 @@ class ConverterConformance(ModelConformance):
     def test_it_is_chosen_and_does_not_change_the_architecture(self, entry: Entry[ConverterSpec], folder: Path) -> None:
         """The model is loaded with the converter and is a PoolingModel; the class of the architecture is unchanged."""
         with self.load(folder) as llm:
-            resolution, model = llm._loaded.resolution, self.model(llm)  # noqa: SLF001  no public attribute has it
-            used = resolution.converter
+            layers, model = llm._loaded.layers, self.model(llm)  # noqa: SLF001  no public attribute has it
+            used = layers.converter
             tasks = llm.model_config.tasks
         demand(used is not None and used.qualified == entry.qualified, f"{self.name} is not chosen for {folder}")
         demand(isinstance(model, PoolingModel), f"{self.name} returns a {type(model).__name__}, not a PoolingModel")
         demand(set(tasks) == set(entry.spec.tasks), f"{self.name} declares {entry.spec.tasks}; the model has {tasks}")
-        architecture = resolution.architecture.load()
+        architecture = layers.architecture.load()
         subclass = type(architecture.__name__, (architecture,), {})  # the original may have been changed above
         before = dict(vars(subclass))
         converted = entry.load()(subclass, llm.pipeline.ctx)

@@ -7,7 +7,7 @@ from millpond.plugin.registry import Entry
 from millpond.plugin.specs import TaskSpec
 from millpond.testing.conformance.record import RecordConformance
 from millpond.testing.demands import demand
-from millpond.types.config import Choice
+from millpond.types.layers import Layer, Layers
 
 
 class TaskConformance(RecordConformance):
@@ -29,7 +29,7 @@ class TaskConformance(RecordConformance):
         spec, registry = entry.spec, self.registry()
         others = [it.spec for it in registry.poolers.entries() if spec.name not in it.spec.tasks]
         for other in others if spec.default_pooling is not None and not spec.derived_from else ():
-            stated = {spec.pooling_key: Choice(value=other.name, origin="files")}
-            pooling = task_pooling(registry, stated, spec.name).value
+            files = Layers((Layer("files", {f"pooler_config.{spec.pooling_key}": other.name}),))
+            pooling = task_pooling(registry, files, spec)
             what = f"a checkpoint with {other.name} pools {spec.name!r} by {pooling}"
             demand(pooling == spec.default_pooling, f"{what}; its default_pooling is {spec.default_pooling}")

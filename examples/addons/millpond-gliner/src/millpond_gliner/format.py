@@ -5,8 +5,8 @@ from typing import Any
 
 from millpond.loading.files import read_headers, read_object
 from millpond.loading.repository import Repository
-from millpond.types.checkpoint import CheckpointFacts
 from millpond.types.errors import CheckpointError
+from millpond.types.layers import Layer
 
 CONFIG_FILE = "gliner_config.json"
 SPAN_MODES = ("markerV0",)
@@ -50,7 +50,7 @@ ENCODERS: Mapping[str, Mapping[str, Any]] = {
 """The encoders of the first published models, whose files only name them."""
 
 
-def read_gliner(repository: Repository) -> CheckpointFacts | None:
+def read_gliner(repository: Repository) -> list[Layer]:
     """Return the config of the model.
 
     Raises:
@@ -71,7 +71,7 @@ def read_gliner(repository: Repository) -> CheckpointFacts | None:
     vocabulary = sizes[0] if sizes else stated.get("vocab_size", -1)
     settings = {"gliner": stated, "architectures": ["GlinerSpanModel"]}
     known_size = {"vocab_size": vocabulary} if vocabulary > 0 else {}
-    return CheckpointFacts(config={**encoder, **known_size, **settings})
+    return [Layer(CONFIG_FILE, {"files.config": {**encoder, **known_size, **settings}})]
 
 
 def _encoder_config(stated: Mapping[str, Any], path: str) -> Mapping[str, Any]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from millpond.types.config import ModelConfig
+from millpond.types.resolved_model import ResolvedModel
 from millpond_ollama.names import with_tag
 from millpond_ollama.weights import Weights, read_weights
 
@@ -12,7 +12,7 @@ UNITS = ((10**9, "B"), (10**6, "M"), (10**3, "K"))
 CONFIG_KEYS = {"num_hidden_layers": "block_count", "num_attention_heads": "attention.head_count"}
 
 
-def tagged_model(name: str, config: ModelConfig) -> dict[str, Any]:
+def tagged_model(name: str, config: ResolvedModel) -> dict[str, Any]:
     """Return the item of a model in the list of all models."""
     weights = read_weights(Path(config.identity.path))
     return {
@@ -25,7 +25,7 @@ def tagged_model(name: str, config: ModelConfig) -> dict[str, Any]:
     }
 
 
-def full_description(name: str, config: ModelConfig, tasks: tuple[str, ...]) -> dict[str, Any]:
+def full_description(name: str, config: ResolvedModel, tasks: tuple[str, ...]) -> dict[str, Any]:
     """Return the description of a model.
 
     Args:
@@ -45,7 +45,7 @@ def full_description(name: str, config: ModelConfig, tasks: tuple[str, ...]) -> 
     }
 
 
-def _details(config: ModelConfig, weights: Weights) -> dict[str, Any]:
+def _details(config: ResolvedModel, weights: Weights) -> dict[str, Any]:
     family = _family(config)
     return {
         "parent_model": "",
@@ -57,7 +57,7 @@ def _details(config: ModelConfig, weights: Weights) -> dict[str, Any]:
     }
 
 
-def _model_info(config: ModelConfig, weights: Weights) -> dict[str, Any]:
+def _model_info(config: ResolvedModel, weights: Weights) -> dict[str, Any]:
     """Return values of config.json under the names of GGUF files."""
     family = _family(config)
     facts: dict[str, Any] = {
@@ -71,7 +71,7 @@ def _model_info(config: ModelConfig, weights: Weights) -> dict[str, Any]:
     return facts | {f"{family}.{name}": values[key] for key, name in CONFIG_KEYS.items() if key in values}
 
 
-def _family(config: ModelConfig) -> str:
+def _family(config: ResolvedModel) -> str:
     return str(config.hf_config.get("model_type") or config.identity.architecture.lower())
 
 

@@ -2,20 +2,20 @@
 
 from millpond.loading.files import read_object
 from millpond.loading.repository import Repository
-from millpond.types.checkpoint import CheckpointFacts, PoolingFacts, PromptFacts, stated
+from millpond.types.layers import Layer
 
 FILE = "addon_name.json"
 
 
-def read_addon_name(repository: Repository) -> CheckpointFacts:
+def read_addon_name(repository: Repository) -> list[Layer]:
     """Return the settings in addon_name.json.
 
     Raises:
         CheckpointError: If the file is not a JSON object.
     """
     settings = read_object(repository.path / FILE)
-    pooling = settings.get("pooling")
-    return CheckpointFacts(
-        pooling=PoolingFacts(types=stated(None if pooling is None else (pooling,), f"{FILE} (pooling)")),
-        prompts=PromptFacts(named=stated(settings.get("prompts"), f"{FILE} (prompts)")),
-    )
+    values = {
+        "pooler_config.seq_pooling_type": settings.get("pooling"),
+        "prompting.prompts": settings.get("prompts"),
+    }
+    return [Layer(FILE, values)]

@@ -5,21 +5,21 @@ from typing import Any
 
 from millpond.loading.files import inside, read_object
 from millpond.loading.repository import Repository
-from millpond.types.checkpoint import (
-    CheckpointFacts,
-    EmbeddingFacts,
-    ModuleChain,
-    ModuleFacts,
-    PoolingFacts,
-    PromptFacts,
-    TextFacts,
-    stated,
-)
+from millpond.types.layers import Layer
+from millpond.types.resolved_model import ModuleSettings
 
 FILE = "reef.json"
+KEYS = {
+    "pooler_config.seq_pooling_type": "pooling",
+    "embedding.normalizes": "normalize",
+    "embedding.similarity": "similarity",
+    "files.max_length": "max_tokens",
+    "prompting.prompts": "prompts",
+}
+"""The keys of the file by path."""
 
 
-def read_reef(repository: Repository) -> CheckpointFacts:
+def read_reef(repository: Repository) -> list[Layer]:
     """Return the settings in reef.json.
 
     Raises:
@@ -27,17 +27,9 @@ def read_reef(repository: Repository) -> CheckpointFacts:
     """
     settings = read_object(repository.path / FILE)
     before, after = (_modules(repository, settings.get(key, [])) for key in ("before_pooling", "after_pooling"))
-    pooling = settings.get("pooling")
-    return CheckpointFacts(
-        pooling=PoolingFacts(
-            types=stated(None if pooling is None else (pooling,), f"{FILE} (pooling)"),
-            normalize=stated(settings.get("normalize"), f"{FILE} (normalize)"),
-        ),
-        modules=ModuleChain(listed=(*before, *after), before=before, after=after),
-        text=TextFacts(max_length=stated(settings.get("max_tokens"), f"{FILE} (max_tokens)")),
-        prompts=PromptFacts(named=stated(settings.get("prompts"), f"{FILE} (prompts)")),
-        embedding=EmbeddingFacts(similarity=stated(settings.get("similarity"), f"{FILE} (similarity)")),
-    )
+    values = {path: settings.get(key) for path, key in KEYS.items()}
+    modules = {"modules.listed": (*before, *after), "modules.before": before, "modules.after": after}
+    return [Layer(FILE, {**values, **modules}, KEYS)]
 
 
 def gate_size(config: Mapping[str, Any], size: int | None) -> int | None:
@@ -46,9 +38,9 @@ def gate_size(config: Mapping[str, Any], size: int | None) -> int | None:
     return kept if isinstance(kept, int) else size
 
 
-def _modules(repository: Repository, listed: list[Mapping[str, str]]) -> tuple[ModuleFacts, ...]:
+def _modules(repository: Repository, listed: list[Mapping[str, str]]) -> tuple[ModuleSettings, ...]:
     modules = []
     for line in listed:
         folder = inside(repository.path, line["folder"], written_in=repository.path / FILE)
-        modules.append(ModuleFacts(type=line["type"], path=folder, config=read_object(folder / "config.json")))
+        modules.append(ModuleSettings(type=line["type"], path=folder, config=read_object(folder / "config.json")))
     return tuple(modules)
