@@ -16,8 +16,8 @@ import transformers
 from transformers import PreTrainedTokenizerFast
 
 from millpond.context import Context
-from millpond.loading.files import read_object
-from millpond.loading.repository import read_image_processor, repository_of
+from millpond.model.files import read_object
+from millpond.model.repository import read_image_processor, repository_of
 from millpond.pipeline.image_reader import ImageReader, TextWithImages
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError, InvalidInputError

@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from millpond.loading.chat_template import read_special_tokens
-from millpond.loading.files import read_object
+from millpond.model.chat_template import read_special_tokens
+from millpond.model.files import read_object
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError
 from millpond.types.late_interaction import LateInteraction, QueryDocumentConfig
 
 if TYPE_CHECKING:
-    from millpond.loading.repository import Repository
+    from millpond.model.repository import Repository
 
 NUM_AUGMENTATION_TOKENS = 10  # appended to a query as soft query expansion (arXiv 2407.01449, section 4.1)
 PREFIX_KEY = "query_prefix"

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Never, Self
 
+from millpond.model.spec import ResolvedModel
 from millpond.plugin.blame import blamed, build, is_foreign, mark
 from millpond.plugin.target import Target, imported
 from millpond.types.compute import BFLOAT16_WEIGHTS, ComputeOptions
 from millpond.types.config import JOINED_BY, CheckpointConfig, InputOptions, PoolerConfig
 from millpond.types.errors import UnknownNameError
-from millpond.types.resolved_model import ResolvedModel
 
 if TYPE_CHECKING:
     import torch

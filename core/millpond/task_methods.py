@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, Unpack, overload
 
+from millpond.model.spec import ResolvedModel
 from millpond.pipeline.bound_task import BoundTask, output_of
 from millpond.pipeline.call import (
     Options,
@@ -30,7 +31,6 @@ from millpond.types.arrays import Form, check_form, check_stackable, stacked
 from millpond.types.outputs import PoolingRequestOutput
 from millpond.types.params import PoolingParams
 from millpond.types.prompts import ChunksCall
-from millpond.types.resolved_model import ResolvedModel
 
 if TYPE_CHECKING:
     from millpond.loading.build import LoadedModel

@@ -51,7 +51,7 @@ def check_folder(model: str) -> None:
         ModelNotFoundError: If it is not; the message suggests a folder with a similar name.
     """
     if model.startswith((".", "/", "~")) and not Path(model).expanduser().is_dir():
-        from millpond.loading.source import SourceOptions, find_repository  # noqa: PLC0415  needs pydantic
+        from millpond.model.source import SourceOptions, find_repository  # noqa: PLC0415  needs pydantic
 
         find_repository(get_plugin_manager().registry, model, SourceOptions())
 

@@ -1,8 +1,8 @@
 """model2vec: static token embeddings, recognized by the architecture in config.json."""
 
-from millpond.loading.files import read_object
-from millpond.loading.repository import Repository
-from millpond.types.layers import Layer
+from millpond.model.files import read_object
+from millpond.model.layers import Layer
+from millpond.model.repository import Repository
 from millpond_formats.static import is_static, static_config
 
 FILE = "config.json"

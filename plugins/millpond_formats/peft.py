@@ -11,11 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from millpond.loading.files import read_object
-from millpond.loading.repository import Repository
+from millpond.model.files import read_object
+from millpond.model.layers import Layer
+from millpond.model.repository import Repository
+from millpond.model.spec import AdapterFiles
 from millpond.types.errors import CheckpointError
-from millpond.types.layers import Layer
-from millpond.types.resolved_model import AdapterFiles
 
 if TYPE_CHECKING:
     from torch import Tensor

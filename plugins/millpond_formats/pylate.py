@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from millpond.loading.files import read_object
-from millpond.loading.repository import Repository
+from millpond.model.files import read_object
+from millpond.model.layers import Layer
+from millpond.model.repository import Repository
 from millpond.types.late_interaction import Expansion, LateInteraction, QueryDocumentConfig
-from millpond.types.layers import Layer
 from millpond_formats.plugin import SETTINGS
 from millpond_formats.sentence_transformers.format import max_length
 from millpond_formats.values import PUNCTUATION, QUERY_LENGTH, bounded, count_at, expansion_of, text_at

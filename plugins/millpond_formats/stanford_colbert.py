@@ -1,9 +1,9 @@
 """Stanford's ColBERT: settings of queries and documents in artifact.metadata."""
 
-from millpond.loading.files import read_object
-from millpond.loading.repository import Repository
+from millpond.model.files import read_object
+from millpond.model.layers import Layer
+from millpond.model.repository import Repository
 from millpond.types.late_interaction import Expansion, LateInteraction, QueryDocumentConfig
-from millpond.types.layers import Layer
 from millpond_formats.values import PUNCTUATION, QUERY_LENGTH, count_at, text_at
 
 FILE = "artifact.metadata"

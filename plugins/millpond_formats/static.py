@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from millpond.loading.files import read_headers, read_object
+from millpond.model.files import read_headers, read_object
 from millpond.types.errors import CheckpointError
 
 ARCHITECTURE = "StaticEmbedding"

@@ -6,7 +6,7 @@ from typing import Any
 
 from mteb.models.abs_encoder import AbsEncoder, get_prompt
 
-from millpond.types.resolved_model import PromptSettings
+from millpond.model.spec import PromptSettings
 
 # The prompts that SentenceTransformer.encode_query and encode_document apply, in their order.
 CANDIDATES = {"query": ("query",), "document": ("document", "passage", "corpus")}

@@ -111,7 +111,7 @@ def _load(setup: "EngineProcessSetup") -> "Runner":
 
     from millpond.executor import open_runner  # noqa: PLC0415  as above
     from millpond.loading.build import build_model, resolve_model  # noqa: PLC0415
-    from millpond.loading.repository import Repository  # noqa: PLC0415
+    from millpond.model.repository import Repository  # noqa: PLC0415
 
     torch.set_num_threads(setup.num_threads)
     with _silent():

@@ -17,7 +17,7 @@ from millpond.types.parallel import ParallelOptions
 from millpond_parallel.placement import Placement
 
 if TYPE_CHECKING:
-    from millpond.loading.repository import FileState
+    from millpond.model.repository import FileState
     from millpond.plugin.registry import Origin
 
 

@@ -13,7 +13,7 @@ from ray.exceptions import RayActorError
 from ray.serve.schema import ProxyStatus
 
 from millpond.loading.arguments import read_arguments
-from millpond.loading.source import find_repository
+from millpond.model.source import find_repository
 from millpond.plugin.manager import get_plugin_manager
 from millpond.types.errors import MillpondError
 from millpond.types.services import Application, ServedModels

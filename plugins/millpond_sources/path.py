@@ -3,7 +3,7 @@
 from difflib import get_close_matches
 from pathlib import Path
 
-from millpond.loading.source import SourceOptions
+from millpond.model.source import SourceOptions
 from millpond.types.errors import ModelNotFoundError
 
 

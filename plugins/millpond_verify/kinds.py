@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from millpond_command.cli import USAGE, CommandError
 
 if TYPE_CHECKING:
-    from millpond.types.resolved_model import ResolvedModel
+    from millpond.model.spec import ResolvedModel
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,8 +13,8 @@ from millpond_verify.parts import Part, Results
 
 if TYPE_CHECKING:
     from millpond.llm import LLM
-    from millpond.loading.model_layers import ModelLayers
-    from millpond.types.layers import Layers
+    from millpond.model.layers import Layers
+    from millpond.model.model_layers import ModelLayers
 
 ORIGINS = {
     "user": "the command line",

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from millpond.llm import LLM
 from millpond.loading.arguments import Arguments, read_arguments
 from millpond.loading.build import build_model, resolve_model
-from millpond.loading.files import check_foreign_reading
-from millpond.loading.model_layers import ModelLayers
-from millpond.loading.source import find_repository
 from millpond.loading.tokenizer import load_tokenizer
+from millpond.model.files import check_foreign_reading
+from millpond.model.model_layers import ModelLayers
+from millpond.model.source import find_repository
 from millpond.plugin.manager import get_plugin_manager
 from millpond.plugin.target import imported
 from millpond_command.cli import USAGE, CommandError

@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from millpond.loading import files
-from millpond.loading.files import check_foreign_reading
+from millpond.model import files
+from millpond.model.files import check_foreign_reading
 from millpond.types.errors import CheckpointError
 
 NAMES = ("vocab.txt", "merges.txt", "vocab.json", "spiece.model", "README.md", "added_tokens.json", "1_Pooling/x.json")

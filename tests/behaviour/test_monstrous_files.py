@@ -8,7 +8,7 @@ from time import monotonic
 import pytest
 
 from millpond import LLM, CheckpointError
-from millpond.loading.files import read_json
+from millpond.model.files import read_json
 from millpond.testing import checkpoints
 
 FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "modules.json", "model.safetensors")

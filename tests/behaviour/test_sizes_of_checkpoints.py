@@ -2,11 +2,11 @@
 
 import pytest
 
-from millpond.loading.classification import MAX_LABELS, count_labels
-from millpond.loading.files import TensorHeader, check_sizes
+from millpond.model.classification import MAX_LABELS, count_labels
+from millpond.model.files import TensorHeader, check_sizes
+from millpond.model.layers import Layers
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError
-from millpond.types.layers import Layers
 
 HEADERS = [TensorHeader("a", "float32", (10, 8)), TensorHeader("b", "float32", (8,))]
 

@@ -8,11 +8,11 @@ from pooling_files_kit import TEXTS
 
 from millpond import PoolerConfig, PoolingParams
 from millpond.context import Context
+from millpond.model.spec import ModelIdentity, ResolvedModel
 from millpond.nn import PoolingMetadata
 from millpond.nn.post_pooling import PostPooling
 from millpond.testing.checkpoints import tiny
 from millpond.types.config import CheckpointConfig
-from millpond.types.resolved_model import ModelIdentity, ResolvedModel
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ import torch
 
 from millpond import UnknownNameError
 from millpond.context import Context
+from millpond.model.spec import ModelIdentity, ResolvedModel
 from millpond.plugin.manager import PluginManager
 from millpond.plugin.specs import ActivationSpec, KernelSpec
 from millpond.types.compute import ComputeOptions
 from millpond.types.config import CheckpointConfig, PoolerConfig
-from millpond.types.resolved_model import ModelIdentity, ResolvedModel
 from millpond_kernels.pooling.normalize import normalize_torch
 from millpond_poolers import activations
 

@@ -8,6 +8,7 @@ import torch
 
 from millpond import LLM, InvalidInputError, UnknownNameError
 from millpond.context import Context
+from millpond.model.spec import ModelIdentity, ResolvedModel
 from millpond.nn import Attention, PackedBatch
 from millpond.nn.batch import NUM_ATTENDED
 from millpond.nn.ops import OpContext, check_quantization, choose_kernel, rank_kernels
@@ -16,7 +17,6 @@ from millpond.plugin.specs import KernelSpec
 from millpond.testing.checkpoints import tiny
 from millpond.types.compute import ComputeOptions
 from millpond.types.config import CheckpointConfig, PoolerConfig
-from millpond.types.resolved_model import ModelIdentity, ResolvedModel
 from millpond_kernels import native
 
 MINE = Origin(plugin="mine", rank="installed", distribution="millpond-mine", version="1.0")

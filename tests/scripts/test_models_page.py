@@ -6,7 +6,7 @@ from pathlib import Path
 import models_page
 import pytest
 
-from millpond.loading.source import SourceOptions, find_repository
+from millpond.model.source import SourceOptions, find_repository
 from millpond.plugin.manager import PluginManager
 from millpond_recipes.model_fingerprint import file_hashes
 

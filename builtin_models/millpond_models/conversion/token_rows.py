@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from torch import Tensor
 
 from millpond.context import Context
-from millpond.loading.classification import is_two_way
+from millpond.model.classification import is_two_way
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError
 

@@ -5,13 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from millpond.loading.files import read_headers
+from millpond.model.files import read_headers
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError
 from millpond.types.late_interaction import Expansion, LateInteraction, QueryDocumentConfig
 
 if TYPE_CHECKING:
-    from millpond.loading.repository import Repository
+    from millpond.model.repository import Repository
 
 PROJECTION = "linear.weight"
 DIM_KEYS = ("colbert_dim", "dim", "projection_dim")  # of config.json

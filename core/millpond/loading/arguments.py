@@ -7,8 +7,8 @@ from difflib import get_close_matches
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, ForwardRef, TypeVar
 
-from millpond.loading.options import LoadOptions
-from millpond.loading.source import SourceOptions
+from millpond.model.options import LoadOptions
+from millpond.model.source import SourceOptions
 from millpond.plugin.blame import blamed, is_foreign
 from millpond.plugin.manager import get_plugin_manager
 from millpond.plugin.registry import quantization_schemes

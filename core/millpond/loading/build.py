@@ -12,17 +12,19 @@ from millpond.context import Context
 from millpond.engine.machine import trim_heap
 from millpond.loading.arguments import Arguments
 from millpond.loading.components import component, components, replaced_by_installed
-from millpond.loading.files import SIZE_KEYS
-from millpond.loading.model_layers import ModelLayers
 from millpond.loading.modules import add_before_pooling, load_post_pooling
 from millpond.loading.notes import notes_on
-from millpond.loading.options import LoadOptions
 from millpond.loading.precision import disable_tf32, in_mixed_precision, runnable_dtype
-from millpond.loading.repository import Repository
-from millpond.loading.resolve import read_layers
-from millpond.loading.source import find_repository
 from millpond.loading.tokenizer import Tokenizer, load_tokenizer
 from millpond.loading.weights import iterate_extra_weights, iterate_weights
+from millpond.model.files import SIZE_KEYS
+from millpond.model.layers import Layer
+from millpond.model.model_layers import ModelLayers
+from millpond.model.options import LoadOptions
+from millpond.model.repository import Repository
+from millpond.model.resolve import read_layers
+from millpond.model.source import find_repository
+from millpond.model.spec import ResolvedModel, RouteSettings
 from millpond.nn.linear import Linear
 from millpond.nn.model import PoolingModel
 from millpond.nn.ops import check_quantization, check_variants
@@ -34,8 +36,6 @@ from millpond.plugin.target import imported
 from millpond.types.compute import ComputeOptions
 from millpond.types.config import EngineConfig
 from millpond.types.errors import CheckpointError, InvalidInputError, MillpondError, first_names
-from millpond.types.layers import Layer
-from millpond.types.resolved_model import ResolvedModel, RouteSettings
 
 logger = logging.getLogger(__name__)
 MAX_LISTED_TENSORS = 8  # in an error message

@@ -5,14 +5,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from millpond.loading.pooler_settings import task_pooling
+from millpond.model.pooler_settings import task_pooling
 from millpond.plugin.registry import Entry
 from millpond.types.config import JOINED_BY
 from millpond.types.errors import UnknownNameError
 
 if TYPE_CHECKING:
     from millpond.loading.build import LoadedModel
-    from millpond.loading.model_layers import ModelLayers
+    from millpond.model.model_layers import ModelLayers
     from millpond.plugin.registry import Catalog, Registry
 
 PLUGIN_TASK = "plugin"

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from millpond.loading.files import DTYPES
+from millpond.model.files import DTYPES
 
 LENGTH_BYTES = 8  # at the start of the file: the length of the header
 MIN_BYTES = 65_536  # smaller tensors are copied: several of them may share a page

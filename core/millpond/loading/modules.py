@@ -12,8 +12,8 @@ from millpond.types.errors import CheckpointError
 
 if TYPE_CHECKING:
     from millpond.context import Context
+    from millpond.model.spec import ModuleSettings
     from millpond.nn.model import PoolingModel
-    from millpond.types.resolved_model import ModuleSettings
 
 
 def load_module(ctx: "Context", module: "ModuleSettings", *, allow_pickle: bool = False) -> nn.Module:

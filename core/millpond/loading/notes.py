@@ -2,13 +2,13 @@
 
 from typing import TYPE_CHECKING
 
-from millpond.loading.chat_template import read_chat_template
-from millpond.loading.pooler_settings import SEQ_PATH
+from millpond.model.chat_template import read_chat_template
+from millpond.model.pooler_settings import SEQ_PATH
 from millpond.types.config import InputOptions
 
 if TYPE_CHECKING:
-    from millpond.loading.model_layers import ModelLayers
-    from millpond.loading.options import LoadOptions
+    from millpond.model.model_layers import ModelLayers
+    from millpond.model.options import LoadOptions
 
 CAUSAL_SUFFIX = "ForCausalLM"
 

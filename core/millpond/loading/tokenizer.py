@@ -9,12 +9,12 @@ import tokenizers
 from tokenizers import normalizers
 from tokenizers.normalizers import BertNormalizer
 
-from millpond.loading.chat_template import ChatTemplate, read_chat_template, read_special_tokens
-from millpond.loading.files import MAX_TOKENIZER_BYTES, check_foreign_reading, read_bytes
+from millpond.model.chat_template import ChatTemplate, read_chat_template, read_special_tokens
+from millpond.model.files import MAX_TOKENIZER_BYTES, check_foreign_reading, read_bytes
 from millpond.types.errors import CheckpointError, InvalidInputError, MillpondError
 
 if TYPE_CHECKING:
-    from millpond.loading.repository import Repository
+    from millpond.model.repository import Repository
 
 PROBE = "a"
 # Families whose tokenizers in transformers return token_type_ids by default.

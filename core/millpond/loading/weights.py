@@ -8,10 +8,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from millpond.loading.files import EXTRA_SUFFIXES, extra_file, module_weight_file, read_header_text, weight_files
 from millpond.loading.mapped_file import MappedFile
+from millpond.model.files import EXTRA_SUFFIXES, extra_file, module_weight_file, read_header_text, weight_files
+from millpond.model.spec import ModuleSettings
 from millpond.types.errors import CheckpointError
-from millpond.types.resolved_model import ModuleSettings
 
 CHECKED_VALUES = 2**20  # in one step: torch sums 16-bit values in a copy
 

@@ -4,13 +4,13 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from millpond.model.spec import ResolvedModel
 from millpond.pipeline.bound_task import BoundTask, Job, new_sequences
 from millpond.pipeline.io_processor import Item
 from millpond.pipeline.pipeline import windows
 from millpond.pipeline.shared_prefix import PrefixFinder
 from millpond.types.config import EngineConfig
 from millpond.types.prompts import may_hold_media
-from millpond.types.resolved_model import ResolvedModel
 
 if TYPE_CHECKING:
     from millpond.engine.engine import Engine

@@ -6,7 +6,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from millpond.context import Context
-from millpond.loading.source import find_repository
+from millpond.model.source import find_repository
 from millpond.pipeline.bound_task import PLUGIN, BoundTask
 from millpond.pipeline.cache import ResultCache, read_cache_setting
 from millpond.pipeline.call import EMBED, TOKEN_EMBED

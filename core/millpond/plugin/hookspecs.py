@@ -268,8 +268,8 @@ def register_routes() -> Iterable[specs.RouteSpec]:
 def register_checkpoint_formats() -> Iterable[specs.CheckpointFormatSpec]:
     """Declare checkpoint formats: files in addition to config.json.
 
-    The target takes a ``millpond.loading.repository.Repository``, the local folder of a checkpoint, and returns or
-    yields a ``millpond.types.layers.Layer`` for each file: what it states about pooling, modules, prompts, lengths and
+    The target takes a ``millpond.model.repository.Repository``, the local folder of a checkpoint, and returns or
+    yields a ``millpond.model.layers.Layer`` for each file: what it states about pooling, modules, prompts, lengths and
     more. It reads files as data. All formats whose files exist are read; if several specify a value, the highest
     ``priority`` decides. The user's arguments take precedence over files, and files over records of plugins about
     published models and architectures.

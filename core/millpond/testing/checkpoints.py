@@ -7,7 +7,7 @@ including biases and norms, so that a loader that ignores one of them does not p
 from pathlib import Path
 from typing import Any
 
-from millpond.loading.architecture import backbone_names
+from millpond.model.architecture import backbone_names
 from millpond.plugin.manager import get_plugin_manager
 from millpond.plugin.target import imported
 from millpond.testing.files import Shape, random_tensors, write_config, write_weights

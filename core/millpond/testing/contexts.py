@@ -6,10 +6,10 @@ from typing import Any
 import torch
 
 from millpond.context import ModelContext
+from millpond.model.spec import ClassificationSettings, ModelIdentity, ResolvedModel
 from millpond.plugin.registry import Registry
 from millpond.types.compute import ComputeOptions
 from millpond.types.config import CheckpointConfig, PoolerConfig
-from millpond.types.resolved_model import ClassificationSettings, ModelIdentity, ResolvedModel
 
 
 def bare_context(

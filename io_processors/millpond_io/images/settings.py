@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from millpond.context import Context
-from millpond.loading.repository import read_image_processor
+from millpond.model.repository import read_image_processor
 from millpond.types.errors import CheckpointError
 
 BILINEAR, BICUBIC = 2, 3  # filters of Pillow

@@ -7,8 +7,8 @@ import numpy as np
 from millpond.context import Context
 from millpond.engine.request import PoolingRequest, Representation
 from millpond.loading.modules import load_module
+from millpond.model.spec import ModuleSettings
 from millpond.pipeline.io_processor import Asked
-from millpond.types.resolved_model import ModuleSettings
 from millpond_io.prompts import Prompt
 from millpond_io.retrieval.late_interaction import input_type
 from millpond_io.text.prompt_tokenizer import TokenizedPrompt

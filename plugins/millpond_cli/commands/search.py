@@ -169,7 +169,7 @@ def _check_model(model: str) -> None:
     Raises:
         ModelNotFoundError: If no source has it.
     """
-    from millpond.loading.source import SourceOptions, find_repository  # noqa: PLC0415  needs pydantic
+    from millpond.model.source import SourceOptions, find_repository  # noqa: PLC0415  needs pydantic
 
     find_repository(get_plugin_manager().registry, model, SourceOptions())
 

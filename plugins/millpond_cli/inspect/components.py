@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from millpond.loading.components import Component, component, components
-from millpond.loading.model_layers import ModelLayers
+from millpond.model.model_layers import ModelLayers
 from millpond.plugin.registry import Registry
 from millpond.types.errors import UnknownNameError
 

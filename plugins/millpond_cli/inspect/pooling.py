@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from millpond.loading.model_layers import ModelLayers
-from millpond.loading.pooler_settings import pooling_layer, task_pooling
-from millpond.loading.published import with_known
-from millpond.loading.repository import Repository
+from millpond.model.layers import DEFAULT, USER, Layers
+from millpond.model.model_layers import ModelLayers
+from millpond.model.pooler_settings import pooling_layer, task_pooling
+from millpond.model.published import with_known
+from millpond.model.repository import Repository
+from millpond.model.spec import ResolvedModel
 from millpond.plugin.registry import Entry, Registry
 from millpond.plugin.specs import PoolerSpec
 from millpond.types.config import JOINED_BY, CheckpointConfig, PoolerConfig
-from millpond.types.layers import DEFAULT, USER, Layers
-from millpond.types.resolved_model import ResolvedModel
 
 COMMAND_LINE = "the command line"
 BUILTIN_DEFAULT = "the default of Millpond"

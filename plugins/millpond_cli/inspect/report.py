@@ -7,21 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from millpond.loading.arguments import Arguments
-from millpond.loading.chat_template import read_chat_template
 from millpond.loading.components import computing_entries, runtime_refusal
-from millpond.loading.files import check_foreign_reading
-from millpond.loading.lengths import StatedLength, state_lengths
-from millpond.loading.model_layers import ModelLayers
-from millpond.loading.options import override_config
-from millpond.loading.repository import Repository
-from millpond.loading.resolve import dtype_layer, read_layers
-from millpond.loading.source import find_repository
+from millpond.model.chat_template import read_chat_template
+from millpond.model.files import check_foreign_reading
+from millpond.model.layers import USER, Layers
+from millpond.model.lengths import StatedLength, state_lengths
+from millpond.model.model_layers import ModelLayers
+from millpond.model.options import override_config
+from millpond.model.repository import Repository
+from millpond.model.resolve import dtype_layer, read_layers
+from millpond.model.source import find_repository
+from millpond.model.spec import ModuleSettings, RouteSettings
 from millpond.pipeline.cache import read_cache_setting
 from millpond.plugin.registry import Entry, Registry
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import MillpondError
-from millpond.types.layers import USER, Layers
-from millpond.types.resolved_model import ModuleSettings, RouteSettings
 from millpond_cli.inspect.components import component_records
 from millpond_cli.inspect.pooling import (
     EMBEDDING_TASKS,

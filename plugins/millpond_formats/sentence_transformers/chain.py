@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from millpond.model.spec import ModuleSettings
 from millpond.types.errors import CheckpointError
-from millpond.types.resolved_model import ModuleSettings
 from millpond_formats.sentence_transformers.module import (
     DENSE,
     DROPOUT,

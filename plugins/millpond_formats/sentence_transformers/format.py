@@ -6,13 +6,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from millpond.loading.files import read_object
-from millpond.loading.repository import Repository
+from millpond.model.files import read_object
+from millpond.model.layers import Layer
+from millpond.model.repository import Repository
+from millpond.model.spec import ModuleSettings, RouteSettings
 from millpond.types.config import JOINED_BY
 from millpond.types.errors import CheckpointError
 from millpond.types.late_interaction import LateInteraction
-from millpond.types.layers import Layer
-from millpond.types.resolved_model import ModuleSettings, RouteSettings
 from millpond_formats.plugin import LENGTH_FILES, SETTINGS
 from millpond_formats.sentence_transformers.chain import (
     Supported,
@@ -58,7 +58,7 @@ KEYS = {
     "embedding.max_active_dims": "max_active_dims",
     "classification.activation": "activation_fn",
 }
-"""The keys of the settings by path; other paths are told by the name of the file."""
+"""The keys of the settings by path, where they are not obvious."""
 DEFAULT_NUM_LABELS = 2  # of a last Dense module without ``out_features``
 
 
@@ -167,7 +167,7 @@ class _Files:
         return self.lists_static or is_static(read_object(self.folder / CONFIG_FILE))
 
     def _modules(self) -> Layer:
-        """What modules.json states, with the content for config.json that follows from the modules."""
+        """The layer of modules.json, with the content for config.json that follows from the modules."""
         return Layer(
             MODULES_FILE,
             {
@@ -210,7 +210,7 @@ class _Files:
         return (self.splade is not None and normalizes) or None
 
     def _limits(self) -> Layer:
-        """What the file with the maximum length and tokenizer options states."""
+        """The layer of the file with the maximum length and tokenizer options."""
         file, limits = self.limits
         modalities = limits.get("modality_config")
         message = modalities.get("message") if isinstance(modalities, Mapping) else None
@@ -234,7 +234,7 @@ class _Files:
         return Layer(f"{self._relative(module)}/{CONFIG_FILE}", {path: number}, {path: "k"})
 
     def _settings(self) -> Layer:
-        """What the settings of the whole model state."""
+        """The layer of the settings of the whole model."""
         settings, kind = self.settings, self.settings.get("model_type")
         similarity = stated_similarity(settings.get("similarity_fn_name"), self.repository.path / SETTINGS)
         values = {

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from millpond.loading.files import read_object
-from millpond.types.resolved_model import ModuleSettings
+from millpond.model.files import read_object
+from millpond.model.spec import ModuleSettings
 
 GENERATIVE = re.compile(r"For(?:CausalLM|ConditionalGeneration)$")
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from millpond.loading.files import inside, read_json, read_object
+from millpond.model.files import inside, read_json, read_object
+from millpond.model.spec import ModuleSettings
 from millpond.types.errors import CheckpointError
-from millpond.types.resolved_model import ModuleSettings
 
 FAMILIES = ("sentence_transformers.", "pylate.")
 TRANSFORMERS = ("Transformer", "MLMTransformer", "CLIPModel")

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from millpond.model.spec import ModuleSettings
 from millpond.types.errors import CheckpointError
 from millpond.types.late_interaction import LateInteraction, QueryDocumentConfig, TokenPooling
-from millpond.types.resolved_model import ModuleSettings
 from millpond_formats.sentence_transformers.module import positive
 from millpond_formats.sentence_transformers.vectors import HIERARCHICAL_POOLING, MASK
 from millpond_formats.values import bounded, count_at, expansion_of

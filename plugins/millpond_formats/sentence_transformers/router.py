@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from millpond.loading.files import read_object
+from millpond.model.files import read_object
+from millpond.model.spec import ModuleSettings
 from millpond.types.errors import CheckpointError
-from millpond.types.resolved_model import ModuleSettings
 from millpond_formats.sentence_transformers.module import CONFIG_FILES, ROUTER, STATIC_QUERY_WEIGHTS, read_module
 
 logger = logging.getLogger(__name__)

@@ -10,8 +10,8 @@ from millpond_formats.sentence_transformers.routed_model import RoutedModel, Rou
 if TYPE_CHECKING:
     from millpond.context import Context
     from millpond.loading.build import LoadedModel, RouteBuilder
-    from millpond.loading.model_layers import ModelLayers
-    from millpond.types.resolved_model import RouteSettings
+    from millpond.model.model_layers import ModelLayers
+    from millpond.model.spec import RouteSettings
 
 logger = logging.getLogger(__name__)
 PATH = "files.routes"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from millpond.loading.files import read_object
+from millpond.model.files import read_object
 from millpond.types.errors import CheckpointError
 
 if TYPE_CHECKING:

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from millpond.model.spec import ModuleSettings
 from millpond.types.errors import CheckpointError
-from millpond.types.resolved_model import ModuleSettings
 from millpond_formats.sentence_transformers.module import TOKENS, reads
 
 HIERARCHICAL_POOLING = "HierarchicalTokenPooling"

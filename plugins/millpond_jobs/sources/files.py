@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from millpond.loading.files import read_object
+from millpond.model.files import read_object
 from millpond_jobs.sources.arrow import ArrowFile
 from millpond_jobs.sources.lines import CsvFile, JsonlFile
 from millpond_jobs.sources.parquet import ParquetFile

@@ -256,13 +256,13 @@ def test_missing_keys_have_the_published_values(tmp_path):
         folder = tmp_path / name
         folder.mkdir()
         folder.joinpath("config.json").write_text(json.dumps(config), encoding="utf-8")
-        resolution, _ = resolve_model(get_plugin_manager().registry, str(folder), read_arguments({}))
+        layers, _ = resolve_model(get_plugin_manager().registry, str(folder), read_arguments({}))
         expected = getattr(transformers, name.replace("Model", "Config"))()
         for part in ("text_config", "vision_config"):
-            for key, value in resolution.config[part].items():
+            for key, value in layers.config[part].items():
                 assert getattr(getattr(expected, part), key) == value, (name, part, key)
-        assert resolution.embedding_size == size
-        assert resolution.max_model_len.value == expected.text_config.max_position_embeddings
+        assert layers.model.embedding_size == size
+        assert layers.model.max_model_len == expected.text_config.max_position_embeddings
 
 
 # --- how images are prepared ------------------------------------------------------------------------------------------

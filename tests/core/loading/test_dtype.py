@@ -8,8 +8,8 @@ import torch
 
 from millpond import LLM, InvalidInputError
 from millpond.loading.precision import disable_tf32, runnable_dtype
-from millpond.loading.repository import Repository
-from millpond.loading.resolve import dtype_layer
+from millpond.model.repository import Repository
+from millpond.model.resolve import dtype_layer
 from millpond.testing.checkpoints import random_tensors, tiny, write_weights
 from millpond.types.compute import BFLOAT16_WEIGHTS
 from millpond.types.config import CheckpointConfig

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from millpond import LLM, AsyncLLM, IOProcessor, PoolingParams
 from millpond.engine.request import PoolingRequest, Representation
+from millpond.model.spec import MultimodalSettings
 from millpond.pipeline.bound_task import BoundTask, Job
 from millpond.pipeline.call import embed_call, score_call
 from millpond.pipeline.io_processor import Work
@@ -20,7 +21,6 @@ from millpond.pipeline.pipeline import windows
 from millpond.plugin.specs import IOProcessorSpec
 from millpond.types.errors import EngineError, InvalidInputError, NonFiniteOutputError
 from millpond.types.outputs import EmbeddingOutput, EmbeddingRequestOutput, PoolingOutput, PoolingRequestOutput
-from millpond.types.resolved_model import MultimodalSettings
 
 POISON = 0
 BERT = "architecture 'BertModel' of plugin runtime"

@@ -53,7 +53,7 @@ def test_a_checkpoint_replaces_the_pooling_of_a_task_only_if_it_fits(
 ):
     with LLM(folder, plugins=plugins(default_pooling), pooler_config=pooler_config, num_workers=1) as llm:
         assert llm.pipeline.ctx.pooling_type("edge") == expected
-        assert llm._loaded.resolution.pooling("edge").value == expected  # noqa: SLF001  what `inspect` shows
+        assert llm.model_config.pooling_types["edge"] == expected
         assert (
             llm.pipeline.ctx.pooling_type("embed")
             == (pooler_config or {"seq_pooling_type": "MEAN"})["seq_pooling_type"]

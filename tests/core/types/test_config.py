@@ -8,9 +8,9 @@ import re
 import pytest
 
 from millpond import EngineConfig, InvalidInputError, PoolerConfig, PoolingParams
+from millpond.model.spec import ClassificationSettings, ModelIdentity, ResolvedModel
 from millpond.types.config import CheckpointConfig
 from millpond.types.params import validated
-from millpond.types.resolved_model import ClassificationSettings, ModelIdentity, ResolvedModel
 
 # --- parameters of a call -------------------------------------------------------------------------------------------
 

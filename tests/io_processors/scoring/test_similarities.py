@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from millpond import LLM
-from millpond.loading.repository import Repository
+from millpond.model.repository import Repository
 from millpond.testing.checkpoints import tiny, write_sentence_transformers, write_sparse_encoder
 
 QUERIES = ["the old mill", "rain, snow and wind"]

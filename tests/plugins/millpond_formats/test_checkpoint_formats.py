@@ -9,18 +9,18 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from millpond import LLM, PoolingParams, loading
+from millpond import LLM, PoolingParams, model
 from millpond.loading.components import components
-from millpond.loading.options import LoadOptions
-from millpond.loading.repository import Repository
-from millpond.loading.resolve import read_layers
+from millpond.model.layers import Layer, Layers
+from millpond.model.options import LoadOptions
+from millpond.model.repository import Repository
+from millpond.model.resolve import read_layers
+from millpond.model.spec import ModuleSettings
 from millpond.nn import TokenModule
 from millpond.plugin.manager import PluginManager
 from millpond.plugin.specs import CheckpointFormatSpec, ModuleSpec
 from millpond.testing.checkpoints import tiny, write_sentence_transformers
 from millpond.types.errors import CheckpointError, ComponentError
-from millpond.types.layers import Layer, Layers
-from millpond.types.resolved_model import ModuleSettings
 
 TEXT = "the old mill"
 POOLING, PROMPTS = "pooler_config.seq_pooling_type", "prompting.prompts"
@@ -247,6 +247,6 @@ NAMES = ("modules.json", "config_sentence", "sentence_bert", "artifact.metadata"
 
 
 def test_loading_names_no_file_or_module_of_a_format():
-    folder = Path(loading.__file__).parent
+    folder = Path(model.__file__).parent
     named = [(path.name, name) for path in folder.glob("*.py") for name in NAMES if name in path.read_text("utf-8")]
     assert named == []

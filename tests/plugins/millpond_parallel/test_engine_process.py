@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from millpond import executor
-from millpond.loading import build, repository
+from millpond.loading import build
+from millpond.model import repository
 from millpond.types.config import EngineConfig
 from millpond_parallel import engine_process
 from millpond_parallel.engine_process import _Engine, _load
@@ -18,7 +19,7 @@ def test_an_engine_process_uses_the_arguments_of_the_program(monkeypatch, device
     """On a GPU, the number of workers is that of batches in flight; on a CPU, the process has its own."""
     loaded = SimpleNamespace(model="the model")
     monkeypatch.setattr(repository, "Repository", lambda *_, **__: SimpleNamespace(require_unchanged=lambda: None))
-    monkeypatch.setattr(build, "resolve_model", lambda *_: ("resolution", torch.device(device)))
+    monkeypatch.setattr(build, "resolve_model", lambda *_: ("layers", torch.device(device)))
     monkeypatch.setattr(build, "build_model", lambda *_, **__: loaded)
     monkeypatch.setattr(executor, "open_runner", lambda *args, **options: (args, options))
     engine = EngineConfig(num_workers=2, cuda_graphs=True)

@@ -5,7 +5,7 @@ import json
 import pytest
 from huggingface_hub import constants, snapshot_download
 
-from millpond.loading.source import SourceOptions
+from millpond.model.source import SourceOptions
 from millpond.types.errors import ModelNotFoundError
 from millpond_sources.hub import find_in_cache
 

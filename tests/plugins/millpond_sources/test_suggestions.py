@@ -2,7 +2,7 @@
 
 import pytest
 
-from millpond.loading.source import SourceOptions, find_repository
+from millpond.model.source import SourceOptions, find_repository
 from millpond.plugin.manager import get_plugin_manager
 from millpond.types.errors import ModelNotFoundError
 

@@ -10,7 +10,7 @@ import tokenizers
 import torch
 from safetensors.torch import load_file, save_file
 
-from millpond.loading.architecture import backbone_names
+from millpond.model.architecture import backbone_names
 from millpond.plugin.manager import PluginManager
 from millpond.testing.checkpoints import (
     DenseLayer,

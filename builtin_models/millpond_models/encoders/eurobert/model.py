@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from millpond.context import Context
-from millpond.loading.classification import LATE_POOLING, stated_pooling
+from millpond.model.classification import LATE_POOLING, stated_pooling
 from millpond_models.decoders.llama.bidirectional import LlamaBidirectionalModel
 from millpond_models.heads.classifier import Classifier
 from millpond_models.heads.dense import DenseHead, PoolAfterDense

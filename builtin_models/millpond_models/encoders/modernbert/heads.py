@@ -6,7 +6,7 @@ from typing import ClassVar
 from torch import nn
 
 from millpond.context import Context
-from millpond.loading.classification import LATE_POOLING, stated_pooling
+from millpond.model.classification import LATE_POOLING, stated_pooling
 from millpond.types.errors import CheckpointError
 from millpond_models.encoders.modernbert.model import ModernBertModel, norm_bias, norm_eps
 from millpond_models.heads.classifier import Classifier

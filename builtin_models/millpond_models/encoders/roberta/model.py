@@ -1,7 +1,7 @@
 """RobertaModel: BERT with positions that start after the padding ID (Liu et al., 2019, arXiv 1907.11692)."""
 
 from millpond.context import ModelContext
-from millpond.loading.lengths import padding_id
+from millpond.model.lengths import padding_id
 from millpond_models.encoders.bert.model import BertModel
 
 

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from millpond.context import Context
-from millpond.loading.files import read_object
-from millpond.loading.repository import repository_of
+from millpond.model.files import read_object
+from millpond.model.repository import repository_of
 from millpond.pipeline.image_reader import ImageReader, TextWithImages
 from millpond.types.errors import CheckpointError, InvalidInputError
 from millpond.types.image_options import ImageOption

@@ -2,12 +2,12 @@
 
 from typing import ClassVar
 
-from millpond.loading.pooler_settings import task_pooling
+from millpond.model.layers import Layer, Layers
+from millpond.model.pooler_settings import task_pooling
 from millpond.plugin.registry import Entry
 from millpond.plugin.specs import TaskSpec
 from millpond.testing.conformance.record import RecordConformance
 from millpond.testing.demands import demand
-from millpond.types.layers import Layer, Layers
 
 
 class TaskConformance(RecordConformance):

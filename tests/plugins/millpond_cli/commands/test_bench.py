@@ -46,8 +46,8 @@ def measured(model, speeds, monkeypatch, **arguments):
     monkeypatch.setattr(measuring, "BenchmarkModel", SimulatedModel)
     arguments = read_arguments({"device": "cpu", **arguments})
     registry = get_plugin_manager().registry
-    resolution, device = resolve_model(registry, model, arguments)
-    benchmark = Benchmark(registry, resolution, arguments, device=device, seconds=0.1)
+    layers, device = resolve_model(registry, model, arguments)
+    benchmark = Benchmark(registry, layers, arguments, device=device, seconds=0.1)
     return benchmark.run(lambda runs: Progress(shown=True, total=lambda: runs, unit="runs"))
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from millpond.loading.files import read_headers, read_object
-from millpond.loading.repository import Repository
+from millpond.model.files import read_headers, read_object
+from millpond.model.layers import Layer
+from millpond.model.repository import Repository
 from millpond.types.errors import CheckpointError
-from millpond.types.layers import Layer
 
 CONFIG_FILE = "gliner_config.json"
 SPAN_MODES = ("markerV0",)

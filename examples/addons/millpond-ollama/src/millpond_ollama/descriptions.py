@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from millpond.types.resolved_model import ResolvedModel
+from millpond.model.spec import ResolvedModel
 from millpond_ollama.names import with_tag
 from millpond_ollama.weights import Weights, read_weights
 

@@ -1,8 +1,8 @@
 """The file addon_name.json of a checkpoint: pooling and prompts."""
 
-from millpond.loading.files import read_object
-from millpond.loading.repository import Repository
-from millpond.types.layers import Layer
+from millpond.model.files import read_object
+from millpond.model.repository import Repository
+from millpond.model.layers import Layer
 
 FILE = "addon_name.json"
 

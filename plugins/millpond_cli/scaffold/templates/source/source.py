@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from millpond.loading.source import SourceOptions
+from millpond.model.source import SourceOptions
 from millpond.types.errors import ModelNotFoundError
 
 VARIABLE = "ADDON_NAME_MODELS"

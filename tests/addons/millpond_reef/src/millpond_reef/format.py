@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from millpond.loading.files import inside, read_object
-from millpond.loading.repository import Repository
-from millpond.types.layers import Layer
-from millpond.types.resolved_model import ModuleSettings
+from millpond.model.files import inside, read_object
+from millpond.model.layers import Layer
+from millpond.model.repository import Repository
+from millpond.model.spec import ModuleSettings
 
 FILE = "reef.json"
 KEYS = {

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from millpond.model.layers import DEFAULT, Layer, Layers
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError
-from millpond.types.layers import DEFAULT, Layer, Layers
 
 if TYPE_CHECKING:
-    from millpond.loading.architecture import ArchitectureMatch
+    from millpond.model.architecture import ArchitectureMatch
     from millpond.plugin.registry import Registry
 
 LABELS_PATH, ACTIVATION_PATH = "classification.num_labels", "classification.activation"

@@ -5,20 +5,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from millpond.loading.architecture import (
+from millpond.model.architecture import (
     REWARD,
     ArchitectureMatch,
     choose_architecture,
     with_architecture,
     with_extra_heads,
 )
-from millpond.loading.classification import choose_activation, count_labels, named_activation, overrides_activation
-from millpond.loading.embedding_size import sparse_kind
-from millpond.loading.files import check_sizes, read_headers
-from millpond.loading.lengths import choose_length
-from millpond.loading.model_layers import SPARSE_SIMILARITY, ModelLayers
-from millpond.loading.options import LoadOptions, check_runner, override_config
-from millpond.loading.pooler_settings import (
+from millpond.model.classification import choose_activation, count_labels, named_activation, overrides_activation
+from millpond.model.embedding_size import sparse_kind
+from millpond.model.files import check_sizes, read_headers
+from millpond.model.layers import DEFAULT, USER, Layer
+from millpond.model.lengths import choose_length
+from millpond.model.model_layers import SPARSE_SIMILARITY, ModelLayers
+from millpond.model.options import LoadOptions, check_runner, override_config
+from millpond.model.pooler_settings import (
     GROUP,
     LATE_INTERACTION_TASK,
     SEQ_PATH,
@@ -29,16 +30,15 @@ from millpond.loading.pooler_settings import (
     spread_pooling_type,
     user_settings,
 )
-from millpond.loading.published import rerank_template, with_known, without_conflicting_tokens
+from millpond.model.published import rerank_template, with_known, without_conflicting_tokens
 from millpond.plugin.blame import is_foreign
 from millpond.types.compute import check_dtype
 from millpond.types.config import CheckpointConfig, PoolerConfig
 from millpond.types.errors import UnknownNameError
 from millpond.types.late_interaction import LateInteraction
-from millpond.types.layers import DEFAULT, USER, Layer
 
 if TYPE_CHECKING:
-    from millpond.loading.repository import Repository
+    from millpond.model.repository import Repository
     from millpond.plugin.registry import Registry
 
 logger = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ def read_layers(registry: "Registry", repository: "Repository", options: LoadOpt
 
 
 def _of_user(options: LoadOptions, user: PoolerConfig, chosen: ArchitectureMatch) -> Layer:
-    """What the caller requests."""
+    """The layer of the caller's requests."""
     dtype = check_dtype(options.dtype)
     values = {
         **user_settings(user, chosen.tasks, rewards=options.convert == REWARD),

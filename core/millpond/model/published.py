@@ -6,12 +6,12 @@ from fnmatch import filter as filter_names
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from millpond.loading.chat_template import read_chat_template
-from millpond.loading.files import read_bytes
+from millpond.model.chat_template import read_chat_template
+from millpond.model.files import read_bytes
 from millpond.types.config import CheckpointConfig
 
 if TYPE_CHECKING:
-    from millpond.loading.repository import Repository
+    from millpond.model.repository import Repository
     from millpond.plugin.registry import Registry
     from millpond.plugin.specs import PublishedModelSpec, RerankTemplate
 

@@ -7,11 +7,11 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from millpond.loading.files import read_object, read_text
+from millpond.model.files import read_object, read_text
 from millpond.types.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from millpond.loading.repository import Repository
+    from millpond.model.repository import Repository
 
 DEFAULT, OF_PAIRS = "default", "reranker"  # the names of templates, of messages and of a query with a document
 NAME = re.compile(r"[\w-]+")  # of a template in a separate file

@@ -2,13 +2,13 @@
 
 from typing import TYPE_CHECKING
 
-from millpond.loading.pooler_settings import SEQ_PATH, size_key_of
+from millpond.model.pooler_settings import SEQ_PATH, size_key_of
 from millpond.types.config import JOINED_BY, CheckpointConfig
 
 if TYPE_CHECKING:
-    from millpond.loading.model_layers import ModelLayers
+    from millpond.model.model_layers import ModelLayers
+    from millpond.model.spec import ModuleSettings
     from millpond.plugin.registry import Registry
-    from millpond.types.resolved_model import ModuleSettings
 
 SPARSE_SIZE_KEY = "vocab_size"  # the size key of poolers that return a weight for each token of the vocabulary
 HIDDEN_SIZE_KEYS = ("hidden_size", "n_embd", "dim")  # keys of config.json for the size of hidden states

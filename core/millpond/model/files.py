@@ -10,10 +10,10 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from millpond.model.spec import ModuleSettings
 from millpond.regular_file import NOT_REGULAR, open_regular
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError, first_names
-from millpond.types.resolved_model import ModuleSettings
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 EXTRA_SUFFIXES = (".safetensors", ".pt")  # of files with the weights of extra heads

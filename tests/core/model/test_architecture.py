@@ -8,15 +8,15 @@ import sys
 import pytest
 
 from millpond import LLM
-from millpond.loading.architecture import choose_architecture
-from millpond.loading.classification import choose_activation, count_labels
-from millpond.loading.repository import Repository
+from millpond.model.architecture import choose_architecture
+from millpond.model.classification import choose_activation, count_labels
+from millpond.model.layers import Layer, Layers
+from millpond.model.repository import Repository
 from millpond.plugin.manager import PluginManager
 from millpond.plugin.specs import ArchitectureSpec, ConverterSpec
 from millpond.testing import checkpoints
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError, UnknownNameError
-from millpond.types.layers import Layer, Layers
 
 PLAIN = Layers()
 
@@ -114,7 +114,7 @@ def test_the_last_dense_module_of_a_cross_encoder_sets_num_labels(tmp_path):
 
 
 def naming(activation_fn=None):
-    """What the files of a checkpoint that names an activation state."""
+    """The layers of a checkpoint that names an activation."""
     path = "classification.activation"
     return Layers((Layer("config_sentence_transformers.json", {path: activation_fn}, {path: "activation_fn"}),))
 

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from millpond.loading.architecture import ArchitectureMatch
-from millpond.loading.classification import classifier_pooling, named_pooling
+from millpond.model.architecture import ArchitectureMatch
+from millpond.model.classification import classifier_pooling, named_pooling
+from millpond.model.layers import Layer, Layers
 from millpond.types.config import JOINED_BY, CheckpointConfig, PoolerConfig
 from millpond.types.errors import InvalidInputError
-from millpond.types.layers import Layer, Layers
 
 if TYPE_CHECKING:
     from millpond.plugin.registry import Entry, Registry

@@ -122,7 +122,7 @@ def test_sources_are_tried_in_the_order_of_their_priority(checkpoint):
 def test_changed_and_removed_files_of_a_loaded_model_are_noticed(tmp_path, checkpoint):
     folder = Path(shutil.copytree(checkpoint, tmp_path / "model"))
     with LLM(str(folder), num_workers=1) as llm:
-        repository = llm._loaded.resolution.repository  # noqa: SLF001  no public attribute has it
+        repository = llm._loaded.layers.repository  # noqa: SLF001  no public attribute has it
     for name in ("README.md", "vectors.npy"):
         (folder / name).touch()
     repository.require_unchanged()
@@ -136,6 +136,6 @@ def test_changed_and_removed_files_of_a_loaded_model_are_noticed(tmp_path, check
 
 def test_a_large_folder_without_a_model_is_refused_without_listing_its_files(tmp_path, monkeypatch):
     (tmp_path / "photos").mkdir()
-    monkeypatch.setattr("millpond.loading.repository.model_files", lambda folder: pytest.fail("it lists all files"))
+    monkeypatch.setattr("millpond.model.repository.model_files", lambda folder: pytest.fail("it lists all files"))
     with pytest.raises(CheckpointError, match=r"no config\.json"):
         LLM(str(tmp_path))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from millpond.types.layers import Layer, Layers, checked, paths
+from millpond.model.layers import Layer, Layers, checked, paths
 
 USER = Layer("user", {"embedding.truncate_dim": None, "pooler_config.use_activation": False}, is_request=True)
 SETTINGS = Layer(

@@ -3,8 +3,8 @@
 import pytest
 
 from millpond import LLM
-from millpond.loading.published import published_model, rerank_template
-from millpond.loading.repository import Repository
+from millpond.model.published import published_model, rerank_template
+from millpond.model.repository import Repository
 from millpond.plugin.manager import PluginManager
 from millpond.plugin.specs import PublishedModelSpec, RerankTemplate
 from millpond.testing.checkpoints import tiny, write_sentence_transformers

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from millpond.loading.chat_template import read_chat_template, read_special_tokens
-from millpond.loading.repository import Repository
 from millpond.loading.tokenizer import load_tokenizer
+from millpond.model.chat_template import read_chat_template, read_special_tokens
+from millpond.model.repository import Repository
 from millpond.testing.checkpoints import tiny
 from millpond.types.errors import CheckpointError
 

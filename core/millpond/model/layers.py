@@ -8,20 +8,20 @@ from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
+from millpond.model.spec import FileSettings, ResolvedModel
 from millpond.types.config import PoolerConfig
-from millpond.types.resolved_model import FileSettings, ResolvedModel
 
 USER, DEFAULT = "user", "default"  # names of layers
 
 
 @dataclass(frozen=True)
 class Layer:
-    """What one file, record or caller states.
+    """The values that one file, record or caller states.
 
     Attributes:
         name: The file's name in the checkpoint, such as ``1_Pooling/config.json``, or what else states the values.
         values: The values by path, such as ``embedding.truncate_dim``; None for a value that is not stated.
-        keys: The keys of the file by path, if a path alone does not tell where in the file a value is.
+        keys: The keys of the file by path, for paths whose place in the file is not obvious.
         is_request: True if the caller states the values: rules about files and records do not change them.
     """
 
@@ -109,16 +109,16 @@ def _check(path: str, value: Any, origin: str) -> None:
 @cache
 def paths() -> Mapping[str, Any]:
     """Return the type of the value of each path: the fields of ``ResolvedModel`` and of ``FileSettings``."""
-    found = {f"files.{name}": hint for name, hint in get_type_hints(FileSettings).items()}
+    types = {f"files.{name}": hint for name, hint in get_type_hints(FileSettings).items()}
     for name, hint in get_type_hints(ResolvedModel).items():
         if hint is PoolerConfig:
-            found |= {f"{name}.{key}": it.rebuild_annotation() for key, it in PoolerConfig.model_fields.items()}
+            types |= {f"{name}.{key}": it.rebuild_annotation() for key, it in PoolerConfig.model_fields.items()}
         elif is_dataclass(hint):
             hints = get_type_hints(hint)
-            found |= {f"{name}.{it.name}": hints[it.name] for it in fields(hint)}
+            types |= {f"{name}.{it.name}": hints[it.name] for it in fields(hint)}
         else:
-            found[name] = hint
-    return found | {"hf_config": Mapping[str, Any]}
+            types[name] = hint
+    return types | {"hf_config": Mapping[str, Any]}
 
 
 @cache

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from millpond.loading.files import extra_file
+from millpond.model.files import extra_file
 from millpond.plugin.blame import blamed, is_foreign
 from millpond.plugin.registry import Entry
 from millpond.plugin.specs import ArchitectureSpec
@@ -14,7 +14,7 @@ from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError, InvalidInputError, UnknownNameError
 
 if TYPE_CHECKING:
-    from millpond.loading.repository import Repository
+    from millpond.model.repository import Repository
     from millpond.plugin.registry import Registry
     from millpond.plugin.specs import ConverterSpec, FallbackSpec
 

@@ -79,7 +79,7 @@ class AdapterFiles:
 
 @dataclass(frozen=True, kw_only=True)
 class FileSettings:
-    """What the files of a checkpoint are, and what they state for rules that several values decide.
+    """The files of a checkpoint, and the values that rules combine with those of config.json.
 
     Attributes:
         folder: The folder of config.json and the weights, if it is not the folder of the checkpoint.

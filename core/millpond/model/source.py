@@ -7,7 +7,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from millpond.loading.repository import Repository
+from millpond.model.repository import Repository
 from millpond.plugin.blame import described
 from millpond.types.errors import ModelNotFoundError, UnknownNameError
 

@@ -2,8 +2,8 @@
 
 from dataclasses import fields
 
+from millpond.model.spec import EmbeddingSettings, ModelIdentity, MultimodalSettings, ResolvedModel
 from millpond.types.config import CheckpointConfig, PoolerConfig
-from millpond.types.resolved_model import EmbeddingSettings, ModelIdentity, MultimodalSettings, ResolvedModel
 
 CONFIG = ResolvedModel(
     identity=ModelIdentity(model="m", path="p", source="s", architecture="BertModel"),

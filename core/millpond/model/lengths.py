@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from millpond.model.layers import DEFAULT, USER
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import InvalidInputError
-from millpond.types.layers import DEFAULT, USER
 
 if TYPE_CHECKING:
-    from millpond.loading.repository import Repository
+    from millpond.model.repository import Repository
 
 CONFIG_KEYS = (
     "max_position_embeddings",

@@ -1,4 +1,4 @@
-"""Fixtures for the tests of loading: the embedding of a prompt by the tiny BERT, and changes of config.json."""
+"""Fixtures for tests of models: the embedding of a prompt by the tiny BERT, and changes of config.json."""
 
 import json
 

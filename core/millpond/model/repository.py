@@ -8,12 +8,12 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from millpond.loading.files import TOKENIZER_FILE, list_files, model_files, read_object
+from millpond.model.files import TOKENIZER_FILE, list_files, model_files, read_object
+from millpond.model.layers import Layer, Layers, checked
 from millpond.plugin.blame import blamed, breach, is_foreign
 from millpond.plugin.manager import get_plugin_manager
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError
-from millpond.types.layers import Layer, Layers, checked
 
 if TYPE_CHECKING:
     from millpond.context import Context
@@ -90,7 +90,7 @@ class Repository:
 
     @cached_property
     def layers(self) -> Layers:
-        """What ``stated`` and all files except config.json state; if several formats state a value, the first wins."""
+        """The layers of ``stated`` and of all files except config.json; the formats with the highest priority first."""
         return Layers((*self.stated, *chain.from_iterable(layers for _, layers in self.readings)))
 
     @cached_property

@@ -5,13 +5,12 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from millpond.loading.embedding_size import full_size, sparse_kind, truncated_size
-from millpond.loading.lengths import StatedLength, state_lengths
-from millpond.loading.pooler_settings import GROUP, task_pooling
-from millpond.loading.published import published_model
-from millpond.types.config import CheckpointConfig, PoolerConfig
-from millpond.types.layers import Layer, Layers
-from millpond.types.resolved_model import (
+from millpond.model.embedding_size import full_size, sparse_kind, truncated_size
+from millpond.model.layers import Layer, Layers
+from millpond.model.lengths import StatedLength, state_lengths
+from millpond.model.pooler_settings import GROUP, task_pooling
+from millpond.model.published import published_model
+from millpond.model.spec import (
     AdapterFiles,
     ClassificationSettings,
     EmbeddingSettings,
@@ -23,9 +22,10 @@ from millpond.types.resolved_model import (
     RetrievalSettings,
     TextSettings,
 )
+from millpond.types.config import CheckpointConfig, PoolerConfig
 
 if TYPE_CHECKING:
-    from millpond.loading.repository import Repository
+    from millpond.model.repository import Repository
     from millpond.plugin.registry import Entry, Registry
     from millpond.plugin.specs import ArchitectureSpec, ConverterSpec, PublishedModelSpec
 
