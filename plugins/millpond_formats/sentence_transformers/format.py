@@ -59,7 +59,7 @@ KEYS = {
     "classification.activation": "activation_fn",
 }
 """The keys of the settings by path, where they are not obvious."""
-DEFAULT_NUM_LABELS = 2  # of a last Dense module without ``out_features``
+DEFAULT_NUM_LABELS = 2  # scores of a last Dense module without ``out_features``
 
 
 def read_sentence_transformers(repository: Repository) -> tuple[Layer, ...]:
