@@ -9,7 +9,11 @@ from millpond_io.images.parts import NO_IMAGE, read_part, texts_of
 
 ACCEPTED_TYPES = (
     'a str, {"text": str}, {"content": str or [{"type": "text", "text": str}, ...]}, or a list of these; for models '
-    'that read images also {"image": ...} and image parts in a content'
+    'that read images also {"image": ...}, with or without a "text", and image parts in a content'
+)
+CONTENT_ALONE = (
+    "a 'content' holds all parts of a query or document: put the text and the image into it as parts, or pass 'text' "
+    "and 'image' without it"
 )
 NO_QUERY = "At least one text element must be given"
 NO_DOCUMENT = "At least one text_pair element must be given"
@@ -63,19 +67,26 @@ class ScoreInputs:
         if isinstance(item, str):
             return str(item)
         if isinstance(item, Mapping):
-            if isinstance(item.get("text"), str):
-                return str(item["text"])
-            content = item.get("content")
-            if isinstance(content, str):
-                return str(content)
-            check_ordered(content, parameter)
-            if _is_list(content) and not isinstance(content, Mapping):
-                return self._of_parts(list(content), parameter)
-            if content is None and item.get("image") is not None:
-                return self._of_parts([{"type": "image_url", "image_url": item["image"]}], parameter)
-            message = f"expected {ACCEPTED_TYPES}; got a dict with the keys {sorted(map(str, item))}"
-            raise InvalidInputError(message, parameter=parameter)
+            return self._of_fields(item, parameter)
         message = f"expected {ACCEPTED_TYPES}; got {type(item).__name__} in the list"
+        raise InvalidInputError(message, parameter=parameter)
+
+    def _of_fields(self, item: Mapping[str, object], parameter: str) -> Content:
+        """Return the content of an object: its text, its image, both with the image first, or its ``content``."""
+        text, image, content = item.get("text"), item.get("image"), item.get("content")
+        if content is not None and (text is not None or image is not None):
+            raise InvalidInputError(CONTENT_ALONE, parameter=parameter)
+        if isinstance(content, str):
+            return str(content)
+        check_ordered(content, parameter)
+        if _is_list(content) and not isinstance(content, Mapping):
+            return self._of_parts(list(content), parameter)
+        if image is not None and (text is None or isinstance(text, str)):
+            texts = [{"type": "text", "text": text}] if text else []
+            return self._of_parts([{"type": "image_url", "image_url": image}, *texts], parameter)
+        if isinstance(text, str):
+            return str(text)
+        message = f"expected {ACCEPTED_TYPES}; got a dict with the keys {sorted(map(str, item))}"
         raise InvalidInputError(message, parameter=parameter)
 
     def _of_parts(self, records: list[object], parameter: str) -> Content:

@@ -124,7 +124,7 @@ def test_texts_and_images_in_every_form(name, tmp_path):
             {"image": url_of(POND)},
             {"image": POND},
         ]
-        documents = ["water", *forms, {"text": "a mill", "image": "of no meaning"}, content(said("a mill"))]
+        documents = ["water", *forms, {"text": "a mill", "image": None}, content(said("a mill"))]
         expected = cosines(llm, ["the river"], ["water", *[of(POND)] * len(forms), "a mill", "a mill"])
         assert scores(llm, "the river", documents) == expected
         assert scores(llm, {"image": MILL}, [content(pil(POND)), "water"]) == cosines(
@@ -354,11 +354,43 @@ def test_several_results_of_a_text_with_an_image(vlm):
 def test_a_model_of_text_refuses_images(name, tmp_path):
     settings = {"num_labels": 1} if name != "BertModel" else {}
     with LLM(str(tiny(name, tmp_path, **settings)), num_workers=1) as llm:
-        for item in (content(pil(POND)), content(said("a"), part(url_of(POND))), {"image": url_of(POND)}):
+        for item in (
+            content(pil(POND)),
+            content(said("a"), part(url_of(POND))),
+            {"image": POND},
+            {"text": "a", "image": POND},
+        ):
             with pytest.raises(InvalidInputError, match=f"MultiModalParam is not supported for {name}") as caught:
                 scores(llm, "a", ["b", item])
             assert caught.value.parameter == "data_2"
-        assert scores(llm, "a", {"text": "b", "image": "b.png"}) == scores(llm, "a", "b")
+        assert scores(llm, "a", {"text": "b", "image": None}) == scores(llm, "a", "b")
+
+
+@pytest.mark.parametrize("text", ["water", ""])
+def test_a_text_and_an_image_in_one_object_are_both_read(vlm, judge, text):
+    parts = [pil(POND), said(text)] if text else [pil(POND)]
+    for llm in (vlm, judge):
+        more = {"chat_template": TEMPLATE} if llm is judge else {}
+        both = scores(llm, "the river", {"text": text, "image": POND}, **more)
+        assert both == scores(llm, "the river", content(*parts), **more)
+        assert both != scores(llm, "the river", "water", **more)
+        assert both != scores(llm, "the river", {"text": "a mill", "image": POND}, **more)
+
+
+@pytest.mark.parametrize("more", [{"text": "a"}, {"image": POND}], ids=["text", "image"])
+def test_a_content_beside_a_text_or_an_image_is_refused(vlm, more):
+    with pytest.raises(InvalidInputError, match="'content' holds all parts") as caught:
+        scores(vlm, "the river", content(said("water")) | more)
+    assert caught.value.parameter == "data_2"
+
+
+def test_a_dual_encoder_refuses_a_text_and_an_image_in_one_object(clip):
+    with pytest.raises(InvalidInputError, match="CLIP accepts text-only or image-only inputs"):
+        scores(clip, "the river", {"text": "water", "image": POND})
+    mean = PoolingParams(extra_kwargs={"mixed_modality": "mean"})
+    both = clip.score("the river", {"text": "water", "image": POND}, pooling_params=mean)
+    same = clip.score("the river", content(said("water"), pil(POND)), pooling_params=mean)
+    assert both[0].outputs == same[0].outputs
 
 
 @pytest.mark.parametrize(

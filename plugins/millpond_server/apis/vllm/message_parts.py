@@ -20,25 +20,32 @@ def score_inputs(value: Any) -> Any:
 def score_input(item: Any, rank_fields: Sequence[str] | None = None) -> Any:
     """Return a query or document as a text, or as an object with a ``content`` of parts.
 
-    Objects contain a ``text``, an ``image`` (a URL, or base64 like Jina's clients send it), or a ``content``. With
-    ``rank_fields``, these fields are read, one per line. Values that are not objects are returned unchanged.
+    Objects contain a ``text``, an ``image`` (a URL, or base64 like Jina's clients send it) or both, or a ``content``.
+    With ``rank_fields``, these fields are read, one per line. Values that are not objects are returned unchanged.
 
     Raises:
-        ApiError: 400 for an object without these fields.
+        ApiError: 400 for an object without these fields, or with a ``content`` and one of the others.
     """
     if not isinstance(item, dict):
         return item
     if rank_fields:
         return "\n".join(f"{name}: {item[name]}" for name in rank_fields if name in item)
-    if isinstance(item.get("text"), str):
-        return item["text"]
-    content, image = item.get("content"), item.get("image")
+    text, image, content = item.get("text"), item.get("image"), item.get("content")
+    if content is not None and (text is not None or image is not None):
+        message = (
+            "a `content` holds all parts of a query or document: put the text and the image into it as parts, or pass "
+            "`text` and `image` without it"
+        )
+        raise ApiError(400, message, parameter="documents", reason="invalid")
     if isinstance(content, list) and content:
         return {"content": content}
     if isinstance(content, str):
         return content
-    if isinstance(image, str):
-        return {"content": [{"type": "image_url", "image_url": {"url": image_url(image)}}]}
+    if isinstance(image, str) and (text is None or isinstance(text, str)):
+        texts = [{"type": "text", "text": text}] if text else []
+        return {"content": [{"type": "image_url", "image_url": {"url": image_url(image)}}, *texts]}
+    if isinstance(text, str) and image is None:
+        return text
     message = "a query or document must be a text, or an object with a `text`, an `image` or a `content` of parts"
     raise ApiError(400, message, parameter="documents", reason="invalid")
 

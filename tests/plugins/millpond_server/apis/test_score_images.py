@@ -131,8 +131,9 @@ def test_a_text_and_an_image_in_one_document(clip_http, clip):
     body = posted(clip_http, "/rerank", query="a", documents=[BOTH], mixed="mean")
     assert [item["relevance_score"] for item in body["results"]] == scores(clip, "a", pil, MEAN)
     assert body["results"][0]["document"] == {"text": "water", "multi_modal": [TEXT, IMAGE]}
-    body = posted(clip_http, "/score", queries="a", documents=[BOTH], mixed="mean")
-    assert [item["score"] for item in body["data"]] == scores(clip, "a", pil, MEAN)
+    for both in (BOTH, {"text": "water", "image": URL}, {"text": "water", "image": ENCODED}):
+        body = posted(clip_http, "/score", queries="a", documents=[both], mixed="mean")
+        assert [item["score"] for item in body["data"]] == scores(clip, "a", pil, MEAN)
 
 
 @pytest.mark.slow
@@ -173,7 +174,22 @@ def test_urls_that_are_not_allowed_are_not_fetched(clip_http, url, message):
         assert message in answer["error"]["message"]
 
 
-@pytest.mark.parametrize("document", [7, None, [], {}, {"image": 7}, {"content": []}, {"content": [7]}, {"title": "a"}])
+@pytest.mark.parametrize(
+    "document",
+    [
+        7,
+        None,
+        [],
+        {},
+        {"image": 7},
+        {"text": "a", "image": 7},
+        {"text": "a", "content": "b"},
+        {"image": URL, "content": [TEXT]},
+        {"content": []},
+        {"content": [7]},
+        {"title": "a"},
+    ],
+)
 def test_invalid_documents_are_refused(clip_http, document):
     posted(clip_http, "/rerank", 400, query="a", documents=["b", document])
     posted(clip_http, "/score", 400, queries="a", documents=["b", document])
@@ -185,10 +201,11 @@ def test_a_model_of_text_refuses_images(minilm_server):
             ("/rerank", {"query": "a", "documents": ["b", {"image": URL}]}),
             ("/v2/rerank", {"query": "a", "documents": [BOTH]}),
             ("/score", {"queries": "a", "documents": {"content": [IMAGE]}}),
+            ("/rerank", {"query": "a", "documents": ["b", {"text": "b", "image": URL}]}),
         ):
             message = posted(http, path, 400, **body)["error"]["message"]
             assert "MultiModalParam is not supported for BertModel" in message
-        documents = [{"text": "b", "image": "b.png"}, {"content": [TEXT]}, {"content": "c"}]
+        documents = [{"text": "b", "image": None}, {"content": [TEXT]}, {"content": "c"}]
         body = posted(http, "/rerank", query="a", documents=documents)
         documents = {item["index"]: item["document"] for item in body["results"]}
         assert documents[0] == {"text": "b", "multi_modal": None}
@@ -214,9 +231,10 @@ def vectors(qwen):
 @pytest.mark.slow
 def test_rerank_by_a_vision_language_model(qwen_http, qwen):
     pil = {"content": [TEXT, {"type": "image_pil", "image_pil": PICTURE}]}
-    body = posted(qwen_http, "/rerank", query="a", documents=["b", BOTH, {"image": URL}])
+    both = {"text": "water", "image": PICTURE}
+    body = posted(qwen_http, "/rerank", query="a", documents=["b", BOTH, {"image": URL}, {**both, "image": URL}])
     score_by_index = {item["index"]: item["relevance_score"] for item in body["results"]}
-    assert [score_by_index[index] for index in range(3)] == scores(qwen, "a", ["b", pil, {"image": PICTURE}])
+    assert [score_by_index[index] for index in range(4)] == scores(qwen, "a", ["b", pil, {"image": PICTURE}, both])
 
 
 @pytest.mark.slow
