@@ -20,7 +20,7 @@ from millpond.plugin.manager import get_plugin_manager
 from millpond.plugin.output import results, stdout_to_stderr
 from millpond.plugin.registry import Catalog, Entry
 from millpond.plugin.specs import CommandSpec
-from millpond.types.errors import MillpondError, PluginError
+from millpond.types.errors import MillpondError, PluginError, quoted
 from millpond_command.command_list import write_commands
 from millpond_command.program import INTERRUPTED as INTERRUPTED  # noqa: PLC0414  for commands
 from millpond_command.program import version
@@ -93,6 +93,7 @@ class CommandGroup(QuickGroup):
         summary = entries[0].spec.summary
         if len(entries) > 1:
             summary = f"ambiguous: use {' or '.join(entry.qualified for entry in entries)}"
+        summary = printable(summary)
         return TyperCommand(cmd_name, help=summary, short_help=summary)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -153,7 +154,7 @@ class CommandGroup(QuickGroup):
             owner = _commands().find(ctx.invoked_subcommand or "")
             if owner is None or owner.origin.rank == "builtin" or _is_explained(error):
                 raise
-            message = f"{owner.label} failed: {type(error).__name__}: {error}"
+            message = f"{owner.label} failed: {quoted(error)}"
             raise CommandError(message, hint="" if _is_debugging(ctx) else TRACEBACK_HINT) from error
 
     def main(
@@ -306,7 +307,7 @@ def _explain(error: Exception) -> tuple[str, str, int]:
         return f"{name}{error.strerror}", "", FAILURE
     if isinstance(error, typer.Abort):
         return "aborted", "", FAILURE
-    unexpected = f"{type(error).__name__}: {error}"
+    unexpected = quoted(error)
     return unexpected, "" if _is_debugging() else f"this is unexpected; {TRACEBACK_HINT}", FAILURE
 
 

@@ -42,6 +42,10 @@ def breaks():
     raise OSError(message)
 
 
+def exits():
+    raise SystemExit(5)
+
+
 @pytest.fixture
 def kernels():
     """A registry of kernels alone; the availability functions of this module can be named."""
@@ -60,7 +64,7 @@ def kernels():
 def here(monkeypatch):
     """The name under which targets can import this module."""
     module = ModuleType("kernels_under_test")
-    module.yes, module.no, module.breaks = yes, no, breaks
+    module.yes, module.no, module.breaks, module.exits = yes, no, breaks, exits
     monkeypatch.setitem(sys.modules, module.__name__, module)
     return module.__name__
 
@@ -167,7 +171,8 @@ def test_the_availability_of_kernels_of_other_devices_is_not_checked(kernels, he
 
 
 @pytest.mark.parametrize(
-    "available", ["kernels_under_test:breaks", "no_such_module:f", "kernels_under_test:absent", "x"]
+    "available",
+    ["kernels_under_test:breaks", "kernels_under_test:exits", "no_such_module:f", "kernels_under_test:absent", "x"],
 )
 @pytest.mark.usefixtures("here")
 def test_a_kernel_whose_availability_check_fails_is_not_selected(kernels, available):

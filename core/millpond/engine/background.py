@@ -11,7 +11,7 @@ from millpond.engine.executor import Executor
 from millpond.engine.failing_inputs import FailingInputs
 from millpond.engine.request import PoolingRequest
 from millpond.types.config import EngineConfig
-from millpond.types.errors import BlockedInputError, EngineClosedError, EngineError, EngineOverloadedError
+from millpond.types.errors import BlockedInputError, EngineClosedError, EngineError, EngineOverloadedError, quoted
 
 logger = logging.getLogger(__name__)
 CLOSE, DROP_CANCELLED = object(), object()
@@ -172,7 +172,7 @@ class BackgroundEngine:
                 for request in ended:
                     self._end_request(request)
         except BaseException as error:
-            self._crash_reason = f"{type(error).__name__}: {error}"
+            self._crash_reason = quoted(error)
             reason = f"the engine crashed with {self._crash_reason}"
             raise
         finally:

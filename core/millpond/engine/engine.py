@@ -20,6 +20,7 @@ from millpond.types.errors import (
     MillpondError,
     RequestCancelledError,
     is_out_of_memory,
+    quoted,
 )
 
 # Requests that fail one after another, each alone, before the model itself is considered to be failing.
@@ -337,6 +338,6 @@ def _as_engine_error(error: BaseException) -> MillpondError:
     error_type, problem = EngineError, FAILED_ON
     if is_out_of_memory(error):
         error_type, problem = InsufficientMemoryError, "not enough memory for"
-    wrapped = error_type(f"{problem} this request: {type(error).__name__}: {error}")
+    wrapped = error_type(f"{problem} this request: {quoted(error)}")
     wrapped.__cause__ = error
     return wrapped

@@ -84,7 +84,7 @@ class Repository:
             ComponentError: If the checkpoint format of a plugin fails.
         """
         formats = sorted(self.registry.checkpoint_formats.entries(), key=lambda entry: -entry.spec.priority)
-        matching = [entry for entry in formats if any(any(self.path.glob(name)) for name in entry.spec.files)]
+        matching = [entry for entry in formats if _matches(entry, self.path)]
         readings = [(entry, _read(entry, self)) for entry in matching]
         return tuple((entry, layers) for entry, layers in readings if layers)
 
@@ -145,6 +145,11 @@ def file_states(folder: Path) -> dict[str, FileState]:
 def repository_of(ctx: "Context") -> Repository:
     """Return the repository that a context's model was loaded from."""
     return Repository(ctx.model.model, Path(ctx.model.identity.path), ctx.model.identity.source, plugins=ctx.registry)
+
+
+def _matches(entry: "Entry[CheckpointFormatSpec]", folder: Path) -> bool:
+    with blamed(entry if is_foreign(entry) else None, f"has files={entry.spec.files!r}, which cannot be matched"):
+        return any(any(folder.glob(name)) for name in entry.spec.files)
 
 
 def _read(entry: "Entry[CheckpointFormatSpec]", repository: Repository) -> tuple[Layer, ...]:

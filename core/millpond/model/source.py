@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from millpond.model.repository import Repository
 from millpond.plugin.blame import described
-from millpond.types.errors import ModelNotFoundError, UnknownNameError
+from millpond.types.errors import ModelNotFoundError, UnknownNameError, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -64,9 +64,11 @@ def find_repository(registry: "Registry", model: "str | PathLike[str]", options:
         except (OSError, UnknownNameError) as error:  # ModelNotFoundError is one of them
             answers.append(f"{entry.spec.name}: {error}")
             continue
-        except Exception as error:  # noqa: BLE001  a failing source must not hide the models of other sources
-            logger.warning("%s failed: %r", entry.label, error)
-            answers.append(f"{entry.spec.name}: {entry.label} failed: {type(error).__name__}: {error}")
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001  a failing source must not hide the models of other sources
+            logger.warning("%s failed: %s", entry.label, quoted(error))
+            answers.append(f"{entry.spec.name}: {entry.label} failed: {quoted(error)}")
             continue
         if path is None:
             answers.append(f"{entry.spec.name}: has no model of that name")

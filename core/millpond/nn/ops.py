@@ -1,6 +1,7 @@
 """Choice of the kernel of an op, with the reasons why other kernels are not used."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property, wraps
 from typing import TYPE_CHECKING, Any
@@ -8,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from millpond.plugin.blame import blamed, breach, described, is_foreign
+from millpond.plugin.output import importing
 from millpond.plugin.target import imported
-from millpond.types.errors import InvalidInputError, UnknownNameError
+from millpond.types.errors import InvalidInputError, UnknownNameError, quoted
 
 if TYPE_CHECKING:
     import torch
@@ -181,7 +183,7 @@ def _match(registry: "Registry", entry: "Entry[KernelSpec]", context: OpContext)
         return KernelMatch(entry, fits=False, reason="is not batch-invariant")
     required = context.required_features
     missing = [feature for feature in required if feature not in spec.features] if required else []
-    refusal = f"does not support {', '.join(missing)}" if missing else _unavailable(spec.available)
+    refusal = f"does not support {', '.join(missing)}" if missing else _unavailable(entry)
     if refusal is None and spec.fuses:
         refusals = (_refusal_of_part(registry, entry, part, context) for part in spec.fuses)
         refusal = next((each for each in refusals if each is not None), None)
@@ -205,17 +207,21 @@ def _refusal_of_part(registry: "Registry", entry: "Entry[KernelSpec]", part: str
     return None if same_plugin and is_named(chosen, part) else f"fuses {part}, but {chosen.qualified} is used here"
 
 
-def _unavailable(target: str | None) -> str | None:
+def _unavailable(entry: "Entry[KernelSpec]") -> str | None:
     """The reason why a kernel cannot run on this machine, from its ``available`` function; None if it can.
 
     A function that fails makes only its own kernel unavailable.
     """
+    target = entry.spec.available
     if target is None:
         return None
     try:
-        runs = imported(target)()
-    except Exception as error:  # noqa: BLE001  a plugin may raise any exception
-        return f"{target} failed ({type(error).__name__}: {error})"
+        with importing(f"{entry.label} ({target})") if is_foreign(entry) else nullcontext():
+            runs = imported(target)()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001  a plugin may raise any exception
+        return f"{target} failed ({quoted(error)})"
     if isinstance(runs, str):
         return runs
     return None if runs else f"cannot run here ({target} returned {runs!r})"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from millpond.engine.request import PoolingRequest, Representation
 from millpond.pipeline.io_processor import Asked, Call, IOProcessor, Work
 from millpond.plugin.blame import component_error, described, owner_of
-from millpond.types.errors import ComponentError, MillpondError
+from millpond.types.errors import ComponentError, MillpondError, quoted
 from millpond.types.params import PoolingParams
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def failure(processor: Processor, step: str, error: BaseException) -> MillpondEr
         return error
     hint = "" if step == "decode" else HINT
     failed = f"the {_name(processor)} failed in {step}"
-    message = f"{failed}: {type(error).__name__}: {error}{hint}"
+    message = f"{failed}: {quoted(error)}{hint}"
     wrapped = component_error(owner_of(processor), message, public=failed)
     wrapped.__cause__ = error
     return wrapped

@@ -1,9 +1,10 @@
 """Records the plugin of each component, so that its errors state the plugin, the kind and the name."""
 
+import threading
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from millpond.types.errors import ComponentError, MillpondError, is_out_of_memory
+from millpond.types.errors import ComponentError, MillpondError, is_out_of_memory, quoted
 
 if TYPE_CHECKING:
     from millpond.context import ModelContext
@@ -74,11 +75,11 @@ class blamed:  # noqa: N801  used like contextlib.suppress
     ) -> None:
         """Leave the block, and raise an error that names the component in place of its exception."""
         owner = self.owner
-        if error is None or owner is None or isinstance(error, MillpondError | KeyboardInterrupt):
+        if error is None or owner is None or isinstance(error, MillpondError) or is_out_of_memory(error):
             return
-        if is_out_of_memory(error):
-            return
-        message = f"{owner.label} {self.how}: {type(error).__name__}: {error}"
+        if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+            return  # Ctrl-C, which Python raises in the main thread only
+        message = f"{owner.label} {self.how}: {quoted(error)}"
         raise component_error(owner, message, public=f"{_short(owner)} {self.how}") from error
 
 

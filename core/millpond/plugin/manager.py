@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from itertools import islice
 from logging import getLogger
 from threading import RLock
 from types import ModuleType
@@ -23,7 +24,8 @@ from millpond.plugin.hookspecs import API_VERSION, PROJECT
 from millpond.plugin.output import importing
 from millpond.plugin.registry import Entry, Origin, Rank, Registry
 from millpond.plugin.specs import RECORD_TYPES, Spec
-from millpond.types.errors import PluginError
+from millpond.plugin.specs.base import wrong_types
+from millpond.types.errors import PluginError, quoted
 
 Stage = Literal["import", "version", "hook", "value", "register"]
 Status = Literal["ok", "failed", "disabled"]
@@ -33,6 +35,9 @@ RUNTIME: Final = "runtime"
 
 HOOKS: Final[Mapping[str, type[Spec]]] = {f"register_{kind}s": record for kind, record in RECORD_TYPES.items()}
 """The record of each hook."""
+
+MAX_RECORDS: Final = 10_000  # per hook: a generator that never ends would fill the memory
+MAX_NAME_CHARS: Final = 200
 
 logger = getLogger(__name__)
 
@@ -55,7 +60,7 @@ class Failure:
 
     def __str__(self) -> str:
         """Return the failure in one line."""
-        reason = " ".join(f"{type(self.error).__name__}: {self.error}".split())
+        reason = " ".join(quoted(self.error).split())
         return f"plugin {self.origin or self.plugin} is not loaded, it failed at {self.stage}: {reason}"
 
 
@@ -142,7 +147,7 @@ class PluginManager:
             TypeError: If it is not a record.
             ValueError: If a plugin with this name is already loaded.
         """
-        _checked(spec, Spec, "register()")
+        _checked_fields(spec, RECORD_TYPES.get(getattr(spec, "kind", ""), Spec), "register()")
         origin = Origin(plugin=plugin, rank="runtime")
         with self._lock:
             if origin not in (info.origin for info in self._infos):
@@ -201,9 +206,8 @@ class PluginManager:
                 self._pluggy.register(plugin, origin.plugin)
                 results = self._call_hooks(plugin)
             with _stage("value"):
-                specs = [
-                    _checked(value, HOOKS[hook], hook) for hook, values in results for value in _each(values, hook)
-                ]
+                checked = _checked if origin.rank == "builtin" else _checked_fields
+                specs = [checked(value, HOOKS[hook], hook) for hook, values in results for value in _each(values, hook)]
             with _stage("register"):
                 _check_unique(specs)
         except _RefusedError as refused:
@@ -226,10 +230,9 @@ class PluginManager:
         return failure
 
     def _check_name(self, name: str) -> None:
-        if not name or "/" in name:
-            raise ValueError(
-                f"invalid plugin name {name!r}: it must not be empty or contain a slash, as in plugin/NAME"
-            )
+        if not name or "/" in name or not name.isprintable():
+            message = "it must not be empty, or contain control characters or a slash, as in plugin/NAME"
+            raise ValueError(f"invalid plugin name {name!r}: {message}")
         taken = next((info.origin for info in self._infos if info.name == name and info.status == "ok"), None)
         if taken is not None:
             raise ValueError(f"a plugin with this name is already loaded: {taken}. Use another name")
@@ -267,7 +270,8 @@ class PluginManager:
             for implementation in getattr(self._pluggy.hook, hook).get_hookimpls():
                 if implementation.plugin is plugin:
                     returned = implementation.function()
-                    results.append((hook, list(returned) if isinstance(returned, Iterable) else returned))
+                    values = islice(returned, MAX_RECORDS + 1) if isinstance(returned, Iterable) else None
+                    results.append((hook, returned if values is None else list(values)))
         return results
 
 
@@ -284,7 +288,9 @@ class _RefusedError(Exception):
 def _stage(stage: Stage) -> Iterator[None]:
     try:
         yield
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise _RefusedError(stage, error) from error
 
 
@@ -310,15 +316,34 @@ def _check_version(plugin: object) -> None:
 def _each(values: object, hook: str) -> list[object]:
     if not isinstance(values, list):
         raise TypeError(f"{hook}: expected a generator of {HOOKS[hook].__name__} records, got {values!r}")
+    if len(values) > MAX_RECORDS:
+        raise PluginError(f"{hook} yields more than {MAX_RECORDS} records")
     return values
 
 
+def is_record(value: object, record: type[Spec]) -> bool:
+    """Return True for a record of a type, and not of a subclass that claims another kind."""
+    return isinstance(value, record) and RECORD_TYPES.get(getattr(value, "kind", "")) is record
+
+
 def _checked(value: object, record: type[Spec], hook: str) -> Spec:
-    if not isinstance(value, record):
+    if not isinstance(value, record) or not is_record(value, record):
         raise TypeError(f"{hook}: expected {record.__name__} records, got {value!r}")
     if not isinstance(value.name, str) or not value.name.strip():
         raise TypeError(f"{hook}: the name of a record must be text that is not empty, got {value.name!r}")
     return value
+
+
+def _checked_fields(value: object, record: type[Spec], hook: str) -> Spec:
+    """Check the fields, too. A wrong type would fail in code that reads the records of all plugins."""
+    spec = _checked(value, record, hook)
+    if not spec.name.isprintable() or len(spec.name) > MAX_NAME_CHARS:
+        limits = f"at most {MAX_NAME_CHARS} characters and none of them a control character"
+        raise ValueError(f"{hook}: the name of a record must have {limits}, got {spec.name!r:.80}")
+    for wrong in wrong_types(spec, record):
+        message = f"{record.__name__}({spec.name!r}): {wrong.field}={wrong.value!r:.80} has the wrong type"
+        raise TypeError(f"{hook}: {message}; expected {wrong.declared}")
+    return spec
 
 
 def _check_unique(specs: Iterable[Spec]) -> None:

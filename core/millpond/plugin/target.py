@@ -7,7 +7,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from millpond.plugin.output import importing, stdout_to_stderr
-from millpond.types.errors import UnknownNameError
+from millpond.types.errors import UnknownNameError, quoted
 
 if TYPE_CHECKING:
     from millpond.plugin.registry import Entry
@@ -39,8 +39,10 @@ class Target:
             try:
                 with nullcontext() if is_builtin else importing(f"{entry.label} ({value})"):
                     value = imported(value)
-            except (Exception, SystemExit) as error:
-                fault = f"raised {type(error).__name__}: {error}"
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
+                fault = f"raised {quoted(error)}"
                 raise self._error(fault, "; `millpond plugins doctor` imports every target") from error
         if value is None:
             raise self._error("is None; expected a class or a function")

@@ -29,6 +29,9 @@ DEVICE_LOST_TEXTS = (
 )
 
 
+MAX_QUOTED_CHARS = 2000  # in a message that contains the text of an exception
+
+
 class MillpondError(Exception):
     """Base class of the errors that Millpond raises."""
 
@@ -137,6 +140,16 @@ class EngineClosedError(EngineError):
 
 class RequestCancelledError(EngineError):
     """The request was cancelled by its caller before it ran."""
+
+
+def quoted(error: BaseException) -> str:
+    """Return the type and the text of an exception that may be from a plugin: its text may fail or be very long."""
+    try:
+        text = str(error)
+    except Exception as failure:  # noqa: BLE001  a plugin's exception may raise anything
+        text = f"its text cannot be read ({type(failure).__name__})"
+    end = "" if len(text) <= MAX_QUOTED_CHARS else f"... ({len(text)} characters)"
+    return f"{type(error).__name__}: {text[:MAX_QUOTED_CHARS]}{end}"
 
 
 def first_names(names: "Collection[str]", maximum: int) -> str:

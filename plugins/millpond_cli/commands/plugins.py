@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from millpond.plugin.manager import PluginInfo, PluginManager, get_plugin_manager
+from millpond.types.errors import quoted
 from millpond_cli import options
 from millpond_cli.inspect.doctor import ambiguities, faults_of, override_notes, overrides_of
 from millpond_cli.scaffold.kinds import Kind
@@ -191,9 +192,7 @@ def _record(info: PluginInfo) -> dict[str, Any]:
         "module": info.origin.module,
         "provides": {kind: names for kind, names in provided.items() if names},
         "overrides": overrides_of(get_plugin_manager().registry, info),
-        "failure": None
-        if failure is None
-        else {"stage": failure.stage, "reason": f"{type(failure.error).__name__}: {failure.error}"},
+        "failure": None if failure is None else {"stage": failure.stage, "reason": quoted(failure.error)},
     }
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from millpond.plugin.manager import Failure, PluginInfo, PluginManager
 from millpond.plugin.registry import Entry, Registry
+from millpond.types.errors import quoted
 
 FIXES = {
     "import": "correct the module, or install its dependencies",
@@ -96,7 +97,7 @@ def _failure_record(failure: Failure) -> dict[str, Any]:
         "kind": "plugin",
         "name": failure.plugin,
         "target": "" if failure.origin is None else failure.origin.module,
-        "reason": f"failed at {failure.stage}: {type(failure.error).__name__}: {failure.error}",
+        "reason": f"failed at {failure.stage}: {quoted(failure.error)}",
         "fix": FIXES[failure.stage],
         "note": False,
     }

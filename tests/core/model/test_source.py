@@ -93,15 +93,20 @@ def breaks(name, _options):
     raise RuntimeError(message)
 
 
-def test_a_failing_source_does_not_affect_others(checkpoint, caplog):
+def exits(name, _options):
+    raise SystemExit(5)
+
+
+@pytest.mark.parametrize(
+    ("target", "message"), [(breaks, "RuntimeError: no route to nobody/has-this"), (exits, "SystemExit: 5")]
+)
+def test_a_failing_source_does_not_affect_others(checkpoint, caplog, target, message):
     manager = PluginManager()
-    manager.register(SourceSpec(name="broken", target=breaks, priority=99))
+    manager.register(SourceSpec(name="broken", target=target, priority=99))
     with LLM(str(checkpoint), plugins=manager, num_workers=1) as llm:
         assert llm.model_config.identity.source == "path"
     assert "source 'broken' of plugin runtime failed" in caplog.text
-    with pytest.raises(
-        ModelNotFoundError, match="source 'broken' of plugin runtime failed: RuntimeError: no route to nobody/has-this"
-    ):
+    with pytest.raises(ModelNotFoundError, match=f"source 'broken' of plugin runtime failed: {message}"):
         LLM("nobody/has-this", plugins=manager)
 
 

@@ -1,12 +1,14 @@
 """An IO processor, source or command that fails is reported with plugin, kind and name."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from blame_kit import errors_of, fails, load, pooler
 from typer.testing import CliRunner
 
 from millpond import LLM, AsyncLLM, IOProcessor
+from millpond.plugin.blame import blamed
 from millpond.plugin.specs import (
     IOProcessorSpec,
     PoolerSpec,
@@ -74,6 +76,19 @@ def test_a_source_that_returns_no_folder_is_named(manager, caplog, answer, messa
         LLM("bucket:model", plugins=manager)
     assert "No source is called" not in str(caught.value)
     assert f"source 'bucket' of plugin acme {message}" in caplog.text
+
+
+def test_ctrl_c_is_not_blamed_on_a_component_but_an_interrupt_in_another_thread_is(manager):
+    entry = manager.register(PoolerSpec(name="ODD", target=print, tasks=("embed",)), plugin="acme")
+
+    def interrupted():
+        with blamed(entry):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    with ThreadPoolExecutor(1) as pool, pytest.raises(ComponentError, match=r"'ODD' .* acme .*KeyboardInterrupt"):
+        pool.submit(interrupted).result()
 
 
 # --- other front ends -------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """A broken plugin is recorded with its failure and does not affect others: one row of the table per fault."""
 
+import asyncio
 import logging
 import re
 import textwrap
@@ -9,6 +10,7 @@ import pytest
 
 from millpond.plugin.hookspecs import API_VERSION
 from millpond.plugin.manager import PluginManager, get_plugin_manager
+from millpond.plugin.specs import SourceSpec
 from millpond.types.errors import PluginError, UnknownNameError
 
 BROKEN = {
@@ -73,6 +75,82 @@ BROKEN = {
         "half way",
     ),
     "exits in a hook": ("hook", SystemExit, "@hookimpl\ndef register_poolers(): raise SystemExit(4)", "SystemExit: 4"),
+    "raises what is no Exception": (
+        "import",
+        BaseException,
+        "raise BaseException('not an Exception')",
+        "BaseException: not an Exception",
+    ),
+    "is cancelled at import": (
+        "import",
+        asyncio.CancelledError,
+        "import asyncio; raise asyncio.CancelledError('stop')",
+        "CancelledError: stop",
+    ),
+    "raises what is no Exception in a hook": (
+        "hook",
+        GeneratorExit,
+        "@hookimpl\ndef register_poolers(): raise GeneratorExit('early')",
+        "GeneratorExit: early",
+    ),
+    "yields records without end": (
+        "value",
+        PluginError,
+        """
+        @hookimpl
+        def register_poolers():
+            while True:
+                yield LEFTOVER
+        LEFTOVER = PoolerSpec(name="LEFTOVER", target=print, tasks=())
+        """,
+        "register_poolers yields more than 10000 records",
+    ),
+    "raises a very long text": (
+        "import",
+        ValueError,
+        "raise ValueError('x' * 9000)",
+        r"x{2000}\.\.\. \(9000 characters\)$",
+    ),
+    "has a record of a kind that it invents": (
+        "value",
+        TypeError,
+        """
+        class Odd(PoolerSpec):
+            kind = "odd"
+        @hookimpl
+        def register_poolers(): yield Odd(name="LEFTOVER", target=print, tasks=())
+        """,
+        "register_poolers: expected PoolerSpec records, got Odd",
+    ),
+    "passes nothing in place of a tuple": (
+        "value",
+        TypeError,
+        "@hookimpl\ndef register_poolers(): yield PoolerSpec(name='LEFTOVER', target=print, tasks=None)",
+        r"PoolerSpec\('LEFTOVER'\): tasks=None has the wrong type; expected tuple\[str, \.\.\.\]",
+    ),
+    "has a field of a group with another type": (
+        "value",
+        TypeError,
+        """
+        from millpond.plugin.specs import ArchitectureSpec, OutputShape
+        @hookimpl
+        def register_architectures():
+            yield ArchitectureSpec(name="LEFTOVER", target=print, tasks=(), output=OutputShape(num_labels=True))
+        """,
+        r"output.num_labels=True has the wrong type; expected int \| None",
+    ),
+    "moves the cursor in a name": (
+        "value",
+        ValueError,
+        "@hookimpl\ndef register_activations(): yield ActivationSpec(name='a\\x1b[2J', target=print)",
+        r"none of them a control character, got 'a\\x1b\[2J'",
+    ),
+    "has an endless name": (
+        "value",
+        ValueError,
+        "@hookimpl\ndef register_activations(): yield ActivationSpec(name='a' * 1000, target=print)",
+        "at most 200 characters",
+    ),
     "yields something else": (
         "value",
         TypeError,
@@ -165,6 +243,24 @@ def test_strict_mode_raises_errors_that_are_otherwise_logged(install_plugin, mon
         get_plugin_manager()
     assert type(caught.value.__cause__) is error
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+def test_an_error_whose_text_cannot_be_read_is_recorded(install_plugin, caplog, source, installed_only):
+    body = """
+    class OddError(Exception):
+        def __str__(self): return 5
+    raise OddError
+    """
+    install_plugin(source(body), "broken")
+    (failure,) = installed_only().failures
+    assert str(failure).endswith("it failed at import: OddError: its text cannot be read (TypeError)")
+    assert str(failure) in caplog.messages
+
+
+def test_a_program_cannot_register_a_record_with_a_wrong_type(manager):
+    with pytest.raises(TypeError, match="priority='high' has the wrong type; expected int"):
+        manager.register(SourceSpec(name="LEFTOVER", target=print, priority="high"))
+    assert "LEFTOVER" not in manager.registry.sources
 
 
 def test_a_neighbour_is_not_blamed_for_a_hook_misspelled_before_it(install_plugin, source, installed_only):

@@ -46,7 +46,7 @@ def test_runtime_records_cannot_pose_as_those_of_a_loaded_plugin(plugin_manager,
 @pytest.mark.parametrize("value", ["MEAN", None, PoolerSpec, PoolerSpec(name="", target=object, tasks=())])
 def test_register_accepts_only_records(plugin_manager, value):
     before = plugin_manager.plugins()
-    with pytest.raises(TypeError, match=r"register\(\): (expected Spec records, got|the name of a record)"):
+    with pytest.raises(TypeError, match=r"register\(\): (expected \w*Spec records, got|the name of a record)"):
         plugin_manager.register(value)
     assert plugin_manager.plugins() == before
 

@@ -71,6 +71,11 @@ def test_help_lists_commands_under_headings_and_those_of_plugins_last(install_pl
     assert names["Other commands"] == ["hello"]
 
 
+def test_help_escapes_control_characters_in_summaries(install_plugin):
+    install_plugin(one_command("pass").replace("Does hello.", r"Clears \x1b[2J the screen."), "third")
+    assert r"Clears \x1b[2J the screen." in invoke("--help").stdout
+
+
 def test_help_of_a_command_imports_nothing_heavy():
     commands = [
         ["embed"],

@@ -118,6 +118,18 @@ def test_a_format_that_fails_is_named(manager, folder, target, message):
         LLM(str(folder), plugins=manager)
 
 
+@pytest.mark.parametrize("name", ["/etc/passwd", ""])
+def test_a_format_whose_files_cannot_be_matched_is_named(manager, folder, name):
+    manager.register(CheckpointFormatSpec(name="odd", target=print, files=(name,)), "reef")
+    with pytest.raises(
+        ComponentError,
+        match=f"'odd' of plugin reef has files={(name,)!r}, which cannot be matched".replace("(", r"\(").replace(
+            ")", r"\)"
+        ),
+    ):
+        LLM(str(folder), plugins=manager)
+
+
 def with_module(folder, position, kind="reef_net.Odd", config=None, **tensors):
     """Add a module to modules.json, before Pooling or at the end; returns the folder."""
     listed = json.loads(folder.joinpath("modules.json").read_text())

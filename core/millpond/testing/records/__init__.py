@@ -9,9 +9,10 @@ from types import MappingProxyType
 from typing import Any
 
 from millpond.plugin.registry import Entry, Registry
+from millpond.plugin.specs.base import wrong_types
 from millpond.testing.records import checkpoints, edges, models, published, results
 from millpond.testing.records.common import Fault, common_faults
-from millpond.types.errors import UnknownNameError
+from millpond.types.errors import UnknownNameError, quoted
 
 Check = Callable[[Registry, Entry[Any]], Iterator[Fault]]
 TargetCheck = Callable[[Registry, Entry[Any], Any], Iterator[Fault]]
@@ -75,11 +76,13 @@ def target_faults(registry: Registry, entry: Entry[Any]) -> list[Fault]:
         target = entry.load()
     except UnknownNameError as error:
         cause = error.__cause__
-        raised = f"raised {type(cause).__name__}: {cause}" if cause is not None else "is None"
+        raised = f"raised {quoted(cause)}" if cause is not None else "is None"
         return [Fault(f"{entry.spec.target!r} {raised}", "correct the target, or install what it imports")]
     return list(TARGETS[entry.spec.kind](registry, entry, target))
 
 
 def record_faults(registry: Registry, entry: Entry[Any]) -> list[Fault]:
     """Return all faults of a record that can be found without a model."""
-    return [*field_faults(registry, entry), *target_faults(registry, entry)]
+    faults = field_faults(registry, entry)
+    has_wrong_types = any(wrong_types(entry.spec, type(entry.spec)))  # which the checks of targets do not expect
+    return faults if has_wrong_types else [*faults, *target_faults(registry, entry)]

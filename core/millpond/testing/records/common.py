@@ -2,16 +2,15 @@
 
 import inspect
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from difflib import get_close_matches
-from functools import cache
-from typing import Any, get_type_hints
-
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from typing import Any
 
 from millpond.plugin.registry import Entry, Registry
+from millpond.plugin.specs.base import wrong_types
 from millpond.plugin.target import imported
+from millpond.types.errors import quoted
 
 ANY_TARGET = "target"
 WITH_SLASH = ("route", "published_model")
@@ -87,8 +86,10 @@ def named(field: str, target: str | None) -> tuple[Any, list[Fault]]:
         return None, []
     try:
         value = imported(target)
-    except (Exception, SystemExit) as error:  # noqa: BLE001  a plugin's import may raise anything
-        reason = f"{field}={target!r} raised {type(error).__name__}: {error}"
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001  a plugin's import may raise anything
+        reason = f"{field}={target!r} raised {quoted(error)}"
         return None, [Fault(reason, "correct the import string, or install what it imports")]
     if value is None:
         return None, [Fault(f"{field}={target!r} is None", "name a class or a function")]
@@ -154,41 +155,29 @@ def _name_faults(kind: str, name: str) -> Iterator[Fault]:
         yield Fault(reason, f"write {name.replace('/', '-')!r}")
 
 
-def _type_faults(spec: Any, group: str = "") -> Iterator[Fault]:
+def _type_faults(spec: Any) -> Iterator[Fault]:
     """Faults of the types of a record's fields, including nested groups of fields."""
-    hints = _hints(type(spec))  # type: ignore[arg-type]  # mypy takes type[Any] for unhashable
+    wrong = list(wrong_types(spec, type(spec)))
+    for it in wrong:
+        yield Fault(f"{it.field}={it.value!r:.80} has the wrong type", f"pass {it.declared}")
+    yield from _text_faults(spec, {it.field for it in wrong})
+
+
+def _text_faults(spec: Any, ignored: Collection[str], group: str = "") -> Iterator[Fault]:
+    """Faults of empty and repeated texts."""
     for item in fields(spec):
-        value = getattr(spec, item.name)
-        if item.name not in hints:
-            continue
-        try:
-            hints[item.name].validate_python(dict(value) if isinstance(value, Mapping) else value, strict=True)
-        except ValidationError:
-            yield Fault(f"{group}{item.name}={value!r} has the wrong type", f"pass {_spelled(type(spec), item.name)}")
+        value, name = getattr(spec, item.name), f"{group}{item.name}"
+        if name in ignored or item.name == ANY_TARGET:
             continue
         if is_dataclass(value):
-            yield from _type_faults(value, f"{item.name}.")
-        if isinstance(value, tuple) and all(isinstance(text, str) for text in value):
+            yield from _text_faults(value, ignored, f"{name}.")
+        if isinstance(value, tuple):
             if (getattr(spec, "kind", ""), item.name) not in MAY_BE_BLANK:
-                yield from blank(group + item.name, value)
+                yield from blank(name, value)
             if item.name != "pieces":
-                yield from repeated(group + item.name, value)
+                yield from repeated(name, value)
         if isinstance(value, str) and not value.strip() and item.name not in MAY_BE_EMPTY:
-            yield Fault(f"{group}{item.name} is an empty text", "leave it out, or name something")
-
-
-@cache
-def _hints(record: Any) -> dict[str, TypeAdapter[Any]]:
-    config = ConfigDict(arbitrary_types_allowed=True)
-    hints = get_type_hints(record)
-    plain = {item.name: hints[item.name] for item in fields(record) if item.name != ANY_TARGET}
-    # pydantic does not accept a configuration for dataclasses, which have their own.
-    return {name: TypeAdapter(hint, config=None if is_dataclass(hint) else config) for name, hint in plain.items()}
-
-
-def _spelled(record: type, field: str) -> str:
-    hint = get_type_hints(record)[field]
-    return str(getattr(hint, "__name__", hint) if isinstance(hint, type) and not hasattr(hint, "__args__") else hint)
+            yield Fault(f"{name} is an empty text", "leave it out, or name something")
 
 
 def _shown(value: object) -> str:

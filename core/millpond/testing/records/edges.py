@@ -9,6 +9,7 @@ from typing import Any
 from millpond.plugin.registry import Entry, Registry
 from millpond.plugin.specs import CacheSpec, CommandSpec, ExecutorSpec, KernelSpec, RouteSpec, ServiceSpec, SourceSpec
 from millpond.testing.records.common import Fault, named, repeated, signature_faults, unknown_tasks
+from millpond.types.errors import quoted
 
 EXECUTOR_METHODS = ("submit", "run", "abandon", "stopped", "statuses", "close")
 HTTP_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD")
@@ -209,8 +210,10 @@ def _available_faults(name: str | None, function: Any) -> Iterator[Fault]:
         return
     try:
         answer = function()
-    except (Exception, SystemExit) as error:  # noqa: BLE001  a plugin may raise anything
-        yield Fault(f"available={name!r} raised {type(error).__name__}: {error}", "return False or the reason")
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001  a plugin may raise anything
+        yield Fault(f"available={name!r} raised {quoted(error)}", "return False or the reason")
         return
     if not isinstance(answer, bool | str):
         yield Fault(f"available={name!r} returned {answer!r:.80}", "return True, False or the reason as text")

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
+from itertools import islice
 from typing import Any, Final
 
 import pluggy
@@ -13,10 +14,11 @@ import pluggy
 from millpond.plugin import specs
 from millpond.plugin.discovery import candidates
 from millpond.plugin.hookspecs import PROJECT
-from millpond.plugin.manager import HOOKS, PluginInfo, PluginManager
+from millpond.plugin.manager import HOOKS, MAX_RECORDS, PluginInfo, PluginManager, is_record
 from millpond.plugin.registry import Entry, Registry
 from millpond.plugin.specs import Spec
 from millpond.testing.records.common import Fault
+from millpond.types.errors import quoted
 
 UNKNOWN_FIELD: Final = re.compile(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'")
 
@@ -82,21 +84,23 @@ def _records(hook: str, function: Any, faults: list[Fault]) -> list[Spec]:
         if returned is None or isinstance(returned, Spec | str):
             faults.append(Fault(f"{hook} returned {returned!r:.80}", f"yield {kind.__name__} records"))
             return []
-        for value in returned:
-            if not isinstance(value, kind):
+        for value in islice(returned, MAX_RECORDS):
+            if not is_record(value, kind):
                 faults.append(Fault(f"{hook} yields {value!r:.80}", f"yield {kind.__name__} records"))
             elif not isinstance(value.name, str) or not value.name.strip():
                 faults.append(Fault(f"{hook} yields a record with the name {value.name!r}", "pass a non-empty text"))
             else:
                 records.append(value)
-    except (Exception, SystemExit) as error:  # noqa: BLE001  a plugin may raise anything
-        faults.append(Fault(f"{hook} raised {type(error).__name__}: {error}", _fix(error)))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001  a plugin may raise anything
+        faults.append(Fault(f"{hook} raised {quoted(error)}", _fix(error)))
     return records
 
 
 def _fix(error: BaseException) -> str:
     """Return the fix of an exception that a hook raised; for an unknown field, it names the fields of the record."""
-    unknown = UNKNOWN_FIELD.match(str(error))
+    unknown = UNKNOWN_FIELD.match(quoted(error).partition(": ")[2])
     record: Any = None if unknown is None else getattr(specs, unknown[1], None)
     if unknown is None or not is_dataclass(record):
         return "correct the hook"

@@ -49,6 +49,7 @@ from millpond.plugin.specs import (
     PoolerSpec,
     PoolingDefaults,
     RerankTemplate,
+    ServiceSpec,
     TextInput,
 )
 from millpond.testing.records import record_faults
@@ -73,6 +74,10 @@ FAULTS = {
     "a name with white space": (pooler(name="ODD "), "begins or ends with white space"),
     "a list for a tuple": (pooler(tasks=["embed"]), "tasks=['embed'] has the wrong type"),
     "a number for a task": (pooler(tasks=(5,)), "tasks=(5,) has the wrong type"),
+    "a list for a role": (
+        ServiceSpec(name="odd", target=len, summary="odd", role=["cluster"]),
+        "role=['cluster'] has the wrong type",
+    ),
     "an empty task": (pooler(tasks=("embed", "")), "tasks contains an empty name"),
     "a task twice": (pooler(tasks=("embed", "embed")), "tasks lists 'embed' 2 times"),
     "a text for a number": (source(priority="high"), "priority='high' has the wrong type"),

@@ -31,6 +31,30 @@ PLUGINS = {
     ),
     "a heavy import": (f"import torch\n{HEAD}{HOOK}", ["imports numpy, torch: `millpond --help` waits for it"]),
     "a module that is missing": ("import not_here_at_all", ["failed at import: ModuleNotFoundError"]),
+    "records without end": (
+        f"""{HEAD}
+@hookimpl
+def register_activations():
+    while True:
+        yield ActivationSpec(name="odd", target=TANH, summary="odd")
+""",
+        ["register_activations yields more than 10000 records"],
+    ),
+    "a wrong type": (
+        f"{HEAD}\n@hookimpl\ndef register_poolers():\n    yield PoolerSpec(name='ODD', target=TANH, tasks=None)\n",
+        [
+            "failed at value: TypeError: register_poolers: PoolerSpec('ODD'): tasks=None",
+            "tasks=None has the wrong type",
+        ],
+    ),
+    "an exception that is not an Exception": (
+        f"{HEAD}\n@hookimpl\ndef register_poolers():\n    raise GeneratorExit('early')\n",
+        ["register_poolers raised GeneratorExit: early"],
+    ),
+    "an error whose text cannot be read": (
+        f"{HEAD}\nclass Odd(Exception):\n    def __str__(self):\n        return 5\nraise Odd\n",
+        ["failed at import: Odd: its text cannot be read (TypeError)"],
+    ),
     "several faults, of which loading tells the first": (
         f"""{HEAD}
 def register_tasks():
