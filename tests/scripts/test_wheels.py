@@ -10,6 +10,8 @@ from pathlib import Path
 import long_description
 import pytest
 import wheels
+from hatchling.builders.sdist import SdistBuilder
+from hatchling.builders.wheel import WheelBuilder
 
 README = """# Title
 
@@ -56,6 +58,24 @@ def test_files_that_differ_or_are_missing_are_named(tmp_path):
         for name, text in files.items():
             folder.joinpath(name).write_text(text, encoding="utf-8")
     assert wheels.differing_files(first.iterdir(), second.iterdir()) == ["b", "c"]
+
+
+def packaged(builder):
+    """The paths in the repository of the files that a build would pack."""
+    return {Path(file.path).relative_to(wheels.REPOSITORY) for file in builder.recurse_included_files()}
+
+
+def test_wheel_and_source_distribution_contain_every_file_of_every_package():
+    wheel = WheelBuilder(str(wheels.REPOSITORY))
+    folders = [wheels.REPOSITORY / folder for folder in wheel.config.packages]
+    present = {
+        path.relative_to(wheels.REPOSITORY) for folder in folders for path in folder.rglob("*") if path.is_file()
+    }
+    expected = {path for path in present if path.suffix not in (".pyc", ".so", ".dll")}
+    assert Path("plugins/millpond_vllm/arguments.toml") in expected
+    assert {path.parts[1] for path in expected} >= {path.name for path in wheels.REPOSITORY.glob("plugins/millpond_*")}
+    for builder in (wheel, SdistBuilder(str(wheels.REPOSITORY))):
+        assert sorted(expected - packaged(builder)) == []
 
 
 @pytest.mark.parametrize(("required", "passes"), [("2_5", True), ("2_17", True), ("2_34", False)])
