@@ -68,6 +68,33 @@ def test_every_option_of_vllm_0_33_is_known():
     assert [name for name in OPTIONS_OF_0_33 if name not in known] == []
 
 
+def test_arguments_with_several_values_are_lists():
+    lists = {name for name, argument in vllm.ARGUMENTS.items() if argument.form == "list"}
+    assert lists == {
+        "collect_detailed_traces",
+        "cpu_offload_params",
+        "cuda_graph_sizes",
+        "cudagraph_capture_sizes",
+        "device_ids",
+        "ignore_patterns",
+        "kv_cache_dtype_skip_layers",
+        "logits_processors",
+        "lora_modules",
+        "lora_target_modules",
+        "middleware",
+        "numa_bind_cpus",
+        "numa_bind_nodes",
+        "offload_params",
+        "sleep_preserve_parameter_names",
+    }
+
+
+def test_arguments_that_enable_or_disable_something_are_flags():
+    switches = [name for name in vllm.ARGUMENTS if name.startswith(("enable_", "disable_", "use_", "skip_"))]
+    others = [name for name in switches if vllm.ARGUMENTS[name].form != "flag"]
+    assert others == ["disable_access_log_for_endpoints"]  # paths, separated by commas
+
+
 def test_active_sequences_lower_the_sequences_of_a_batch():
     assert read_arguments({"max_num_active_seqs": 4}).engine.max_num_seqs == 4
     assert read_arguments({"max_num_active_seqs": 4, "max_num_seqs": 9}).engine.max_num_seqs == 4

@@ -121,6 +121,10 @@ def test_options_without_effect_are_accepted_with_a_note(capsys):
         ("--enable_auto_tool_choice --tool-call-parser x", "--enable-auto-tool-choice, --tool-call-parser x"),
         ("-O3 -cc.mode=3 -ac {}", "--optimization-level 3, --compilation-config.mode 3, --attention-config {}"),
         ("--cudagraph-capture-sizes 1 2 4 --enforce-eager", "--cudagraph-capture-sizes 1 2 4, --enforce-eager"),
+        (
+            "--cpu-offload-params experts w2 --kv-cache-dtype-skip-layers 0 31",
+            "--cpu-offload-params experts w2, --kv-cache-dtype-skip-layers 0 31",
+        ),
         ("--load-format fastsafetensors --config-format hf", "--load-format fastsafetensors, --config-format hf"),
         ("--speculative-config None --no-enable-lora --nnodes 1 -dpl 1", ""),
         ("--no-trust-remote-code --tokenizer-revision None", ""),
