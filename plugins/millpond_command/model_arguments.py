@@ -37,10 +37,11 @@ def arguments_of(options: FileOptions) -> dict[str, Any]:
         _check_pooler_config(arguments["pooler_config"], vars(options)["pooler_config"])
     if "kernels" in arguments:
         arguments["kernels"] = _parse_kernels(arguments["kernels"])
-    texts = {
-        name: value for name, value in arguments.items() if isinstance(value, str)
-    }  # `verify` takes several dtypes
-    check_names(texts, quantization_schemes(get_plugin_manager().registry))
+    schemes = quantization_schemes(get_plugin_manager().registry)
+    check_names({name: value for name, value in arguments.items() if isinstance(value, str)}, schemes)
+    several = arguments.get("quantization", "")  # of `verify`, which checks its dtypes itself
+    for scheme in () if isinstance(several, str) else several:
+        check_names({"quantization": scheme}, schemes)
     return arguments
 
 

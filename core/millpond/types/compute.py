@@ -68,12 +68,16 @@ def _check_device(device: object) -> None:
         return
     name, colon, number = device.partition(":")
     close = OTHER_NAMES_OF_DEVICES.get(name) or next(iter(get_close_matches(name, COMMON_DEVICES, n=1)), None)
-    if name not in (*COMMON_DEVICES, *OTHER_DEVICES) and close is not None:
-        message = (
-            f"device={device!r} cannot be used: expected auto, cpu, cuda, cuda:N or another device of torch. Did you "
-            f"mean {f'{close}{colon}{number}'!r}?"
-        )
-        raise InvalidInputError(message, parameter="device")
+    is_known = name in (*COMMON_DEVICES, *OTHER_DEVICES)
+    has_number = not colon or (number.isascii() and number.isdecimal())
+    if (is_known and has_number) or (not is_known and close is None):
+        return
+    suggested = f"{close if not is_known else name}{colon + number if has_number else ''}"
+    message = (
+        f"device={device!r} cannot be used: expected auto, cpu, cuda, cuda:N or another device of torch. Did you "
+        f"mean {suggested!r}?"
+    )
+    raise InvalidInputError(message, parameter="device")
 
 
 def _suggestion(name: object, known: Collection[str]) -> str:

@@ -53,11 +53,11 @@ def run_batch(
     """
     check_extra("millpond run-batch", "serve", REQUIRED_MODULES)
     check_folder(model)
-    from millpond_server.command.batch_file import run_file  # noqa: PLC0415  imports torch, which --help does not need
-
     source, target = Path(input_file), Path(output_file)
     check_paths(source, target)
     arguments = arguments_of(run_options)
+    from millpond_server.command.batch_file import run_file  # noqa: PLC0415  imports torch, after all checks
+
     name, shown = served_model_name or model, progress_options.shows_progress
     total, failed = run_file(source, target, model, name, arguments, concurrency=concurrency, progress=shown)
     if failed or not progress_options.quiet:
