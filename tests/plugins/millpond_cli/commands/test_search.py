@@ -77,7 +77,7 @@ def test_a_second_search_embeds_nothing_and_a_changed_file_its_new_lines(tiny, n
 
 def test_a_second_search_reads_no_passage_and_runs_the_model_on_the_query_only(tiny, notes, monkeypatch):
     read, embedded = [], []
-    open_corpus, original_embed = command.open_corpus, LLM.embed
+    open_corpus, original = command.open_corpus, LLM.encode
 
     def recorded(source, **options):
         corpus = open_corpus(source, **options)
@@ -85,11 +85,11 @@ def test_a_second_search_reads_no_passage_and_runs_the_model_on_the_query_only(t
 
     monkeypatch.setattr(command, "open_corpus", recorded)
 
-    def embed(self, texts, **options):
+    def encode(self, texts, *args, **options):
         embedded.extend(texts)
-        return original_embed(self, texts, **options)
+        return original(self, texts, *args, **options)
 
-    monkeypatch.setattr(LLM, "embed", embed)
+    monkeypatch.setattr(LLM, "encode", encode)
     first = results_of("-m", tiny, QUERY, notes)
     assert (len(read), embedded) == (1, [*TEXTS, QUERY])
     assert results_of("-m", tiny, QUERY, notes) == first
@@ -169,10 +169,8 @@ def test_prompts_of_the_model_precede_queries_and_passages(notes, tmp_path, monk
     folder = checkpoints.tiny("BertModel", tmp_path / "prompted")
     checkpoints.write_sentence_transformers(folder, prompts=prompts)
     calls = []
-    original = LLM.embed
-    monkeypatch.setattr(
-        LLM, "embed", lambda self, texts, **options: calls.append(options) or original(self, texts, **options)
-    )
+    original = LLM.encode
+    monkeypatch.setattr(LLM, "encode", lambda *args, **options: calls.append(options) or original(*args, **options))
     results_of("-m", folder, QUERY, notes)
     assert [call.get("prompt_name") for call in calls] == ["passage", "query"]
     results_of("-m", folder, QUERY, notes, "--query-prompt", "q: ", "--document-prompt", "")
