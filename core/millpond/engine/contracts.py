@@ -14,9 +14,11 @@ from millpond.types.pooler_options import SparseOptions
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from numpy.typing import NDArray
 
     from millpond.engine.request import Representation
+    from millpond.nn.batch import PackedBatch
     from millpond.plugin.registry import Entry
     from millpond.plugin.specs import TaskSpec
 
@@ -81,7 +83,7 @@ def contracts_of(model: object) -> Mapping[str, Contract]:
     sizes = {"embed": ctx.model.embedding_size, "classify": ctx.model.classification.num_labels or None}
     contracts: dict[str, Contract] = {}
     for task, pooler in model.poolers.items():
-        owner = next((entry for entry in (owner_of(pooler), owner_of(model)) if is_foreign(entry)), None)
+        owner = foreign_owner(model, pooler)
         if owner is None or task not in CHECKED_TASKS or task not in ctx.registry.tasks:
             continue
         spec: TaskSpec = ctx.registry.tasks.get(task).spec
@@ -89,10 +91,17 @@ def contracts_of(model: object) -> Mapping[str, Contract]:
     return contracts
 
 
-def invalid_hidden(model: object, hidden: object, num_tokens: int) -> ComponentError:
-    """Return the error for hidden states without one row for each token; it names the architecture."""
-    message = f"forward returned {described(hidden)}; expected a tensor [{num_tokens}, hidden], one row for each token"
-    return breach(owner_of(model), message)
+def check_hidden(owner: "Entry[Any] | None", hidden: object, batch: "PackedBatch") -> None:
+    """Check the result of a model's ``forward``.
+
+    Raises:
+        ComponentError: If it is not a tensor of numbers with one row for each token; the error names the architecture.
+    """
+    if not isinstance(hidden, Tensor) or hidden.dim() != MATRIX_NDIM or hidden.size(0) != batch.num_tokens:
+        expected = f"a tensor [{batch.num_tokens}, hidden], one row for each token"
+        raise breach(owner, f"forward returned {described(hidden)}; expected {expected}")
+    if not hidden.is_floating_point() or hidden.device != batch.input_ids.device:
+        raise not_numbers(owner, hidden, batch.input_ids.device)
 
 
 def check_list(owner: "Entry[Any] | None", task: str, pooled: Any, num_seqs: int) -> None:
@@ -109,6 +118,29 @@ def check_list(owner: "Entry[Any] | None", task: str, pooled: Any, num_seqs: int
         f"a tensor [{num_seqs}, dim], or a list of {num_seqs} tensors"
     )
     raise breach(owner, message)
+
+
+def foreign_owner(model: object, pooler: object) -> "Entry[Any] | None":
+    """Return the record of a third-party pooler, or else of a third-party model; None if both are built in."""
+    return next((entry for entry in (owner_of(pooler), owner_of(model)) if is_foreign(entry)), None)
+
+
+def not_numbers(owner: "Entry[Any] | None", tensor: Tensor, device: "torch.device") -> ComponentError:
+    """Return the error for a tensor that does not contain floating-point numbers on the device of the model."""
+    message = f"it returned {described(tensor)} of {tensor.dtype} on {tensor.device}"
+    return breach(owner, f"{message}; expected floating-point numbers on {device}")
+
+
+def copy_results(owner: "Entry[Any]", pooled: Tensor | list[Tensor], device: "torch.device") -> Tensor | list[Tensor]:
+    """Return copies of the results of a third-party pooler or model, which may use their memory for the next batch.
+
+    Raises:
+        ComponentError: If a result does not contain floating-point numbers on the device; names the component.
+    """
+    for tensor in [pooled] if isinstance(pooled, Tensor) else pooled:
+        if not tensor.is_floating_point() or tensor.device != device:
+            raise not_numbers(owner, tensor, device)
+    return pooled.clone() if isinstance(pooled, Tensor) else [tensor.clone() for tensor in pooled]
 
 
 def source_of_non_finite(model: object, pooler: object, hidden: Tensor, lengths: Sequence[int], index: int) -> str:

@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from millpond.engine.contracts import (
+    check_hidden,
     check_list,
     contracts_of,
-    invalid_hidden,
+    copy_results,
+    foreign_owner,
     owner_of_pooler,
     source_of_non_finite,
 )
@@ -51,11 +53,19 @@ MAX_CALLS_PER_LAYER = 4  # more calls than this in one batch indicate an infinit
 
 
 class PoolerParts(NamedTuple):
-    """The pooler of a task, the record that its errors name, and its parameter check; None if it has no check."""
+    """The pooler of a task.
+
+    Attributes:
+        pooler: The pooler.
+        owner: The record that its errors name.
+        check: Its parameter check; None if it has none.
+        foreign: The record of a third-party pooler or model, whose results are checked and copied; None for others.
+    """
 
     pooler: nn.Module
     owner: "Entry[Any] | None"
     check: Callable[[PoolingParams], None] | None
+    foreign: "Entry[Any] | None"
 
 
 class Pooled(NamedTuple):
@@ -247,8 +257,7 @@ class Runner:
         except BaseException:
             with blamed(self._owner):  # only entered for errors: three calls fewer for each batch
                 raise
-        if not (isinstance(hidden, Tensor) and hidden.dim() == MATRIX and hidden.size(0) == batch.num_tokens):
-            raise invalid_hidden(self.model, hidden, batch.num_tokens)
+        check_hidden(self._owner, hidden, batch)
         if batch.shared is not None:
             hidden = batch.shared.complete_hidden_states(hidden)
             for prefix, group in groups.items():
@@ -283,7 +292,8 @@ class Runner:
         pooler = self.model.poolers[task]
         has_check = isinstance(pooler, Pooler) and type(pooler).check is not Pooler.check
         check = pooler.check if isinstance(pooler, Pooler) and has_check else None
-        parts = self._poolers[task] = PoolerParts(pooler, owner_of_pooler(self.model, pooler), check)
+        owner = owner_of_pooler(self.model, pooler)
+        parts = self._poolers[task] = PoolerParts(pooler, owner, check, foreign_owner(self.model, pooler))
         return parts
 
     def _pool(
@@ -306,7 +316,7 @@ class Runner:
         selected_positions, _, spans = zip(*distinct, strict=True)
         _, params, _ = zip(*distinct.values(), strict=True)
         rows, selected = metadata.select(selected_positions, params, spans)
-        pooler, owner, _ = self._poolers[task]
+        pooler, owner, _, foreign = self._poolers[task]
         try:
             pooled = pooler(hidden if rows is None else hidden[rows], selected)
         except BaseException:
@@ -314,6 +324,8 @@ class Runner:
                 raise
         if not isinstance(pooled, Tensor) or pooled.dim() == 0 or len(pooled) != len(distinct):
             check_list(owner, task, pooled, len(distinct))
+        if foreign is not None:
+            pooled = copy_results(foreign, pooled, hidden.device)
         return Pooled(pooled, task, slots, positions, keys, tuple(distinct), hidden, metadata.lengths)
 
     def _set_results(self, pooled: Pooled) -> None:

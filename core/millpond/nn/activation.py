@@ -29,4 +29,7 @@ class CheckedActivation:
         if not isinstance(activated, Tensor) or activated.shape != x.shape:
             message = f"it returned {described(activated)}; expected a tensor {list(x.shape)}, the shape of its input"
             raise breach(self.entry, message)
-        return activated
+        if not activated.is_floating_point() or activated.device != x.device:
+            message = f"it returned {described(activated)} of {activated.dtype} on {activated.device}"
+            raise breach(self.entry, f"{message}; expected floating-point numbers on {x.device}")
+        return activated.clone()  # it may use its memory for the next batch

@@ -80,6 +80,9 @@ class Pooler(nn.Module):
             invalid = next((rows for rows in parts if not isinstance(rows, Tensor) or rows.dim() != ROWS_NDIM), None)
             message = f"pool returned {'a list with ' if is_list else ''}{described(invalid)}; expected {expected}"
             raise breach(owner, message)
+        number = next((rows for rows in parts if not rows.is_floating_point()), None)
+        if number is not None:
+            raise breach(owner, f"pool returned {described(number)} of {number.dtype}; expected floating-point numbers")
         if (len(parts) if is_list else len(parts[0])) != num_seqs:
             raise breach(owner, f"pool returned {described(pooled)}; expected {expected}")
         width = hidden_states.shape[-1]

@@ -144,12 +144,16 @@ class RequestCancelledError(EngineError):
 
 def quoted(error: BaseException) -> str:
     """Return the type and the text of an exception that may be from a plugin: its text may fail or be very long."""
-    try:
-        text = str(error)
-    except Exception as failure:  # noqa: BLE001  a plugin's exception may raise anything
-        text = f"its text cannot be read ({type(failure).__name__})"
+    text = _text(error)
     end = "" if len(text) <= MAX_QUOTED_CHARS else f"... ({len(text)} characters)"
     return f"{type(error).__name__}: {text[:MAX_QUOTED_CHARS]}{end}"
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as failure:  # noqa: BLE001  a plugin's exception may raise anything
+        return f"its text cannot be read ({type(failure).__name__})"
 
 
 def first_names(names: "Collection[str]", maximum: int) -> str:
@@ -161,11 +165,11 @@ def first_names(names: "Collection[str]", maximum: int) -> str:
 def is_out_of_memory(error: BaseException) -> bool:
     """Return True if an error means that device or host memory was exhausted. Does not import torch."""
     is_torch = any(cls.__name__ == "OutOfMemoryError" for cls in type(error).__mro__)
-    return is_torch or isinstance(error, MemoryError) or any(text in str(error) for text in OUT_OF_MEMORY_TEXTS)
+    return is_torch or isinstance(error, MemoryError) or any(text in _text(error) for text in OUT_OF_MEMORY_TEXTS)
 
 
 def is_device_lost(error: BaseException) -> bool:
     """Return True if an error means that this process cannot use the device again. Does not import torch."""
     starts = tuple(f"{prefix}{text}" for prefix in CUDA_PREFIXES for text in DEVICE_LOST_TEXTS)
     # Only the start of a message: the rest may contain text of a request, which must not stop the engine.
-    return any(isinstance(it, RuntimeError) and str(it).startswith(starts) for it in (error, error.__cause__))
+    return any(isinstance(it, RuntimeError) and _text(it).startswith(starts) for it in (error, error.__cause__))

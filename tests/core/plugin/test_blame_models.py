@@ -31,6 +31,8 @@ WRONG_MODELS = {
     "returns a tuple": (lambda rows: (rows,), "forward returned a tuple of 1; expected a tensor [1, hidden]"),
     "returns None": (lambda rows: None, "forward returned None; expected a tensor [1, hidden]"),
     "returns batches": (lambda rows: rows[None], "forward returned a tensor [1, 1, 32]; expected a tensor [1, hidden]"),
+    "returns integers": (lambda rows: rows.int(), "a tensor [1, 32] of torch.int32 on cpu; expected floating-point"),
+    "is on another device": (lambda rows: rows.to("meta"), "torch.float32 on meta; expected floating-point numbers on"),
     "drops rows": (lambda rows: rows[1:], "forward returned a tensor [0, 32]; expected a tensor [1, hidden]"),
     "is too narrow": (lambda rows: rows[:, :12], "its result is an array [12]; expected [32]"),
 }

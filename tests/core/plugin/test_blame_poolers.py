@@ -25,6 +25,14 @@ def means(rows, lengths):
     return torch.stack([part.mean(0) for part in rows.split(list(lengths))])
 
 
+def fails_without_text(*_):
+    class OddError(Exception):
+        def __str__(self):
+            raise RuntimeError
+
+    raise OddError
+
+
 # --- poolers ----------------------------------------------------------------------------------------------------------
 
 
@@ -43,6 +51,26 @@ WRONG_POOLERS = {
         lambda rows, lengths: torch.zeros(len(lengths) + 1, 32),
         "embed",
         "pool returned a tensor [2, 32]; expected a tensor [1, hidden]",
+    ),
+    "returns integers": (
+        lambda rows, lengths: means(rows, lengths).int(),
+        "embed",
+        "pool returned a tensor [1, 32] of torch.int32; expected floating-point numbers",
+    ),
+    "returns complex numbers": (
+        lambda rows, lengths: means(rows, lengths).to(torch.complex64),
+        "embed",
+        "pool returned a tensor [1, 32] of torch.complex64; expected floating-point numbers",
+    ),
+    "returns tensors of another device": (
+        lambda rows, lengths: means(rows, lengths).to("meta"),
+        "embed",
+        "it returned a tensor [1, 32] of torch.float32 on meta; expected floating-point numbers on cpu",
+    ),
+    "raises an error whose text cannot be read": (
+        fails_without_text,
+        "embed",
+        "failed on this request: OddError: its text cannot be read (RuntimeError)",
     ),
     "is too narrow": (
         lambda rows, lengths: means(rows, lengths)[:, :12],
@@ -91,6 +119,27 @@ def test_a_pooler_that_forwards_by_itself_is_checked_too(folder, manager):
             assert "expected a list of" in error
 
 
+def test_results_are_kept_from_a_pooler_that_uses_its_memory_again(folder, manager):
+    memory = torch.zeros(1, 32)
+
+    def give(rows, lengths):
+        return memory.copy_(means(rows, lengths))
+
+    record = PoolerSpec(name="ODD", target=pooler(give), tasks=("embed",), activation="identity")
+    with load(folder, manager, record, pooler_config={"seq_pooling_type": "ODD"}) as llm:
+        first, second = (llm.encode([ids], pooling_task="embed", use_tqdm=False)[0] for ids in PROMPTS)
+        again = llm.encode([PROMPTS[0]], pooling_task="embed", use_tqdm=False)[0]
+    assert first.outputs.data.tolist() == again.outputs.data.tolist() != second.outputs.data.tolist()
+
+
+def test_results_are_kept_from_an_activation_that_uses_its_memory_again(folder, manager):
+    memory = torch.zeros(1, 32)
+    record = ActivationSpec(name="normalize", target=memory.copy_)
+    with load(folder, manager, record) as llm:
+        first, second = (llm.encode([ids], pooling_task="embed", use_tqdm=False)[0] for ids in PROMPTS)
+    assert first.outputs.data.tolist() != second.outputs.data.tolist()
+
+
 def test_a_pooler_that_fails_on_one_prompt_leaves_the_others_unharmed(folder, manager):
     def give(rows, lengths):
         if 3 in lengths:
@@ -131,6 +180,7 @@ def test_one_of_several_joined_poolers_is_named(folder, manager):
     [
         (fails, "failed on this request: RuntimeError: no licence"),
         (lambda x: x.sum(-1), "it returned a tensor [1]; expected a tensor [1, 32], the shape of its input"),
+        (lambda x: x > 0, "it returned a tensor [1, 32] of torch.bool on cpu; expected floating-point numbers on cpu"),
         (lambda x: None, "it returned None; expected a tensor [1, 32], the shape of its input"),
         (lambda x: (x,), "it returned a tuple of 1; expected a tensor [1, 32], the shape of its input"),
     ],
