@@ -7,9 +7,10 @@ of an argument that only the other class accepts.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, Unpack, overload
 
+from millpond.model.space import Space, space_of
 from millpond.model.spec import ResolvedModel
 from millpond.pipeline.bound_task import BoundTask, output_of
 from millpond.pipeline.call import (
@@ -92,6 +93,23 @@ class TaskMethods(
     def supported_tasks(self) -> tuple[str, ...]:
         """The pooling tasks of the model."""
         return self.pipeline.tasks
+
+    @cached_property
+    def space(self) -> Space:
+        """The files and settings that decide the numbers of embeddings; ``space.descriptor`` is JSON.
+
+        The first access reads all weights.
+
+        Raises:
+            CheckpointError: If a file has changed since the model was loaded.
+        """
+        self._loaded.layers.repository.require_unchanged()
+        return space_of(self.model_config, self._loaded.context.inputs)
+
+    @property
+    def space_id(self) -> str:
+        """The short id of ``space``: embeddings with the same id can be compared."""
+        return self.space.id
 
     @overload
     def embed(

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from millpond.model.file_hashes import file_hash
 from millpond_jobs.folder.manifest import InputFile, Manifest
 from millpond_jobs.sources.files import InputName, RowReader, State, reading, state_of
 from millpond_jobs.sources.plan import Shard
 from millpond_recipes.errors import FailedRowError, InputError, RecipeError
-from millpond_recipes.model_fingerprint import file_hash
 from millpond_recipes.rows import Rows
 
 ID_TYPES = {"int64": pa.int64(), "string": pa.string()}

@@ -9,13 +9,13 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
+from millpond.model.file_hashes import file_hash
 from millpond_jobs.folder.manifest import InputFile, Manifest, PlannedShard
 from millpond_jobs.sources.files import InputFormat, InputName, find_inputs, reading, state_of
 from millpond_jobs.sources.plan import BYTES_PER_TOKEN, Record, ShardBudget, cut_into_shards
 from millpond_recipes.errors import InputError
 from millpond_recipes.fingerprint import fingerprint_facts, fingerprint_of
 from millpond_recipes.model_facts import ModelFacts
-from millpond_recipes.model_fingerprint import file_hash
 from millpond_recipes.recipe import Recipe
 from millpond_recipes.rows import check_schema, is_text, value_type
 

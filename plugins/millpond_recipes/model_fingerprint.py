@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,13 +13,11 @@ import torch
 
 from millpond.loading.build import LoadedModel
 from millpond.loading.components import used_entries
-from millpond.model.files import model_files
+from millpond.model.file_hashes import checkpoint_hash, file_hashes
 from millpond.plugin.blame import is_foreign
 from millpond.plugin.registry import Entry
-from millpond.types.errors import CheckpointError
 
 COMPUTING_PACKAGES = ("millpond", "numpy", "tokenizers", "torch", "transformers", "triton")
-MAX_THREADS = 4
 INSTRUCTION_SETS = (
     "avx_vnni",
     "avx512_vnni",
@@ -98,31 +95,6 @@ def _cpu_settings() -> list[str]:
     return [f"{name}={os.environ[name]}" for name in CPU_VARIABLES if os.environ.get(name)]
 
 
-def file_hashes(folder: Path) -> Iterator[tuple[str, str]]:
-    """Yield the name and the SHA-256 of each file of a model that can change its results, sorted by name.
-
-    Raises:
-        CheckpointError: If a file cannot be read.
-    """
-    paths = model_files(folder)
-    with ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="millpond-hash") as pool:
-        for path, digest in zip(paths, pool.map(_checkpoint_hash, paths), strict=True):
-            yield path.relative_to(folder).as_posix(), digest
-
-
-def file_hash(path: Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _checkpoint_hash(path: Path) -> str:
-    try:
-        return file_hash(path)
-    except OSError as error:
-        raise CheckpointError(f"Cannot read {path}: {error.strerror or error}.") from error
-
-
 def versions() -> Iterator[tuple[str, str]]:
     """Yield the name and the version of each package that computes results; "none" if it is not installed."""
     for name in COMPUTING_PACKAGES:
@@ -143,4 +115,4 @@ def source_hash(entry: Entry[Any]) -> str:
     files = [path for folder in folders for path in sorted(folder.rglob("*.py"))]
     if not folders and spec.origin is not None and Path(spec.origin).is_file():
         files = [Path(spec.origin)]
-    return hashlib.sha256("".join(map(_checkpoint_hash, files)).encode()).hexdigest()
+    return hashlib.sha256("".join(map(checkpoint_hash, files)).encode()).hexdigest()

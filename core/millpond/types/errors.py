@@ -76,6 +76,10 @@ class InvalidInputError(MillpondError, ValueError):
         return located
 
 
+class SpaceMismatchError(InvalidInputError):
+    """The embeddings of a model cannot be compared with those that the caller has: see ``expect_space``."""
+
+
 class MissingDependencyError(InvalidInputError):
     """An optional package is required for the input; the message contains the command that installs it."""
 

@@ -40,8 +40,8 @@ def inspect(
 ) -> None:
     """Show the settings of a model and the file that each value came from.
 
-    Reads only the configuration files and the headers of the weights; runs no code of the model. Exits with 1 and the
-    reason if the model cannot be served.
+    Reads the configuration files and, for the id of the space of embeddings, the weights; runs no code of the model.
+    Exits with 1 and the reason if the model cannot be served.
     """
     arguments = replace(loading_arguments(model_options), cache=cache, cache_size=cache_size)
     from millpond_cli.inspect.report import inspect_model  # noqa: PLC0415  imports pydantic, not needed by --help
@@ -207,6 +207,7 @@ FACTS: tuple[tuple[str, str, Callable[[Any], Iterator[str]] | str], ...] = (
     ("similarity", "similarity", "{0}"),
     ("dtype", "dtype", "{value}, from {from}"),
     ("weights", "weights", _weights),
+    ("space", "space", "{space_id}"),
     ("cache", "cache", _cache),
     ("custom code", "remote_code", "{names}, specified in {file} ({key})"),
 )

@@ -17,6 +17,7 @@ from millpond.model.options import override_config
 from millpond.model.repository import Repository
 from millpond.model.resolve import dtype_layer, read_layers
 from millpond.model.source import find_repository
+from millpond.model.space import space_of
 from millpond.model.spec import ModuleSettings, RouteSettings
 from millpond.pipeline.cache import read_cache_setting
 from millpond.plugin.registry import Entry, Registry
@@ -122,6 +123,7 @@ class _Inspection:
         facts["similarity"] = attempt(self._similarity)
         facts["dtype"] = attempt(self._dtype)
         facts["weights"] = attempt(self._weights)
+        facts["space"] = attempt(self._space)
         facts["cache"] = attempt(self._cache)
         facts["remote_code"] = attempt(self._remote_code)
 
@@ -270,6 +272,11 @@ class _Inspection:
 
     def _weights(self) -> dict[str, Any]:
         return weights_of(self.repository.transformer_path, allow_pickle=self.arguments.load.allow_pickle)
+
+    def _space(self) -> dict[str, Any] | None:
+        if self.layers is None or self.report.problems or not set(self.layers.tasks) & set(EMBEDDING_TASKS):
+            return None
+        return space_of(self.layers.model, self.arguments.load.inputs).descriptor
 
     def _cache(self) -> dict[str, Any] | None:
         choice = read_cache_setting(self.registry, self.arguments.cache, self.arguments.cache_size)

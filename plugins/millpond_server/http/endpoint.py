@@ -4,7 +4,7 @@ import asyncio
 import inspect
 import logging
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -14,9 +14,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
+from millpond.model.space import Space
 from millpond.plugin.blame import is_foreign
 from millpond.plugin.registry import Entry
 from millpond.plugin.specs import RouteSpec
+from millpond.types.errors import SpaceMismatchError
 from millpond_server.http import errors
 from millpond_server.http.body import (
     BodyReader,
@@ -39,6 +41,7 @@ INTERNAL_ERROR = 500
 METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 BODY_TYPES = ("json", "bytes", "request", "upload")
 IGNORED_HEADER = "x-millpond-ignored"  # lists the fields of the body without effect
+SPACE_HEADER, EXPECTED_SPACE_HEADER = "x-millpond-space", "x-millpond-expect-space"
 UNREAD_BODY_REASONS = frozenset({"body", "slow_body", "intake"})  # errors before the body has arrived completely
 MAX_TIMEOUT_DIGITS = 10  # of a number of milliseconds: some months
 MILLISECONDS = re.compile(rf"[0-9]{{1,{MAX_TIMEOUT_DIGITS}}}")
@@ -159,6 +162,7 @@ class Endpoint:
         call.on_model = partial(self._admit, scope, timeout)
         if self.spec.model_field is not None:
             self._admit(scope, timeout, call)
+        space = await self._space(request, call)
         arguments = (request, served.llm, call) if self.takes_call else (request, served.llm)
         running = self.handler(*arguments)
         if not inspect.isawaitable(running):
@@ -166,7 +170,30 @@ class Endpoint:
         response = await as_response(await run_until_disconnect(running, receive_after_body, timeout=timeout))
         if ignored:
             response.headers[IGNORED_HEADER] = ", ".join(ignored)
+        if space is not None:
+            response.headers[SPACE_HEADER] = space.id
         return response
+
+    async def _space(self, request: Any, call: Call) -> Space | None:
+        """Return the space of a request's embeddings; None for a route without embeddings.
+
+        Raises:
+            SpaceMismatchError: If the request expects another space, in its body or a header.
+        """
+        stated = getattr(request, "expect_space", None)
+        expected = call.headers.get(EXPECTED_SPACE_HEADER) if stated is None else stated
+        options: Mapping[str, Any] | None = getattr(request, "space_options", None)
+        if expected is None and options is None:
+            return None
+        space = await call.served.space()
+        if space is not None and options is not None:
+            space = space.of_call(**options)
+        if expected is not None:
+            if space is None:
+                message = f"expect_space: the model {call.served.name!r} has no embeddings, or its files have changed"
+                raise SpaceMismatchError(message, parameter="expect_space")
+            space.require(expected)
+        return None if options is None else space
 
     def _body_reader(self, scope: Scope, receive: Receive) -> BodyReader:
         limits = self.settings.limits

@@ -19,6 +19,7 @@ from millpond.types.errors import (
     InvalidInputError,
     NonFiniteOutputError,
     RequestCancelledError,
+    SpaceMismatchError,
 )
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ ERROR_TYPES: Mapping[int, str] = {
     404: "NotFoundError",
     405: "MethodNotAllowedError",
     408: "RequestTimeoutError",
+    409: "ConflictError",
     411: "LengthRequiredError",
     413: "RequestTooLargeError",
     415: "UnsupportedMediaTypeError",
@@ -172,7 +174,9 @@ def as_api_error(
         error.message = _public(error.message, served)
         return error
     if isinstance(error, InvalidInputError):
-        return ApiError(400, _public(str(error), served), parameter=field_of(error.parameter, fields), reason="invalid")
+        status, reason = (409, "space") if isinstance(error, SpaceMismatchError) else (400, "invalid")
+        parameter = field_of(error.parameter, fields)
+        return ApiError(status, _public(str(error), served), parameter=parameter, reason=reason)
     if isinstance(error, HTTPException):
         return _from_http_exception(error)
     if isinstance(error, EngineOverloadedError):

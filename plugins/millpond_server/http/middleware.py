@@ -19,6 +19,7 @@ CORS_EXPOSED_HEADERS = (
     "retry-after-ms",
     "metadata",
     "x-millpond-cache",
+    "x-millpond-space",
 )
 
 

@@ -1,14 +1,20 @@
 """The models of a server, by their names in requests."""
 
+import asyncio
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from millpond import AsyncLLM
+from millpond.model.space import Space
+from millpond.types.errors import CheckpointError
 from millpond_server.http.errors import ApiError, short_repr, shortened
 
 MAX_SHOWN_NAME_CHARS = 200
+logger = logging.getLogger(__name__)
+EMBEDDING_TASKS = frozenset({"embed", "token_embed", "embed_sparse"})
 DEFAULT_MODEL_NAMES = ("", "default/not-specified")  # the second is sent by Infinity's client
 
 
@@ -21,15 +27,33 @@ class ServedModel:
         llm: The model.
         created: The time when it was loaded, as a Unix timestamp.
         name: Its name in responses, the first of `names`.
+        spaces: The result of `space`, once it is known.
     """
 
     names: tuple[str, ...]
     llm: AsyncLLM
     created: int = field(default_factory=lambda: int(time.time()))
     name: str = field(init=False)
+    spaces: list[Space | None] = field(default_factory=list, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", self.names[0])
+
+    async def space(self) -> Space | None:
+        """Return the space of the model's embeddings; None if it has none or it is unknown.
+
+        The first call reads all weights.
+        """
+        if not self.spaces:
+            self.spaces.append(await asyncio.to_thread(self._read_space))
+        return self.spaces[0]
+
+    def _read_space(self) -> Space | None:
+        try:
+            return None if EMBEDDING_TASKS.isdisjoint(self.llm.supported_tasks) else self.llm.space
+        except CheckpointError as error:  # the model in memory still works
+            logger.warning("the space of %s is unknown: %s", self.name, error)
+            return None
 
 
 class Models:

@@ -143,7 +143,8 @@ class Server:
             on_start,
         )
         state.end = server.end
-        background = [asyncio.ensure_future(EngineMonitor(state).run())]
+        background: list[asyncio.Future[object]] = [asyncio.ensure_future(EngineMonitor(state).run())]
+        background += [asyncio.ensure_future(model.space()) for model in state.models.served]  # reads all weights
         if state.batches is not None:
             background.append(
                 asyncio.ensure_future(state.batches.run(self.application, is_busy=lambda: state.running > 0))

@@ -27,6 +27,8 @@ MAX_VALUES = 32
 MILLPOND_DEFAULT = "the default of Millpond"
 PLUGINS = PluginManager(ranks=("builtin",), disabled=())
 
+EXCLUDED = ("model", "path", "cache", "source", "space")  # they depend on this machine, or on the bits of the weights
+
 Call = tuple[str, Sequence[Any], Mapping[str, Any]]
 
 
@@ -66,7 +68,7 @@ def record(case: Case) -> dict[str, Any]:
             return {"results": {"error": type(error).__name__}}
         report = inspect_model(PLUGINS.registry, str(folder), arguments)
         values = {**report.facts, "problems": report.problems, "notes": report.notes}
-        facts = {key: value for key, value in values.items() if key not in ("model", "path", "cache", "source")}
+        facts = {key: value for key, value in values.items() if key not in EXCLUDED}
         facts["components"] = [f"{it['kind']} {it['name']} of {it['plugin']}" for it in facts["components"] or ()]
         facts["pooler"] = _short_pooler(facts["pooler"])
         recorded = {**facts, "results": _results(folder, case)}

@@ -5,14 +5,14 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
-from millpond_server.apis.common.schemas import Body
+from millpond_server.apis.common.schemas import SpaceOptions
 from millpond_server.apis.common.unsupported_fields import UnsupportedField
 from millpond_server.apis.openai.schemas import EmbeddingType
 
 WRONG_NUMBER_OF_FIELDS = "Exactly one of texts, images, or inputs must be provided, and it must be non-empty"
 
 
-class CohereEmbedRequest(Body):
+class CohereEmbedRequest(SpaceOptions):
     """Texts or images to embed.
 
     Attributes:

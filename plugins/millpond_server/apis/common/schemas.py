@@ -135,7 +135,24 @@ class LateChunking(BaseModel):
     chunk_size: Annotated[int, Field(strict=True)]
 
 
-class VectorOptions(TextOptions):
+class SpaceOptions(Body):
+    """The expected space of embeddings.
+
+    Attributes:
+        expect_space: The id of the expected space, or its descriptor; another space is refused with 409.
+    """
+
+    expect_space: str | dict[str, Any] | None = None
+
+    @property
+    def space_options(self) -> dict[str, Any]:
+        """The options that change the space of embeddings, as arguments of ``Space.of_call``."""
+        fields = vars(self)
+        dimensions = fields.get("dimensions") or fields.get("output_dimension")
+        return {"dimensions": dimensions, "normalized": fields.get("use_activation", fields.get("normalize"))}
+
+
+class VectorOptions(SpaceOptions, TextOptions):
     """Options of vectors.
 
     Attributes:

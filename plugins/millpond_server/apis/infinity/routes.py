@@ -130,7 +130,7 @@ async def list_models(_: Any, __: AsyncLLM, call: Call) -> InfinityModelList:
     return InfinityModelList(
         data=[
             InfinityModelCard(
-                **{**model_card(model, name).model_dump(), "owned_by": "infinity"},
+                **{**(await model_card(model, name)).model_dump(), "owned_by": "infinity"},
                 capabilities=capabilities_of(model.llm),
             )
             for model in call.models.served

@@ -221,18 +221,18 @@ def _bytes_response(
 
 async def list_models(_: Any, __: AsyncLLM, call: Call) -> ModelList:
     """Return all models, once for each of their names; the default model is the first."""
-    return ModelList(data=[model_card(model, name) for model in call.models.served for name in model.names])
+    return ModelList(data=[await model_card(model, name) for model in call.models.served for name in model.names])
 
 
 async def show_model(_: Any, __: AsyncLLM, call: Call) -> ModelCard:
     """Return one model."""
     name = call.path_values["id"]
-    return model_card(call.models.get(name), name)
+    return await model_card(call.models.get(name), name)
 
 
-def model_card(served: ServedModel, name: str) -> ModelCard:
+async def model_card(served: ServedModel, name: str) -> ModelCard:
     """Return the description of a model under one of its names."""
-    config, engine = served.llm.model_config, served.llm.engine
+    config, engine, space = served.llm.model_config, served.llm.engine, await served.space()
     waiting = float(engine.waiting_tokens)
     return ModelCard(
         id=name,
@@ -243,6 +243,7 @@ def model_card(served: ServedModel, name: str) -> ModelCard:
         modalities=list(config.multimodal.modalities),
         embedding_size=config.embedding_size,
         matryoshka_dimensions=list(config.matryoshka_dimensions) if config.is_matryoshka else None,
+        space_id=None if space is None else space.id,
         stats={
             "queue_fraction": waiting / engine.max_waiting_tokens,
             "queue_absolute": waiting,

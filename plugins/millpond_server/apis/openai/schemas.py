@@ -93,7 +93,12 @@ def usage_of(tokens: int) -> dict[str, Any]:
 
 
 class ModelCard(BaseModel):
-    """A model. ``modalities`` are the kinds of its inputs, such as "text" and "image"."""
+    """A model.
+
+    Attributes:
+        modalities: The kinds of its inputs, such as "text" and "image".
+        space_id: The id of the space of its embeddings; null without embeddings.
+    """
 
     id: str
     object: Literal["model"] = "model"
@@ -106,6 +111,7 @@ class ModelCard(BaseModel):
     modalities: list[str]
     embedding_size: int | None
     matryoshka_dimensions: list[int] | None
+    space_id: str | None
     permission: list[Any] = []
     stats: dict[str, float]
 

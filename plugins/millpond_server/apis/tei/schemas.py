@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, Discriminator, Field, RootModel, Tag, WithJsonSchema, field_validator
 
-from millpond_server.apis.common.schemas import TEXTS, Body, QueryDocumentOptions, TextsOrIds
+from millpond_server.apis.common.schemas import TEXTS, Body, QueryDocumentOptions, SpaceOptions, TextsOrIds
 from millpond_server.apis.common.unsupported_fields import (
     CLASS_FIELDS,
     HIDDEN_STATE_FIELDS,
@@ -44,7 +44,7 @@ class TeiOptions(Body):
         return options
 
 
-class TeiVectorOptions(TeiOptions):
+class TeiVectorOptions(SpaceOptions, TeiOptions):
     """Options of each text to embed.
 
     Attributes:

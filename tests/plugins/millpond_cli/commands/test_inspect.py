@@ -7,6 +7,7 @@ import sys
 import pytest
 from inspect_kit import MINILM, edit, facts, inspect, problem, write_checkpoint
 
+from millpond import LLM
 from millpond.plugin.manager import PluginManager
 from millpond.plugin.specs import ConverterSpec, IOProcessorSpec
 from millpond.testing import checkpoints
@@ -335,3 +336,11 @@ def test_a_cache_that_cannot_be_used_is_a_problem(folder):
     assert "cache" in done.stdout
     assert "disk:vectors, from the plugin" in " ".join(done.stdout.split())
     assert "at most 2.0 MB" in " ".join(done.stdout.split())
+
+
+def test_inspect_shows_the_space_of_embeddings(folder):
+    space = facts(folder)["space"]
+    with LLM(str(folder), num_workers=1) as llm:
+        assert space == llm.space.descriptor
+    assert f"space         {llm.space_id}" in inspect(folder).stdout
+    assert facts(tiny("BertForSequenceClassification", folder.parent / "classes"))["space"] is None
