@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from millpond.loading.components import runtime_refusal, used_entries
-from millpond.plugin.blame import blamed, is_foreign
+from millpond.plugin.blame import blamed, breach, described, is_foreign
 from millpond.types.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ def open_executor(loaded: "LoadedModel", arguments: "Arguments", plugins: "Plugi
     setup = EngineSetup(loaded=loaded, arguments=arguments, plugins=plugins)
     with blamed(entry if is_foreign(entry) else None, "failed to start engines"):
         executor: Executor = entry.load()(setup)
+    if is_foreign(entry) and not callable(getattr(executor, "submit", None)):
+        raise breach(entry, f"it returned {described(executor)}; expected an Executor, as in millpond.engine.executor")
     return executor
 
 

@@ -3,13 +3,14 @@
 import logging
 import threading
 from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
 from millpond.loading.components import runtime_refusal, used_entries
 from millpond.pipeline.cache import SHARED, Cache, CacheOptions, Lookup
 from millpond.pipeline.options import is_pooled_by_plugin
 from millpond.plugin.blame import blamed, is_foreign
-from millpond.types.errors import InvalidInputError
+from millpond.types.errors import InvalidInputError, quoted
 from millpond_cache.entries import KeyBuilder, decode_entry, encode_entry
 from millpond_cache.setting import CacheChoice
 from millpond_recipes.model_fingerprint import fingerprint_of
@@ -64,7 +65,7 @@ class ResultCache:
         keyed = [(request, key) for request, key in zip(requests, keys, strict=True) if key is not None]
         if not keyed:
             return Lookup(0, 0)
-        entries = self._guarded("read", lambda: self._cache.get([key for _, key in keyed])) or ()
+        entries = self._guarded("read", lambda: self._read([key for _, key in keyed])) or ()
         hits = 0
         for (request, key), entry in zip(keyed, entries or [None] * len(keyed), strict=False):
             request.state.cache_key = key
@@ -122,12 +123,20 @@ class ResultCache:
         request.is_ready = True
         return True
 
+    def _read(self, keys: list[bytes]) -> list[bytes | None]:
+        entries = list(islice(self._cache.get(keys), len(keys) + 1))  # it may never end
+        if len(entries) != len(keys) or not all(isinstance(entry, bytes | None) for entry in entries):
+            raise TypeError("get must return one value for each key, of type bytes, or None")
+        return entries
+
     def _guarded(self, action: str, function: Callable[[], T]) -> T | None:
         """Call the cache. Its errors are logged once: results do not depend on it."""
         try:
             return function()
-        except Exception as error:  # noqa: BLE001  the errors of a plugin are not known
-            self._report(action, "the %s failed to %s: %s: %s", self._entry.label, action, type(error).__name__, error)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001  the errors of a plugin are not known
+            self._report(action, "the %s failed to %s: %s", self._entry.label, action, quoted(error))
             return None
 
     def _report(self, problem: str, message: str, *values: object) -> None:

@@ -28,7 +28,7 @@ from millpond.model.spec import ResolvedModel, RouteSettings
 from millpond.nn.linear import Linear
 from millpond.nn.model import PoolingModel
 from millpond.nn.ops import check_quantization, check_variants
-from millpond.nn.weight_loading import missing_weights
+from millpond.nn.weight_loading import LoadedWeights, missing_weights
 from millpond.plugin.blame import blamed, breach, described, is_foreign, mark
 from millpond.plugin.manager import PluginManager, get_plugin_manager
 from millpond.plugin.registry import Entry, Registry
@@ -216,7 +216,11 @@ def _load_weights(model: PoolingModel, architecture: str, layers: ModelLayers, *
         iterate_extra_weights(folder, extra, allow_pickle=allow_pickle),
     )
     with blamed(owner if is_foreign(owner) else None, "failed in load_weights"):
-        loaded = model.load_weights(weights)
+        loaded: object = model.load_weights(weights)
+    if not isinstance(loaded, LoadedWeights):
+        raise breach(
+            owner, f"load_weights returned {described(loaded)}; expected a LoadedWeights of millpond.nn.weight_loading"
+        )
     missing = [*loaded.missing, *missing_weights(model, loaded.names)]
     _check_loaded(architecture, owner, loaded.unused, missing)
     if layers.adapters:
@@ -283,7 +287,7 @@ def _model_class(layers: ModelLayers, ctx: Context) -> Any:
     with blamed(converter if is_foreign(converter) else None, f"failed to convert {layers.architecture.spec.name}"):
         converted = converter.load()(model_class, ctx)
     if not isinstance(converted, type) or not issubclass(converted, PoolingModel):
-        raise breach(converter, f"it returned {converted!r}; expected a subclass of millpond.nn.PoolingModel")
+        raise breach(converter, f"it returned {described(converted)}; expected a subclass of millpond.nn.PoolingModel")
     return converted
 
 

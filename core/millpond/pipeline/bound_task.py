@@ -135,12 +135,12 @@ class BoundTask:
     def works(self, call: Call) -> Sequence[Work]:
         """Return the work of each item of a call. If encoding all at once fails, each item is encoded alone."""
         try:
-            works = self.processor.encode(call)
+            works: Sequence[Work] = checks.listed(self.processor.encode(call), len(call.items))
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001  the errors of a plugin are not known
             works = checks.encode_each(self.processor, call, error)
-        return works if self.limits is None else checks.checked(self.processor, call, list(works), self.limits)
+        return works if self.limits is None else checks.checked(self.processor, call, works, self.limits)
 
     def decode(self, works: Sequence[Work], output_type: type = object) -> Sequence[object]:
         """Return the outputs of works whose sequences have results, or the error of each work that fails.
@@ -150,7 +150,7 @@ class BoundTask:
             output_type: The type of outputs; an output of another type is replaced by an error.
         """
         try:
-            outputs: list[object] = list(self.processor.decode_many(works))
+            outputs = checks.listed(self.processor.decode_many(works), len(works))
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001  the errors of a plugin are not known

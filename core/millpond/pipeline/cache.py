@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from millpond.plugin.blame import blamed, is_foreign
+from millpond.plugin.blame import blamed, breach, described, is_foreign
 from millpond.types.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -150,4 +150,6 @@ def read_cache_setting(
     entry = registry.services.get("results")
     with blamed(entry if is_foreign(entry) else None, "failed to read the cache setting"):
         choice: CacheChoice = entry.load()(registry, cache, size)
+    if is_foreign(entry) and not callable(getattr(choice, "open", None)):
+        raise breach(entry, f"it returned {described(choice)}; expected a CacheChoice, as in millpond.pipeline.cache")
     return choice

@@ -4,8 +4,9 @@ Every ``BaseException`` except ``KeyboardInterrupt`` counts as a failure: a pani
 ``Exception``, and if it ended a thread, callers would wait forever.
 """
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from millpond.engine.request import PoolingRequest, Representation
 from millpond.pipeline.io_processor import Asked, Call, IOProcessor, Work
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 INT64_BYTES = 8
 Processor = IOProcessor[Any]
+V = TypeVar("V")
 
 
 class Limits(NamedTuple):
@@ -59,6 +61,11 @@ def complete(processor: Processor, asked: Asked) -> Asked:
     return completed
 
 
+def listed(values: Iterable[V], expected: int) -> list[V]:
+    """Return the values that a plugin yields, and at most one more than expected: they may never end."""
+    return list(islice(values, expected + 1))
+
+
 def encode_each(processor: Processor, call: Call, error: BaseException) -> list[Work]:
     """Encode each item alone, after encoding all at once failed with an error; a failing item becomes its error."""
     if len(call.items) == 1:
@@ -67,7 +74,7 @@ def encode_each(processor: Processor, call: Call, error: BaseException) -> list[
     for item in call.items:
         alone = Call([item], call.shared)
         try:
-            encoded = list(processor.encode(alone))
+            encoded = listed(processor.encode(alone), 1)
         except KeyboardInterrupt:
             raise
         except BaseException as item_error:  # noqa: BLE001  the errors of a plugin are not known
@@ -90,7 +97,7 @@ def decode_each(processor: Processor, works: Sequence[Work], error: BaseExceptio
     outputs: list[object] = []
     for work in works:
         try:
-            decoded: list[object] = list(processor.decode_many([work]))
+            decoded = listed(processor.decode_many([work]), 1)
         except KeyboardInterrupt:
             raise
         except BaseException as work_error:  # noqa: BLE001  the errors of a plugin are not known
@@ -101,7 +108,8 @@ def decode_each(processor: Processor, works: Sequence[Work], error: BaseExceptio
 
 def wrong_count(processor: Processor, works: Sequence[Work], num_outputs: int) -> list[object]:
     """Return the errors of works for which ``decode_many`` returned another number of outputs."""
-    message = f"decode_many must return one output per work; for {len(works)} works it returned {num_outputs}"
+    returned = _count(num_outputs, len(works))
+    message = f"decode_many must return one output per work; for {len(works)} works it returned {returned}"
     return [breach(processor, message)] * len(works)
 
 
@@ -140,8 +148,13 @@ def check_requests(
 
 
 def _wrong_number_of_works(processor: Processor, call: Call, works: Sequence[Work]) -> list[Work]:
-    message = f"encode must return one Work per item; for {len(call.items)} items it returned {len(works)}"
+    returned = _count(len(works), len(call.items))
+    message = f"encode must return one Work per item; for {len(call.items)} items it returned {returned}"
     return [Work(error=breach(processor, message))] * len(call.items)
+
+
+def _count(returned: int, expected: int) -> str:
+    return "more" if returned > expected else str(returned)
 
 
 def _checked(processor: Processor, work: object, limits: Limits) -> Work:

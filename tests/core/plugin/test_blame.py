@@ -2,6 +2,7 @@
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 
 import pytest
 from blame_kit import errors_of, fails, load, pooler
@@ -36,6 +37,8 @@ class ItemsFails(IOProcessor):
     [
         (RaisingProcessor, "failed in target(ctx): KeyError: 'licence'"),
         (ItemsFails, "failed in items: KeyError: 'licence'"),
+        (type("Idle", (IOProcessor,), {"encode": lambda self, call: None}), "failed in encode: TypeError: 'NoneType'"),
+        (type("Endless", (IOProcessor,), {"encode": lambda self, call: repeat(1)}), "for 1 items it returned more"),
         (type("Lazy", (IOProcessor,), {}), "failed in encode: NotImplementedError"),
     ],
 )

@@ -7,9 +7,11 @@ from millpond import PluginError
 from millpond.plugin.specs import (
     ArchitectureSpec,
     ConverterSpec,
+    ExecutorSpec,
     FallbackSpec,
     PoolerSpec,
     PoolingDefaults,
+    ServiceSpec,
 )
 from millpond.testing.checkpoints import tiny
 from millpond.types.errors import CheckpointError, ComponentError, UnknownNameError
@@ -89,6 +91,24 @@ BROKEN_BUILDS = {
         {"convert": "odd"},
         "converter 'odd'",
         "RuntimeError: no licence",
+    ),
+    "weights of nothing": (
+        architecture(type("Model", (BertModel,), {"load_weights": lambda self, weights: None})),
+        {},
+        "architecture 'BertModel'",
+        "load_weights returned None; expected a LoadedWeights",
+    ),
+    "results of nothing": (
+        ServiceSpec(name="results", target=lambda registry, cache, size: 5, role="results"),
+        {"cache": "memory"},
+        "service 'results'",
+        "it returned an int; expected a CacheChoice",
+    ),
+    "an executor of nothing": (
+        ExecutorSpec(name="odd", target=lambda setup: None),
+        {"data_parallel_size": 2, "data_parallel_backend": "odd"},
+        "executor 'odd'",
+        "it returned None; expected an Executor",
     ),
     "a converter of nothing": (
         ConverterSpec(name="odd", target=lambda cls, ctx: None, architectures=("Bert*",), tasks=("embed",)),

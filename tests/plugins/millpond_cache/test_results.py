@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from itertools import repeat
 
 import numpy as np
 import pytest
@@ -300,12 +301,26 @@ def test_components_of_this_process_are_not_cached_on_disk(folders, plugin_manag
     assert counts(llm) == (1, 1)
 
 
-def test_a_cache_that_fails_is_reported_once_and_changes_no_result(folders, plugin_manager, caplog):
+def raising(error):
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda: raising(ConnectionError("gone")), "ConnectionError: gone"),
+        (lambda: raising(SystemExit(4)), "SystemExit: 4"),
+        (lambda: None, "TypeError: 'NoneType' object is not iterable"),
+        (lambda: "text", "TypeError: get must return one value for each key, of type bytes, or None"),
+        (lambda: repeat(b""), "TypeError: get must return one value for each key, of type bytes, or None"),
+    ],
+)
+def test_a_cache_that_fails_is_reported_once_and_changes_no_result(folders, plugin_manager, caplog, answer, message):
     from millpond.plugin.specs import CacheSpec
 
     class Broken:
         def get(self, keys):
-            raise ConnectionError("gone")
+            return answer()
 
         put = close = get
 
@@ -315,7 +330,7 @@ def test_a_cache_that_fails_is_reported_once_and_changes_no_result(folders, plug
             assert len(llm.embed(TEXTS, use_tqdm=False)) == 4
     assert counts(llm) == (0, 9)
     messages = [record.message for record in caplog.records if "broken" in record.message]
-    assert [message.partition(" failed to ")[2] for message in messages][:1] == ["read: ConnectionError: gone"]
+    assert [message.partition(" failed to ")[2] for message in messages][:1] == [f"read: {message}"]
     assert len(messages) <= 3, "one message for reading, writing and closing"
 
 
