@@ -23,7 +23,7 @@ from millpond.plugin.specs import CommandSpec
 from millpond.types.errors import MillpondError, PluginError, quoted
 from millpond_command.command_list import write_commands
 from millpond_command.program import INTERRUPTED as INTERRUPTED  # noqa: PLC0414  for commands
-from millpond_command.program import version
+from millpond_command.program import InterruptibleImport, version
 from millpond_command.stderr import echo_stderr as echo_stderr  # noqa: PLC0414  as above
 from millpond_command.stderr import flush_stderr, logging_to_stderr
 from millpond_command.stderr import printable as printable  # noqa: PLC0414  as above
@@ -225,7 +225,8 @@ def _check_folder() -> None:
 
 
 def _load_command(entry: Entry[CommandSpec]) -> Any:
-    app = entry.load()
+    with InterruptibleImport():
+        app = entry.load()
     if not isinstance(app, typer.Typer):
         message = f"command {entry.spec.name!r} of plugin {entry.origin}: its target is {app!r}, not a typer.Typer"
         raise PluginError(message)

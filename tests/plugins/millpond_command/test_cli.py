@@ -118,16 +118,23 @@ def test_version_imports_no_command_line():
     assert set(done.stderr.split()) & {"typer", "logging", "millpond_command.cli", "millpond.plugin.manager"} == set()
 
 
-def test_ctrl_c_while_the_command_line_is_imported_shows_no_traceback():
-    code = """if True:
-        import sys
+@pytest.mark.parametrize("module", ["millpond_command.cli", "millpond_cli.commands.embed"])
+def test_ctrl_c_while_a_module_is_imported_shows_no_traceback(module):
+    """A KeyboardInterrupt within ``__set_name__``, for example, becomes a RuntimeError."""
+    code = f"""if True:
+        import os, signal, sys
 
         class Interrupted:
             def find_spec(self, name, path=None, target=None):
-                if name == "millpond_command.cli":
-                    raise KeyboardInterrupt
+                if name == {module!r}:
+                    try:
+                        os.kill(os.getpid(), signal.SIGINT)
+                    except KeyboardInterrupt:
+                        raise RuntimeError("replaced")
 
         sys.meta_path.insert(0, Interrupted())
+        sys.argv = ["millpond", "embed", "a cat"]
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         from millpond_command.program import main
         main()
     """
