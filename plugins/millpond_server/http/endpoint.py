@@ -88,7 +88,9 @@ class Endpoint:
         except ClientGoneError:
             scope["millpond.reason"] = "gone"
             return
-        except Exception as error:  # noqa: BLE001  the client gets an error response, and the server goes on
+        except BaseException as error:  # the client gets an error response, and the server goes on
+            if not (isinstance(error, Exception) or (self.is_foreign and _is_raised_by_handler(error))):
+                raise
             response = self._error_response(scope, error)
         finally:
             self.state.body_memory.release(scope)
@@ -100,7 +102,7 @@ class Endpoint:
         error_response = partial(self._error_response, scope)
         await send_stream(response, scope, receive, send, name=self.name, error_response=error_response)
 
-    def _error_response(self, scope: Scope, error: Exception) -> Response:
+    def _error_response(self, scope: Scope, error: BaseException) -> Response:
         """Return the response for an error; log errors of the server."""
         call = scope.get("millpond.call")
         served = None if call is None else call.served
@@ -276,6 +278,12 @@ async def run_until_disconnect(running: Awaitable[Any], receive: Receive, *, tim
         raise ClientGoneError from None
     finally:
         watching.cancel()
+
+
+def _is_raised_by_handler(error: BaseException) -> bool:
+    """Return True for an exception such as SystemExit, unless it cancels or closes the task of the request."""
+    task = asyncio.current_task()
+    return not isinstance(error, GeneratorExit) and (task is None or not task.cancelling())
 
 
 async def send_stream(

@@ -7,6 +7,8 @@ import pytest
 from millpond.testing.checkpoints import tiny
 
 PLUGIN = """
+import asyncio
+
 from millpond.plugin.hookspecs import hookimpl
 from millpond.plugin.specs import PoolerSpec, RouteSpec
 
@@ -32,13 +34,23 @@ def register_poolers():
 @hookimpl
 def register_routes():
     yield RouteSpec(name="POST /odd/sync", target=f"{__name__}:sync")
-    yield RouteSpec(name="POST /odd/raises", target=f"{__name__}:raises")
+    for name in ("raises", "exits", "interrupts", "cancels"):
+        yield RouteSpec(name=f"POST /odd/{name}", target=f"{__name__}:{name}")
 
 def sync(request, llm):
     return {"answer": 42}
 
 async def raises(request, llm):
     raise ValueError(SECRET)
+
+async def exits(request, llm):
+    raise SystemExit(SECRET)
+
+async def interrupts(request, llm):
+    raise KeyboardInterrupt(SECRET)
+
+async def cancels(request, llm):
+    raise asyncio.CancelledError(SECRET)
 """
 
 
@@ -92,7 +104,8 @@ def test_a_handler_that_is_not_async_is_named(server):
     assert any("'POST /odd/sync' of plugin acme" in line and "not an async function" in line for line in server.lines)
 
 
-def test_a_handler_that_fails_is_named(server):
-    answer = post(server, "/odd/raises", {})
-    message = "route 'POST /odd/raises' of plugin acme failed on this request"
+@pytest.mark.parametrize("name", ["raises", "exits", "interrupts", "cancels"])
+def test_a_handler_that_fails_is_named(server, name):
+    answer = post(server, f"/odd/{name}", {})
+    message = f"route 'POST /odd/{name}' of plugin acme failed on this request"
     assert (answer.status_code, answer.json()["error"]["message"]) == (500, message)
