@@ -2,17 +2,18 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import chain, islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import typer
 
 from millpond.types.errors import MissingDependencyError
 from millpond_cli.arguments import load_model
-from millpond_cli.io.formats import TABLE
+from millpond_cli.io.formats import BINARY, TABLE
 from millpond_cli.io.inputs import Input
 from millpond_cli.io.interrupts import Interruption, TerminatedError, ending_signals_raised
 from millpond_cli.io.notes import warn
@@ -25,6 +26,7 @@ from millpond_command.cli import PARTIAL, CommandError
 from millpond_command.model_options import RunOptions
 from millpond_command.progress import Progress
 from millpond_command.tables import is_terminal
+from millpond_storage.files import write_json
 
 if TYPE_CHECKING:
     from millpond.llm import LLM
@@ -126,7 +128,10 @@ class Job:
                 results = self._results(llm, chain([first], chunks), progress, tally, interruption)
                 ordered = results if order is None else [order(chain.from_iterable(results))]
                 pause = progress.paused if self._shows_results else nullcontext
-                _write(file, file_format, layout(llm), ordered, pause)
+                shown = layout(llm)
+                _write(file, file_format, shown, ordered, pause)
+        if file_format in BINARY and shown.space is not None:
+            _write_space(self.output_options.output_path, shown.space)
         if not self.output_options.quiet:
             self._warn(llm, tally)
         if tally.failed:
@@ -220,6 +225,14 @@ def _write(
         file.flush()
     finally:
         writer.release()
+
+
+def _write_space(path: str | None, descriptor: Mapping[str, Any]) -> None:
+    """Write the descriptor of a space beside a file of vectors, whose format has no place for it."""
+    if path is not None and Path(path).is_file():
+        from millpond.model.space import SIDECAR_SUFFIX  # noqa: PLC0415  not needed by --help
+
+        write_json(Path(path).with_suffix(SIDECAR_SUFFIX), descriptor)
 
 
 def _result(row: Row, output: "PoolingRequestOutput[Any] | None") -> Result:

@@ -1,6 +1,7 @@
 """Conversion of a model's options to arguments of ``LLM``, with checks before torch is imported."""
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -55,6 +56,39 @@ def check_folder(model: str) -> None:
         from millpond.model.source import SourceOptions, find_repository  # noqa: PLC0415  needs pydantic
 
         find_repository(get_plugin_manager().registry, model, SourceOptions())
+
+
+def read_expected_space(value: str | None) -> str | None:
+    """Return an expected space for ``Space.require``: the id, or the descriptor that a file contains.
+
+    Args:
+        value: The id, or the path of a JSON file, of a parquet file, of a file with ``.space.json`` beside it, or of
+            the folder of a job; None for none.
+
+    Raises:
+        CommandError: If the file cannot be read or contains no descriptor.
+    """
+    if value is None:
+        return None
+    from millpond.model.space import METADATA_KEY, SIDECAR_SUFFIX  # noqa: PLC0415  not needed by --help
+
+    path = Path(value)
+    if not path.exists():
+        if os.sep in value or path.suffix:
+            raise CommandError(f"--expect-space: {value} does not exist", exit_code=USAGE)
+        return value
+    path = path / "job.json" if path.is_dir() else path
+    sidecar = path.with_suffix(SIDECAR_SUFFIX)
+    try:
+        if path.suffix != ".parquet":
+            return (path if path.suffix == ".json" else sidecar).read_text(encoding="utf-8")
+        import pyarrow.parquet as pq  # noqa: PLC0415  only this format needs it
+
+        metadata: dict[bytes, bytes] = pq.read_schema(path).metadata or {}
+        return metadata[METADATA_KEY.encode()].decode()
+    except (OSError, ValueError, KeyError) as error:
+        message = f"--expect-space: {value} has no descriptor of a space: {error}"
+        raise CommandError(message, exit_code=USAGE) from error
 
 
 def _parse_object(option: str, text: str) -> dict[str, Any]:

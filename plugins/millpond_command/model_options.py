@@ -95,3 +95,13 @@ class ServeOptions(PluginRunOptions):
 
 Quantization = Annotated[str | None, option_for("quantization")]
 BatchInvariant = Annotated[bool, option_for("batch_invariant")]
+ExpectSpace = Annotated[
+    str | None,
+    option(
+        "Model",
+        "--expect-space",
+        metavar="ID|FILE",
+        help="Fail if the embeddings are not of this space: its id, or a file with its descriptor, such as a job, a "
+        "parquet file, or JSON of millpond inspect.",
+    ),
+]

@@ -11,7 +11,7 @@ from millpond_jobs.folder.folder import JobFolder
 from millpond_jobs.folder.leases import Leases, remove_expired
 from millpond_jobs.folder.manifest import Manifest
 from millpond_jobs.inputs import Inputs
-from millpond_jobs.planning import plan_job
+from millpond_jobs.planning import job_space, plan_job
 from millpond_jobs.progress import ShardProgress
 from millpond_jobs.sources.files import find_inputs
 from millpond_jobs.worker import Worker
@@ -58,6 +58,7 @@ def run(
     shard_rows: int | None = None,
     allow_duplicate_ids: bool = False,
     allow_mixed: bool = False,
+    expect_space: str | None = None,
     progress: bool = False,
     stop: threading.Event | None = None,
 ) -> JobResult:
@@ -73,6 +74,7 @@ def run(
         shard_rows: The maximum number of rows of a shard; None for 8,192. Used when the job is planned.
         allow_duplicate_ids: Accept inputs in which two rows have one id.
         allow_mixed: Resume although the processor or versions of libraries differ: last digits of results may differ.
+        expect_space: The id or the descriptor, as JSON text, of the space that the embeddings must have.
         progress: Report progress on standard error.
         stop: Set it from a different thread to stop after the current shard.
 
@@ -81,12 +83,15 @@ def run(
 
     Raises:
         RecipeMismatchError: If the folder holds a job with a different recipe, model or input.
+        SpaceMismatchError: If the embeddings are not of the expected space.
         InputError: If an input cannot be read, lacks a column, or was changed.
         JobError: If the folder cannot be written, such as for a full disk.
     """
     begun = time.monotonic()
     sources = [source] if isinstance(source, str | Path) else list(source)
     facts = read_model_facts(recipe)
+    if expect_space is not None:
+        job_space(recipe, facts).require(expect_space)
     folder = JobFolder(sink)
     with folder.lock():
         if folder.exists:

@@ -10,15 +10,17 @@ import numpy as np
 import pyarrow as pa
 
 from millpond.model.file_hashes import file_hash
+from millpond.model.space import Space, space_of
 from millpond_jobs.folder.manifest import InputFile, Manifest, PlannedShard
 from millpond_jobs.sources.files import InputFormat, InputName, find_inputs, reading, state_of
 from millpond_jobs.sources.plan import BYTES_PER_TOKEN, Record, ShardBudget, cut_into_shards
-from millpond_recipes.errors import InputError
+from millpond_recipes.errors import InputError, RecipeError
 from millpond_recipes.fingerprint import fingerprint_facts, fingerprint_of
 from millpond_recipes.model_facts import ModelFacts
 from millpond_recipes.recipe import Recipe
 from millpond_recipes.rows import check_schema, is_text, value_type
 
+EMBEDDING_TASKS = ("embed", "token_embed", "embed_sparse")
 SHARD_FLOP = {"cpu": 3e12, "cuda": 6e14}  # about 25 s on two cores, and on one GPU
 MAX_SHARD_ROWS = 8192
 TOKEN_LEVEL_TASKS = ("token_embed", "token_classify")
@@ -71,8 +73,21 @@ def plan_job(
         id_type=id_type,
         inputs=inputs,
         plan=plan,
+        space=None if recipe.task not in EMBEDDING_TASKS else job_space(recipe, facts).descriptor,
     )
     return manifest.model_copy(update={"id": manifest.identity()})
+
+
+def job_space(recipe: Recipe, facts: ModelFacts) -> Space:
+    """Return the space of a job's embeddings.
+
+    Raises:
+        RecipeError: If its task has other results.
+    """
+    if recipe.task not in EMBEDDING_TASKS:
+        message = f"expect_space: the task {recipe.task!r} has no embeddings. Available: {', '.join(EMBEDDING_TASKS)}"
+        raise RecipeError(message)
+    return space_of(facts.layers.model, facts.arguments.load.inputs).of_call(dimensions=recipe.dimensions)
 
 
 def shard_budget(recipe: Recipe, facts: ModelFacts, shard_rows: int | None = None) -> ShardBudget:

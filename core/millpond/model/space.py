@@ -23,6 +23,8 @@ from millpond.types.prompts import PROMPT_NAMES
 
 FORMAT = 1  # changes with the rules of this module, so that ids of different rules are never equal
 ID_CHARS = 16
+METADATA_KEY = "millpond.space"  # the place of the descriptor, as JSON, in the metadata of files of vectors
+SIDECAR_SUFFIX = ".space.json"  # for a file with the descriptor, beside vectors in a format without metadata
 FILE = "file "
 SAFETENSORS, PICKLES, TRAINING_STATE = ".safetensors", (".bin", ".pt"), ("optimizer", "scheduler", "training_args")
 # Files that a tokenizer reads besides tokenizer.json; the second ones are not read if there is a tokenizer.json.
@@ -64,9 +66,21 @@ class Space:
         """The id with the settings, from which ``require`` derives differences. JSON values."""
         return {"space_id": self.id, "settings": dict(self.settings)}
 
-    def of_call(self, *, dimensions: int | None = None, normalized: bool | None = None) -> "Space":
-        """Return the space of a call that changes the number of dimensions or the normalization."""
-        asked = {"number of dimensions": dimensions, "normalization": normalized}
+    def of_call(
+        self,
+        *,
+        dimensions: int | None = None,
+        normalized: bool | None = None,
+        query_prompt: str | None = None,
+        document_prompt: str | None = None,
+    ) -> "Space":
+        """Return the space of calls that change settings of the model."""
+        asked = {
+            "number of dimensions": dimensions,
+            "normalization": normalized,
+            "query prompt": query_prompt,
+            "document prompt": document_prompt,
+        }
         changed = {name: value for name, value in asked.items() if value not in (None, self.settings.get(name))}
         return Space({**self.settings, **changed}) if changed else self
 

@@ -1,7 +1,7 @@
 """``millpond embed``: embeds texts or images. Its options are checked before the model is loaded."""
 
 from dataclasses import replace
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from millpond_cli import options
 from millpond_cli.arguments import truncates
@@ -14,7 +14,11 @@ from millpond_cli.row_runners import encode_runner
 from millpond_cli.stream import Job
 from millpond_command import declare
 from millpond_command.cli import USAGE, CommandError
-from millpond_command.model_options import RunOptions
+from millpond_command.model_arguments import read_expected_space
+from millpond_command.model_options import ExpectSpace, RunOptions
+
+if TYPE_CHECKING:
+    from millpond.llm import LLM
 
 FORMATS = (TABLE, *RECORDS, *BINARY, *COLUMNAR)
 EXAMPLES = (
@@ -86,6 +90,7 @@ def embed(
     output_format: Format = None,
     with_text: options.WithText = False,
     model: options.ModelOption = options.DEFAULT_MODEL,
+    expect_space: ExpectSpace = None,
     run_options: RunOptions,
     call_options: options.CallOptions,
     task: Task = "embed",
@@ -108,7 +113,7 @@ def embed(
     if image_text is not None and not images:
         message = "--image-text requires --image"
         raise CommandError(message, hint="with --image, the arguments are the paths of image files", exit_code=USAGE)
-    skip_failed = check_action(input_options.on_error)
+    skip_failed, expected = check_action(input_options.on_error), read_expected_space(expect_space)
     source = texts_of(texts, input_options, may_be_files=images)
     sparse_options.check(dimensions=dimensions, normalize=normalize, task=None if task == "embed" else task)
     formats = SPARSE_FORMATS if sparse_options.sparse else FORMATS
@@ -133,7 +138,16 @@ def embed(
             use_activation=normalize,
         )
     job = Job(source, runner, model, run_options, output_options, skip_failed=skip_failed)
-    if sparse_options.sparse:
-        job.write(file_format, lambda _: sparse_options.layout(layout))
-    else:
-        job.write(file_format, lambda llm: replace(layout, dimensions=dimensions or llm.model_config.embedding_size))
+
+    def layout_of(llm: "LLM") -> Layout:
+        is_stored = output_options.output_path is not None and file_format in (*BINARY, *COLUMNAR)
+        space = None
+        if is_stored or expected is not None:
+            space = llm.space.of_call(dimensions=dimensions, normalized=normalize)
+        if space is not None and expected is not None:
+            space.require(expected)
+        size = dimensions or llm.model_config.embedding_size
+        dense = replace(layout, dimensions=size, space=None if space is None else space.descriptor)
+        return sparse_options.layout(dense) if sparse_options.sparse else dense
+
+    job.write(file_format, layout_of)

@@ -20,8 +20,8 @@ from millpond_cli.io.rows import Row, check_action
 from millpond_cli.search.passages import Corpus, open_corpus
 from millpond_command import declare
 from millpond_command.cli import PARTIAL, USAGE, CommandError, echo
-from millpond_command.model_arguments import arguments_of
-from millpond_command.model_options import RunOptions
+from millpond_command.model_arguments import arguments_of, read_expected_space
+from millpond_command.model_options import ExpectSpace, RunOptions
 from millpond_command.progress import Progress
 from millpond_command.progress_options import ProgressOptions
 from millpond_command.tables import is_terminal, tab_separated, table
@@ -118,6 +118,7 @@ def search(
     rerank: Rerank = None,
     candidates: Candidates = 50,
     model: options.ModelOption = options.DEFAULT_MODEL,
+    expect_space: ExpectSpace = None,
     run_options: RunOptions,
     dimensions: options.Dimensions = None,
     query_prompt: QueryPrompt = None,
@@ -135,6 +136,7 @@ def search(
     if os.path.isfile(query):  # noqa: PTH113  Path raises for long texts
         message = f"{query!r} is a file, but the first argument is the query"
         raise CommandError(message, hint="millpond search QUERY FILE", exit_code=USAGE)
+    expected = read_expected_space(expect_space)
     corpus = open_corpus(source, input_format=input_format, text_key=text_key, id_key=id_key)
     arguments = arguments_of(run_options)
     if rerank is not None:
@@ -143,6 +145,9 @@ def search(
         if "embed" not in llm.supported_tasks:
             message = f"{model!r} does not serve the task 'embed'. Available: {', '.join(llm.supported_tasks)}"
             raise CommandError(message, hint="rerankers are used with --rerank", exit_code=USAGE)
+        if expected is not None:
+            space = llm.space.of_call(dimensions=dimensions, query_prompt=query_prompt, document_prompt=document_prompt)
+            space.require(expected)
         from millpond_cli.search.embedder import Embedder  # noqa: PLC0415  imports torch, which --help does not need
 
         embedder = Embedder(

@@ -1,8 +1,10 @@
 """ParquetWriter: results as a parquet file, with one column for vectors."""
 
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
+from millpond.model.space import METADATA_KEY
 from millpond_cli.io.results import Layout, Result, Writer
 from millpond_command.cli import CommandError
 
@@ -63,6 +65,8 @@ class ParquetWriter(Writer):
         }
         self._results = result_fields(self._layout.serializer, first, self._layout.dimensions or 1)
         self._schema = pa.schema([*((name, types[name]) for name in self._names()), *self._results])
+        if self._layout.space is not None:
+            self._schema = self._schema.with_metadata({METADATA_KEY: json.dumps(self._layout.space)})
         self._parquet = pq.ParquetWriter(self._file, self._schema, compression="zstd")
 
     def _names(self) -> Iterator[str]:

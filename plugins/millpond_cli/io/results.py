@@ -1,7 +1,7 @@
 """Results of rows, their layout, and the base class of writers. Does not import numpy, which --help does not need."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
@@ -61,6 +61,7 @@ class Layout:
         texts: The names of the texts that are written.
         with_rank: Write the rank.
         array: The name of the array in npz.
+        space: The descriptor of the vectors' space, for parquet and in a file beside npy and npz; None to omit it.
         columns: The columns of a table; None for lines with the first values of each vector.
     """
 
@@ -74,6 +75,7 @@ class Layout:
     with_rank: bool = False
     array: str = "embeddings"
     columns: Columns | None = None
+    space: Mapping[str, Any] | None = None
 
 
 class Writer(ABC):

@@ -11,8 +11,8 @@ from millpond_command import declare
 from millpond_command.cli import FAILURE, INTERRUPTED, PARTIAL, USAGE, CommandError, echo, echo_stderr
 from millpond_command.cluster_options import ClusterOptions, chosen_cluster
 from millpond_command.extras import check_extra
-from millpond_command.model_arguments import arguments_of, check_folder
-from millpond_command.model_options import MODEL_HELP, RunOptions
+from millpond_command.model_arguments import arguments_of, check_folder, read_expected_space
+from millpond_command.model_options import MODEL_HELP, ExpectSpace, RunOptions
 from millpond_command.progress_options import ProgressOptions
 from millpond_command.stop_signals import stop_on_signals
 from millpond_command.tasks import task_named
@@ -72,6 +72,7 @@ def run(
     inputs: InputNames,
     output: Output,
     model: Model,
+    expect_space: ExpectSpace = None,
     columns: Columns,
     computation: Computation,
     run_options: RunOptions,
@@ -118,6 +119,7 @@ def run(
             shard_rows=shard_rows,
             allow_duplicate_ids=columns.allow_duplicate_ids,
             allow_mixed=allow_mixed,
+            expect_space=read_expected_space(expect_space),
             progress=progress and not quiet,
             stop=stop,
         )

@@ -16,6 +16,7 @@ from millpond_jobs.exports.results import (
     stating_failures,
     vectors_of,
     write_ids,
+    write_space,
 )
 from millpond_storage.files import write_durably
 
@@ -49,6 +50,7 @@ def export(results: Results, location: str) -> None:
             write_index(index, faiss.PyCallbackIOWriter(file.write))
         if not has_numbers and results.has_ids:
             write_ids(results, path.with_suffix(".ids.jsonl"))
+        write_space(results, path)
 
     with stating_failures("write", path):
         write_durably(path, write)

@@ -22,7 +22,8 @@ def export(results: Results, location: str) -> None:
     errors: list[JobError] = []
     try:
         with stating_failures("write", path):
-            lance.write_dataset(_batches(results, errors), str(temporary), schema=results.schema)
+            schema = results.schema.with_metadata(results.metadata)
+            lance.write_dataset(_batches(results, errors), str(temporary), schema=schema)
             temporary.rename(path)
     except JobError as error:
         raise (errors or [error])[0] from error

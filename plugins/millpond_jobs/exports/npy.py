@@ -4,12 +4,22 @@ from pathlib import Path
 
 import numpy as np
 
-from millpond_jobs.exports.results import FIXED_SIZE, Results, check_new, stating_failures, vectors_of, write_ids
+from millpond_jobs.exports.results import (
+    FIXED_SIZE,
+    Results,
+    check_new,
+    stating_failures,
+    vectors_of,
+    write_ids,
+    write_space,
+)
 from millpond_storage.files import write_durably
 
 
 def export(results: Results, location: str) -> None:
     """Write an ``.npy`` file, and the ids as ``.ids.jsonl`` beside it unless they are the row numbers.
+
+    The descriptor of the space of embeddings is written as ``.space.json`` beside it.
 
     Raises:
         JobError: If the results have no column of one size, or the file exists.
@@ -28,6 +38,7 @@ def export(results: Results, location: str) -> None:
                 file.write(np.ascontiguousarray(vectors).data)
         if results.has_ids or not results.has_all_rows:
             write_ids(results, path.with_suffix(".ids.jsonl"))
+        write_space(results, path)
 
     with stating_failures("write", path):
         write_durably(path, write)

@@ -17,7 +17,8 @@ def export(results: Results, location: str) -> None:
     path = check_new(Path(location))
 
     def write(temporary: Path) -> None:
-        with pq.ParquetWriter(temporary, results.schema, compression="zstd", use_dictionary=False) as writer:
+        schema = results.schema.with_metadata(results.metadata)
+        with pq.ParquetWriter(temporary, schema, compression="zstd", use_dictionary=False) as writer:
             for table in results.export_tables():
                 writer.write_table(table, row_group_size=table.num_rows)
 

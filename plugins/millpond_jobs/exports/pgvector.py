@@ -1,10 +1,12 @@
 """Export to a table of PostgreSQL with the extension pgvector. Needs psycopg."""
 
+import json
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from millpond.model.space import METADATA_KEY
 from millpond_jobs.errors import JobError
 from millpond_jobs.exports.results import ID, VECTOR, WEIGHTS, Results, check_ids, library, sparse_of, vectors_of
 
@@ -49,6 +51,9 @@ def _create_table(sql: Any, connection: Any, results: Results, kind: str) -> Non
     id_type = "bigint" if results.manifest.id_type == "int64" else "text"
     statement = sql.SQL("CREATE TABLE {} (id {} PRIMARY KEY, embedding {})")
     connection.execute(statement.format(sql.Identifier(results.name), sql.SQL(id_type), sql.SQL(kind)))
+    if results.manifest.space is not None:
+        comment = sql.Literal(json.dumps({METADATA_KEY: results.manifest.space}))
+        connection.execute(sql.SQL("COMMENT ON TABLE {} IS {}").format(sql.Identifier(results.name), comment))
 
 
 def column_type(results: Results, column: str) -> str:

@@ -1,11 +1,13 @@
 """Export to a collection of Qdrant: dense, multiple or sparse vectors. Needs qdrant-client."""
 
+from inspect import signature
 from typing import Any
 from uuid import NAMESPACE_OID, UUID, uuid5
 
 import numpy as np
 import pyarrow as pa
 
+from millpond.model.space import METADATA_KEY
 from millpond_jobs.errors import JobError
 from millpond_jobs.exports.results import (
     ID,
@@ -49,7 +51,9 @@ def export(results: Results, location: str) -> None:
             address = without_password(location)
             message = f"the collection {results.name!r} exists in {address}; choose a different one with --name"
             raise JobError(message)
-        client.create_collection(results.name, **_collection(client_module.models, results, column))
+        has_metadata = "metadata" in signature(client.create_collection).parameters  # since 1.16
+        described = {"metadata": {METADATA_KEY: results.manifest.space}} if has_metadata else {}
+        client.create_collection(results.name, **_collection(client_module.models, results, column), **described)
         try:
             for table in results.export_tables():
                 points = _points(client_module.models, table, column)

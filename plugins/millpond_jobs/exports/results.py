@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from millpond.model.space import METADATA_KEY, SIDECAR_SUFFIX
 from millpond.types.extras import install_command
 from millpond_jobs.errors import JobError
 from millpond_jobs.folder.folder import ERROR, ID, JobFolder
 from millpond_jobs.folder.manifest import Manifest
 from millpond_recipes.results import PROBS, SCORE, SPARSE_TYPE, VECTOR, VECTORS, WEIGHTS
-from millpond_storage.files import write_durably
+from millpond_storage.files import write_durably, write_json
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -85,6 +86,12 @@ class Results:
     def schema(self) -> pa.Schema:
         """The schema of the tables."""
         return self.folder.read_shard(self.manifest, self.manifest.shards()[0]).schema
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The metadata of an export: the descriptor of the space of embeddings, as JSON; empty for other results."""
+        space = self.manifest.space
+        return {} if space is None else {METADATA_KEY: json.dumps(space)}
 
     @property
     def has_ids(self) -> bool:
@@ -163,6 +170,12 @@ def write_ids(results: Results, path: Path) -> None:
             file.writelines(f"{json.dumps(row_id, ensure_ascii=False)}\n" for row_id in results.ids())
 
     write_durably(path, write)
+
+
+def write_space(results: Results, path: Path) -> None:
+    """Write the descriptor of the space of embeddings beside a file that has no metadata."""
+    if results.manifest.space is not None:
+        write_json(path.with_suffix(SIDECAR_SUFFIX), results.manifest.space)
 
 
 def check_ids(results: Results, kind: str, key: Callable[[Any], object] | None = None) -> None:
@@ -262,4 +275,5 @@ __all__ = [
     "vectors_of",
     "without_password",
     "write_ids",
+    "write_space",
 ]

@@ -1,7 +1,7 @@
 """The description of a job, `job.json`: recipe, inputs and plan of shards, fixed when the job starts."""
 
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
@@ -76,6 +76,7 @@ class Manifest(_Frozen):
         id_type: The type of ids: "int64" or "string".
         inputs: The input files.
         plan: The shards of each input file.
+        space: The descriptor of the space of the embeddings; None for other results.
     """
 
     format: Literal[1] = FORMAT
@@ -87,6 +88,7 @@ class Manifest(_Frozen):
     id_type: Literal["int64", "string"]
     inputs: list[InputFile]
     plan: list[list[PlannedShard]]
+    space: dict[str, Any] | None = None
 
     @field_validator("plan")
     @classmethod

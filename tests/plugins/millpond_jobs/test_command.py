@@ -109,3 +109,14 @@ def test_a_folder_without_a_job_is_named(job, tmp_path):
     done = job("status", tmp_path)
     assert done.exit_code == 1
     assert "is not the folder of a job" in done.stderr
+
+
+def test_a_job_of_another_space_than_expected_is_refused(job, finished, bert, write_jsonl, tmp_path):
+    inputs = write_jsonl([{"text": "a mill"}])
+    same = job("run", inputs, "-o", tmp_path / "same", "-m", bert, "--expect-space", finished)
+    assert same.exit_code == 0, same.stderr
+    changed = ("--dimensions", 8, "--hf-overrides", '{"is_matryoshka": true}')
+    done = job("run", inputs, "-o", tmp_path / "other", "-m", bert, "--expect-space", finished, *changed)
+    assert done.exit_code == 1
+    assert "the number of dimensions differs: 8 here, 32 there" in " ".join(done.stderr.split())
+    assert not (tmp_path / "other").exists()

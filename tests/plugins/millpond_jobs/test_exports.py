@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from millpond import LLM
+from millpond.model.space import METADATA_KEY
 from millpond.testing.checkpoints import tiny, write_sparse_encoder
 from millpond_jobs import Recipe, export, run
 from millpond_jobs.errors import JobError
@@ -64,6 +65,11 @@ def vectors(bert, rows):
         return np.stack([it.outputs.array for it in llm.embed([row["text"] for row in rows], use_tqdm=False)])
 
 
+def space_of(model):
+    with LLM(str(model), num_workers=1) as llm:
+        return llm.space.descriptor
+
+
 def nearest(vectors, query):
     """Return the rows with the highest inner products, best first."""
     return np.argsort(-(vectors @ query), kind="stable")[:TOP].tolist()
@@ -102,6 +108,25 @@ def test_parquet_is_one_file_with_all_columns(by_text, rows, vectors, tmp_path):
     assert nearest(stored, stored[7]) == nearest(vectors, vectors[7])
 
 
+def test_files_of_vectors_contain_or_accompany_the_space(by_text, bert, tmp_path):
+    space = space_of(bert)
+    assert json.loads((by_text / "job.json").read_text())["space"] == space
+    export(by_text, f"parquet:{tmp_path / 'v.parquet'}")
+    assert json.loads(pq.read_schema(tmp_path / "v.parquet").metadata[METADATA_KEY.encode()]) == space
+    export(by_text, f"npy:{tmp_path / 'v.npy'}")
+    assert json.loads((tmp_path / "v.space.json").read_text()) == space
+    lance = pytest.importorskip("lance", reason="needs pylance")
+    export(by_text, f"lance:{tmp_path / 'v.lance'}")
+    metadata = lance.dataset(str(tmp_path / "v.lance")).schema.metadata
+    assert json.loads(metadata[METADATA_KEY.encode()]) == space
+
+
+def test_classes_have_no_space(tmp_path, source, finish):
+    model = tiny("BertForSequenceClassification", tmp_path / "classes")
+    export(finish(model=str(model), task="classify"), f"parquet:{tmp_path / 'c.parquet'}")
+    assert METADATA_KEY.encode() not in (pq.read_schema(tmp_path / "c.parquet").metadata or {})
+
+
 @pytest.mark.slow
 def test_lance_finds_the_neighbours(by_text, rows, vectors, tmp_path):
     lance = pytest.importorskip("lance", reason="needs pylance")
@@ -135,7 +160,7 @@ def test_faiss_compares_bits_by_hamming_distance(finish, vectors, tmp_path):
 
 
 @pytest.mark.slow
-def test_qdrant_finds_the_neighbours_of_dense_vectors(by_text, rows, vectors, tmp_path):
+def test_qdrant_finds_the_neighbours_of_dense_vectors(by_text, bert, rows, vectors, tmp_path):
     qdrant = pytest.importorskip("qdrant_client", reason="needs qdrant-client")
     export(by_text, f"qdrant:{tmp_path / 'q'}", name="documents")
     client = qdrant.QdrantClient(path=str(tmp_path / "q"))
@@ -144,6 +169,7 @@ def test_qdrant_finds_the_neighbours_of_dense_vectors(by_text, rows, vectors, tm
     assert_same_neighbours([order.index(point.payload["id"]) for point in neighbours], vectors, vectors[7])
     (point,) = client.retrieve("documents", [point_id("row-7")], with_vectors=True)
     assert np.array_equal(np.array(point.vector, np.float32), vectors[7])
+    assert client.get_collection("documents").config.metadata == {METADATA_KEY: space_of(bert)}
     client.close()
     with pytest.raises(JobError, match="'documents' exists"):
         export(by_text, f"qdrant:{tmp_path / 'q'}", name="documents")
@@ -196,13 +222,15 @@ def postgres():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-6), ("float16", 2e-3)])
-def test_pgvector_finds_the_neighbours(finish, rows, vectors, postgres, dtype, tolerance):
+def test_pgvector_finds_the_neighbours(finish, bert, rows, vectors, postgres, dtype, tolerance):
     psycopg = pytest.importorskip("psycopg", reason="needs psycopg")
     assert export(finish(embed_dtype=dtype), f"pgvector:{postgres}", name=f"dense_{dtype}") == 80
     kind = "vector" if dtype == "float32" else "halfvec"
     with psycopg.connect(postgres) as connection:
         query = f"SELECT id, embedding <#> %s::{kind} FROM dense_{dtype} ORDER BY 2 LIMIT {TOP}"
         neighbours = connection.execute(query, [str(vectors[7].tolist())]).fetchall()
+        (comment,) = connection.execute(f"SELECT obj_description('dense_{dtype}'::regclass)").fetchone()
+    assert json.loads(comment) == {METADATA_KEY: space_of(bert)}
     scores = vectors @ vectors[7]
     assert np.allclose([-score for _, score in neighbours], scores[nearest(vectors, vectors[7])], atol=tolerance)
     order = [row["id"] for row in rows]
