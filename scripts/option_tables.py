@@ -22,7 +22,7 @@ COMMANDS_WITH_FULL_TABLES = (REFERENCE_COMMAND, "serve")
 MODEL_ROW = (
     "`model`",
     "required",
-    "A folder, a hub id (`org/name`), or `scheme:name` to ask one source: [Load a model](../how-to/load-a-model.md).",
+    "A folder, a hub id, `scheme:name` or a model file (`.toml`): [Load a model](../how-to/load-a-model.md).",
 )
 PLUGINS_ROW = ("`plugins`", "`None`", "The `PluginManager` to use; None for the manager of the process.")
 

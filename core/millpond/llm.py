@@ -61,7 +61,7 @@ class LLM(
         """Load a model.
 
         Args:
-            model: A folder, a hub id (``org/name``), or ``scheme:name`` to use only one source.
+            model: A folder, a hub id (``org/name``), ``scheme:name`` to use only one source, or a model file (.toml).
             plugins: The plugins to use; by default all installed ones.
             **arguments: The options of ``ModelArgs``. vLLM's arguments are accepted too; those without a meaning here
                 are logged and ignored.

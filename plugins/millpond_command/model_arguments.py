@@ -47,12 +47,13 @@ def arguments_of(options: FileOptions) -> dict[str, Any]:
 
 
 def check_folder(model: str) -> None:
-    """Check that a name that can only be a path, such as ``./model``, is a folder, before torch is imported.
+    """Check that a name that can only be a path, such as ``./model``, is a folder or a TOML file, without torch.
 
     Raises:
         ModelNotFoundError: If it is not; the message suggests a folder with a similar name.
     """
-    if model.startswith((".", "/", "~")) and not Path(model).expanduser().is_dir():
+    path = Path(model).expanduser()
+    if model.startswith((".", "/", "~")) and not path.is_dir() and not (path.suffix == ".toml" and path.is_file()):
         from millpond.model.source import SourceOptions, find_repository  # noqa: PLC0415  needs pydantic
 
         find_repository(get_plugin_manager().registry, model, SourceOptions())

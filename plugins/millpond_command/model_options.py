@@ -13,7 +13,7 @@ from millpond.types.model_args import MODEL_ARGS, describe
 from millpond_command.declare import option
 
 T = TypeVar("T")
-MODEL_HELP = "A folder, a Hugging Face Hub id, or package:NAME for a model in a Python package."
+MODEL_HELP = "A folder, a Hugging Face Hub id, package:NAME for a model in a Python package, or a model file (.toml)."
 
 
 def names_of(argument: str) -> tuple[str, ...]:

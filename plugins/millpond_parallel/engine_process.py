@@ -15,6 +15,7 @@ import threading
 import traceback
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -111,12 +112,11 @@ def _load(setup: "EngineProcessSetup") -> "Runner":
 
     from millpond.executor import open_runner  # noqa: PLC0415  as above
     from millpond.loading.build import build_model, resolve_model  # noqa: PLC0415
-    from millpond.model.repository import Repository  # noqa: PLC0415
 
     torch.set_num_threads(setup.num_threads)
     with _silent():
         registry = setup.manager().registry
-        repository = Repository(setup.model, setup.path, setup.source, plugins=registry, states=setup.states)
+        repository = replace(setup.repository, plugins=registry)
         repository.require_unchanged()  # an engine that is started again must not compute with another model
         layers, device = resolve_model(registry, repository, setup.arguments)
         loaded = build_model(registry, layers, setup.arguments.load, device=device, compute=setup.arguments.compute)

@@ -17,7 +17,7 @@ from millpond.types.parallel import ParallelOptions
 from millpond_parallel.placement import Placement
 
 if TYPE_CHECKING:
-    from millpond.model.repository import FileState
+    from millpond.model.repository import Repository
     from millpond.plugin.registry import Origin
 
 
@@ -26,10 +26,7 @@ class EngineProcessSetup:
     """The model of an engine process, and the conditions under which it computes.
 
     Attributes:
-        model: The name of the model.
-        path: The folder of its files.
-        source: The source that found it.
-        states: The state of each file when the program loaded the model.
+        repository: The model's folder, with the state of each file when the program loaded the model.
         arguments: The arguments of ``LLM``, with the device of the process.
         plugins: The built-in and installed plugins of the program; None for all that are not disabled.
         versions: The versions of these plugins.
@@ -37,10 +34,7 @@ class EngineProcessSetup:
         num_threads: The number of threads that torch uses for one batch.
     """
 
-    model: str
-    path: Path
-    source: str
-    states: "dict[str, FileState]"
+    repository: "Repository"
     arguments: Arguments
     plugins: frozenset[str] | None
     versions: "dict[str, str]"
@@ -80,10 +74,7 @@ def setup_for(setup: EngineSetup, location: Placement) -> bytes:
     versions = _versions(setup.plugins)
     return pickle.dumps(
         EngineProcessSetup(
-            model=repository.model,
-            path=repository.path.absolute(),
-            source=repository.source,
-            states=repository.states,
+            repository=replace(repository, path=repository.path.absolute(), plugins=None),
             arguments=replace(arguments, device=location.device, parallel=ParallelOptions()),
             plugins=None if is_default else frozenset(versions),
             versions=versions,

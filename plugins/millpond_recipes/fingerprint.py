@@ -87,10 +87,16 @@ def _kernels(facts: ModelFacts) -> "Iterator[tuple[str, Entry[KernelSpec] | None
 
 
 def _configuration_hash(facts: ModelFacts) -> str:
-    """Return a hash of settings that files do not contain: those of a published model, known by its name or card."""
+    """Return a hash of settings outside the files of the model: those of a published model and of a model file."""
     model = facts.layers.model
     prompting = model.prompting
-    settings = [model.hf_config.to_dict(), prompting.prompts, repr(prompting.rerank_template), prompting.chat_template]
+    settings: list[object] = [
+        model.hf_config.to_dict(),
+        prompting.prompts,
+        repr(prompting.rerank_template),
+        prompting.chat_template,
+    ]
+    settings += [dict(layer.values) for layer in facts.layers.repository.stated]
     return hashlib.sha256(json.dumps(settings, sort_keys=True, default=repr).encode()).hexdigest()
 
 

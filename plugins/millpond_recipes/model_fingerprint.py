@@ -53,6 +53,7 @@ def fingerprint_of(loaded: LoadedModel, devices: Iterable[str] = ()) -> str:
     facts = {
         "files": dict(file_hashes(layers.repository.path)),
         "config": model.hf_config.to_dict(),
+        "stated": [dict(it.values) for it in layers.repository.stated],
         "architecture": [layers.architecture.qualified, layers.implementation],
         "converter": None if layers.converter is None else layers.converter.qualified,
         "pooling": model.pooler_config.model_dump(mode="json"),

@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from millpond.model.files import extra_file
+from millpond.model.layers import Layers
 from millpond.plugin.blame import blamed, is_foreign
 from millpond.plugin.registry import Entry
 from millpond.plugin.specs import ArchitectureSpec
@@ -43,6 +44,7 @@ BACKBONES = ("Model", "ForCausalLM", "ForConditionalGeneration")
 GENERATING = ("ForCausalLM", "ForConditionalGeneration", "ForMaskedLM", "LMHeadModel", "ChatModel")
 PICKLE_SUFFIX = ".pt"  # of extra weight files in pickle format
 logger = logging.getLogger(__name__)
+GROUP = "identity"  # states the architecture
 AUTO, NATIVE = "auto", "native"
 REWARD = "reward"  # convert value of vLLM in 2025: rewards if the model has a reward head, else token hidden states
 SYNONYMS = {"vllm": NATIVE, "millpond": NATIVE}
@@ -136,6 +138,34 @@ def choose_architecture(
     )
 
 
+def stated_architecture(registry: "Registry", config: CheckpointConfig, stated: Layers) -> ArchitectureMatch | None:
+    """Return the architecture, converter and implementation that layers state; None if they state none.
+
+    Raises:
+        UnknownNameError: If no plugin provides one of them.
+    """
+    name, converter = stated.get(f"{GROUP}.architecture"), stated.get(f"{GROUP}.converter")
+    if name is None:
+        return None
+    implementation = _checked_implementation(registry, stated.get(f"{GROUP}.implementation", NATIVE))
+    architecture = registry.architectures.find(name)
+    if implementation != NATIVE:
+        requirements = _Requirements(convert=AUTO, pooling=None, classifies=False, implementation=implementation)
+        match = _Fallbacks(registry, config, requirements).find(name)
+        architecture = None if match is None else match[0]
+    if architecture is None:
+        where = stated.origin(f"{GROUP}.architecture")
+        available = ", ".join(registry.architectures.names())
+        message = f"Unknown architecture {name!r} of the implementation {implementation!r}, stated in {where}. "
+        raise UnknownNameError(f"{message}Available: {available}")
+    return ArchitectureMatch(
+        name=name,
+        architecture=architecture,
+        converter=None if converter is None else registry.converters.get(converter),
+        implementation=implementation,
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Requirements:
     """The caller's requirements; see ``choose_architecture``."""
@@ -201,7 +231,7 @@ class _Fallbacks:
 
     def choose(self, names: list[str]) -> ArchitectureMatch | None:
         for name in names:
-            match = self._find(name)
+            match = self.find(name)
             if match is not None:
                 entry, implementation = match
                 converter = _for_native(self.registry, name, entry, self.requirements)
@@ -210,7 +240,7 @@ class _Fallbacks:
                 )
         for name in names:
             converter = _by_name(self.registry, name, self.requirements.convert, self.requirements.pooling)
-            match = None if converter is None else next(filter(None, map(self._find, backbone_names(name))), None)
+            match = None if converter is None else next(filter(None, map(self.find, backbone_names(name))), None)
             if match is not None:
                 entry, implementation = match
                 return ArchitectureMatch(
@@ -218,8 +248,8 @@ class _Fallbacks:
                 )
         return None
 
-    def _find(self, name: str) -> "tuple[Entry[ArchitectureSpec], str] | None":
-        """The architecture that the first matching fallback resolves to, and its implementation."""
+    def find(self, name: str) -> "tuple[Entry[ArchitectureSpec], str] | None":
+        """Return the architecture that the first matching fallback resolves to, and its implementation."""
         if self.requirements.convert == "none" and name.endswith(GENERATING):
             self.reasons.append(f"convert='none' does not allow removing the head of {name}")
             return None

@@ -23,12 +23,14 @@ class Layer:
         values: The values by path, such as ``embedding.truncate_dim``; None for a value that is not stated.
         keys: The keys of the file by path, for paths whose place in the file is not obvious.
         is_request: True if the caller states the values: rules about files and records do not change them.
+        route: The route of a model with several routes that the values are for; None for the main route.
     """
 
     name: str
     values: Mapping[str, Any]
     keys: Mapping[str, str] = field(default_factory=dict)
     is_request: bool = False
+    route: str | None = None
 
     def origin(self, path: str) -> str:
         """Return the file and the key of a value: ``config.json (hidden_size)``."""
@@ -55,10 +57,11 @@ class Layers:
         return default if layer is None else layer.values[path]
 
     def merged(self, path: str) -> dict[str, Any]:
-        """Return the mapping of a path, whose keys may come from several layers."""
+        """Return the mapping of a path, whose keys may come from several layers; a request replaces those below it."""
         merged: dict[str, Any] = {}
         for layer in reversed(self.layers):
-            merged |= layer.values.get(path) or {}
+            stated = layer.values.get(path)
+            merged = {**({} if layer.is_request and stated is not None else merged), **(stated or {})}
         return merged
 
     def origin(self, path: str, key: str | None = None) -> str:

@@ -40,7 +40,8 @@ class Repository:
         path: The folder.
         source: The source that found it.
         route: The selected route of a model with several routes; None for the main route.
-        stated: Layers that take precedence over the files.
+        revision: The requested branch, tag or commit; None for the default.
+        stated: Layers that take precedence over the files, of all routes.
         plugins: The records of plugins, whose checkpoint formats read the files; None for all installed plugins.
         states: The state of each file when ``record_files`` was called; empty before.
     """
@@ -49,6 +50,7 @@ class Repository:
     path: Path
     source: str
     route: str | None = None
+    revision: str | None = None
     stated: tuple[Layer, ...] = ()
     plugins: "Registry | None" = field(default=None, repr=False, compare=False)
     states: dict[str, FileState] = field(default_factory=dict, repr=False, compare=False)
@@ -88,10 +90,15 @@ class Repository:
         readings = [(entry, _read(entry, self)) for entry in matching]
         return tuple((entry, layers) for entry, layers in readings if layers)
 
+    @property
+    def requests(self) -> tuple[Layer, ...]:
+        """The layers of ``stated`` that are for the route."""
+        return tuple(layer for layer in self.stated if layer.route == self.route)
+
     @cached_property
     def layers(self) -> Layers:
-        """The layers of ``stated`` and of all files except config.json; the formats with the highest priority first."""
-        return Layers((*self.stated, *chain.from_iterable(layers for _, layers in self.readings)))
+        """The layers of ``requests`` and of all files except config.json, formats with the highest priority first."""
+        return Layers((*self.requests, *chain.from_iterable(layers for _, layers in self.readings)))
 
     @cached_property
     def transformer_path(self) -> Path:

@@ -9,13 +9,14 @@ from millpond.model.architecture import (
     REWARD,
     ArchitectureMatch,
     choose_architecture,
+    stated_architecture,
     with_architecture,
     with_extra_heads,
 )
 from millpond.model.classification import choose_activation, count_labels, named_activation, overrides_activation
 from millpond.model.embedding_size import sparse_kind
 from millpond.model.files import check_sizes, read_headers
-from millpond.model.layers import DEFAULT, USER, Layer
+from millpond.model.layers import DEFAULT, USER, Layer, Layers
 from millpond.model.lengths import choose_length
 from millpond.model.model_layers import SPARSE_SIMILARITY, ModelLayers
 from millpond.model.options import LoadOptions, check_runner, override_config
@@ -34,7 +35,7 @@ from millpond.model.published import rerank_template, with_known, without_confli
 from millpond.plugin.blame import is_foreign
 from millpond.types.compute import check_dtype
 from millpond.types.config import CheckpointConfig, PoolerConfig
-from millpond.types.errors import UnknownNameError
+from millpond.types.errors import CheckpointError, InvalidInputError, UnknownNameError
 from millpond.types.late_interaction import LateInteraction
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ logger = logging.getLogger(__name__)
 DTYPE_ALIASES = {"half": "float16", "float": "float32"}
 PROMPTS_PATH, PROMPTS_KEY = "prompting.prompts", "task_instructions"
 PLUGIN_PATH = "prompting.io_processor_plugin"
+CONFIG_PATH, IDENTITY_PATH = "hf_config", "identity.architecture"
 
 
 def read_layers(registry: "Registry", repository: "Repository", options: LoadOptions) -> ModelLayers:
@@ -59,12 +61,12 @@ def read_layers(registry: "Registry", repository: "Repository", options: LoadOpt
     if repository.plugins is not registry:
         repository = replace(repository, plugins=registry)
     files = repository.layers
-    named = with_architecture(registry, with_known(registry, repository))
-    known = with_extra_heads(registry, repository, named, allow_pickle=options.allow_pickle)
+    _check_options(files, options)
+    known = _known_config(registry, repository, options)
     config = without_conflicting_tokens(known, override_config(known, options.hf_overrides))
     names_activation = overrides_activation(options.hf_overrides, known, config)
     user = spread_pooling_type(registry, options.pooler_config)
-    chosen = choose_architecture(
+    chosen = stated_architecture(registry, config, files) or choose_architecture(
         registry,
         config,
         options.convert,
@@ -73,6 +75,8 @@ def read_layers(registry: "Registry", repository: "Repository", options: LoadOpt
         implementation=options.model_impl,
     )
     late = LATE_INTERACTION_TASK in chosen.tasks and is_late(files, user, options.convert)
+    tasks = _stated_tasks(files, chosen) or ((LATE_INTERACTION_TASK,) if late else chosen.tasks)
+    late = late and tasks == (LATE_INTERACTION_TASK,)
     spec = chosen.architecture.spec
     if spec.checkpoint.config_defaults:
         config = with_defaults(config, spec.checkpoint.config_defaults)
@@ -84,14 +88,54 @@ def read_layers(registry: "Registry", repository: "Repository", options: LoadOpt
         architecture=chosen.architecture,
         converter=chosen.converter,
         implementation=chosen.implementation,
-        tasks=(LATE_INTERACTION_TASK,) if late else chosen.tasks,
-        layers=(_of_user(options, user, chosen), *repository.stated),
+        tasks=tasks,
+        layers=(_of_user(options, user, chosen), *repository.requests),
     )
     activation = None if names_activation else named_activation(registry, chosen)
-    above = (*_of_rules(layers, options, activation), *layers_over_files(files, chosen.tasks, late=late))
+    above = (*_of_rules(layers, activation), *layers_over_files(files, chosen.tasks, late=late))
     layers = replace(layers, layers=(*layers, *above, *files, *_under_files(layers, chosen)))
     _check(layers)
     return layers if sparse_kind(layers) is None else replace(layers, layers=(*layers, SPARSE_SIMILARITY))
+
+
+def _check_options(files: Layers, options: LoadOptions) -> None:
+    """Refuse options that change values which others of a file of settings follow from.
+
+    Raises:
+        InvalidInputError: Names the option.
+    """
+    for name, path in (("hf_overrides", CONFIG_PATH), ("convert", IDENTITY_PATH), ("model_impl", IDENTITY_PATH)):
+        layer = files.find(path)
+        if layer is not None and getattr(options, name) not in (None, "auto"):
+            message = (
+                f"{name} cannot be combined with {layer.origin(path)}, whose other settings follow from it: write the "
+                f"file again with `millpond inspect --resolved` and this option, or edit it"
+            )
+            raise InvalidInputError(message, parameter=name)
+
+
+def _known_config(registry: "Registry", repository: "Repository", options: LoadOptions) -> CheckpointConfig:
+    """Return config.json with what records know about the model; a config that takes precedence contains that."""
+    stated = repository.layers.get(CONFIG_PATH)
+    if stated is not None:
+        return CheckpointConfig(stated)
+    named = with_architecture(registry, with_known(registry, repository))
+    return with_extra_heads(registry, repository, named, allow_pickle=options.allow_pickle)
+
+
+def _stated_tasks(files: Layers, chosen: ArchitectureMatch) -> tuple[str, ...] | None:
+    """Return the tasks that a layer states; None if no layer does.
+
+    Raises:
+        CheckpointError: If the architecture does not support one of them.
+    """
+    tasks: tuple[str, ...] | None = files.get("tasks")
+    unknown = [task for task in tasks or () if task not in chosen.tasks]
+    if unknown or tasks == ():
+        available = ", ".join(chosen.tasks)
+        message = f"{files.origin('tasks')} states the tasks {tasks}. {chosen.architecture.spec.name} has: {available}"
+        raise CheckpointError(message)
+    return tasks
 
 
 def _of_user(options: LoadOptions, user: PoolerConfig, chosen: ArchitectureMatch) -> Layer:
@@ -100,17 +144,17 @@ def _of_user(options: LoadOptions, user: PoolerConfig, chosen: ArchitectureMatch
     values = {
         **user_settings(user, chosen.tasks, rewards=options.convert == REWARD),
         "dtype": None if dtype == "auto" else DTYPE_ALIASES.get(dtype, dtype),
+        "max_model_len": options.max_model_len,
         PLUGIN_PATH: options.io_processor_plugin,
     }
     return Layer(USER, values, is_request=True)
 
 
-def _of_rules(layers: ModelLayers, options: LoadOptions, named: str | None) -> Iterator[Layer]:
+def _of_rules(layers: ModelLayers, named: str | None) -> Iterator[Layer]:
     """Yield what rules about several files and records state.
 
     Args:
         layers: What the caller requests.
-        options: The caller's options.
         named: The activation that the architecture's record names, unless the caller overrides it.
     """
     repository, config, spec = layers.repository, layers.config, layers.architecture.spec
@@ -118,7 +162,7 @@ def _of_rules(layers: ModelLayers, options: LoadOptions, named: str | None) -> I
     length = choose_length(
         list(layers.lengths),
         positions=spec.text.positions,
-        requested=layers.get("max_model_len") if options.max_model_len is None else options.max_model_len,
+        requested=layers.get("max_model_len"),
         query_document_length=0 if late_interaction is None else late_interaction.longest,
     )
     num_labels = spec.output.num_labels or count_labels(config, repository.layers)

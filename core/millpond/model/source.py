@@ -1,12 +1,13 @@
 """Finds the folder of a model by name: asks the sources of all plugins, one after the other."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from millpond.model.model_file import ModelFile, is_model_file
 from millpond.model.repository import Repository
 from millpond.plugin.blame import described
 from millpond.types.errors import ModelNotFoundError, UnknownNameError, quoted
@@ -40,12 +41,26 @@ def find_repository(registry: "Registry", model: "str | PathLike[str]", options:
     """Find the folder of a model's files.
 
     A name with the scheme of a source (``package:NAME``) is looked up only in that source; other names are looked up
-    in all sources, by priority.
+    in all sources, by priority. A model file states the name of its model, and settings.
 
     Raises:
         ModelNotFoundError: If no source has the model; the message lists the answer of each source.
+        CheckpointError: If the model file is invalid, or was written for other files.
     """
     model = fspath(model) if isinstance(model, PathLike) else model
+    if not isinstance(model, str) or not is_model_file(model):
+        return _find(registry, model, options)
+    file = ModelFile(Path(model).expanduser())
+    repository = _find(registry, file.name, replace(options, revision=options.revision or file.revision))
+    return replace(repository, stated=file.stated(repository))
+
+
+def _find(registry: "Registry", model: object, options: SourceOptions) -> Repository:
+    """Find the folder of a model by its name.
+
+    Raises:
+        ModelNotFoundError: If no source has the model.
+    """
     if not isinstance(model, str) or not model.strip() or "\0" in model:
         message = f"the model's name must be a folder or an id such as 'org/name'; got {model!r}"
         raise ModelNotFoundError(message)
@@ -76,7 +91,7 @@ def find_repository(registry: "Registry", model: "str | PathLike[str]", options:
             logger.warning("%s returned %r, which %s", entry.label, path, fault)
             answers.append(f"{entry.spec.name}: {entry.label} returned {path!r}, which {fault}")
         else:
-            return Repository(model=model, path=Path(path), source=entry.spec.name, plugins=registry)
+            return Repository(model, Path(path), entry.spec.name, revision=options.revision, plugins=registry)
     is_unknown = colon and scheme not in registry.sources
     scheme_hint = _scheme_hint(scheme, registry.sources.names()) if is_unknown else ""
     tried = "".join(f"\n  {answer}" for answer in answers)

@@ -24,6 +24,7 @@ EXAMPLES = (
     "millpond inspect all-MiniLM-L6-v2",
     "millpond inspect BAAI/bge-reranker-base --json",
     """millpond inspect ./model --pooler-config '{"pooling_type": "CLS"}'""",
+    "millpond inspect ./model --resolved",
 )
 
 app = declare.new_app()
@@ -34,6 +35,9 @@ def inspect(
     *,
     model: options.ModelArgument,
     as_json: options.AsJson = False,
+    resolved: Annotated[
+        bool, declare.option("Output", "--resolved", help="Print a model file: TOML that loads as the same model.")
+    ] = False,
     model_options: ModelOptions,
     cache: Annotated[str | None, option_for("cache")] = None,
     cache_size: Annotated[str | None, option_for("cache_size")] = None,
@@ -44,6 +48,11 @@ def inspect(
     Exits with 1 and the reason if the model cannot be served.
     """
     arguments = replace(loading_arguments(model_options), cache=cache, cache_size=cache_size)
+    if resolved:
+        from millpond_cli.inspect.resolved import model_file  # noqa: PLC0415  imports torch
+
+        echo(model_file(get_plugin_manager().registry, model, arguments))
+        return
     from millpond_cli.inspect.report import inspect_model  # noqa: PLC0415  imports pydantic, not needed by --help
 
     report = inspect_model(get_plugin_manager().registry, model, arguments)

@@ -84,9 +84,11 @@ class Embedder:
 
     def fingerprint(self) -> str:
         """Return a hash of everything that changes vectors by more than rounding."""
+        model = self.llm.model_config
         facts = {
             "version": __version__,
-            "files": dict(file_hashes(Path(self.llm.model_config.identity.path))),
+            "files": dict(file_hashes(Path(model.identity.path))),
+            "settings": [repr(it) for it in (model.pooler_config, model.text, model.embedding, model.prompting)],
             "arguments": {name: value for name, value in self.arguments.items() if name not in WITHOUT_EFFECT},
             "prompt": self._prompt(DOCUMENT),
             "dimensions": self.dimensions,

@@ -27,7 +27,9 @@ app = declare.new_app()
 
 @declare.command(app, examples=EXAMPLES, kind=VllmCompatibleCommand)
 def serve(
-    models: Annotated[list[str], typer.Argument(metavar="MODEL", help="Folders, hub ids, or scheme:name.")],
+    models: Annotated[
+        list[str], typer.Argument(metavar="MODEL", help="Folders, hub ids, scheme:name, or model files (.toml).")
+    ],
     server: ServerOptions,
     model: ModelOptions,
     limits: LimitOptions,

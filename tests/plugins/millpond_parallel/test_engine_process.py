@@ -1,6 +1,7 @@
 """The settings with which an engine process starts its workers."""
 
 import logging
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 
 from millpond import executor
 from millpond.loading import build
-from millpond.model import repository
+from millpond.model.repository import Repository
 from millpond.types.config import EngineConfig
 from millpond_parallel import engine_process
 from millpond_parallel.engine_process import _Engine, _load
@@ -18,7 +19,6 @@ from millpond_parallel.engine_process import _Engine, _load
 def test_an_engine_process_uses_the_arguments_of_the_program(monkeypatch, device, num_workers):
     """On a GPU, the number of workers is that of batches in flight; on a CPU, the process has its own."""
     loaded = SimpleNamespace(model="the model")
-    monkeypatch.setattr(repository, "Repository", lambda *_, **__: SimpleNamespace(require_unchanged=lambda: None))
     monkeypatch.setattr(build, "resolve_model", lambda *_: ("layers", torch.device(device)))
     monkeypatch.setattr(build, "build_model", lambda *_, **__: loaded)
     monkeypatch.setattr(executor, "open_runner", lambda *args, **options: (args, options))
@@ -28,10 +28,7 @@ def test_an_engine_process_uses_the_arguments_of_the_program(monkeypatch, device
         manager=lambda: SimpleNamespace(registry=None),
         num_threads=torch.get_num_threads(),
         num_workers=7,
-        model="name",
-        path="folder",
-        source="local",
-        states={},
+        repository=Repository("name", Path("folder"), "local"),
     )
     assert _load(setup) == (("the model", torch.device(device), num_workers), {"cuda_graphs": True})
 

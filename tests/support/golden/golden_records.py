@@ -93,14 +93,15 @@ def _results(folder: Path, case: Case) -> dict[str, Any]:
     logging.disable(logging.WARNING)
     try:
         with LLM(str(folder), plugins=PLUGINS, num_workers=1, **case.options) as llm:
-            return {name: _result(llm, call) for name, call in (case.calls or _default_calls(llm)).items()}
+            return {name: _result(llm, call) for name, call in (case.calls or default_calls(llm)).items()}
     except MillpondError as error:
         return {"error": type(error).__name__}
     finally:
         logging.disable(logging.NOTSET)
 
 
-def _default_calls(llm: LLM) -> dict[str, Call]:
+def default_calls(llm: LLM) -> dict[str, Call]:
+    """Return a call of each task of a model."""
     calls: dict[str, Call] = {
         task: ("encode", (TEXT,), {"pooling_task": task, "pooling_params": {"truncate_prompt_tokens": -1}})
         for task in TASKS
@@ -114,11 +115,16 @@ def _default_calls(llm: LLM) -> dict[str, Call]:
     return calls
 
 
-def _result(llm: LLM, call: Call) -> Any:
+def outputs_of(llm: LLM, call: Call) -> Any:
+    """Return the outputs of a call."""
     method, arguments, options = call
     named = {key: PoolingParams(**it) if key == "pooling_params" else it for key, it in options.items()}
+    return getattr(llm, method)(*arguments, use_tqdm=False, **named)
+
+
+def _result(llm: LLM, call: Call) -> Any:
     try:
-        outputs = getattr(llm, method)(*arguments, use_tqdm=False, **named)
+        outputs = outputs_of(llm, call)
     except MillpondError as error:
         return {"error": type(error).__name__}
     return [_output(output) for output in outputs]
