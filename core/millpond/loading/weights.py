@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -11,6 +12,7 @@ from torch import Tensor
 from millpond.loading.mapped_file import MappedFile
 from millpond.model.files import EXTRA_SUFFIXES, extra_file, module_weight_file, read_header_text, weight_files
 from millpond.model.spec import ModuleSettings
+from millpond.regular_file import open_regular
 from millpond.types.errors import CheckpointError
 
 CHECKED_VALUES = 2**20  # in one step: torch sums 16-bit values in a copy
@@ -65,15 +67,23 @@ def check_finite(name: str, tensor: Tensor, path: Path) -> None:
 
 
 def _read_safetensors(path: Path) -> Iterator[tuple[str, Tensor]]:
-    read_header_text(path)  # is small enough, and the file is regular
+    read_header_text(path)  # is small enough
     try:
-        with safe_open(path, framework="pt") as file:  # checks the header
-            mapped = MappedFile(path)
-            for name in file.keys():  # noqa: SIM118  not a mapping
-                tensor = mapped.tensor(name)
-                yield name, file.get_tensor(name).clone() if tensor is None else tensor
+        with open_regular(path) as source:
+            opened = _opened(source, path)
+            with safe_open(opened, framework="pt") as file:  # checks the header
+                mapped = MappedFile(opened)
+                for name in file.keys():  # noqa: SIM118  not a mapping
+                    tensor = mapped.tensor(name)
+                    yield name, file.get_tensor(name).clone() if tensor is None else tensor
     except (SafetensorError, OSError) as error:
         raise _damaged(path, error) from error
+
+
+def _opened(file: BinaryIO, path: Path) -> Path:
+    """Return a path of an open file: another process may put a pipe, which would wait, in place of its own path."""
+    opened = Path(f"/proc/self/fd/{file.fileno()}")
+    return opened if opened.exists() else path
 
 
 def _read_pickle(path: Path) -> Iterator[tuple[str, Tensor]]:

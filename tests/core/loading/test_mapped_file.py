@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from millpond import CheckpointError
+from millpond.loading import weights
 from millpond.loading.mapped_file import MIN_BYTES, MappedFile
 from millpond.loading.weights import CHECKED_VALUES, check_finite, read_tensors
 from millpond.testing.checkpoints import tiny, write_weights
@@ -173,3 +174,21 @@ def test_peak_of_loading_is_not_twice_the_weights(large, checkpoint, dtype, quan
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 1.4 * (large / "model.safetensors").stat().st_size
+
+
+@linux
+def test_a_file_that_is_replaced_after_its_checks_is_not_read(tmp_path, monkeypatch):
+    path, expected = tmp_path / "model.safetensors", {"large": torch.ones(MIN_VALUES), "small": torch.ones(3)}
+    save_file(expected, path)
+    original = weights.safe_open
+
+    def replaced(name, **options):
+        save_file({key: -value for key, value in expected.items()}, tmp_path / "other")
+        (tmp_path / "other").replace(path)
+        return original(name, **options)
+
+    monkeypatch.setattr(weights, "safe_open", replaced)
+    assert {name: tensor.sum().item() for name, tensor in read_tensors(path, allow_pickle=False)} == {
+        "large": MIN_VALUES,
+        "small": 3,
+    }
