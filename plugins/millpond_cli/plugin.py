@@ -17,6 +17,7 @@ SUMMARIES = {
     },
     "Examine models": {
         "inspect": "Show the settings of a model and where each came from.",
+        "canary": "Check that a model still answers texts as before.",
         "bench": "Measure the speed of a model on this machine.",
     },
     "Manage the installation": {

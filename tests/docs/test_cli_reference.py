@@ -40,6 +40,8 @@ def test_all_commands_are_listed():
         "millpond similarity",
         "millpond search",
         "millpond inspect",
+        "millpond canary write",
+        "millpond canary check",
         "millpond bench",
         "millpond env",
         "millpond verify",

@@ -87,6 +87,7 @@ def test_help_of_a_command_imports_nothing_heavy():
         ["search"],
         ["inspect"],
         ["bench"],
+        ["canary", "check"],
         ["plugins", "list"],
         ["plugins", "doctor"],
         ["plugins", "kernels"],
@@ -214,7 +215,8 @@ def test_an_unknown_command_gets_the_list():
     done = invoke("zzz")
     assert done.exit_code == 2
     assert (
-        "Available: bench, cache, classify, config, embed, encode, env, inspect, job, plugins, rerank, " in done.stderr
+        "Available: bench, cache, canary, classify, config, embed, encode, env, inspect, job, plugins, rerank, "
+        in done.stderr
     )
 
 

@@ -52,6 +52,7 @@ def test_the_built_in_plugins_are_listed_with_their_components():
     commands = {
         "command": [
             "bench",
+            "canary",
             "classify",
             "config",
             "embed",
@@ -175,7 +176,7 @@ def test_doctor_checks_only_the_named_plugins(install_plugin):
     assert (good["healthy"], [record["name"] for record in good["plugins"]]) == (True, ["good"])
     assert good["ambiguous"][0].endswith("use good/MAXIMUM or other/MAXIMUM")
     cli_report = plugins("doctor", "cli")
-    assert (cli_report.exit_code, cli_report.stdout) == (0, "ok        cli: 12 commands\n")
+    assert (cli_report.exit_code, cli_report.stdout) == (0, "ok        cli: 13 commands\n")
     assert plugins("doctor", "cli", "bad").exit_code == 1
 
 
