@@ -4,13 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from millpond.model.chat_template import read_special_tokens
 from millpond.model.files import read_object
-from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError
 from millpond.types.late_interaction import LateInteraction, QueryDocumentConfig
 
 if TYPE_CHECKING:
+    from millpond.model.model_layers import ModelLayers
     from millpond.model.repository import Repository
 
 NUM_AUGMENTATION_TOKENS = 10  # appended to a query as soft query expansion (arXiv 2407.01449, section 4.1)
@@ -42,14 +41,14 @@ QUERY_FORMATS: Mapping[str, QueryFormat] = {
 }
 
 
-def read_query_format(repository: "Repository", config: CheckpointConfig) -> LateInteraction:
+def read_query_format(layers: "ModelLayers") -> LateInteraction:
     """Return the settings for queries; documents are images or texts without a prompt.
 
     Raises:
         CheckpointError: If the prefix is not text, or the tokenizer's files do not name a required token.
     """
-    query_format = QUERY_FORMATS[str(config.get("model_type"))]
-    tokens = read_special_tokens(repository)
+    repository, tokens = layers.repository, layers.get("text.token_roles", {})
+    query_format = QUERY_FORMATS[str(layers.config.get("model_type"))]
     augmentation = query_format.augmentation or _token(tokens, "pad_token", repository)
     bos = _token(tokens, "bos_token", repository) if query_format.writes_bos else ""
     query = QueryDocumentConfig(

@@ -22,6 +22,12 @@ MODULES = "millpond_formats.sentence_transformers"
 def register_checkpoint_formats() -> Iterator[CheckpointFormatSpec]:
     """Register formats: those that describe a whole model have a higher priority than those of single parts."""
     yield CheckpointFormatSpec(
+        name="transformers",
+        target="millpond_formats.transformers.config:read_config",
+        summary="transformers: config.json and the tokenizer's files",
+        reads_config=True,
+    )
+    yield CheckpointFormatSpec(
         name="sentence_transformers",
         target=f"{MODULES}.format:read_sentence_transformers",
         summary="sentence-transformers: modules.json and its settings files",

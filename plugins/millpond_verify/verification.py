@@ -164,7 +164,7 @@ def _load_reference(kind: Kind, folder: Path, layers: ModelLayers, request: Requ
 
 
 def _parts(kind: Kind, layers: ModelLayers, settings: Settings, max_tokens: int | None) -> list[Part]:
-    tokenizer = load_tokenizer(layers.repository)
+    tokenizer = load_tokenizer(layers.repository, layers.model.text)
     if tokenizer is None:
         message = f"{layers.repository.path} has no tokenizer, so the built-in texts cannot be computed"
         raise CommandError(message, exit_code=USAGE)

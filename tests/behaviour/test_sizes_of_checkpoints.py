@@ -2,11 +2,12 @@
 
 import pytest
 
-from millpond.model.classification import MAX_LABELS, count_labels
-from millpond.model.files import TensorHeader, check_sizes
+from millpond.model.files import TensorHeader
 from millpond.model.layers import Layers
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError
+from millpond_formats.transformers.labels import MAX_LABELS, count_labels
+from millpond_formats.transformers.sizes import check_sizes
 
 HEADERS = [TensorHeader("a", "float32", (10, 8)), TensorHeader("b", "float32", (8,))]
 

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from torch import Tensor
 
 from millpond.context import Context
-from millpond.model.classification import is_two_way
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError
 
@@ -96,7 +95,7 @@ def combine_rows(config: CheckpointConfig, rows: Tensor) -> Tensor:
 
     The sigmoid of the second logit minus the first is the probability of the second in a softmax over both.
     """
-    return rows[1:] - rows[:1] if is_two_way(config) else rows
+    return rows[1:] - rows[:1] if _is_two_way(config) else rows
 
 
 def tied_embeddings(config: CheckpointConfig) -> bool | None:
@@ -112,12 +111,17 @@ def tied_embeddings(config: CheckpointConfig) -> bool | None:
     return tied
 
 
+def _is_two_way(config: CheckpointConfig) -> bool:
+    """True if the score is the difference of the logits of two tokens, "true" minus "false"."""
+    return config.get("method") == "from_2_way_softmax" or bool(config.get("is_original_qwen3_reranker"))
+
+
 def _check_method(config: CheckpointConfig, key: str, count: int) -> None:
     method = config.get("method")
     if method not in (None, *METHODS):
         message = f"{key}: unknown method {method!r}. Available: {', '.join(METHODS)}"
         raise CheckpointError(message)
-    if is_two_way(config) and count != 2:  # noqa: PLR2004  false and true
+    if _is_two_way(config) and count != 2:  # noqa: PLR2004  false and true
         setting = "is_original_qwen3_reranker" if method is None else f"method={method!r}"
         message = f"{key}: {setting} requires two tokens, for false and for true; got {count}"
         raise CheckpointError(message)

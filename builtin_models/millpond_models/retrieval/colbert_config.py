@@ -11,9 +11,9 @@ from millpond.types.errors import CheckpointError
 from millpond.types.late_interaction import Expansion, LateInteraction, QueryDocumentConfig
 
 if TYPE_CHECKING:
-    from millpond.model.repository import Repository
+    from millpond.model.model_layers import ModelLayers
 
-PROJECTION = "linear.weight"
+PATH, PROJECTION = "retrieval.late_interaction", "linear.weight"
 DIM_KEYS = ("colbert_dim", "dim", "projection_dim")  # of config.json
 STANFORD = LateInteraction(
     query=QueryDocumentConfig(marker="[unused0]"),
@@ -22,26 +22,25 @@ STANFORD = LateInteraction(
 )
 
 
-def read_marked(repository: "Repository", config: CheckpointConfig) -> LateInteraction:
+def read_marked(layers: "ModelLayers") -> LateInteraction:
     """Return the settings in the checkpoint's files, by default those of Stanford's ColBERT.
 
     Raises:
         CheckpointError: If the dimension in config.json is not a positive integer.
     """
-    return _with_dim(repository.layers.get("retrieval.late_interaction", STANFORD), config)
+    return _with_dim(layers.get(PATH, STANFORD), layers.config)
 
 
-def read_projected(repository: "Repository", config: CheckpointConfig) -> LateInteraction:
+def read_projected(layers: "ModelLayers") -> LateInteraction:
     """Return the settings in the checkpoint's files, by default without markers and with the projection's dimension.
 
     Raises:
         CheckpointError: If the dimension in config.json is not a positive integer.
     """
-    stated = repository.layers.get("retrieval.late_interaction", LateInteraction())
-    late_interaction = _with_dim(stated, config)
+    late_interaction = _with_dim(layers.get(PATH, LateInteraction()), layers.config)
     if late_interaction.dim is not None:
         return late_interaction
-    return replace(late_interaction, dim=_projection_dim(repository.transformer_path))
+    return replace(late_interaction, dim=_projection_dim(layers.repository.transformer_path))
 
 
 def _with_dim(late_interaction: LateInteraction, config: CheckpointConfig) -> LateInteraction:

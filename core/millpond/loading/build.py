@@ -17,7 +17,6 @@ from millpond.loading.notes import notes_on
 from millpond.loading.precision import disable_tf32, in_mixed_precision, runnable_dtype
 from millpond.loading.tokenizer import Tokenizer, load_tokenizer
 from millpond.loading.weights import iterate_extra_weights, iterate_weights
-from millpond.model.files import SIZE_KEYS
 from millpond.model.layers import Layer
 from millpond.model.model_layers import ModelLayers
 from millpond.model.options import LoadOptions
@@ -260,7 +259,7 @@ def build_context(
         config=layers.config,
         device=device,
         dtype=dtype,
-        tokenizer=None if options.skip_tokenizer else load_tokenizer(repository, lower_case=lower_case),
+        tokenizer=None if options.skip_tokenizer else load_tokenizer(repository, config.text, lower_case=lower_case),
         inputs=options.inputs,
         compute=compute,
     )
@@ -309,16 +308,9 @@ def _instantiate(model_class: Any, ctx: Context, owner: Entry[Any]) -> PoolingMo
     except MillpondError:
         raise
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        reason = f"{type(error).__name__}: {error}{_invalid_sizes(ctx)}"
+        reason = f"{type(error).__name__}: {error}"
         message = f"the architecture {ctx.model.architecture!r} cannot be built from this config.json: {reason}"
         raise CheckpointError(message) from error
-
-
-def _invalid_sizes(ctx: Context) -> str:
-    """Return the common keys of config.json whose values are not sizes, for the end of a message."""
-    values = {key: ctx.config[key] for key in SIZE_KEYS if key in ctx.config}
-    invalid = [f"{key}={it!r}" for key, it in values.items() if type(it) is not int or it < 0]
-    return f". Invalid sizes: {', '.join(invalid)}" if invalid else ""
 
 
 def _checked(model: object, ctx: Context, owner: Entry[Any]) -> PoolingModel:

@@ -9,50 +9,16 @@ import tokenizers
 from tokenizers import normalizers
 from tokenizers.normalizers import BertNormalizer
 
-from millpond.model.chat_template import ChatTemplate, read_chat_template, read_special_tokens
+from millpond.model.chat_template import ChatTemplate, read_chat_template
 from millpond.model.files import MAX_TOKENIZER_BYTES, check_foreign_reading, read_bytes
+from millpond.model.spec import TextSettings
 from millpond.types.errors import CheckpointError, InvalidInputError, MillpondError
 
 if TYPE_CHECKING:
     from millpond.model.repository import Repository
 
 PROBE = "a"
-# Families whose tokenizers in transformers return token_type_ids by default.
-TOKEN_TYPE_FAMILIES = (
-    "bert",
-    "convbert",
-    "deberta",
-    "electra",
-    "ernie",
-    "funnel",
-    "layoutlm",
-    "mobilebert",
-    "roformer",
-)
-
-# Families whose normalizer follows tokenizer_config.json rather than tokenizer.json.
-NORMALIZED_BY_CONFIG_FAMILIES = (
-    "bert",
-    "distilbert",
-    "electra",
-    "funnel",
-    "layoutlm",
-    "mobilebert",
-    "mpnet",
-    "splinter",
-)
-# Default padding tokens of tokenizer classes in transformers, with the families that they belong to.
-DEFAULT_PAD_TOKENS = {
-    "[PAD]": (*TOKEN_TYPE_FAMILIES, "distilbert", "squeezebert"),
-    "<pad>": ("albert", "camembert", "mpnet", "roberta", "t5", "xlm-roberta", "xlmroberta"),
-    "<|endoftext|>": ("qwen",),
-}
-# Keys of tokenizer_config.json, and the options of BertNormalizer that they set.
-NORMALIZER_OPTIONS = {
-    "do_lower_case": "lowercase",
-    "strip_accents": "strip_accents",
-    "tokenize_chinese_chars": "handle_chinese_chars",
-}
+NORMALIZER_OPTIONS = ("clean_text", "handle_chinese_chars", "strip_accents", "lowercase")  # of BertNormalizer
 
 
 class Tokenizer:
@@ -154,11 +120,12 @@ class Tokenizer:
         return self.backend.decode(list(ids), skip_special_tokens=skip_special_tokens)
 
 
-def load_tokenizer(repository: "Repository", *, lower_case: bool = False) -> Tokenizer | None:
+def load_tokenizer(repository: "Repository", text: TextSettings, *, lower_case: bool = False) -> Tokenizer | None:
     """Load the tokenizer of a repository; None if it has none.
 
     Args:
         repository: The files of the model.
+        text: The preparation of texts.
         lower_case: True to convert texts to lower case, independent of the files.
 
     Raises:
@@ -167,62 +134,31 @@ def load_tokenizer(repository: "Repository", *, lower_case: bool = False) -> Tok
     folder = repository.transformer_path
     path = folder / "tokenizer.json"
     if path.exists():
-        backend = _with_stated_normalizer(_read(path), repository)
+        backend = _normalized(_read(path), text.normalizer)
     elif any((folder / name).exists() for name in ("vocab.txt", "vocab.json", "tokenizer.model", "spiece.model")):
         backend = _convert(folder)
     else:
         return None
-    if repository.layers.get("text.special_tokens") is False:
+    if not text.special_tokens:
         backend.post_processor = None
     return Tokenizer(
         backend,
-        lower_case=repository.layers.get("text.lower_case", default=False) or lower_case,
-        special_tokens={**_default_pad_token(repository), **read_special_tokens(repository)},
+        lower_case=text.lower_case or lower_case,
+        special_tokens=text.token_roles,
         chat_template=read_chat_template(repository),
         pair_template=read_chat_template(repository, of_pairs=True),
-        returns_token_type_ids=_returns_token_type_ids(repository),
-        padding_side=_side(repository, "padding_side"),
-        truncation_side=_side(repository, "truncation_side"),
+        returns_token_type_ids=text.token_type_ids,
+        padding_side=text.padding_side,
+        truncation_side=text.truncation_side,
     )
 
 
-def _default_pad_token(repository: "Repository") -> dict[str, str]:
-    """The default padding token of the tokenizer's class in transformers; empty if the class has none."""
-    family = _family(repository)
-    pad_tokens = DEFAULT_PAD_TOKENS.items()
-    return next(({"pad_token": token} for token, families in pad_tokens if family.startswith(families)), {})
-
-
-def _side(repository: "Repository", key: str) -> str | None:
-    """The side in tokenizer_config.json; None if only tokenizer.json may state one."""
-    stated = repository.tokenizer_config.get(key)
-    return stated if stated in ("left", "right") else None
-
-
-def _returns_token_type_ids(repository: "Repository") -> bool:
-    """True if the tokenizer returns ``token_type_ids`` in transformers: by its config, else by its class."""
-    stated = repository.tokenizer_config.get("model_input_names")
-    if isinstance(stated, list):
-        return "token_type_ids" in stated
-    return _family(repository).startswith(TOKEN_TYPE_FAMILIES)
-
-
-def _family(repository: "Repository") -> str:
-    """The class of the tokenizer in transformers, else the ``model_type``, in lower case."""
-    name = repository.tokenizer_config.get("tokenizer_class") or repository.config.get("model_type")
-    return name.lower() if isinstance(name, str) else ""
-
-
-def _with_stated_normalizer(backend: tokenizers.Tokenizer, repository: "Repository") -> tokenizers.Tokenizer:
-    """Set the options for lower case, accents and Chinese characters that tokenizer_config.json states.
-
-    They take precedence over tokenizer.json, like in transformers, since models were trained this way.
-    """
-    config, normalizer = repository.tokenizer_config, backend.normalizer
-    if isinstance(normalizer, BertNormalizer) and _family(repository).startswith(NORMALIZED_BY_CONFIG_FAMILIES):
-        current = {name: getattr(normalizer, name) for name in ("clean_text", *NORMALIZER_OPTIONS.values())}
-        stated = {name: config[key] for key, name in NORMALIZER_OPTIONS.items() if isinstance(config.get(key), bool)}
-        backend.normalizer = BertNormalizer(**(current | stated))
+def _normalized(backend: tokenizers.Tokenizer, options: Mapping[str, bool]) -> tokenizers.Tokenizer:
+    """Set options of a BertNormalizer that take precedence over tokenizer.json, since models were trained this way."""
+    normalizer = backend.normalizer
+    if isinstance(normalizer, BertNormalizer):
+        current = {name: getattr(normalizer, name) for name in NORMALIZER_OPTIONS}
+        backend.normalizer = BertNormalizer(**{**current, **options})
     return backend
 
 

@@ -1,4 +1,4 @@
-"""The chat templates and special tokens of a checkpoint, read as data: no template is rendered here."""
+"""The chat templates of a checkpoint, read as data: no template is rendered here."""
 
 import re
 from collections.abc import Mapping
@@ -21,7 +21,6 @@ JINJA_MARKERS = ("{{", "{%")
 FLAT, STRUCTURED = "flat", "structured"  # the content of a message: a text, or a list of parts
 PART_MARKERS = ("content[0]", ".type", "'type'", '"type"', "message.content[")  # in templates that read lists of parts
 FLAT_MODEL_TYPES = ("apertus", "deepseek_v3", "gpt_oss", "seed_oss")  # templates read text despite such markers
-SPECIAL_TOKEN_KEYS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,18 +79,6 @@ def _texts_as(repository: "Repository", template: str) -> str | None:
     return STRUCTURED if any(marker in template for marker in PART_MARKERS) else FLAT
 
 
-def read_special_tokens(repository: "Repository") -> dict[str, str]:
-    """Read the special tokens by role, such as ``{"pad_token": "[PAD]"}``.
-
-    Raises:
-        CheckpointError: If a file is damaged.
-    """
-    older = read_object(repository.transformer_path / "special_tokens_map.json")
-    stated = {**older, **{name: value for name, value in repository.tokenizer_config.items() if value is not None}}
-    tokens = {name: _content(stated.get(name)) for name in SPECIAL_TOKEN_KEYS}
-    return {name: token for name, token in tokens.items() if token is not None}
-
-
 def _named(folder: Path, stated: object, name: str) -> str | None:
     """The template of a name, in its own file or in tokenizer_config.json, or written out in place of a name."""
     if any(marker in name for marker in JINJA_MARKERS):
@@ -135,9 +122,3 @@ def _listed(stated: object) -> dict[object, object]:
     """The templates of tokenizer_config.json by name, if it lists several."""
     items = stated if isinstance(stated, list) else []
     return {item.get("name"): item.get("template") for item in items if isinstance(item, Mapping)}
-
-
-def _content(token: object) -> str | None:
-    """The text of a token, which files store as a string or as an object with ``content``."""
-    content = token.get("content") if isinstance(token, Mapping) else token
-    return content if isinstance(content, str) else None

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from millpond.plugin.registry import Registry
 
 SPARSE_SIZE_KEY = "vocab_size"  # the size key of poolers that return a weight for each token of the vocabulary
-HIDDEN_SIZE_KEYS = ("hidden_size", "n_embd", "dim")  # keys of config.json for the size of hidden states
 
 
 def sparse_kind(layers: "ModelLayers") -> str | None:
@@ -78,8 +77,7 @@ def _pooled_size(layers: "ModelLayers") -> int | None:
     if output.size_from_num_labels and "embed" in layers.tasks:
         num_labels: int = layers.get("classification.num_labels")
         return num_labels
-    parts = (config, config.of_text)
-    size = next((value for part in parts for key in HIDDEN_SIZE_KEYS if (value := part.get(key))), None)
+    size = layers.get("files.hidden_size")
     for module in layers.get("modules.before", ()):
         size = _size_after(layers.registry, module, size)
     methods = 1 if pooling is None else len(pooling.split(JOINED_BY))

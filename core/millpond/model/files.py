@@ -2,9 +2,8 @@
 
 import json
 import os
-import re
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Any
 
 from millpond.model.spec import ModuleSettings
 from millpond.regular_file import NOT_REGULAR, open_regular
-from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError, first_names
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -31,19 +29,6 @@ MAX_VOCABULARY = 1_000_000  # tokens, or lines of a file
 MAX_ADDED_TOKENS = 50_000  # transformers reads about ten a millisecond
 MAX_ENTRIES = 10_000  # files and folders, for libraries that look at each of them
 VOCABULARY_SUFFIXES = (".txt", ".model", ".bpe")
-LAYER_KEYS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers", "decoder_layers")
-COUNT_KEY = re.compile(r"(n|num)_\w*(layers?|blocks|groups|experts)|depth")
-WIDTH_KEYS = ("vocab_size", "hidden_size", "intermediate_size", "type_vocab_size")  # each a dimension of a tensor
-SIZE_KEYS = (
-    *("hidden_size", "intermediate_size", "type_vocab_size", "vocab_size", "projection_dim", "head_dim"),
-    *("max_position_embeddings", "num_attention_heads", "num_key_value_heads", "image_size", "patch_size"),
-    *("n_embd", "n_head", "n_heads", "n_inner", "n_positions", "dim", "hidden_dim", "d_model", "d_ff"),
-    *LAYER_KEYS,
-)
-NONZERO_KEYS = ("hidden_size", "n_embd", "dim", "d_model", "num_attention_heads", "n_head", "n_heads")
-MAX_WIDTH = 2**24  # of any checkpoint: a nested config may state the width of a part that is not used
-EPSILONS = ("_eps", "_epsilon")
-MAX_LAYERS = 10_000  # for a checkpoint whose tensors cannot be counted from its headers
 MAX_CONTAINERS = 500_000  # creating five million takes seconds
 MAX_HEADER_BYTES = 2**25  # five times the header of a model with 100,000 tensors in one file
 MAX_TENSORS = 100_000  # in one file
@@ -352,60 +337,3 @@ def _walk(folder: Path) -> Iterator[Path]:
 def _matters(path: Path) -> bool:
     is_hidden = path.name.startswith(".") and not path.suffix  # such as .gitattributes
     return not is_hidden and path.suffix not in IGNORED_SUFFIXES
-
-
-def check_sizes(config: CheckpointConfig, headers: Sequence[TensorHeader], *, is_foreign: bool) -> None:
-    """Reject sizes that are not numbers or do not fit the weights, and an epsilon that is not small.
-
-    Args:
-        config: config.json with the caller's overrides.
-        headers: The headers of the weights; empty if they have none.
-        is_foreign: True for a plugin's model. It may split one tensor into several layers, or use a layer several
-            times: its number of layers is bounded by the number of values. Other sizes are not checked.
-
-    Raises:
-        CheckpointError: If a value is not a size, or is too large.
-    """
-    num_values = sum(header.size for header in headers)
-    unit, limit = ("values", num_values) if is_foreign and headers else ("tensors", len(headers) or MAX_LAYERS)
-    for key, value in _scalars(config):
-        name = key.rpartition(".")[2]
-        if name in SIZE_KEYS and not is_foreign:
-            _check_kind(key, value, minimum=int(name in NONZERO_KEYS))
-        if isinstance(value, str):
-            continue
-        if name.endswith(EPSILONS):
-            _check_epsilon(key, value)
-        elif isinstance(value, float):
-            continue
-        elif name in LAYER_KEYS or COUNT_KEY.fullmatch(name):
-            _check(key, value, limit if name in LAYER_KEYS else max(limit, MAX_LAYERS), f"{limit} {unit}")
-        elif name in WIDTH_KEYS and headers and not is_foreign:
-            _check(key, value, max(num_values, MAX_WIDTH), f"{num_values} values")
-
-
-def _check_kind(key: str, value: float | str, minimum: int) -> None:
-    if not isinstance(value, int) or value < minimum:
-        message = f"config.json specifies {key}={value!r}; expected an integer of at least {minimum}"
-        raise CheckpointError(message)
-
-
-def _check_epsilon(key: str, value: float) -> None:
-    if not 0 <= value < 1:
-        message = f"config.json specifies {key}={value}; expected a small positive number, such as 1e-12"
-        raise CheckpointError(message)
-
-
-def _check(key: str, value: int, limit: int, contained: str) -> None:
-    if value > limit:
-        message = f"config.json specifies {key}={value}, but the weights contain only {contained}"
-        raise CheckpointError(message)
-
-
-def _scalars(config: CheckpointConfig, prefix: str = "") -> Iterator[tuple[str, float | str]]:
-    """Yield the numbers and strings of a config and of those nested in it, with their keys."""
-    for key, value in config.items():
-        if isinstance(value, CheckpointConfig):
-            yield from _scalars(value, f"{prefix}{key}.")
-        elif isinstance(value, int | float | str):
-            yield f"{prefix}{key}", value

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from millpond.model.embedding_size import full_size, sparse_kind, truncated_size
 from millpond.model.layers import Layer, Layers
-from millpond.model.lengths import StatedLength, state_lengths
 from millpond.model.pooler_settings import GROUP, task_pooling
 from millpond.model.published import published_model
 from millpond.model.spec import (
@@ -76,11 +75,6 @@ class ModelLayers(Layers):
         return published_model(self.registry, self.repository)
 
     @property
-    def lengths(self) -> tuple[StatedLength, ...]:
-        """Every maximum length that the files state."""
-        return tuple(state_lengths(self.repository, self.config, positions=self.architecture.spec.text.positions))
-
-    @property
     def adapters(self) -> Mapping[str, AdapterFiles]:
         """The adapters in the model's folder, by name; empty if the architecture does not support adapters."""
         names, folder = self.architecture.spec.checkpoint.adapter_folders, self.repository.transformer_path
@@ -139,4 +133,5 @@ def _rules(layers: ModelLayers) -> dict[str, Any]:
         "embedding.truncate_dim": truncate_dim,
         "embedding.size": full if has_dimensions else truncated_size(full, truncate_dim),
         "prompting.prompts": layers.merged("prompting.prompts"),
+        "prompting.adapters": (*layers.get("prompting.adapters", ()), *layers.adapters),
     }

@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from millpond.model.architecture import ArchitectureMatch
-from millpond.model.classification import classifier_pooling, named_pooling
 from millpond.model.layers import Layer, Layers
-from millpond.types.config import JOINED_BY, CheckpointConfig, PoolerConfig
+from millpond.types.config import JOINED_BY, PoolerConfig
 from millpond.types.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -42,21 +41,15 @@ def layers_over_files(files: Layers, tasks: tuple[str, ...], *, late: bool) -> t
     return (normalizes,) if "embed" in tasks else ()
 
 
-def layers_under_files(config: CheckpointConfig, chosen: ArchitectureMatch) -> tuple[Layer, ...]:
-    """Return the layers of settings that config.json and the architecture state, if no other file states them."""
+def architecture_layer(chosen: ArchitectureMatch) -> Layer:
+    """Return the layer of settings that the record of the architecture states."""
     pooling, is_native = chosen.architecture.spec.pooling, chosen.converter is None
-    classifier = classifier_pooling(config) if is_native and "classify" in chosen.tasks else None
-    named = named_pooling(config, pooling.config_key) if pooling.config_key else None
-    key = "classifier_pooling" if classifier is not None else str(pooling.config_key)
     # A model converted to embed, such as a masked language model, pools like its backbone.
     pools = is_native or "embed" in chosen.tasks
     settings = pooling.pooler_config() if is_native else {}
     architecture = {f"{GROUP}.{name}": value for name, value in settings.items()}
     architecture |= {SEQ_PATH: pooling.type} if pools and pooling.type is not None else {}
-    return (
-        Layer("config.json", {SEQ_PATH: named if classifier is None else classifier}, {SEQ_PATH: key}),
-        Layer("architecture", architecture),
-    )
+    return Layer("architecture", architecture)
 
 
 def is_late(files: Layers, user: PoolerConfig, convert: str) -> bool:

@@ -1,13 +1,11 @@
 """Facts that plugins provide about published models; the model's files and the caller take precedence."""
 
-import re
 from collections.abc import Sequence
 from fnmatch import filter as filter_names
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from millpond.model.chat_template import read_chat_template
-from millpond.model.files import read_bytes
 from millpond.types.config import CheckpointConfig
 
 if TYPE_CHECKING:
@@ -16,10 +14,6 @@ if TYPE_CHECKING:
     from millpond.plugin.specs import PublishedModelSpec, RerankTemplate
 
 MATRYOSHKA_KEYS = ("is_matryoshka", "matryoshka_dimensions")
-MAX_CARD_BYTES = 1_000_000  # larger model cards are not read
-RERANKER_TAG = re.compile(r"^(?:pipeline_tag:|\s*-)\s*['\"]?(?:text-ranking|reranker)['\"]?\s*$", re.MULTILINE)
-CARD_TITLE = re.compile(r"^#\s+(?:<[^>]*>\s*)*(?P<title>[^#\n]+?)\s*$", re.MULTILINE)
-FRONT_MATTER_FENCE = "---"
 WILDCARDS = frozenset("*?[")
 ANSWER_TOKEN_KEYS = ("classifier_from_token", "classifier_from_token_ids")
 
@@ -50,7 +44,7 @@ def published_model(registry: "Registry", repository: "Repository") -> "Publishe
     """Return the record of a published model; None if no plugin knows the model.
 
     The model is matched by its names; the longest matching pattern wins. A reranker in a renamed folder is matched by
-    its chat template or model card.
+    its chat template.
     """
     names = bare_names(repository.model, repository.path, repository.config)
     architectures = _architectures(repository.config)
@@ -115,20 +109,17 @@ def _plain(value: object) -> object:
 def _renamed_reranker(
     registry: "Registry", repository: "Repository", architectures: Sequence[str]
 ) -> "PublishedModelSpec | None":
-    """The published reranker whose chat template or model card is in the folder; None without a match."""
+    """The published reranker whose chat template is in the folder; None without a match."""
     rerankers = [
-        (model, pattern)
-        for model, pattern in _by_pattern(registry)
+        model
+        for model, _ in _by_pattern(registry)
         if model.checkpoint_architecture in architectures and any(model.config.get(key) for key in ANSWER_TOKEN_KEYS)
     ]
     if not rerankers:
         return None
     template = read_chat_template(repository, of_pairs=True)
-    text, titles = "" if template is None else template.text, _reranker_titles(repository.transformer_path)
-    for model, pattern in rerankers:
-        if any(marker in text for marker in model.markers) or filter_names(titles, pattern):
-            return model
-    return None
+    text = "" if template is None else template.text
+    return next((model for model in rerankers if any(marker in text for marker in model.markers)), None)
 
 
 def bare_names(requested: str, folder: Path, config: CheckpointConfig) -> set[str]:
@@ -149,16 +140,3 @@ def _bare(name: str) -> str:
 def _architectures(config: CheckpointConfig) -> list[str]:
     names = config.get("architectures")
     return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
-
-
-def _reranker_titles(folder: Path) -> set[str]:
-    """The headings of a reranker's model card, in lower case and without organisations; empty for other models."""
-    path = folder / "README.md"
-    if not path.is_file() or path.stat().st_size > MAX_CARD_BYTES:
-        return set()
-    text = read_bytes(path, MAX_CARD_BYTES).decode(errors="replace")
-    _, _, rest = text.partition(FRONT_MATTER_FENCE) if text.startswith(FRONT_MATTER_FENCE) else ("", "", "")
-    header, fence, body = rest.partition(f"\n{FRONT_MATTER_FENCE}")
-    if not fence or not RERANKER_TAG.search(header):
-        return set()
-    return {match["title"].rpartition("/")[2].strip().lower() for match in CARD_TITLE.finditer(body)}

@@ -87,7 +87,7 @@ class Repository:
         """
         formats = sorted(self.registry.checkpoint_formats.entries(), key=lambda entry: -entry.spec.priority)
         matching = [entry for entry in formats if _matches(entry, self.path)]
-        readings = [(entry, _read(entry, self)) for entry in matching]
+        readings = [(entry, read_format(entry, self)) for entry in matching]
         return tuple((entry, layers) for entry, layers in readings if layers)
 
     @property
@@ -159,10 +159,16 @@ def _matches(entry: "Entry[CheckpointFormatSpec]", folder: Path) -> bool:
         return any(any(folder.glob(name)) for name in entry.spec.files)
 
 
-def _read(entry: "Entry[CheckpointFormatSpec]", repository: Repository) -> tuple[Layer, ...]:
+def read_format(entry: "Entry[CheckpointFormatSpec]", source: object) -> tuple[Layer, ...]:
+    """Return the layers that a checkpoint format reads from a ``Repository`` or a ``ConfigSource``.
+
+    Raises:
+        CheckpointError: If a file is damaged, or specifies something that is not supported.
+        ComponentError: If the checkpoint format of a plugin fails.
+    """
     owner = entry if is_foreign(entry) else None
     with blamed(owner, "failed to read the checkpoint"):
-        layers = entry.load()(repository)
+        layers = entry.load()(source)
         layers = layers if layers is None else tuple(layers)
     if layers is None or owner is None:
         return layers or ()

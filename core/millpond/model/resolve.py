@@ -1,6 +1,5 @@
 """Reads the layers of a model: what the caller, its files and the records of plugins state. Does not import torch."""
 
-import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -13,21 +12,20 @@ from millpond.model.architecture import (
     with_architecture,
     with_extra_heads,
 )
-from millpond.model.classification import choose_activation, count_labels, named_activation, overrides_activation
+from millpond.model.config_source import ConfigSource, read_config
 from millpond.model.embedding_size import sparse_kind
-from millpond.model.files import check_sizes, read_headers
 from millpond.model.layers import DEFAULT, USER, Layer, Layers
-from millpond.model.lengths import choose_length
+from millpond.model.lengths import choose_length, stated_lengths
 from millpond.model.model_layers import SPARSE_SIMILARITY, ModelLayers
 from millpond.model.options import LoadOptions, check_runner, override_config
 from millpond.model.pooler_settings import (
     GROUP,
     LATE_INTERACTION_TASK,
     SEQ_PATH,
+    architecture_layer,
     check_pooler,
     is_late,
     layers_over_files,
-    layers_under_files,
     spread_pooling_type,
     user_settings,
 )
@@ -42,9 +40,9 @@ if TYPE_CHECKING:
     from millpond.model.repository import Repository
     from millpond.plugin.registry import Registry
 
-logger = logging.getLogger(__name__)
 DTYPE_ALIASES = {"half": "float16", "float": "float32"}
-PROMPTS_PATH, PROMPTS_KEY = "prompting.prompts", "task_instructions"
+DEFAULT_DTYPE = "float32"
+PROMPTS_PATH = "prompting.prompts"
 PLUGIN_PATH = "prompting.io_processor_plugin"
 CONFIG_PATH, IDENTITY_PATH = "hf_config", "identity.architecture"
 
@@ -64,7 +62,6 @@ def read_layers(registry: "Registry", repository: "Repository", options: LoadOpt
     _check_options(files, options)
     known = _known_config(registry, repository, options)
     config = without_conflicting_tokens(known, override_config(known, options.hf_overrides))
-    names_activation = overrides_activation(options.hf_overrides, known, config)
     user = spread_pooling_type(registry, options.pooler_config)
     chosen = stated_architecture(registry, config, files) or choose_architecture(
         registry,
@@ -80,8 +77,19 @@ def read_layers(registry: "Registry", repository: "Repository", options: LoadOpt
     spec = chosen.architecture.spec
     if spec.checkpoint.config_defaults:
         config = with_defaults(config, spec.checkpoint.config_defaults)
-    is_plugins = is_foreign(chosen.architecture) or is_foreign(chosen.converter)
-    check_sizes(config, read_headers(repository.transformer_path), is_foreign=is_plugins)
+    source = ConfigSource(
+        repository=repository,
+        config=config,
+        stored=known,
+        overrides=options.hf_overrides,
+        architecture=spec,
+        tasks=chosen.tasks,
+        is_converted=chosen.converter is not None,
+        is_foreign=is_foreign(chosen.architecture) or is_foreign(chosen.converter),
+    )
+    of_config = tuple(read_config(registry, source))
+    of_user = _of_user(options, user, chosen)
+    requests = (of_user, *repository.requests, *(layer for layer in of_config if layer.is_request))
     layers = ModelLayers(
         repository=repository,
         config=config,
@@ -89,11 +97,16 @@ def read_layers(registry: "Registry", repository: "Repository", options: LoadOpt
         converter=chosen.converter,
         implementation=chosen.implementation,
         tasks=tasks,
-        layers=(_of_user(options, user, chosen), *repository.requests),
+        layers=(
+            *requests,
+            _of_architecture(registry, chosen),
+            *of_config,
+            *layers_over_files(files, chosen.tasks, late=late),
+            *files,
+            architecture_layer(chosen),
+        ),
     )
-    activation = None if names_activation else named_activation(registry, chosen)
-    above = (*_of_rules(layers, activation), *layers_over_files(files, chosen.tasks, late=late))
-    layers = replace(layers, layers=(*layers, *above, *files, *_under_files(layers, chosen)))
+    layers = replace(layers, layers=(*_of_rules(layers), *layers, *_under_files(layers)))
     _check(layers)
     return layers if sparse_kind(layers) is None else replace(layers, layers=(*layers, SPARSE_SIMILARITY))
 
@@ -150,56 +163,51 @@ def _of_user(options: LoadOptions, user: PoolerConfig, chosen: ArchitectureMatch
     return Layer(USER, values, is_request=True)
 
 
-def _of_rules(layers: ModelLayers, named: str | None) -> Iterator[Layer]:
-    """Yield what rules about several files and records state.
+def _of_architecture(registry: "Registry", chosen: ArchitectureMatch) -> Layer:
+    """The layer of values of the architecture's record that take precedence over the files.
 
-    Args:
-        layers: What the caller requests.
-        named: The activation that the architecture's record names, unless the caller overrides it.
+    Raises:
+        UnknownNameError: If no plugin provides the activation that it names.
     """
-    repository, config, spec = layers.repository, layers.config, layers.architecture.spec
+    spec = chosen.architecture.spec
+    activation = spec.output.activation if chosen.converter is None else None
+    if activation is not None:
+        registry.activations.get(activation)
+    return Layer(
+        "architecture",
+        {
+            "classification.num_labels": spec.output.num_labels,
+            "classification.activation": activation,
+            "multimodal.modalities": spec.modalities,
+            "multimodal.image_reader": spec.extras.image_processor,
+        },
+    )
+
+
+def _of_rules(layers: ModelLayers) -> Iterator[Layer]:
+    """Yield the layers of rules that combine several values."""
     late_interaction = _late_interaction(layers)
     length = choose_length(
-        list(layers.lengths),
-        positions=spec.text.positions,
+        stated_lengths(layers),
+        positions=layers.architecture.spec.text.positions,
         requested=layers.get("max_model_len"),
         query_document_length=0 if late_interaction is None else late_interaction.longest,
     )
-    num_labels = spec.output.num_labels or count_labels(config, repository.layers)
-    instructions = config.get(PROMPTS_KEY)
-    prompts = instructions if isinstance(instructions, CheckpointConfig) else {}
     yield Layer(str(length), {"max_model_len": length.value})
-    yield choose_activation(config, repository.layers, num_labels, named=named)
-    yield Layer(
-        "config.json",
-        {
-            "classification.num_labels": num_labels,
-            "retrieval.late_interaction": late_interaction,
-            PLUGIN_PATH: config.get("io_processor_plugin"),
-            PROMPTS_PATH: {name: text for name, text in prompts.items() if isinstance(text, str)},
-        },
-        {PROMPTS_PATH: PROMPTS_KEY},
-    )
+    yield Layer("the files and the architecture", {"retrieval.late_interaction": late_interaction})
 
 
-def _under_files(layers: ModelLayers, chosen: ArchitectureMatch) -> Iterator[Layer]:
-    """Yield what config.json, the weights and records state, if no other file states it."""
-    config, spec, published = layers.config, chosen.architecture.spec, layers.published
-    yield from layers_under_files(config, chosen)
-    yield dtype_layer(config, layers.repository)
-    if published is not None:
-        yield Layer(
-            "published model", {PROMPTS_PATH: published.prompts, "prompting.chat_template": published.chat_template}
-        )
-    yield Layer(
-        "architecture",
-        {
-            "multimodal.modalities": spec.modalities,
-            "multimodal.image_reader": spec.extras.image_processor,
-            "prompting.adapters": (*_named_adapters(config, spec.checkpoint.adapters_key), *layers.adapters),
-            "prompting.rerank_template": rerank_template(layers.registry, layers.repository, config),
-        },
+def _under_files(layers: ModelLayers) -> Iterator[Layer]:
+    """Yield the layers of what records state about published models, and of defaults."""
+    published = layers.published
+    template = rerank_template(layers.registry, layers.repository, layers.config)
+    values = (
+        {}
+        if published is None
+        else {PROMPTS_PATH: published.prompts, "prompting.chat_template": published.chat_template}
     )
+    yield Layer("published model", {**values, "prompting.rerank_template": template})
+    yield Layer(DEFAULT, {"dtype": DEFAULT_DTYPE})
 
 
 def _check(layers: ModelLayers) -> None:
@@ -234,18 +242,12 @@ def _late_interaction(layers: ModelLayers) -> LateInteraction | None:
     Raises:
         CheckpointError: If a file specifies something that is not supported.
     """
-    files, architecture = layers.repository.layers, layers.architecture
-    stated: LateInteraction | None = files.get("retrieval.late_interaction")
-    if architecture.spec.extras.late_interaction is None or files.get("files.task") == LATE_INTERACTION_TASK:
+    stated: LateInteraction | None = layers.get("retrieval.late_interaction")
+    is_complete = layers.get("files.task") == LATE_INTERACTION_TASK
+    if layers.architecture.spec.extras.late_interaction is None or is_complete:
         return stated
-    completed: LateInteraction | None = architecture.load("extras.late_interaction")(layers.repository, layers.config)
+    completed: LateInteraction | None = layers.architecture.load("extras.late_interaction")(layers)
     return completed
-
-
-def _named_adapters(config: CheckpointConfig, key: str | None) -> tuple[str, ...]:
-    """The names of the adapters that config.json lists under an architecture's key."""
-    names = None if key is None else config.get(key)
-    return tuple(name for name in names if isinstance(name, str)) if isinstance(names, list) else ()
 
 
 def _check_plugin(registry: "Registry", name: object) -> None:
@@ -264,18 +266,3 @@ def _check_plugin(registry: "Registry", name: object) -> None:
             f"Available plugins: {available}"
         )
         raise UnknownNameError(message)
-
-
-def dtype_layer(config: CheckpointConfig, repository: "Repository") -> Layer:
-    """Return a layer with the dtype of a checkpoint: the one in config.json, else that of the first tensor."""
-    for key in ("dtype", "torch_dtype"):
-        name = str(config.get(key)).removeprefix("torch.")
-        if name in ("float32", "float16", "bfloat16"):
-            return Layer("config.json", {"dtype": name}, {"dtype": key})
-    for header in read_headers(repository.transformer_path):
-        if header.dtype in ("float32", "float16", "bfloat16"):
-            return Layer("the weights", {"dtype": header.dtype}, {"dtype": header.name})
-        if header.dtype == "float64":
-            logger.warning("the weights (%s) are float64: running in float32", header.name)
-            return Layer(f"the weights ({header.name}): float64, which is not supported", {"dtype": "float32"})
-    return Layer(DEFAULT, {"dtype": "float32"})

@@ -77,6 +77,27 @@ class AdapterFiles:
     read: Callable[[], Mapping[str, tuple[Any, Any]]]
 
 
+@dataclass(frozen=True)
+class StatedLength:
+    """The maximum length that one file states.
+
+    Attributes:
+        value: The maximum in tokens.
+        file: The file.
+        key: The key in the file.
+        role: How it applies: "format" before all others; "config", "limit" always; "tokenizer" for absolute positions;
+            "table" also as the size of a position table; "trained" unless the caller requests more; "unused" never.
+    """
+
+    value: int
+    file: str
+    key: str
+    role: str = "config"
+
+    def __str__(self) -> str:
+        return f"{self.file} ({self.key})" if self.key else self.file
+
+
 @dataclass(frozen=True, kw_only=True)
 class FileSettings:
     """The files of a checkpoint, and the values that rules combine with those of config.json.
@@ -86,7 +107,9 @@ class FileSettings:
         config: The content for config.json, if the file is missing or does not describe the model.
         known: Values for keys missing from config.json; ``architectures`` replaces the value in the file.
         task: The task of the checkpoint, such as "classify".
-        max_length: The maximum number of tokens; takes precedence over config.json and the tokenizer's files.
+        max_length: The maximum number of tokens; takes precedence over ``lengths``.
+        lengths: The maximum lengths in config.json and the tokenizer's files.
+        hidden_size: The size of hidden states.
         tokenizer_limits_length: True if ``model_max_length`` of the tokenizer limits the length for all types of
             positions.
         routes: The routes of queries and documents.
@@ -98,6 +121,8 @@ class FileSettings:
     known: Mapping[str, Any] = field(default_factory=dict)
     task: str | None = None
     max_length: int | None = None
+    lengths: tuple[StatedLength, ...] = ()
+    hidden_size: int | None = None
     tokenizer_limits_length: bool = False
     routes: RouteSettings = field(default_factory=RouteSettings)
     adapters: tuple[AdapterFiles, ...] = ()
@@ -134,12 +159,22 @@ class TextSettings:
         message_format: The format in which the chat template receives each text: "flat", "structured" or "auto"; None
             if the chat template is not used for texts.
         template_settings: Variables for the chat template.
+        token_roles: The special tokens by role, such as ``{"pad_token": "[PAD]"}``.
+        token_type_ids: True if the two texts of a pair are distinguished by ``token_type_ids``.
+        padding_side: The side of padding tokens, "right" or "left"; None for that of the tokenizer.
+        truncation_side: The default side from which tokens are removed; None for that of the tokenizer.
+        normalizer: Options of the tokenizer's normalizer, such as ``{"lowercase": True}``.
     """
 
     lower_case: bool = False
     special_tokens: bool = True
     message_format: str | None = None
     template_settings: Mapping[str, Any] = field(default_factory=dict)
+    token_roles: Mapping[str, str] = field(default_factory=dict)
+    token_type_ids: bool = False
+    padding_side: Literal["left", "right"] | None = None
+    truncation_side: Literal["left", "right"] | None = None
+    normalizer: Mapping[str, bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,13 +9,14 @@ from typing import Any
 from millpond.loading.arguments import Arguments
 from millpond.loading.components import computing_entries, runtime_refusal
 from millpond.model.chat_template import read_chat_template
+from millpond.model.config_source import ConfigSource, read_config
 from millpond.model.files import check_foreign_reading
 from millpond.model.layers import USER, Layers
-from millpond.model.lengths import StatedLength, state_lengths
+from millpond.model.lengths import stated_lengths
 from millpond.model.model_layers import ModelLayers
 from millpond.model.options import override_config
 from millpond.model.repository import Repository
-from millpond.model.resolve import dtype_layer, read_layers
+from millpond.model.resolve import read_layers
 from millpond.model.source import find_repository
 from millpond.model.space import space_of
 from millpond.model.spec import ModuleSettings, RouteSettings
@@ -200,12 +201,9 @@ class _Inspection:
         }
 
     def _lengths(self) -> dict[str, Any]:
-        path, value, lengths = "max_model_len", None, tuple[StatedLength, ...]()
-        origin = None if self.layers is None else self.layers.origin(path)
-        if self.layers is not None:
-            value, lengths = self.layers.model.max_model_len, self.layers.lengths
-        elif self.config is not None:
-            lengths = tuple(state_lengths(self.repository, self.config, positions="relative"))
+        value = None if self.layers is None else self.layers.model.max_model_len
+        origin = None if self.layers is None else self.layers.origin("max_model_len")
+        lengths = stated_lengths(self._stated())
         stated = [
             {
                 "value": it.value,
@@ -218,6 +216,13 @@ class _Inspection:
         if value is not None and origin is not None and len({it.value for it in lengths}) > 1:
             self.report.notes.append(_note_on_length(value, origin, sorted({it.value for it in lengths})))
         return {"value": value, "from": ORIGINS.get(origin or "", origin), "stated": stated}
+
+    def _stated(self) -> Layers:
+        """The layers of the model; without an architecture, those of its files."""
+        if self.layers is not None or self.config is None:
+            return self.layers or self.repository.layers
+        source = ConfigSource(repository=self.repository, config=self.config, stored=self.config)
+        return Layers((*read_config(self.registry, source), *self.repository.layers))
 
     def _tokenizer(self) -> dict[str, Any]:
         folder = self.repository.transformer_path
@@ -266,9 +271,9 @@ class _Inspection:
     def _dtype(self) -> dict[str, Any] | None:
         if self.config is None:
             return None
-        layer: Layers = Layers((dtype_layer(self.config, self.repository),)) if self.layers is None else self.layers
-        origin = layer.origin("dtype")
-        return {"value": layer.get("dtype"), "from": ORIGINS.get(origin, origin)}
+        layers = self._stated()
+        origin = layers.origin("dtype")
+        return {"value": layers.get("dtype"), "from": ORIGINS.get(origin, origin)}
 
     def _weights(self) -> dict[str, Any]:
         return weights_of(self.repository.transformer_path, allow_pickle=self.arguments.load.allow_pickle)

@@ -51,7 +51,7 @@ def built():
             config=layers.config,
             device=torch.device("cpu"),
             dtype=torch.float32,
-            tokenizer=load_tokenizer(repository),
+            tokenizer=load_tokenizer(repository, layers.model.text),
         )
         model_class = layers.architecture.load()
         if layers.converter is not None:

@@ -9,7 +9,6 @@ import pytest
 
 from millpond import LLM
 from millpond.model.architecture import choose_architecture
-from millpond.model.classification import choose_activation, count_labels
 from millpond.model.layers import Layer, Layers
 from millpond.model.repository import Repository
 from millpond.plugin.manager import PluginManager
@@ -17,6 +16,7 @@ from millpond.plugin.specs import ArchitectureSpec, ConverterSpec
 from millpond.testing import checkpoints
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError, UnknownNameError
+from millpond_formats.transformers.labels import choose_activation, count_labels
 
 PLAIN = Layers()
 

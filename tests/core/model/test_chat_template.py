@@ -5,10 +5,18 @@ import json
 import pytest
 
 from millpond.loading.tokenizer import load_tokenizer
-from millpond.model.chat_template import read_chat_template, read_special_tokens
+from millpond.model.chat_template import read_chat_template
+from millpond.model.options import LoadOptions
 from millpond.model.repository import Repository
+from millpond.model.resolve import read_layers
+from millpond.plugin.manager import get_plugin_manager
 from millpond.testing.checkpoints import tiny
 from millpond.types.errors import CheckpointError
+
+
+def tokenizer_of(repository):
+    layers = read_layers(get_plugin_manager().registry, repository, LoadOptions())
+    return load_tokenizer(repository, layers.model.text)
 
 
 @pytest.fixture
@@ -91,7 +99,9 @@ def test_pairs_have_the_template_named_reranker(files):
 
 def test_special_tokens_are_text_or_objects_in_either_file(files):
     config = {"pad_token": {"content": "<p>", "lstrip": False}, "cls_token": None, "sep_token": 3}
-    tokens = read_special_tokens(files(config, special_tokens_map__json={"cls_token": "<c>", "pad_token": "no"}))
+    tokens = tokenizer_of(
+        files(config, special_tokens_map__json={"cls_token": "<c>", "pad_token": "no"})
+    ).special_tokens
     assert (tokens["pad_token"], tokens["cls_token"]) == ("<p>", "<c>")
     assert "sep_token" not in tokens
 
@@ -114,22 +124,22 @@ def test_a_damaged_template_is_reported(files):
     ],
 )
 def test_the_tokenizer_config_decides_if_token_type_ids_are_returned(files, config, expected):
-    assert load_tokenizer(files(config)).returns_token_type_ids is expected
+    assert tokenizer_of(files(config)).returns_token_type_ids is expected
 
 
 def test_the_padding_token_is_found_in_the_tokenizer_itself(files):
     repository = files({"pad_token": None})
-    assert load_tokenizer(repository).pad_token_id is None
+    assert tokenizer_of(repository).pad_token_id is None
     path = repository.path / "tokenizer.json"
     padding = {"strategy": "BatchLongest", "direction": "Right", "pad_to_multiple_of": None}
     padding |= {"pad_id": 0, "pad_type_id": 0, "pad_token": "[PAD]"}
     path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), "padding": padding}), encoding="utf-8")
-    assert load_tokenizer(repository).pad_token_id == 0
+    assert tokenizer_of(repository).pad_token_id == 0
 
 
 @pytest.mark.parametrize(("count", "side", "text"), [(2, "right", "The cat"), (2, "left", "a HILL"), (0, "right", "")])
 def test_texts_are_cut_between_tokens(files, count, side, text):
-    tokenizer = load_tokenizer(files())
+    tokenizer = tokenizer_of(files())
     whole = "The cat is up  a HILL"
     assert tokenizer.cut(whole, count, side=side) == (text, 6 - count)
     assert tokenizer.cut(whole, 6, side=side) == (whole, 0)

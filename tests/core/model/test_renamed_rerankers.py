@@ -4,23 +4,11 @@ import pytest
 
 from millpond.testing.checkpoints import tiny, write_sentence_transformers
 
-CARD = """---
-license: apache-2.0
-pipeline_tag: {tag}
----
-# {title}
-
-A model.
-"""
 QWEN3_TEMPLATE = (
     "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the Instruct "
     "provided.<|im_end|>\n{{ messages | map(attribute='content') | join }}"
 )
 WARNING = "a language model without a scoring head: score and rerank compare the embeddings of the texts"
-
-
-def card(folder, title, tag="text-ranking"):
-    (folder / "README.md").write_text(CARD.format(title=title, tag=tag), encoding="utf-8")
 
 
 def with_words(folder, *words):
@@ -57,31 +45,9 @@ def test_qwen3_reranker_is_known_by_its_template(folders, load, caplog):
     assert WARNING not in caplog.text
 
 
-@pytest.mark.parametrize(
-    ("architecture", "name", "words"),
-    [
-        ("Qwen3ForCausalLM", "Qwen3-Reranker-0.6B", ("yes",)),
-        ("Qwen2ForCausalLM", "mxbai-rerank-base-v2", ()),
-    ],
-)
-def test_a_reranker_is_known_by_the_title_of_its_card(folders, load, caplog, architecture, name, words):
-    named, renamed = folders(architecture, name, *words)
-    card(renamed, name)
-    llm = load(renamed)
-    assert llm.model_config.classification.num_labels == 1
-    assert scores(llm) == pytest.approx(scores(load(named)), abs=1e-6)
-    assert WARNING not in caplog.text
-
-
-def test_a_card_of_another_kind_of_model_is_ignored(folders, load):
-    _, renamed = folders("Qwen3ForCausalLM", "Qwen3-Reranker-0.6B", "yes")
-    card(renamed, "Qwen3-Reranker-0.6B", tag="feature-extraction")
-    assert "embed" in load(renamed).supported_tasks
-
-
 def test_a_sentence_transformers_folder_keeps_its_settings(folders, load, caplog):
     _, renamed = folders("Qwen3ForCausalLM", "Qwen3-Reranker-0.6B", "yes")
-    card(renamed, "Qwen3-Reranker-0.6B")
+    (renamed / "chat_template.jinja").write_text(QWEN3_TEMPLATE, encoding="utf-8")
     write_sentence_transformers(renamed, pooling="lasttoken")
     assert "embed" in load(renamed).supported_tasks
     assert WARNING not in caplog.text

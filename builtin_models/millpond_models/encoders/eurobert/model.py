@@ -11,9 +11,9 @@ from torch import nn
 from torch.nn import functional
 
 from millpond.context import Context
-from millpond.model.classification import LATE_POOLING, stated_pooling
 from millpond_models.decoders.llama.bidirectional import LlamaBidirectionalModel
 from millpond_models.heads.classifier import Classifier
+from millpond_models.heads.classifier_pooling import LATE_POOLING, stated_pooling
 from millpond_models.heads.dense import DenseHead, PoolAfterDense
 from millpond_models.layers.rms_norm import RMSNorm
 

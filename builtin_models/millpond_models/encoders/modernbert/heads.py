@@ -6,10 +6,10 @@ from typing import ClassVar
 from torch import nn
 
 from millpond.context import Context
-from millpond.model.classification import LATE_POOLING, stated_pooling
 from millpond.types.errors import CheckpointError
 from millpond_models.encoders.modernbert.model import ModernBertModel, norm_bias, norm_eps
 from millpond_models.heads.classifier import Classifier
+from millpond_models.heads.classifier_pooling import LATE_POOLING, stated_pooling
 from millpond_models.heads.norm import NormHead
 
 

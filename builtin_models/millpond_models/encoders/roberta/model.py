@@ -1,8 +1,9 @@
 """RobertaModel: BERT with positions that start after the padding ID (Liu et al., 2019, arXiv 1907.11692)."""
 
 from millpond.context import ModelContext
-from millpond.model.lengths import padding_id
 from millpond_models.encoders.bert.model import BertModel
+
+DEFAULT_PADDING_ID = 1
 
 
 class RobertaModel(BertModel):
@@ -12,4 +13,5 @@ class RobertaModel(BertModel):
 
     def first_position(self, ctx: ModelContext) -> int:
         """Return the position ID of the first token."""
-        return padding_id(ctx.config) + 1
+        padding_id = ctx.config.get("pad_token_id")
+        return (padding_id if isinstance(padding_id, int) else DEFAULT_PADDING_ID) + 1

@@ -112,7 +112,7 @@ class ModelExtras:
         image_processor: ``"module:attribute"`` of the ``ImageReader`` of a model that reads texts with images in them;
             None for a model that reads only text, or texts and images separately.
         late_interaction: ``"module:function"`` that reads the encoding of queries and documents:
-            ``(Repository, config) -> LateInteraction``; None if only the checkpoint's files specify it.
+            ``(ModelLayers) -> LateInteraction``; None if only the checkpoint's files specify it.
         tiny: ``"module:function"`` that writes a small random checkpoint for tests: ``(architecture, folder,
             **options) -> folder``. See ``millpond.testing.checkpoints.tiny``.
     """

@@ -22,17 +22,20 @@ class SourceSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointFormatSpec(Spec):
-    """A format of files in addition to config.json; target: (Repository) -> an iterable of ``Layer``.
+    """A format of the files of checkpoints; target: (Repository) -> an iterable of ``Layer``.
 
     Attributes:
         files: Files relative to the checkpoint's folder, or shell patterns such as ``*/adapter_config.json``; the
             target is called if one of them exists.
         priority: If several formats specify a value, the one with the highest priority is used.
+        reads_config: True if the target reads config.json: (``ConfigSource``) -> an iterable of ``Layer``. It is called
+            for every model, and its values take precedence over those of other files.
     """
 
     kind: ClassVar[str] = "checkpoint_format"
-    files: tuple[str, ...]
+    files: tuple[str, ...] = ()
     priority: int = 0
+    reads_config: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

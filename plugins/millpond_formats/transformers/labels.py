@@ -1,15 +1,11 @@
-"""Classification settings of a checkpoint: number of labels, activation and pooling. Does not import torch."""
+"""Classes and scores in config.json: their number, names and activation."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from millpond.model.layers import DEFAULT, Layer, Layers
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError
-
-if TYPE_CHECKING:
-    from millpond.model.architecture import ArchitectureMatch
-    from millpond.plugin.registry import Registry
 
 LABELS_PATH, ACTIVATION_PATH = "classification.num_labels", "classification.activation"
 MAX_LABELS = 200_000  # ten times those of ImageNet-21k; naming and listing them takes seconds
@@ -18,9 +14,6 @@ TRUSTED_PREFIXES = ("torch.nn.modules.", "torch.nn.")  # activation names are da
 # Keys of config.json that name the activation of scores in older cross-encoders; vLLM reads them too.
 OLD_ACTIVATION_KEYS = ("sentence_transformers", "sbert_ce_default_activation_function")
 ACTIVATION_KEYS = ("problem_type", *OLD_ACTIVATION_KEYS)
-LATE_POOLING = "late"  # the mean of the logits of all tokens
-CLASSIFIER_POOLING_TYPES = {"cls": "CLS", "bos": "CLS", "mean": "MEAN", LATE_POOLING: "MEAN"}
-NAMED_POOLING_TYPES = {"avg": "MEAN", "cls": "CLS", "last": "LAST"}
 # The activation of each problem_type; None if it depends on the number of labels.
 BY_PROBLEM = {"regression": "identity", "single_label_classification": None, "multi_label_classification": "sigmoid"}
 
@@ -41,7 +34,7 @@ def count_labels(config: CheckpointConfig, files: Layers) -> int:
 def _count_labels(config: CheckpointConfig, files: Layers) -> int:
     tokens = config.get("classifier_from_token") or config.get("classifier_from_token_ids")
     if tokens:
-        return 1 if is_two_way(config) else len(tokens)
+        return 1 if _is_two_way(config) else len(tokens)
     stated_by_files = files.get(LABELS_PATH)
     if stated_by_files is not None:
         return int(stated_by_files)
@@ -52,34 +45,25 @@ def _count_labels(config: CheckpointConfig, files: Layers) -> int:
     return DEFAULT_NUM_LABELS if stated is None else stated
 
 
-def is_two_way(config: CheckpointConfig) -> bool:
+def _is_two_way(config: CheckpointConfig) -> bool:
     """True if the score is the difference of the logits of two tokens, "true" minus "false"."""
     return config.get("method") == "from_2_way_softmax" or bool(config.get("is_original_qwen3_reranker"))
 
 
-def choose_activation(
-    config: CheckpointConfig,
-    files: Layers,
-    num_labels: int,
-    *,
-    named: str | None = None,
-) -> Layer:
+def choose_activation(config: CheckpointConfig, files: Layers, num_labels: int) -> Layer:
     """Return a layer with the activation of logits.
 
-    The order of precedence is: the architecture's record, ``problem_type``, the activation named in the files, the
-    default for the number of labels (sigmoid for 1, softmax for more).
+    The order of precedence is: ``problem_type``, the activation named in the files, the default for the number of
+    labels (sigmoid for 1, softmax for more).
 
     Args:
         config: config.json with the caller's overrides.
-        files: What the other files state.
+        files: The layers of the other files.
         num_labels: The number of logits.
-        named: The activation in the architecture's record; None if it names none, or if the caller overrides it.
 
     Raises:
         CheckpointError: If the activation's import path is outside torch, or ``problem_type`` is unknown.
     """
-    if named is not None:
-        return Layer("architecture", {ACTIVATION_PATH: named})
     by_number = "sigmoid" if num_labels == 1 else "softmax"
     problem = config.get("problem_type")
     if problem is not None:
@@ -101,19 +85,6 @@ def choose_activation(
     return Layer(DEFAULT, {ACTIVATION_PATH: by_number})
 
 
-def named_activation(registry: "Registry", chosen: "ArchitectureMatch") -> str | None:
-    """Return the activation that the architecture's record names; None for a converted model.
-
-    Raises:
-        UnknownNameError: If no plugin provides it.
-    """
-    named = chosen.architecture.spec.output.activation
-    if named is None or chosen.converter is not None:
-        return None
-    registry.activations.get(named)
-    return named
-
-
 def overrides_activation(overrides: object, stored: CheckpointConfig, config: CheckpointConfig) -> bool:
     """True if the caller's overrides of config.json name an activation.
 
@@ -125,43 +96,6 @@ def overrides_activation(overrides: object, stored: CheckpointConfig, config: Ch
     if isinstance(overrides, Mapping):
         return any(key in overrides for key in ACTIVATION_KEYS)
     return any(config.get(key) != stored.get(key) for key in ACTIVATION_KEYS)
-
-
-def stated_pooling(config: CheckpointConfig) -> object:
-    """Return the pooling before a classifier in config.json: ``classifier_pooling``, else the older ``clf_pooling``."""
-    named = config.get("classifier_pooling")
-    return config.get("clf_pooling") if named is None else named
-
-
-def classifier_pooling(config: CheckpointConfig) -> str | None:
-    """Return the pooling type for ``classifier_pooling`` in config.json; None if the key is missing.
-
-    Raises:
-        CheckpointError: If the value is unknown.
-    """
-    named = stated_pooling(config)
-    if named is None:
-        return None
-    if not isinstance(named, str) or named not in CLASSIFIER_POOLING_TYPES:
-        allowed = ", ".join(map(repr, CLASSIFIER_POOLING_TYPES))
-        message = f"config.json: classifier_pooling must be one of {allowed}; got {named!r}"
-        raise CheckpointError(message)
-    return CLASSIFIER_POOLING_TYPES[named]
-
-
-def named_pooling(config: CheckpointConfig, key: str) -> str | None:
-    """Return the pooling type under a model-specific key of config.json or its text part; None if it is missing.
-
-    Raises:
-        CheckpointError: If the value is unknown.
-    """
-    named = config.get(key, config.of_text.get(key))
-    if named is None:
-        return None
-    if not isinstance(named, str) or named not in NAMED_POOLING_TYPES:
-        message = f"config.json: {key} must be one of {', '.join(map(repr, NAMED_POOLING_TYPES))}; got {named!r}"
-        raise CheckpointError(message)
-    return NAMED_POOLING_TYPES[named]
 
 
 def _stated_activations(config: CheckpointConfig, files: Layers) -> list[tuple[str, str]]:
