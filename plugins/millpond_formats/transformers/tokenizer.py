@@ -90,7 +90,7 @@ def _special_tokens(repository: Repository) -> dict[str, str]:
 def _side(config: Mapping[str, object], key: str) -> str | None:
     """The side in tokenizer_config.json; None if only tokenizer.json may state one."""
     stated = config.get(key)
-    return stated if stated in ("left", "right") else None  # type: ignore[return-value]  # a string, since it is in the tuple
+    return stated if stated in ("left", "right") else None
 
 
 def _normalizer(config: Mapping[str, object], family: str) -> dict[str, bool]:
