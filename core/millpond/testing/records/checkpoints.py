@@ -14,7 +14,7 @@ POSITIONS = ("before", "after")
 def format_fields(registry: Registry, entry: Entry[CheckpointFormatSpec]) -> Iterator[Fault]:
     """Check the files that identify the format."""
     del registry
-    if not entry.spec.files:
+    if not entry.spec.files and not entry.spec.reads_config:
         yield Fault("files are empty: the format never matches", "list files that it reads: files=('modules.json',)")
     for name in entry.spec.files:
         if name.startswith("/") or ".." in name.split("/"):

@@ -148,7 +148,7 @@ def _per_token(registry: Registry, name: str) -> set[bool]:
 
 def _named_faults(spec: ArchitectureSpec) -> Iterator[Fault]:
     for field, target, arguments in (
-        ("extras.late_interaction", spec.extras.late_interaction, ("repository", "config")),
+        ("extras.late_interaction", spec.extras.late_interaction, ("layers",)),
         ("extras.tiny", spec.extras.tiny, ("architecture", "folder")),
     ):
         function, faults = named(field, target)
