@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, Unpack, overload
 
-from millpond.model.space import Space, space_of
 from millpond.model.spec import ResolvedModel
 from millpond.pipeline.bound_task import BoundTask, output_of
 from millpond.pipeline.call import (
@@ -35,6 +34,7 @@ from millpond.types.prompts import ChunksCall
 
 if TYPE_CHECKING:
     from millpond.loading.build import LoadedModel
+    from millpond.model.space import Space
 
 Progress = bool | Callable[..., Any]
 Shape = Callable[[list[Any]], Any]
@@ -95,7 +95,7 @@ class TaskMethods(
         return self.pipeline.tasks
 
     @cached_property
-    def space(self) -> Space:
+    def space(self) -> "Space":
         """The files and settings that decide the numbers of embeddings; ``space.descriptor`` is JSON.
 
         The first access reads all weights.
@@ -103,6 +103,8 @@ class TaskMethods(
         Raises:
             CheckpointError: If a file has changed since the model was loaded.
         """
+        from millpond.model.space import space_of  # noqa: PLC0415  not needed by most programs
+
         self._loaded.layers.repository.require_unchanged()
         return space_of(self.model_config, self._loaded.context.inputs)
 

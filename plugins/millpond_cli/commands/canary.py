@@ -78,7 +78,7 @@ def write(*, index: Place, model: options.ModelOption, run_options: RunOptions) 
     if path.exists():
         raise CommandError(f"{path} exists", hint="it describes an existing index: remove it only with the index")
     with load_model(model, run_options) as llm:
-        content = {
+        content: dict[str, Any] = {
             "format": FORMAT,
             "model": model,
             "space": llm.space.descriptor,

@@ -3,11 +3,12 @@
 import json
 
 import pytest
+from inspect_kit import inspect
 
 from millpond import LLM, InvalidInputError
 from millpond.model import file_hashes
 from millpond.model.space import Space
-from millpond.testing.checkpoints import tiny
+from millpond.testing.checkpoints import tiny, write_sentence_transformers
 from millpond.types.errors import SpaceMismatchError
 
 PROMPTS = "config_sentence_transformers.json"
@@ -44,6 +45,13 @@ def test_dtype_kernels_and_batches_keep_the_space(space):
 def test_a_copy_of_the_files_has_the_same_space(checkpoint, tmp_path, space):
     with LLM(str(tiny("BertModel", tmp_path / "copy")), num_workers=1) as copy:
         assert copy.space_id == space().id
+
+
+def test_a_file_of_resolved_settings_has_the_space_of_its_model(checkpoint, tmp_path, space):
+    write_sentence_transformers(checkpoint, prompts={"query": "query: "})
+    (tmp_path / "model.toml").write_text(inspect(checkpoint, "--resolved").stdout)
+    with LLM(str(tmp_path / "model.toml"), num_workers=1) as llm:
+        assert llm.space_id == space().id
 
 
 def test_a_readme_or_a_label_keeps_the_space(checkpoint, space, change):
@@ -102,7 +110,7 @@ def test_a_pickle_that_is_not_read_keeps_the_space(checkpoint, space):
 def test_weights_are_hashed_once_per_state_of_the_files(space, monkeypatch):
     hashed = []
     monkeypatch.setattr(file_hashes, "file_hash", lambda path: hashed.append(path.name) or "0")
-    space(), space()
+    assert space().id == space().id
     assert hashed.count("model.safetensors") == 1
 
 
