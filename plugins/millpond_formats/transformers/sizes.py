@@ -16,6 +16,7 @@ SIZE_KEYS = (
     *("n_embd", "n_head", "n_heads", "n_inner", "n_positions", "dim", "hidden_dim", "d_model", "d_ff"),
     *LAYER_KEYS,
 )
+SIDE_KEYS = ("image_size", "patch_size")  # may be objects with height and width
 NONZERO_KEYS = ("hidden_size", "n_embd", "dim", "d_model", "num_attention_heads", "n_head", "n_heads")
 MAX_WIDTH = 2**24  # of any checkpoint: a nested config may state the width of a part that is not used
 EPSILONS = ("_eps", "_epsilon")
@@ -36,11 +37,12 @@ def check_sizes(config: CheckpointConfig, headers: Sequence[TensorHeader], *, is
     """
     num_values = sum(header.size for header in headers)
     unit, limit = ("values", num_values) if is_foreign and headers else ("tensors", len(headers) or MAX_LAYERS)
-    for key, value in _scalars(config):
+    for key, value in _values(config):
         name = key.rpartition(".")[2]
-        if name in SIZE_KEYS and not is_foreign:
+        has_sides = name in SIDE_KEYS and isinstance(value, CheckpointConfig)
+        if name in SIZE_KEYS and not has_sides and not is_foreign:
             _check_kind(key, value, minimum=int(name in NONZERO_KEYS))
-        if isinstance(value, str):
+        if not isinstance(value, int | float):
             continue
         if name.endswith(EPSILONS):
             _check_epsilon(key, value)
@@ -52,9 +54,10 @@ def check_sizes(config: CheckpointConfig, headers: Sequence[TensorHeader], *, is
             _check(key, value, max(num_values, MAX_WIDTH), f"{num_values} values")
 
 
-def _check_kind(key: str, value: float | str, minimum: int) -> None:
+def _check_kind(key: str, value: object, minimum: int) -> None:
     if not isinstance(value, int) or value < minimum:
-        message = f"config.json specifies {key}={value!r}; expected an integer of at least {minimum}"
+        shown = value.to_dict() if isinstance(value, CheckpointConfig) else value
+        message = f"config.json specifies {key}={shown!r:.80}; expected an integer of at least {minimum}"
         raise CheckpointError(message)
 
 
@@ -70,10 +73,10 @@ def _check(key: str, value: int, limit: int, contained: str) -> None:
         raise CheckpointError(message)
 
 
-def _scalars(config: CheckpointConfig, prefix: str = "") -> Iterator[tuple[str, float | str]]:
-    """Yield the numbers and strings of a config and of those nested in it, with their keys."""
+def _values(config: CheckpointConfig, prefix: str = "") -> Iterator[tuple[str, float | str | CheckpointConfig]]:
+    """Yield the numbers, strings and objects of a config and of those nested in it, with their keys."""
     for key, value in config.items():
-        if isinstance(value, CheckpointConfig):
-            yield from _scalars(value, f"{prefix}{key}.")
-        elif isinstance(value, int | float | str):
+        if isinstance(value, int | float | str | CheckpointConfig):
             yield f"{prefix}{key}", value
+        if isinstance(value, CheckpointConfig):
+            yield from _values(value, f"{prefix}{key}.")

@@ -6,7 +6,7 @@ import logging
 import numpy as np
 import pytest
 
-from millpond import LLM, AsyncLLM, CheckpointError, InvalidInputError, UnknownNameError
+from millpond import LLM, AsyncLLM, CheckpointError, InvalidInputError, PoolingParams, UnknownNameError
 from millpond.loading.arguments import read_arguments
 from millpond.plugin.specs import ServiceSpec
 from millpond.types.errors import ComponentError
@@ -122,9 +122,10 @@ def test_the_models_own_name_may_be_that_of_its_tokenizer(checkpoint, load, expe
     ],
     ids=str,
 )
-def test_older_arguments_of_vllm_are_accepted(checkpoint, arguments, expected, vector):
+def test_older_arguments_of_vllm_are_accepted(checkpoint, arguments, expected, prompt):
     with LLM(str(checkpoint), num_workers=1, **arguments) as llm:
-        assert np.array_equal(vector(llm), expected)
+        params = PoolingParams(task="embed")  # a reward model embeds with token vectors by default
+        assert np.array_equal(llm.embed(prompt, pooling_params=params)[0].outputs.array, expected)
 
 
 def test_the_old_task_auto_means_nothing(checkpoint, load, expected, vector):

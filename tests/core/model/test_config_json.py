@@ -47,7 +47,7 @@ def test_the_error_for_a_folder_with_many_files_lists_the_first_ones(tmp_path):
 @pytest.mark.parametrize("value", ["64", {}, 2.5])
 def test_the_error_names_a_size_that_is_not_an_integer(checkpoint, change, key, value):
     change(checkpoint, **{key: value})
-    with pytest.raises(CheckpointError, match=rf"(config\.json specifies|cannot be built .*\. Invalid sizes:) {key}="):
+    with pytest.raises(CheckpointError, match=rf"config\.json specifies {key}="):
         LLM(str(checkpoint))
 
 
