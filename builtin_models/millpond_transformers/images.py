@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerFast
 
 from millpond.context import Context
 from millpond.model.files import read_object
-from millpond.model.repository import read_image_processor, repository_of
+from millpond.model.repository import read_image_processor
 from millpond.pipeline.image_reader import ImageReader, TextWithImages
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError, InvalidInputError
@@ -54,7 +54,7 @@ class ProcessorImages(ImageReader):
 
     def __init__(self, ctx: Context) -> None:
         super().__init__(ctx)
-        self.folder = repository_of(ctx).transformer_path
+        self.folder = ctx.repository.transformer_path
         self.body_class = find_class(ctx.model.architecture)
         self.model_type = config_class(self.body_class).model_type
         self.arguments = frozenset(signature(self.body_class.forward).parameters)
@@ -198,7 +198,7 @@ class ProcessorImages(ImageReader):
         return {**derived, **{key: value for key, value in stated.items() if value is not None}}
 
     def _image_processor(self) -> Any:
-        _, settings = read_image_processor(self.ctx)
+        _, settings = read_image_processor(self.ctx.repository)
         class_name = str(settings.get("image_processor_type") or settings.get("feature_extractor_type") or "")
         stem = next(
             (class_name.removesuffix(suffix) for suffix in PROCESSOR_SUFFIXES if class_name.endswith(suffix)), None

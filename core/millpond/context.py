@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Never, Self
 
+from millpond.model.repository import Repository
 from millpond.model.spec import ResolvedModel
 from millpond.plugin.blame import blamed, build, is_foreign, mark
 from millpond.plugin.target import Target, imported
@@ -90,6 +92,12 @@ class ModelContext:
     def tasks(self) -> tuple[str, ...]:
         """The tasks of the model."""
         return self.model.tasks
+
+    @property
+    def repository(self) -> Repository:
+        """The files that the model was loaded from."""
+        identity = self.model.identity
+        return Repository(identity.model, Path(identity.path), identity.source, plugins=self.registry)
 
     @property
     def pooler_config(self) -> PoolerConfig:

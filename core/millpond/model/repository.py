@@ -16,7 +16,6 @@ from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from millpond.context import Context
     from millpond.plugin.registry import Entry, Registry
     from millpond.plugin.specs import CheckpointFormatSpec
 
@@ -149,11 +148,6 @@ def file_states(folder: Path) -> dict[str, FileState]:
     return states
 
 
-def repository_of(ctx: "Context") -> Repository:
-    """Return the repository that a context's model was loaded from."""
-    return Repository(ctx.model.model, Path(ctx.model.identity.path), ctx.model.identity.source, plugins=ctx.registry)
-
-
 def _matches(entry: "Entry[CheckpointFormatSpec]", folder: Path) -> bool:
     with blamed(entry if is_foreign(entry) else None, f"has files={entry.spec.files!r}, which cannot be matched"):
         return any(any(folder.glob(name)) for name in entry.spec.files)
@@ -178,7 +172,7 @@ def read_format(entry: "Entry[CheckpointFormatSpec]", source: object) -> tuple[L
         raise breach(entry, f"it returned {error}") from error
 
 
-def read_image_processor(ctx: "Context") -> tuple[Path, dict[str, Any]]:
+def read_image_processor(repository: Repository) -> tuple[Path, dict[str, Any]]:
     """Return the path and content of the image processor's settings.
 
     Like in transformers, processor_config.json takes precedence over preprocessor_config.json.
@@ -186,7 +180,7 @@ def read_image_processor(ctx: "Context") -> tuple[Path, dict[str, Any]]:
     Raises:
         CheckpointError: If a file is damaged.
     """
-    folder = repository_of(ctx).transformer_path
+    folder = repository.transformer_path
     inner = read_object(folder / PROCESSOR_FILE).get("image_processor")
     if isinstance(inner, dict) and inner:
         return folder / PROCESSOR_FILE, inner

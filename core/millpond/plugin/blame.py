@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 from millpond.types.errors import ComponentError, MillpondError, is_out_of_memory, quoted
 
 if TYPE_CHECKING:
-    from millpond.context import ModelContext
     from millpond.plugin.registry import Entry
 
 MARK = "_millpond_entry"
 TYPE_NAMES = {"Tensor": "tensor", "Parameter": "tensor", "ndarray": "array"}
 
 
-def build(entry: "Entry[Any]", ctx: "ModelContext") -> Any:
+def build(entry: "Entry[Any]", ctx: object) -> Any:
     """Create ``target(ctx)`` and mark it with its record.
 
     Exceptions of built-in targets are not changed, because they usually report problems of config.json.

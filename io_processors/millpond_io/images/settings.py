@@ -93,7 +93,7 @@ def read_settings(ctx: Context) -> ImageSettings:
     Raises:
         CheckpointError: If the image processor is not supported, or its settings do not match the model.
     """
-    path, config = read_image_processor(ctx)
+    path, config = read_image_processor(ctx.repository)
     vision = ctx.config["vision_config"]
     processor = _processor_name(config, path) or ("CLIP" if "projection_dim" in ctx.config else "Siglip")
     if processor == "Siglip" and "image_size" not in vision:

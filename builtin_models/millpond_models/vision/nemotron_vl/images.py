@@ -12,7 +12,6 @@ import numpy as np
 
 from millpond.context import Context
 from millpond.model.files import read_object
-from millpond.model.repository import repository_of
 from millpond.pipeline.image_reader import ImageReader, TextWithImages
 from millpond.types.errors import CheckpointError, InvalidInputError
 from millpond.types.image_options import ImageOption
@@ -130,7 +129,7 @@ class TiledImages(ImageReader):
     @cached_property
     def folder(self) -> Path:
         """The folder of the checkpoint."""
-        return repository_of(self.ctx).transformer_path
+        return self.ctx.repository.transformer_path
 
     @cached_property
     def _settings(self) -> Mapping[str, Any]:

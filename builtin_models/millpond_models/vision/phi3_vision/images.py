@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from millpond.context import Context
 from millpond.model.files import read_object
-from millpond.model.repository import repository_of
 from millpond.pipeline.image_reader import ImageReader, TextWithImages
 from millpond.types.errors import CheckpointError, InvalidInputError
 from millpond.types.image_options import ImageOption
@@ -160,7 +159,7 @@ class Phi3Images(ImageReader):
         Raises:
             CheckpointError: If a setting is invalid.
         """
-        folder = repository_of(self.ctx).transformer_path
+        folder = self.ctx.repository.transformer_path
         settings = read_object(folder / PREPROCESSOR_CONFIG)
         max_crops = self.ctx.config.get("num_crops", settings.get("num_crops", 1))
         if isinstance(max_crops, bool) or not isinstance(max_crops, int) or max_crops < 1:
