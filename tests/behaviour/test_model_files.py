@@ -8,7 +8,8 @@ from dataclasses import fields, is_dataclass
 import numpy as np
 import pytest
 from golden_cases import GROUPS
-from golden_records import PLUGINS, default_calls, outputs_of
+from golden_checkpoints import routes
+from golden_records import PLUGINS, TEXT, default_calls, outputs_of
 
 from millpond import LLM, MillpondError
 from millpond.loading.arguments import read_arguments
@@ -89,3 +90,18 @@ def test_every_tiny_checkpoint_is_the_same_from_its_model_file(group, tmp_path):
         if changed := difference(case, home):
             differing[name] = changed
     assert differing == {}
+
+
+@pytest.mark.slow
+def test_the_table_of_a_route_changes_only_that_route(tmp_path):
+    folder, file = tmp_path / "model", tmp_path / "model.toml"
+    routes(folder)
+    file.write_text(f"[routes.query.pooler_config]\nseq_pooling_type = 'CLS'\n[model]\nname = {str(folder)!r}\n")
+    vectors = []
+    for model in (folder, file):
+        with loaded(model, {}) as llm:
+            sides = [llm.embed(TEXT, input_type=side)[0].outputs.array for side in ("query", "document")]
+            vectors.append(sides)
+    (query, document), (changed, same) = vectors
+    assert not np.allclose(query, changed)
+    np.testing.assert_array_equal(document, same)

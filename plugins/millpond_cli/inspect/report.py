@@ -11,7 +11,7 @@ from millpond.loading.components import computing_entries, runtime_refusal
 from millpond.model.chat_template import read_chat_template
 from millpond.model.config_source import ConfigSource, read_config
 from millpond.model.files import check_foreign_reading
-from millpond.model.layers import USER, Layers
+from millpond.model.layers import Layers
 from millpond.model.lengths import stated_lengths
 from millpond.model.model_layers import ModelLayers
 from millpond.model.options import override_config
@@ -214,7 +214,9 @@ class _Inspection:
             for it in lengths
         ]
         if value is not None and origin is not None and len({it.value for it in lengths}) > 1:
-            self.report.notes.append(_note_on_length(value, origin, sorted({it.value for it in lengths})))
+            layer = None if self.layers is None else self.layers.find(path)
+            values, is_request = sorted({it.value for it in lengths}), layer is not None and layer.is_request
+            self.report.notes.append(_note_on_length(value, origin, values, is_request=is_request))
         return {"value": value, "from": ORIGINS.get(origin or "", origin), "stated": stated}
 
     def _stated(self) -> Layers:
@@ -328,10 +330,10 @@ def _provider(entry: Entry[Any]) -> dict[str, Any]:
     return {"name": entry.spec.name, "plugin": origin.plugin, "distribution": distribution or None}
 
 
-def _note_on_length(chosen: int, origin: str, values: list[int]) -> str:
+def _note_on_length(chosen: int, origin: str, values: list[int], *, is_request: bool) -> str:
     stated = f"the files specify {', '.join(map(str, values[:-1]))} and {values[-1]} tokens"
-    if origin == USER:
-        return f"{stated}; the command line overrides them"
+    if is_request:
+        return f"{stated}; {ORIGINS.get(origin, origin)} overrides them"
     if "max_seq_length" in origin:
         return f"{stated}; {chosen} is used, because max_seq_length of sentence-transformers takes precedence"
     return f"{stated}; {chosen} is used, the minimum of config.json and tokenizer_config.json"

@@ -15,7 +15,7 @@ from millpond.model.file_hashes import file_hashes
 from millpond.model.layers import DEFAULT, USER, Layer, paths
 from millpond.model.model_file import CONFIG, FOLLOWING, OF_REPOSITORY, ROUTES, plain, stated_paths
 from millpond.model.model_layers import ModelLayers
-from millpond.model.resolve import read_layers
+from millpond.model.resolve import CONFIG_PATH, read_layers
 from millpond.model.spec import ModuleSettings
 from millpond.plugin.registry import Entry, Registry
 from millpond_cli.inspect.pooling import ORIGINS
@@ -62,7 +62,8 @@ class _Settings:
             if values or tables:
                 yield from ("", f"[{self.prefix}{group}]") if group else ()
                 yield from (*values, *tables)
-        yield from _table(f"{self.prefix}{CONFIG}", self.layers.config.to_dict(), "config.json")
+        overrides = ", with the overrides of the command line" if self.arguments.load.hf_overrides else ""
+        yield from _table(f"{self.prefix}{CONFIG}", self.layers.config.to_dict(), f"config.json{overrides}")
 
     def _choices(self) -> Iterator[Layer]:
         """Yield the choices of records, which no layer states."""
@@ -86,7 +87,7 @@ class _Settings:
         tables: list[str] = []
         known = stated_paths()
         for path in paths():
-            if path.rpartition(".")[0] != group or path in ("hf_config", *OF_REPOSITORY):
+            if path.rpartition(".")[0] != group or path in (CONFIG_PATH, *OF_REPOSITORY):
                 continue
             value = plain(_relative(self._value(path), self.layers.repository.path))
             if value in (None, [], {}):
@@ -111,9 +112,13 @@ class _Settings:
         if path in FOLLOWING:
             inputs = FOLLOWING[path]
             known = {it: f" ({self._origin(it)})" for it in inputs if self.layers.find(it) is not None}
-            return "follows from " + ", ".join(f"{it}{known.get(it, '')}" for it in inputs)
+            return "follows from " + ", ".join(f"{_shown(it)}{known.get(it, '')}" for it in inputs)
         origin = self.layers.origin(path, key)
         return "default" if origin == DEFAULT else ORIGINS.get(origin, origin)
+
+
+def _shown(path: str) -> str:
+    return CONFIG if path == CONFIG_PATH else path
 
 
 def _name(used: Entry[Any], default: Entry[Any] | None) -> str:

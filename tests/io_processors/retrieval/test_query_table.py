@@ -10,7 +10,10 @@ import torch
 from safetensors.torch import save_file
 
 from millpond import AsyncLLM, CheckpointError, InvalidInputError
+from millpond.loading.arguments import read_arguments
+from millpond.plugin.manager import get_plugin_manager
 from millpond.testing.checkpoints import tiny, vocabulary
+from millpond_cli.inspect.resolved import model_file
 
 QUERIES = ["the old mill", "the the cat, and zyzzyva!", "a"]
 DOCUMENTS = ["the cat sat on the mill", "rain, snow and wind over the river", "a"]
@@ -53,6 +56,14 @@ def test_queries_and_documents_equal_sentence_transformers(saved, load):
     same(llm.embed_sparse(DOCUMENTS, use_tqdm=False), documents)
     dense = np.stack([output.outputs.array for output in llm.embed(QUERIES, input_type="query", use_tqdm=False)])
     np.testing.assert_allclose(dense, queries, atol=1e-6)
+
+
+def test_a_model_file_contains_the_weights_of_queries(saved, load, tmp_path):
+    folder, queries, _ = saved
+    text = model_file(get_plugin_manager().registry, str(folder), read_arguments({}))
+    assert "[retrieval.static_query_weights]" in text
+    (tmp_path / "model.toml").write_text(text)
+    same(load(tmp_path / "model.toml").embed_sparse(QUERIES, input_type="query", use_tqdm=False), queries)
 
 
 @pytest.mark.parametrize("most", [1, 2, 4])

@@ -6,9 +6,13 @@ import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
+from millpond.loading.arguments import read_arguments
+from millpond.loading.build import load_model
 from millpond.testing.checkpoints import tiny
 from millpond_jobs import Recipe
+from millpond_recipes import model_fingerprint
 from millpond_recipes.errors import RecipeError
+from millpond_recipes.fingerprint import fingerprint_of
 
 
 def test_a_recipe_survives_pickle_and_json(bert):
@@ -80,3 +84,15 @@ def test_the_fingerprint_contains_settings_of_published_models(bert, tmp_path):
     without, with_settings = (Recipe(model=str(tiny("BertModel", tmp_path / name))).fingerprint() for name in names)
     assert without == Recipe(model=str(bert)).fingerprint()
     assert with_settings != without
+
+
+def test_the_settings_of_a_model_file_are_part_of_fingerprints(bert, tmp_path):
+    file, prints = tmp_path / "model.toml", []
+    for value in ("true", "false", "true"):
+        file.write_text(f"[text]\nlower_case = {value}\n[model]\nname = {str(bert)!r}\n")
+        of_loaded = model_fingerprint.fingerprint_of(load_model(str(file), read_arguments({})))
+        prints.append((fingerprint_of(Recipe(model=str(file))), of_loaded))
+    (recipe, model), (other_recipe, other_model), third = prints
+    assert third == (recipe, model)
+    assert recipe != other_recipe
+    assert model != other_model

@@ -80,6 +80,7 @@ def test_commands_load_the_file(tmp_path):
     check_folder("./model.toml")
     report = json.loads(inspect("./model.toml", "--json").stdout)
     assert report["pooler"]["seq_pooling_type"]["from"].startswith("model.toml (line ")
+    assert any(note.endswith("model.toml (line 2) overrides them") for note in report["notes"])
     assert resolved("./model.toml") != ""
 
 
