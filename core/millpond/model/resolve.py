@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 DTYPE_ALIASES = {"half": "float16", "float": "float32"}
 DEFAULT_DTYPE = "float32"
 PROMPTS_PATH = "prompting.prompts"
+LATE_PATH = "retrieval.late_interaction"
 PLUGIN_PATH = "prompting.io_processor_plugin"
 CONFIG_PATH, IDENTITY_PATH = "hf_config", "identity.architecture"
 
@@ -193,8 +194,11 @@ def _of_rules(layers: ModelLayers) -> Iterator[Layer]:
         requested=layers.get("max_model_len"),
         query_document_length=0 if late_interaction is None else late_interaction.longest,
     )
-    yield Layer(str(length), {"max_model_len": length.value})
-    yield Layer("the files and the architecture", {"retrieval.late_interaction": late_interaction})
+    if layers.find("max_model_len") is None:
+        yield Layer(str(length), {"max_model_len": length.value})
+    stated = layers.find(LATE_PATH)
+    if stated is None or not stated.is_request:
+        yield Layer("the files and the architecture", {LATE_PATH: late_interaction})
 
 
 def _under_files(layers: ModelLayers) -> Iterator[Layer]:
@@ -242,7 +246,7 @@ def _late_interaction(layers: ModelLayers) -> LateInteraction | None:
     Raises:
         CheckpointError: If a file specifies something that is not supported.
     """
-    stated: LateInteraction | None = layers.get("retrieval.late_interaction")
+    stated: LateInteraction | None = layers.get(LATE_PATH)
     is_complete = layers.get("files.task") == LATE_INTERACTION_TASK
     if layers.architecture.spec.extras.late_interaction is None or is_complete:
         return stated

@@ -201,8 +201,9 @@ class _Inspection:
         }
 
     def _lengths(self) -> dict[str, Any]:
+        path = "max_model_len"
         value = None if self.layers is None else self.layers.model.max_model_len
-        origin = None if self.layers is None else self.layers.origin("max_model_len")
+        origin = None if self.layers is None else self.layers.origin(path)
         lengths = stated_lengths(self._stated())
         stated = [
             {
