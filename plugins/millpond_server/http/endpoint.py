@@ -182,9 +182,11 @@ class Endpoint:
         Raises:
             SpaceMismatchError: If the request expects another space, in its body or a header.
         """
-        stated = getattr(request, "expect_space", None)
-        expected = call.headers.get(EXPECTED_SPACE_HEADER) if stated is None else stated
         options: Mapping[str, Any] | None = getattr(request, "space_options", None)
+        stated = getattr(request, "expect_space", None)
+        if isinstance(request, dict) and "expect_space" in request:  # a route that reads bodies of several routes
+            stated, options = request["expect_space"], {"dimensions": request.get("dimensions")}
+        expected = call.headers.get(EXPECTED_SPACE_HEADER) if stated is None else stated
         if expected is None and options is None:
             return None
         space = await call.served.space()

@@ -10,6 +10,8 @@ ROUTES = {
     "/pooling": {"input": "a mill", "task": "embed"},
     "/v2/embed": {"texts": ["a mill"], "input_type": "search_query", "embedding_types": ["float"]},
     "/embed": {"inputs": "a mill"},
+    "/": {"inputs": "a mill"},
+    "/invocations": {"input": "a mill"},
 }
 
 
