@@ -265,9 +265,11 @@ def _read_header(path: Path) -> list[TensorHeader]:
 
 
 def _shape(stated: Any) -> tuple[int, ...]:
-    if len(stated) > MAX_DIMENSIONS or not all(isinstance(size, int) and 0 <= size < MAX_SIZE for size in stated):
+    shape = tuple(stated)
+    are_sizes = {*map(type, shape)} <= {int} and min(shape, default=0) >= 0 and max(shape, default=0) < MAX_SIZE
+    if len(shape) > MAX_DIMENSIONS or not are_sizes:
         raise ValueError(stated)
-    return tuple(stated)
+    return shape
 
 
 def extra_file(folder: Path, name: str) -> Path | None:

@@ -49,7 +49,10 @@ class Layers:
 
     def find(self, path: str) -> Layer | None:
         """Return the first layer that states a path; None if no layer does."""
-        return next((layer for layer in self.layers if layer.values.get(path) is not None), None)
+        for layer in self.layers:  # a loop, since every value of a model is looked up here
+            if layer.values.get(path) is not None:
+                return layer
+        return None
 
     def get(self, path: str, default: Any = None) -> Any:
         """Return the value of a path, of the first layer that states it."""

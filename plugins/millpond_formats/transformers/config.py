@@ -1,11 +1,11 @@
 """Reads config.json as transformers does: classes, pooling, lengths, dtype, prompts and adapters."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from millpond.model.config_source import ConfigSource
-from millpond.model.files import read_headers
+from millpond.model.files import TensorHeader, read_headers
 from millpond.model.layers import DEFAULT, Layer
 from millpond.types.config import CheckpointConfig
 from millpond_formats.transformers.labels import (
@@ -34,7 +34,8 @@ def read_config(source: ConfigSource) -> Iterator[Layer]:
         CheckpointError: If a value is invalid, too large or not supported.
     """
     config, spec, files = source.config, source.architecture, source.repository.layers
-    check_sizes(config, read_headers(source.repository.transformer_path), is_foreign=source.is_foreign)
+    headers = read_headers(source.repository.transformer_path)
+    check_sizes(config, headers, is_foreign=source.is_foreign)
     num_labels = spec.output.num_labels if spec is not None and spec.output.num_labels else count_labels(config, files)
     activation = choose_activation(config, files, num_labels)
     is_request = overrides_activation(source.overrides, source.stored, config)
@@ -52,7 +53,7 @@ def read_config(source: ConfigSource) -> Iterator[Layer]:
         },
         {PROMPTS_PATH: PROMPTS_KEY},
     )
-    yield read_dtype(source)
+    yield read_dtype(config, headers)
     yield read_tokenizer(source.repository)
 
 
@@ -69,13 +70,13 @@ def _pooling(source: ConfigSource) -> Layer:
     return Layer(FILE, {POOLING_PATH: named_pooling(config, key)}, {POOLING_PATH: key})
 
 
-def read_dtype(source: ConfigSource) -> Layer:
+def read_dtype(config: CheckpointConfig, headers: Sequence[TensorHeader]) -> Layer:
     """Return a layer with the dtype of a checkpoint: the one in config.json, else that of the first tensor."""
     for key in ("dtype", "torch_dtype"):
-        name = str(source.config.get(key)).removeprefix("torch.")
+        name = str(config.get(key)).removeprefix("torch.")
         if name in DTYPES:
             return Layer(FILE, {"dtype": name}, {"dtype": key})
-    for header in read_headers(source.repository.transformer_path):
+    for header in headers:
         if header.dtype in DTYPES:
             return Layer("the weights", {"dtype": header.dtype}, {"dtype": header.name})
         if header.dtype == "float64":

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from math import prod
 
 from millpond.model.files import TensorHeader
 from millpond.types.config import CheckpointConfig
@@ -35,7 +36,7 @@ def check_sizes(config: CheckpointConfig, headers: Sequence[TensorHeader], *, is
     Raises:
         CheckpointError: If a value is not a size, or is too large.
     """
-    num_values = sum(header.size for header in headers)
+    num_values = sum(map(prod, [header.shape for header in headers]))
     unit, limit = ("values", num_values) if is_foreign and headers else ("tensors", len(headers) or MAX_LAYERS)
     for key, value in _values(config):
         name = key.rpartition(".")[2]

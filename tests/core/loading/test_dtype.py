@@ -8,8 +8,7 @@ import torch
 
 from millpond import LLM, InvalidInputError
 from millpond.loading.precision import disable_tf32, runnable_dtype
-from millpond.model.config_source import ConfigSource
-from millpond.model.repository import Repository
+from millpond.model.files import read_headers
 from millpond.testing.checkpoints import random_tensors, tiny, write_weights
 from millpond.types.compute import BFLOAT16_WEIGHTS
 from millpond.types.config import CheckpointConfig
@@ -70,9 +69,7 @@ def test_the_dtype_does_not_depend_on_an_adapter_next_to_the_weights(tmp_path):
     folder = tiny("BertModel", tmp_path, dtype="bfloat16")
     write_weights(tmp_path / "other", random_tensors({"a": (2,)}))
     shutil.copy(tmp_path / "other" / "model.safetensors", folder / "adapter_model.safetensors")
-    config = CheckpointConfig({})
-    source = ConfigSource(repository=Repository("model", folder, "path"), config=config, stored=config)
-    assert read_dtype(source).values == {"dtype": "bfloat16"}
+    assert read_dtype(CheckpointConfig({}), read_headers(folder)).values == {"dtype": "bfloat16"}
 
 
 @pytest.mark.parametrize("dtype", ["auto", "bfloat16"])
