@@ -13,6 +13,7 @@ from golden_records import PLUGINS, TEXT, default_calls, outputs_of
 
 from millpond import LLM, MillpondError
 from millpond.loading.arguments import read_arguments
+from millpond.testing.checkpoints import tiny
 from millpond_cli.inspect.resolved import model_file
 
 IN_FILE = {
@@ -90,6 +91,21 @@ def test_every_tiny_checkpoint_is_the_same_from_its_model_file(group, tmp_path):
         if changed := difference(case, home):
             differing[name] = changed
     assert differing == {}
+
+
+def test_overrides_of_config_json_take_precedence_with_all_that_follows(tmp_path):
+    folder, file = tiny("BertForSequenceClassification", tmp_path / "model", num_labels=3), tmp_path / "model.toml"
+    arguments = read_arguments({"max_model_len": 30, "hf_overrides": {"problem_type": "multi_label_classification"}})
+    file.write_text(model_file(PLUGINS.registry, str(folder), arguments))
+    with loaded(file, {}) as llm:
+        assert llm.model_config.classification.activation == "sigmoid"
+    with loaded(file, {"hf_overrides": {"problem_type": "regression", "classifier_pooling": "mean"}}) as llm:
+        model = llm.model_config
+        settings = (model.hf_config.problem_type, model.classification.activation, model.pooler_config.seq_pooling_type)
+        assert settings == ("regression", "identity", "MEAN")
+        assert (model.max_model_len, model.classification.num_labels) == (30, 3)
+    with loaded(file, {"hf_overrides": {"max_sequence_length": 20}}) as llm:
+        assert llm.model_config.max_model_len == 20
 
 
 @pytest.mark.slow

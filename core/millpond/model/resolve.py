@@ -16,6 +16,7 @@ from millpond.model.config_source import ConfigSource, read_config
 from millpond.model.embedding_size import sparse_kind
 from millpond.model.layers import DEFAULT, USER, Layer, Layers
 from millpond.model.lengths import choose_length, stated_lengths
+from millpond.model.model_file import stated_paths
 from millpond.model.model_layers import SPARSE_SIMILARITY, ModelLayers
 from millpond.model.options import LoadOptions, check_runner, override_config
 from millpond.model.pooler_settings import (
@@ -59,8 +60,14 @@ def read_layers(registry: "Registry", repository: "Repository", options: LoadOpt
     check_runner(options.runner)
     if repository.plugins is not registry:
         repository = replace(repository, plugins=registry)
+    _check_options(repository.layers, options)
+    if options.hf_overrides is not None and repository.requests:
+        repository = _under_overrides(registry, repository, options)
+    return _read(registry, repository, options)
+
+
+def _read(registry: "Registry", repository: "Repository", options: LoadOptions) -> ModelLayers:
     files = repository.layers
-    _check_options(files, options)
     known = _known_config(registry, repository, options)
     config = without_conflicting_tokens(known, override_config(known, options.hf_overrides))
     user = spread_pooling_type(registry, options.pooler_config)
@@ -113,19 +120,39 @@ def read_layers(registry: "Registry", repository: "Repository", options: LoadOpt
 
 
 def _check_options(files: Layers, options: LoadOptions) -> None:
-    """Refuse options that change values which others of a file of settings follow from.
+    """Refuse options that choose an architecture, from which other settings of a model file follow.
 
     Raises:
         InvalidInputError: Names the option.
     """
-    for name, path in (("hf_overrides", CONFIG_PATH), ("convert", IDENTITY_PATH), ("model_impl", IDENTITY_PATH)):
-        layer = files.find(path)
-        if layer is not None and getattr(options, name) not in (None, "auto"):
-            message = (
-                f"{name} cannot be combined with {layer.origin(path)}, whose other settings follow from it: write the "
-                f"file again with `millpond inspect --resolved` and this option, or edit it"
-            )
-            raise InvalidInputError(message, parameter=name)
+    layer = files.find(IDENTITY_PATH)
+    for name in ("convert", "model_impl") if layer is not None else ():
+        if getattr(options, name) != "auto":
+            raise InvalidInputError(_refusal(name, files.origin(IDENTITY_PATH)), parameter=name)
+
+
+def _refusal(option: str, origin: str) -> str:
+    return (
+        f"{option} cannot be combined with {origin}, whose other settings follow from the architecture: write the file "
+        "again with `millpond inspect --resolved` and this option, or edit it"
+    )
+
+
+def _under_overrides(registry: "Registry", repository: "Repository", options: LoadOptions) -> "Repository":
+    """Return a repository whose model file gives way to all that the caller's overrides of config.json change.
+
+    Raises:
+        InvalidInputError: If they change the architecture.
+    """
+    config = repository.layers.get(CONFIG_PATH)
+    stated = Layer(USER, {CONFIG_PATH: config}, is_request=True, route=repository.route)
+    bare = replace(repository, stated=() if config is None else (stated,))
+    before, after = (_read(registry, bare, it) for it in (replace(options, hf_overrides=None), options))
+    if (before.architecture.spec, before.converter) != (after.architecture.spec, after.converter):
+        raise InvalidInputError(_refusal("hf_overrides", repository.requests[0].name), parameter="hf_overrides")
+    changed = {path: after.get(path) for path in stated_paths() if after.get(path) != before.get(path)}
+    over = Layer(USER, changed, is_request=True, route=repository.route)
+    return replace(repository, stated=(over, *repository.stated))
 
 
 def _known_config(registry: "Registry", repository: "Repository", options: LoadOptions) -> CheckpointConfig:

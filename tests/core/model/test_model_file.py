@@ -68,14 +68,14 @@ def test_options_of_the_caller_take_precedence_over_a_model_file(write, layers):
 @pytest.mark.parametrize(
     ("text", "options"),
     [
-        ("[config]\nhidden_size = 32", {"hf_overrides": {"num_labels": 3}}),
         ("[identity]\narchitecture = 'BertModel'", {"convert": "classify"}),
         ("[identity]\narchitecture = 'BertModel'", {"model_impl": "transformers"}),
+        ("[embedding]\ntruncate_dim = 8", {"hf_overrides": {"architectures": ["RobertaModel"]}}),
     ],
 )
-def test_options_that_other_settings_follow_from_are_refused(write, layers, text, options):
+def test_options_that_choose_another_architecture_are_refused(write, layers, text, options):
     (name,) = options
-    with pytest.raises(InvalidInputError, match=rf"^{name} cannot be combined with model.toml \(line \d\).*--resolved"):
+    with pytest.raises(InvalidInputError, match=rf"^{name} cannot be combined with model.toml.*--resolved"):
         layers(write(text), **options)
 
 
