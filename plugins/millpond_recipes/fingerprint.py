@@ -61,7 +61,7 @@ def fingerprint_facts(facts: ModelFacts) -> dict[str, str]:
     return {
         **files,
         **_template_file(facts),
-        "configuration": _configuration_hash(facts),
+        "configuration": facts.layers.model.digest,
         "device": device_name(torch.device(facts.device)),
         **{f"kernel of {op}": "none" if entry is None else entry.qualified for op, entry in kernels.items()},
         **{f"version of {name}": it for name, it in versions()},
@@ -84,20 +84,6 @@ def _kernels(facts: ModelFacts) -> "Iterator[tuple[str, Entry[KernelSpec] | None
     for op in registry.kernels.grouped("op"):
         best = rank_kernels(registry, str(op), context)[0]
         yield str(op), best.entry if best.fits else None
-
-
-def _configuration_hash(facts: ModelFacts) -> str:
-    """Return a hash of settings outside the files of the model: those of a published model and of a model file."""
-    model = facts.layers.model
-    prompting = model.prompting
-    settings: list[object] = [
-        model.hf_config.to_dict(),
-        prompting.prompts,
-        repr(prompting.rerank_template),
-        prompting.chat_template,
-    ]
-    settings += [dict(layer.values) for layer in facts.layers.repository.stated]
-    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=repr).encode()).hexdigest()
 
 
 def _template_file(facts: ModelFacts) -> dict[str, str]:

@@ -52,14 +52,8 @@ def fingerprint_of(loaded: LoadedModel, devices: Iterable[str] = ()) -> str:
     layers, model, ctx = loaded.layers, loaded.config, loaded.context
     facts = {
         "files": dict(file_hashes(layers.repository.path)),
-        "config": model.hf_config.to_dict(),
-        "stated": [dict(it.values) for it in layers.repository.stated],
-        "architecture": [layers.architecture.qualified, layers.implementation],
-        "converter": None if layers.converter is None else layers.converter.qualified,
-        "pooling": model.pooler_config.model_dump(mode="json"),
-        "tasks": layers.tasks,
-        "activation": model.classification.activation,
-        "late_interaction": repr(model.retrieval.late_interaction),
+        "model": model.digest,
+        "architecture": layers.architecture.qualified,
         "dtype": model.dtype,
         "quantization": ctx.quantization,
         "batch_invariant": ctx.batch_invariant,

@@ -1,7 +1,9 @@
 """ResolvedModel: the settings that decide how a model runs, as plain data."""
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -310,6 +312,21 @@ class ResolvedModel:
     retrieval: RetrievalSettings = field(default_factory=RetrievalSettings)
     multimodal: MultimodalSettings = field(default_factory=MultimodalSettings)
     prompting: PromptSettings = field(default_factory=PromptSettings)
+
+    @property
+    def digest(self) -> str:
+        """A SHA-256 of all settings except the dtype, in hexadecimal; independent of the place of the files."""
+        folder = Path(self.identity.path)
+        identity = replace(self.identity, model="", path="", source="")
+        settings = asdict(replace(self, identity=identity, dtype="", hf_config=CheckpointConfig({})))
+        settings |= {"hf_config": self.hf_config.to_dict(), "pooler_config": self.pooler_config.model_dump(mode="json")}
+
+        def plain(value: object) -> str:
+            if isinstance(value, Path) and value.is_relative_to(folder):
+                return value.relative_to(folder).as_posix()
+            return repr(value)
+
+        return hashlib.sha256(json.dumps(settings, sort_keys=True, default=plain).encode()).hexdigest()
 
     @property
     def model(self) -> str:
