@@ -4,7 +4,6 @@ The id of a space shows that the files and settings are the same; a canary shows
 computed alone, so that its bits do not depend on a batch.
 """
 
-import base64
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 FOLDER_NAME, FILE_SUFFIX = "canary.json", ".canary.json"
-DTYPE = "<f4"
 MIN_COSINE = 0.99  # other dtypes and int8 are above it, other weights, prompts and pooling types usually below
 TEXTS: tuple[tuple[str, str], ...] = (
     ("query", "mill"),
@@ -83,7 +81,7 @@ def write(*, index: Place, model: options.ModelOption, run_options: RunOptions) 
             "model": model,
             "space": llm.space.descriptor,
             "computation": _computation(llm),
-            "vectors": [_encoded(vector) for vector in _vectors(llm)],
+            "vectors": [vector.tolist() for vector in _vectors(llm)],
         }
     from millpond_storage.files import write_json  # noqa: PLC0415  not needed by --help
 
@@ -113,10 +111,9 @@ def check(
     vectors have other shapes. The default accepts other dtypes and int8. Without --model, the model that wrote the
     canary is loaded.
     """
-    path = _path_of(index)
-    canary = _read(path)
+    canary = _read(_path_of(index))
     with load_model(model or str(canary["model"]), run_options) as llm:
-        pairs = [*zip((_decoded(it) for it in canary["vectors"]), _vectors(llm), strict=True)]
+        pairs = [*zip(canary["vectors"], _vectors(llm), strict=True)]
         differences = [*_differences(canary, llm)]
     equal = sum(before.shape == now.shape and before.tobytes() == now.tobytes() for before, now in pairs)
     cosines = [_cosine(before, now) for before, now in pairs]
@@ -142,24 +139,25 @@ def _path_of(index: str) -> Path:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Return the content of a canary.
+    """Return the content of a canary, with arrays as vectors.
 
     Raises:
         CommandError: If it cannot be read, or has another format.
     """
-    from millpond_storage.files import read_json  # noqa: PLC0415  not needed by --help
+    import numpy as np  # noqa: PLC0415  not needed by --help
+
+    from millpond_storage.files import read_json  # noqa: PLC0415  as above
 
     try:
-        content = read_json(path)
-    except (OSError, ValueError) as error:
+        content: dict[str, Any] = read_json(path)
+        vectors = [np.array(it, np.float32) for it in content["vectors"]]
+        is_canary = content["format"] == FORMAT and {"model", "space", "computation"} <= content.keys()
+    except (OSError, ValueError, TypeError, KeyError) as error:
         hint = "`millpond canary write` creates it"
         raise CommandError(f"cannot read the canary {path}: {error}", hint=hint, exit_code=USAGE) from error
-    keys = {"model", "space", "computation", "vectors"}
-    is_canary = isinstance(content, dict) and content.get("format") == FORMAT and keys <= content.keys()
-    if not is_canary or len(content["vectors"]) != len(TEXTS):
+    if not is_canary or len(vectors) != len(TEXTS):
         raise CommandError(f"{path} is not a canary of format {FORMAT}", exit_code=USAGE)
-    canary: dict[str, Any] = content
-    return canary
+    return {**content, "vectors": vectors}
 
 
 def _vectors(llm: "LLM") -> "Iterator[NDArray[np.float32]]":
@@ -199,17 +197,6 @@ def _differences(canary: Mapping[str, Any], llm: "LLM") -> Iterator[str]:
     for name, now in _computation(llm).items():
         if now != before.get(name):
             yield f"the {name} differs: {now or 'none'} here, {before.get(name) or 'none'} there"
-
-
-def _encoded(vector: "NDArray[np.float32]") -> dict[str, Any]:
-    return {"shape": list(vector.shape), "base64": base64.b64encode(vector.astype(DTYPE).tobytes()).decode()}
-
-
-def _decoded(value: Mapping[str, Any]) -> "NDArray[np.float32]":
-    import numpy as np  # noqa: PLC0415  not needed by --help
-
-    vector: NDArray[np.float32] = np.frombuffer(base64.b64decode(value["base64"]), DTYPE).reshape(value["shape"])
-    return vector
 
 
 def _cosine(before: "NDArray[np.float32]", now: "NDArray[np.float32]") -> float:
