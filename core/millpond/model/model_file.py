@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from millpond.model.file_hashes import file_hashes
 from millpond.model.files import inside, read_text
 from millpond.model.layers import Layer, adapter, paths
+from millpond.model.pooler_settings import BY_TASK
 from millpond.model.repository import Repository
 from millpond.model.spec import ModuleSettings
 from millpond.types.config import JOINED_BY, PoolerConfig
@@ -26,7 +27,6 @@ NULL = {"null": True}  # TOML has no null
 KEY_PART = re.compile(r"""[\w-]+|"[^"]*"|'[^']*'""")
 KEY = re.compile(rf"\s*(\[{{0,2}})\s*((?:{KEY_PART.pattern})(?:\s*\.\s*(?:{KEY_PART.pattern}))*)\s*[\]=]")
 FOLLOWING: Mapping[str, tuple[str, ...]] = {
-    "pooling_types": ("pooler_config.seq_pooling_type", "pooler_config.tok_pooling_type"),
     "pooler_config.pooling_type": ("pooler_config.seq_pooling_type", "pooler_config.tok_pooling_type"),
     "embedding.sparse": ("pooler_config.seq_pooling_type", "modules.after"),
     "embedding.full_size": ("hf_config", "pooler_config.seq_pooling_type", "modules.before", "modules.after"),
@@ -62,7 +62,10 @@ def stated_paths() -> list[str]:
 
 def is_model_file(model: str) -> bool:
     """True if the name of a model is the path of a file of settings."""
-    return model.endswith(SUFFIX) and Path(model).expanduser().is_file()
+    try:
+        return model.endswith(SUFFIX) and Path(model).expanduser().is_file()
+    except (OSError, RuntimeError, ValueError):  # a name that is too long, or of the home of an unknown user
+        return False
 
 
 @dataclass(frozen=True)
@@ -235,9 +238,17 @@ def _read(path: str, content: Any, repository: Repository) -> Any:
     if number < least:
         raise ValueError(f"numbers must be at least {least}; got {number}")
     if path in NAMES and value is not None:
-        for name in value if isinstance(value, tuple) else value.split(JOINED_BY):
-            getattr(repository.registry, NAMES[path]).get(name)
+        names = value if isinstance(value, tuple) else value.split(JOINED_BY)
+        _check_names(getattr(repository.registry, NAMES[path]), names)
+    if path == BY_TASK:
+        _check_names(repository.registry.tasks, value)
+        _check_names(repository.registry.poolers, JOINED_BY.join(value.values()).split(JOINED_BY) if value else ())
     return _with_folder(value, repository)
+
+
+def _check_names(catalog: Any, names: Iterable[str]) -> None:
+    for name in names:
+        catalog.get(name)
 
 
 def _check_path(path: str) -> None:

@@ -1,6 +1,7 @@
 """Pooler settings of a model: what files and records state, placement of ``pooling_type``, validation."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from millpond.model.architecture import ArchitectureMatch
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 GROUP = "pooler_config"
 SEQ_PATH, USE_ACTIVATION_PATH, TASK_PATH = f"{GROUP}.seq_pooling_type", f"{GROUP}.use_activation", f"{GROUP}.task"
-NORMALIZES_PATH = "embedding.normalizes"
+NORMALIZES_PATH, BY_TASK = "embedding.normalizes", "pooling_types"
 LATE_INTERACTION_TASK = "token_embed"
 REWARD_TASKS = ("token_classify", "token_embed")
 """The default task of a model that was converted to "reward": the first of these that it serves."""
@@ -83,7 +84,8 @@ def spread_pooling_type(registry: "Registry", config: PoolerConfig) -> PoolerCon
 def pooling_layer(registry: "Registry", layers: Layers, spec: "TaskSpec") -> Layer | None:
     """Return the layer that states the pooling type of a task; None for the task's own pooling type.
 
-    A pooler that does not list the task replaces no default, unless the caller requests it.
+    A layer may state it for single tasks, which takes precedence over the types of the same layer for all tasks. A
+    pooler that does not list the task replaces no default, unless the caller requests it.
 
     Args:
         registry: The records of plugins.
@@ -91,7 +93,9 @@ def pooling_layer(registry: "Registry", layers: Layers, spec: "TaskSpec") -> Lay
         spec: The record of the task.
     """
     path = f"{GROUP}.{spec.pooling_key}"
-    layer = layers.find(path)
+    layer = next((it for it in layers if it.values.get(path) or spec.name in (it.values.get(BY_TASK) or {})), None)
+    if layer is not None and spec.name in (layer.values.get(BY_TASK) or {}):
+        return replace(layer, values={path: layer.values[BY_TASK][spec.name]}, keys={path: layer.keys.get(BY_TASK, "")})
     if layer is None or layer.is_request or spec.default_pooling is None:
         return layer
     entries = filter(None, map(registry.poolers.find, layer.values[path].split(JOINED_BY)))

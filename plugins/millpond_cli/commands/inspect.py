@@ -11,7 +11,7 @@ from millpond.plugin.manager import get_plugin_manager
 from millpond_cli import options
 from millpond_cli.arguments import loading_arguments
 from millpond_command import declare
-from millpond_command.cli import FAILURE, echo, printable
+from millpond_command.cli import FAILURE, USAGE, CommandError, echo, printable
 from millpond_command.model_options import ModelOptions, option_for
 from millpond_command.tables import table
 
@@ -48,6 +48,9 @@ def inspect(
     Exits with 1 and the reason if the model cannot be served.
     """
     arguments = replace(loading_arguments(model_options), cache=cache, cache_size=cache_size)
+    if resolved and as_json:
+        message = "--resolved and --json cannot be used together"
+        raise CommandError(message, hint="remove one of them", exit_code=USAGE)
     if resolved:
         from millpond_cli.inspect.resolved import model_file  # noqa: PLC0415  imports torch
 

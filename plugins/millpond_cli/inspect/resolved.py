@@ -15,6 +15,8 @@ from millpond.model.file_hashes import file_hashes
 from millpond.model.layers import DEFAULT, USER, Layer, paths
 from millpond.model.model_file import CONFIG, FOLLOWING, OF_REPOSITORY, ROUTES, plain, stated_paths
 from millpond.model.model_layers import ModelLayers
+from millpond.model.pooler_settings import BY_TASK
+from millpond.model.pooler_settings import GROUP as POOLER_GROUP
 from millpond.model.resolve import CONFIG_PATH, read_layers
 from millpond.model.spec import ModuleSettings
 from millpond.plugin.registry import Entry, Registry
@@ -23,6 +25,7 @@ from millpond_cli.inspect.pooling import ORIGINS
 BARE_KEY = re.compile(r"[\w-]+", re.ASCII)
 ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t"}
 MAX_SHORT_ESCAPE = 0xFFFF  # \uXXXX; larger code points are written as \UXXXXXXXX
+RULES = {**FOLLOWING, BY_TASK: ("pooler_config.seq_pooling_type", "pooler_config.tok_pooling_type")}
 TITLE = "# Each value with its origin. A line that begins with # is a default, or follows from other values."
 
 
@@ -93,7 +96,9 @@ class _Settings:
             if value in (None, [], {}):
                 continue
             name = _key(path.rpartition(".")[2])
-            if path not in known or self.layers.find(path) is None:
+            if path == BY_TASK and (deviating := self._deviating()):
+                tables += _table(f"{self.prefix}{path}", deviating, "instead of the type for all tasks")
+            if path not in known or path == BY_TASK or self.layers.find(path) is None:
                 values.append(f"# {name} = {' '.join(_inline(value).split())}{_comment(self._origin(path))}")
             elif isinstance(value, Mapping):
                 origins = {key: self._origin(path, key) for key in value} if path == "prompting.prompts" else {}
@@ -102,6 +107,12 @@ class _Settings:
                 values.append(f"{name} = {_inline(value)}{_comment(self._origin(path))}")
         return values, tables
 
+    def _deviating(self) -> dict[str, str]:
+        """The pooling types of tasks that differ from the type for all tasks."""
+        layers, pooled = self.layers, self.layers.model.pooling_types
+        keys = {task: f"{POOLER_GROUP}.{layers.registry.tasks.get(task).spec.pooling_key}" for task in pooled}
+        return {task: name for task, name in pooled.items() if layers.get(keys[task]) not in (None, name)}
+
     def _value(self, path: str) -> Any:
         """The value that the model is loaded with."""
         group, _, name = path.rpartition(".")
@@ -109,8 +120,7 @@ class _Settings:
         return [module.type for module in value] if path == "modules.listed" else value
 
     def _origin(self, path: str, key: str | None = None) -> str:
-        if path in FOLLOWING:
-            inputs = FOLLOWING[path]
+        if inputs := RULES.get(path):
             known = {it: f" ({self._origin(it)})" for it in inputs if self.layers.find(it) is not None}
             return "follows from " + ", ".join(f"{_shown(it)}{known.get(it, '')}" for it in inputs)
         origin = self.layers.origin(path, key)

@@ -154,4 +154,5 @@ def test_a_file_that_is_not_a_model_file_is_refused(tmp_path, layers):
 def test_only_existing_toml_files_are_model_files(tmp_path):
     (tmp_path / "folder.toml").mkdir()
     assert not is_model_file(str(tmp_path / "folder.toml"))
-    assert not is_model_file(str(tmp_path / "missing.toml"))
+    for name in (str(tmp_path / "missing.toml"), "a" * 5000 + ".toml", "\0.toml", "~unknown-user/a.toml"):
+        assert not is_model_file(name)

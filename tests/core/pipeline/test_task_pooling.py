@@ -5,10 +5,12 @@ from dataclasses import replace
 import pytest
 from odd_records import ACME
 
-from millpond import LLM
+from millpond import LLM, CheckpointError
+from millpond.loading.arguments import read_arguments
 from millpond.plugin.specs import IOProcessorSpec, PoolerSpec, TaskSpec
 from millpond.testing.checkpoints import tiny
 from millpond.testing.sentence_transformers import write_sentence_transformers
+from millpond_cli.inspect.resolved import model_file
 
 TASK = TaskSpec(name="edge", target="millpond.types.outputs:EmbeddingOutput", io_processor="edge")
 
@@ -59,6 +61,23 @@ def test_a_checkpoint_replaces_the_pooling_of_a_task_only_if_it_fits(
             == (pooler_config or {"seq_pooling_type": "MEAN"})["seq_pooling_type"]
         )
         assert len(llm.encode("a cat", pooling_task="edge", use_tqdm=False)) == 1
+
+
+@pytest.mark.parametrize("pooler_config", [None, {"seq_pooling_type": "CLS"}])
+def test_a_model_file_has_the_same_pooling_type_for_each_task(folder, plugins, pooler_config, tmp_path):
+    manager, file = plugins("EDGE"), tmp_path / "model.toml"
+    options = {"pooler_config": pooler_config}
+    for _ in range(2):  # the second file is written from the first
+        file.write_text(model_file(manager.registry, folder, read_arguments(options)))
+        with LLM(folder, plugins=manager, **options) as llm, LLM(str(file), plugins=manager) as of_file:
+            assert of_file.model_config.pooling_types == llm.model_config.pooling_types
+        folder, options = str(file), {}
+    with LLM(str(file), plugins=manager, pooler_config={"seq_pooling_type": "MAX"}) as llm:
+        assert llm.model_config.pooling_types == {"embed": "MAX", "edge": "MAX"}
+    file.write_text(file.read_text().replace("[model]", "[pooling_types]\nedgee = 'MEAN'\n[model]", 1))
+    if pooler_config is not None:
+        with pytest.raises(CheckpointError, match=r"line \d+: pooling_types: .*'edgee'"):
+            LLM(str(file), plugins=manager)
 
 
 def test_a_pooling_type_of_the_checkpoint_that_lists_the_task_is_used(folder, plugins):

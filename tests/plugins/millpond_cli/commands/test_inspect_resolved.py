@@ -101,6 +101,7 @@ def test_a_model_that_cannot_be_served_is_an_error(tmp_path):
     done = inspect(folder, "--resolved")
     assert (done.exit_code, done.stdout) == (1, "")
     assert "Unknown architecture 'Unknown'" in done.stderr
+    assert inspect(folder, "--resolved", "--json").exit_code == 2
 
 
 @pytest.mark.slow
