@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import Any, Never
+from typing import TYPE_CHECKING, Any, Never
 
 from pydantic import ValidationError
 
@@ -21,6 +21,9 @@ from millpond.model.repository import Repository
 from millpond.model.spec import ModuleSettings
 from millpond.types.config import JOINED_BY, PoolerConfig
 from millpond.types.errors import CheckpointError, UnknownNameError, first_names
+
+if TYPE_CHECKING:
+    from millpond.plugin.registry import Registry
 
 SUFFIX, CONFIG, ROUTES = ".toml", "config", "routes"
 NULL = {"null": True}  # TOML has no null
@@ -237,18 +240,22 @@ def _read(path: str, content: Any, repository: Repository) -> Any:
     number = min(_integers(plain(value)), default=least) if path not in ANY_NUMBERS else least
     if number < least:
         raise ValueError(f"numbers must be at least {least}; got {number}")
-    if path in NAMES and value is not None:
-        names = value if isinstance(value, tuple) else value.split(JOINED_BY)
-        _check_names(getattr(repository.registry, NAMES[path]), names)
-    if path == BY_TASK:
-        _check_names(repository.registry.tasks, value)
-        _check_names(repository.registry.poolers, JOINED_BY.join(value.values()).split(JOINED_BY) if value else ())
+    _check_names(path, value, repository.registry)
     return _with_folder(value, repository)
 
 
-def _check_names(catalog: Any, names: Iterable[str]) -> None:
-    for name in names:
-        catalog.get(name)
+def _check_names(path: str, value: Any, registry: "Registry") -> None:
+    """Check that plugins provide what a value names.
+
+    Raises:
+        UnknownNameError: If they do not.
+    """
+    named = [(NAMES[path], value)] if path in NAMES else []
+    if path == BY_TASK:
+        named = [("tasks", tuple(value)), *(("poolers", name) for name in value.values())]
+    for catalog, names in named:
+        for name in names.split(JOINED_BY) if isinstance(names, str) else names or ():
+            getattr(registry, catalog).get(name)
 
 
 def _check_path(path: str) -> None:

@@ -40,12 +40,11 @@ def model_file(registry: Registry, model: str, arguments: Arguments) -> str:
     source = {"name": repository.model, "revision": repository.revision, "sha256": dict(file_hashes(repository.path))}
     lines = [TITLE, *_Settings(layers, arguments).lines()]
     lines += _table("model", {key: it for key, it in source.items() if it is not None})
-    for name in dict.fromkeys(() if routes is None else routes.by_input_type.values()):
-        if name != routes.main:
-            of_route = read_layers(registry, replace(repository, route=name), arguments.load)
-            of_route = of_route.over(Layer(layers.origin("dtype"), {"dtype": layers.model.dtype}))
-            header = f"{ROUTES}.{_key(name)}"
-            lines += ["", f"[{header}]", *_Settings(of_route, arguments, f"{header}.").lines()]
+    for name in () if routes is None else sorted({*routes.by_input_type.values()} - {routes.main}):
+        of_route = read_layers(registry, replace(repository, route=name), arguments.load)
+        of_route = of_route.over(Layer(layers.origin("dtype"), {"dtype": layers.model.dtype}))
+        header = f"{ROUTES}.{_key(name)}"
+        lines += ["", f"[{header}]", *_Settings(of_route, arguments, f"{header}.").lines()]
     return "\n".join(lines)
 
 
