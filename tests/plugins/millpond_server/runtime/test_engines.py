@@ -120,23 +120,20 @@ def test_out_of_memory_is_a_503_that_may_be_retried(local, watch):
 # --- dies -------------------------------------------------------------------------------------------------------------
 
 
-def dying(_):
+def dying(**_):
     raise KeyboardInterrupt  # the one error that ends the thread which turns the engine
 
 
-def test_a_crashed_engine_fails_all_requests_within_a_second(local, watch, gate, pool, deaths):
+def test_a_crashed_engine_fails_all_requests_within_a_second(local, pool, deaths):
     server = local()
     with server.client() as client:
 
-        def forward(sequences):
-            gate(sequences)
-            dying(sequences)
+        def step(**_):
+            eventually(lambda: server.llm.engine.pending == len(TEXTS))
+            dying()
 
-        watch(forward)
+        server.llm.engine.engine.step = step
         asked = [pool.submit(embed, client, text) for text in TEXTS]
-        gate.wait(*asked)
-        eventually(lambda: server.llm.engine.pending == 8, *asked)
-        gate.may_pass.set()
         began = time.monotonic()
         answers = [one.result() for one in asked]
         assert time.monotonic() - began < 5
@@ -158,7 +155,7 @@ def test_a_crashed_engine_fails_all_requests_within_a_second(local, watch, gate,
 def test_the_other_models_are_served_until_a_crash_ends_the_process_with_70(local, deaths):
     server, codes = local(("good", "bad")), []
     end, server.state.end = server.state.end, codes.append
-    server.state.models.get("bad").llm.engine.engine.step = lambda **_: dying(None)
+    server.state.models.get("bad").llm.engine.engine.step = dying
     with server.client() as client:
         assert embed(client, model="bad").status_code == 503
         eventually(lambda: client.get("/health").status_code == 503)
