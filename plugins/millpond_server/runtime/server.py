@@ -143,7 +143,7 @@ class Server:
             on_start,
         )
         state.end = server.end
-        background: list[asyncio.Future[object]] = [asyncio.ensure_future(EngineMonitor(state).run())]
+        background: list[asyncio.Future[Any]] = [asyncio.ensure_future(EngineMonitor(state).run())]
         background += [asyncio.ensure_future(model.space()) for model in state.models.served]  # reads all weights
         if state.batches is not None:
             background.append(
