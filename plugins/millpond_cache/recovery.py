@@ -153,9 +153,17 @@ def remove_files(path: Path) -> None:
 
 
 def create_file(path: Path) -> None:
-    """Create the file of a cache if it does not exist, and check it and its logs; see ``check_files``."""
+    """Create the file of a cache if it does not exist, and check it and its logs; see ``check_files``.
+
+    An existing file is not opened: closing a descriptor releases the locks that other connections of this process hold
+    on the file (POSIX), and writers would damage it.
+    """
     check_files(path)
-    os.close(_open_own(path))
+    if not path.exists():
+        with suppress(FileExistsError):  # another process created it in between
+            os.close(_open_own(path, os.O_EXCL))
+            return
+        check_files(path)
 
 
 def check_files(path: Path) -> None:
@@ -169,8 +177,8 @@ def check_files(path: Path) -> None:
             _check_own(Path(f"{path}{suffix}").lstat(), Path(f"{path}{suffix}"))
 
 
-def _open_own(path: Path) -> int:
-    flags = os.O_RDWR | os.O_CREAT | NO_WAIT | NO_FOLLOW | getattr(os, "O_CLOEXEC", 0)
+def _open_own(path: Path, mode: int = 0) -> int:
+    flags = mode | os.O_RDWR | os.O_CREAT | NO_WAIT | NO_FOLLOW | getattr(os, "O_CLOEXEC", 0)
     descriptor = os.open(path, flags, 0o600)
     try:
         _check_own(os.fstat(descriptor), path)

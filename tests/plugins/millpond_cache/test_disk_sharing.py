@@ -1,5 +1,6 @@
 """The cache on disk, used by several threads, processes and models."""
 
+import os
 import random
 import sqlite3
 import subprocess
@@ -11,7 +12,10 @@ from pathlib import Path
 import pytest
 from disk_cache_kit import MEBIBYTE, entries, keys, size_of, value
 
+from millpond_cache import recovery
 from millpond_cache.database import FILE_NAME
+
+REAL_OPEN = os.open
 
 
 def test_threads_share_a_cache(opened):
@@ -31,6 +35,18 @@ def test_threads_share_a_cache(opened):
     for thread in threads:
         thread.join()
     assert errors == []
+
+
+def test_a_file_with_connections_is_not_opened_beside_them(folder, opened, monkeypatch):
+    """Closing any descriptor of a file releases the locks of the connections of the process."""
+    opened().put(entries(1))
+    names = []
+    monkeypatch.setattr(
+        recovery.os, "open", lambda path, *rest: names.append(Path(path).name) or REAL_OPEN(path, *rest)
+    )
+    assert opened().get(keys(1)) == [value(1)]
+    assert "lock" in names
+    assert FILE_NAME not in names
 
 
 WORKER = """
