@@ -20,7 +20,8 @@ from millpond_recipes.model_facts import ModelFacts, read_model_facts
 from millpond_recipes.recipe import Recipe
 from millpond_recipes.runner import Runner
 
-MODEL_FACTS = ("file ", "configuration")  # facts about the model, rather than about this machine
+CONFIGURATION = "configuration"
+MODEL_FACTS = ("file ", CONFIGURATION)  # facts about the model, rather than about this machine
 MODEL_NAMES = ("model", "revision")
 WITHOUT_EFFECT = ("on_error",)  # on results that are stored
 MAX_SHOWN_DIFFERENCES = 20  # in an error message: a folder may have many new files
@@ -115,7 +116,10 @@ def check_same_job(
         RecipeMismatchError: Names the differences.
     """
     differences = _fact_differences(manifest.facts, fingerprint_facts(facts), allow_mixed=allow_mixed)
-    differences = [*setting_differences(manifest.recipe, recipe, with_model=bool(differences)), *differences]
+    settings = setting_differences(manifest.recipe, recipe, with_model=bool(differences))
+    if settings:  # the configuration of the model follows from them
+        differences = [it for it in differences if not it.startswith(CONFIGURATION)]
+    differences = [*settings, *differences]
     paths = dict.fromkeys(file.path for file in manifest.inputs)
     wanted = dict.fromkeys(str(it.path) for it in find_inputs(sources))
     differences += [f"the input {path} is missing" for path in paths if path not in wanted]

@@ -29,6 +29,15 @@ def replace(number):
             raise RuntimeError(message)
 
 
+@pytest.fixture
+def sigint():
+    """Handle Ctrl-C as Python does; programs that a shell starts in the background ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("sigint")
 @pytest.mark.parametrize(("number", "expected"), SIGNALS)
 @pytest.mark.parametrize("disturb", [lose, replace])
 def test_the_exception_of_a_signal_is_raised_in_the_end(disturb, number, expected):
