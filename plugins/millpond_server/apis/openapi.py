@@ -50,7 +50,7 @@ TEI_OPENAI_ERROR: dict[str, Any] = {
 }
 ERRORS = {"Error": ERROR, "TeiError": TEI_ERROR, "TeiOpenAIError": TEI_OPENAI_ERROR, "InfinityError": ERROR}
 # Error statuses by error schema: those of all routes, and those of routes with a body.
-TEI_STATUSES, TEI_BODY_STATUSES = (404, 424, 503), (400, 408, 413, 422, 504)
+TEI_STATUSES, TEI_BODY_STATUSES = (404, 424, 503), (400, 408, 409, 413, 422, 504)
 STATUSES: Mapping[str, tuple[int, ...]] = {
     "Error": (404, 500, 503),
     "InfinityError": (500, 503),
@@ -58,8 +58,8 @@ STATUSES: Mapping[str, tuple[int, ...]] = {
     "TeiOpenAIError": TEI_STATUSES,
 }
 BODY_STATUSES: Mapping[str, tuple[int, ...]] = {
-    "Error": (400, 408, 413, 504),
-    "InfinityError": (400, 408, 413, 422, 504),
+    "Error": (400, 408, 409, 413, 504),
+    "InfinityError": (400, 408, 409, 413, 422, 504),
     "TeiError": TEI_BODY_STATUSES,
     "TeiOpenAIError": TEI_BODY_STATUSES,
 }
