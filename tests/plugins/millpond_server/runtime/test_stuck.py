@@ -42,10 +42,12 @@ def __getattr__(name):
         return Embed
     if name == "Bert":
         from millpond_models.encoders.bert.model import BertModel
+        from millpond.plugin.blame import blamed
 
         class Bert(BertModel):
             def forward(self, batch):
                 if batch.num_tokens == 5:
+                    blamed.__exit__ = lambda *_: None  # the error is one of the engine
                     raise KeyboardInterrupt
                 if batch.num_tokens == 9:
                     time.sleep(600)
