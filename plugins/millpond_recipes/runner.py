@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from millpond.types.outputs import PoolingRequestOutput
     from millpond_recipes.recipe import Recipe
 
-PER_CALL_LOGGER = logging.getLogger("millpond.pipeline.bound_task")  # reports truncated texts of each call
+_computes_rows: ContextVar[bool] = ContextVar("computes_rows", default=False)
 METHODS = {"embed_sparse": "embed_sparse", "classify": "classify"}
 
 
@@ -136,9 +137,16 @@ def _raise_first_error(outputs: "Sequence[PoolingRequestOutput[Any]]") -> None:
 @contextmanager
 def _without_lines_per_call() -> Iterator[None]:
     """Silence the log line for truncated texts of each call: the column ``truncated`` contains it for each row."""
-    level = PER_CALL_LOGGER.level
-    PER_CALL_LOGGER.setLevel(logging.ERROR)
+    token = _computes_rows.set(True)
     try:
         yield
     finally:
-        PER_CALL_LOGGER.setLevel(level)
+        _computes_rows.reset(token)
+
+
+def _is_shown(_: logging.LogRecord) -> bool:
+    """Return False in a thread that computes rows; calls of other threads log their lines."""
+    return not _computes_rows.get()
+
+
+logging.getLogger("millpond.pipeline.bound_task").addFilter(_is_shown)  # reports truncated texts of each call

@@ -200,11 +200,13 @@ def _differences(canary: Mapping[str, Any], llm: "LLM") -> Iterator[str]:
 
 
 def _cosine(before: "NDArray[np.float32]", now: "NDArray[np.float32]") -> float:
-    """Return the cosine of two vectors, the smallest one of several; -1 for other shapes."""
+    """Return the cosine of two vectors, the smallest one of several; -1 for other shapes, 1 for equal numbers."""
     import numpy as np  # noqa: PLC0415  as above
 
     if before.shape != now.shape:
         return -1.0
+    if np.array_equal(before, now):  # else rounding could give another cosine than 1
+        return 1.0
     one, other = (np.atleast_2d(it).astype(np.float64) for it in (before, now))
     norms = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
     cosines = np.where(norms > 0, (one * other).sum(1) / np.maximum(norms, np.finfo(np.float64).tiny), 1.0)

@@ -1,5 +1,8 @@
 """Runner: each task's columns equal what LLM returns; rows keep their order, and failed ones are null."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -223,3 +226,31 @@ def test_a_model_that_changes_after_its_facts_were_read_is_refused(tmp_path):
     replace_weights(folder)
     with pytest.raises(CheckpointError, match=r"model\.safetensors has changed since"):
         Runner(recipe, facts)
+
+
+def test_runs_that_overlap_leave_the_log_of_other_calls_as_it_was(bert, monkeypatch, caplog):
+    recipe, rows = Recipe(model=str(bert), on_overflow="truncate"), pa.table({"text": [TEXTS[4]]})
+    events = {name: threading.Event() for name in ("first_started", "both_started", "first_ended")}
+
+    def encode_between(runner, started, ended):
+        encode = runner.llm.encode
+
+        def waiting(*arguments, **options):
+            events[started].set()
+            assert events[ended].wait(60)
+            return encode(*arguments, **options)
+
+        monkeypatch.setattr(runner.llm, "encode", waiting)
+
+    with recipe.open() as first, recipe.open() as second, ThreadPoolExecutor(2) as threads:
+        encode_between(first, "first_started", "both_started")
+        encode_between(second, "both_started", "first_ended")
+        earlier = threads.submit(first, rows)
+        assert events["first_started"].wait(60)
+        later = threads.submit(second, rows)
+        earlier.result(60)
+        events["first_ended"].set()
+        assert later.result(60).column("truncated").to_pylist() == [True]
+        assert caplog.records == []
+        first.llm.embed(TEXTS[4], on_overflow="truncate", use_tqdm=False)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
