@@ -24,6 +24,7 @@ FORM = "multipart/form-data"
 MAX_FORM_FIELDS, MAX_FIELD_BYTES = 10, 1024
 PAGE_SIZE = re.compile(r"[0-9]{1,6}")
 MAX_PAGE = 10_000
+ORDERS = ("asc", "desc")
 DEFAULT_PAGE = {"files": 10_000, "batches": 20}
 
 
@@ -166,7 +167,10 @@ def page_of(objects: Sequence[StoredFile | Batch], call: Call, default: int) -> 
     limit = query.get("limit", str(default))
     if PAGE_SIZE.fullmatch(limit) is None or not 1 <= int(limit) <= MAX_PAGE:
         raise ApiError(400, f"limit must be a number from 1 to {MAX_PAGE}", parameter="limit", reason="invalid")
-    ordered = list(reversed(objects)) if query.get("order") == "asc" else list(objects)
+    order = query.get("order", "desc")
+    if order not in ORDERS:
+        raise ApiError(400, f"order must be one of {', '.join(ORDERS)}", parameter="order", reason="invalid")
+    ordered = list(reversed(objects)) if order == "asc" else list(objects)
     ids = [item.id for item in ordered]
     after = query.get("after")
     if after is not None and after not in ids:

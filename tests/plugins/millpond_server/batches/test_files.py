@@ -43,7 +43,7 @@ def test_an_unknown_file_answers_404(server, path):
     assert server.request("GET", f"/v1/files/{path}/content").status == 404
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=%C2%B2", "limit=10001", "limit=1e3", "after=file-0"])
+@pytest.mark.parametrize("query", ["limit=0", "limit=%C2%B2", "limit=10001", "limit=1e3", "after=file-0", "order=zz"])
 def test_an_invalid_page_answers_400(server, query):
     assert server.request("GET", f"/v1/files?{query}").status == 400
 
