@@ -205,7 +205,7 @@ def _cosine(before: "NDArray[np.float32]", now: "NDArray[np.float32]") -> float:
 
     if before.shape != now.shape:
         return -1.0
-    if np.array_equal(before, now):  # else rounding could give another cosine than 1
+    if np.array_equal(before, now):  # else rounding could change their cosine
         return 1.0
     one, other = (np.atleast_2d(it).astype(np.float64) for it in (before, now))
     norms = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
