@@ -17,12 +17,10 @@ from millpond.types.errors import UnknownNameError
 if TYPE_CHECKING:
     import torch
 
-    from millpond.loading.tokenizer import Tokenizer
+    from millpond.model.tokenizer import Tokenizer
     from millpond.nn.ops import KernelMatch, OpContext
     from millpond.nn.pooler import Pooler
     from millpond.nn.post_pooling import PostPooling
-    from millpond.pipeline.image_reader import ImageReader
-    from millpond.pipeline.io_processor import IOProcessor
     from millpond.plugin.registry import Entry, Registry
     from millpond.plugin.specs import ActivationSpec, KernelSpec, TaskSpec
 
@@ -265,8 +263,8 @@ class ModelContext:
             self.ops.setdefault(op, context)
         return match
 
-    def image_reader(self) -> "ImageReader | None":
-        """Build the reader of images, and of texts that contain images; None if the model reads no images.
+    def image_reader(self) -> Any:
+        """Build the ``ImageReader`` of the model; None if the model reads no texts with images.
 
         Raises:
             UnknownNameError: If the target in the model's record cannot be imported.
@@ -277,18 +275,16 @@ class ModelContext:
         owner = self.registry.architectures.find(self.model.architecture)
         reader_class = imported(target) if owner is None else Target(target, owner, "extras.image_processor").load()
         with blamed(owner if is_foreign(owner) else None, f"has an image_reader {target!r} that failed"):
-            reader: ImageReader = reader_class(self)
-        return reader
+            return reader_class(self)
 
-    def io_processor(self, name: str, *, task: str) -> "IOProcessor[Any]":
-        """Build the IO processor of that name.
+    def io_processor(self, name: str, *, task: str) -> Any:
+        """Build the ``IOProcessor`` of that name.
 
         Args:
             name: The name of the IO processor.
             task: The task that it is built for; the task's record is its ``ctx.task_spec``.
         """
-        processor: IOProcessor[Any] = build(self.registry.io_processors.get(name), self.for_task(task))
-        return processor
+        return build(self.registry.io_processors.get(name), self.for_task(task))
 
     def _facts(self) -> dict[str, Any]:
         """The fields of a ModelContext, by name."""
@@ -315,8 +311,8 @@ class TaskContext(ModelContext):
         """The task's record with its plugin; ``load()`` returns the type of the task's output."""
         return self.registry.tasks.get(self.task)
 
-    def io_processor(self, name: str, *, task: str | None = None) -> "IOProcessor[Any]":
-        """Build the IO processor of that name, by default for the same task."""
+    def io_processor(self, name: str, *, task: str | None = None) -> Any:
+        """Build the ``IOProcessor`` of that name, by default for the same task."""
         return super().io_processor(name, task=task or self.task)
 
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import torch
 
-from millpond.engine.machine import available_cores
+from millpond.machine import available_cores
 from millpond.types.errors import InvalidInputError
 from millpond.types.parallel import ParallelOptions
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from millpond.engine.machine import available_cores
+from millpond.machine import available_cores
 from millpond_command.processor import processor_name
 from millpond_recipes.model_fingerprint import device_name
 from millpond_verify.agreement import SettingRow, TokenAgreement

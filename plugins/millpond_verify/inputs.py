@@ -13,7 +13,7 @@ import numpy as np
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from millpond.loading.tokenizer import Tokenizer
+    from millpond.model.tokenizer import Tokenizer
 
 NUM_TEXTS = 200
 NUM_OVERLONG = 2  # texts over the maximum length, which both sides truncate

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from millpond.llm import LLM
 from millpond.loading.arguments import Arguments, read_arguments
 from millpond.loading.build import build_model, resolve_model
-from millpond.loading.tokenizer import load_tokenizer
 from millpond.model.file_hashes import file_hashes
 from millpond.model.files import check_foreign_reading
 from millpond.model.model_layers import ModelLayers
 from millpond.model.source import find_repository
+from millpond.model.tokenizer import load_tokenizer
 from millpond.plugin.manager import get_plugin_manager
 from millpond.plugin.target import imported
 from millpond_command.cli import USAGE, CommandError

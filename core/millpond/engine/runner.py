@@ -26,10 +26,10 @@ from millpond.engine.contracts import (
 )
 from millpond.engine.device_failures import device_crash, free_memory
 from millpond.engine.executor import EngineStatus, Outcome
-from millpond.engine.machine import available_cores
 from millpond.engine.packing import distinct_sequences, pack, prefix_groups
 from millpond.engine.request import PoolingRequest, Representation
 from millpond.engine.workers import Job, Jobs, start_workers, stop_workers
+from millpond.machine import available_cores
 from millpond.nn.batch import PackedBatch, PoolingMetadata
 from millpond.nn.model import PoolingModel
 from millpond.nn.pooler import Pooler

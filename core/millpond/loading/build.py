@@ -9,14 +9,13 @@ from typing import Any
 import torch
 
 from millpond.context import Context
-from millpond.engine.machine import trim_heap
 from millpond.loading.arguments import Arguments
 from millpond.loading.components import component, components, replaced_by_installed
 from millpond.loading.modules import add_before_pooling, load_post_pooling
 from millpond.loading.notes import notes_on
 from millpond.loading.precision import disable_tf32, in_mixed_precision, runnable_dtype
-from millpond.loading.tokenizer import Tokenizer, load_tokenizer
 from millpond.loading.weights import iterate_extra_weights, iterate_weights
+from millpond.machine import trim_heap
 from millpond.model.layers import Layer
 from millpond.model.model_layers import ModelLayers
 from millpond.model.options import LoadOptions
@@ -24,6 +23,7 @@ from millpond.model.repository import Repository
 from millpond.model.resolve import read_layers
 from millpond.model.source import find_repository
 from millpond.model.spec import ResolvedModel, RouteSettings
+from millpond.model.tokenizer import Tokenizer, load_tokenizer
 from millpond.nn.linear import Linear
 from millpond.nn.model import PoolingModel
 from millpond.nn.ops import check_quantization, check_variants

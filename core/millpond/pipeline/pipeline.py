@@ -76,7 +76,7 @@ class Pipeline:
         # The derived tasks, whose IO processors must be loaded, are checked only if no pooler serves the task.
         if not isinstance(task, str) or (task not in self._pooled and task not in self.tasks):
             raise InvalidInputError(self.refusal(task), parameter="pooling_task")
-        processor = self.ctx.io_processor(self._processor_name(task), task=task)
+        processor: IOProcessor[Any] = self.ctx.io_processor(self._processor_name(task), task=task)
         # If two threads build it at the same time, both use the first.
         return self.bound.setdefault(task, BoundTask(task, processor, self._ids, deduplicate=self.deduplicate))
 

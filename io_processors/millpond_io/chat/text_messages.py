@@ -5,8 +5,8 @@ from dataclasses import replace
 from functools import lru_cache
 
 from millpond.context import Context
-from millpond.loading.tokenizer import Tokenizer
 from millpond.model.chat_template import STRUCTURED
+from millpond.model.tokenizer import Tokenizer
 from millpond_io.chat.roles import RoleTemplate
 from millpond_io.chat.templates import JinjaTemplate
 from millpond_io.prompts import Prompt

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from millpond.engine.machine import trim_heap
+from millpond.machine import trim_heap
 from millpond.pipeline.cancellation import check_cancelled
 
 NUM_SLOTS = 2

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
 
-from millpond.loading.tokenizer import Tokenizer
+from millpond.model.tokenizer import Tokenizer
 from millpond.pipeline.image_reader import ImageReader
 from millpond.types.prompts import Content, ImagePart
 from millpond_io.text.excerpts import head

@@ -132,5 +132,5 @@ class ImageTexts:
 
 def image_texts(ctx: Context) -> ImageTexts | None:
     """Return the reader of prompts with images; None if the model does not support them."""
-    reader = ctx.image_reader()
+    reader: ImageReader | None = ctx.image_reader()
     return None if reader is None else ImageTexts(ctx, reader)

@@ -52,7 +52,9 @@ class BgeM3Processor(IOProcessor[Answer]):
         reason = self.refusal(ctx)
         if reason is not None:
             raise InvalidInputError(reason, parameter="pooling_task")
-        self.represent = ctx.io_processor(ctx.registry.tasks.get("represent").spec.io_processor, task="represent")
+        self.represent: IOProcessor[Any] = ctx.io_processor(
+            ctx.registry.tasks.get("represent").spec.io_processor, task="represent"
+        )
 
     @classmethod
     def refusal(cls, ctx: TaskContext) -> str | None:

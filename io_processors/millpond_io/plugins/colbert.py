@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from reprlib import repr as brief
+from typing import Any
 
 from millpond.context import TaskContext
 from millpond.pipeline.io_processor import Asked, Call, IOProcessor, Item, Work
@@ -48,7 +49,7 @@ class ColBertProcessor(IOProcessor[Answer]):
         if reason is not None:
             raise InvalidInputError(reason, parameter="pooling_task")
         task = ctx.registry.tasks.get("token_embed").spec
-        self.embed = ctx.io_processor(task.io_processor, task=task.name)
+        self.embed: IOProcessor[Any] = ctx.io_processor(task.io_processor, task=task.name)
 
     @classmethod
     def refusal(cls, ctx: TaskContext) -> str | None:

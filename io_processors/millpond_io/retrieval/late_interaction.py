@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from millpond.context import TaskContext
-from millpond.loading.tokenizer import Tokenizer
+from millpond.model.tokenizer import Tokenizer
 from millpond.nn.batch import NUM_ATTENDED
 from millpond.types.errors import InvalidInputError
 from millpond.types.late_interaction import Expansion, LateInteraction, QueryDocumentConfig, TokenPooling

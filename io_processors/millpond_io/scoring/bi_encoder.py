@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakValueDictionary
 
 import numpy as np
 
 from millpond.context import TaskContext
-from millpond.pipeline.io_processor import Asked, Call, Item, Work
+from millpond.pipeline.io_processor import Asked, Call, IOProcessor, Item, Work
 from millpond.pipeline.options import read_asked
 from millpond.types.errors import InvalidInputError, MillpondError
 from millpond.types.outputs import ScoringOutput
@@ -18,6 +18,9 @@ from millpond_io.images.parts import images_of, truncate, with_placeholders
 from millpond_io.scoring.maxsim import MaxSim
 from millpond_io.scoring.options import warn_of_templates
 from millpond_io.scoring.similarities import SIMILARITIES, Pairs
+
+if TYPE_CHECKING:
+    from millpond.pipeline.image_reader import ImageReader
 
 PROMPT_PARAMETERS = (None, "prompts", "multi_modal_data")  # replaced in errors by the parameters of LLM.score
 QUERY, DOCUMENT = "query", "document"
@@ -99,11 +102,11 @@ class BiEncoder:
 
     def __init__(self, ctx: TaskContext, task: str) -> None:
         self.ctx = ctx
-        self.inner = ctx.io_processor(ctx.registry.tasks.get(task).spec.io_processor, task=task)
+        self.inner: IOProcessor[Any] = ctx.io_processor(ctx.registry.tasks.get(task).spec.io_processor, task=task)
         retrieval = ctx.model.retrieval
         late, static = retrieval.late_interaction is not None, retrieval.static_query_weights is not None
         self.uses_input_types = (task == "token_embed" and late) or (task == "embed" and static) or bool(ctx.routes)
-        self.reader = ctx.image_reader()
+        self.reader: ImageReader | None = ctx.image_reader()
         pad = None if ctx.tokenizer is None else ctx.tokenizer.pad_token_id
         self.separator = [] if pad is None else [pad]  # as in vLLM
         self.compare: Callable[[Pairs], Iterator[float]] = (

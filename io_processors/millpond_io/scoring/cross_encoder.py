@@ -3,13 +3,13 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
 from millpond.context import TaskContext
 from millpond.engine.request import PoolingRequest, Representation
-from millpond.pipeline.io_processor import Asked, Call, Work
+from millpond.pipeline.io_processor import Asked, Call, IOProcessor, Work
 from millpond.pipeline.options import read_asked
 from millpond.types.errors import InvalidInputError
 from millpond.types.outputs import ScoringOutput
@@ -167,7 +167,7 @@ class CrossEncoder:
 
     def __init__(self, ctx: TaskContext) -> None:
         self.pairs = PairReader(ctx)
-        self.inner = ctx.io_processor(ctx.registry.tasks.get(TASK).spec.io_processor, task=TASK)
+        self.inner: IOProcessor[Any] = ctx.io_processor(ctx.registry.tasks.get(TASK).spec.io_processor, task=TASK)
 
     def complete(self, asked: Asked) -> Asked:
         """Complete the parameters, like the IO processor of the task ``classify``."""

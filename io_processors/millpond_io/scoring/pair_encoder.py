@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from millpond.context import TaskContext
-from millpond.loading.tokenizer import Tokenizer
+from millpond.model.tokenizer import Tokenizer
 from millpond.types.errors import InvalidInputError
 from millpond.types.params import PoolingParams
 from millpond_io.scoring.options import PairOptions

@@ -5,8 +5,8 @@ from functools import cached_property
 from typing import Any
 
 from millpond.context import TaskContext
-from millpond.loading.tokenizer import Tokenizer
 from millpond.model.chat_template import PART_MARKERS
+from millpond.model.tokenizer import Tokenizer
 from millpond.pipeline.image_reader import ImageReader
 from millpond.types.errors import InvalidInputError
 from millpond.types.params import PoolingParams

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Literal, TypeAlias
 
-from millpond.loading.tokenizer import Tokenizer
+from millpond.model.tokenizer import Tokenizer
 from millpond.types.errors import InvalidInputError
 from millpond_io.images.parts import Parts
 from millpond_io.scoring.pair_encoder import EncodedPair, Ids, Limits, Pair, PairEncoder

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import tokenizers
 
-from millpond.loading.tokenizer import Tokenizer
+from millpond.model.tokenizer import Tokenizer
 from millpond.types.errors import InvalidInputError
 from millpond_io.scoring.pair_encoder import EncodedPair, Limits, Pair, PairEncoder
 

@@ -9,9 +9,9 @@ from statistics import median
 import torch
 
 from millpond.engine.batch_limits import batch_limits
-from millpond.engine.machine import available_cores
 from millpond.loading.arguments import Arguments
 from millpond.loading.build import build_model
+from millpond.machine import available_cores
 from millpond.model.model_layers import ModelLayers
 from millpond.nn.ops import rank_kernels
 from millpond.plugin.registry import Registry

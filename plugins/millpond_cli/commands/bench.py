@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
-from millpond.engine.machine import available_cores
+from millpond.machine import available_cores
 from millpond.plugin.manager import get_plugin_manager
 from millpond_cli import options
 from millpond_cli.arguments import loading_arguments

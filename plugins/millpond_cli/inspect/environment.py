@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 import millpond
-from millpond.engine.machine import available_cores
+from millpond.machine import available_cores
 from millpond.nn.ops import OpContext, rank_kernels
 from millpond.plugin.registry import Registry
 from millpond_command.processor import processor_name

@@ -12,8 +12,8 @@ from millpond.types.errors import CheckpointError
 
 if TYPE_CHECKING:
     from millpond.context import Context
-    from millpond.loading.tokenizer import Tokenizer
     from millpond.loading.weights import ModuleWeights
+    from millpond.model.tokenizer import Tokenizer
 
 WEIGHT = "weight"
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from millpond.context import Context
-from millpond.loading.tokenizer import load_tokenizer
 from millpond.model.options import LoadOptions
 from millpond.model.resolve import read_layers
 from millpond.model.source import SourceOptions, find_repository
+from millpond.model.tokenizer import load_tokenizer
 from millpond.plugin.manager import PluginManager
 from millpond.testing.checkpoints import write_config
 from millpond.types.config import PoolerConfig

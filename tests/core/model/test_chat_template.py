@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from millpond.loading.tokenizer import load_tokenizer
 from millpond.model.chat_template import read_chat_template
 from millpond.model.options import LoadOptions
 from millpond.model.repository import Repository
 from millpond.model.resolve import read_layers
+from millpond.model.tokenizer import load_tokenizer
 from millpond.plugin.manager import get_plugin_manager
 from millpond.testing.checkpoints import tiny
 from millpond.types.errors import CheckpointError

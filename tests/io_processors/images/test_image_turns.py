@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from millpond import LLM, AsyncLLM
-from millpond.engine.machine import trim_heap
+from millpond.machine import trim_heap
 from millpond.pipeline.bound_task import BoundTask
 from millpond_io.images import decode_slots
 from millpond_io.images import texts as image_texts

@@ -8,7 +8,7 @@ from tokenizers import AddedToken, Regex, models, normalizers, pre_tokenizers, p
 from tokenizers import Tokenizer as Backend
 
 from millpond import PoolingParams
-from millpond.loading.tokenizer import Tokenizer
+from millpond.model.tokenizer import Tokenizer
 from millpond_io.prompts import Prompt
 from millpond_io.text import excerpts
 from millpond_io.text.boundaries import WORD_PATTERNS, Boundaries

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from millpond.loading.tokenizer import Tokenizer
+from millpond.model.tokenizer import Tokenizer
 from millpond.testing.tokenizers import byte_tokenizer
 from millpond_verify.inputs import (
     NUM_IMAGES,

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TypeVar
 
 from millpond import AsyncLLM
-from millpond.loading.tokenizer import Tokenizer
+from millpond.model.tokenizer import Tokenizer
 from millpond_server.http.errors import ApiError
 from millpond_server.runtime.settings import Limits
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from millpond import AsyncLLM, PoolingParams, ScoringRequestOutput
-from millpond.loading.tokenizer import Tokenizer
+from millpond.model.tokenizer import Tokenizer
 from millpond.pipeline.pipeline import present_name
 from millpond.types.outputs import ArrayOutput
 from millpond_server.apis.common.inputs import prompts_of

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from millpond import IOProcessor
+from millpond import EmbeddingOutput, IOProcessor
 from millpond.context import TaskContext
 from millpond.pipeline.io_processor import Asked, Call, Item, Work
 from millpond.types.errors import InvalidInputError
@@ -27,7 +27,7 @@ class AddonNameProcessor(IOProcessor[NDArray[np.float32]]):
 
     def __init__(self, ctx: TaskContext) -> None:
         super().__init__(ctx)
-        self.embed = ctx.io_processor("io_processors/embed", task="embed")
+        self.embed: IOProcessor[EmbeddingOutput] = ctx.io_processor("io_processors/embed", task="embed")
 
     def encode(self, call: Call) -> list[Work]:
         """Return the work for each item of a call."""

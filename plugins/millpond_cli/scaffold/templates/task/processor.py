@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from addon_package.task import AddonName, AddonNameOptions
-from millpond import IOProcessor
+from millpond import EmbeddingOutput, IOProcessor
 from millpond.context import TaskContext
 from millpond.pipeline.io_processor import Asked, Call, Item, Work
 from millpond.types.errors import InvalidInputError
@@ -28,7 +28,7 @@ class AddonNameProcessor(IOProcessor[AddonName]):
 
     def __init__(self, ctx: TaskContext) -> None:
         super().__init__(ctx)
-        self.embed = ctx.io_processor("io_processors/embed", task="embed")
+        self.embed: IOProcessor[EmbeddingOutput] = ctx.io_processor("io_processors/embed", task="embed")
 
     def encode(self, call: Call) -> list[Work]:
         """Return the work for each item of a call."""

@@ -185,7 +185,7 @@ def _errors_of_library(path: Path) -> Iterator[None]:
 def _convert(folder: Path) -> tokenizers.Tokenizer:
     """Convert an older tokenizer without tokenizer.json, with transformers."""
     check_foreign_reading(folder, recursive=False)
-    from transformers import AutoTokenizer  # noqa: PLC0415  takes seconds to import; only old checkpoints need it
+    from transformers import AutoTokenizer
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
