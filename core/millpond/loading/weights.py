@@ -1,41 +1,57 @@
-"""Reads the tensors of a checkpoint from safetensors files, single or sharded, and from pickles if allowed."""
+"""Reads the tensors of a checkpoint from safetensors files, single or sharded, and from pickles if allowed.
 
+Large tensors stay in the memory-mapped file. It is mapped copy-on-write, so processes share the pages that they only
+read. The pages of a tensor leave the memory of the process when the last reference to the tensor is deleted: weights
+that are converted one by one take little more memory than the converted weights. The file stays mapped as long as one
+of its tensors exists. It may be deleted or replaced by another file, but must not be overwritten.
+"""
+
+import json
+import mmap
+import sys
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from millpond.loading.mapped_file import MappedFile
-from millpond.model.files import EXTRA_SUFFIXES, extra_file, module_weight_file, read_header_text, weight_files
+from millpond.model.files import (
+    DTYPES,
+    EXTRA_SUFFIXES,
+    HEADER_START,
+    extra_file,
+    module_weight_file,
+    read_header_text,
+    weight_files,
+)
 from millpond.model.spec import ModuleSettings
 from millpond.regular_file import open_regular
 from millpond.types.errors import CheckpointError
 
 CHECKED_VALUES = 2**20  # in one step: torch sums 16-bit values in a copy
+MIN_MAPPED_BYTES = 65_536  # smaller tensors are copied: several of them may share a page
 
 
 def iterate_weights(folder: Path, *, allow_pickle: bool = False) -> Iterator[tuple[str, Tensor]]:
-    """Yield the names and tensors of the checkpoint in a folder.
+    """Return the names and tensors of the checkpoint in a folder; see ``read_tensors``.
 
     Raises:
-        CheckpointError: If files are missing or damaged, contain NaN or infinity, or are pickles without
-            ``allow_pickle``.
+        CheckpointError: If files are missing.
     """
-    for path in weight_files(folder, allow_pickle=allow_pickle):
-        for name, tensor in read_tensors(path, allow_pickle=allow_pickle):
-            check_finite(name, tensor, path)
-            yield name, tensor
+    paths = weight_files(folder, allow_pickle=allow_pickle)
+    return chain.from_iterable(read_tensors(path, allow_pickle=allow_pickle) for path in paths)
 
 
 def read_tensors(path: Path, *, allow_pickle: bool) -> Iterator[tuple[str, Tensor]]:
-    """Yield the names and tensors of one file; large tensors of a safetensors file are not read but memory-mapped.
+    """Return the names and tensors of one file.
 
     Raises:
-        CheckpointError: If the file is damaged, or is a pickle without ``allow_pickle``.
+        CheckpointError: If the file is damaged, contains NaN or infinity, or is a pickle without ``allow_pickle``.
     """
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
@@ -72,12 +88,36 @@ def _read_safetensors(path: Path) -> Iterator[tuple[str, Tensor]]:
         with open_regular(path) as source:
             opened = _opened(source, path)
             with safe_open(opened, framework="pt") as file:  # checks the header
-                mapped = MappedFile(opened)
+                memory = mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_COPY)
+                start = HEADER_START.size + HEADER_START.unpack(memory[: HEADER_START.size])[0]
+                entries = json.loads(memory[HEADER_START.size : start])
                 for name in file.keys():  # noqa: SIM118  not a mapping
-                    tensor = mapped.tensor(name)
-                    yield name, file.get_tensor(name).clone() if tensor is None else tensor
+                    dtype = getattr(torch, DTYPES.get(entries[name]["dtype"], ""), None)
+                    first, last = entries[name]["data_offsets"]
+                    if dtype is None or last - first < MIN_MAPPED_BYTES or (start + first) % dtype.itemsize:
+                        tensor = file.get_tensor(name).clone()
+                    else:
+                        tensor = _mapped(memory, start, entries[name], dtype)
+                    check_finite(name, tensor, path)
+                    yield name, tensor
     except (SafetensorError, OSError) as error:
-        raise _damaged(path, error) from error
+        raise CheckpointError(f"{path} is damaged or truncated ({error}): download the model again") from error
+
+
+def _mapped(memory: mmap.mmap, start: int, entry: Mapping[str, Any], dtype: torch.dtype) -> Tensor:
+    """Return a tensor in a mapped file, whose values begin at ``start``."""
+    first, last = entry["data_offsets"]
+    values = memoryview(memory)[start + first : start + last]
+    # The tensor holds the only reference to this view. At exit, the system frees all pages.
+    weakref.finalize(values, _drop_pages, memory, start + first, start + last).atexit = False
+    return torch.frombuffer(values, dtype=dtype).view(entry["shape"])
+
+
+def _drop_pages(memory: mmap.mmap, start: int, stop: int) -> None:
+    """Remove the whole pages of a range from the memory of the process."""
+    first, last = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE, stop // mmap.PAGESIZE * mmap.PAGESIZE
+    if sys.platform != "win32" and first < last:
+        memory.madvise(mmap.MADV_DONTNEED, first, last - first)
 
 
 def _opened(file: BinaryIO, path: Path) -> Path:
@@ -98,18 +138,15 @@ def _read_pickle(path: Path) -> Iterator[tuple[str, Tensor]]:
     for name in list(state):
         value = state.pop(name)  # so that the memory is released when the caller does not need the tensor any more
         if isinstance(name, str) and isinstance(value, Tensor):
+            check_finite(name, value, path)
             yield name, value
-
-
-def _damaged(path: Path, error: Exception) -> CheckpointError:
-    return CheckpointError(f"{path} is damaged or truncated ({error}): download the model again")
 
 
 def iterate_extra_weights(folder: Path, names: tuple[str, ...], *, allow_pickle: bool) -> Iterator[tuple[str, Tensor]]:
     """Yield the tensors of extra weight files as ``FILE.TENSOR``, with the file name without its suffix.
 
     Raises:
-        CheckpointError: If a file is missing or damaged, or is a pickle without ``allow_pickle``.
+        CheckpointError: If a file is missing, or as in ``read_tensors``.
     """
     for name in names:
         path = extra_file(folder, name)
@@ -118,7 +155,6 @@ def iterate_extra_weights(folder: Path, names: tuple[str, ...], *, allow_pickle:
             message = f"{folder} has neither {expected}, which the model needs"
             raise CheckpointError(message)
         for tensor_name, tensor in read_tensors(path, allow_pickle=allow_pickle):
-            check_finite(tensor_name, tensor, path)
             yield f"{name}.{tensor_name}", tensor
 
 
@@ -161,7 +197,7 @@ class ModuleWeights:
             shape: The shape that the module's config implies.
 
         Raises:
-            CheckpointError: If the tensor is missing, has another shape, or is not finite.
+            CheckpointError: If the tensor is missing or has another shape.
         """
         if name not in self._tensors:
             message = f"{self.path} has no tensor {name!r}. Available: {', '.join(self.names)}"
@@ -173,7 +209,6 @@ class ModuleWeights:
                 f"config.json implies {shape}"
             )
             raise CheckpointError(message)
-        check_finite(name, tensor, self.path)
         return tensor
 
     @cached_property

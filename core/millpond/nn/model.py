@@ -74,8 +74,9 @@ class PoolingModel(nn.Module):
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> LoadedWeights:
         """Load the checkpoint's tensors into the parameters; return the loaded names and the unused tensors."""
         result = LoadedWeights()
-        for name, tensor, source in transformed(self, weights):
-            target = self.parameter_name(name)
+        sources: dict[str, str] = {}
+        for name, tensor in transformed(self, weights, sources) if self.weight_transforms else weights:
+            target, source = self.parameter_name(name), sources.get(name, name)
             if target is None:
                 continue
             if load_parameter(self, target, tensor, dtype=self.ctx.dtype, device=self.ctx.device, name=source):

@@ -58,17 +58,24 @@ class WeightTransform:
         return cls(sources=sources, targets=(target,), compute=lambda _, *tensors: torch.cat(tensors))
 
 
-def transformed(model: "PoolingModel", weights: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor, str]]:
-    """Yield the transformed tensors of a checkpoint: name, values, names in the checkpoint.
+def transformed(
+    model: "PoolingModel", weights: Iterable[tuple[str, Tensor]], sources: dict[str, str] | None = None
+) -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors of a checkpoint after the model's transforms, with their names.
+
+    Args:
+        model: The model.
+        weights: The names and tensors of the checkpoint.
+        sources: Filled with the names in the checkpoint of each transformed tensor, by its new name.
 
     Raises:
         CheckpointError: If input tensors of a transform are missing or have a wrong shape.
     """
     waiting: dict[tuple[Any, ...], dict[int, tuple[str, Tensor]]] = {}
     for name, tensor in weights:
-        source = _find_source(model, name) if model.weight_transforms else None
+        source = _find_source(model, name)
         if source is None:
-            yield name, tensor, name
+            yield name, tensor
             continue
         number, index, match, prefix = source
         transform = model.weight_transforms[number]
@@ -79,7 +86,9 @@ def transformed(model: "PoolingModel", weights: Iterable[tuple[str, Tensor]]) ->
             names = ", ".join(inputs[i][0] for i in sorted(inputs))
             outputs = _computed(model, transform, [inputs[i][1] for i in sorted(inputs)], names)
             for target, values in zip(_targets(transform, match, name, prefix), outputs, strict=True):
-                yield target, values, names
+                if sources is not None:
+                    sources[target] = names
+                yield target, values
     for (number, *_), inputs in waiting.items():
         missing = [pattern for i, pattern in enumerate(model.weight_transforms[number].sources) if i not in inputs]
         present = ", ".join(name for name, _ in inputs.values())
@@ -103,7 +112,7 @@ def transformed_adapter(model: "PoolingModel", changes: Mapping[str, LowRank]) -
             plain[name] = up, down
         else:
             dense.append((name, up @ down))
-    for name, delta, _ in transformed(model, dense):
+    for name, delta in transformed(model, dense):
         plain[name] = delta, torch.eye(delta.shape[1], dtype=delta.dtype)
     targets = {model.parameter_name(name): change for name, change in plain.items()}
     return {target: change for target, change in targets.items() if target is not None}
