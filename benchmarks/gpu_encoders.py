@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from millpond import LLM
 from millpond.engine.engine import Engine
-from millpond.engine.graphs import MAX_LENGTH, CudaRecorder, GraphedModel
-from millpond.engine.pipelined_runner import PipelinedRunner
 from millpond.engine.request import PoolingRequest, Representation
 from millpond.engine.runner import Runner
-from millpond.engine.transfers import CudaStreams, HostStreams
 from millpond.types.config import EngineConfig
 from millpond.types.params import PoolingParams
+from millpond_cuda.graphs import MAX_LENGTH, CudaRecorder, GraphedModel
+from millpond_cuda.pipelined_runner import PipelinedRunner
+from millpond_cuda.transfers import CudaStreams
 
 Ids = NDArray[np.int64]
 Vectors = NDArray[np.float32]
@@ -112,14 +112,13 @@ class Encoder:
         self._runner.forward = model if self._graphed is None else self._graphed
 
     def use_pipeline(self, in_flight: int) -> None:
-        """Compute with a number of batches in flight; with one, in the caller's thread."""
+        """Compute with a number of batches in flight; with one, and on a CPU, in the caller's thread."""
         runner, device = self._plain_runner, self._plain_runner.device
         if self._runner is not runner:
             self._runner.close()
         self._runner = runner
-        if in_flight > 1:
-            streams = CudaStreams(device) if device.type == "cuda" else HostStreams()
-            self._runner = PipelinedRunner(runner.model, streams, device=device, max_in_flight=in_flight)
+        if in_flight > 1 and device.type == "cuda":
+            self._runner = PipelinedRunner(runner.model, CudaStreams(device), device=device, max_in_flight=in_flight)
 
     @property
     def graph_refusal(self) -> str | None:

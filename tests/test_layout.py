@@ -152,6 +152,7 @@ def test_every_file_begins_with_a_docstring():
 
 MAX_MODULES_PER_FOLDER = 20
 TESTED_ELSEWHERE = {
+    "millpond_kernels": "tests/kernels",
     "millpond_models": "tests/builtin_models",
     "millpond_tasks": "tests/plugins",
     "millpond_transformers": "tests/builtin_models/transformers",

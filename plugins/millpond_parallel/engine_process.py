@@ -22,9 +22,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from millpond_parallel.channel import Channel, ChannelClosedError, Kind, Message
 
 if TYPE_CHECKING:
-    from millpond.engine.executor import Outcome
+    from millpond.engine.executor import Executor, Outcome
     from millpond.engine.request import PoolingRequest
-    from millpond.engine.runner import Runner
     from millpond_parallel.setup import EngineProcessSetup
 
 PROGRESS_INTERVAL_S: Final = 0.1
@@ -106,24 +105,23 @@ def _next(channel: Channel, parent: int) -> Message:
     return message
 
 
-def _load(setup: "EngineProcessSetup") -> "Runner":
+def _load(setup: "EngineProcessSetup") -> "Executor":
     """Load the model. The program has logged its warnings already."""
     import torch  # noqa: PLC0415  after the process is pinned
 
-    from millpond.executor import open_runner  # noqa: PLC0415  as above
+    from millpond.executor import open_executor  # noqa: PLC0415  as above
     from millpond.loading.build import build_model, resolve_model  # noqa: PLC0415
 
     torch.set_num_threads(setup.num_threads)
     with _silent():
-        registry = setup.manager().registry
+        plugins = setup.manager()
+        registry = plugins.registry
         repository = replace(setup.repository, plugins=registry)
         repository.require_unchanged()  # an engine that is started again must not compute with another model
         layers, device = resolve_model(registry, repository, setup.arguments)
         loaded = build_model(registry, layers, setup.arguments.load, device=device, compute=setup.arguments.compute)
         repository.require_unchanged()
-    engine = setup.arguments.engine
-    num_workers = setup.num_workers if device.type == "cpu" else engine.num_workers
-    return open_runner(loaded.model, device, num_workers, cuda_graphs=engine.cuda_graphs)
+    return open_executor(loaded, setup.arguments, plugins)
 
 
 @contextlib.contextmanager
@@ -139,7 +137,7 @@ def _silent() -> Iterator[None]:
 class _Engine:
     """Computes batches with a runner, and reports results and progress."""
 
-    def __init__(self, channel: Channel, runner: "Runner") -> None:
+    def __init__(self, channel: Channel, runner: "Executor") -> None:
         from millpond_parallel.batches import KnownPrefixes  # noqa: PLC0415  imports numpy, after the process is pinned
 
         self.runner = runner

@@ -27,10 +27,9 @@ class EngineProcessSetup:
 
     Attributes:
         repository: The model's folder, with the state of each file when the program loaded the model.
-        arguments: The arguments of ``LLM``, with the device of the process.
+        arguments: The arguments of ``LLM``, with the device and the number of workers of the process.
         plugins: The built-in and installed plugins of the program; None for all that are not disabled.
         versions: The versions of these plugins.
-        num_workers: The number of batches computed at a time on a CPU.
         num_threads: The number of threads that torch uses for one batch.
     """
 
@@ -38,7 +37,6 @@ class EngineProcessSetup:
     arguments: Arguments
     plugins: frozenset[str] | None
     versions: "dict[str, str]"
-    num_workers: int
     num_threads: int
 
     def manager(self) -> PluginManager:
@@ -70,15 +68,17 @@ def setup_for(setup: EngineSetup, location: Placement) -> bytes:
     if callable(arguments.load.hf_overrides):
         message = "hf_overrides is a function, which engine processes cannot receive: pass the dict that it returns"
         raise InvalidInputError(message, parameter="hf_overrides")
+    engine = arguments.engine
+    if torch.device(location.device).type == "cpu" and engine.num_workers is None:
+        engine = engine.model_copy(update={"num_workers": location.num_cores})
     is_default = setup.plugins is get_plugin_manager()
     versions = _versions(setup.plugins)
     return pickle.dumps(
         EngineProcessSetup(
             repository=replace(repository, path=repository.path.absolute(), plugins=None),
-            arguments=replace(arguments, device=location.device, parallel=ParallelOptions()),
+            arguments=replace(arguments, device=location.device, engine=engine, parallel=ParallelOptions()),
             plugins=None if is_default else frozenset(versions),
             versions=versions,
-            num_workers=setup.loaded.engine.num_workers or location.num_cores,
             num_threads=min(torch.get_num_threads(), location.num_cores),
         )
     )

@@ -40,7 +40,6 @@ from millpond.types.errors import InvalidInputError, NonFiniteOutputError, is_de
 from millpond.types.params import PoolingParams
 
 if TYPE_CHECKING:
-    from millpond.engine.transfers import BatchTransfers
     from millpond.plugin.registry import Entry
 
 Array = NDArray[np.float32]
@@ -149,7 +148,7 @@ class Runner:
 
     Attributes:
         num_workers: The number of batches computed at a time.
-        forward: Computes the hidden states of a batch: the model, or a ``GraphedModel``.
+        forward: Computes the hidden states of a batch: the model, or a faster function with the same results.
         progress: Records the progress of batches.
         num_hooks: The number of layers that record it.
         intra_op_threads: The number of threads that torch uses for a batch computed in the caller's thread.
@@ -234,20 +233,20 @@ class Runner:
         return Outcome(requests, error)
 
     def _compute(
-        self, requests: list[PoolingRequest], transfers: "BatchTransfers | None" = None
+        self, requests: list[PoolingRequest], copy_batch: Callable[[PackedBatch], PackedBatch] | None = None
     ) -> tuple[int, list[Pooled]]:
         """Return the number of tokens that did not have to be computed, and the results of each task.
 
         Args:
             requests: The batch.
-            transfers: Copies it to the device, on a separate stream; None to copy it on the stream that computes.
+            copy_batch: Copies a batch of the host to the device; None to pack it there.
         """
         results: list[Pooled] = []
         requests = self._accepted(requests)
         if not requests:
             return 0, results
         positions, sequences = distinct_sequences(requests)
-        complete = pack(sequences, self._target) if transfers is None else transfers.copy_batch(pack(sequences, None))
+        complete = pack(sequences, self._target) if copy_batch is None else copy_batch(pack(sequences, None))
         batch = complete
         groups = prefix_groups(sequences) if self._shares_prefixes else {}
         if groups:

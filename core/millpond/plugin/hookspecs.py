@@ -321,9 +321,10 @@ def register_caches() -> Iterable[specs.CacheSpec]:
 
 @hookspec
 def register_executors() -> Iterable[specs.ExecutorSpec]:
-    """Declare executors, which compute batches in several processes.
+    """Declare executors, which compute batches in several processes or on a type of device.
 
-    The name is a value of ``data_parallel_backend``. The target loads the model in other processes.
+    The name is a value of ``data_parallel_backend``, whose target loads the model in other processes; or a type of
+    device, such as ``cuda``.
 
     Example::
 

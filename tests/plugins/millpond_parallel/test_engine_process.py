@@ -1,6 +1,7 @@
 """The settings with which an engine process starts its workers."""
 
 import logging
+import pickle
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,29 +9,46 @@ import pytest
 import torch
 
 from millpond import executor
+from millpond.executor import EngineSetup
 from millpond.loading import build
+from millpond.loading.arguments import read_arguments
 from millpond.model.repository import Repository
-from millpond.types.config import EngineConfig
+from millpond.plugin.manager import get_plugin_manager
 from millpond_parallel import engine_process
 from millpond_parallel.engine_process import _Engine, _load
+from millpond_parallel.placement import Placement
+from millpond_parallel.setup import setup_for
 
 
-@pytest.mark.parametrize(("device", "num_workers"), [("cpu", 7), ("cuda:1", 2)])
-def test_an_engine_process_uses_the_arguments_of_the_program(monkeypatch, device, num_workers):
-    """On a GPU, the number of workers is that of batches in flight; on a CPU, the process has its own."""
-    loaded = SimpleNamespace(model="the model")
-    monkeypatch.setattr(build, "resolve_model", lambda *_: ("layers", torch.device(device)))
-    monkeypatch.setattr(build, "build_model", lambda *_, **__: loaded)
-    monkeypatch.setattr(executor, "open_runner", lambda *args, **options: (args, options))
-    engine = EngineConfig(num_workers=2, cuda_graphs=True)
+def test_an_engine_process_uses_the_arguments_of_the_program(monkeypatch):
+    monkeypatch.setattr(build, "resolve_model", lambda *_: ("layers", torch.device("cuda:1")))
+    monkeypatch.setattr(build, "build_model", lambda *_, **__: "the model")
+    monkeypatch.setattr(executor, "open_executor", lambda *arguments: arguments)
+    arguments, plugins = SimpleNamespace(load=None, compute=None), SimpleNamespace(registry=None)
     setup = SimpleNamespace(
-        arguments=SimpleNamespace(engine=engine, load=None, compute=None),
-        manager=lambda: SimpleNamespace(registry=None),
+        arguments=arguments,
+        manager=lambda: plugins,
         num_threads=torch.get_num_threads(),
-        num_workers=7,
         repository=Repository("name", Path("folder"), "local"),
     )
-    assert _load(setup) == (("the model", torch.device(device), num_workers), {"cuda_graphs": True})
+    assert _load(setup) == ("the model", arguments, plugins)
+
+
+@pytest.mark.parametrize(
+    ("device", "requested", "num_workers"), [("cpu", None, 7), ("cpu", 2, 2), ("cuda:1", None, None), ("cuda:1", 2, 2)]
+)
+def test_workers_of_an_engine_process_on_the_cpu_are_its_cores(device, requested, num_workers):
+    """On a GPU, their number is that of batches in flight."""
+    arguments = read_arguments({"num_workers": requested, "data_parallel_size": 2})
+    repository = Repository("name", Path("folder"), "local")
+    loaded = SimpleNamespace(layers=SimpleNamespace(repository=repository))
+    setup = EngineSetup(loaded=loaded, arguments=arguments, plugins=get_plugin_manager())
+    sent = pickle.loads(setup_for(setup, Placement(device, (), 7)))
+    assert (sent.arguments.engine.num_workers, sent.arguments.device, sent.arguments.parallel.size) == (
+        num_workers,
+        device,
+        1,
+    )
 
 
 def test_a_process_whose_device_is_lost_exits(monkeypatch, caplog):

@@ -144,7 +144,7 @@ def test_a_function_for_the_config_is_refused(bert):
 
 
 def test_an_unknown_executor_is_refused(bert):
-    with pytest.raises(UnknownNameError, match=r"Unknown executor 'ray'.*Available: mp"):
+    with pytest.raises(UnknownNameError, match=r"Unknown executor 'ray'.*Available: cuda, mp"):
         LLM(bert, data_parallel_size=2, data_parallel_backend="ray")
 
 

@@ -57,10 +57,11 @@ class RouteSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class ExecutorSpec(Spec):
-    """An executor for data parallelism; target: ``(EngineSetup) -> Executor``.
+    """A part that computes batches; target: ``(EngineSetup) -> Executor``.
 
-    The name is a value of the argument ``data_parallel_backend`` of ``LLM``. ``EngineSetup`` is in
-    ``millpond.executor``, and the protocol ``Executor`` in ``millpond.engine.executor``.
+    The name is a value of the argument ``data_parallel_backend`` of ``LLM``, for several processes; or a type of device
+    such as ``cuda``, for models on one such device. ``EngineSetup`` is in ``millpond.executor``, and the protocol
+    ``Executor`` in ``millpond.engine.executor``.
     """
 
     kind: ClassVar[str] = "executor"

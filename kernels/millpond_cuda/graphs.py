@@ -14,9 +14,9 @@ from typing import Any, NamedTuple, Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from millpond.engine.recordable import NotRecordableError, RecordableOps
 from millpond.nn.batch import PackedBatch
 from millpond.types.errors import is_out_of_memory
+from millpond_cuda.recordable import NotRecordableError, RecordableOps
 
 logger = logging.getLogger(__name__)
 BUCKETS = (64, 128, 256, 512, 1024, 2048)  # tokens

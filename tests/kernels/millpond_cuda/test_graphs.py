@@ -1,7 +1,6 @@
 """Recorded forward passes: buckets, padding, and models that cannot be recorded, with a fake recorder on the CPU."""
 
 import logging
-from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -9,14 +8,11 @@ import torch
 from torch import nn
 
 from millpond import LLM
-from millpond.engine.graphs import MAX_SEQS, CudaRecorder, GraphedModel, Recording
-from millpond.engine.pipelined_runner import PipelinedRunner
-from millpond.engine.recordable import NotRecordableError, RecordableOps
-from millpond.engine.transfers import CudaStreams, HostStreams
-from millpond.executor import open_runner
 from millpond.nn import Attention, PackedBatch
 from millpond.testing.checkpoints import tiny
 from millpond.types.errors import InvalidInputError
+from millpond_cuda.graphs import MAX_SEQS, CudaRecorder, GraphedModel, Recording
+from millpond_cuda.recordable import NotRecordableError, RecordableOps
 
 CPU = torch.device("cpu")
 MAX_LENGTH = 20
@@ -230,31 +226,6 @@ def test_models_can_be_recorded(tmp_path, name):
 # --- CUDA -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def cuda(monkeypatch):
-    """Replace CUDA's graphs and streams by ones that log their use."""
-    log = []
-
-    def stream(name):
-        return SimpleNamespace(wait_stream=lambda other: log.append(f"{name} waits for {other.name}"), name=name)
-
-    @contextmanager
-    def graph(_, *, pool, stream, capture_error_mode):
-        log.append(f"record on {stream.name} with {pool}, {capture_error_mode}")
-        yield
-        log.append("recorded")
-
-    compute, names = stream("compute"), iter(["side", "incoming", "outgoing"])
-    monkeypatch.setattr(torch.cuda, "Stream", lambda _: stream(next(names)))
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: compute)
-    monkeypatch.setattr(torch.cuda, "stream", lambda it: log.append(f"on {it.name}") or nullcontext())
-    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: "pool")
-    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: SimpleNamespace(replay=lambda: log.append("replay")))
-    monkeypatch.setattr(torch.cuda, "graph", graph)
-    monkeypatch.setattr(CudaStreams, "allocate", HostStreams.allocate)
-    return log
-
-
 def test_all_graphs_are_recorded_on_one_stream_of_the_device(cuda):
     """The order of CUDA calls; that they do what is expected can only be tested on a GPU."""
     recorder, outputs = CudaRecorder(torch.device("cuda:1")), iter(range(6))
@@ -265,18 +236,6 @@ def test_all_graphs_are_recorded_on_one_stream_of_the_device(cuda):
     assert [recording.output for recording in recordings] == [2, 5]
     recordings[0].replay()
     assert cuda[-1] == "replay"
-
-
-@pytest.mark.parametrize("requested", [True, False])
-@pytest.mark.parametrize("num_workers", [None, 2])
-def test_the_argument_selects_recorded_graphs(folder, cuda, requested, num_workers):
-    with LLM(str(folder), num_workers=1) as llm:
-        model = llm._engine.runner.model  # noqa: SLF001  as above
-        runner = open_runner(model, torch.device("cuda"), num_workers, cuda_graphs=requested)
-        runner.close()
-    assert isinstance(runner.forward, GraphedModel) is requested
-    assert isinstance(runner, PipelinedRunner) is (num_workers == 2)
-    assert cuda == []
 
 
 def test_recorded_graphs_need_a_cuda_device(folder):

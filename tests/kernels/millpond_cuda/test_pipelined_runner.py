@@ -11,12 +11,12 @@ from engine_kit import on_worker
 from fake_streams import FakeStreams
 
 from millpond.engine.engine import Engine
-from millpond.engine.pipelined_runner import PipelinedRunner
-from millpond.engine.transfers import BatchTransfers, CudaStreams, HostStreams
 from millpond.nn import PackedBatch
 from millpond.types.config import EngineConfig
 from millpond.types.errors import NonFiniteOutputError
 from millpond.types.params import PoolingParams
+from millpond_cuda.pipelined_runner import PipelinedRunner
+from millpond_cuda.transfers import BatchTransfers, CudaStreams
 
 CPU = torch.device("cpu")
 POISON = 999
@@ -31,8 +31,8 @@ def streams(closing):
 
 @pytest.fixture
 def make_pipelined(model, streams, closing):
-    def make(max_in_flight=2, on=None):
-        runner = PipelinedRunner(model, on or streams, device=CPU, max_in_flight=max_in_flight)
+    def make(max_in_flight=2):
+        runner = PipelinedRunner(model, streams, device=CPU, max_in_flight=max_in_flight)
         closing.callback(runner.close)
         closing.callback(streams.may_pass.set)
         return runner
@@ -66,8 +66,7 @@ def ended(kit, outcomes, count):
 # --- results ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("on", [None, HostStreams()], ids=["fake device", "host"])
-def test_results_are_those_of_the_runner(kit, make_runner, make_pipelined, on):
+def test_results_are_those_of_the_runner(kit, make_runner, make_pipelined):
     params = [PoolingParams(), PoolingParams(dimensions=2)]
     tasks = [["embed"], ["token_embed"], ["embed", "token_embed"]]
 
@@ -80,7 +79,7 @@ def test_results_are_those_of_the_runner(kit, make_runner, make_pipelined, on):
 
     expected, actual = requests(), requests()
     make_runner().run(expected)
-    assert on_worker(make_pipelined(on=on), *actual).error is None
+    assert on_worker(make_pipelined(), *actual).error is None
     for one, other in zip(expected, actual, strict=True):
         assert len(one.results) == len(other.results) > 0
         for left, right in zip(one.results, other.results, strict=True):

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from queue import SimpleQueue
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,31 +12,9 @@ from torch import Tensor
 from millpond.engine.executor import Outcome
 from millpond.engine.request import PoolingRequest
 from millpond.engine.runner import Pooled, Runner
-from millpond.engine.transfers import BatchTransfers, Mark, Streams
 from millpond.engine.workers import Job
 from millpond.nn.model import PoolingModel
-
-
-class _Launched(NamedTuple):
-    """A batch that was launched, or failed to.
-
-    Attributes:
-        requests: Its requests.
-        transfers: Its memory, which is in use until ``mark`` is passed.
-        mark: The end of its copies; None if it is not known, because the device failed.
-        results: The results of each task.
-        on_host: Their values on the host, valid once ``mark`` is passed.
-        shared_tokens: The number of tokens that were not computed.
-        error: The error of the launch.
-    """
-
-    requests: list[PoolingRequest]
-    transfers: BatchTransfers
-    mark: Mark | None
-    results: list[Pooled]
-    on_host: list[Tensor]
-    shared_tokens: int
-    error: BaseException | None
+from millpond_cuda.transfers import BatchTransfers, Mark, Streams
 
 
 class PipelinedRunner(Runner):
@@ -67,54 +44,67 @@ class PipelinedRunner(Runner):
         """Launch a batch in this thread; a worker calls ``done`` when its results are on the host."""
         transfers = self._free.get()
         with self._launching:
-            launched = self._launch(requests, transfers)
-        self._jobs.put(Job(partial(self._finish, launched), done))
+            finish = self._launch(requests, transfers)
+        self._jobs.put(Job(finish, done))
 
     def run(self, requests: list[PoolingRequest]) -> Outcome:
         """Compute a batch in this thread."""
         with self._launching:
             return super().run(requests)
 
-    def _launch(self, requests: list[PoolingRequest], transfers: BatchTransfers) -> _Launched:
+    def _launch(self, requests: list[PoolingRequest], transfers: BatchTransfers) -> Callable[[], Outcome]:
+        """Launch a batch; return the function that waits for its results."""
         results: list[Pooled] = []
         on_host: list[Tensor] = []
         shared_tokens, error, mark = 0, None, None
         self.progress.begin(requests)
         try:
             with nullcontext() if torch.is_inference_mode_enabled() else torch.inference_mode():
-                shared_tokens, results = self._compute(requests, transfers)
+                shared_tokens, results = self._compute(requests, transfers.copy_batch)
                 on_host = transfers.copy_results([_joined(pooled.values) for pooled in results])
         except BaseException as caught:  # noqa: BLE001  returned in the outcome, as by ``run``
-            results, error = [], caught
+            error = caught
         finally:
             self.progress.end()
         try:
             mark = transfers.mark()  # also after an error: the batch may still be read from the memory
         except RuntimeError as lost:
             error = error or lost
-        return _Launched(requests, transfers, mark, results, on_host, shared_tokens, error)
+        return partial(self._finish, Outcome(requests, error, shared_tokens), transfers, mark, results, on_host)
 
-    def _finish(self, launched: _Launched) -> Outcome:
-        """Wait for a batch, set its results, and return its outcome."""
-        requests, transfers, mark, results, on_host, shared_tokens, error = launched
-        copies: list[Tensor] = []
+    def _finish(
+        self,
+        outcome: Outcome,
+        transfers: BatchTransfers,
+        mark: Mark | None,
+        results: list[Pooled],
+        on_host: list[Tensor],
+    ) -> Outcome:
+        """Wait for a batch, set its results, and return its outcome.
+
+        Args:
+            outcome: The outcome of the launch.
+            transfers: The memory of the batch, which is in use until ``mark`` is passed.
+            mark: The end of its copies; None if it is not known, because the device failed.
+            results: The results of each task.
+            on_host: Their values on the host, valid once ``mark`` is passed.
+        """
+        error = outcome.error
         try:
-            if mark is not None:
-                mark.synchronize()
-            # Copies: the next batch overwrites the memory, and page-locked memory must not be kept by results.
-            copies = [values.clone() for values in on_host]
+            try:
+                if mark is not None:
+                    mark.synchronize()
+                # Copies: the next batch overwrites the memory, and page-locked memory must not be kept by results.
+                copies = [values.clone() for values in on_host]
+            finally:
+                self._free.put(transfers)
+            if error is None:
+                for pooled, rows in zip(results, copies, strict=True):
+                    self._set_results(pooled._replace(values=_separated(rows, pooled.values)))
+                return outcome
         except BaseException as caught:  # noqa: BLE001  as above
             error = error or caught
-        finally:
-            self._free.put(transfers)
-        if error is not None:
-            return self._failed(requests, error)
-        try:
-            for pooled, rows in zip(results, copies, strict=True):
-                self._set_results(pooled._replace(values=_separated(rows, pooled.values)))
-        except BaseException as caught:  # noqa: BLE001  as above
-            return self._failed(requests, caught)
-        return Outcome(requests, None, shared_tokens)
+        return self._failed(outcome.requests, error)
 
 
 def _joined(values: Tensor | list[Tensor]) -> Tensor:

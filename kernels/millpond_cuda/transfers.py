@@ -53,29 +53,6 @@ class Streams(Protocol):
         ...
 
 
-class HostStreams:
-    """The streams of the host: every operation ends before the next one starts, and nothing is copied to a device."""
-
-    def allocate(self, num_bytes: int) -> Tensor:
-        """Return memory of the host."""
-        return torch.empty(num_bytes, dtype=torch.uint8)
-
-    def copy_in(self, source: Tensor) -> Tensor:
-        """Return the tensor itself."""
-        return source
-
-    def copy_out(self, source: Tensor, target: Tensor) -> None:
-        """Copy a tensor."""
-        target.copy_(source)
-
-    def mark(self) -> "HostStreams":
-        """Return a mark that is passed."""
-        return self
-
-    def synchronize(self) -> None:
-        """Return at once."""
-
-
 class CudaStreams:
     """The streams of a CUDA device.
 
