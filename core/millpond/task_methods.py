@@ -34,7 +34,7 @@ from millpond.types.prompts import ChunksCall
 
 if TYPE_CHECKING:
     from millpond.loading.build import LoadedModel
-    from millpond.model.space import Space
+    from millpond.types.services import Space
 
 Progress = bool | Callable[..., Any]
 Shape = Callable[[list[Any]], Any]
@@ -103,10 +103,10 @@ class TaskMethods(
         Raises:
             CheckpointError: If a file has changed since the model was loaded.
         """
-        from millpond.model.space import space_of  # noqa: PLC0415  not needed by most programs
-
         self._loaded.layers.repository.require_unchanged()
-        return space_of(self.model_config, self._loaded.context.inputs)
+        context = self._loaded.context
+        space: Space = context.registry.services.get("space").load()(self.model_config, context.inputs)
+        return space
 
     @property
     def space_id(self) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from millpond.plugin.hookspecs import hookimpl
-from millpond.plugin.specs import CheckpointFormatSpec, ModuleSpec
+from millpond.plugin.specs import CheckpointFormatSpec, ModuleSpec, ServiceSpec
 
 SETTINGS = "config_sentence_transformers.json"
 LENGTH_FILES = (
@@ -104,4 +104,15 @@ def register_modules() -> Iterator[ModuleSpec]:
         target=f"{MODULES}.static_query_weights:load_static_query_weights",
         summary="one weight per token, which embeds queries without a model",
         places=(),
+    )
+
+
+@hookimpl
+def register_services() -> Iterator[ServiceSpec]:
+    """Register the space of embeddings, which the files of these formats decide."""
+    yield ServiceSpec(
+        name="space",
+        role="space",
+        target="millpond_identity.space:space_of",
+        summary="the files and settings that decide the numbers of embeddings",
     )

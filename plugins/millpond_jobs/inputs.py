@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from millpond.model.file_hashes import file_hash
+from millpond_identity.file_hashes import file_hash
 from millpond_jobs.folder.manifest import InputFile, Manifest
 from millpond_jobs.sources.files import InputName, RowReader, State, reading, state_of
 from millpond_jobs.sources.plan import Shard

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from millpond.model.file_hashes import file_hash
-from millpond.model.space import Space, space_of
+from millpond_identity.file_hashes import file_hash
+from millpond_identity.space import Space, space_of
 from millpond_jobs.folder.manifest import InputFile, Manifest, PlannedShard
 from millpond_jobs.sources.files import InputFormat, InputName, find_inputs, reading, state_of
 from millpond_jobs.sources.plan import BYTES_PER_TOKEN, Record, ShardBudget, cut_into_shards

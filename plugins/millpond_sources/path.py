@@ -1,14 +1,15 @@
-"""The source ``path``: a local folder."""
+"""The source ``path``: a local folder, or a model file."""
 
 from difflib import get_close_matches
 from pathlib import Path
 
 from millpond.model.source import SourceOptions
 from millpond.types.errors import ModelNotFoundError
+from millpond_identity.model_file import SUFFIX, ModelFile
 
 
-def find_folder(name: str, options: SourceOptions) -> Path | None:  # noqa: ARG001  a folder has no revisions
-    """Return the folder of that name.
+def find_folder(name: str, options: SourceOptions) -> Path | ModelFile | None:  # noqa: ARG001  folders have no revisions
+    """Return the folder of that name, or the model file.
 
     Raises:
         ModelNotFoundError: If the folder does not exist, or the name is that of a file.
@@ -16,6 +17,8 @@ def find_folder(name: str, options: SourceOptions) -> Path | None:  # noqa: ARG0
     path = Path(name).expanduser()
     if path.is_dir():
         return path.resolve()
+    if path.suffix == SUFFIX and path.is_file():
+        return ModelFile(path)
     if path.exists():
         message = f"{name} is a file: pass the folder that contains config.json"
         raise ModelNotFoundError(message)

@@ -6,9 +6,9 @@ from pathlib import Path
 import models_page
 import pytest
 
-from millpond.model.file_hashes import file_hashes
 from millpond.model.source import SourceOptions, find_repository
 from millpond.plugin.manager import PluginManager
+from millpond_identity.file_hashes import file_hashes
 
 REGISTRY = PluginManager(ranks=("builtin",), disabled=()).registry
 PAGE = models_page.PAGE.read_text(encoding="utf-8")

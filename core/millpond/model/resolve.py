@@ -14,9 +14,8 @@ from millpond.model.architecture import (
 )
 from millpond.model.config_source import ConfigSource, read_config
 from millpond.model.embedding_size import sparse_kind
-from millpond.model.layers import DEFAULT, USER, Layer, Layers
+from millpond.model.layers import DEFAULT, USER, Layer, Layers, paths
 from millpond.model.lengths import choose_length, stated_lengths
-from millpond.model.model_file import stated_paths
 from millpond.model.model_layers import SPARSE_SIMILARITY, ModelLayers
 from millpond.model.options import LoadOptions, check_runner, override_config
 from millpond.model.pooler_settings import (
@@ -150,7 +149,8 @@ def _under_overrides(registry: "Registry", repository: "Repository", options: Lo
     before, after = (_read(registry, bare, it) for it in (replace(options, hf_overrides=None), options))
     if (before.architecture.spec, before.converter) != (after.architecture.spec, after.converter):
         raise InvalidInputError(_refusal("hf_overrides", repository.requests[0].name), parameter="hf_overrides")
-    changed = {path: after.get(path) for path in stated_paths() if after.get(path) != before.get(path)}
+    stated_paths = (path for path in paths() if not path.startswith("files."))
+    changed = {path: after.get(path) for path in stated_paths if after.get(path) != before.get(path)}
     over = Layer(USER, changed, is_request=True, route=repository.route)
     return replace(repository, stated=(over, *repository.stated))
 

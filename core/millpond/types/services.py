@@ -1,4 +1,4 @@
-"""The roles of services: clusters, HTTP applications, and arguments of other libraries."""
+"""The roles of services: clusters, HTTP applications, arguments of other libraries, and spaces of embeddings."""
 
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
@@ -125,4 +125,41 @@ class ArgumentDialect(Protocol):
 
     def names(self) -> Iterable[str]:
         """Return the names of the library's arguments, for suggestions in errors."""
+        ...
+
+
+class Space(Protocol):
+    """The role "space": the files and settings that decide the numbers of embeddings.
+
+    Vectors of one space can be compared. The target of its record takes a ``ResolvedModel`` and ``InputOptions``, and
+    returns an object with these methods.
+    """
+
+    @property
+    def id(self) -> str:
+        """A short id; equal ids are the same space."""
+        ...
+
+    @property
+    def descriptor(self) -> dict[str, Any]:
+        """The id with the files and settings, as JSON values."""
+        ...
+
+    def of_call(
+        self,
+        *,
+        dimensions: int | None = None,
+        normalized: bool | None = None,
+        query_prompt: str | None = None,
+        document_prompt: str | None = None,
+    ) -> "Space":
+        """Return the space of calls that change settings of the model."""
+        ...
+
+    def require(self, expected: object) -> None:
+        """Check that this is the expected space, by its id or descriptor.
+
+        Raises:
+            SpaceMismatchError: If it is another space.
+        """
         ...

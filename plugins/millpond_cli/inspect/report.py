@@ -18,7 +18,6 @@ from millpond.model.options import override_config
 from millpond.model.repository import Repository
 from millpond.model.resolve import read_layers
 from millpond.model.source import find_repository
-from millpond.model.space import space_of
 from millpond.model.spec import ModuleSettings, RouteSettings
 from millpond.pipeline.cache import read_cache_setting
 from millpond.plugin.registry import Entry, Registry
@@ -34,6 +33,7 @@ from millpond_cli.inspect.pooling import (
     published_settings,
 )
 from millpond_cli.inspect.weight_files import check_module_weights, weights_of
+from millpond_identity.space import space_of
 
 COSINE = "cosine"
 DENSE = "Dense"

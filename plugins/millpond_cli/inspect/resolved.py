@@ -11,9 +11,7 @@ from typing import Any
 
 from millpond.loading.arguments import Arguments
 from millpond.loading.build import resolve_model
-from millpond.model.file_hashes import file_hashes
 from millpond.model.layers import DEFAULT, USER, Layer, paths
-from millpond.model.model_file import CONFIG, FOLLOWING, OF_REPOSITORY, ROUTES, plain, stated_paths
 from millpond.model.model_layers import ModelLayers
 from millpond.model.pooler_settings import BY_TASK
 from millpond.model.pooler_settings import GROUP as POOLER_GROUP
@@ -21,6 +19,8 @@ from millpond.model.resolve import CONFIG_PATH, read_layers
 from millpond.model.spec import ModuleSettings
 from millpond.plugin.registry import Entry, Registry
 from millpond_cli.inspect.pooling import ORIGINS
+from millpond_identity.file_hashes import file_hashes
+from millpond_identity.model_file import CONFIG, FOLLOWING, OF_REPOSITORY, ROUTES, plain, stated_paths
 
 BARE_KEY = re.compile(r"[\w-]+", re.ASCII)
 ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t"}

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from millpond import __version__
-from millpond.model.file_hashes import file_hashes
 from millpond.types.params import PoolingParams
 from millpond.types.prompts import PROMPT_NAMES
 from millpond_cli.io.interrupts import TerminatedError
@@ -18,6 +17,7 @@ from millpond_cli.io.rows import Row
 from millpond_command.call_progress import call_progress
 from millpond_command.cli import CommandError
 from millpond_command.progress import Progress
+from millpond_identity.file_hashes import file_hashes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -14,11 +14,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from millpond.model.space import Space
 from millpond.plugin.blame import is_foreign
 from millpond.plugin.registry import Entry
 from millpond.plugin.specs import RouteSpec
 from millpond.types.errors import SpaceMismatchError
+from millpond.types.services import Space
 from millpond_server.http import errors
 from millpond_server.http.body import (
     BodyReader,

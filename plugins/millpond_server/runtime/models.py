@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from millpond import AsyncLLM
-from millpond.model.space import Space
 from millpond.types.errors import CheckpointError
+from millpond.types.services import Space
 from millpond_server.http.errors import ApiError, short_repr, shortened
 
 MAX_SHOWN_NAME_CHARS = 200

@@ -6,10 +6,10 @@ import shutil
 import pytest
 from typer.testing import CliRunner
 
-from millpond.model.file_hashes import file_hash
 from millpond.testing.checkpoints import tiny
 from millpond.testing.comparisons import rewrite
 from millpond_command import cli
+from millpond_identity.file_hashes import file_hash
 
 SHORT_TEXTS = ("--max-tokens", "16")
 

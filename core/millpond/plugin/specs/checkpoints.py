@@ -10,7 +10,7 @@ from millpond.types.rerank_template import RerankTemplate
 
 @dataclass(frozen=True, kw_only=True)
 class SourceSpec(Spec):
-    """A source of models, named by its scheme; target: ``(name, SourceOptions) -> Path | None``.
+    """A source of models, named by its scheme; target: ``(name, SourceOptions) -> Path | ModelReference | None``.
 
     Attributes:
         priority: For a name without a scheme, sources are tried in descending order of priority.

@@ -74,8 +74,8 @@ class ServiceSpec(Spec):
     Attributes:
         role: "cluster" for machines that run jobs, "application" for an HTTP API in the server of a different program,
             "arguments" for arguments of another library that are accepted by ``LLM``, "results" for the look-up of
-            results in a cache.
+            results in a cache, "space" for the space of a model's embeddings.
     """
 
     kind: ClassVar[str] = "service"
-    role: Literal["cluster", "application", "arguments", "results"]
+    role: Literal["cluster", "application", "arguments", "results", "space"]

@@ -20,6 +20,7 @@ ROLES = {
     "application": ("start", "check_health"),
     "arguments": ("translate", "names"),
     "results": (),
+    "space": (),
 }
 MIN_SIMILARITY = 0.8  # between an unknown op and the op that is suggested
 

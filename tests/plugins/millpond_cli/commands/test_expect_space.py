@@ -7,9 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 from millpond import LLM
-from millpond.model.space import METADATA_KEY
 from millpond.testing import checkpoints
 from millpond_command import cli
+from millpond_identity.space import METADATA_KEY
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,7 @@
 
 import pytest
 
-from millpond import LLM, CheckpointError, InvalidInputError
-from millpond.model.model_file import is_model_file
+from millpond import LLM, CheckpointError, InvalidInputError, ModelNotFoundError
 from millpond.model.options import LoadOptions
 from millpond.model.resolve import read_layers
 from millpond.model.source import SourceOptions, find_repository
@@ -151,8 +150,16 @@ def test_a_file_that_is_not_a_model_file_is_refused(tmp_path, layers):
         layers(file)
 
 
-def test_only_existing_toml_files_are_model_files(tmp_path):
+def test_only_existing_toml_files_are_model_files(registry, tmp_path):
     (tmp_path / "folder.toml").mkdir()
-    assert not is_model_file(str(tmp_path / "folder.toml"))
-    for name in (str(tmp_path / "missing.toml"), "a" * 5000 + ".toml", "\0.toml", "~unknown-user/a.toml"):
-        assert not is_model_file(name)
+    assert find_repository(registry, f"path:{tmp_path}/folder.toml", OPTIONS).path == tmp_path / "folder.toml"
+    for name in (f"{tmp_path}/missing.toml", "a" * 5000 + ".toml", "\0.toml", "~unknown-user/a.toml"):
+        with pytest.raises(ModelNotFoundError, match=r"no source has the model|must be a folder or an id"):
+            find_repository(registry, name, OPTIONS)
+
+
+def test_a_model_file_that_names_another_model_file_is_refused(registry, write, tmp_path):
+    other = tmp_path / "other.toml"
+    other.write_text(write().read_text())
+    with pytest.raises(ModelNotFoundError, match=r"names '.*other.toml', which names another model"):
+        find_repository(registry, str(write(name=other)), OPTIONS)

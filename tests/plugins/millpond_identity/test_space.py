@@ -4,12 +4,13 @@ import json
 
 import pytest
 from inspect_kit import inspect
+from pooling_files_kit import change
 
 from millpond import LLM, InvalidInputError
-from millpond.model import file_hashes
-from millpond.model.space import Space
 from millpond.testing.checkpoints import tiny, write_sentence_transformers
 from millpond.types.errors import SpaceMismatchError
+from millpond_identity import file_hashes
+from millpond_identity.space import Space
 
 PROMPTS = "config_sentence_transformers.json"
 
@@ -54,10 +55,10 @@ def test_a_file_of_resolved_settings_has_the_space_of_its_model(checkpoint, tmp_
         assert llm.space_id == space().id
 
 
-def test_a_readme_or_a_label_keeps_the_space(checkpoint, space, change):
+def test_a_readme_or_a_label_keeps_the_space(checkpoint, space):
     expected = space()
     (checkpoint / "README.md").write_text("# A mill")
-    change(checkpoint, id2label={"0": "calm"}, transformers_version="9")
+    change(checkpoint / "config.json", id2label={"0": "calm"}, transformers_version="9")
     assert space().id == expected.id
 
 
@@ -88,11 +89,11 @@ def test_one_changed_weight_changes_the_space(checkpoint, space):
     assert difference(space(), there) == "the content of the file model.safetensors differs"
 
 
-def test_a_tokenizer_and_a_setting_of_the_config_change_the_space(checkpoint, space, change):
+def test_a_tokenizer_and_a_setting_of_the_config_change_the_space(checkpoint, space):
     there = space()
     tokenizer = checkpoint / "tokenizer.json"
     tokenizer.write_text(tokenizer.read_text() + "\n")
-    change(checkpoint, layer_norm_eps=1e-5)
+    change(checkpoint / "config.json", layer_norm_eps=1e-5)
     assert difference(space(), there) == (
         "the value of layer_norm_eps (config.json) differs: 1e-05 here, 1e-12 there; "
         "the content of the file tokenizer.json differs"
@@ -118,6 +119,7 @@ def test_the_space_of_a_call_has_its_dimensions(tiny_bert):
     space = tiny_bert.space
     assert space.of_call(dimensions=32, normalized=True) is space
     assert space.of_call(dimensions=None) is space
+    assert space.of_call(dimensions=8) is space.of_call(dimensions=8)  # its id is computed once
     assert difference(space.of_call(dimensions=8), space) == "the number of dimensions differs: 8 here, 32 there"
 
 

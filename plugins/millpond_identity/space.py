@@ -13,13 +13,13 @@ from pathlib import Path
 from reprlib import Repr
 from typing import Any
 
-from millpond.model.file_hashes import file_hashes
 from millpond.model.files import TOKENIZER_FILE
 from millpond.model.repository import IMAGE_PROCESSOR_FILE, PROCESSOR_FILE, FileState, file_states
 from millpond.model.spec import ResolvedModel
 from millpond.types.config import CheckpointConfig, InputOptions
 from millpond.types.errors import InvalidInputError, SpaceMismatchError
 from millpond.types.prompts import PROMPT_NAMES
+from millpond_identity.file_hashes import file_hashes
 
 FORMAT = 1  # changes with the rules of this module, so that ids of different rules are never equal
 ID_CHARS = 16
@@ -55,6 +55,10 @@ class Space:
 
     settings: Mapping[str, Any]
 
+    def __hash__(self) -> int:
+        """Return the hash of the id, since settings cannot be hashed."""
+        return hash(self.id)
+
     @cached_property
     def id(self) -> str:
         """The first 16 hexadecimal digits of a SHA-256 of the settings."""
@@ -82,7 +86,7 @@ class Space:
             "document prompt": document_prompt,
         }
         changed = {name: value for name, value in asked.items() if value not in (None, self.settings.get(name))}
-        return Space({**self.settings, **changed}) if changed else self
+        return _changed(self, tuple(changed.items())) if changed else self
 
     def require(self, expected: object) -> None:
         """Check that this is the expected space.
@@ -108,6 +112,11 @@ class Space:
         shown = "; ".join([*differences[:MAX_DIFFERENCES], *([f"{more} other differences"] if more > 0 else [])])
         message = f"This model's embeddings have the space {self.id}; {space_id} was expected: {shown}"
         raise SpaceMismatchError(message, parameter="expect_space")
+
+
+@lru_cache(maxsize=32)  # servers request the same few spaces again and again
+def _changed(space: Space, changed: tuple[tuple[str, Any], ...]) -> Space:
+    return Space({**space.settings, **dict(changed)})
 
 
 def space_of(model: ResolvedModel, inputs: InputOptions | None = None) -> Space:

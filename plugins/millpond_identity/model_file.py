@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any, Never
 
 from pydantic import ValidationError
 
-from millpond.model.file_hashes import file_hashes
 from millpond.model.files import inside, read_text
 from millpond.model.layers import Layer, adapter, paths
 from millpond.model.pooler_settings import BY_TASK
 from millpond.model.repository import Repository
+from millpond.model.source import ModelReference
 from millpond.model.spec import ModuleSettings
 from millpond.types.config import JOINED_BY, PoolerConfig
 from millpond.types.errors import CheckpointError, UnknownNameError, first_names
+from millpond_identity.file_hashes import file_hashes
 
 if TYPE_CHECKING:
     from millpond.plugin.registry import Registry
@@ -63,16 +64,8 @@ def stated_paths() -> list[str]:
     return [path for path in paths() if path not in excluded and not path.startswith("files.")]
 
 
-def is_model_file(model: str) -> bool:
-    """True if the name of a model is the path of a file of settings."""
-    try:
-        return model.endswith(SUFFIX) and Path(model).expanduser().is_file()
-    except (OSError, RuntimeError, ValueError):  # a name that is too long, or of the home of an unknown user
-        return False
-
-
 @dataclass(frozen=True)
-class ModelFile:
+class ModelFile(ModelReference):
     """The settings of a model in a TOML file, which take precedence over the files of the model."""
 
     path: Path
