@@ -3,7 +3,9 @@
 import logging
 import threading
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import partial
 from queue import Empty, SimpleQueue
 
 from millpond.engine.engine import Engine
@@ -14,7 +16,6 @@ from millpond.types.config import EngineConfig
 from millpond.types.errors import BlockedInputError, EngineClosedError, EngineError, EngineOverloadedError, quoted
 
 logger = logging.getLogger(__name__)
-CLOSE, DROP_CANCELLED = object(), object()
 # Share of max_waiting_tokens that requests with a priority above 0 may fill; the rest is reserved for the others.
 BATCH_PRIORITY_SHARE = 0.75
 RETRY_AFTER_MIN_S = 0.05
@@ -25,36 +26,30 @@ class BackgroundEngine:
 
     Attributes:
         engine: The engine.
+        max_waiting_tokens: The maximum number of tokens that may wait.
         max_wait_s: Requests with a longer expected wait, in seconds, are refused; None for no limit.
         failing_inputs: The inputs that the model failed on; pass it to the engine that replaces a crashed one.
+        waiting_tokens: The tokens of all requests that have not ended.
+        crash_reason: The exception that stopped the loop; empty while it runs or after a normal close.
     """
 
     def __init__(self, runner: Executor, config: EngineConfig, failing_inputs: FailingInputs | None = None) -> None:
-        self._inbox: SimpleQueue[list[PoolingRequest] | object | None] = SimpleQueue()
-        self.engine = Engine(runner, config, notify=lambda: self._inbox.put(None))
+        self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()  # functions for the engine's thread
+        self.engine = Engine(runner, config, notify=lambda: self._inbox.put(_wake))
         self.failing_inputs = FailingInputs() if failing_inputs is None else failing_inputs
         self.engine.on_failure = self.failing_inputs.record
         self.max_wait_s: float | None = None
-        self._max_waiting_tokens = config.max_waiting_tokens
-        self._lock = threading.Lock()
-        self._tokens = 0
+        self.max_waiting_tokens = config.max_waiting_tokens
+        self.waiting_tokens = 0
+        self.crash_reason = ""
+        self._lock = threading.RLock()
         self._tokens_by_priority: Counter[int] = Counter()
-        self._crash_reason = ""
         self._pending: dict[PoolingRequest, None] = {}
-        self._closed = False
+        self._closed = False  # refuses requests
+        self._closing = False  # the loop ends after the present requests
         self._skip_waiting = False
         self._thread = threading.Thread(target=self._run_loop, name="millpond-engine", daemon=True)
         self._thread.start()
-
-    @property
-    def waiting_tokens(self) -> int:
-        """The tokens of all requests that have not ended."""
-        return self._tokens
-
-    @property
-    def max_waiting_tokens(self) -> int:
-        """The maximum number of tokens that may wait."""
-        return self._max_waiting_tokens
 
     @property
     def pending(self) -> int:
@@ -64,17 +59,13 @@ class BackgroundEngine:
     @property
     def is_alive(self) -> bool:
         """True while the loop runs; false as soon as it fails, though a worker may still compute a batch."""
-        return self._thread.is_alive() and not self._crash_reason
-
-    @property
-    def crash_reason(self) -> str:
-        """The exception that stopped the loop; empty while it runs or after a normal close."""
-        return self._crash_reason
+        return self._thread.is_alive() and not self.crash_reason
 
     def expected_wait(self, priority: int = 0) -> float:
         """Return the seconds until the batch of a new request starts, by measured throughput; 0.0 before the first."""
         with self._lock:
-            return self._expected_wait(priority)
+            ahead = sum(tokens for other, tokens in self._tokens_by_priority.items() if other <= priority)
+        return self.engine.throughput.seconds_for(ahead)
 
     def submit(self, requests: list[PoolingRequest]) -> None:
         """Add all requests or none; each one's ``on_done`` is called on the engine's thread.
@@ -88,27 +79,28 @@ class BackgroundEngine:
         tokens: Counter[int] = Counter()
         for request in requests:
             tokens[request.state.priority] += request.num_tokens
-        blocked: dict[PoolingRequest, EngineError] = {}
+        blocked: dict[PoolingRequest, float] = {}
         with self._lock:
             if self._closed or not self.is_alive:
-                reason = self._crash_reason
+                reason = self.crash_reason
                 raise EngineClosedError(f"the engine crashed with {reason}" if reason else "the engine is closed")
             self._check_capacity(tokens)
-            self._tokens += tokens.total()
+            self.waiting_tokens += tokens.total()
             self._tokens_by_priority.update(tokens)
             self._pending.update(dict.fromkeys(requests))
             if self.failing_inputs.token_ids:
-                blocked = self._blocked(requests)
+                blocked = {it: seconds for it in requests if (seconds := self.failing_inputs.seconds_left(it)) > 0}
             # One item, so that the first request does not start without the others.
-            self._inbox.put([request for request in requests if request not in blocked])
-        for request, error in blocked.items():
-            self._end_request(request, error)
+            self._inbox.put(partial(self._add, [request for request in requests if request not in blocked]))
+        for request, seconds in blocked.items():
+            message = f"the model failed on this input: it is not tried again for {seconds:.0f} s"
+            self._end_request(request, BlockedInputError(message))
 
     def cancel(self, requests: Iterable[PoolingRequest]) -> None:
         """Drop requests that are not running yet; their tokens are no longer counted as waiting."""
         for request in requests:
             request.cancel()
-        self._inbox.put(DROP_CANCELLED)
+        self._inbox.put(self._drop_cancelled)
 
     def abandon(self, requests: Iterable[PoolingRequest], reason: str, *, may_be_cause: bool = False) -> None:
         """End requests in an EngineError and ignore later results: for a monitor that finds the engine hanging.
@@ -147,7 +139,7 @@ class BackgroundEngine:
             self._closed = True
         if not finish:
             self._skip_waiting = True
-        self._inbox.put(CLOSE)
+        self._inbox.put(self._begin_closing)
         self._thread.join()
 
     def request_close(self) -> None:
@@ -156,14 +148,13 @@ class BackgroundEngine:
         It takes no lock: a finalizer may call it while its thread holds any lock.
         """
         self._closed = self._skip_waiting = True
-        self._inbox.put(CLOSE)
+        self._inbox.put(self._begin_closing)
 
     def _run_loop(self) -> None:
-        closing = False
         reason = "the engine was closed before the request was computed"
         try:
-            while not (closing and not self.engine.has_work):
-                closing |= self._read_inbox(block=not self.engine.has_waiting or self.engine.is_full)
+            while self.engine.has_work or not self._closing:
+                self._read_inbox(block=not self.engine.has_waiting or self.engine.is_full)
                 if self._skip_waiting:
                     break
                 ended = self.engine.step(block=False)
@@ -172,38 +163,29 @@ class BackgroundEngine:
                 for request in ended:
                     self._end_request(request)
         except BaseException as error:
-            self._crash_reason = quoted(error)
-            reason = f"the engine crashed with {self._crash_reason}"
+            self.crash_reason = quoted(error)
+            reason = f"the engine crashed with {self.crash_reason}"
             raise
         finally:
             self._fail_all(reason)
             self.engine.close()
 
-    def _read_inbox(self, *, block: bool) -> bool:
-        """Move requests from the inbox into the engine; return True if the loop should close."""
-        closing = False
-        while True:
-            try:
-                item = self._inbox.get(block=block)
-            except Empty:
-                return closing
-            block = False
-            if item is DROP_CANCELLED:
-                for request in self.engine.drop_cancelled():
-                    self._end_request(request)
-            for request in item if isinstance(item, list) else ():
-                self.engine.add(request)
-            closing |= item is CLOSE
+    def _read_inbox(self, *, block: bool) -> None:
+        with suppress(Empty):
+            self._inbox.get(block=block)()
+            while True:
+                self._inbox.get(block=False)()
 
-    def _blocked(self, requests: Iterable[PoolingRequest]) -> dict[PoolingRequest, EngineError]:
-        """Return the requests whose input the model failed on recently, with the error of each."""
-        blocked: dict[PoolingRequest, EngineError] = {}
+    def _add(self, requests: list[PoolingRequest]) -> None:
         for request in requests:
-            seconds = self.failing_inputs.seconds_left(request)
-            if seconds > 0:
-                message = f"the model failed on this input: it is not tried again for {seconds:.0f} s"
-                blocked[request] = BlockedInputError(message)
-        return blocked
+            self.engine.add(request)
+
+    def _drop_cancelled(self) -> None:
+        for request in self.engine.drop_cancelled():
+            self._end_request(request)
+
+    def _begin_closing(self) -> None:
+        self._closing = True
 
     def _check_capacity(self, tokens: Counter[int]) -> None:
         """Refuse a call whose tokens would exceed the limits.
@@ -212,26 +194,19 @@ class BackgroundEngine:
             EngineOverloadedError: If too many tokens are waiting, or the expected wait is too long.
         """
         priority = max(tokens, default=0)
-        limit = self._max_waiting_tokens if priority <= 0 else round(self._max_waiting_tokens * BATCH_PRIORITY_SHARE)
-        throughput = self.engine.throughput
-        if self._tokens and self._tokens + tokens.total() > limit:
-            excess = min(self._tokens + tokens.total() - limit, self._tokens)
+        limit = self.max_waiting_tokens if priority <= 0 else round(self.max_waiting_tokens * BATCH_PRIORITY_SHARE)
+        waiting, excess = self.waiting_tokens, self.waiting_tokens + tokens.total() - limit
+        if waiting and excess > 0:
             message = (
-                f"{self._tokens} tokens are waiting, and {tokens.total()} more exceed max_waiting_tokens={limit}: "
+                f"{waiting} tokens are waiting, and {tokens.total()} more exceed max_waiting_tokens={limit}: "
                 f"try again later"
             )
-            retry_after = max(throughput.seconds_for(excess), RETRY_AFTER_MIN_S) if throughput.rate else None
-            raise EngineOverloadedError(message, retry_after=retry_after)
-        wait = self._expected_wait(priority)
+            seconds = self.engine.throughput.seconds_for(min(excess, waiting))
+            raise EngineOverloadedError(message, retry_after=max(seconds, RETRY_AFTER_MIN_S) if seconds else None)
+        wait = self.expected_wait(priority)
         if self.max_wait_s is not None and wait > self.max_wait_s:
             message = f"the expected wait of {wait:.1f} s is over the limit of {self.max_wait_s:g} s: try again later"
             raise EngineOverloadedError(message, retry_after=max(wait - self.max_wait_s, RETRY_AFTER_MIN_S))
-
-    def _expected_wait(self, priority: int) -> float:
-        tokens_ahead = 0
-        for other, tokens in self._tokens_by_priority.items():
-            tokens_ahead += tokens if other <= priority else 0
-        return self.engine.throughput.seconds_for(tokens_ahead)
 
     def _end_request(self, request: PoolingRequest, error: EngineError | None = None) -> None:
         """Report the end of a request to its caller, once."""
@@ -240,7 +215,7 @@ class BackgroundEngine:
                 return  # it was abandoned
             del self._pending[request]
             priority = request.state.priority
-            self._tokens -= request.num_tokens
+            self.waiting_tokens -= request.num_tokens
             self._tokens_by_priority[priority] -= request.num_tokens
             if not self._tokens_by_priority[priority]:
                 del self._tokens_by_priority[priority]
@@ -259,3 +234,7 @@ class BackgroundEngine:
         for request in self.waiting():
             self._end_request(request, None if request.error else EngineClosedError(reason))
         self.engine.abort()
+
+
+def _wake() -> None:
+    """Do nothing: the engine's thread steps after it has read its inbox."""

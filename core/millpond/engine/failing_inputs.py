@@ -10,14 +10,15 @@ import numpy as np
 
 from millpond.engine.request import PoolingRequest
 
-MAX_ENTRIES = 1000  # of blocked and of possible inputs each; the oldest are dropped
+MAX_ENTRIES = 2000  # the oldest are dropped
 
 
 class Entry(NamedTuple):
-    """The time until which an input is kept, and its token ids."""
+    """A kept input: the time until which it is kept, its token ids, and True if it is blocked, not only possible."""
 
     until: float
     ids: bytes
+    is_blocked: bool
 
 
 class FailingInputs:
@@ -34,13 +35,12 @@ class FailingInputs:
     def __init__(self, seconds: float = 0.0, clock: Callable[[], float] = time.monotonic) -> None:
         self.seconds = seconds
         self._clock = clock
-        self._blocked: dict[bytes, Entry] = {}  # oldest first
-        self._possible: dict[bytes, Entry] = {}
+        self._entries: dict[bytes, Entry] = {}  # oldest first
         self.token_ids: frozenset[bytes] = frozenset()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        return len(self._blocked) + len(self._possible)
+        return len(self._entries)
 
     def record(self, requests: Iterable[PoolingRequest]) -> None:
         """Keep the requests of a batch that failed finally: block a single one, and run several in separate batches."""
@@ -48,15 +48,14 @@ class FailingInputs:
             return
         token_ids = {fingerprint(request): request.input_ids.tobytes() for request in requests}
         with self._lock:
-            entries = self._blocked if len(token_ids) == 1 else self._possible
             until = self._clock() + self.seconds
             for key, ids in token_ids.items():
                 if key is not None:
-                    self._possible.pop(key, None)
-                    entries.pop(key, None)
-                    entries[key] = Entry(until, ids)
-            while len(entries) > MAX_ENTRIES:
-                del entries[next(iter(entries))]
+                    previous = self._entries.pop(key, None)
+                    is_blocked = len(token_ids) == 1 or (previous is not None and previous.is_blocked)
+                    self._entries[key] = Entry(until, ids, is_blocked)
+            while len(self._entries) > MAX_ENTRIES:
+                del self._entries[next(iter(self._entries))]
             self._index()
 
     def clear_computed(self, requests: Iterable[PoolingRequest]) -> None:
@@ -65,9 +64,8 @@ class FailingInputs:
         if not keys:
             return
         with self._lock:
-            for entries in (self._blocked, self._possible):
-                for key in entries.keys() & keys:
-                    del entries[key]
+            for key in self._entries.keys() & keys:
+                del self._entries[key]
             self._index()
 
     def seconds_left(self, request: PoolingRequest) -> float:
@@ -79,22 +77,20 @@ class FailingInputs:
             return 0.0
         with self._lock:
             now = self._clock()
-            for entries in (self._blocked, self._possible):
-                while entries and next(iter(entries.values())).until <= now:
-                    del entries[next(iter(entries))]
+            while self._entries and next(iter(self._entries.values())).until <= now:
+                del self._entries[next(iter(self._entries))]
             self._index()
-            if key in self._possible:
-                request.group = f"{request.group} {key.hex()}"
-            entry = self._blocked.get(key)
+            entry = self._entries.get(key)
+        if entry is None or entry.is_blocked:
             return 0.0 if entry is None else entry.until - now
+        request.group = f"{request.group} {key.hex()}"
+        return 0.0
 
     def _may_know(self, request: PoolingRequest) -> bool:
         return bool(self.token_ids) and request.input_ids.tobytes() in self.token_ids
 
     def _index(self) -> None:
-        self.token_ids = frozenset(
-            entry.ids for entries in (self._blocked, self._possible) for entry in entries.values()
-        )
+        self.token_ids = frozenset(entry.ids for entry in self._entries.values())
 
 
 def fingerprint(request: PoolingRequest) -> bytes | None:
