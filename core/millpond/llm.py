@@ -79,7 +79,7 @@ class LLM(
 
         self.engine_config: EngineConfig = self._loaded.engine
         executor = open_executor(self._loaded, options, plugins)
-        self._engine = Engine(executor, self.engine_config, inline_single_batch=True)
+        self._engine = Engine(executor, self.engine_config)
         self._driver = SyncDriver(self._loaded.config, self._engine, self.engine_config, self.cache)
         self._lock = threading.Lock()
         self._owner = OwnerProcess()

@@ -272,7 +272,7 @@ def make_engine(make_runner):
     """Return a function that creates engines of the model, which are closed after the test."""
 
     def make(num_workers: int = 1, **config: int) -> Engine:
-        return Engine(make_runner(num_workers), EngineConfig(**config))
+        return Engine(make_runner(num_workers), EngineConfig(**config), notify=lambda: None)
 
     return make
 

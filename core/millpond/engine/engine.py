@@ -7,10 +7,9 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from time import perf_counter
 
-from millpond.engine.batch_limits import batch_limits
 from millpond.engine.executor import Executor, Outcome
 from millpond.engine.request import PoolingRequest
-from millpond.engine.scheduler import Scheduler, TokenBudget
+from millpond.engine.scheduler import Scheduler, batch_limits
 from millpond.types.config import EngineConfig
 from millpond.types.errors import (
     ComponentError,
@@ -92,48 +91,36 @@ class Engine:
             (unless it fails on every request), or the requests of a batch that stops the loop.
     """
 
-    def __init__(
-        self,
-        runner: Executor,
-        config: EngineConfig,
-        *,
-        notify: Callable[[], None] | None = None,
-        inline_single_batch: bool = False,
-    ) -> None:
+    def __init__(self, runner: Executor, config: EngineConfig, *, notify: Callable[[], None] | None = None) -> None:
         """Create an engine without requests.
 
         Args:
             runner: Computes the batches.
             config: The limits of a batch.
-            notify: Called by a worker when a batch is done, to wake the thread that calls ``step``.
-            inline_single_batch: True to compute a batch in the thread that calls ``step`` if no other request waits or
-                runs: it saves two thread switches. It has no effect if torch uses several threads in that thread,
-                because these would slow down a small batch.
+            notify: Called by a worker when a batch is done, to wake the thread that calls ``step``. Without it, a batch
+                is computed in that thread if no other request waits or runs: it saves two thread switches. This is not
+                done if torch uses several threads there, because these would slow down a small batch.
         """
         self.runner = runner
-        max_tokens, max_seqs = batch_limits(config, runner.device)
-        self.scheduler = Scheduler(max_tokens, max_seqs)
+        self.scheduler = Scheduler(*batch_limits(config, runner.device))
         self.stats = EngineStats()
         self.throughput = Throughput()
         self.on_batch: Callable[[list[PoolingRequest], float], None] | None = None
         self.on_failure: Callable[[list[PoolingRequest]], None] = lambda _: None
-        self._budget = TokenBudget(max_tokens)
+        self.running: list[list[PoolingRequest]] = []
+        self.is_blocked = False
         self._notify = notify
         if notify is not None:
             runner.on_change = notify
         self._is_accelerated = runner.runs_inline and runner.device.type != "cpu"
-        self._inline_single_batch = inline_single_batch
         self._consecutive_failures = 0
-        self._running: list[list[PoolingRequest]] = []
-        self._inline_batch: list[PoolingRequest] | None = None  # computed in the thread that calls ``step``
-        self._is_submitting = False
         self._retries: deque[list[PoolingRequest]] = deque()
         self._done: SimpleQueue[Outcome] = SimpleQueue()
 
     @property
     def has_work(self) -> bool:
         """True if a request is waiting or running."""
-        return bool(self._running or self._retries or self.scheduler.num_waiting)
+        return bool(self.running) or self.has_waiting
 
     @property
     def has_waiting(self) -> bool:
@@ -153,9 +140,7 @@ class Engine:
 
     def drop_cancelled(self) -> list[PoolingRequest]:
         """Remove cancelled requests from the queue; return them with their error."""
-        dropped = self.scheduler.drop_cancelled()
-        for request in dropped:
-            request.error = _cancelled()
+        dropped = _cancelled(self.scheduler.drop_cancelled())
         self.stats.requests += len(dropped)
         return dropped
 
@@ -172,13 +157,12 @@ class Engine:
             raise self.runner.crash
         ended = self._launch()
         waits = block and not ended
-        while self._running:
+        while self.running:
             try:
                 outcome = self._done.get(block=waits)
             except Empty:
                 break
             waits = False
-            self._running.remove(outcome.requests)
             ended += self._handle_outcome(outcome)
         self.stats.requests += len(ended)
         return ended
@@ -186,26 +170,15 @@ class Engine:
     @property
     def is_full(self) -> bool:
         """True if every worker is computing a batch."""
-        return len(self._running) >= self.runner.num_workers
-
-    @property
-    def running(self) -> list[list[PoolingRequest]]:
-        """The batches that are being computed; any thread may read it."""
-        inline = self._inline_batch
-        return [*self._running, *([] if inline is None else [inline])]
-
-    @property
-    def is_blocked(self) -> bool:
-        """True while the thread that calls ``step`` computes or launches a batch: no other batch starts."""
-        return self._is_submitting or self._inline_batch is not None
+        return len(self.running) >= self.runner.num_workers
 
     def abort(self) -> list[PoolingRequest]:
         """Remove all waiting and running requests and return them; results of running batches are dropped."""
         requests = self.scheduler.clear()
-        for batch in (*self._retries, *self._running):
+        for batch in (*self._retries, *self.running):
             requests += batch
         self._retries.clear()
-        self._running.clear()
+        self.running.clear()
         self._done = SimpleQueue()
         return requests
 
@@ -215,42 +188,32 @@ class Engine:
 
     def _launch(self) -> list[PoolingRequest]:
         ended: list[PoolingRequest] = []
-        while (idle := self.runner.num_workers - len(self._running)) > 0:
+        while (idle := self.runner.num_workers - len(self.running)) > 0 and self.has_waiting:
             if self._retries:
                 batch = self._retries.popleft()
-            elif self.scheduler.num_waiting:
-                batch = self.scheduler.take(1 if self._is_accelerated else idle)
             else:
-                break
-            now, num_ended = perf_counter(), len(ended)
+                batch = self.scheduler.take(1 if self._is_accelerated else idle)
+            now = perf_counter()
             for request in batch:
-                if request.state.cancelled:
-                    request.error = _cancelled()
-                    ended.append(request)
-                else:
-                    request.state.started = now
-            for request in ended[num_ended:]:
-                batch.remove(request)
-            if not batch:
-                continue
+                request.state.started = now
+            cancelled = _cancelled([request for request in batch if request.state.cancelled])
+            if cancelled:
+                ended += cancelled
+                batch = [request for request in batch if not request.state.cancelled]
+                if not batch:
+                    continue
             batch[0].state.advanced = now
-            if self._runs_inline(batch):
-                ended += self._handle_outcome(self._run_inline(batch))
-                break  # return these results before the next batch is computed
-            self._running.append(batch)
+            runs_inline = self._runs_inline(batch)
+            self.running.append(batch)
+            self.is_blocked = True
+            if runs_inline:
+                outcome = self.runner.run(batch)
+                self.is_blocked = False
+                return ended + self._handle_outcome(outcome)  # before the next batch is computed
             # The queue of now: after ``abort``, results of this batch must not enter the next one.
-            done = self._done.put if self._notify is None else partial(self._finish, self._done)
-            self._is_submitting = True
-            self.runner.submit(batch, done)
-            self._is_submitting = False
+            self.runner.submit(batch, partial(self._finish, self._done))
+            self.is_blocked = False
         return ended
-
-    def _run_inline(self, batch: list[PoolingRequest]) -> Outcome:
-        self._inline_batch = batch
-        try:
-            return self.runner.run(batch)
-        finally:
-            self._inline_batch = None
 
     def _runs_inline(self, batch: list[PoolingRequest]) -> bool:
         """True if the batch is computed in this thread."""
@@ -258,11 +221,9 @@ class Engine:
             return False
         if self._is_accelerated and self.runner.num_workers == 1:
             return True
-        if self._running or self._retries or self.scheduler.num_waiting:
+        if self.has_work:
             return False
-        if self._is_accelerated:
-            return True
-        if self._inline_single_batch and self.runner.intra_op_threads == 1:
+        if self._is_accelerated or (self._notify is None and self.runner.intra_op_threads == 1):
             return True
         return len(batch) == 1 and batch[0].num_tokens >= MULTI_THREAD_MIN_TOKENS and self.runner.num_workers > 1
 
@@ -274,6 +235,7 @@ class Engine:
     def _handle_outcome(self, outcome: Outcome) -> list[PoolingRequest]:
         """Return the requests that have ended. A failed batch runs again in halves until the failing input is alone."""
         requests, error, shared_tokens = outcome
+        self.running.remove(requests)
         self.stats.batches += 1
         if error is None:
             self._consecutive_failures = 0
@@ -290,8 +252,7 @@ class Engine:
         if len(requests) == 1:
             return self._fail(requests, error)
         if is_out_of_memory(error):
-            self._budget.shrink(sum(request.num_tokens for request in requests) // 2)
-            self.scheduler.max_num_batched_tokens = self._budget.tokens
+            self.scheduler.shrink(sum(request.num_tokens for request in requests) // 2)
         middle = len(requests) // 2
         self._retries += (requests[:middle], requests[middle:])
         return []
@@ -303,9 +264,7 @@ class Engine:
         began, ended = requests[0].state.started, perf_counter()
         self.stats.tokens += tokens
         self.throughput.note(tokens, began=began, ended=ended)
-        if self._budget.tokens < self._budget.max_tokens:
-            self._budget.succeed()
-            self.scheduler.max_num_batched_tokens = self._budget.tokens
+        self.scheduler.succeed()
         if self.on_batch is not None:
             self.on_batch(requests, ended - began)
 
@@ -321,8 +280,11 @@ class Engine:
         return requests
 
 
-def _cancelled() -> RequestCancelledError:
-    return RequestCancelledError("the request was cancelled")
+def _cancelled(requests: list[PoolingRequest]) -> list[PoolingRequest]:
+    """Set the error of cancelled requests, and return them."""
+    for request in requests:
+        request.error = RequestCancelledError("the request was cancelled")
+    return requests
 
 
 def _has_raised(error: BaseException) -> bool:

@@ -1,11 +1,20 @@
-"""Scheduler: one queue per group, batches limited by a token budget. TokenBudget: that budget."""
+"""Scheduler: one queue per group, batches limited by a token budget that depends on the device and its memory."""
 
 from collections import defaultdict, deque
 from dataclasses import dataclass, field
 from itertools import chain
 from math import ceil
 
+import torch
+
 from millpond.engine.request import PoolingRequest
+from millpond.types.config import EngineConfig
+
+# A batch is small for a CPU's caches, and large for the many units of an accelerator.
+CPU_TOKENS, CPU_SEQS = 1024, 512
+ACCELERATOR_TOKENS, ACCELERATOR_SEQS = 8192, 4096
+MIN_CUDA_TOKENS, MAX_CUDA_TOKENS = 4096, 65_536
+BYTES_PER_TOKEN = 2**20  # enough for most models; if it is not, batches become smaller
 
 MIN_SHARE_TOKENS = 256  # a smaller batch does not justify using another worker
 BATCH_PRIORITY_DIVISOR = 4  # batches of priority above 0 are this many times smaller while interactive requests arrive
@@ -30,6 +39,10 @@ class Scheduler:
     batch. While interactive requests arrive, batches of batch requests are smaller, so that the wait for them is short;
     they are due more often in return, so that they contain one token in ``OLDEST_FIRST_INTERVAL``.
 
+    The maximum number of tokens shrinks when memory runs out. Memory that something else took may be free again soon,
+    or never. Therefore it is raised a step after a number of successful batches, and this number doubles after each
+    raise that ran out of memory again.
+
     Attributes:
         max_num_batched_tokens: Maximum number of tokens of a batch; a longer request runs alone.
         max_num_seqs: Maximum number of requests of a batch.
@@ -46,6 +59,12 @@ class Scheduler:
     _overtaken: int = 0  # batches since the oldest request went first
     _overtaking_tokens: int = 0  # their tokens, less those for which the oldest requests had a turn
     _since_interactive: int = INTERACTIVE_WINDOW_BATCHES  # batches since the last one of interactive requests
+    _raise_after: int = INITIAL_RAISE_AFTER_BATCHES
+    _succeeded: int = 0  # batches since the last change of ``max_num_batched_tokens``
+    _was_raised: bool = False
+
+    def __post_init__(self) -> None:
+        self._configured_tokens = self.max_num_batched_tokens
 
     def add(self, request: PoolingRequest) -> None:
         """Add a request to its queue."""
@@ -113,6 +132,31 @@ class Scheduler:
         self.waiting_tokens -= sum(request.num_tokens for request in dropped)
         return dropped
 
+    def shrink(self, tokens: int) -> None:
+        """Reduce the tokens of batches to a number; concurrent batches that fail together reduce them only once.
+
+        Args:
+            tokens: Half of the batch that was too large.
+        """
+        self._succeeded = 0
+        smaller = min(self.max_num_batched_tokens, max(tokens, MIN_BUDGET_TOKENS))
+        if smaller == self.max_num_batched_tokens:
+            return
+        self.max_num_batched_tokens = smaller
+        if self._was_raised:
+            self._raise_after = min(2 * self._raise_after, MAX_RAISE_AFTER_BATCHES)
+            self._was_raised = False
+
+    def succeed(self) -> None:
+        """Count a batch that was computed."""
+        if self.max_num_batched_tokens >= self._configured_tokens:
+            return
+        self._succeeded += 1
+        if self._succeeded >= self._raise_after:
+            self._succeeded, self._was_raised = 0, True
+            raised = ceil(BUDGET_RAISE_FACTOR * self.max_num_batched_tokens)
+            self.max_num_batched_tokens = min(self._configured_tokens, raised)
+
     def _due(self) -> PoolingRequest:
         """Return the request that starts the next batch."""
         heads = [waiting[0] for queue in self._queues.values() for waiting in queue.values()]
@@ -157,46 +201,20 @@ class Scheduler:
         return batch
 
 
-class TokenBudget:
-    """The maximum number of tokens of a batch; it shrinks when memory runs out and recovers step by step.
+def batch_limits(config: EngineConfig, device: torch.device) -> tuple[int, int]:
+    """Return the maximum number of tokens and of prompts of a batch: those of the config, else those for the device.
 
-    Memory that something else took may be free again soon, or never. Therefore the budget is raised a step after a
-    number of successful batches, and this number doubles after each raise that ran out of memory again.
-
-    Attributes:
-        max_tokens: The configured budget.
-        tokens: The current budget.
+    The limits of a CUDA device follow from its total memory, not from what is free, so that they, and the rounding that
+    depends on the size of batches, are the same in each run.
     """
+    is_cpu = device.type == "cpu"
+    tokens = config.max_num_batched_tokens or (CPU_TOKENS if is_cpu else _accelerator_tokens(device))
+    return tokens, config.max_num_seqs or (CPU_SEQS if is_cpu else ACCELERATOR_SEQS)
 
-    def __init__(self, max_tokens: int) -> None:
-        self.max_tokens = max_tokens
-        self.tokens = max_tokens
-        self._raise_after = INITIAL_RAISE_AFTER_BATCHES
-        self._succeeded = 0
-        self._was_raised = False
 
-    def shrink(self, tokens: int) -> None:
-        """Reduce the budget to a number of tokens; concurrent batches that fail together reduce it only once.
-
-        Args:
-            tokens: Half of the batch that was too large.
-        """
-        self._succeeded = 0
-        smaller = min(self.tokens, max(tokens, MIN_BUDGET_TOKENS))
-        if smaller == self.tokens:
-            return
-        self.tokens = smaller
-        if self._was_raised:
-            self._raise_after = min(2 * self._raise_after, MAX_RAISE_AFTER_BATCHES)
-            self._was_raised = False
-
-    def succeed(self) -> None:
-        """Count a batch that was computed."""
-        if self.tokens >= self.max_tokens:
-            return
-        self._succeeded += 1
-        if self._succeeded < self._raise_after:
-            return
-        self._succeeded = 0
-        self._was_raised = True
-        self.tokens = min(self.max_tokens, ceil(BUDGET_RAISE_FACTOR * self.tokens))
+def _accelerator_tokens(device: torch.device) -> int:
+    if device.type != "cuda" or not torch.cuda.is_available():
+        return ACCELERATOR_TOKENS
+    fitting = torch.cuda.get_device_properties(device).total_memory // BYTES_PER_TOKEN
+    power_of_two = 1 << max(fitting.bit_length() - 1, 0)  # the largest one that is at most the number
+    return min(max(power_of_two, MIN_CUDA_TOKENS), MAX_CUDA_TOKENS)

@@ -8,7 +8,7 @@ from statistics import median
 
 import torch
 
-from millpond.engine.batch_limits import batch_limits
+from millpond.engine.scheduler import batch_limits
 from millpond.loading.arguments import Arguments
 from millpond.loading.build import build_model
 from millpond.machine import available_cores

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from millpond.engine.batch_limits import batch_limits
 from millpond.engine.engine import Engine
+from millpond.engine.scheduler import batch_limits
 from millpond.types.config import EngineConfig
 
 GIB = 2**30

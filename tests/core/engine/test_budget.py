@@ -7,18 +7,18 @@ from millpond.engine.scheduler import (
     INITIAL_RAISE_AFTER_BATCHES,
     MAX_RAISE_AFTER_BATCHES,
     MIN_BUDGET_TOKENS,
-    TokenBudget,
+    Scheduler,
 )
 
 
 def succeed(budget, count):
     for _ in range(count):
         budget.succeed()
-    return budget.tokens
+    return budget.max_num_batched_tokens
 
 
 def test_the_budget_is_raised_after_enough_successful_batches():
-    budget = TokenBudget(4096)
+    budget = Scheduler(4096, 1)
     budget.shrink(2048)
     assert succeed(budget, INITIAL_RAISE_AFTER_BATCHES - 1) == 2048
     assert succeed(budget, 1) == 2560
@@ -28,7 +28,7 @@ def test_the_budget_is_raised_after_enough_successful_batches():
 
 
 def test_a_raise_that_failed_delays_the_next_one():
-    budget = TokenBudget(4096)
+    budget = Scheduler(4096, 1)
     budget.shrink(2000)
     needed = INITIAL_RAISE_AFTER_BATCHES
     while needed < 2 * MAX_RAISE_AFTER_BATCHES:
@@ -44,7 +44,7 @@ def test_a_raise_that_failed_delays_the_next_one():
 
 
 def test_a_failure_resets_the_count():
-    budget = TokenBudget(4096)
+    budget = Scheduler(4096, 1)
     budget.shrink(2000)
     succeed(budget, INITIAL_RAISE_AFTER_BATCHES - 1)
     budget.shrink(3000)
@@ -54,13 +54,13 @@ def test_a_failure_resets_the_count():
 
 @given(st.integers(1, 10_000), st.lists(st.one_of(st.none(), st.integers(0, 10_000)), max_size=300))
 def test_the_budget_stays_within_its_bounds(most, operations):
-    budget = TokenBudget(most)
+    budget = Scheduler(most, 1)
     for tokens in operations:
-        before = budget.tokens
+        before = budget.max_num_batched_tokens
         if tokens is None:
             budget.succeed()
-            assert budget.tokens >= before
+            assert budget.max_num_batched_tokens >= before
         else:
             budget.shrink(tokens)
-            assert budget.tokens <= before
-        assert min(most, MIN_BUDGET_TOKENS) <= budget.tokens <= most
+            assert budget.max_num_batched_tokens <= before
+        assert min(most, MIN_BUDGET_TOKENS) <= budget.max_num_batched_tokens <= most

@@ -33,7 +33,7 @@ def test_a_single_short_sequence_is_computed_by_a_worker(kit, model, make_engine
 
 def single_inline(runner):
     """Return an engine that computes a single batch in the calling thread."""
-    return Engine(runner, EngineConfig(), inline_single_batch=True)
+    return Engine(runner, EngineConfig())
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def test_a_single_batch_is_computed_in_the_callers_thread_on_request(kit, model, one_thread, make_runner):
+def test_a_single_batch_is_computed_in_the_callers_thread(kit, model, one_thread, make_runner):
     kit.check(kit.run_all(single_inline(make_runner(2)), [kit.request([1]), kit.request([2, 3])]))
     assert here(model) == [True]
 
@@ -57,7 +57,7 @@ def test_with_several_threads_a_single_short_batch_is_computed_by_a_worker(kit, 
 
 def test_a_batch_is_computed_by_a_worker_while_another_batch_runs(kit, model, one_thread, make_runner, gate):
     model.on_forward = gate
-    engine = Engine(make_runner(2), EngineConfig(max_num_seqs=1), inline_single_batch=True)
+    engine = Engine(make_runner(2), EngineConfig(max_num_seqs=1))
     requests = kit.add_all(engine, [kit.request([1]), kit.request([2])])
     engine.step(block=False)
     gate.wait(2)

@@ -5,7 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from millpond.engine.batch_limits import CPU_TOKENS
+from millpond.engine.scheduler import CPU_TOKENS
 from millpond.loading.arguments import read_arguments
 from millpond.loading.build import resolve_model
 from millpond.plugin.manager import get_plugin_manager
