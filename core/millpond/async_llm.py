@@ -1,31 +1,32 @@
 """AsyncLLM: the online API: the pipeline and engine of ``LLM`` for asyncio."""
 
 import asyncio
-import inspect
 import threading
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial, wraps
+from functools import partial
 from operator import itemgetter
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Never, Self, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
 
+from millpond.base_llm import CHUNKS_ARGUMENTS, EMBED_ARGUMENTS, BaseLLM
 from millpond.executor import open_executor
+from millpond.llm import LLM
 from millpond.loading.arguments import read_arguments, takes_model_args
-from millpond.pipeline.bound_task import BoundTask, Job, new_sequences
+from millpond.pipeline.bound_task import Job, new_sequences
 from millpond.pipeline.cache import bypass_cache, cache_owner
-from millpond.pipeline.call import R, TaskCall
+from millpond.pipeline.call import Options, requested, single_params
 from millpond.pipeline.call_stats import CallStats, current_stats
-from millpond.pipeline.io_processor import Item
 from millpond.pipeline.owner_process import OwnerProcess
 from millpond.pipeline.pipeline import load_pipeline
 from millpond.pipeline.preprocessing import PreprocessingPool
 from millpond.pipeline.shared_prefix import PrefixFinder
+from millpond.pipeline.tokenization import Params
 from millpond.plugin.manager import get_plugin_manager
-from millpond.task_methods import Shape, TaskMethods
-from millpond.types.errors import EngineClosedError
+from millpond.types.arrays import Form, stacked
+from millpond.types.errors import EngineClosedError, MillpondError
 from millpond.types.model_args import ModelArgs
 from millpond.types.outputs import (
     ChunksRequestOutput,
@@ -36,6 +37,8 @@ from millpond.types.outputs import (
     ScoringRequestOutput,
     SparseEmbeddingRequestOutput,
 )
+from millpond.types.params import PoolingParams
+from millpond.types.prompts import ChunksCall, ScoreCall
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
     from millpond.pipeline.preprocessing import RunningWork
     from millpond.plugin.manager import PluginManager
 
+F = TypeVar("F", bound=Callable[..., Any])
 MAX_PROMPTS_DECODED_INLINE = 16  # if the processor is quick, decoding these takes less time than a thread switch
 
 
@@ -72,38 +76,17 @@ class Countdown:
             self.ended.set_result(None)
 
 
-def awaited(method: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
-    """Return the coroutine function for a method of ``TaskMethods``: without a progress bar, with a priority."""
+def documented_by(method: Callable[..., Any]) -> Callable[[F], F]:
+    """Return a decorator that copies the docstring of a method of ``LLM``."""
 
-    @wraps(method)
-    async def run(self: "AsyncLLM", *args: Any, priority: int = 0, **arguments: Any) -> Any:
-        if "use_tqdm" in arguments:
-            raise TypeError(f"AsyncLLM.{method.__name__}() got an unexpected keyword argument 'use_tqdm'")
-        call, shape = method(self, *args, **arguments)
-        outputs = await self._run_call(call, priority)
-        return outputs if shape is None else shape(outputs)
+    def decorate(function: F) -> F:
+        function.__doc__ = method.__doc__
+        return function
 
-    signature = inspect.signature(method)
-    *parameters, options = (it for name, it in signature.parameters.items() if name != "use_tqdm")
-    priority = inspect.Parameter("priority", inspect.Parameter.KEYWORD_ONLY, default=0, annotation=int)
-    run.__signature__ = signature.replace(parameters=[*parameters, priority, options])  # type: ignore[attr-defined]
-    return run
+    return decorate
 
 
-class AsyncLLM(
-    TaskMethods[
-        Never,
-        int,
-        Coroutine[Any, Any, list[EmbeddingRequestOutput]],
-        Coroutine[Any, Any, "NDArray[np.float32]"],
-        Coroutine[Any, Any, list[SparseEmbeddingRequestOutput]],
-        Coroutine[Any, Any, list[ChunksRequestOutput]],
-        Coroutine[Any, Any, list[ClassificationRequestOutput]],
-        Coroutine[Any, Any, list[ScoringRequestOutput]],
-        Coroutine[Any, Any, list[RepresentationsRequestOutput]],
-        Coroutine[Any, Any, list[PoolingRequestOutput[Any]]],
-    ]
-):
+class AsyncLLM(BaseLLM):
     """A loaded pooling model for asyncio; concurrent calls share batches.
 
     Cancelling a call drops its sequences that are not running yet. An object that is no longer used ends its threads.
@@ -153,6 +136,148 @@ class AsyncLLM(
         self._preprocessing.close()  # no effect if the last failed call closed it
         self._preprocessing = PreprocessingPool()
 
+    @overload
+    @documented_by(LLM.embed)
+    async def embed(
+        self,
+        prompts: object,
+        *,
+        dimensions: int | None = None,
+        output: Literal["objects"] = "objects",
+        pooling_params: Params = None,
+        priority: int = 0,
+        **options: Unpack[Options],
+    ) -> list[EmbeddingRequestOutput]: ...
+
+    @overload
+    @documented_by(LLM.embed)
+    async def embed(
+        self,
+        prompts: object,
+        *,
+        dimensions: int | None = None,
+        output: Literal["array"],
+        pooling_params: Params = None,
+        priority: int = 0,
+        **options: Unpack[Options],
+    ) -> "NDArray[np.float32]": ...
+
+    @documented_by(LLM.embed)
+    async def embed(
+        self,
+        prompts: object,
+        *,
+        dimensions: int | None = None,
+        output: Form = "objects",
+        pooling_params: Params = None,
+        priority: int = 0,
+        **options: Unpack[Options],
+    ) -> "list[EmbeddingRequestOutput] | NDArray[np.float32]":
+        """See ``LLM.embed``."""
+        task, params = self._embedding_task(pooling_params, dimensions, output)
+        outputs = await self._run(task, prompts, params, options, priority, arguments=EMBED_ARGUMENTS)
+        if output == "objects":
+            return outputs
+        return stacked(outputs, dimensions or self.model_config.embedding_size or 0)
+
+    @documented_by(LLM.embed_sparse)
+    async def embed_sparse(
+        self,
+        prompts: object,
+        *,
+        return_tokens: bool = False,
+        max_active_dims: int | None = None,
+        pooling_params: Params = None,
+        priority: int = 0,
+        **options: Unpack[Options],
+    ) -> list[SparseEmbeddingRequestOutput]:
+        """See ``LLM.embed_sparse``."""
+        task_options = {"return_tokens": return_tokens or None, "max_active_dims": max_active_dims}
+        return await self._run("embed_sparse", prompts, pooling_params, {**options, **task_options}, priority)
+
+    @documented_by(LLM.embed_chunks)
+    async def embed_chunks(
+        self,
+        texts: object,
+        *,
+        spans: object = None,
+        chunk_tokens: int | None = None,
+        overlap: int = 0,
+        method: str = "late",
+        pooling_params: Params = None,
+        priority: int = 0,
+        **options: Unpack[Options],
+    ) -> list[ChunksRequestOutput]:
+        """See ``LLM.embed_chunks``."""
+        call = ChunksCall(texts, spans, chunk_tokens, overlap, method)
+        return await self._run("embed_chunks", call, pooling_params, options, priority, arguments=CHUNKS_ARGUMENTS)
+
+    @documented_by(LLM.classify)
+    async def classify(
+        self, prompts: object, *, pooling_params: Params = None, priority: int = 0, **options: Unpack[Options]
+    ) -> list[ClassificationRequestOutput]:
+        """See ``LLM.classify``."""
+        return await self._run("classify", prompts, pooling_params, options, priority)
+
+    @documented_by(LLM.reward)
+    async def reward(
+        self, prompts: object, /, *, pooling_params: Params = None, priority: int = 0, **options: Unpack[Options]
+    ) -> list[PoolingRequestOutput[Any]]:
+        """See ``LLM.reward``."""
+        return await self._run("token_classify", prompts, pooling_params, options, priority, plain=True)
+
+    @documented_by(LLM.score)
+    async def score(
+        self,
+        data_1: object,
+        data_2: object,
+        /,
+        *,
+        pooling_params: PoolingParams | None = None,
+        chat_template: str | None = None,
+        chat_template_kwargs: Mapping[str, object] | None = None,
+        instruction: str | None = None,
+        max_tokens_per_query: int | None = None,
+        max_tokens_per_doc: int | None = None,
+        priority: int = 0,
+        **options: Unpack[Options],
+    ) -> list[ScoringRequestOutput]:
+        """See ``LLM.score``."""
+        task_options = {
+            "chat_template": chat_template,
+            "chat_template_kwargs": chat_template_kwargs,
+            "instruction": instruction,
+            "max_tokens_per_query": max_tokens_per_query,
+            "max_tokens_per_doc": max_tokens_per_doc,
+        }
+        pairs, params = ScoreCall(data_1, data_2), single_params(pooling_params)
+        return await self._run("score", pairs, params, {**options, **task_options}, priority)
+
+    @documented_by(LLM.represent)
+    async def represent(
+        self,
+        prompts: object,
+        representations: Sequence[Mapping[str, object]],
+        *,
+        priority: int = 0,
+        **options: Unpack[Options],
+    ) -> list[RepresentationsRequestOutput]:
+        """See ``LLM.represent``."""
+        return await self._run("represent", prompts, None, {**options, **requested(representations)}, priority)
+
+    @documented_by(LLM.encode)
+    async def encode(
+        self,
+        prompts: object,
+        pooling_params: Params = None,
+        *,
+        pooling_task: str | None = None,
+        priority: int = 0,
+        **options: Unpack[Options],
+    ) -> list[PoolingRequestOutput[Any]]:
+        """See ``LLM.encode``."""
+        return await self._run(pooling_task, prompts, pooling_params, options, priority, plain=True)
+
     async def close(self, *, finish: bool = True) -> None:
         """Stop the engine.
 
@@ -179,46 +304,68 @@ class AsyncLLM(
         self._finalizer = weakref.finalize(self, engine.request_close)
         self._finalizer.atexit = False
 
-    def _wrap_method(self, method: Callable[..., Any]) -> Callable[..., Any]:
-        return awaited(method)
+    async def _run_task(
+        self, task: str, prompts: object, *, pooling_params: Params = None, priority: int = 0, **options: Any
+    ) -> list[Any]:
+        return await self._run(task, prompts, pooling_params, options, priority)
 
-    def _dispatch(self, call: TaskCall[Any], use_tqdm: Any, shape: Shape | None = None) -> Any:  # noqa: ARG002
-        """Return the call to ``awaited``, which runs it."""
-        return call, shape
+    async def _run(
+        self,
+        name: str | None,
+        prompts: object,
+        params: Params,
+        options: Mapping[str, object],
+        priority: int,
+        *,
+        arguments: tuple[str, ...] = (),
+        plain: bool = False,
+    ) -> list[Any]:
+        with self._counted():
+            stats, began = current_stats.get() or CallStats(), perf_counter()
+            task, items, raises = self._read(name, prompts, params, options, arguments)
+            groups = task.groups(items)
+            jobs = await self._preprocessing.encode(task, list(groups), [items[index] for index in groups])
+            if self.cache is not None and not bypass_cache.get():
+                await self._look_up(self.cache, jobs, stats)
+            stats.add_stage("tokenise", began, perf_counter())
+            stats.duplicates += len(items) - len(groups)
+            if raises:
+                _raise_first(job.error for job in jobs)
+            await self._compute(new_sequences(jobs), priority, stats)
+            began = perf_counter()
 
-    async def _run_call(self, call: TaskCall[R], priority: int) -> list[R]:
+            def finish() -> list[Any]:
+                if self.cache is not None:
+                    self.cache.store(sequence for job in jobs for sequence in job.work.sequences)
+                outputs = [output for _, output in sorted(task.finish(jobs, groups, plain=plain), key=itemgetter(0))]
+                if raises:
+                    _raise_first(output.error for output in outputs)
+                return task.numbered(items, outputs)
+
+            is_quick = task.processor.quick and len(items) <= MAX_PROMPTS_DECODED_INLINE
+            outputs = finish() if is_quick else await self._preprocessing.run(finish)
+            stats.count(outputs)
+            stats.add_stage("finish", began, perf_counter())
+            return outputs
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Count a call while it runs; the last call of a closed engine stops the threads.
+
+        Raises:
+            EngineClosedError: If the engine is closed, or this process is a fork of the one that loaded the model.
+        """
         self._owner.check()
         if not self.engine.is_alive:
             message = "the engine is closed: load the model again"
             raise EngineClosedError(message)
         self._num_calls += 1
         try:
-            return await self._run(call, priority)
+            yield
         finally:
             self._num_calls -= 1
             if not self._num_calls and not self.engine.is_alive:
                 self._preprocessing.close()
-
-    async def _run(self, call: TaskCall[R], priority: int) -> list[R]:
-        stats, began = current_stats.get() or CallStats(), perf_counter()
-        task, items = self._items(call)
-        groups = task.groups(items)
-        jobs = await self._preprocessing.encode(task, list(groups), [items[index] for index in groups])
-        if self.cache is not None and not bypass_cache.get():
-            await self._look_up(self.cache, jobs, stats)
-        stats.add_stage("tokenise", began, perf_counter())
-        stats.duplicates += len(items) - len(groups)
-        error = next((job.error for job in jobs if job.work.error is not None), None)
-        if error is not None and call.raises:
-            raise error
-        await self._compute(new_sequences(jobs), priority, stats)
-        began = perf_counter()
-        finish = partial(self._finish, call, task, items, jobs, groups)
-        is_quick = task.is_quick and len(items) <= MAX_PROMPTS_DECODED_INLINE
-        outputs, results = finish() if is_quick else await self._preprocessing.run(finish)
-        stats.count(outputs)
-        stats.add_stage("finish", began, perf_counter())
-        return results
 
     async def _look_up(self, cache: "ResultCache", jobs: list[Job], stats: CallStats) -> None:
         """Read the results of the sequences of jobs that the cache has."""
@@ -249,24 +396,9 @@ class AsyncLLM(
             self.engine.cancel(requests)
             raise
 
-    def _finish(
-        self,
-        call: TaskCall[R],
-        task: BoundTask,
-        items: Sequence[Item],
-        jobs: list[Job],
-        groups: Mapping[int, Sequence[int]],
-    ) -> tuple[list[PoolingRequestOutput[Any]], list[R]]:
-        """Return the outputs of ended jobs in the order of the items, and the result of the call."""
-        if self.cache is not None:
-            self.cache.store(sequence for job in jobs for sequence in job.work.sequences)
-        outputs = [output for _, output in sorted(task.finish(jobs, groups), key=itemgetter(0))]
-        error = next((output.error for output in outputs if output.error is not None), None)
-        if error is not None and call.raises:
-            raise error
-        return outputs, task.results(call, items, outputs)
 
-
-for _name, _method in vars(TaskMethods).items():
-    if inspect.isfunction(_method) and not _name.startswith("_"):
-        setattr(AsyncLLM, _name, awaited(_method))
+def _raise_first(errors: Iterable[MillpondError | None]) -> None:
+    """Raise the first error, if there is one."""
+    error = next((error for error in errors if error is not None), None)
+    if error is not None:
+        raise error

@@ -16,15 +16,17 @@ def register_tasks() -> Iterator[TaskSpec]:
         io_processor="embed",
         default_activation="normalize",
         options="millpond_tasks.embed:EmbedOptions",
+        output="millpond.types.outputs:EmbeddingRequestOutput",
     )
     yield TaskSpec(
         name="token_embed",
-        target="millpond.types.outputs:PoolingOutput",
+        target="millpond.types.outputs:TokenEmbeddingsOutput",
         summary="one vector per token",
         io_processor="embed",
         default_activation="normalize",
         per_token=True,
         options="millpond_tasks.embed:TokenEmbedOptions",
+        output="millpond.types.outputs:EmbeddingRequestOutput",
     )
     yield TaskSpec(
         name="classify",
@@ -32,6 +34,7 @@ def register_tasks() -> Iterator[TaskSpec]:
         summary="the probabilities of classes",
         io_processor="classify",
         options="millpond_tasks.classify:ClassifyOptions",
+        output="millpond.types.outputs:ClassificationRequestOutput",
     )
     yield TaskSpec(
         name="token_classify",
@@ -48,6 +51,7 @@ def register_tasks() -> Iterator[TaskSpec]:
         io_processor="score",
         derived_from=("classify", "token_embed", "embed"),
         options="millpond_tasks.score:ScoreOptions",
+        output="millpond.types.outputs:ScoringRequestOutput",
     )
     yield TaskSpec(
         name="embed_chunks",
@@ -56,6 +60,7 @@ def register_tasks() -> Iterator[TaskSpec]:
         io_processor="embed_chunks",
         derived_from=("embed",),
         options="millpond_tasks.embed_chunks:ChunksOptions",
+        output="millpond.types.outputs:ChunksRequestOutput",
     )
     yield TaskSpec(
         name="embed_sparse",
@@ -64,6 +69,7 @@ def register_tasks() -> Iterator[TaskSpec]:
         io_processor="embed_sparse",
         derived_from=("embed", "token_classify"),
         options="millpond_tasks.embed_sparse:SparseOptions",
+        output="millpond.types.outputs:SparseEmbeddingRequestOutput",
     )
     yield TaskSpec(
         name="entities",
@@ -82,6 +88,7 @@ def register_tasks() -> Iterator[TaskSpec]:
         io_processor="represent",
         derived_from=("embed", "token_embed", "classify", "token_classify"),
         options="millpond_tasks.represent:RepresentOptions",
+        output="millpond.types.outputs:RepresentationsRequestOutput",
     )
     yield TaskSpec(
         name="plugin",

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from millpond.engine.request import PoolingRequest
 from millpond.pipeline import checks
-from millpond.pipeline.call import CALL_OPTIONS, NO_OPTIONS, R, TaskCall, unknown_keyword
+from millpond.pipeline.call import CALL_OPTIONS, NO_OPTIONS, unknown_keyword
 from millpond.pipeline.io_processor import Asked, Call, IOProcessor, Item, Work
 from millpond.pipeline.options import OptionsReader
 from millpond.pipeline.tokenization import Params
 from millpond.plugin.blame import is_foreign, owner_of
 from millpond.types.errors import ComponentError, EngineError, InvalidInputError, MillpondError, PluginError
-from millpond.types.outputs import ArrayOutput, PoolingRequestOutput
+from millpond.types.outputs import PoolingOutput, PoolingRequestOutput, SparseEmbeddingOutput
 from millpond.types.params import PoolingParams
 from millpond.types.prompts import PairItem, plugin_data, split_prompts
 
@@ -65,7 +65,6 @@ class BoundTask:
         name: The name of the task.
         processor: The IO processor that serves it.
         limits: The limits that sequences are checked against; None for a built-in processor.
-        is_quick: True if decoding a few items takes microseconds.
         is_plugin: True for the task "plugin", whose IO processor defines input and output.
     """
 
@@ -75,12 +74,26 @@ class BoundTask:
         self.processor = processor
         self.is_plugin = name == PLUGIN
         self.limits = checks.limits_of(ctx) if is_foreign(owner_of(processor)) else None
-        self.is_quick = processor.quick
         self._read = OptionsReader(processor)
         self._ids = ids
         self._deduplicate = deduplicate
         self._latest: tuple[PoolingParams | None, Asked] | None = None
         self._cuts_left = _cuts_left(ctx)
+
+    def check_keywords(self, options: Mapping[str, object], arguments: Sequence[str] = ()) -> None:
+        """Refuse a keyword that is not an option of the task or of all calls; suggest the closest name.
+
+        Args:
+            options: The keyword arguments.
+            arguments: The names of other arguments of the method.
+
+        Raises:
+            TypeError: If one is unknown.
+        """
+        known = self._read.names
+        unknown = next((name for name in options if name not in known and name not in CALL_OPTIONS), None)
+        if unknown is not None:
+            raise unknown_keyword(unknown, (*CALL_OPTIONS, "pooling_params", *arguments, *known))
 
     def items(
         self, prompts: object, params: Params = None, options: Mapping[str, object] = NO_OPTIONS, *, raises: bool = True
@@ -96,8 +109,6 @@ class BoundTask:
         Raises:
             InvalidInputError: If the call itself, or parameters of all items, are invalid.
         """
-        if options:
-            self._check_keywords(options)
         each = split_prompts(prompts) if self.is_plugin else self._each(prompts)
         if params is None or isinstance(params, PoolingParams):
             asked = self._asked(params, options)
@@ -142,13 +153,8 @@ class BoundTask:
             works = checks.encode_each(self.processor, call, error)
         return works if self.limits is None else checks.checked(self.processor, call, works, self.limits)
 
-    def decode(self, works: Sequence[Work], output_type: type = object) -> Sequence[object]:
-        """Return the outputs of works whose sequences have results, or the error of each work that fails.
-
-        Args:
-            works: The works.
-            output_type: The type of outputs; an output of another type is replaced by an error.
-        """
+    def decode(self, works: Sequence[Work]) -> Sequence[object]:
+        """Return the outputs of works whose sequences have results, or the error of each work that fails."""
         try:
             outputs = checks.listed(self.processor.decode_many(works), len(works))
         except KeyboardInterrupt:
@@ -157,15 +163,22 @@ class BoundTask:
             outputs = checks.decode_each(self.processor, works, error)
         if len(outputs) != len(works):
             return checks.wrong_count(self.processor, works, len(outputs))
+        content = self._content
         for index, output in enumerate(outputs):
-            if not isinstance(output, output_type) and not isinstance(output, MillpondError):
-                outputs[index] = checks.wrong_type(self.processor, output, output_type)
+            if not isinstance(output, content) and not isinstance(output, MillpondError):
+                outputs[index] = checks.converted(self.processor, output, content)
         return outputs
 
     def finish(
-        self, jobs: Iterable[Job], groups: Mapping[int, Sequence[int]]
+        self, jobs: Iterable[Job], groups: Mapping[int, Sequence[int]], *, plain: bool = False
     ) -> list[tuple[int, PoolingRequestOutput[Any]]]:
-        """Return the outputs of ended jobs with their indices; outputs of equal prompts are made from copies."""
+        """Return the outputs of ended jobs with their indices; outputs of equal prompts are made from copies.
+
+        Args:
+            jobs: The jobs.
+            groups: The indices of the items that share the result of a job.
+            plain: True for outputs without the methods of the task's type, as ``encode`` returns them.
+        """
         works: list[tuple[int, Work, MillpondError | None]] = []
         computed: list[Work] = []
         for job in jobs:
@@ -176,14 +189,18 @@ class BoundTask:
                 if error is None:
                     computed.append(work if index == job.index else _with_copies(work))
                 works.append((index, work if error is not None else computed[-1], error))
-        decoded = iter(self.decode(computed, self._output_type) if computed else ())
+        decoded = iter(self.decode(computed) if computed else ())
+        output_type = PoolingRequestOutput if plain else self._output_type
         outputs: list[tuple[int, PoolingRequestOutput[Any]]] = []
         for index, work, error in works:
-            outputs.append((index, self._output(index, work, next(decoded) if error is None else error)))
+            result = next(decoded) if error is None else error
+            if plain and isinstance(result, SparseEmbeddingOutput):
+                result = PoolingOutput.from_base(result)
+            outputs.append((index, self._output(output_type, index, work, result)))
         return outputs
 
-    def results(self, call: TaskCall[R], items: Items, outputs: Sequence[PoolingRequestOutput[Any]]) -> list[R]:
-        """Return the result of a call from the outputs of its items, in order; outputs of a plugin have no ids."""
+    def numbered(self, items: Items, outputs: list[PoolingRequestOutput[Any]]) -> list[PoolingRequestOutput[Any]]:
+        """Return the outputs of a call, in order, with their ids; outputs of a plugin have none."""
         is_truncated = False
         for output in outputs:
             is_truncated = is_truncated or output.num_dropped_tokens > 0
@@ -191,22 +208,29 @@ class BoundTask:
                 output.request_id = output.request_id or str(next(self._ids))
         if is_truncated:
             _log_truncation(items, outputs)
-        if self.is_plugin:
-            return [call.output(**vars(output)) for output in outputs]
-        return [call.retyped(output) for output in outputs]
+        return outputs
 
     @cached_property
-    def _output_type(self) -> type:
-        """The type that ``decode`` must return: the target of the task's record; any array output for an array type."""
-        entry = None if self.is_plugin else self.processor.ctx.registry.tasks.find(self.name)
-        target: object = object if entry is None else entry.load()
-        if not isinstance(target, type):
-            return object
-        return ArrayOutput if issubclass(target, ArrayOutput) else target
+    def _entry(self) -> "Entry[TaskSpec] | None":
+        """The record of the task; None for the task "plugin"."""
+        return None if self.is_plugin else self.processor.ctx.registry.tasks.find(self.name)
 
-    def _output(self, index: int, work: Work, decoded: object) -> PoolingRequestOutput[Any]:
+    @cached_property
+    def _output_type(self) -> type[PoolingRequestOutput[Any]]:
+        """The type of the output of a prompt."""
+        return PoolingRequestOutput if self._entry is None else output_of(self._entry)
+
+    @cached_property
+    def _content(self) -> type:
+        """The type that ``decode`` must return: the target of the task's record."""
+        target: object = object if self._entry is None else self._entry.load()
+        return target if isinstance(target, type) else object
+
+    def _output(
+        self, output_type: type[PoolingRequestOutput[Any]], index: int, work: Work, decoded: object
+    ) -> PoolingRequestOutput[Any]:
         error = decoded if isinstance(decoded, MillpondError) else None
-        return PoolingRequestOutput(
+        return output_type(
             request_id=work.request_id,
             outputs=None if error is not None else decoded,
             prompt_token_ids=[] if self.is_plugin else work.prompt_token_ids,
@@ -266,13 +290,6 @@ class BoundTask:
         if not self._cuts_left or asked.params.truncation_side is not None:
             return asked
         return replace(asked, params=asked.params.model_copy(update={"truncation_side": "left"}))
-
-    def _check_keywords(self, options: Mapping[str, object]) -> None:
-        """Refuse a keyword that is not an option of the task or of all calls; suggest the closest name."""
-        known = self._read.names
-        unknown = next((name for name in options if name not in known and name not in CALL_OPTIONS), None)
-        if unknown is not None:
-            raise unknown_keyword(unknown, (*known, *CALL_OPTIONS))
 
     def _unwrapped(self, items: Items) -> list[Item]:
         """Return the items with the data of ``{"data": ...}``."""

@@ -5,6 +5,7 @@ Every ``BaseException`` except ``KeyboardInterrupt`` counts as a failure: a pani
 """
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -12,6 +13,7 @@ from millpond.engine.request import PoolingRequest, Representation
 from millpond.pipeline.io_processor import Asked, Call, IOProcessor, Work
 from millpond.plugin.blame import component_error, described, owner_of
 from millpond.types.errors import ComponentError, MillpondError, quoted
+from millpond.types.outputs import PoolingOutput
 from millpond.types.params import PoolingParams
 
 if TYPE_CHECKING:
@@ -113,10 +115,13 @@ def wrong_count(processor: Processor, works: Sequence[Work], num_outputs: int) -
     return [breach(processor, message)] * len(works)
 
 
-def wrong_type(processor: Processor, output: object, output_type: type) -> ComponentError:
-    """Return the error of an output that does not have the type of the task's record."""
+def converted(processor: Processor, output: object, content: type) -> object:
+    """Return an output as the type of the task's record; an error if it cannot be converted."""
+    if isinstance(output, PoolingOutput) and issubclass(content, PoolingOutput):
+        with suppress(ValueError):
+            return content.from_base(output)
     task = processor.ctx.task
-    message = f"decode returned {described(output)} for the task {task!r}; expected {_shown(output_type)}"
+    message = f"decode returned {described(output)} for the task {task!r}; expected {_shown(content)}"
     return breach(processor, message)
 
 

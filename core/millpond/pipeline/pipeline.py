@@ -9,7 +9,6 @@ from millpond.context import Context
 from millpond.model.source import find_repository
 from millpond.pipeline.bound_task import PLUGIN, BoundTask
 from millpond.pipeline.cache import ResultCache, read_cache_setting
-from millpond.pipeline.call import EMBED, TOKEN_EMBED
 from millpond.pipeline.io_processor import IOProcessor
 from millpond.pipeline.tokenization import Params
 from millpond.plugin.blame import blamed
@@ -20,9 +19,9 @@ if TYPE_CHECKING:
     from millpond.loading.arguments import Arguments
     from millpond.loading.build import LoadedModel
     from millpond.plugin.manager import PluginManager
-    from millpond.plugin.registry import Entry
     from millpond.plugin.specs import TaskSpec
 
+EMBED, TOKEN_EMBED = "embed", "token_embed"
 TASK_GROUPS = {"encode": ("token_embed", "token_classify"), "reward": ("token_classify", "token_embed")}
 """vLLM's names of several tasks: the first that the model serves is used."""
 TASK_REQUIRED = (
@@ -112,10 +111,10 @@ class Pipeline:
         has_only_tokens = EMBED not in self._pooled and TOKEN_EMBED in self._pooled
         return TOKEN_EMBED if has_only_tokens or self.ctx.pooler_config.task == TOKEN_EMBED else EMBED
 
-    def task_with_method(self, name: str) -> "Entry[TaskSpec] | None":
+    def task_with_method(self, name: str) -> "TaskSpec | None":
         """Return the record of the task with this method name; None if no task has it."""
-        entries = self.ctx.registry.tasks.entries()
-        return next((entry for entry in entries if entry.spec.method == name), None)
+        specs = (entry.spec for entry in self.ctx.registry.tasks.entries())
+        return next((spec for spec in specs if spec.method == name), None)
 
     @cached_property
     def _pooled(self) -> tuple[str, ...]:

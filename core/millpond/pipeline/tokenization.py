@@ -68,7 +68,7 @@ def truncation_settings(truncate: int | None, tokenization_kwargs: Mapping[str, 
             if value is not None and kwargs.get("truncation") not in NO_TRUNCATION:
                 settings["truncate_prompt_tokens"] = value
         elif value not in DEFAULTS.get(name, ()):
-            warnings.warn(f"tokenization_kwargs: {name!r} has no effect", stacklevel=6)
+            warnings.warn(f"tokenization_kwargs: {name!r} has no effect", stacklevel=7)
     if truncate is not None:
         settings["truncate_prompt_tokens"] = truncate
     return settings

@@ -9,7 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from millpond.types.outputs import ArrayOutput
+from millpond.types.outputs import PoolingOutput
 
 Array = NDArray[Any]
 
@@ -67,7 +67,7 @@ def _difference_of_values(actual: object, expected: object) -> str | None:
 
 def _array(value: object) -> Array | None:
     """The numbers of an output, tensor, array or float; None for other values."""
-    if isinstance(value, ArrayOutput):
+    if isinstance(value, PoolingOutput):
         return value.array
     if isinstance(value, torch.Tensor):
         return value.detach().cpu().float().numpy() if value.is_floating_point() else value.detach().cpu().numpy()

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class ArrayOutput:
-    """A pooled result: a float32 numpy array.
+class PoolingOutput:
+    """The result of a pooling task: a float32 numpy array.
 
     Attributes:
         array: The values.
@@ -33,6 +33,13 @@ class ArrayOutput:
         self.array = np.asarray(array, dtype=np.float32)
         if self.ndim is not None and self.array.ndim != self.ndim:
             raise ValueError(self.misfit)
+
+    @property
+    def data(self) -> "torch.Tensor":
+        """The values as a float32 tensor on the CPU."""
+        import torch
+
+        return torch.from_numpy(self._values())
 
     def __array__(self, dtype: "np.typing.DTypeLike | None" = None, copy: bool | None = None) -> "np.ndarray[Any, Any]":
         """Return the values, for ``np.asarray(output)`` and ``np.stack(outputs)``."""
@@ -54,47 +61,15 @@ class ArrayOutput:
     __hash__ = None  # type: ignore[assignment]  # arrays are mutable
 
     @classmethod
-    def from_base(cls, output: "ArrayOutput") -> Self:
+    def from_base(cls, output: "PoolingOutput") -> Self:
         """Convert an output to this type; a sparse output becomes dense."""
-        return cls(output.dense() if isinstance(output, SparseEmbeddingOutput) else output.array)
-
-
-class PoolingOutput(ArrayOutput):
-    """The bare result of a pooling task."""
-
-    __slots__ = ()
-
-    @property
-    def data(self) -> "torch.Tensor":
-        """The values as a float32 tensor on the CPU."""
-        import torch
-
-        return torch.from_numpy(self.array)
+        return cls(output.__array__())
 
     def __repr__(self) -> str:
-        return f"PoolingOutput(shape={tuple(self.array.shape)})"
+        return f"{type(self).__name__}(shape={tuple(self.array.shape)})"
 
 
-class LateChunksOutput(PoolingOutput):
-    """The vectors of the chunks of a text, [num_chunks, dim], for ``late_chunking_params``.
-
-    Attributes:
-        late_chunking: The ranges of the chunks.
-    """
-
-    __slots__ = ("late_chunking",)
-
-    def __init__(
-        self,
-        array: "np.ndarray[Any, Any] | Sequence[float]",
-        *,
-        late_chunking: "LateChunkingMetadata | None" = None,
-    ) -> None:
-        super().__init__(array)
-        self.late_chunking = late_chunking
-
-
-class EmbeddingOutput(ArrayOutput):
+class EmbeddingOutput(PoolingOutput):
     """One embedding, [hidden_size]."""
 
     __slots__ = ()
@@ -116,17 +91,25 @@ class EmbeddingOutput(ArrayOutput):
         return f"EmbeddingOutput(hidden_size={self.hidden_size})"
 
 
-class TokenEmbeddingsOutput(EmbeddingOutput, LateChunksOutput):
-    """The token vectors of one prompt, [num_vectors, hidden_size], or the vectors of its chunks."""
+class TokenEmbeddingsOutput(EmbeddingOutput):
+    """The token vectors of one prompt, [num_vectors, hidden_size], or the vectors of its chunks.
 
-    __slots__ = ()
+    Attributes:
+        late_chunking: The ranges of the chunks, for ``late_chunking_params``; None for vectors of tokens.
+    """
+
+    __slots__ = ("late_chunking",)
     ndim = 2
     misfit = "pooled_data should be one embedding vector per token"
 
-    @classmethod
-    def from_base(cls, output: ArrayOutput) -> Self:
-        """Convert an output to this type, with the ranges of its chunks."""
-        return cls(output.array, late_chunking=output.late_chunking if isinstance(output, LateChunksOutput) else None)
+    def __init__(
+        self,
+        array: "np.ndarray[Any, Any] | Sequence[float]",
+        *,
+        late_chunking: "LateChunkingMetadata | None" = None,
+    ) -> None:
+        super().__init__(array)
+        self.late_chunking = late_chunking
 
     @property
     def embedding(self) -> list[Any]:
@@ -143,7 +126,7 @@ class TokenEmbeddingsOutput(EmbeddingOutput, LateChunksOutput):
         return f"TokenEmbeddingsOutput(num_vectors={len(self.array)}, hidden_size={self.hidden_size})"
 
 
-class SparseEmbeddingOutput(ArrayOutput):
+class SparseEmbeddingOutput(PoolingOutput):
     """The non-zero weights of a sparse vector over a vocabulary, in ascending order of token ids.
 
     Attributes:
@@ -248,7 +231,7 @@ class ChunkEmbedding(EmbeddingOutput):
         return f"ChunkEmbedding(start={self.start}, end={self.end}, hidden_size={self.hidden_size})"
 
 
-class ChunksOutput(ArrayOutput):
+class ChunksOutput(PoolingOutput):
     """The embeddings of the chunks of one text, [num_chunks, hidden_size]; iterating yields each ``ChunkEmbedding``.
 
     Attributes:
@@ -284,7 +267,7 @@ class ChunksOutput(ArrayOutput):
         return f"ChunksOutput(num_chunks={self.array.shape[0]}, hidden_size={self.array.shape[1]})"
 
 
-class ClassificationOutput(ArrayOutput):
+class ClassificationOutput(PoolingOutput):
     """The probabilities of the classes of one prompt, [num_classes]."""
 
     __slots__ = ()
@@ -306,7 +289,7 @@ class ClassificationOutput(ArrayOutput):
         return f"ClassificationOutput(num_classes={self.num_classes})"
 
 
-class ScoringOutput(ArrayOutput):
+class ScoringOutput(PoolingOutput):
     """The score of two texts: a scalar."""
 
     __slots__ = ()
@@ -326,7 +309,7 @@ class ScoringOutput(ArrayOutput):
 class RepresentationsOutput:
     """Several results of one prompt, in the requested order."""
 
-    results: "tuple[ArrayOutput, ...]"
+    results: "tuple[PoolingOutput, ...]"
 
     def __repr__(self) -> str:
         return f"RepresentationsOutput({', '.join(map(repr, self.results))})"
@@ -364,7 +347,7 @@ class PoolingRequestOutput(Generic[T]):
         """
         if self.error is not None:
             raise self.error
-        if not isinstance(self.outputs, ArrayOutput):
+        if not isinstance(self.outputs, PoolingOutput):
             message = f"{type(self.outputs).__name__} is not an array of numbers"
             raise TypeError(message)
         return self.outputs.__array__(dtype, copy)
@@ -377,7 +360,7 @@ class PoolingRequestOutput(Generic[T]):
     @property
     def late_chunking(self) -> "LateChunkingMetadata | None":
         """The chunks requested with ``late_chunking_params``; else None."""
-        return self.outputs.late_chunking if isinstance(self.outputs, LateChunksOutput) else None
+        return self.outputs.late_chunking if isinstance(self.outputs, TokenEmbeddingsOutput) else None
 
     @property
     def truncated(self) -> bool:

@@ -13,7 +13,7 @@ from millpond.engine.request import PoolingRequest, Representation
 from millpond.pipeline.io_processor import Asked
 from millpond.types.errors import InvalidInputError
 from millpond.types.late_chunking import LateChunk, LateChunkingMetadata
-from millpond.types.outputs import LateChunksOutput
+from millpond.types.outputs import TokenEmbeddingsOutput
 from millpond.types.params import PoolingParams
 from millpond_io.prompts import Prompt
 from millpond_io.text.prompt_tokenizer import PromptTokenizer, TokenizedPrompt
@@ -99,7 +99,7 @@ def chunked_sequence(
     return sequence, Chunked(chunks, params.use_activation is not False)
 
 
-def chunks_of(array: NDArray[np.float32], chunked: Chunked) -> LateChunksOutput:
+def chunks_of(array: NDArray[np.float32], chunked: Chunked) -> TokenEmbeddingsOutput:
     """Return the vectors of the chunks.
 
     Args:
@@ -119,7 +119,7 @@ def chunks_of(array: NDArray[np.float32], chunked: Chunked) -> LateChunksOutput:
     means = np.stack([array[slice(*chunk.token_range)].mean(axis=0) for chunk in metadata.chunks])
     if chunked.normalizes:
         means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), MIN_NORM)
-    return LateChunksOutput(means, late_chunking=metadata)
+    return TokenEmbeddingsOutput(means, late_chunking=metadata)
 
 
 def _is_linear(modules: nn.Module) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from millpond.context import TaskContext
 from millpond.pipeline.io_processor import Asked, Call, Item, Work
 from millpond.types.errors import InvalidInputError
-from millpond.types.outputs import ArrayOutput
+from millpond.types.outputs import PoolingOutput
 from millpond.types.pooler_options import RouteOptions, add_options
 from millpond_io.retrieval.late_interaction import INPUT_TYPE, input_type
 from millpond_io.text.processor import TextProcessor
@@ -52,7 +52,7 @@ class RoutedTexts:
                 works[index] = work
         return [work for work in works if work is not None]
 
-    def decode(self, work: Work) -> ArrayOutput:
+    def decode(self, work: Work) -> PoolingOutput:
         """Return the result of one prompt."""
         return self.processors[work.sequences[0].route].decode(work)
 

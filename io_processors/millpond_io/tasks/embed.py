@@ -12,7 +12,7 @@ from millpond.engine.request import PoolingRequest, Representation
 from millpond.pipeline.io_processor import Asked, Call, Work
 from millpond.types.config import JOINED_BY
 from millpond.types.errors import InvalidInputError
-from millpond.types.outputs import ArrayOutput
+from millpond.types.outputs import PoolingOutput
 from millpond.types.params import PoolingParams
 from millpond.types.pooler_options import SparseOptions, add_options
 from millpond_io.chunking.late import check_prompt, chunked_sequence, chunks_of
@@ -135,7 +135,7 @@ class EmbedProcessor(TextProcessor):
         )
         return TextWork(sequences=sequences, asked=asked, truncate_dim=truncate_dim)
 
-    def decode(self, work: Work) -> ArrayOutput:
+    def decode(self, work: Work) -> PoolingOutput:
         """Return the result of one prompt; for a prompt in pieces, their mean weighted by the number of pooled tokens.
 
         For a text with an image, the result is the mean of both vectors.
@@ -168,7 +168,7 @@ class EmbedProcessor(TextProcessor):
             return params, None
         return params.model_copy(update={"dimensions": self.size}), truncate_dim
 
-    def result(self, array: NDArray[np.float32], sequence: PoolingRequest, work: TextWork) -> ArrayOutput:
+    def result(self, array: NDArray[np.float32], sequence: PoolingRequest, work: TextWork) -> PoolingOutput:
         """Return a vector, or the token vectors that are kept, pooled if requested."""
         del sequence
         if not self.per_token:

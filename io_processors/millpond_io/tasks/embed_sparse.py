@@ -10,7 +10,7 @@ from millpond.engine.request import PoolingRequest
 from millpond.pipeline.io_processor import Asked, Call, Work
 from millpond.types.config import JOINED_BY
 from millpond.types.errors import InvalidInputError
-from millpond.types.outputs import ArrayOutput, SparseEmbeddingOutput
+from millpond.types.outputs import PoolingOutput, SparseEmbeddingOutput
 from millpond.types.pooler_options import SparseOptions
 from millpond_io.prompts import Prompt
 from millpond_io.retrieval.late_interaction import INPUT_TYPE, input_type
@@ -76,7 +76,7 @@ class SparseProcessor(TextProcessor):
         """Validate and tokenize prompts, all texts at once, or all texts of a route."""
         return super().encode(call) if self.routed is None else self.routed.encode(call)
 
-    def decode(self, work: Work) -> ArrayOutput:
+    def decode(self, work: Work) -> PoolingOutput:
         """Return the sparse vector of one prompt."""
         return super().decode(work) if self.routed is None else self.routed.decode(work)
 

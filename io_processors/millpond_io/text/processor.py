@@ -11,7 +11,7 @@ from millpond.context import TaskContext
 from millpond.engine.request import PoolingRequest, Representation
 from millpond.pipeline.io_processor import Asked, Call, IOProcessor, Item, Work
 from millpond.types.errors import InvalidInputError
-from millpond.types.outputs import ArrayOutput
+from millpond.types.outputs import PoolingOutput
 from millpond_io.chat.images import conversation_renderer
 from millpond_io.chat.text_messages import text_messages
 from millpond_io.chunking.late import Chunked, check_late_chunking
@@ -46,7 +46,7 @@ class TextWork(Work):
     truncate_dim: int | None = None
 
 
-class TextProcessor(IOProcessor[ArrayOutput]):
+class TextProcessor(IOProcessor[PoolingOutput]):
     """Converts texts or token ids to the result of a task's pooler."""
 
     def __init__(self, ctx: TaskContext) -> None:
@@ -60,7 +60,7 @@ class TextProcessor(IOProcessor[ArrayOutput]):
         # A prompt in a separate message is pooled with the text, as in sentence-transformers.
         self.pools_prompts = ctx.model.prompting.include_prompt or self.per_token or self.messages is not None
         self.task = self.spec.name
-        self.output: type[ArrayOutput] = ctx.task_entry.load()
+        self.output: type[PoolingOutput] = ctx.task_entry.load()
         self.reads_images = "image" in ctx.model.multimodal.modalities
         self.is_step = self.per_token and ctx.pooling_type(self.task) == "STEP"
 
@@ -77,7 +77,7 @@ class TextProcessor(IOProcessor[ArrayOutput]):
         with prefetch_images(data for data, _ in items):
             return encode_valid(items, read, encode)
 
-    def decode(self, work: Work) -> ArrayOutput:
+    def decode(self, work: Work) -> PoolingOutput:
         """Return the result of one prompt, as the task's type of output."""
         assert isinstance(work, TextWork)  # noqa: S101  returned by ``encode``
         sequence = work.sequences[0]
@@ -161,7 +161,7 @@ class TextProcessor(IOProcessor[ArrayOutput]):
             num_dropped_tokens=tokenized.num_dropped_tokens,
         )
 
-    def result(self, array: NDArray[np.float32], sequence: PoolingRequest, work: TextWork) -> ArrayOutput:
+    def result(self, array: NDArray[np.float32], sequence: PoolingRequest, work: TextWork) -> PoolingOutput:
         """Return one result as the task's type of output.
 
         Args:

@@ -65,9 +65,9 @@ def returns_arrays(task: str) -> bool:
     """
     if task == PLUGIN:
         return False
-    from millpond.types.outputs import ArrayOutput  # noqa: PLC0415  not needed by --help
+    from millpond.types.outputs import PoolingOutput  # noqa: PLC0415  not needed by --help
 
-    return issubclass(task_named(task, "--pooling-task").load(), ArrayOutput)
+    return issubclass(task_named(task, "--pooling-task").load(), PoolingOutput)
 
 
 def check_vectors(task: str, file_format: str) -> None:

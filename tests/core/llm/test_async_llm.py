@@ -132,10 +132,10 @@ def test_the_event_loop_is_free_while_a_call_is_tokenized_or_finished(make, monk
         task = llm.pipeline.bind("embed")
         work = getattr(task, stage)
 
-        def patient(*arguments):
+        def patient(*arguments, **options):
             loop.call_soon_threadsafe(begun.set)
             waited.append(ticked.wait(kit.patience))
-            return work(*arguments)
+            return work(*arguments, **options)
 
         monkeypatch.setattr(task, stage, patient)
         outputs, _ = await asyncio.gather(llm.embed(TEXTS), ticker())

@@ -15,12 +15,11 @@ from millpond import LLM, AsyncLLM, IOProcessor, PoolingParams
 from millpond.engine.request import PoolingRequest, Representation
 from millpond.model.spec import MultimodalSettings
 from millpond.pipeline.bound_task import BoundTask, Job
-from millpond.pipeline.call import embed_call, score_call
 from millpond.pipeline.io_processor import Work
 from millpond.pipeline.pipeline import windows
 from millpond.plugin.specs import IOProcessorSpec
 from millpond.types.errors import EngineError, InvalidInputError, NonFiniteOutputError
-from millpond.types.outputs import EmbeddingOutput, EmbeddingRequestOutput, PoolingOutput, PoolingRequestOutput
+from millpond.types.outputs import EmbeddingOutput
 
 POISON = 0
 BERT = "architecture 'BertModel' of plugin runtime"
@@ -172,22 +171,20 @@ def test_a_call_that_its_processor_splits_into_nothing_has_no_outputs(llm, chunk
     assert embed(llm, "text") == []
 
 
-def test_an_unknown_value_of_on_error_is_refused():
-    assert embed_call("a", None, {"on_error": "raise"}).raises
-    assert not embed_call("a", None, {"on_error": "return"}).raises
+def test_an_unknown_value_of_on_error_is_refused(plain):
     with pytest.raises(InvalidInputError, match=r"on_error='skip': expected one of 'raise', 'return'"):
-        embed_call("a", None, {"on_error": "skip"})
+        plain.embed("a", on_error="skip")
 
 
-def test_an_unknown_option_is_refused_with_a_suggestion():
+def test_an_unknown_option_is_refused_with_a_suggestion(plain):
     with pytest.raises(TypeError, match=r"unexpected keyword argument 'on_eror': did you mean 'on_error'"):
-        embed_call("a", None, {"on_eror": "raise"})
+        plain.embed("a", on_eror="raise")
     with pytest.raises(TypeError, match=r"unexpected keyword argument 'zzz': available: truncate_prompt_tokens, "):
-        embed_call("a", None, {"zzz": 1})
+        plain.embed("a", zzz=1)
     with pytest.raises(TypeError, match=r"unexpected keyword argument 'dimension': did you mean 'dimensions'"):
-        embed_call("a", None, {"dimension": 8})
+        plain.embed("a", dimension=8)
     with pytest.raises(TypeError, match=r"unexpected keyword argument 'instructions': did you mean 'instruction'"):
-        score_call("a", "b", None, {"instructions": "c"}, {"instruction": None})
+        plain.score("a", "b", instructions="c")
 
 
 def test_invalid_parameters_affect_one_prompt_if_errors_are_returned(plain):
@@ -271,21 +268,6 @@ def test_errors_of_the_engine_name_the_prompt_once_and_keep_their_type_and_cause
     assert str(finished(located).error) == "prompt 4: NaN"
     assert str(finished(InvalidInputError("no")).error) == "prompt 4: no"
     assert str(finished(InvalidInputError("no", index=2)).error) == "prompt 4: no"
-
-
-def test_a_retyped_output_keeps_its_array_and_other_fields():
-    array = np.ones(3, dtype=np.float32)
-    output = PoolingRequestOutput(
-        request_id="7", outputs=PoolingOutput(array), prompt_token_ids=[1], num_dropped_tokens=2
-    )
-    call = embed_call("a", None, {})
-    typed = call.retyped(output)
-    assert type(typed) is EmbeddingRequestOutput
-    assert type(typed.outputs) is EmbeddingOutput
-    assert typed.outputs.array is array
-    assert (typed.request_id, typed.prompt_token_ids, typed.num_dropped_tokens) == ("7", [1], 2)
-    failed = PoolingRequestOutput(request_id="8", outputs=None, prompt_token_ids=[], error=EngineError("no"))
-    assert call.retyped(failed).outputs is None
 
 
 # --- several requests a prompt ----------------------------------------------------------------------------------------

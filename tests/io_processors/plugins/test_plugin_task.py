@@ -214,7 +214,7 @@ def test_the_task_may_be_the_models_default(folder, manager):
 
 def test_the_other_tasks_of_the_model_are_also_served(digest):
     (output,) = digest.encode([[5, 6, 7]], pooling_task="embed", use_tqdm=False)
-    assert type(output.outputs) is PoolingOutput
+    assert isinstance(output.outputs, PoolingOutput)
     assert output.request_id != ""
     assert output.prompt_token_ids == [5, 6, 7]
 

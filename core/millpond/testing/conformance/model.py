@@ -17,7 +17,7 @@ from millpond.testing.conformance.record import RecordConformance
 from millpond.testing.demands import demand, demand_same
 from millpond.types.config import JOINED_BY
 from millpond.types.errors import CheckpointError, InvalidInputError
-from millpond.types.outputs import ArrayOutput
+from millpond.types.outputs import PoolingOutput
 
 MIXED_LENGTHS = (7, 1, 7, 2, 1, 33, 5)
 MAX_PROMPTS_ALIKE, TOKENS_ALIKE = 6, 20  # of prompts that begin with the same tokens
@@ -130,7 +130,7 @@ class ModelConformance(OutputComparison, RecordConformance):
         for task in set(self.tasks(llm)) & set(sizes):
             expected = sizes[task]
             for index, output in enumerate(self.ask(llm, self.prompts(llm), task)):
-                shape = output.array.shape if isinstance(output, ArrayOutput) and output.array.ndim else None
+                shape = output.array.shape if isinstance(output, PoolingOutput) and output.array.ndim else None
                 matches = shape is None or expected is None or shape[-1] == expected
                 what = f"{self.name}, {task!r} of prompt {index}"
                 demand(matches, f"{what}, has the shape {shape}, but the model declares {expected} values")

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from millpond import AsyncLLM, PoolingParams
-from millpond.types.outputs import ArrayOutput, PoolingRequestOutput
+from millpond.types.outputs import PoolingOutput, PoolingRequestOutput
 from millpond_server.apis.common.inputs import prompts_of, read_inputs
 from millpond_server.apis.common.schemas import TextOptions
 from millpond_server.apis.infinity.capabilities import capabilities_of, check_capability, render_infinity_error
@@ -55,7 +55,7 @@ def _truncated(outputs: list[PoolingRequestOutput[Any]], dimensions: int | None)
         message = f"`dimensions` must be from 1 to {size}, the size of the model's vectors; got {dimensions}"
         raise ApiError(400, message, parameter="dimensions", reason="invalid")
     return [
-        replace(output, outputs=ArrayOutput(np.ascontiguousarray(output.outputs.array[..., :dimensions])))
+        replace(output, outputs=PoolingOutput(np.ascontiguousarray(output.outputs.array[..., :dimensions])))
         for output in outputs
     ]
 

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from millpond import AsyncLLM, RepresentationsRequestOutput, SparseEmbeddingOutput
-from millpond.types.outputs import ArrayOutput
+from millpond.types.outputs import PoolingOutput
 from millpond_server.apis.common.input_type import input_type_options
 from millpond_server.apis.common.inputs import prompts_of
 from millpond_server.apis.common.responses import data_response
@@ -75,7 +75,7 @@ def term_names(ids: list[int], llm: AsyncLLM) -> list[str]:
 
 
 def _representation(
-    options: RepresentationOptions, result: ArrayOutput, request: RepresentRequest, llm: AsyncLLM
+    options: RepresentationOptions, result: PoolingOutput, request: RepresentRequest, llm: AsyncLLM
 ) -> dict[str, Any]:
     if isinstance(result, SparseEmbeddingOutput):
         sparse: dict[str, Any] = {"indices": result.indices, "values": result.values}

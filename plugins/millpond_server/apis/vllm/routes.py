@@ -9,7 +9,7 @@ from starlette.responses import Response
 from millpond import AsyncLLM, PoolingParams, ScoringRequestOutput
 from millpond.model.tokenizer import Tokenizer
 from millpond.pipeline.pipeline import present_name
-from millpond.types.outputs import ArrayOutput
+from millpond.types.outputs import PoolingOutput
 from millpond_server.apis.common.inputs import prompts_of
 from millpond_server.apis.common.responses import data_response, num_tokens
 from millpond_server.apis.common.tokenizing import (
@@ -199,7 +199,7 @@ async def pooling(request: PoolingRequest, llm: AsyncLLM, call: Call) -> Any:
         priority=request.priority + call.priority,
         **request.options(),
     )
-    if not all(isinstance(output.outputs, ArrayOutput) for output in outputs):
+    if not all(isinstance(output.outputs, PoolingOutput) for output in outputs):
         return await values_response(outputs, call, llm.pipeline.processor(task))
     return vectors_response(outputs, request, call, object_type="pooling", field="data", prefix="pooling")
 
