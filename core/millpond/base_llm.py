@@ -30,7 +30,7 @@ class BaseLLM(ABC):
     @property
     def model_config(self) -> ResolvedModel:
         """The facts about the model: names, limits, tasks, sizes."""
-        return self._loaded.config
+        return self._loaded.context.model
 
     @property
     def supported_tasks(self) -> tuple[str, ...]:

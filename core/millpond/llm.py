@@ -73,7 +73,7 @@ class LLM(BaseLLM):
         self.engine_config: EngineConfig = self._loaded.engine
         executor = open_executor(self._loaded, options, plugins)
         self._engine = Engine(executor, self.engine_config)
-        self._driver = SyncDriver(self._loaded.config, self._engine, self.engine_config, self.cache)
+        self._driver = SyncDriver(self._loaded.context.model, self._engine, self.engine_config, self.cache)
         self._lock = threading.Lock()
         self._owner = OwnerProcess()
 

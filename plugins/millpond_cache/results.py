@@ -169,7 +169,7 @@ def open_results(choice: CacheChoice, loaded: "LoadedModel", devices: Iterable[s
     loaded.layers.repository.require_unchanged()  # the hash is that of the loaded weights
     keys = KeyBuilder(fingerprint, all_fields=is_pooled_by_plugin(loaded.context))
     options = CacheOptions(
-        address=choice.address, max_bytes=choice.max_bytes, model=loaded.config.model, fingerprint=fingerprint
+        address=choice.address, max_bytes=choice.max_bytes, model=loaded.context.model.model, fingerprint=fingerprint
     )
     with blamed(choice.entry if is_foreign(choice.entry) else None, "failed to open"):
         cache: Cache = choice.entry.load()(options)

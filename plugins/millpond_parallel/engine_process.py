@@ -119,7 +119,7 @@ def _load(setup: "EngineProcessSetup") -> "Executor":
         repository = replace(setup.repository, plugins=registry)
         repository.require_unchanged()  # an engine that is started again must not compute with another model
         layers, device = resolve_model(registry, repository, setup.arguments)
-        loaded = build_model(registry, layers, setup.arguments.load, device=device, compute=setup.arguments.compute)
+        loaded = build_model(layers, setup.arguments, device)
         repository.require_unchanged()
     return open_executor(loaded, setup.arguments, plugins)
 

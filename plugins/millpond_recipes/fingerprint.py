@@ -57,7 +57,7 @@ def fingerprint_facts(facts: ModelFacts) -> dict[str, str]:
     """Return what a result depends on beside the recipe, by name: files of the model, device, kernels, versions."""
     files = {f"file {name}": value for name, value in file_hashes(facts.layers.repository.path)}
     kernels = dict(_kernels(facts))
-    entries = [*computing_entries(facts.layers.registry, facts.layers), *kernels.values()]
+    entries = [*computing_entries(facts.layers), *kernels.values()]
     return {
         **files,
         **_template_file(facts),

@@ -13,7 +13,6 @@ from millpond_recipes.recipe import Recipe
 if TYPE_CHECKING:
     from millpond.loading.arguments import Arguments
     from millpond.model.model_layers import ModelLayers
-    from millpond.plugin.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -41,16 +40,16 @@ def read_model_facts(recipe: Recipe) -> ModelFacts:
     registry = get_plugin_manager().registry
     arguments = read_arguments(recipe.model_arguments)
     layers, device = resolve_model(registry, recipe.model, arguments)
-    refuse_runtime_plugins(registry, layers)
+    refuse_runtime_plugins(layers)
     return ModelFacts(layers, device.type, arguments)
 
 
-def refuse_runtime_plugins(registry: "Registry", layers: "ModelLayers") -> None:
+def refuse_runtime_plugins(layers: "ModelLayers") -> None:
     """Refuse a model that uses components of this process alone: another process would not have them.
 
     Raises:
         RecipeError: Names the components.
     """
-    refusal = runtime_refusal(computing_entries(registry, layers))
+    refusal = runtime_refusal(computing_entries(layers))
     if refusal is not None:
         raise RecipeError(refusal)

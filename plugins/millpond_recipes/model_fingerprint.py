@@ -49,7 +49,7 @@ def fingerprint_of(loaded: LoadedModel, devices: Iterable[str] = ()) -> str:
     Raises:
         CheckpointError: If a file cannot be read.
     """
-    layers, model, ctx = loaded.layers, loaded.config, loaded.context
+    layers, model, ctx = loaded.layers, loaded.context.model, loaded.context
     facts = {
         "files": dict(file_hashes(layers.repository.path)),
         "model": model.digest,

@@ -147,7 +147,7 @@ def _reference_folder(request: Request, layers: ModelLayers, arguments: Argument
 
 def _check_loads(layers: ModelLayers, arguments: Arguments, device: "torch.device") -> None:
     """Load the model once, so that the reference is not given sizes and weights that fail these checks."""
-    build_model(layers.registry, layers, arguments.load, device=device, compute=arguments.compute)
+    build_model(layers, arguments, device)
 
 
 def _load_reference(kind: Kind, folder: Path, layers: ModelLayers, request: Request, device: str) -> Reference:

@@ -1,8 +1,7 @@
 """Builds a model from a resolved repository: on the meta device first, then with its weights."""
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -10,7 +9,7 @@ import torch
 
 from millpond.context import Context
 from millpond.loading.arguments import Arguments
-from millpond.loading.components import component, components, replaced_by_installed
+from millpond.loading.components import replaced_by_installed
 from millpond.loading.modules import add_before_pooling, load_post_pooling
 from millpond.loading.notes import notes_on
 from millpond.loading.precision import disable_tf32, in_mixed_precision, runnable_dtype
@@ -18,12 +17,10 @@ from millpond.loading.weights import iterate_extra_weights, iterate_weights
 from millpond.machine import trim_heap
 from millpond.model.layers import Layer
 from millpond.model.model_layers import ModelLayers
-from millpond.model.options import LoadOptions
 from millpond.model.repository import Repository
 from millpond.model.resolve import read_layers
 from millpond.model.source import find_repository
-from millpond.model.spec import ResolvedModel, RouteSettings
-from millpond.model.tokenizer import Tokenizer, load_tokenizer
+from millpond.model.tokenizer import load_tokenizer
 from millpond.nn.linear import Linear
 from millpond.nn.model import PoolingModel
 from millpond.nn.ops import check_quantization, check_variants
@@ -32,7 +29,6 @@ from millpond.plugin.blame import blamed, breach, described, is_foreign, mark
 from millpond.plugin.manager import PluginManager, get_plugin_manager
 from millpond.plugin.registry import Entry, Registry
 from millpond.plugin.target import imported
-from millpond.types.compute import ComputeOptions
 from millpond.types.config import EngineConfig
 from millpond.types.errors import CheckpointError, InvalidInputError, MillpondError, first_names
 
@@ -46,26 +42,9 @@ class LoadedModel:
     """A model that is ready to run, with its configuration; ``engine`` holds the limits of a batch."""
 
     model: PoolingModel
-    config: ResolvedModel
     context: Context
-    tokenizer: Tokenizer | None
     layers: ModelLayers
-    engine: EngineConfig = field(default_factory=EngineConfig)
-
-
-@dataclass(frozen=True)
-class RouteBuilder:
-    """The functions that build a route, for the function that combines the routes of a model.
-
-    Attributes:
-        resolve: Return what is stated about the model of a route.
-        context: Build the context of a route's model.
-        model: Build the model of a route.
-    """
-
-    resolve: Callable[[str], ModelLayers]
-    context: Callable[[ModelLayers], Context]
-    model: Callable[[ModelLayers], LoadedModel]
+    engine: EngineConfig
 
 
 def load_model(model: str | Repository, arguments: Arguments, plugins: PluginManager | None = None) -> LoadedModel:
@@ -92,24 +71,10 @@ def load_model(model: str | Repository, arguments: Arguments, plugins: PluginMan
         raise InvalidInputError(message, parameter="cuda_graphs")
     for note in notes_on(layers, arguments.load):
         logger.warning("%s: %s", name, note)
-    built = build_model(
-        registry,
-        layers,
-        arguments.load,
-        device=device,
-        compute=arguments.compute,
-        with_weights=arguments.parallel.size == 1,
-    )
-    _warn_about_replacements(name, registry, layers, built.context)
-    return replace(built, engine=arguments.engine)
-
-
-def _warn_about_replacements(name: str, registry: Registry, layers: ModelLayers, ctx: Context) -> None:
-    """Log one warning if installed plugins replace built-in components of the model."""
-    used = components(registry, layers)
-    used += [component(registry, requested, entry) for requested, entry in ctx.activations.items()]
-    if replaced := replaced_by_installed(used):
+    built = build_model(layers, arguments, device, with_weights=arguments.parallel.size == 1)
+    if replaced := replaced_by_installed(layers, built.context.activations):
         logger.warning("%s: %s. `plugin/NAME` selects one of them explicitly", name, "; ".join(replaced))
+    return built
 
 
 def resolve_model(
@@ -156,13 +121,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def build_model(
-    registry: Registry,
-    layers: ModelLayers,
-    options: LoadOptions,
-    *,
-    device: torch.device,
-    compute: ComputeOptions,
-    with_weights: bool = True,
+    layers: ModelLayers, arguments: Arguments, device: torch.device, *, with_weights: bool = True
 ) -> LoadedModel:
     """Build the model that layers resolve to and load its weights; the device must support its dtype.
 
@@ -171,44 +130,30 @@ def build_model(
     Raises:
         CheckpointError: If the weights do not fit the architecture.
     """
-    repository = layers.repository
-    ctx = build_context(registry, layers, options, device=device, compute=compute)
-    config = ctx.model
+    allow_pickle = arguments.load.allow_pickle
+    ctx = build_context(layers, arguments, device)
     setting = ctx.op_context(ctx.dtype)
-    check_variants(registry, setting)
-    check_quantization(registry, setting)
+    check_variants(ctx.registry, setting)
+    check_quantization(ctx.registry, setting)
     owner = _blamed_for_model(layers)
     model = mark(_instantiate(_model_class(layers, ctx), ctx, owner), owner)
     if with_weights:
-        _load_weights(model, config.architecture, layers, allow_pickle=options.allow_pickle)
-    add_before_pooling(ctx, model, config.modules.before, allow_pickle=options.allow_pickle)
-    built = LoadedModel(model=model.eval(), config=config, context=ctx, tokenizer=ctx.tokenizer, layers=layers)
-    routes: RouteSettings | None = layers.get("files.routes")
-    if repository.route is not None or routes is None or not routes.by_input_type:
+        _load_weights(model, owner, layers, allow_pickle=allow_pickle)
+    add_before_pooling(ctx, model, ctx.model.modules.before, allow_pickle=allow_pickle)
+    built = LoadedModel(model=model.eval(), context=ctx, layers=layers, engine=arguments.engine)
+    routes = layers.get("files.routes")
+    if layers.repository.route is not None or routes is None or not routes.by_input_type:
         return built
-
-    def resolved(name: str) -> ModelLayers:
-        of_route = read_layers(registry, replace(repository, route=name), options)
-        return of_route.over(Layer(layers.origin("dtype"), {"dtype": config.dtype}))
-
-    builder = RouteBuilder(
-        resolve=resolved,
-        context=lambda of_route: build_context(registry, of_route, options, device=device, compute=compute),
-        model=lambda of_route: build_model(
-            registry, of_route, options, device=device, compute=compute, with_weights=with_weights
-        ),
-    )
-    combine: Callable[[LoadedModel, RouteBuilder], LoadedModel] = imported(routes.target)
-    return combine(built, builder)
+    combined: LoadedModel = imported(routes.target)(built, arguments, with_weights=with_weights)
+    return combined
 
 
-def _load_weights(model: PoolingModel, architecture: str, layers: ModelLayers, *, allow_pickle: bool) -> None:
+def _load_weights(model: PoolingModel, owner: Entry[Any], layers: ModelLayers, *, allow_pickle: bool) -> None:
     """Load the weights of a model that was built on the meta device, and its adapters.
 
     Raises:
         CheckpointError: If the weights do not fit the architecture.
     """
-    owner = _blamed_for_model(layers)
     folder, extra = layers.repository.transformer_path, layers.architecture.spec.checkpoint.extra_files
     weights = chain(
         iterate_weights(folder, allow_pickle=allow_pickle),
@@ -221,7 +166,7 @@ def _load_weights(model: PoolingModel, architecture: str, layers: ModelLayers, *
             owner, f"load_weights returned {described(loaded)}; expected a LoadedWeights of millpond.nn.weight_loading"
         )
     missing = [*loaded.missing, *missing_weights(model, loaded.names)]
-    _check_loaded(architecture, owner, loaded.unused, missing)
+    _check_loaded(layers.architecture.spec.name, owner, loaded.unused, missing)
     if layers.adapters:
         model.load_adapters({name: adapter.read() for name, adapter in layers.adapters.items()})
     _prepare_linears(model)
@@ -239,22 +184,15 @@ def _prepare_linears(model: PoolingModel) -> None:
                 freed_bytes = 0
 
 
-def build_context(
-    registry: Registry,
-    layers: ModelLayers,
-    options: LoadOptions,
-    *,
-    device: torch.device,
-    compute: ComputeOptions,
-) -> Context:
+def build_context(layers: ModelLayers, arguments: Arguments, device: torch.device) -> Context:
     """Build the context of the model that layers resolve to, with the modules that its folder lists after pooling."""
-    repository = layers.repository
-    config = layers.model
+    repository, options, config = layers.repository, arguments.load, layers.model
     lower_case = layers.architecture.spec.text.lowercase
-    dtype, compute = in_mixed_precision(registry, getattr(torch, config.dtype), device, compute)
+    dtype = getattr(torch, config.dtype)
+    dtype, compute = in_mixed_precision(layers.registry, dtype, device, arguments.compute)
     disable_tf32(dtype, device)
     ctx = Context(
-        registry=registry,
+        registry=layers.registry,
         model=config,
         config=layers.config,
         device=device,
@@ -295,30 +233,17 @@ def _instantiate(model_class: Any, ctx: Context, owner: Entry[Any]) -> PoolingMo
 
     Raises:
         CheckpointError: If a built-in architecture does not fit config.json.
-        ComponentError: If the target of a plugin failed, or did not return a model.
+        ComponentError: If the target of a plugin failed, or did not return a model with a pooler for each task.
     """
-    if is_foreign(owner):
-        with blamed(owner, "failed in target(ctx)"), torch.device("meta"):
-            model = model_class(ctx)
-        return _checked(model, ctx, owner)
     try:
-        with torch.device("meta"):
-            built: PoolingModel = model_class(ctx)
-            return built
+        with blamed(owner if is_foreign(owner) else None, "failed in target(ctx)"), torch.device("meta"):
+            model: object = model_class(ctx)
     except MillpondError:
         raise
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         reason = f"{type(error).__name__}: {error}"
         message = f"the architecture {ctx.model.architecture!r} cannot be built from this config.json: {reason}"
         raise CheckpointError(message) from error
-
-
-def _checked(model: object, ctx: Context, owner: Entry[Any]) -> PoolingModel:
-    """Return the object that a plugin's target returned, if it is a model with a pooler for each task.
-
-    Raises:
-        ComponentError: If it is not.
-    """
     if not isinstance(model, PoolingModel):
         raise breach(owner, f"target(ctx) returned {described(model)}; expected a millpond.nn.PoolingModel")
     poolers = dict(getattr(model, "poolers", {}))

@@ -65,6 +65,12 @@ def read_layers(registry: "Registry", repository: "Repository", options: LoadOpt
     return _read(registry, repository, options)
 
 
+def read_route(main: ModelLayers, name: str, options: LoadOptions) -> ModelLayers:
+    """Read what is stated about another route of a model, which has the dtype of the main route."""
+    layers = read_layers(main.registry, replace(main.repository, route=name), options)
+    return layers.over(Layer(main.origin("dtype"), {"dtype": main.model.dtype}))
+
+
 def _read(registry: "Registry", repository: "Repository", options: LoadOptions) -> ModelLayers:
     files = repository.layers
     known = _known_config(registry, repository, options)

@@ -51,7 +51,7 @@ class RouteSettings:
         main: The route of the model itself.
         origin: The file that specifies them.
         target: ``"module:function"`` that builds the model of all routes: (``LoadedModel`` of the main route,
-            ``RouteBuilder``) -> ``LoadedModel``, both from ``millpond.loading.build``.
+            ``Arguments`` of ``LLM``, with_weights=True to load weights) -> ``LoadedModel``.
     """
 
     by_input_type: Mapping[str | None, str] = field(default_factory=dict)

@@ -255,9 +255,11 @@ class Registry:
 
     Attributes:
         absent: Plugins that are not loaded, with the reasons; written by the plugin manager, used in error messages.
+        ranks: The ranks of all records.
     """
 
     def __init__(self) -> None:
+        self.ranks: Final[set[Rank]] = set()
         self.absent: Final[dict[str, str]] = {}
         self.tasks: Final = Catalog(TaskSpec, self.absent)
         self.architectures: Final = Catalog(ArchitectureSpec, self.absent)
@@ -305,6 +307,7 @@ class Registry:
             expected = ", ".join(catalog.record.__name__ for catalog in self.catalogs())
             message = f"{spec!r} is not a record; expected one of {expected}"
             raise TypeError(message)
+        self.ranks.add(origin.rank)
         return self._by_kind[spec.kind].add(spec, origin)
 
 

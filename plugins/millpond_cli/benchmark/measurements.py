@@ -151,9 +151,7 @@ class Benchmark:
     def _load(self, kernels: Mapping[str, str]) -> BenchmarkModel:
         compute = self._arguments.compute
         compute = replace(compute, kernels={**compute.kernels, **kernels})
-        return BenchmarkModel(
-            build_model(self._registry, self._layers, self._arguments.load, device=self._device, compute=compute)
-        )
+        return BenchmarkModel(build_model(self._layers, replace(self._arguments, compute=compute), self._device))
 
     def _alternatives(self, bench: BenchmarkModel) -> Iterator[str]:
         """Yield the kernels that could replace the selected kernel of an op, as ``op=variant``."""

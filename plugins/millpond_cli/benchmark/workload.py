@@ -85,13 +85,13 @@ class BenchmarkModel:
         Raises:
             CommandError: The files of the model do not specify the size of the vocabulary.
         """
-        size = self.loaded.config.hf_config.get("vocab_size")
-        if type(size) is not int and self.loaded.tokenizer is not None:
-            size = self.loaded.tokenizer.backend.get_vocab_size()
+        size = self.loaded.context.model.hf_config.get("vocab_size")
+        if type(size) is not int and self.loaded.context.tokenizer is not None:
+            size = self.loaded.context.tokenizer.backend.get_vocab_size()
         if type(size) is not int or size < 1:
             message = "neither config.json nor a tokenizer specifies the size of the vocabulary"
             raise CommandError(message, hint="""specify it with --hf-overrides '{"vocab_size": N}'""")
-        return draw_workload(num_tokens, vocab_size=size, max_prompt_tokens=self.loaded.config.max_model_len)
+        return draw_workload(num_tokens, vocab_size=size, max_prompt_tokens=self.loaded.context.model.max_model_len)
 
     def run(self, workload: Workload, *, max_num_batched_tokens: int, num_workers: int | None = None) -> Sample:
         """Run a workload once and measure it.
@@ -138,7 +138,7 @@ class BenchmarkModel:
 
     def _task(self) -> str:
         """Return a task with one result per prompt if the model has one, because its pooling takes little time."""
-        tasks, registry = self.loaded.config.tasks, self.loaded.context.registry
+        tasks, registry = self.loaded.context.model.tasks, self.loaded.context.registry
         return next((task for task in tasks if not registry.tasks.get(task).spec.per_token), tasks[0])
 
 

@@ -3,14 +3,13 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from millpond.loading.components import Component, component, components
+from millpond.loading.components import Named, components, replaced
 from millpond.model.model_layers import ModelLayers
-from millpond.plugin.registry import Registry
+from millpond.plugin.registry import Entry, Registry
 from millpond.types.errors import UnknownNameError
 
 
 def component_records(
-    registry: Registry,
     layers: ModelLayers,
     tasks: Sequence[Mapping[str, Any]],
     dense: Sequence[Mapping[str, Any]],
@@ -18,13 +17,13 @@ def component_records(
     """Return the components of a model with their plugins.
 
     Args:
-        registry: The registry of plugin records.
         layers: What is stated about the model.
         tasks: The tasks of the report, with their activations.
         dense: The Dense modules of the report.
     """
     names = [task["activation"] for task in tasks] + [layer["activation"].rpartition(".")[2].lower() for layer in dense]
-    return [_record(it) for it in (*components(registry, layers), *_activations(registry, filter(None, names)))]
+    used = (*components(layers), *_activations(layers.registry, filter(None, names)))
+    return [_record(layers.registry, name, entry) for name, entry in used]
 
 
 def plugin_lines(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -44,23 +43,23 @@ def plugin_lines(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
                 yield f"  {_label(it['kind'])} {it['name']} replaces {it['replaces']}"
 
 
-def _activations(registry: Registry, names: Iterable[str]) -> Iterator[Component]:
+def _activations(registry: Registry, names: Iterable[str]) -> Iterator[Named]:
     for name in dict.fromkeys(names):
         try:
             entry = registry.activations.get(name)
         except UnknownNameError:  # reported with the task or the module that names it
             continue
-        yield component(registry, name, entry)
+        yield name, entry
 
 
-def _record(it: Component) -> dict[str, Any]:
-    origin = it.entry.origin
+def _record(registry: Registry, name: str, entry: Entry[Any]) -> dict[str, Any]:
+    origin, builtin = entry.origin, replaced(registry, name, entry)
     return {
-        "kind": it.entry.spec.kind,
-        "name": it.entry.spec.name,
+        "kind": entry.spec.kind,
+        "name": entry.spec.name,
         "plugin": origin.plugin,
         "distribution": f"{origin.distribution} {origin.version}".strip() or None,
-        "replaces": None if it.replaces is None else it.replaces.qualified,
+        "replaces": None if builtin is None else builtin.qualified,
     }
 
 

@@ -155,7 +155,7 @@ class _Inspection:
         if self.layers is None:
             return []
         facts = self.report.facts
-        return component_records(self.registry, self.layers, facts["tasks"] or (), facts["dense"] or ())
+        return component_records(self.layers, facts["tasks"] or (), facts["dense"] or ())
 
     def _tasks(self, pooling: PoolingReport | None) -> list[dict[str, Any]]:
         if pooling is None:
@@ -292,7 +292,7 @@ class _Inspection:
             return None
         spec = choice.entry.spec
         if spec.persistent and self.layers is not None:
-            refusal = runtime_refusal(computing_entries(self.registry, self.layers))
+            refusal = runtime_refusal(computing_entries(self.layers))
             if refusal is not None:
                 self.report.problems.append(f"cache={spec.name!r} is used by other processes: {refusal}")
         return {

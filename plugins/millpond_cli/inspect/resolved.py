@@ -15,7 +15,7 @@ from millpond.model.layers import DEFAULT, USER, Layer, paths
 from millpond.model.model_layers import ModelLayers
 from millpond.model.pooler_settings import BY_TASK
 from millpond.model.pooler_settings import GROUP as POOLER_GROUP
-from millpond.model.resolve import CONFIG_PATH, read_layers
+from millpond.model.resolve import CONFIG_PATH, read_route
 from millpond.model.spec import ModuleSettings
 from millpond.plugin.registry import Entry, Registry
 from millpond_cli.inspect.pooling import ORIGINS
@@ -41,8 +41,7 @@ def model_file(registry: Registry, model: str, arguments: Arguments) -> str:
     lines = [TITLE, *_Settings(layers, arguments).lines()]
     lines += _table("model", {key: it for key, it in source.items() if it is not None})
     for name in () if routes is None else sorted({*routes.by_input_type.values()} - {routes.main}):
-        of_route = read_layers(registry, replace(repository, route=name), arguments.load)
-        of_route = of_route.over(Layer(layers.origin("dtype"), {"dtype": layers.model.dtype}))
+        of_route = read_route(layers, name, arguments.load)
         header = f"{ROUTES}.{_key(name)}"
         lines += ["", f"[{header}]", *_Settings(of_route, arguments, f"{header}.").lines()]
     return "\n".join(lines)

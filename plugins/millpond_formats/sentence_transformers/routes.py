@@ -4,12 +4,14 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from millpond.model.resolve import read_route
 from millpond.types.errors import CheckpointError
 from millpond_formats.sentence_transformers.routed_model import RoutedModel, RouteParts, poolers_of
 
 if TYPE_CHECKING:
     from millpond.context import Context
-    from millpond.loading.build import LoadedModel, RouteBuilder
+    from millpond.loading.arguments import Arguments
+    from millpond.loading.build import LoadedModel
     from millpond.model.model_layers import ModelLayers
     from millpond.model.spec import RouteSettings
 
@@ -18,8 +20,13 @@ PATH = "files.routes"
 TASKS = ("embed", "token_embed")  # the tasks that a model with routes supports
 
 
-def with_routes(main: "LoadedModel", builder: "RouteBuilder") -> "LoadedModel":
+def with_routes(main: "LoadedModel", arguments: "Arguments", *, with_weights: bool) -> "LoadedModel":
     """Build a model with several routes from the loaded model of its main route.
+
+    Args:
+        main: The loaded model.
+        arguments: The arguments of ``LLM``.
+        with_weights: True to load the weights of the other routes.
 
     Raises:
         CheckpointError: If a route does not return vectors of the kind and size of the main route.
@@ -32,27 +39,33 @@ def with_routes(main: "LoadedModel", builder: "RouteBuilder") -> "LoadedModel":
     for name in dict.fromkeys(names.values()):
         if name in parts:
             continue
-        layers = builder.resolve(name)
+        layers = read_route(main.layers, name, arguments.load)
         _check(layers, main.layers)
-        parts[name], contexts[name] = _part(main, layers, builder)
+        parts[name], contexts[name] = _part(main, layers, arguments, with_weights=with_weights)
     tasks = tuple(task for task in TASKS if all(task in ctx.tasks for ctx in contexts.values()))
     input_types = tuple(input_type for input_type in names if input_type is not None)
-    config = replace(main.config, tasks=tasks, retrieval=replace(main.config.retrieval, routes=input_types))
+    model = main.context.model
+    model = replace(model, tasks=tasks, retrieval=replace(model.retrieval, routes=input_types))
     routes = {input_type: (name, contexts[name]) for input_type, name in names.items()}
-    ctx = replace(main.context, model=config, routes=routes)
-    logger.info("%s: queries and documents use the routes %s", config.model, ", ".join(parts))
-    return replace(main, model=RoutedModel(ctx, parts, names).eval(), config=config, context=ctx)
+    ctx = replace(main.context, model=model, routes=routes)
+    logger.info("%s: queries and documents use the routes %s", model.model, ", ".join(parts))
+    return replace(main, model=RoutedModel(ctx, parts, names).eval(), context=ctx)
 
 
-def _part(main: "LoadedModel", layers: "ModelLayers", builder: "RouteBuilder") -> "tuple[RouteParts, Context]":
+def _part(
+    main: "LoadedModel", layers: "ModelLayers", arguments: "Arguments", *, with_weights: bool
+) -> "tuple[RouteParts, Context]":
     """The model and poolers of a route; a route with the main route's weights shares its model."""
+    from millpond.loading.build import build_context, build_model  # noqa: PLC0415  imports this module
+
+    device = main.context.device
     same_weights = main.layers.repository.transformer_path == layers.repository.transformer_path
-    if same_weights and main.config.modules.before == layers.model.modules.before:
-        ctx = builder.context(layers)
+    if same_weights and main.layers.model.modules.before == layers.model.modules.before:
+        ctx = build_context(layers, arguments, device)
         poolers = poolers_of(main.model, ctx, ctx.tasks)
         if poolers is not None:
             return RouteParts(main.model, poolers), ctx
-    built = builder.model(layers)
+    built = build_model(layers, arguments, device, with_weights=with_weights)
     return RouteParts(built.model, built.model.poolers), built.context
 
 

@@ -250,7 +250,7 @@ def test_formats_and_modules_are_components_of_the_model(manager, folder):
     manager.register(reading("chain", chain(folder, (32, 16)), priority=99), "reef")
     registry = manager.registry
     layers = read_layers(registry, Repository("model", folder, "path"), LoadOptions())
-    labels = {it.entry.label.partition(" of plugin")[0] for it in components(registry, layers)}
+    labels = {entry.label.partition(" of plugin")[0] for _, entry in components(layers)}
     assert {"checkpoint format 'chain'", "checkpoint format 'sentence_transformers'", "module 'reef_net.Odd'"} <= labels
     assert not any(name in labels for name in ("checkpoint format 'peft'", "module 'Normalize'"))
 

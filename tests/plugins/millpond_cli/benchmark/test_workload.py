@@ -72,7 +72,7 @@ def test_a_run_serves_the_workload_by_the_settings(bench, model, monkeypatch):
 def test_the_error_for_an_unknown_vocabulary_size_names_the_option(tmp_path):
     folder = checkpoints.tiny("BertModel", tmp_path / "mute", tokenizer=False)
     loaded = load_model(str(folder), read_arguments({"device": "cpu"}))
-    loaded.config.hf_config._values.pop("vocab_size")  # noqa: SLF001
+    loaded.context.model.hf_config._values.pop("vocab_size")  # noqa: SLF001
     bench = BenchmarkModel(loaded)
     with pytest.raises(cli.CommandError, match="specifies the size of the vocabulary") as caught:
         bench.draw_workload(100)
