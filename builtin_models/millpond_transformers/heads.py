@@ -15,6 +15,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from millpond.context import Context
 from millpond.nn.weight_loading import LoadedWeights
 from millpond.types.errors import CheckpointError
+from millpond_modeling.classifier import classifier_pooler
 from millpond_transformers.model import TransformersModel
 
 # Classes that give the first token global attention, only in this head.
@@ -32,7 +33,7 @@ class TransformersForSequenceClassification(TransformersModel):
 
     def build_pooler(self, ctx: Context, task: str) -> nn.Module:
         """Build the pooler of a task, with the head of the class."""
-        return self.classifier_pooler(ctx, task, Head(self.logits))
+        return classifier_pooler(ctx, task, Head(self.logits))
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> LoadedWeights:
         """Load the class; its head computes in float32, independent of the model's dtype."""

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from millpond.context import PoolerContext
 from millpond.nn import Pooler, PoolingMetadata
-from millpond.nn.sparse import as_requested, keep_largest
 from millpond.types.errors import InvalidInputError
+from millpond_modeling.sparse import as_requested, keep_largest
 
 if TYPE_CHECKING:
     from collections.abc import Callable

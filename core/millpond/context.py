@@ -1,6 +1,6 @@
 """Contexts: the ``ctx`` argument that models, poolers and IO processors of plugins are built with."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Never, Self
 from millpond.model.repository import Repository
 from millpond.model.spec import ResolvedModel
 from millpond.plugin.blame import blamed, build, is_foreign, mark
+from millpond.plugin.kernels import KernelMatch, OpContext, choose_kernel, load_activation, unquantized_variants
 from millpond.plugin.target import Target, imported
 from millpond.types.compute import BFLOAT16_WEIGHTS, ComputeOptions
 from millpond.types.config import JOINED_BY, CheckpointConfig, InputOptions, PoolerConfig
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     import torch
 
     from millpond.model.tokenizer import Tokenizer
-    from millpond.nn.ops import KernelMatch, OpContext
-    from millpond.nn.pooler import Pooler
-    from millpond.nn.post_pooling import PostPooling
     from millpond.plugin.registry import Entry, Registry
     from millpond.plugin.specs import ActivationSpec, KernelSpec, TaskSpec
 
@@ -67,8 +65,10 @@ class ModelContext:
         tokenizer: The model's tokenizer; None if it has none.
         inputs: Default options for reading prompts.
         compute: The compute options: variants of ops, quantization, batch invariance.
-        post_pooling: The modules of the checkpoint after pooling: ``rows`` maps pooled rows, and ``sparse`` turns them
-            into sparse vectors; None if the checkpoint has no such modules.
+        rows_after_pooling: The modules of the checkpoint after pooling that map pooled rows or token vectors, in
+            float32; None without such modules.
+        sparse_after_pooling: The module that turns their result into sparse vectors; None without one. Its method
+            ``pooler(ctx, pooler)`` returns a pooler that applies it to the results of a pooling method.
         routes: For models with separate routes for queries and documents: the name and the context of the route of
             each input type; the key None is for calls without an input type. Empty for other models.
         requested: The ops and activations requested so far, with this context and the contexts derived from it.
@@ -82,7 +82,8 @@ class ModelContext:
     tokenizer: "Tokenizer | None" = None
     inputs: InputOptions = field(default_factory=InputOptions)
     compute: ComputeOptions = field(default_factory=ComputeOptions)
-    post_pooling: "PostPooling | None" = None
+    rows_after_pooling: "torch.nn.Sequential | None" = None
+    sparse_after_pooling: "Any | None" = None
     routes: "Mapping[str | None, tuple[str, ModelContext]]" = field(default_factory=dict)
     requested: Requested = field(default_factory=Requested)
 
@@ -134,16 +135,6 @@ class ModelContext:
         """The activations requested so far, by requested name."""
         return self.requested.activations
 
-    @property
-    def rows_after_pooling(self) -> "torch.nn.Sequential | None":
-        """The modules after pooling that map pooled rows or token vectors; None without such modules."""
-        return None if self.post_pooling is None else self.post_pooling.rows
-
-    @property
-    def makes_sparse(self) -> bool:
-        """True if a module after pooling turns pooled vectors into sparse vectors."""
-        return self.post_pooling is not None and self.post_pooling.sparse is not None
-
     def __getattr__(self, name: str) -> Never:
         """Name the context that has a missing attribute."""
         hint = f": {ELSEWHERE[name]}" if name in ELSEWHERE else ""
@@ -158,8 +149,6 @@ class ModelContext:
         """Return the same context without quantization, for modules after the model."""
         if self.quantization is None:
             return self
-        from millpond.nn.ops import unquantized_variants  # noqa: PLC0415  needs torch; listing plugins does not
-
         kernels = unquantized_variants(self.registry, self.kernels)
         return replace(self, compute=replace(self.compute, quantization=None, kernels=kernels))
 
@@ -173,8 +162,8 @@ class ModelContext:
         """Return the context of an IO processor for a task."""
         return TaskContext(**self._facts(), task=task)
 
-    def pooler(self, task: str, *, head: "torch.nn.Module | None" = None, activation: str | None = None) -> "Pooler":
-        """Build the pooler of a task, with the configured pooling type or else the task's default.
+    def pooler(self, task: str, *, head: "torch.nn.Module | None" = None, activation: str | None = None) -> Any:
+        """Build the ``Pooler`` of a task, with the configured pooling type or else the task's default.
 
         Args:
             task: The name of the task.
@@ -184,19 +173,12 @@ class ModelContext:
         facts = self.unquantized()._facts()  # noqa: SLF001
         ctx = PoolerContext(**facts, task=task, head=head, activation_name=activation)
         entries = [self.registry.poolers.get(name) for name in self.pooling_type(task).split(JOINED_BY)]
-        methods: list[Pooler] = [
-            build(entry, replace(ctx, activation_name=activation or entry.spec.activation)) for entry in entries
-        ]
-        is_sparse = self.makes_sparse and head is None and not ctx.task_spec.per_token
-        if len(methods) == 1 and not is_sparse:
-            return methods[0]
-        from millpond.nn.pooler import ConcatenatedPooling  # noqa: PLC0415  needs torch; listing plugins does not
-        from millpond.nn.sparse import SparseAutoEncoderPooling  # noqa: PLC0415  as above
-
-        whole = methods[0] if len(methods) == 1 else ConcatenatedPooling(ctx, methods)
-        joined = SparseAutoEncoderPooling(ctx, whole) if is_sparse else whole
-        mark(joined, _blamed_for_all(entries))
-        return joined
+        methods = [build(entry, replace(ctx, activation_name=activation or entry.spec.activation)) for entry in entries]
+        pooler = methods[0] if len(methods) == 1 else methods[0].concatenated(ctx, methods)
+        sparse = None if head is not None or ctx.task_spec.per_token else self.sparse_after_pooling
+        if sparse is not None:
+            pooler = sparse.pooler(ctx, pooler)
+        return mark(pooler, next((entry for entry in entries if is_foreign(entry)), entries[0]))
 
     def pooling_type(self, task: str) -> str:
         """Return the name of the task's pooler; for several concatenated poolers, names joined by "+": ``CLS+MEAN``."""
@@ -208,12 +190,7 @@ class ModelContext:
         entry = self.activations.setdefault(name or "identity", self.registry.activations.get(name or "identity"))
         kernel = None if entry.spec.op is None else self._kernel_of_activation(entry.spec.op)
         chosen: Entry[Any] = entry if kernel is None else kernel
-        function: Callable[[torch.Tensor], torch.Tensor] = chosen.load()
-        if not is_foreign(chosen):
-            return function
-        from millpond.nn.activation import CheckedActivation  # noqa: PLC0415  needs torch; listing plugins does not
-
-        return CheckedActivation(chosen, function)
+        return load_activation(chosen)
 
     def op(self, name: str, *, required_features: tuple[str, ...] = ()) -> Callable[..., Any]:
         """Return the kernel of an op for this device and dtype: the one that the user chose, else the best.
@@ -239,16 +216,7 @@ class ModelContext:
 
     def op_context(self, dtype: "torch.dtype", required_features: tuple[str, ...] = ()) -> "OpContext":
         """Return the context of an op of the model that is computed in a dtype."""
-        from millpond.nn.ops import OpContext  # noqa: PLC0415  needs torch; listing plugins does not
-
-        return OpContext(
-            device=self.device,
-            dtype=dtype,
-            quantization=self.compute.quantization,
-            batch_invariant=self.compute.batch_invariant,
-            required_features=required_features,
-            kernels=self.compute.kernels,
-        )
+        return OpContext(device=self.device, dtype=dtype, required_features=required_features, **vars(self.compute))
 
     def _choose(self, op: str, dtype: "torch.dtype", required_features: tuple[str, ...] = ()) -> "KernelMatch":
         compute = self.compute
@@ -256,8 +224,6 @@ class ModelContext:
         key = (op, dtype, required_features, self.device, compute.batch_invariant, compute.quantization, *variants)
         match = self.requested.chosen.get(key)
         if match is None:
-            from millpond.nn.ops import choose_kernel  # noqa: PLC0415  needs torch; listing plugins does not
-
             context = self.op_context(dtype, required_features)
             match = self.requested.chosen[key] = choose_kernel(self.registry, op, context)
             self.ops.setdefault(op, context)
@@ -330,8 +296,3 @@ class PoolerContext(TaskContext):
 
 
 Context = ModelContext  # the short name, used in model definitions
-
-
-def _blamed_for_all(entries: "Sequence[Entry[Any]]") -> "Entry[Any]":
-    """The record that errors of concatenated poolers name: the first that is not built in, else the first."""
-    return next((entry for entry in entries if is_foreign(entry)), entries[0])

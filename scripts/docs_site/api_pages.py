@@ -14,7 +14,7 @@ MODULES = (
     "millpond.plugin.manager",
     "millpond.context",
     "millpond.nn",
-    "millpond.nn.ops",
+    "millpond.plugin.kernels",
     "millpond.pipeline.io_processor",
     "millpond.engine.request",
     "millpond.types.errors",

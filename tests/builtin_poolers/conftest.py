@@ -10,7 +10,6 @@ from millpond import PoolerConfig, PoolingParams
 from millpond.context import Context
 from millpond.model.spec import ModelIdentity, ResolvedModel
 from millpond.nn import PoolingMetadata
-from millpond.nn.post_pooling import PostPooling
 from millpond.testing.checkpoints import tiny
 from millpond.types.config import CheckpointConfig
 
@@ -35,7 +34,7 @@ def build(registry):
             config=config,
             device=torch.device("cpu"),
             dtype=torch.float32,
-            post_pooling=None if dense is None else PostPooling([dense]),
+            rows_after_pooling=None if dense is None else torch.nn.Sequential(dense),
         )
         return ctx.pooler(task, head=head, activation=activation)
 

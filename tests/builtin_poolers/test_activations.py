@@ -108,9 +108,9 @@ def test_the_op_computes_an_activation_that_names_one(registry):
 def test_a_plugin_may_provide_another_kernel_for_it(plugin_manager):
     plugin_manager.register(KernelSpec(name="normalize.mine", target=mine, priority=99, dtypes=("float32",)))
     registry = plugin_manager.registry
-    assert context(registry).activation("normalize").function is mine
+    assert context(registry).activation("normalize").__wrapped__ is mine
     # Pooled tensors are float32 for models of any dtype.
-    assert context(registry, dtype=torch.bfloat16).activation("normalize").function is mine
+    assert context(registry, dtype=torch.bfloat16).activation("normalize").__wrapped__ is mine
     assert context(registry, kernels={"normalize": "torch"}).activation("normalize") is normalize_torch
 
 
@@ -119,7 +119,7 @@ def test_without_the_op_the_target_serves(plugin_manager):
     assert context(without).activation("normalize") is activations.normalize
     plugin_manager.register(KernelSpec(name="far.away", target=mine, devices=("cuda",)))
     plugin_manager.register(ActivationSpec(name="far", target=activations.relu, op="far"))
-    assert context(plugin_manager.registry).activation("far").function is activations.relu
+    assert context(plugin_manager.registry).activation("far").__wrapped__ is activations.relu
 
 
 def test_a_selected_kernel_is_never_replaced_silently(registry):

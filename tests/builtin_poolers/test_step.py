@@ -6,7 +6,7 @@ import torch
 
 from millpond import InvalidInputError, PoolingParams
 from millpond.nn import PoolingMetadata
-from millpond.nn.classifier import LogitScaling, TokenLogits
+from millpond_modeling.classifier import LogitScaling, TokenLogits
 
 TAG = 9
 IDS = [1, TAG, 2, TAG, TAG, 3, 4, 5, TAG, 6]

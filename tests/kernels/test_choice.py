@@ -11,7 +11,7 @@ from millpond.context import Context
 from millpond.model.spec import ModelIdentity, ResolvedModel
 from millpond.nn import Attention, PackedBatch
 from millpond.nn.batch import NUM_ATTENDED
-from millpond.nn.ops import OpContext, check_quantization, choose_kernel, rank_kernels
+from millpond.plugin.kernels import OpContext, check_quantization, choose_kernel, rank_kernels
 from millpond.plugin.registry import Origin, Registry
 from millpond.plugin.specs import KernelSpec
 from millpond.testing.checkpoints import tiny

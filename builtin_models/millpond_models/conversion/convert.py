@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from millpond.context import Context
 from millpond.nn import Linear, PoolingModel
-from millpond.nn.classifier import LogitScaling
 from millpond.nn.weight_loading import LoadedWeights, load_parameter
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError, InvalidInputError
+from millpond_modeling.classifier import LogitScaling
 from millpond_models.conversion.skip_padding import SkipTrailingPadding
 from millpond_models.conversion.token_rows import (
     LM_HEAD,

@@ -5,6 +5,7 @@ from torch import nn
 
 from millpond.context import Context
 from millpond.nn import Linear, PoolingModel
+from millpond_modeling.classifier import classifier_pooler
 from millpond_models.heads.dense import DenseHead
 
 
@@ -25,7 +26,7 @@ class Classifier(PoolingModel):
         """Build the pooler of a task, with the shared classifier as its head."""
         if not hasattr(self, "classifier"):
             self.classifier = self.build_classifier(ctx.for_head())
-        return self.classifier_pooler(ctx, task, self.classifier)
+        return classifier_pooler(ctx, task, self.classifier)
 
 
 class TanhClassifier(Classifier):

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from millpond.context import Context
 from millpond.nn import Linear
-from millpond.nn.classifier import TokenLogits
 from millpond.types.errors import InvalidInputError
+from millpond_modeling.classifier import TokenLogits
 
 MAX_CACHED_TOKEN_SETS = 32  # requests use few different sets
 

@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from millpond.context import Context
-from millpond.nn import batch_invariant
 from millpond.types.errors import CheckpointError
+from millpond_modeling import batch_invariant
 
 Activation = Callable[[Tensor], Tensor]
 

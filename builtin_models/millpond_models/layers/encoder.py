@@ -7,7 +7,8 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from millpond.context import Context
-from millpond.nn import Attention, DistanceBias, Linear, PackedBatch
+from millpond.nn import Attention, Linear, PackedBatch
+from millpond_modeling.distance_bias import DistanceBias
 from millpond_models.layers.feed_forward import FeedForward
 from millpond_models.layers.head_dim import head_dim as default_head_dim
 from millpond_models.layers.norm import ResidualLayerNorm

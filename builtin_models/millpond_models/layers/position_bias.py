@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from millpond.context import Context
-from millpond.nn import DistanceBias, PackedBatch
+from millpond.nn import PackedBatch
 from millpond.types.errors import CheckpointError
+from millpond_modeling.distance_bias import DistanceBias
 
 NUM_BUCKETS = 32
 MAX_DISTANCE = 128  # tokens; larger distances share the last bucket

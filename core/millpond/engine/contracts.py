@@ -10,7 +10,6 @@ from millpond.context import ModelContext
 from millpond.nn.model import PoolingModel
 from millpond.plugin.blame import breach, described, is_foreign, owner_of
 from millpond.types.errors import ComponentError
-from millpond.types.pooler_options import SparseOptions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,7 +52,7 @@ class Contract:
         self, array: "NDArray[np.float32]", representation: "Representation", num_tokens: int
     ) -> str | None:
         """Return the error message for one result; None if it is valid."""
-        if SparseOptions.read(representation.params).as_terms:
+        if (representation.params.extra_kwargs or {}).get("as_terms"):  # the ids and weights of a sparse vector
             return None
         if self.per_token:
             span = representation.span

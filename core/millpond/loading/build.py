@@ -10,7 +10,7 @@ import torch
 from millpond.context import Context
 from millpond.loading.arguments import Arguments
 from millpond.loading.components import replaced_by_installed
-from millpond.loading.modules import add_before_pooling, load_post_pooling
+from millpond.loading.modules import add_before_pooling, load_after_pooling
 from millpond.loading.notes import notes_on
 from millpond.loading.precision import disable_tf32, in_mixed_precision, runnable_dtype
 from millpond.loading.weights import iterate_extra_weights, iterate_weights
@@ -23,9 +23,9 @@ from millpond.model.source import find_repository
 from millpond.model.tokenizer import load_tokenizer
 from millpond.nn.linear import Linear
 from millpond.nn.model import PoolingModel
-from millpond.nn.ops import check_quantization, check_variants
 from millpond.nn.weight_loading import LoadedWeights, missing_weights
 from millpond.plugin.blame import blamed, breach, described, is_foreign, mark
+from millpond.plugin.kernels import check_quantization, check_variants
 from millpond.plugin.manager import PluginManager, get_plugin_manager
 from millpond.plugin.registry import Entry, Registry
 from millpond.plugin.target import imported
@@ -201,7 +201,7 @@ def build_context(layers: ModelLayers, arguments: Arguments, device: torch.devic
         inputs=options.inputs,
         compute=compute,
     )
-    return replace(ctx, post_pooling=load_post_pooling(ctx, config.modules.after, allow_pickle=options.allow_pickle))
+    return load_after_pooling(ctx, config.modules.after, allow_pickle=options.allow_pickle)
 
 
 def _blamed_for_model(layers: ModelLayers) -> Entry[Any]:

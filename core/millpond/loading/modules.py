@@ -1,12 +1,13 @@
 """Builds the modules of a checkpoint before and after pooling from the records of plugins."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
 from millpond.loading.weights import ModuleWeights
-from millpond.nn.post_pooling import PostPooling, TokenModule
+from millpond.nn.post_pooling import TokenModule
 from millpond.plugin.blame import blamed, breach, described, is_foreign, mark
 from millpond.types.errors import CheckpointError
 
@@ -34,14 +35,14 @@ def load_module(ctx: "Context", module: "ModuleSettings", *, allow_pickle: bool 
     return built
 
 
-def load_post_pooling(ctx: "Context", modules: "Sequence[ModuleSettings]", *, allow_pickle: bool) -> PostPooling | None:
-    """Load the modules after pooling; None for an empty list.
+def load_after_pooling(ctx: "Context", modules: "Sequence[ModuleSettings]", *, allow_pickle: bool) -> "Context":
+    """Return the context with the loaded modules after pooling.
 
     Raises:
         CheckpointError: If the input size of a module differs from the output size of the previous one.
     """
     rows: list[nn.Module] = []
-    sparse: nn.Module | None = None
+    sparse: Any = None
     width: int | None = None
     for module in modules:
         layer: Any = load_module(ctx, module, allow_pickle=allow_pickle)
@@ -54,7 +55,7 @@ def load_post_pooling(ctx: "Context", modules: "Sequence[ModuleSettings]", *, al
             sparse = layer
         else:
             rows.append(layer)
-    return PostPooling(rows, sparse) if modules else None
+    return replace(ctx, rows_after_pooling=nn.Sequential(*rows) if rows else None, sparse_after_pooling=sparse)
 
 
 def add_before_pooling(

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import torch
 
-from millpond.nn.ops import OpContext, choose_kernel
+from millpond.plugin.kernels import OpContext, choose_kernel
 from millpond.plugin.registry import Registry
 from millpond.types.compute import BFLOAT16_WEIGHTS, ComputeOptions
 from millpond.types.errors import UnknownNameError

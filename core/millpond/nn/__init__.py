@@ -1,8 +1,7 @@
 """Base classes and building blocks for authors of models, poolers and kernels."""
 
-from millpond.nn.attention import Attention, AttentionSpec
+from millpond.nn.attention import Attention, AttentionBias, AttentionSpec
 from millpond.nn.batch import EqualLengthGroup, PackedBatch, PoolingMetadata
-from millpond.nn.bias import AttentionBias, DistanceBias
 from millpond.nn.linear import Linear
 from millpond.nn.model import PoolingModel
 from millpond.nn.pooler import Pooler
@@ -13,7 +12,6 @@ __all__ = [
     "Attention",
     "AttentionBias",
     "AttentionSpec",
-    "DistanceBias",
     "EqualLengthGroup",
     "Linear",
     "PackedBatch",

@@ -2,12 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from torch import Tensor, nn
 
-from millpond.nn.batch import PackedBatch
-from millpond.nn.bias import AttentionBias
+from millpond.nn.batch import EqualLengthGroup, PackedBatch
 from millpond.types.errors import InvalidInputError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -16,6 +15,20 @@ if TYPE_CHECKING:
 SOFTCAP = "softcap"
 MASKED_TOKENS = "masked_tokens"
 Kernel = Callable[..., Tensor]
+
+
+class AttentionBias(Protocol):
+    """Computes the values that attention adds to the scaled products before the softmax."""
+
+    def __call__(self, group: EqualLengthGroup, queries: range, keys: range) -> Tensor:
+        """Return the bias of a block of queries and keys, [count or 1, heads, queries, keys].
+
+        Args:
+            group: The sequences.
+            queries: The positions of the queries in their sequences.
+            keys: The positions of the keys in their sequences.
+        """
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +40,8 @@ class AttentionSpec:
         causal: True if a token attends only to itself and to earlier tokens.
         window: The number of tokens that a token attends to on each side; None for no limit.
         softcap: Scaled products x become ``softcap * tanh(x / softcap)`` before the bias is added; None for no cap.
-        bias: The kind of ``AttentionBias`` that each call passes: "distance" for a ``DistanceBias``, "pair" for one
-            that may depend on the tokens; None for no bias.
+        bias: The kind of ``AttentionBias`` that each call passes: "distance" for one that depends only on the head and
+            the distance between the tokens, "pair" for one that may depend on the tokens; None for no bias.
     """
 
     scale: float

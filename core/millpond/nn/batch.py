@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from millpond.nn.padding import PaddedGroup, padded_groups
 from millpond.nn.shared_rows import SharedRows
 from millpond.nn.transfer import to_device
 from millpond.types.params import PoolingParams
@@ -48,7 +47,7 @@ class EqualLengthGroup:
         return self.start + self.count * self.length
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class PackedBatch:
     """Concatenated sequences; the runner sorts them by length, so sequences of equal length are adjacent.
 
@@ -200,11 +199,6 @@ class PackedBatch:
             groups.append(EqualLengthGroup(start, sum(1 for _ in same), length, masked))
             start = groups[-1].stop
         return tuple(groups)
-
-    @cached_property
-    def padded_groups(self) -> tuple[PaddedGroup, ...]:
-        """The sequences in groups of similar lengths, for kernels that need padding."""
-        return padded_groups(self.lengths, self.num_masked, self.input_ids.device)
 
 
 def _joined(arrays: "Sequence[Tensor | NDArray[Any]]", device: torch.device | None) -> Tensor:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, ClassVar
 from torch import Tensor, nn
 
 from millpond.nn.batch import PackedBatch
-from millpond.nn.classifier import LogitScaling
 from millpond.nn.weight_loading import LoadedWeights, load_parameter
 from millpond.nn.weight_transform import LowRank, WeightTransform, transformed, transformed_adapter
 
@@ -47,17 +46,8 @@ class PoolingModel(nn.Module):
 
     def build_pooler(self, ctx: "ModelContext", task: str) -> nn.Module:
         """Build the pooler of a task; override this method if the model has its own head for the task."""
-        return ctx.pooler(task)
-
-    def classifier_pooler(self, ctx: "ModelContext", task: str, classifier: nn.Module) -> nn.Module:
-        """Build the pooler of a classification task, with the configured logit scaling and activation.
-
-        Args:
-            ctx: The model's context.
-            task: The name of the task.
-            classifier: The module that maps pooled rows [num_rows, hidden] to logits [num_rows, num_labels].
-        """
-        return ctx.pooler(task, head=LogitScaling(ctx, classifier), activation=ctx.model.classification.activation)
+        pooler: nn.Module = ctx.pooler(task)
+        return pooler
 
     def forward(self, batch: PackedBatch) -> Tensor:
         """Batch of num_tokens tokens -> [num_tokens, hidden]."""

@@ -44,6 +44,11 @@ class Pooler(nn.Module):
             InvalidInputError: If a parameter is not supported; names it.
         """
 
+    @staticmethod
+    def concatenated(ctx: "PoolerContext", methods: Sequence["Pooler"]) -> "Pooler":
+        """Return a pooler that concatenates the results of several pooling methods."""
+        return ConcatenatedPooling(ctx, methods)
+
     def pool(self, hidden_states: Tensor, metadata: PoolingMetadata) -> Tensor | list[Tensor]:
         """[num_tokens, hidden] -> [num_seqs, hidden], or a list of num_seqs tensors [rows, hidden]."""
         raise NotImplementedError

@@ -7,9 +7,9 @@ from millpond.context import TaskContext
 from millpond.pipeline.io_processor import Asked, Call, Item, Work
 from millpond.types.errors import InvalidInputError
 from millpond.types.outputs import PoolingOutput
-from millpond.types.pooler_options import RouteOptions, add_options
 from millpond_io.retrieval.late_interaction import INPUT_TYPE, input_type
 from millpond_io.text.processor import TextProcessor
+from millpond_modeling.pooler_options import RouteOptions, add_options
 
 
 class RoutedTexts:

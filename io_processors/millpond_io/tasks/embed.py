@@ -14,7 +14,6 @@ from millpond.types.config import JOINED_BY
 from millpond.types.errors import InvalidInputError
 from millpond.types.outputs import PoolingOutput
 from millpond.types.params import PoolingParams
-from millpond.types.pooler_options import SparseOptions, add_options
 from millpond_io.chunking.late import check_prompt, chunked_sequence, chunks_of
 from millpond_io.chunking.pieces import merged, slices
 from millpond_io.images.prompts import GROUP, ImagePrompts
@@ -26,6 +25,7 @@ from millpond_io.retrieval.static_query_weights import by_table, static_query_we
 from millpond_io.retrieval.token_pooling import POOL_FACTOR, pooled
 from millpond_io.text.processor import TextProcessor, TextWork
 from millpond_io.text.prompt_tokenizer import TokenizedPrompt
+from millpond_modeling.pooler_options import SparseOptions, add_options
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class EmbedProcessor(TextProcessor):
         self.table = None if self.per_token else static_query_weights(ctx)
         self.images = ImagePrompts(ctx) if reads_images(ctx) else None
         self.num_joined = len(ctx.pooling_type("embed").split(JOINED_BY)) if "embed" in ctx.tasks else 1
-        if self.per_token and ctx.makes_sparse:
+        if self.per_token and ctx.sparse_after_pooling is not None:
             self.size = None  # the embedding size is that of the sparse vector of a text
         elif self.per_token and ctx.rows_after_pooling is None and self.size is not None:
             self.size //= self.num_joined  # the vector of a token has the size of one pooling type

@@ -11,7 +11,6 @@ from millpond.pipeline.io_processor import Asked, Call, Work
 from millpond.types.config import JOINED_BY
 from millpond.types.errors import InvalidInputError
 from millpond.types.outputs import PoolingOutput, SparseEmbeddingOutput
-from millpond.types.pooler_options import SparseOptions
 from millpond_io.prompts import Prompt
 from millpond_io.retrieval.late_interaction import INPUT_TYPE, input_type
 from millpond_io.retrieval.routed import RoutedTexts
@@ -19,6 +18,7 @@ from millpond_io.retrieval.static_query_weights import by_table, static_query_we
 from millpond_io.tasks.embed import for_pooler
 from millpond_io.text.processor import TextProcessor, TextWork
 from millpond_io.text.prompt_tokenizer import TokenizedPrompt
+from millpond_modeling.pooler_options import SparseOptions
 
 FEATURES = "features"
 NO_WEIGHTS = (

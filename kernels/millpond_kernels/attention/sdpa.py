@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from millpond.nn import AttentionBias, AttentionSpec, EqualLengthGroup, PackedBatch
-from millpond.nn.padding import PaddedGroup
+from millpond_kernels.attention.padding import PaddedGroup, padded_groups
 from millpond_kernels.attention.reference import attention_mask
 
 MAX_LAUNCHES = 16  # on an accelerator, launching more groups costs more than computing padding
@@ -87,7 +87,7 @@ def _blocks(query: Tensor, group: EqualLengthGroup, spec: AttentionSpec) -> Iter
 def _attend_padded(query: Tensor, key: Tensor, value: Tensor, batch: PackedBatch, spec: AttentionSpec) -> Tensor:
     """Attention of sequences of mixed lengths, in groups of similar lengths, without waiting for the device."""
     output = torch.empty_like(query, memory_format=torch.contiguous_format)
-    for group in batch.padded_groups:
+    for group in padded_groups(batch):
         q, k, v = (group.pad(x).transpose(1, 2) for x in (query, key, value))
         mask, attends = _padding_mask(group, spec)
         # Without `~attends`, the result of a query without keys, such as padding, would be NaN and spread to sums.

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from millpond.nn import batch_invariant
 from millpond.nn.threads import op_threads
 from millpond_kernels.native import INT, POINTER, function
 from millpond_kernels.native.tensors import are_floats
+from millpond_modeling import batch_invariant
 
 Activation = Callable[[Tensor], Tensor]
 

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 from torch.nn import functional
 
-from millpond.nn import batch_invariant
 from millpond.nn.threads import op_threads
 from millpond_kernels.native import INT, POINTER, function
 from millpond_kernels.native.tensors import are_floats
+from millpond_modeling import batch_invariant
 
 if TYPE_CHECKING:
     from collections.abc import Callable

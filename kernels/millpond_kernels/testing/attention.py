@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import Generator, Tensor
 
+from millpond.nn import AttentionBias
 from millpond.nn.attention import MASKED_TOKENS, AttentionSpec
 from millpond.nn.batch import NUM_ATTENDED, EqualLengthGroup, PackedBatch
-from millpond.nn.bias import AttentionBias, DistanceBias
 from millpond.testing.kernel_cases import Kernel, KernelCases, OpOptions, Tensors
+from millpond_modeling.distance_bias import DistanceBias
 
 
 class AttentionCases(KernelCases):

@@ -13,7 +13,7 @@ from millpond.loading.arguments import Arguments
 from millpond.loading.build import build_model
 from millpond.machine import available_cores
 from millpond.model.model_layers import ModelLayers
-from millpond.nn.ops import rank_kernels
+from millpond.plugin.kernels import rank_kernels
 from millpond.plugin.registry import Registry
 from millpond.types.config import EngineConfig
 from millpond_cli.benchmark.workload import BenchmarkModel, Sample, Workload

@@ -9,7 +9,7 @@ import torch
 
 import millpond
 from millpond.machine import available_cores
-from millpond.nn.ops import OpContext, rank_kernels
+from millpond.plugin.kernels import OpContext, rank_kernels
 from millpond.plugin.registry import Registry
 from millpond_command.processor import processor_name
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from millpond.loading.precision import in_mixed_precision
-from millpond.nn.ops import OpContext, rank_kernels
+from millpond.plugin.kernels import OpContext, rank_kernels
 from millpond.plugin.registry import Registry
 from millpond.types.compute import ComputeOptions
 from millpond_command.cli import USAGE, CommandError

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from millpond.nn.post_pooling import TokenModule
-from millpond.nn.shift import shifted
 from millpond.types.errors import CheckpointError
 from millpond_formats.sentence_transformers.module import CNN, CONFIG_FILES, positive
 from millpond_formats.sentence_transformers.sizes import CNN_CHANNELS, CNN_KERNELS
+from millpond_modeling.shift import shifted
 
 if TYPE_CHECKING:
     from millpond.context import Context

@@ -11,7 +11,7 @@ from millpond.nn.batch import PackedBatch, PoolingMetadata
 from millpond.nn.model import PoolingModel
 from millpond.nn.pooler import Pooler
 from millpond.types.params import PoolingParams
-from millpond.types.pooler_options import RouteOptions
+from millpond_modeling.pooler_options import RouteOptions
 
 if TYPE_CHECKING:
     from millpond.context import ModelContext

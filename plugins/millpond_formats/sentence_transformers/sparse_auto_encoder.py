@@ -3,13 +3,17 @@
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
+from millpond.nn import Pooler, PoolingMetadata
+from millpond.types.params import PoolingParams
 from millpond_formats.sentence_transformers.module import NORMALIZED
 from millpond_formats.sentence_transformers.sizes import size_after_sparse_autoencoder
+from millpond_modeling.sparse import as_requested, keep_largest
 
 if TYPE_CHECKING:
-    from millpond.context import Context
+    from millpond.context import Context, PoolerContext
     from millpond.loading.weights import ModuleWeights
 
 PRE_BIAS_KEY, ENCODER_KEY, LATENT_BIAS_KEY = "pre_bias", "encoder.weight", "latent_bias"
@@ -44,6 +48,39 @@ class SparseAutoEncoder(nn.Module):
             x = x - x.mean(dim=-1, keepdim=True)
             x = x / (x.std(dim=-1, keepdim=True) + STD_EPSILON)
         return self.encoder(x - self.pre_bias).relu()
+
+    def pooler(self, ctx: "PoolerContext", method: Pooler) -> Pooler:
+        """Return a pooler that applies this module to the results of a pooling method."""
+        return SparseAutoEncoderPooling(ctx, self, method)
+
+
+class SparseAutoEncoderPooling(Pooler):
+    """Pools with another method and encodes the result with the checkpoint's sparse autoencoder.
+
+    The ``SparseOptions`` of a sequence select the format of its result and the number of features that are kept.
+    Source: Wen et al., 2025, arXiv 2503.01776.
+    """
+
+    def __init__(self, ctx: "PoolerContext", sparse_autoencoder: nn.Module, method: Pooler) -> None:
+        super().__init__(ctx)
+        self.method = method
+        self.sparse_autoencoder = sparse_autoencoder
+        self.max_active_dims = ctx.model.embedding.max_active_dims
+
+    def check(self, params: PoolingParams) -> None:
+        """Check the parameters with the pooling method."""
+        self.method.check(params)
+
+    def pool(self, hidden_states: Tensor, metadata: PoolingMetadata) -> Tensor | list[Tensor]:
+        """[num_tokens, hidden] -> [num_seqs, hidden]."""
+        return self.method.pool(hidden_states, metadata)
+
+    def forward(self, hidden_states: Tensor, metadata: PoolingMetadata) -> Tensor | list[Tensor]:
+        """[num_tokens, hidden] -> [num_seqs, features], or a list with [num_terms, 2] for ``as_terms``."""
+        pooled = self.pool(hidden_states, metadata)
+        features = self.sparse_autoencoder(self._project(pooled if isinstance(pooled, Tensor) else torch.cat(pooled)))
+        keep_largest(features, metadata.params, self.max_active_dims)
+        return as_requested(self._finish_each(features, metadata.params), metadata.params)
 
 
 def load_sparse_auto_encoder(ctx: "Context", config: Mapping[str, Any], weights: "ModuleWeights") -> SparseAutoEncoder:

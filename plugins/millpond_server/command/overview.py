@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Sequence
 
-from millpond.nn.ops import choose_kernel
+from millpond.plugin.kernels import choose_kernel
 from millpond.types.errors import MillpondError
 from millpond_command.tables import UNLIMITED_WIDTH, table
 from millpond_server.runtime.models import Models, ServedModel

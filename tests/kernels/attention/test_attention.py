@@ -5,13 +5,14 @@ import math
 import pytest
 import torch
 
-from millpond.nn import AttentionSpec, DistanceBias, EqualLengthGroup, PackedBatch
+from millpond.nn import AttentionSpec, EqualLengthGroup, PackedBatch
 from millpond.nn.batch import NUM_ATTENDED
 from millpond_kernels import native
 from millpond_kernels.attention import native as attention_native
 from millpond_kernels.attention import reference as attention_reference
 from millpond_kernels.attention import sdpa as attention_sdpa
 from millpond_kernels.testing.attention import AttentionCases
+from millpond_modeling.distance_bias import DistanceBias
 
 SCALE = 0.35
 LENGTHS = (1, 7, 7, 2, 1, 1, 33, 5)

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from millpond.context import Context
 from millpond.nn import Linear, PackedBatch
-from millpond.nn.shift import shifted
 from millpond.nn.transfer import to_device
+from millpond_modeling.shift import shifted
 from millpond_models.layers.rotary import Rotation
 
 

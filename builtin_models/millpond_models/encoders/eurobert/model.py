@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from millpond.context import Context
+from millpond_modeling.classifier import classifier_pooler
 from millpond_models.decoders.llama.bidirectional import LlamaBidirectionalModel
 from millpond_models.heads.classifier import Classifier
 from millpond_models.heads.classifier_pooling import LATE_POOLING, stated_pooling
@@ -48,7 +49,7 @@ class EuroBertForSequenceClassification(Classifier, EuroBertModel):
         late = task == "classify" and stated_pooling(ctx.config) in (None, LATE_POOLING)
         if not late or not isinstance(head, DenseHead):
             return pooler
-        return PoolAfterDense(head, self.classifier_pooler(ctx, task, head.output))
+        return PoolAfterDense(head, classifier_pooler(ctx, task, head.output))
 
 
 class EuroBertForTokenClassification(Classifier, EuroBertModel):

@@ -3,7 +3,8 @@
 from torch import Tensor
 
 from millpond.context import Context
-from millpond.nn import DistanceBias, PackedBatch
+from millpond.nn import PackedBatch
+from millpond_modeling.distance_bias import DistanceBias
 from millpond_models.layers.encoder import FeedForwardProtocol, PostNormEncoderLayer, SelfAttention
 from millpond_models.layers.norm import LayerNorm
 from millpond_models.layers.rotary import Rotation

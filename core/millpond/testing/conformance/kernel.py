@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
-from millpond.nn.ops import OpContext, choose_kernel
+from millpond.plugin.kernels import OpContext, choose_kernel
 from millpond.plugin.registry import Entry
 from millpond.plugin.specs import KernelSpec
 from millpond.plugin.target import imported

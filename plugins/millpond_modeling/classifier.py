@@ -1,12 +1,26 @@
-"""Classifiers of pooled rows: logits of vocabulary tokens, and the scaling of logits."""
+"""Classifiers of pooled rows: their poolers, the scaling of logits, and logits of vocabulary tokens."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from millpond.context import ModelContext
+from millpond.context import ModelContext
+from millpond.nn import Pooler
+
+
+def classifier_pooler(ctx: ModelContext, task: str, classifier: nn.Module) -> Pooler:
+    """Build the pooler of a classification task, with the configured logit scaling and activation.
+
+    Args:
+        ctx: The model's context.
+        task: The name of the task.
+        classifier: The module that maps pooled rows [num_rows, hidden] to logits [num_rows, num_labels].
+    """
+    pooler: Pooler = ctx.pooler(
+        task, head=LogitScaling(ctx, classifier), activation=ctx.model.classification.activation
+    )
+    return pooler
 
 
 class TokenLogits(nn.Module):
@@ -34,7 +48,7 @@ class LogitScaling(nn.Module):
         takes_tokens: True if the classes are tokens, which each call specifies.
     """
 
-    def __init__(self, ctx: "ModelContext", classifier: nn.Module) -> None:
+    def __init__(self, ctx: ModelContext, classifier: nn.Module) -> None:
         super().__init__()
         config = ctx.pooler_config
         self.classifier = classifier

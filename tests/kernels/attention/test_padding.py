@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from millpond.nn import PackedBatch
-from millpond.nn import padding as nn_padding
+from millpond_kernels.attention import padding
 
 
 def batch_of(*lengths):
@@ -15,24 +15,24 @@ def batch_of(*lengths):
 def test_rows_are_the_same_after_padding_and_back(lengths):
     batch = batch_of(*lengths)
     x = torch.randn(batch.num_tokens, 2, 3)
-    rows = [group.unpad(group.pad(x)) for group in batch.padded_groups]
+    rows = [group.unpad(group.pad(x)) for group in padding.padded_groups(batch)]
     torch.testing.assert_close(torch.cat(rows), x, rtol=0, atol=0)
-    assert sum(group.count for group in batch.padded_groups) == len(lengths)
+    assert sum(group.count for group in padding.padded_groups(batch)) == len(lengths)
 
 
 def test_each_sequence_is_a_row_with_zeros_after_it():
-    (group,) = batch_of(1, 3, 2).padded_groups
+    (group,) = padding.padded_groups(batch_of(1, 3, 2))
     padded = group.pad(torch.arange(1.0, 7.0))
     assert padded.tolist() == [[1, 0, 0], [2, 3, 4], [5, 6, 0]]
     assert group.num_attended.tolist() == [1, 3, 2]
 
 
 def test_sequences_of_very_different_lengths_are_in_different_groups():
-    groups = batch_of(1, 30, 32, 60, 64, 65, 500).padded_groups
+    groups = padding.padded_groups(batch_of(1, 30, 32, 60, 64, 65, 500))
     assert [(group.count, group.length) for group in groups] == [(3, 32), (3, 65), (1, 500)]
 
 
 def test_groups_are_small_enough_for_their_scores(monkeypatch):
-    monkeypatch.setattr(nn_padding, "MAX_PADDED_SCORES", 3 * 10**2)
-    groups = batch_of(*[10] * 7, 20).padded_groups
+    monkeypatch.setattr(padding, "MAX_PADDED_SCORES", 3 * 10**2)
+    groups = padding.padded_groups(batch_of(*[10] * 7, 20))
     assert [(group.count, group.length) for group in groups] == [(3, 10), (3, 10), (1, 10), (1, 20)]

@@ -1,25 +1,10 @@
-"""Attention biases: values added to the products of queries and keys, computed block by block for kernels."""
+"""DistanceBias: an attention bias that depends only on the distance between two tokens."""
 
 from dataclasses import dataclass
-from typing import Protocol
 
 from torch import Tensor
 
-from millpond.nn.batch import EqualLengthGroup
-
-
-class AttentionBias(Protocol):
-    """Computes the values that attention adds to the scaled products before the softmax."""
-
-    def __call__(self, group: EqualLengthGroup, queries: range, keys: range) -> Tensor:
-        """Return the bias of a block of queries and keys, [count or 1, heads, queries, keys].
-
-        Args:
-            group: The sequences.
-            queries: The positions of the queries in their sequences.
-            keys: The positions of the keys in their sequences.
-        """
-        ...
+from millpond.nn import EqualLengthGroup
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from millpond.nn import batch_invariant
+from millpond_modeling import batch_invariant
 
 EXACT = {
     "sigmoid": torch.sigmoid,

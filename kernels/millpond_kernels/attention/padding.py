@@ -2,15 +2,18 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
+from millpond.nn import PackedBatch
 from millpond.nn.transfer import to_device
 
 MAX_PADDED_SCORES = 1 << 23  # of one head: sequences of a group, times the square of their longest length
 MAX_STRETCH = 2  # a sequence is padded to at most this many times its length, except very short ones
 SHORT_TOKENS = 32  # sequences up to this length share a group
+_groups: "WeakKeyDictionary[PackedBatch, tuple[PaddedGroup, ...]]" = WeakKeyDictionary()  # for all layers of a model
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +47,15 @@ class PaddedGroup:
         return padded.flatten(0, 1)[self.places]
 
 
-def padded_groups(lengths: Sequence[int], num_masked: Sequence[int], device: torch.device) -> tuple[PaddedGroup, ...]:
-    """Return the sequences of a batch in groups of similar lengths.
+def padded_groups(batch: PackedBatch) -> tuple[PaddedGroup, ...]:
+    """Return the sequences of a batch in groups of similar lengths, which are large if the batch is sorted."""
+    groups = _groups.get(batch)
+    if groups is None:
+        groups = _groups[batch] = _grouped(batch.lengths, batch.num_masked, batch.input_ids.device)
+    return groups
 
-    Args:
-        lengths: The number of tokens of each sequence, in ascending order for large groups.
-        num_masked: The number of masked tokens of each sequence; empty if no token is masked.
-        device: The device of the batch.
-    """
+
+def _grouped(lengths: Sequence[int], num_masked: Sequence[int], device: torch.device) -> tuple[PaddedGroup, ...]:
     bounds = list(_bounds(lengths))
     places = to_device(torch.cat([_places(lengths[first:last]) for first, last in bounds]), device)
     attended = torch.tensor(lengths) - torch.tensor(num_masked or [0] * len(lengths))

@@ -2,15 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, wraps
 from typing import TYPE_CHECKING, Any
-
-from torch import Tensor
 
 from millpond.plugin.blame import blamed, breach, described, is_foreign
 from millpond.plugin.output import importing
 from millpond.plugin.target import imported
+from millpond.types.compute import ComputeOptions
 from millpond.types.errors import InvalidInputError, UnknownNameError, quoted
 
 if TYPE_CHECKING:
@@ -37,24 +36,18 @@ class KernelMatch:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OpContext:
+class OpContext(ComputeOptions):
     """The device, dtype and options that an op is computed with.
 
     Attributes:
         device: The device.
         dtype: The dtype.
-        quantization: The requested quantization scheme; None for no quantization.
-        batch_invariant: True if results must not depend on the other sequences of the batch, bit for bit.
         required_features: The features that a kernel must have, such as "softcap".
-        kernels: The variants of ops that the user chose.
     """
 
     device: "torch.device"
     dtype: "torch.dtype"
-    quantization: str | None = None
-    batch_invariant: bool = False
     required_features: tuple[str, ...] = ()
-    kernels: Mapping[str, str] = field(default_factory=dict)
 
 
 def rank_kernels(registry: "Registry", op: str, context: OpContext) -> list[KernelMatch]:
@@ -109,6 +102,8 @@ def _loaded(entry: "Entry[KernelSpec]") -> Callable[..., Any]:
     if not is_foreign(entry) or isinstance(kernel, type):
         return kernel
 
+    from torch import Tensor
+
     @wraps(kernel)
     def named(*arguments: Any, **options: Any) -> Any:
         with blamed(entry):
@@ -118,6 +113,28 @@ def _loaded(entry: "Entry[KernelSpec]") -> Callable[..., Any]:
         return result
 
     return named
+
+
+def load_activation(entry: "Entry[Any]") -> "Callable[[torch.Tensor], torch.Tensor]":
+    """Return the function of an activation or of its kernel; the result of an external plugin's function is checked."""
+    function: Callable[[torch.Tensor], torch.Tensor] = entry.load()
+    if not is_foreign(entry):
+        return function
+    from torch import Tensor
+
+    @wraps(function)
+    def checked(x: Tensor) -> Tensor:
+        with blamed(entry):
+            activated: Any = function(x)
+        if not isinstance(activated, Tensor) or activated.shape != x.shape:
+            message = f"it returned {described(activated)}; expected a tensor {list(x.shape)}, the shape of its input"
+            raise breach(entry, message)
+        if not activated.is_floating_point() or activated.device != x.device:
+            message = f"it returned {described(activated)} of {activated.dtype} on {activated.device}"
+            raise breach(entry, f"{message}; expected floating-point numbers on {x.device}")
+        return activated.clone()  # it may use its memory for the next batch
+
+    return checked
 
 
 def is_named(entry: "Entry[KernelSpec]", variant: str) -> bool:

@@ -1,50 +1,12 @@
-"""Sparse vectors in poolers: sparse autoencoders, the maximum number of active dimensions, ids with weights."""
+"""Sparse vectors in poolers: the maximum number of active dimensions, and ids with weights."""
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from millpond.nn.batch import PoolingMetadata
-from millpond.nn.pooler import Pooler
 from millpond.types.params import PoolingParams
-from millpond.types.pooler_options import SparseOptions
-
-if TYPE_CHECKING:
-    from millpond.context import PoolerContext
-
-
-class SparseAutoEncoderPooling(Pooler):
-    """Pools with another method and encodes the result with the checkpoint's sparse autoencoder.
-
-    The ``SparseOptions`` of a sequence select the format of its result and the number of features that are kept.
-    Source: Wen et al., 2025, arXiv 2503.01776.
-    """
-
-    def __init__(self, ctx: "PoolerContext", method: Pooler) -> None:
-        super().__init__(ctx)
-        if ctx.post_pooling is None or ctx.post_pooling.sparse is None:
-            message = "ctx.post_pooling has no module that returns sparse vectors"
-            raise ValueError(message)
-        self.method = method
-        self.sparse_autoencoder = ctx.post_pooling.sparse
-        self.max_active_dims = ctx.model.embedding.max_active_dims
-
-    def check(self, params: PoolingParams) -> None:
-        """Check the parameters with the pooling method."""
-        self.method.check(params)
-
-    def pool(self, hidden_states: Tensor, metadata: PoolingMetadata) -> Tensor | list[Tensor]:
-        """[num_tokens, hidden] -> [num_seqs, hidden]."""
-        return self.method.pool(hidden_states, metadata)
-
-    def forward(self, hidden_states: Tensor, metadata: PoolingMetadata) -> Tensor | list[Tensor]:
-        """[num_tokens, hidden] -> [num_seqs, features], or a list with [num_terms, 2] for ``as_terms``."""
-        pooled = self.pool(hidden_states, metadata)
-        features = self.sparse_autoencoder(self._project(pooled if isinstance(pooled, Tensor) else torch.cat(pooled)))
-        keep_largest(features, metadata.params, self.max_active_dims)
-        return as_requested(self._finish_each(features, metadata.params), metadata.params)
+from millpond_modeling.pooler_options import SparseOptions
 
 
 def keep_largest(rows: Iterable[Tensor], params: Sequence[PoolingParams], max_active_dims: int | None) -> None:

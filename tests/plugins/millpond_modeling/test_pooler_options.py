@@ -3,7 +3,7 @@
 import pytest
 
 from millpond.types.params import PoolingParams
-from millpond.types.pooler_options import RouteOptions, SparseOptions, add_options
+from millpond_modeling.pooler_options import RouteOptions, SparseOptions, add_options
 
 
 @pytest.mark.parametrize(

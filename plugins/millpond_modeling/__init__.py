@@ -1,0 +1,1 @@
+"""Building blocks that plugins of models, poolers, kernels and IO processors share."""
