@@ -10,8 +10,8 @@ from markdown_tables import escaped, table
 from typer.main import get_command
 
 from millpond.plugin.manager import PluginManager
-from millpond.types.model_args import MODEL_ARGS, describe
-from millpond_command.model_options import option_for
+from millpond.types.model_args import DEFAULTS, describe
+from millpond_command.model_options import MODEL_OPTIONS, option_for
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 OPTION_OR_VARIABLE = re.compile(r"(?<![`\w/-])(--[a-z][a-z-]+|MILLPOND_[A-Z_]+|HF_TOKEN)\b(?!`)")
@@ -24,12 +24,33 @@ MODEL_ROW = (
     "required",
     "A folder, a hub id, `scheme:name` or a model file (`.toml`): [Load a model](../how-to/load-a-model.md).",
 )
+IMAGES = ("Embed images", "how-to/images.md")
+CACHE = ("Cache results", "how-to/cache.md")
+DEVICES = ("Use several devices", "how-to/several-devices.md")
+PAGES = {
+    "pooler_config": ("PoolerConfig", "reference/pooling.md#poolerconfig"),
+    "allowed_media_domains": IMAGES,
+    "allowed_local_media_path": IMAGES,
+    "mm_processor_kwargs": ("Image sizes", "how-to/images.md#image-sizes"),
+    "kernels": ("Choose kernels", "how-to/choose-kernels.md"),
+    "quantization": ("Compute in int8", "how-to/int8-and-bits.md"),
+    "enable_prefix_caching": (
+        "Rerank many documents",
+        "how-to/score-and-rerank.md#rerank-many-documents-with-a-language-model",
+    ),
+    "cache": CACHE,
+    "cache_size": CACHE,
+    "cuda_graphs": ("Run on a GPU", "how-to/gpu.md"),
+    "data_parallel_size": DEVICES,
+    "devices": DEVICES,
+}
+"""The title of a page with details about an argument, and its file in docs/."""
 PLUGINS_ROW = ("`plugins`", "`None`", "The `PluginManager` to use; None for the manager of the process.")
 
 
 def with_link(argument: str, text: str) -> str:
     """Append a link to the page that explains an argument, if there is one."""
-    see = MODEL_ARGS[argument].see
+    see = PAGES.get(argument)
     return text if see is None else f"{text} See [{see[0]}]({relpath(DOCS / see[1], DOCS / 'reference')})."
 
 
@@ -41,10 +62,10 @@ def argument_table(name: str) -> Iterator[str]:
     arguments = (
         (
             f"`{argument}`",
-            f"`{it.default!r}`".replace("'", '"'),
+            f"`{default!r}`".replace("'", '"'),
             with_link(argument, describe(argument, python=True)),
         )
-        for argument, it in MODEL_ARGS.items()
+        for argument, default in DEFAULTS.items()
     )
     return table(("argument", "default", "description"), (MODEL_ROW, *arguments, PLUGINS_ROW))
 
@@ -64,7 +85,7 @@ def options_of(command: Any) -> list[Any]:
 
 def is_model_option(option: Any) -> bool:
     """True if an option of a command is made from ``ModelArgs``; others may have the same name."""
-    return option.name in MODEL_ARGS and option.help == option_for(option.name).help
+    return option.name in DEFAULTS and option.help == option_for(option.name).help
 
 
 def spellings(option: Any) -> tuple[str, ...]:
@@ -78,8 +99,9 @@ def default_cell(option: Any) -> str:
     if option.required:
         return "required"
     if is_model_option(option):
-        argument = MODEL_ARGS[option.name]
-        default = argument.shown or (argument.default if isinstance(argument.default, str) else "")
+        argument = DEFAULTS[option.name]
+        in_words = DEFAULT_IN_HELP.search(describe(option.name))
+        default = in_words["default"] if in_words else argument if isinstance(argument, str) else ""
     elif match:
         default = OPTION_OR_VARIABLE.sub(r"`\1`", match["default"])
     else:
@@ -91,8 +113,8 @@ def default_cell(option: Any) -> str:
 def description_cell(option: Any) -> str:
     """Return the description of an option as its cell of a table."""
     if is_model_option(option):
-        argument = MODEL_ARGS[option.name]
-        text = argument.description if argument.metavar == "JSON" else argument.description.replace('"', "")
+        text = DEFAULT_IN_HELP.sub("", describe(option.name))
+        text = text if MODEL_OPTIONS[option.name].metavar == "JSON" else text.replace('"', "")
         return escaped(with_link(option.name, text))
     text = DEFAULT_IN_HELP.sub("", option.help).strip()
     return escaped(OPTION_OR_VARIABLE.sub(r"`\1`", text.replace("*", r"\*")))
@@ -101,7 +123,7 @@ def description_cell(option: Any) -> str:
 def option_row(option: Any) -> tuple[str, ...]:
     """Return spellings, default and description of an option."""
     names = ", ".join(f"`{name}`" for name in spellings(option))
-    metavar = MODEL_ARGS[option.name].metavar if is_model_option(option) else option.metavar
+    metavar = MODEL_OPTIONS[option.name].metavar if is_model_option(option) else option.metavar
     return (f"{names} `{metavar}`" if metavar else names), default_cell(option), description_cell(option)
 
 

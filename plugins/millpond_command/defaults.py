@@ -16,7 +16,7 @@ from typer.main import get_command
 
 from millpond.plugin.manager import get_plugin_manager
 from millpond.types.errors import MillpondError
-from millpond.types.model_args import MODEL_ARGS
+from millpond.types.model_args import DEFAULTS
 from millpond_command.cli import USAGE, CommandError
 from millpond_command.config_files import ConfigFile, user_file
 
@@ -104,7 +104,7 @@ def _tables(file: ConfigFile, path: Sequence[str]) -> Iterator[Mapping[str, Any]
 
 def _is_known(key: str, value: object, group: Sequence[str]) -> bool:
     """Return True if a key that is not an option of this command is an option of another one, or its table."""
-    if _name(key).replace("-", "_") in MODEL_ARGS:
+    if _name(key).replace("-", "_") in DEFAULTS:
         return True
     if isinstance(value, Mapping) and not group and key in get_plugin_manager().registry.commands.names():
         return True

@@ -10,11 +10,10 @@ from millpond.plugin.manager import get_plugin_manager
 from millpond.plugin.registry import quantization_schemes
 from millpond.types.compute import check_names
 from millpond.types.errors import InvalidInputError
-from millpond.types.model_args import MODEL_ARGS
 from millpond_command.cli import USAGE, CommandError
-from millpond_command.model_options import FileOptions
+from millpond_command.model_options import MODEL_OPTIONS, FileOptions
 
-OBJECTS: Final = tuple(name for name, it in MODEL_ARGS.items() if it.metavar == "JSON")
+OBJECTS: Final = tuple(name for name, it in MODEL_OPTIONS.items() if it.metavar == "JSON")
 """The arguments whose options take JSON objects."""
 UNSET: Final = (None, ())  # typer passes () for a repeatable option that is not used
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
-from millpond.types.model_args import MODEL_ARGS
+from millpond.types.model_args import DEFAULTS
 from millpond_recipes.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -70,14 +70,14 @@ class Recipe(BaseModel):
     @field_validator("args")
     @classmethod
     def _check_args(cls, args: dict[str, JsonValue]) -> dict[str, JsonValue]:
-        unknown = sorted(args.keys() - MODEL_ARGS.keys())
+        unknown = sorted(args.keys() - DEFAULTS.keys())
         if unknown:
-            message = f"Unknown option of the model {unknown[0]!r}. Available: {', '.join(MODEL_ARGS)}"
+            message = f"Unknown option of the model {unknown[0]!r}. Available: {', '.join(DEFAULTS)}"
             raise ValueError(message)
         if "revision" in args:
             message = "'revision' is a field of the recipe, not of args"
             raise ValueError(message)
-        return {name: value for name, value in args.items() if value != MODEL_ARGS[name].default}
+        return {name: value for name, value in args.items() if value != DEFAULTS[name]}
 
     @model_validator(mode="after")
     def _check_columns(self) -> "Recipe":

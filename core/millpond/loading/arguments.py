@@ -15,7 +15,7 @@ from millpond.plugin.registry import quantization_schemes
 from millpond.types.compute import ComputeOptions, check_names
 from millpond.types.config import EngineConfig, InputOptions, PoolerConfig
 from millpond.types.errors import InvalidInputError
-from millpond.types.model_args import MODEL_ARGS, ModelArgs, describe
+from millpond.types.model_args import DEFAULTS, ModelArgs, describe
 from millpond.types.parallel import ParallelOptions
 from millpond.types.params import validated
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 Init = TypeVar("Init", bound=Callable[..., None])
 
-DEFAULTS: Mapping[str, Any] = {name: it.default for name, it in MODEL_ARGS.items()}
 KNOWN = frozenset(DEFAULTS)
 
 
@@ -133,13 +132,13 @@ def takes_model_args(init: Init) -> Init:
     signature = inspect.signature(init)
     by_kind = {it.kind: it for it in signature.parameters.values()}
     options = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=it.default, annotation=_annotation(name))
-        for name, it in MODEL_ARGS.items()
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=_annotation(name))
+        for name, default in DEFAULTS.items()
     ]
     positional = [it for it in signature.parameters.values() if it.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
     rest = [by_kind[inspect.Parameter.KEYWORD_ONLY], by_kind[inspect.Parameter.VAR_KEYWORD].replace(annotation=Any)]
     vars(init)["__signature__"] = signature.replace(parameters=[*positional, *options, *rest])
-    lines = [f"    {name}: {describe(name, python=True).replace('`', '``')}" for name in MODEL_ARGS]
+    lines = [f"    {name}: {describe(name, python=True).replace('`', '``')}" for name in DEFAULTS]
     init.__doc__ = inspect.cleandoc(init.__doc__ or "").replace("    plugins:", "\n".join([*lines, "    plugins:"]))
     return init
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from millpond.plugin.manager import get_plugin_manager
-from millpond.types.model_args import MODEL_ARGS
 from millpond_cli import options
 from millpond_cli.arguments import load_model
 from millpond_cli.io.interrupts import ending_signals_raised
@@ -21,7 +20,7 @@ from millpond_cli.search.passages import Corpus, open_corpus
 from millpond_command import declare
 from millpond_command.cli import PARTIAL, USAGE, CommandError, echo
 from millpond_command.model_arguments import arguments_of, read_expected_space
-from millpond_command.model_options import ExpectSpace, RunOptions
+from millpond_command.model_options import MODEL_OPTIONS, ExpectSpace, RunOptions
 from millpond_command.progress import Progress
 from millpond_command.progress_options import ProgressOptions
 from millpond_command.tables import is_terminal, tab_separated, table
@@ -265,7 +264,7 @@ def _reranked(hits: "list[Hit]", query: str, model: str, arguments: dict[str, An
     from millpond.llm import LLM  # noqa: PLC0415  needs pydantic
     from millpond_cli.search.ranking import reranked  # noqa: PLC0415  imports numpy
 
-    computing = {name: value for name, value in arguments.items() if MODEL_ARGS[name].group == "computing"}
+    computing = {name: value for name, value in arguments.items() if MODEL_OPTIONS[name].group == "computing"}
     with LLM(model, **computing) as reranker:
         return reranked(hits, query, reranker)
 

@@ -9,15 +9,16 @@ from pathlib import Path
 import pytest
 
 from millpond import LLM, AsyncLLM, EngineConfig
-from millpond.loading.arguments import DEFAULTS
 from millpond.types import model_args
 from millpond.types.config import InputOptions
-from millpond.types.model_args import MODEL_ARGS, ModelArgs, describe
+from millpond.types.model_args import DEFAULTS, ModelArgs, describe
+from millpond_command.model_options import MODEL_OPTIONS
 
 REPOSITORY = Path(__file__).resolve().parents[3]
+DESCRIBED = """
+        brand_new: An option that is new."""
 ADDED = """
-    brand_new: Annotated[int | None, ModelArg(None, "An option that is new.", metavar="N")]
-"""
+    brand_new: Annotated[int | None, None]"""
 USES_IT = """
 import importlib.util, inspect, sys
 spec = importlib.util.spec_from_file_location("millpond.types.model_args", sys.argv[1])
@@ -49,7 +50,11 @@ print("everywhere")
 def test_a_new_field_is_known_everywhere(tmp_path):
     source = Path(model_args.__file__).read_text(encoding="utf-8")
     changed = tmp_path / "model_args.py"
-    changed.write_text(source.replace("\n    tokenizer: ", f"{ADDED}    tokenizer: "), encoding="utf-8")
+    for text in (DESCRIBED, ADDED):
+        last = text.partition("brand_new")[0] + "tokenizer: "
+        assert source.count(last) == 1
+        source = source.replace(last, text + last)
+    changed.write_text(source, encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-c", USES_IT, str(changed)],
         env={**os.environ, "PYTHONPATH": str(REPOSITORY / "scripts")},
@@ -61,30 +66,30 @@ def test_a_new_field_is_known_everywhere(tmp_path):
 
 
 def test_every_option_is_of_a_type_and_has_a_description_of_sentences():
-    for name, it in MODEL_ARGS.items():
+    assert {*MODEL_OPTIONS} == {*DEFAULTS}
+    for name in DEFAULTS:
         assert ModelArgs.__annotations__[name].__origin__
-        assert it.description.endswith(".")
-        assert not it.python or it.python.endswith(".")
+        text = describe(name).partition(" (default: ")[0]
+        assert text.endswith(".")
+        assert describe(name, python=True).startswith(text)
 
 
 def test_the_defaults_in_words_are_those_of_the_records():
     for name, field in EngineConfig.model_fields.items():
-        it = MODEL_ARGS[name]
         if field.default is None:
             assert name in {"num_workers", "max_num_batched_tokens", "max_num_seqs"}  # the device decides
         else:
-            is_same_flag = isinstance(field.default, bool) and it.default is field.default
-            assert is_same_flag or it.shown == str(field.default)
+            is_same_flag = isinstance(field.default, bool) and DEFAULTS[name] is field.default
+            assert is_same_flag or describe(name).endswith(f"(default: {field.default})")
     assert set(InputOptions.model_fields) < set(DEFAULTS)
-    assert {name: it.default for name, it in MODEL_ARGS.items()} == DEFAULTS
 
 
 @pytest.mark.parametrize("kind", [LLM, AsyncLLM])
 def test_constructors_show_each_option_and_take_it_by_name(kind):
     parameters = inspect.signature(kind).parameters
-    assert list(parameters) == ["model", *MODEL_ARGS, "plugins", "arguments"]
-    assert all(parameters[name].kind is inspect.Parameter.KEYWORD_ONLY for name in MODEL_ARGS)
-    assert all(f"\n    {name}: " in kind.__init__.__doc__ for name in MODEL_ARGS)
+    assert list(parameters) == ["model", *DEFAULTS, "plugins", "arguments"]
+    assert all(parameters[name].kind is inspect.Parameter.KEYWORD_ONLY for name in DEFAULTS)
+    assert all(f"\n    {name}: " in kind.__init__.__doc__ for name in DEFAULTS)
     with pytest.raises(TypeError, match="positional"):
         kind("model", "pooling")
 
