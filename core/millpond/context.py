@@ -162,7 +162,9 @@ class ModelContext:
         """Return the context of an IO processor for a task."""
         return TaskContext(**self._facts(), task=task)
 
-    def pooler(self, task: str, *, head: "torch.nn.Module | None" = None, activation: str | None = None) -> Any:
+    def pooler(
+        self, task: str, *, head: "torch.nn.Module | None" = None, activation: str | None = None
+    ) -> "torch.nn.Module":
         """Build the ``Pooler`` of a task, with the configured pooling type or else the task's default.
 
         Args:
@@ -174,11 +176,12 @@ class ModelContext:
         ctx = PoolerContext(**facts, task=task, head=head, activation_name=activation)
         entries = [self.registry.poolers.get(name) for name in self.pooling_type(task).split(JOINED_BY)]
         methods = [build(entry, replace(ctx, activation_name=activation or entry.spec.activation)) for entry in entries]
-        pooler = methods[0] if len(methods) == 1 else methods[0].concatenated(ctx, methods)
+        pooler: torch.nn.Module = methods[0] if len(methods) == 1 else methods[0].concatenated(ctx, methods)
         sparse = None if head is not None or ctx.task_spec.per_token else self.sparse_after_pooling
         if sparse is not None:
             pooler = sparse.pooler(ctx, pooler)
-        return mark(pooler, next((entry for entry in entries if is_foreign(entry)), entries[0]))
+        mark(pooler, next((entry for entry in entries if is_foreign(entry)), entries[0]))
+        return pooler
 
     def pooling_type(self, task: str) -> str:
         """Return the name of the task's pooler; for several concatenated poolers, names joined by "+": ``CLS+MEAN``."""

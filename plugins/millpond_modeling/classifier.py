@@ -6,10 +6,9 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from millpond.context import ModelContext
-from millpond.nn import Pooler
 
 
-def classifier_pooler(ctx: ModelContext, task: str, classifier: nn.Module) -> Pooler:
+def classifier_pooler(ctx: ModelContext, task: str, classifier: nn.Module) -> nn.Module:
     """Build the pooler of a classification task, with the configured logit scaling and activation.
 
     Args:
@@ -17,10 +16,7 @@ def classifier_pooler(ctx: ModelContext, task: str, classifier: nn.Module) -> Po
         task: The name of the task.
         classifier: The module that maps pooled rows [num_rows, hidden] to logits [num_rows, num_labels].
     """
-    pooler: Pooler = ctx.pooler(
-        task, head=LogitScaling(ctx, classifier), activation=ctx.model.classification.activation
-    )
-    return pooler
+    return ctx.pooler(task, head=LogitScaling(ctx, classifier), activation=ctx.model.classification.activation)
 
 
 class TokenLogits(nn.Module):

@@ -46,8 +46,7 @@ class PoolingModel(nn.Module):
 
     def build_pooler(self, ctx: "ModelContext", task: str) -> nn.Module:
         """Build the pooler of a task; override this method if the model has its own head for the task."""
-        pooler: nn.Module = ctx.pooler(task)
-        return pooler
+        return ctx.pooler(task)
 
     def forward(self, batch: PackedBatch) -> Tensor:
         """Batch of num_tokens tokens -> [num_tokens, hidden]."""
