@@ -1,7 +1,7 @@
 """Builds a model from a resolved repository: on the meta device first, then with its weights."""
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 

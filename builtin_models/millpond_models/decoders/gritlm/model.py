@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from torch import nn
 
 from millpond.context import Context
-from millpond.nn import Pooler
 from millpond.types.errors import CheckpointError
 from millpond_models.decoders.mistral.model import MistralModel
 from millpond_models.layers.span_pooling import SpanPooling
@@ -41,7 +40,7 @@ class GritLM(MistralModel):
 class TextPooling(SpanPooling):
     """Passes the text after the instruction of each prompt to a pooler."""
 
-    def __init__(self, ctx: Context, pooler: Pooler) -> None:
+    def __init__(self, ctx: Context, pooler: nn.Module) -> None:
         super().__init__(pooler)
         self.first_marker_ids = tuple(token_id(ctx, token) for token in FIRST_MARKER_TOKENS)
         self.marker_ids = [token_id(ctx, token) for token in MARKER_TOKENS]

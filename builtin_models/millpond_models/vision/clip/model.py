@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from millpond.context import Context
-from millpond.nn import Linear, PackedBatch, Pooler, PoolingMetadata
+from millpond.nn import Linear, PackedBatch, PoolingMetadata
 from millpond.nn.transfer import to_device
 from millpond_models.layers.norm import LayerNorm
 from millpond_models.vision.dual_encoder import (
@@ -69,7 +69,7 @@ class EndOfTextPooling(nn.Module):
     pooled.
     """
 
-    def __init__(self, pooler: Pooler, eos_id: int) -> None:
+    def __init__(self, pooler: nn.Module, eos_id: int) -> None:
         super().__init__()
         self.pooler = pooler
         self.check = pooler.check
