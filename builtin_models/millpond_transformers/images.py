@@ -17,7 +17,6 @@ from transformers import PreTrainedTokenizerFast
 
 from millpond.context import Context
 from millpond.model.files import read_object
-from millpond.model.repository import read_image_processor
 from millpond.pipeline.image_reader import ImageReader, TextWithImages
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError, InvalidInputError
@@ -198,7 +197,7 @@ class ProcessorImages(ImageReader):
         return {**derived, **{key: value for key, value in stated.items() if value is not None}}
 
     def _image_processor(self) -> Any:
-        _, settings = read_image_processor(self.ctx.repository)
+        _, settings = self.ctx.repository.reader.image_processor()
         class_name = str(settings.get("image_processor_type") or settings.get("feature_extractor_type") or "")
         stem = next(
             (class_name.removesuffix(suffix) for suffix in PROCESSOR_SUFFIXES if class_name.endswith(suffix)), None

@@ -26,6 +26,7 @@ def register_checkpoint_formats() -> Iterator[CheckpointFormatSpec]:
         target="millpond_formats.transformers.config:read_config",
         summary="transformers: config.json and the tokenizer's files",
         reads_config=True,
+        reader="millpond_formats.transformers.reader:TransformersReader",
     )
     yield CheckpointFormatSpec(
         name="sentence_transformers",

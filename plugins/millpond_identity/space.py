@@ -13,8 +13,7 @@ from pathlib import Path
 from reprlib import Repr
 from typing import Any
 
-from millpond.model.files import TOKENIZER_FILE
-from millpond.model.repository import IMAGE_PROCESSOR_FILE, PROCESSOR_FILE, FileState, file_states
+from millpond.model.repository import FileState, file_states
 from millpond.model.spec import ResolvedModel
 from millpond.types.config import CheckpointConfig, InputOptions
 from millpond.types.errors import InvalidInputError, SpaceMismatchError
@@ -27,7 +26,9 @@ METADATA_KEY = "millpond.space"  # the place of the descriptor, as JSON, in the 
 SIDECAR_SUFFIX = ".space.json"  # for a file with the descriptor, beside vectors in a format without metadata
 FILE = "file "
 SAFETENSORS, PICKLES, TRAINING_STATE = ".safetensors", (".bin", ".pt"), ("optimizer", "scheduler", "training_args")
-# Files that a tokenizer reads besides tokenizer.json; the second ones are not read if there is a tokenizer.json.
+# Files that tokenizers and image processors read; the vocabularies are not read if there is a tokenizer.json.
+TOKENIZER_FILE = "tokenizer.json"
+IMAGE_PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 TOKENIZER_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "chat_template.json")
 VOCABULARIES = ("vocab.txt", "vocab.json", "merges.txt", "added_tokens.json")
 VOCABULARY_SUFFIXES = (".model", ".bpe")
@@ -150,7 +151,7 @@ def _decides(path: Path) -> bool:
         return not is_replaced and path.stem not in TRAINING_STATE
     if path.name in VOCABULARIES or path.suffix in VOCABULARY_SUFFIXES:
         return not path.with_name(TOKENIZER_FILE).exists()
-    names = (TOKENIZER_FILE, *TOKENIZER_SETTINGS, IMAGE_PROCESSOR_FILE, PROCESSOR_FILE)
+    names = (TOKENIZER_FILE, *TOKENIZER_SETTINGS, *IMAGE_PROCESSOR_FILES)
     return path.suffix == SAFETENSORS or path.name in names
 
 

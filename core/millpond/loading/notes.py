@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING
 
-from millpond.model.chat_template import read_chat_template
 from millpond.model.pooler_settings import SEQ_PATH
 from millpond.types.config import InputOptions
 
@@ -33,7 +32,7 @@ def _missing_template(layers: "ModelLayers") -> list[str]:
     path, model = "text.message_format", layers.model
     if model.text.message_format is None or "embed" not in model.tasks:
         return []
-    if model.prompting.chat_template is not None or read_chat_template(layers.repository) is not None:
+    if model.prompting.chat_template is not None or layers.repository.reader.chat_template() is not None:
         return []
     note = (
         f"{layers.origin(path)} specifies that texts are formatted as messages, but the folder has no chat "

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from millpond.model.embedding_size import full_size, sparse_kind, truncated_size
 from millpond.model.layers import Layer, Layers
 from millpond.model.pooler_settings import GROUP, task_pooling
-from millpond.model.published import published_model
 from millpond.model.spec import (
     AdapterFiles,
     ClassificationSettings,
@@ -51,6 +50,7 @@ class ModelLayers(Layers):
         converter: The record of the converter that turns it into a pooling model; None for a native pooling model.
         implementation: The implementation of the architecture, as in ``model_impl``.
         tasks: The tasks of the model.
+        published: The record of the published model; None for an unknown model.
     """
 
     repository: "Repository"
@@ -59,6 +59,7 @@ class ModelLayers(Layers):
     converter: "Entry[ConverterSpec] | None"
     implementation: str
     tasks: tuple[str, ...]
+    published: "PublishedModelSpec | None"
 
     @property
     def registry(self) -> "Registry":
@@ -68,11 +69,6 @@ class ModelLayers(Layers):
     def over(self, layer: Layer) -> "ModelLayers":
         """Return the same layers under another one."""
         return replace(self, layers=(layer, *self.layers))
-
-    @cached_property
-    def published(self) -> "PublishedModelSpec | None":
-        """The record of the published model; None for an unknown model."""
-        return published_model(self.registry, self.repository)
 
     @property
     def adapters(self) -> Mapping[str, AdapterFiles]:

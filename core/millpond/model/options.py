@@ -8,6 +8,7 @@ from millpond.types.config import CheckpointConfig, InputOptions, PoolerConfig
 from millpond.types.errors import InvalidInputError
 
 Overrides = Mapping[str, Any] | Callable[[CheckpointConfig], Any] | None
+REWARD = "reward"  # convert value of vLLM in 2025: rewards if the model has a reward head, else token hidden states
 RUNNERS = ("auto", "pooling", "generate", "draft")
 
 

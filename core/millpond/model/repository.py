@@ -1,25 +1,23 @@
 """Repository: a local folder of a model's files, read as data. Does not import torch."""
 
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from millpond.model.files import TOKENIZER_FILE, list_files, model_files, read_object
+from millpond.model.files import model_files
 from millpond.model.layers import Layer, Layers, checked
 from millpond.plugin.blame import blamed, breach, is_foreign
 from millpond.plugin.manager import get_plugin_manager
 from millpond.types.config import CheckpointConfig
-from millpond.types.errors import CheckpointError
+from millpond.types.errors import CheckpointError, UnknownNameError
 
 if TYPE_CHECKING:
+    from millpond.model.config_source import ModelReader
     from millpond.plugin.registry import Entry, Registry
     from millpond.plugin.specs import CheckpointFormatSpec
-
-IMAGE_PROCESSOR_FILE, PROCESSOR_FILE = "preprocessor_config.json", "processor_config.json"
 
 
 class FileState(NamedTuple):
@@ -84,8 +82,7 @@ class Repository:
             CheckpointError: If a file is damaged, or specifies something that is not supported.
             ComponentError: If the checkpoint format of a plugin fails.
         """
-        formats = sorted(self.registry.checkpoint_formats.entries(), key=lambda entry: -entry.spec.priority)
-        matching = [entry for entry in formats if _matches(entry, self.path)]
+        matching = [it for it in self.registry.checkpoint_formats.by_priority() if _matches(it, self.path)]
         readings = [(entry, read_format(entry, self)) for entry in matching]
         return tuple((entry, layers) for entry, layers in readings if layers)
 
@@ -106,36 +103,32 @@ class Repository:
         return folder
 
     @cached_property
+    def reader(self) -> "ModelReader":
+        """The reader of the files that describe the model as a whole, of the format with the highest priority.
+
+        Raises:
+            UnknownNameError: If no plugin has a reader.
+        """
+        formats = self.registry.checkpoint_formats.by_priority()
+        entry = next((entry for entry in formats if entry.spec.reader is not None), None)
+        if entry is None:
+            available = ", ".join(it.spec.name for it in formats) or "none"
+            message = (
+                f"No plugin reads config.json: enable the plugin 'formats'. Available checkpoint formats: {available}"
+            )
+            raise UnknownNameError(message)
+        with blamed(entry if is_foreign(entry) else None, "failed to read the checkpoint"):
+            reader: ModelReader = entry.load("reader")(self)
+        return reader
+
+    @property
     def config(self) -> CheckpointConfig:
         """config.json, or the config that a checkpoint format states instead.
 
         Raises:
             CheckpointError: If config.json is missing or damaged.
         """
-        stated = self.layers.get("files.config")
-        if stated is not None:
-            return CheckpointConfig(stated)
-        path = self.transformer_path / "config.json"
-        if not path.exists():
-            contents = list_files(self.path)
-            message = f"{self.path} has no config.json, so it is not a model folder; it contains: {contents}"
-            raise CheckpointError(message)
-        try:
-            return CheckpointConfig(read_object(path))
-        except RecursionError as error:
-            message = f"{path} is nested too deeply to be a model's config"
-            raise CheckpointError(message) from error
-
-    @cached_property
-    def tokenizer_config(self) -> Mapping[str, Any]:
-        """tokenizer_config.json; empty if it is missing."""
-        return read_object(self.transformer_path / "tokenizer_config.json")
-
-    @cached_property
-    def tokenizer_settings(self) -> Mapping[str, Any]:
-        """The padding and the truncation in tokenizer.json, whose vocabulary takes long to read."""
-        contents = read_object(self.transformer_path / TOKENIZER_FILE)
-        return {key: contents.get(key) for key in ("padding", "truncation")}
+        return self.reader.config
 
 
 def file_states(folder: Path) -> dict[str, FileState]:
@@ -170,18 +163,3 @@ def read_format(entry: "Entry[CheckpointFormatSpec]", source: object) -> tuple[L
         return checked(layers)
     except ValueError as error:
         raise breach(entry, f"it returned {error}") from error
-
-
-def read_image_processor(repository: Repository) -> tuple[Path, dict[str, Any]]:
-    """Return the path and content of the image processor's settings.
-
-    Like in transformers, processor_config.json takes precedence over preprocessor_config.json.
-
-    Raises:
-        CheckpointError: If a file is damaged.
-    """
-    folder = repository.transformer_path
-    inner = read_object(folder / PROCESSOR_FILE).get("image_processor")
-    if isinstance(inner, dict) and inner:
-        return folder / PROCESSOR_FILE, inner
-    return folder / IMAGE_PROCESSOR_FILE, read_object(folder / IMAGE_PROCESSOR_FILE)

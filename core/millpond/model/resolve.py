@@ -1,23 +1,15 @@
 """Reads the layers of a model: what the caller, its files and the records of plugins state. Does not import torch."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from millpond.model.architecture import (
-    REWARD,
-    ArchitectureMatch,
-    choose_architecture,
-    stated_architecture,
-    with_architecture,
-    with_extra_heads,
-)
-from millpond.model.config_source import ConfigSource, read_config
+from millpond.model.config_source import ConfigSource, ModelChoice, read_config
 from millpond.model.embedding_size import sparse_kind
 from millpond.model.layers import DEFAULT, USER, Layer, Layers, paths
 from millpond.model.lengths import choose_length, stated_lengths
 from millpond.model.model_layers import SPARSE_SIMILARITY, ModelLayers
-from millpond.model.options import LoadOptions, check_runner, override_config
+from millpond.model.options import REWARD, LoadOptions, check_runner
 from millpond.model.pooler_settings import (
     GROUP,
     LATE_INTERACTION_TASK,
@@ -29,10 +21,9 @@ from millpond.model.pooler_settings import (
     spread_pooling_type,
     user_settings,
 )
-from millpond.model.published import rerank_template, with_known, without_conflicting_tokens
 from millpond.plugin.blame import is_foreign
 from millpond.types.compute import check_dtype
-from millpond.types.config import CheckpointConfig, PoolerConfig
+from millpond.types.config import PoolerConfig
 from millpond.types.errors import CheckpointError, InvalidInputError, UnknownNameError
 from millpond.types.late_interaction import LateInteraction
 
@@ -73,29 +64,17 @@ def read_route(main: ModelLayers, name: str, options: LoadOptions) -> ModelLayer
 
 def _read(registry: "Registry", repository: "Repository", options: LoadOptions) -> ModelLayers:
     files = repository.layers
-    known = _known_config(registry, repository, options)
-    config = without_conflicting_tokens(known, override_config(known, options.hf_overrides))
     user = spread_pooling_type(registry, options.pooler_config)
-    chosen = stated_architecture(registry, config, files) or choose_architecture(
-        registry,
-        config,
-        options.convert,
-        pooling=user.tok_pooling_type or user.seq_pooling_type or files.get(SEQ_PATH),
-        classifies=files.get("files.task") == "classify",
-        implementation=options.model_impl,
-    )
+    chosen = repository.reader.choose(options, user.tok_pooling_type or user.seq_pooling_type or files.get(SEQ_PATH))
     late = LATE_INTERACTION_TASK in chosen.tasks and is_late(files, user, options.convert)
     tasks = _stated_tasks(files, chosen) or ((LATE_INTERACTION_TASK,) if late else chosen.tasks)
     late = late and tasks == (LATE_INTERACTION_TASK,)
-    spec = chosen.architecture.spec
-    if spec.checkpoint.config_defaults:
-        config = with_defaults(config, spec.checkpoint.config_defaults)
     source = ConfigSource(
         repository=repository,
-        config=config,
-        stored=known,
+        config=chosen.config,
+        stored=chosen.stored,
         overrides=options.hf_overrides,
-        architecture=spec,
+        architecture=chosen.architecture.spec,
         tasks=chosen.tasks,
         is_converted=chosen.converter is not None,
         is_foreign=is_foreign(chosen.architecture) or is_foreign(chosen.converter),
@@ -105,11 +84,12 @@ def _read(registry: "Registry", repository: "Repository", options: LoadOptions) 
     requests = (of_user, *repository.requests, *(layer for layer in of_config if layer.is_request))
     layers = ModelLayers(
         repository=repository,
-        config=config,
+        config=chosen.config,
         architecture=chosen.architecture,
         converter=chosen.converter,
         implementation=chosen.implementation,
         tasks=tasks,
+        published=chosen.published,
         layers=(
             *requests,
             _of_architecture(registry, chosen),
@@ -119,7 +99,7 @@ def _read(registry: "Registry", repository: "Repository", options: LoadOptions) 
             architecture_layer(chosen),
         ),
     )
-    layers = replace(layers, layers=(*_of_rules(layers), *layers, *_under_files(layers)))
+    layers = replace(layers, layers=(*_of_rules(layers), *layers, *_under_files(chosen)))
     _check(layers)
     return layers if sparse_kind(layers) is None else replace(layers, layers=(*layers, SPARSE_SIMILARITY))
 
@@ -161,16 +141,7 @@ def _under_overrides(registry: "Registry", repository: "Repository", options: Lo
     return replace(repository, stated=(over, *repository.stated))
 
 
-def _known_config(registry: "Registry", repository: "Repository", options: LoadOptions) -> CheckpointConfig:
-    """Return config.json with what records know about the model; a config that takes precedence contains that."""
-    stated = repository.layers.get(CONFIG_PATH)
-    if stated is not None:
-        return CheckpointConfig(stated)
-    named = with_architecture(registry, with_known(registry, repository))
-    return with_extra_heads(registry, repository, named, allow_pickle=options.allow_pickle)
-
-
-def _stated_tasks(files: Layers, chosen: ArchitectureMatch) -> tuple[str, ...] | None:
+def _stated_tasks(files: Layers, chosen: ModelChoice) -> tuple[str, ...] | None:
     """Return the tasks that a layer states; None if no layer does.
 
     Raises:
@@ -185,7 +156,7 @@ def _stated_tasks(files: Layers, chosen: ArchitectureMatch) -> tuple[str, ...] |
     return tasks
 
 
-def _of_user(options: LoadOptions, user: PoolerConfig, chosen: ArchitectureMatch) -> Layer:
+def _of_user(options: LoadOptions, user: PoolerConfig, chosen: ModelChoice) -> Layer:
     """The layer of the caller's requests."""
     dtype = check_dtype(options.dtype)
     values = {
@@ -197,7 +168,7 @@ def _of_user(options: LoadOptions, user: PoolerConfig, chosen: ArchitectureMatch
     return Layer(USER, values, is_request=True)
 
 
-def _of_architecture(registry: "Registry", chosen: ArchitectureMatch) -> Layer:
+def _of_architecture(registry: "Registry", chosen: ModelChoice) -> Layer:
     """The layer of values of the architecture's record that take precedence over the files.
 
     Raises:
@@ -234,16 +205,15 @@ def _of_rules(layers: ModelLayers) -> Iterator[Layer]:
         yield Layer("the files and the architecture", {LATE_PATH: late_interaction})
 
 
-def _under_files(layers: ModelLayers) -> Iterator[Layer]:
+def _under_files(chosen: ModelChoice) -> Iterator[Layer]:
     """Yield the layers of what records state about published models, and of defaults."""
-    published = layers.published
-    template = rerank_template(layers.registry, layers.repository, layers.config)
+    published = chosen.published
     values = (
         {}
         if published is None
         else {PROMPTS_PATH: published.prompts, "prompting.chat_template": published.chat_template}
     )
-    yield Layer("published model", {**values, "prompting.rerank_template": template})
+    yield Layer("published model", {**values, "prompting.rerank_template": chosen.rerank_template})
     yield Layer(DEFAULT, {"dtype": DEFAULT_DTYPE})
 
 
@@ -254,20 +224,6 @@ def _check(layers: ModelLayers) -> None:
         _check_plugin(layers.registry, plugin)
     pooler = {name: layers.get(f"{GROUP}.{name}") for name in PoolerConfig.model_fields}
     check_pooler(layers.registry, pooler, layers.tasks if plugin is None else (*layers.tasks, "plugin"))
-
-
-def with_defaults(config: CheckpointConfig, defaults: Mapping[str, Any]) -> CheckpointConfig:
-    """Return config.json with default values for missing keys.
-
-    The older spelling of a part, such as ``text_config_dict`` for ``text_config``, takes precedence over the newer
-    one, including its defaults for missing keys, like in transformers.
-    """
-    older = {
-        part: {**part_defaults, **config[f"{part}_dict"]}
-        for part, part_defaults in defaults.items()
-        if isinstance(part_defaults, Mapping) and isinstance(config.get(f"{part}_dict"), CheckpointConfig)
-    }
-    return CheckpointConfig(defaults).overridden(config.to_dict()).overridden(older)
 
 
 def _late_interaction(layers: ModelLayers) -> LateInteraction | None:

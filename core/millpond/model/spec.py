@@ -11,6 +11,8 @@ from millpond.types.config import CheckpointConfig, PoolerConfig
 from millpond.types.late_interaction import LateInteraction
 from millpond.types.rerank_template import RerankTemplate
 
+PART_MARKERS = ("content[0]", ".type", "'type'", '"type"', "message.content[")  # in templates that read lists of parts
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModuleSettings:
@@ -63,6 +65,27 @@ class RouteSettings:
         """Refuse routes that no function combines."""
         if self.by_input_type and not self.target:
             raise ValueError("RouteSettings with by_input_type requires target, the function that combines the routes")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChatTemplate:
+    """A Jinja template that renders messages.
+
+    Attributes:
+        text: The template.
+        settings: Variables that it is rendered with, such as ``add_generation_prompt``.
+        texts_as: The format of the message that a plain text is wrapped in, "flat" or "structured"; None if plain
+            texts are not wrapped in messages.
+    """
+
+    text: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    texts_as: str | None = None
+
+    @property
+    def reads_parts(self) -> bool:
+        """True if the template reads the content of a message as a list of parts."""
+        return any(marker in self.text for marker in PART_MARKERS)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,9 +9,8 @@ import tokenizers
 from tokenizers import normalizers
 from tokenizers.normalizers import BertNormalizer
 
-from millpond.model.chat_template import ChatTemplate, read_chat_template
 from millpond.model.files import MAX_TOKENIZER_BYTES, check_foreign_reading, read_bytes
-from millpond.model.spec import TextSettings
+from millpond.model.spec import ChatTemplate, TextSettings
 from millpond.types.errors import CheckpointError, InvalidInputError, MillpondError
 
 if TYPE_CHECKING:
@@ -145,8 +144,8 @@ def load_tokenizer(repository: "Repository", text: TextSettings, *, lower_case: 
         backend,
         lower_case=text.lower_case or lower_case,
         special_tokens=text.token_roles,
-        chat_template=read_chat_template(repository),
-        pair_template=read_chat_template(repository, of_pairs=True),
+        chat_template=repository.reader.chat_template(),
+        pair_template=repository.reader.chat_template(of_pairs=True),
         returns_token_type_ids=text.token_type_ids,
         padding_side=text.padding_side,
         truncation_side=text.truncation_side,

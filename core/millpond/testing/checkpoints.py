@@ -7,7 +7,6 @@ including biases and norms, so that a loader that ignores one of them does not p
 from pathlib import Path
 from typing import Any
 
-from millpond.model.architecture import backbone_names
 from millpond.plugin.manager import get_plugin_manager
 from millpond.plugin.target import imported
 from millpond.testing.files import Shape, random_tensors, write_config, write_weights
@@ -38,6 +37,7 @@ __all__ = [
     "write_tokenizer",
     "write_weights",
 ]
+BACKBONES = ("Model", "ForCausalLM", "ForConditionalGeneration")  # suffixes of architectures
 
 
 def tiny(architecture: str, path: Path | str, **options: Any) -> Path:
@@ -59,15 +59,25 @@ def tiny(architecture: str, path: Path | str, **options: Any) -> Path:
     Raises:
         UnknownNameError: If no plugin writes checkpoints of this architecture.
     """
-    architectures = get_plugin_manager().registry.architectures
-    for name in (architecture, *backbone_names(architecture)):
-        entry = architectures.find(name)
-        if entry is not None and entry.spec.extras.tiny is not None:
-            folder: Path = imported(entry.spec.extras.tiny)(architecture, Path(path), **options)
-            return folder
-    known = [entry.spec.name for entry in architectures.entries() if entry.spec.extras.tiny is not None]
+    architectures = get_plugin_manager().registry.architectures.entries()
+    writers = {it.spec.name: it.spec.extras.tiny for it in architectures if it.spec.extras.tiny is not None}
+    relatives = [name for name in writers if architecture.startswith(_family(name))]
+    name = architecture if architecture in writers else max(relatives, key=_closeness, default=None)
+    if name is not None:
+        folder: Path = imported(writers[name])(architecture, Path(path), **options)
+        return folder
     message = (
-        f"No plugin writes tiny checkpoints of {architecture!r}. Available: {', '.join(known)}. "
+        f"No plugin writes tiny checkpoints of {architecture!r}. Available: {', '.join(writers)}. "
         "Use write_config, random_tensors, write_weights and write_tokenizer for other architectures"
     )
     raise UnknownNameError(message)
+
+
+def _family(architecture: str) -> str:
+    """The name without the suffix of a backbone: ``Bert`` for ``BertModel``."""
+    suffix = next((it for it in BACKBONES if architecture.endswith(it)), "")
+    return architecture.removesuffix(suffix)
+
+
+def _closeness(relative: str) -> tuple[int, bool]:
+    return len(_family(relative)), relative.endswith(BACKBONES[0])

@@ -5,7 +5,6 @@ from dataclasses import replace
 from functools import lru_cache
 
 from millpond.context import Context
-from millpond.model.chat_template import STRUCTURED
 from millpond.model.tokenizer import Tokenizer
 from millpond_io.chat.roles import RoleTemplate
 from millpond_io.chat.templates import JinjaTemplate
@@ -27,7 +26,7 @@ class TextMessages:
         chat_template = tokenizer.chat_template
         settings = {} if chat_template is None else chat_template.settings
         variables = {name: value for name, value in settings.items() if name not in LIBRARY_SETTINGS}
-        structured = chat_template is not None and chat_template.texts_as == STRUCTURED
+        structured = chat_template is not None and chat_template.texts_as == "structured"
         self.tokenizer = tokenizer
         self.template = RoleTemplate(tokenizer, template, ctx.model.max_model_len, variables, structured=structured)
         self.restores = bool(settings.get("restore_suffix", True))

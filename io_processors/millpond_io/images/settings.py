@@ -7,7 +7,6 @@ from types import MappingProxyType
 from typing import Any
 
 from millpond.context import Context
-from millpond.model.repository import read_image_processor
 from millpond.types.errors import CheckpointError
 
 BILINEAR, BICUBIC = 2, 3  # filters of Pillow
@@ -93,7 +92,7 @@ def read_settings(ctx: Context) -> ImageSettings:
     Raises:
         CheckpointError: If the image processor is not supported, or its settings do not match the model.
     """
-    path, config = read_image_processor(ctx.repository)
+    path, config = ctx.repository.reader.image_processor()
     vision = ctx.config["vision_config"]
     processor = _processor_name(config, path) or ("CLIP" if "projection_dim" in ctx.config else "Siglip")
     if processor == "Siglip" and "image_size" not in vision:

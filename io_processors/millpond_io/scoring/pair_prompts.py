@@ -5,7 +5,7 @@ from functools import cached_property
 from typing import Any
 
 from millpond.context import TaskContext
-from millpond.model.chat_template import PART_MARKERS
+from millpond.model.spec import ChatTemplate
 from millpond.model.tokenizer import Tokenizer
 from millpond.pipeline.image_reader import ImageReader
 from millpond.types.errors import InvalidInputError
@@ -217,7 +217,7 @@ class PairPrompts:
     def _of_caller(self, tokenizer: Tokenizer, text_or_path: str) -> PairTemplate:
         """Return the template of a caller; contents are texts unless it reads lists of parts."""
         text = read_template(text_or_path)
-        if not any(marker in text for marker in PART_MARKERS):
+        if not ChatTemplate(text=text).reads_parts:
             return PairTemplate(self.ctx, tokenizer, text)
         formats = [*self._in_formats(tokenizer, text)]
         return next((template for template in formats if template.writes_both()), formats[-2])

@@ -8,7 +8,6 @@ from typing import Any
 from millpond.model.layers import DEFAULT, USER, Layers
 from millpond.model.model_layers import ModelLayers
 from millpond.model.pooler_settings import pooling_layer, task_pooling
-from millpond.model.published import with_known
 from millpond.model.repository import Repository
 from millpond.model.spec import ResolvedModel
 from millpond.plugin.registry import Entry, Registry
@@ -159,10 +158,10 @@ def config_origin(config: CheckpointConfig, key: str, overrides: object) -> str:
     return f"config.json ({key})" if config.get(key) is not None else PUBLISHED
 
 
-def published_settings(registry: Registry, repository: Repository) -> dict[str, Any]:
+def published_settings(repository: Repository) -> dict[str, Any]:
     """Return the settings that plugins provide for this published model and that differ from config.json."""
     stored = repository.config.to_dict()
-    return {key: value for key, value in with_known(registry, repository).to_dict().items() if stored.get(key) != value}
+    return {key: value for key, value in repository.reader.known.to_dict().items() if stored.get(key) != value}
 
 
 def prompts_of(layers: Layers) -> dict[str, Any]:

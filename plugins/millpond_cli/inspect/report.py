@@ -8,7 +8,6 @@ from typing import Any
 
 from millpond.loading.arguments import Arguments
 from millpond.loading.components import computing_entries, runtime_refusal
-from millpond.model.chat_template import read_chat_template
 from millpond.model.config_source import ConfigSource, read_config
 from millpond.model.files import check_foreign_reading
 from millpond.model.layers import Layers
@@ -104,7 +103,7 @@ class _Inspection:
         facts["implementation"] = None if self.layers is None else self.layers.implementation
         facts["modalities"] = None if self.layers is None else list(self.layers.architecture.spec.modalities)
         facts["converter"] = self._converter()
-        facts["known"] = attempt(lambda: published_settings(self.registry, self.repository))
+        facts["known"] = attempt(lambda: published_settings(self.repository))
         pooling = None if self.layers is None else PoolingReport(self.registry, self.layers, attempt)
         facts["tasks"] = attempt(lambda: self._tasks(pooling))
         facts["pooler"] = {} if pooling is None else pooling.pooler()
@@ -166,7 +165,7 @@ class _Inspection:
 
     def _messages(self) -> dict[str, Any] | None:
         """Return the message format of texts and its origin; None if texts are not formatted as messages."""
-        template, path = read_chat_template(self.repository), "text.message_format"
+        template, path = self.repository.reader.chat_template(), "text.message_format"
         if template is None or template.texts_as is None:
             return None
         return {"format": template.texts_as, "from": self.repository.layers.origin(path)}
@@ -230,7 +229,7 @@ class _Inspection:
     def _tokenizer(self) -> dict[str, Any]:
         folder = self.repository.transformer_path
         file = next((name for name in TOKENIZER_FILES if (folder / name).exists()), None)
-        contents = self.repository.tokenizer_settings
+        contents = self.repository.reader.tokenizer_settings
         if file not in (None, TOKENIZER_FILES[0]):  # transformers converts it when the model is loaded
             self.report.attempt(lambda: check_foreign_reading(folder, recursive=False))
         modalities = () if self.layers is None else self.layers.architecture.spec.modalities
@@ -241,7 +240,7 @@ class _Inspection:
                 self.report.notes.append(f"the {key} of tokenizer.json ({_brief(contents[key])}) is ignored")
         return {
             "file": file,
-            "class": self.repository.tokenizer_config.get("tokenizer_class"),
+            "class": self.repository.reader.tokenizer_config.get("tokenizer_class"),
             "padding": contents.get("padding"),
             "truncation": contents.get("truncation"),
             "lower_case": self.repository.layers.get("text.lower_case", default=False),
@@ -310,7 +309,7 @@ class _Inspection:
         return records
 
     def _custom_code(self) -> Iterator[dict[str, str]]:
-        configs: dict[str, Mapping[str, Any]] = {"tokenizer_config.json": self.repository.tokenizer_config}
+        configs: dict[str, Mapping[str, Any]] = {"tokenizer_config.json": self.repository.reader.tokenizer_config}
         if self.config is not None:
             configs["config.json"] = self.config
         for file, config in sorted(configs.items()):

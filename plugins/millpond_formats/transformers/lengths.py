@@ -36,11 +36,11 @@ def _of_config(source: ConfigSource) -> Iterator[StatedLength]:
 
 
 def _of_tokenizer(repository: Repository) -> Iterator[StatedLength]:
-    value = _number(repository.tokenizer_config.get("model_max_length"))
+    value = _number(repository.reader.tokenizer_config.get("model_max_length"))
     if value is not None:
         role = "limit" if repository.layers.get("files.tokenizer_limits_length", default=False) else "tokenizer"
         yield StatedLength(value, "tokenizer_config.json", "model_max_length", role=role)
-    truncation = repository.tokenizer_settings["truncation"]
+    truncation = repository.reader.tokenizer_settings["truncation"]
     value = _number(truncation.get("max_length")) if isinstance(truncation, dict) else None
     if value is not None:
         yield StatedLength(value, "tokenizer.json", "truncation.max_length", role="unused")

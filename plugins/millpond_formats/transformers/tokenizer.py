@@ -52,7 +52,7 @@ def read_tokenizer(repository: Repository) -> Layer:
     Raises:
         CheckpointError: If a file is damaged.
     """
-    config, family = repository.tokenizer_config, _family(repository)
+    config, family = repository.reader.tokenizer_config, _family(repository)
     names = config.get("model_input_names")
     has_types = "token_type_ids" in names if isinstance(names, list) else family.startswith(TOKEN_TYPE_FAMILIES)
     return Layer(
@@ -69,7 +69,7 @@ def read_tokenizer(repository: Repository) -> Layer:
 
 def _family(repository: Repository) -> str:
     """The class of the tokenizer in transformers, else the ``model_type``, in lower case."""
-    name = repository.tokenizer_config.get("tokenizer_class") or repository.config.get("model_type")
+    name = repository.reader.tokenizer_config.get("tokenizer_class") or repository.config.get("model_type")
     return name.lower() if isinstance(name, str) else ""
 
 
@@ -81,8 +81,8 @@ def _default_pad_token(family: str) -> dict[str, str]:
 
 def _special_tokens(repository: Repository) -> dict[str, str]:
     """The special tokens by role, such as ``{"pad_token": "[PAD]"}``."""
-    older = read_object(repository.transformer_path / "special_tokens_map.json")
-    stated = {**older, **{name: value for name, value in repository.tokenizer_config.items() if value is not None}}
+    newer = {name: value for name, value in repository.reader.tokenizer_config.items() if value is not None}
+    stated = {**read_object(repository.transformer_path / "special_tokens_map.json"), **newer}
     tokens = {name: _content(stated.get(name)) for name in SPECIAL_TOKEN_KEYS}
     return {name: token for name, token in tokens.items() if token is not None}
 

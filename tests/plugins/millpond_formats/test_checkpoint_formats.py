@@ -20,7 +20,7 @@ from millpond.nn import TokenModule
 from millpond.plugin.manager import PluginManager
 from millpond.plugin.specs import CheckpointFormatSpec, ModuleSpec
 from millpond.testing.checkpoints import tiny, write_sentence_transformers
-from millpond.types.errors import CheckpointError, ComponentError
+from millpond.types.errors import CheckpointError, ComponentError, UnknownNameError
 
 TEXT = "the old mill"
 POOLING, PROMPTS = "pooler_config.seq_pooling_type", "prompting.prompts"
@@ -77,11 +77,11 @@ def test_precedence_is_user_then_files_then_architecture(manager, folder):
         assert llm.model_config.pooler_config.seq_pooling_type == "LAST"
 
 
-def test_without_formats_a_folder_is_read_by_its_config_alone(folder):
+def test_without_formats_no_model_is_read(folder):
     plain = PluginManager(disabled=("formats",))
     assert layers_of(plain, folder) == Layers()
-    with LLM(str(folder), plugins=plain) as llm:
-        assert llm.model_config.pooler_config.seq_pooling_type == "CLS"
+    with pytest.raises(UnknownNameError, match=r"enable the plugin 'formats'. Available checkpoint formats: none"):
+        LLM(str(folder), plugins=plain)
 
 
 @pytest.mark.parametrize(

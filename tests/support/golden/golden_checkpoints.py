@@ -10,7 +10,6 @@ import tokenizers
 import torch
 from safetensors.torch import load_file, save_file
 
-from millpond.model.architecture import backbone_names
 from millpond.plugin.manager import PluginManager
 from millpond.testing.checkpoints import (
     DenseLayer,
@@ -25,6 +24,7 @@ from millpond.testing.checkpoints import (
     write_tokenizer,
     write_weights,
 )
+from millpond_formats.transformers.architecture import backbone_names
 from millpond_models.testing.nemotron_vl import tiny_nemotron_vl
 from millpond_transformers.testing.vision_language import CLASSES, tiny_vision_language, tiny_vision_reranker
 from millpond_transformers.testing.vision_retrieval import MODELS, tiny_vision_retrieval

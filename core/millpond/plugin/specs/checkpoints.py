@@ -30,12 +30,15 @@ class CheckpointFormatSpec(Spec):
         priority: If several formats specify a value, the one with the highest priority is used.
         reads_config: True if the target reads config.json: (``ConfigSource``) -> an iterable of ``Layer``. It is called
             for every model, and its values take precedence over those of other files.
+        reader: ``"module:class"`` of a ``ModelReader``, which reads config.json and the other files that describe a
+            whole model, and chooses its architecture; that of the format with the highest priority is used.
     """
 
     kind: ClassVar[str] = "checkpoint_format"
     files: tuple[str, ...] = ()
     priority: int = 0
     reads_config: bool = False
+    reader: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from millpond.model.chat_template import read_chat_template
 from millpond.model.options import LoadOptions
 from millpond.model.repository import Repository
 from millpond.model.resolve import read_layers
@@ -12,6 +11,7 @@ from millpond.model.tokenizer import load_tokenizer
 from millpond.plugin.manager import get_plugin_manager
 from millpond.testing.checkpoints import tiny
 from millpond.types.errors import CheckpointError
+from millpond_formats.transformers.chat_template import read_chat_template
 
 
 def tokenizer_of(repository):

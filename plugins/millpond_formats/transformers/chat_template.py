@@ -1,13 +1,14 @@
-"""The chat templates of a checkpoint, read as data: no template is rendered here."""
+"""The chat templates of tokenizers in transformers, read as data: no template is rendered here."""
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from millpond.model.files import read_object, read_text
+from millpond.model.spec import ChatTemplate
 from millpond.types.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -18,25 +19,7 @@ NAME = re.compile(r"[\w-]+")  # of a template in a separate file
 ADDITIONAL = "additional_chat_templates"  # the folder of the other templates
 MAX_NAMES = 20  # that an error lists
 JINJA_MARKERS = ("{{", "{%")
-FLAT, STRUCTURED = "flat", "structured"  # the content of a message: a text, or a list of parts
-PART_MARKERS = ("content[0]", ".type", "'type'", '"type"', "message.content[")  # in templates that read lists of parts
 FLAT_MODEL_TYPES = ("apertus", "deepseek_v3", "gpt_oss", "seed_oss")  # templates read text despite such markers
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChatTemplate:
-    """A Jinja template that renders messages.
-
-    Attributes:
-        text: The template.
-        settings: Variables that it is rendered with, such as ``add_generation_prompt``.
-        texts_as: The format of the message that a plain text is wrapped in, "flat" or "structured"; None if plain
-            texts are not wrapped in messages.
-    """
-
-    text: str
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    texts_as: str | None = None
 
 
 def read_chat_template(repository: "Repository", *, of_pairs: bool = False) -> ChatTemplate | None:
@@ -52,7 +35,7 @@ def read_chat_template(repository: "Repository", *, of_pairs: bool = False) -> C
     Raises:
         CheckpointError: If a file is damaged, or the folder lacks the named template.
     """
-    folder, stated = repository.transformer_path, repository.tokenizer_config.get("chat_template")
+    folder, stated = repository.transformer_path, repository.reader.tokenizer_config.get("chat_template")
     settings = dict(repository.layers.get("text.template_settings", {}))
     chosen = settings.pop("chat_template", None)
     text = None if chosen is None else _named(folder, stated, str(chosen))
@@ -66,17 +49,17 @@ def read_chat_template(repository: "Repository", *, of_pairs: bool = False) -> C
     text = _text_of(folder, stated) if text is None else text
     if text is None:
         return None
-    return ChatTemplate(text=text, settings=settings, texts_as=_texts_as(repository, text))
+    template = ChatTemplate(text=text, settings=settings)
+    return replace(template, texts_as=_texts_as(repository, template))
 
 
-def _texts_as(repository: "Repository", template: str) -> str | None:
+def _texts_as(repository: "Repository", template: ChatTemplate) -> str | None:
     """The format of the message that a text is wrapped in; None if the folder does not specify messages."""
     stated = repository.layers.get("text.message_format")
-    if stated in (None, FLAT, STRUCTURED):
+    if stated in (None, "flat", "structured"):
         return None if stated is None else str(stated)
-    if repository.config.get("model_type") in FLAT_MODEL_TYPES:
-        return FLAT
-    return STRUCTURED if any(marker in template for marker in PART_MARKERS) else FLAT
+    reads_text = repository.config.get("model_type") in FLAT_MODEL_TYPES
+    return "structured" if template.reads_parts and not reads_text else "flat"
 
 
 def _named(folder: Path, stated: object, name: str) -> str | None:

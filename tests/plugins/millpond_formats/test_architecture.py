@@ -8,7 +8,6 @@ import sys
 import pytest
 
 from millpond import LLM
-from millpond.model.architecture import choose_architecture
 from millpond.model.layers import Layer, Layers
 from millpond.model.repository import Repository
 from millpond.plugin.manager import PluginManager
@@ -16,6 +15,7 @@ from millpond.plugin.specs import ArchitectureSpec, ConverterSpec
 from millpond.testing import checkpoints
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError, UnknownNameError
+from millpond_formats.transformers.architecture import choose_architecture
 from millpond_formats.transformers.labels import choose_activation, count_labels
 
 PLAIN = Layers()
@@ -49,7 +49,7 @@ def registry():
 def chosen(registry, name, convert="auto", **more):
     match = choose_architecture(registry, CheckpointConfig({"architectures": [name]}), convert, **more)
     converter = None if match.converter is None else match.converter.spec.name
-    return match.architecture.spec.name, converter, match.tasks
+    return match.architecture.spec.name, converter, (match.converter or match.architecture).spec.tasks
 
 
 @pytest.mark.parametrize(

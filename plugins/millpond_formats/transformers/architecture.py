@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from millpond.model.files import extra_file
 from millpond.model.layers import Layers
+from millpond.model.options import REWARD
 from millpond.plugin.blame import blamed, is_foreign
 from millpond.plugin.registry import Entry
 from millpond.plugin.specs import ArchitectureSpec
@@ -46,7 +47,6 @@ PICKLE_SUFFIX = ".pt"  # of extra weight files in pickle format
 logger = logging.getLogger(__name__)
 GROUP = "identity"  # states the architecture
 AUTO, NATIVE = "auto", "native"
-REWARD = "reward"  # convert value of vLLM in 2025: rewards if the model has a reward head, else token hidden states
 SYNONYMS = {"vllm": NATIVE, "millpond": NATIVE}
 
 
@@ -55,21 +55,14 @@ class ArchitectureMatch:
     """The architecture, converter and implementation that a model is loaded with.
 
     Attributes:
-        name: The architecture name in config.json.
         architecture: The matching record: the one of that name, or the one of the family's backbone.
         converter: The converter that turns it into a pooling model; None for a native pooling model.
         implementation: The implementation, as in ``model_impl``.
     """
 
-    name: str
     architecture: Entry[ArchitectureSpec]
     converter: "Entry[ConverterSpec] | None"
     implementation: str = NATIVE
-
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        """The tasks of the model."""
-        return self.architecture.spec.tasks if self.converter is None else self.converter.spec.tasks
 
 
 def with_architecture(registry: "Registry", config: CheckpointConfig) -> CheckpointConfig:
@@ -159,7 +152,6 @@ def stated_architecture(registry: "Registry", config: CheckpointConfig, stated: 
         message = f"Unknown architecture {name!r} of the implementation {implementation!r}, stated in {where}. "
         raise UnknownNameError(f"{message}Available: {available}")
     return ArchitectureMatch(
-        name=name,
         architecture=architecture,
         converter=None if converter is None else registry.converters.get(converter),
         implementation=implementation,
@@ -203,16 +195,14 @@ def _match_by_name(registry: "Registry", names: list[str], requirements: _Requir
     for name in names:
         native = find(name)
         if native is not None:
-            return ArchitectureMatch(
-                name=name, architecture=native, converter=_for_native(registry, name, native, requirements)
-            )
+            return ArchitectureMatch(architecture=native, converter=_for_native(registry, name, native, requirements))
     for name in names:
         relative = next((entry for other in backbone_names(name) if (entry := find(other))), None)
         if name.endswith(MEDIA_CLASSIFIERS) and relative is not None and "image" in relative.spec.modalities:
             continue  # its head reads the states of images, which converters do not
         converter = None if relative is None else _by_name(registry, name, requirements.convert, requirements.pooling)
         if relative is not None and converter is not None:
-            return ArchitectureMatch(name=name, architecture=relative, converter=converter)
+            return ArchitectureMatch(architecture=relative, converter=converter)
     return None
 
 
@@ -235,17 +225,13 @@ class _Fallbacks:
             if match is not None:
                 entry, implementation = match
                 converter = _for_native(self.registry, name, entry, self.requirements)
-                return ArchitectureMatch(
-                    name=name, architecture=entry, converter=converter, implementation=implementation
-                )
+                return ArchitectureMatch(architecture=entry, converter=converter, implementation=implementation)
         for name in names:
             converter = _by_name(self.registry, name, self.requirements.convert, self.requirements.pooling)
             match = None if converter is None else next(filter(None, map(self.find, backbone_names(name))), None)
             if match is not None:
                 entry, implementation = match
-                return ArchitectureMatch(
-                    name=name, architecture=entry, converter=converter, implementation=implementation
-                )
+                return ArchitectureMatch(architecture=entry, converter=converter, implementation=implementation)
         return None
 
     def find(self, name: str) -> "tuple[Entry[ArchitectureSpec], str] | None":
@@ -325,9 +311,7 @@ def backbone_names(name: str) -> Iterator[str]:
         yield from (f"{name.removesuffix(suffix)}{backbone}" for backbone in BACKBONES)
 
 
-def with_extra_heads(
-    registry: "Registry", repository: "Repository", config: CheckpointConfig, *, allow_pickle: bool
-) -> CheckpointConfig:
+def with_extra_heads(repository: "Repository", config: CheckpointConfig, *, allow_pickle: bool) -> CheckpointConfig:
     """Return config.json with the architecture that also reads the extra weight files of the folder.
 
     The config is unchanged if no such architecture exists, or if files are missing. If the files are pickles and
@@ -336,7 +320,7 @@ def with_extra_heads(
     names = config.get("architectures")
     if not isinstance(names, list) or not names:
         return config
-    for entry in registry.architectures.entries():
+    for entry in repository.registry.architectures.entries():
         layout = entry.spec.checkpoint
         if not layout.extra_files or names[0] not in layout.supersedes:
             continue

@@ -5,8 +5,8 @@ from fnmatch import filter as filter_names
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from millpond.model.chat_template import read_chat_template
 from millpond.types.config import CheckpointConfig
+from millpond_formats.transformers.chat_template import read_chat_template
 
 if TYPE_CHECKING:
     from millpond.model.repository import Repository
@@ -18,10 +18,9 @@ WILDCARDS = frozenset("*?[")
 ANSWER_TOKEN_KEYS = ("classifier_from_token", "classifier_from_token_ids")
 
 
-def with_known(registry: "Registry", repository: "Repository") -> CheckpointConfig:
+def with_known(repository: "Repository", published: "PublishedModelSpec | None") -> CheckpointConfig:
     """Return config.json with the known facts about the model; its own values are kept, except for the architecture."""
     config = repository.config
-    published = published_model(registry, repository)
     by_name = {} if published is None else published.config
     settings = {**by_name, **repository.layers.get("files.known", {})}
     if any(config.get(key) for key in ANSWER_TOKEN_KEYS):
@@ -40,7 +39,7 @@ def without_conflicting_tokens(config: CheckpointConfig, overridden: CheckpointC
     return overridden.overridden({key: None for key in ANSWER_TOKEN_KEYS if key not in changed})
 
 
-def published_model(registry: "Registry", repository: "Repository") -> "PublishedModelSpec | None":
+def published_model(repository: "Repository") -> "PublishedModelSpec | None":
     """Return the record of a published model; None if no plugin knows the model.
 
     The model is matched by its names; the longest matching pattern wins. A reranker in a renamed folder is matched by
@@ -50,26 +49,24 @@ def published_model(registry: "Registry", repository: "Repository") -> "Publishe
     architectures = _architectures(repository.config)
     models = [
         (pattern, model)
-        for model, pattern in _matching(registry, names)
+        for model, pattern in _matching(repository.registry, names)
         if model.checkpoint_architecture in (None, *architectures)
     ]
     if models:
         return max(models, key=lambda pair: len(pair[0]))[1]
-    return None if repository.layers.get("modules.listed") else _renamed_reranker(registry, repository, architectures)
+    return None if repository.layers.get("modules.listed") else _renamed_reranker(repository, architectures)
 
 
-def rerank_template(
-    registry: "Registry", repository: "Repository", config: CheckpointConfig
-) -> "RerankTemplate | None":
+def rerank_template(repository: "Repository", config: CheckpointConfig) -> "RerankTemplate | None":
     """Return the template of a reranker, matched by config values, else by name; None for an unknown reranker.
 
     If several match, the one that states the most values, or the one with the longest pattern, is used.
 
     Args:
-        registry: The records of all plugins.
         repository: The model's files.
         config: config.json with the caller's overrides.
     """
+    registry = repository.registry
     templates = [model.rerank_template for model, _ in _by_pattern(registry) if model.rerank_template is not None]
     recognized = [template for template in templates if _recognizes(template, config)]
     if recognized:
@@ -106,13 +103,11 @@ def _plain(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _renamed_reranker(
-    registry: "Registry", repository: "Repository", architectures: Sequence[str]
-) -> "PublishedModelSpec | None":
+def _renamed_reranker(repository: "Repository", architectures: Sequence[str]) -> "PublishedModelSpec | None":
     """The published reranker whose chat template is in the folder; None without a match."""
     rerankers = [
         model
-        for model, _ in _by_pattern(registry)
+        for model, _ in _by_pattern(repository.registry)
         if model.checkpoint_architecture in architectures and any(model.config.get(key) for key in ANSWER_TOKEN_KEYS)
     ]
     if not rerankers:

@@ -3,11 +3,11 @@
 import pytest
 
 from millpond import LLM
-from millpond.model.published import published_model, rerank_template
 from millpond.model.repository import Repository
 from millpond.plugin.manager import PluginManager
 from millpond.plugin.specs import PublishedModelSpec, RerankTemplate
 from millpond.testing.checkpoints import tiny, write_sentence_transformers
+from millpond_formats.transformers.published import published_model, rerank_template
 
 TEMPLATE = RerankTemplate(
     pieces=("{document}", "? {query}", " {instruction}"),
@@ -32,7 +32,7 @@ def find(manager, tmp_path):
 
     def find(folder, **config):
         path = tiny("BertModel", tmp_path / folder, **config)
-        return published_model(manager.registry, Repository(folder, path, "path", plugins=manager.registry))
+        return published_model(Repository(folder, path, "path", plugins=manager.registry))
 
     return find
 
@@ -88,7 +88,7 @@ def test_a_rerank_template_is_known_by_name_or_by_values_of_the_config(manager, 
     for folder, overrides in (("reef-rerank-1", {}), ("renamed", by_value), ("renamed", {})):
         path = tiny("BertForSequenceClassification", tmp_path / f"{folder}-{len(overrides)}")
         repository = Repository(path.name, path, "path", plugins=manager.registry)
-        known = rerank_template(manager.registry, repository, repository.config.overridden(overrides))
+        known = rerank_template(repository, repository.config.overridden(overrides))
         assert (known is TEMPLATE) == (folder != "renamed" or bool(overrides))
 
 
