@@ -67,7 +67,7 @@ def read() -> tuple[list[list[Part]], list[list[Part]]]:
     """Return the parts of each layer of the packages, and of each layer of the core."""
     packages, core = contracts()
     names = [name for layer in packages for name in layer]
-    graph = grimp.build_graph(*names, exclude_type_checking_imports=True, cache_dir=None)
+    graph = grimp.build_graph(*names, cache_dir=None)
     modules = [f"{CORE}.{name}" for layer in core for name in layer]
     return (
         [[_part(graph, name, name, names) for name in layer] for layer in packages],
