@@ -17,10 +17,9 @@ from transformers import PreTrainedTokenizerFast
 
 from millpond.context import Context
 from millpond.model.files import read_object
-from millpond.pipeline.image_reader import ImageReader, TextWithImages
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError, InvalidInputError
-from millpond.types.image_options import ImageOption
+from millpond_modeling.images import ImageOption, ImageReader, TextWithImages
 from millpond_transformers.classes import IMAGE_PROCESSORS, PROCESSORS, config_class, find_class
 from millpond_transformers.quiet import quiet
 

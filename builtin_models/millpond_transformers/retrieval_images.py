@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from millpond.context import Context
-from millpond.pipeline.image_reader import TextWithImages
 from millpond.types.config import CheckpointConfig
+from millpond_modeling.images import TextWithImages
 from millpond_transformers.images import INPUTS, TEXT_ARGUMENTS, ProcessorImages
 from millpond_transformers.quiet import quiet
 

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, Never, Self
 
 from millpond.model.repository import Repository
 from millpond.model.spec import ResolvedModel
-from millpond.plugin.blame import blamed, build, is_foreign, mark
+from millpond.plugin.blame import build, is_foreign, mark
 from millpond.plugin.kernels import KernelMatch, OpContext, choose_kernel, load_activation, unquantized_variants
-from millpond.plugin.target import Target, imported
 from millpond.types.compute import BFLOAT16_WEIGHTS, ComputeOptions
 from millpond.types.config import JOINED_BY, CheckpointConfig, InputOptions, PoolerConfig
 from millpond.types.errors import UnknownNameError
@@ -231,20 +230,6 @@ class ModelContext:
             match = self.requested.chosen[key] = choose_kernel(self.registry, op, context)
             self.ops.setdefault(op, context)
         return match
-
-    def image_reader(self) -> Any:
-        """Build the ``ImageReader`` of the model; None if the model reads no texts with images.
-
-        Raises:
-            UnknownNameError: If the target in the model's record cannot be imported.
-        """
-        target = self.model.multimodal.image_reader
-        if target is None:
-            return None
-        owner = self.registry.architectures.find(self.model.architecture)
-        reader_class = imported(target) if owner is None else Target(target, owner, "extras.image_processor").load()
-        with blamed(owner if is_foreign(owner) else None, f"has an image_reader {target!r} that failed"):
-            return reader_class(self)
 
     def io_processor(self, name: str, *, task: str) -> Any:
         """Build the ``IOProcessor`` of that name.

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from millpond.types.errors import InvalidInputError
-from millpond.types.image_options import PARAMETER as IMAGE_OPTIONS
-from millpond.types.image_options import ImageOptions
 from millpond.types.prompts import FORMS, NO_DATA, TemplateBudget, check_ordered, is_list
+from millpond_modeling.images import PARAMETER as IMAGE_OPTIONS
+from millpond_modeling.images import ImageOptions
 
 CONTENTS = ("prompt", "prompt_token_ids", "data", "messages")
 CHAT_FIELDS = (

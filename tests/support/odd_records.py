@@ -9,7 +9,6 @@ from pydantic import BaseModel
 
 from millpond import IOProcessor
 from millpond.nn import Pooler, PoolingModel
-from millpond.pipeline.image_reader import ImageReader
 from millpond.plugin.registry import Origin
 from millpond.plugin.specs import (
     ActivationSpec,
@@ -29,6 +28,7 @@ from millpond.plugin.specs import (
     SourceSpec,
     TaskSpec,
 )
+from millpond_modeling.images import ImageReader
 
 ACME = Origin(plugin="acme", rank="installed", distribution="millpond-acme", version="1.0")
 

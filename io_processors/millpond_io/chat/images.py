@@ -6,13 +6,13 @@ from functools import cached_property
 from itertools import count
 
 from millpond.context import Context
-from millpond.pipeline.image_reader import ImageReader
 from millpond.types.errors import InvalidInputError
 from millpond_io.chat.conversations import ConversationRenderer, Message
 from millpond_io.chat.templates import JinjaTemplate
 from millpond_io.images.parts import in_lines, part_records
 from millpond_io.images.texts import ImageTexts
 from millpond_io.prompts import Conversation
+from millpond_modeling.images import ImageReader
 
 PROBE_TEXT = "probe"
 PROBE_MESSAGES = ({"role": "user", "content": [{"type": "image"}, {"type": "text", "text": PROBE_TEXT}]},)

@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 
-from millpond.pipeline.image_reader import ImageReader
 from millpond.types.errors import InvalidInputError
-from millpond.types.image_options import PARAMETER, ImageOption, ImageOptions
+from millpond_modeling.images import PARAMETER, ImageOption, ImageOptions, ImageReader
 
 NESTED = "images_kwargs"  # the key of options of images for transformers' processors
 MIN_PREFIX, MAX_PREFIX = "min_", "max_"

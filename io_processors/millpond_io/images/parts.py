@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
 
 from millpond.model.tokenizer import Tokenizer
-from millpond.pipeline.image_reader import ImageReader
 from millpond.types.prompts import Content, ImagePart
 from millpond_io.text.excerpts import head
+from millpond_modeling.images import ImageReader
 
 IMAGE_TYPES = ("image_url", "image_pil")
 NO_IMAGE = "a part of type image_url requires an image, such as 'image_url': {'url': ...}"

@@ -10,13 +10,13 @@ from millpond.context import Context
 from millpond.engine.request import PoolingRequest, Representation
 from millpond.pipeline.io_processor import Asked, Work
 from millpond.types.errors import InvalidInputError
-from millpond.types.image_options import PARAMETER as OPTIONS
 from millpond_io.images.files import PARAMETER
 from millpond_io.images.inputs import ImageInputs
 from millpond_io.images.patches import Patcher, Patches
 from millpond_io.images.settings import read_settings
 from millpond_io.prompts import Prompt
 from millpond_io.text.processor import TextProcessor, TextWork
+from millpond_modeling.images import PARAMETER as OPTIONS
 
 GROUP = "image"  # texts and images are in separate batches, because they have separate encoders
 MIXED_MODALITY = "mixed_modality"

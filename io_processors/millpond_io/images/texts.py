@@ -8,9 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from millpond.context import Context
-from millpond.pipeline.image_reader import ImageReader, TextWithImages
 from millpond.types.errors import CheckpointError, InvalidInputError, MillpondError
-from millpond.types.image_options import ImageOptions
 from millpond.types.params import PoolingParams
 from millpond_io.images.decode_slots import DECODE_SLOTS
 from millpond_io.images.files import PARAMETER
@@ -19,6 +17,7 @@ from millpond_io.images.options import chosen_options
 from millpond_io.images.patches import as_rgb
 from millpond_io.prompts import Prompt
 from millpond_io.text.lengths import Lengths
+from millpond_modeling.images import ImageOptions, ImageReader, TextWithImages, image_reader
 
 logger = logging.getLogger(__name__)
 DEFAULT_MAX_IMAGES = 32  # per prompt; all images of a prompt are in memory at the same time
@@ -132,5 +131,5 @@ class ImageTexts:
 
 def image_texts(ctx: Context) -> ImageTexts | None:
     """Return the reader of prompts with images; None if the model does not support them."""
-    reader: ImageReader | None = ctx.image_reader()
+    reader = image_reader(ctx)
     return None if reader is None else ImageTexts(ctx, reader)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -18,9 +18,7 @@ from millpond_io.images.parts import images_of, truncate, with_placeholders
 from millpond_io.scoring.maxsim import MaxSim
 from millpond_io.scoring.options import warn_of_templates
 from millpond_io.scoring.similarities import SIMILARITIES, Pairs
-
-if TYPE_CHECKING:
-    from millpond.pipeline.image_reader import ImageReader
+from millpond_modeling.images import image_reader
 
 PROMPT_PARAMETERS = (None, "prompts", "multi_modal_data")  # replaced in errors by the parameters of LLM.score
 QUERY, DOCUMENT = "query", "document"
@@ -106,7 +104,7 @@ class BiEncoder:
         retrieval = ctx.model.retrieval
         late, static = retrieval.late_interaction is not None, retrieval.static_query_weights is not None
         self.uses_input_types = (task == "token_embed" and late) or (task == "embed" and static) or bool(ctx.routes)
-        self.reader: ImageReader | None = ctx.image_reader()
+        self.reader = image_reader(ctx)
         pad = None if ctx.tokenizer is None else ctx.tokenizer.pad_token_id
         self.separator = [] if pad is None else [pad]  # as in vLLM
         self.compare: Callable[[Pairs], Iterator[float]] = (

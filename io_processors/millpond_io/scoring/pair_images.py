@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from millpond.pipeline.image_reader import ImageReader
 from millpond.types.errors import InvalidInputError
 from millpond.types.params import PoolingParams
 from millpond.types.prompts import Content, ImagePart, PairItem
@@ -11,6 +10,7 @@ from millpond_io.images.parts import Parts, has_placeholders, images_of, in_line
 from millpond_io.prompts import Prompt
 from millpond_io.scoring.rendered_pairs import RenderedPairs
 from millpond_io.text.prompt_tokenizer import PromptTokenizer, TokenizedPrompt
+from millpond_modeling.images import ImageReader
 
 PRIVATE_USE_AREA = range(0xE000, 0xF8FF)  # Unicode characters without a meaning
 MISSING_CONTENT = "the template must write the contents of the query and of the document exactly once"

@@ -7,7 +7,6 @@ from typing import Any
 from millpond.context import TaskContext
 from millpond.model.spec import ChatTemplate
 from millpond.model.tokenizer import Tokenizer
-from millpond.pipeline.image_reader import ImageReader
 from millpond.types.errors import InvalidInputError
 from millpond.types.params import PoolingParams
 from millpond.types.prompts import ImagePart
@@ -19,6 +18,7 @@ from millpond_io.scoring.options import PairOptions, warn_of_templates
 from millpond_io.scoring.pair_encoder import Limits, PairEncoder
 from millpond_io.scoring.rendered_pairs import Render, RenderedPairs, RenderParts, SpecialTokens
 from millpond_io.scoring.tokenizer_pairs import TokenizerPairs
+from millpond_modeling.images import ImageReader
 
 INSTRUCTION, PROBE = "instruction", "Probe"
 LIBRARY_SETTINGS = ("prompt", "prompt_name", "restore_suffix")  # of sentence-transformers; not template variables

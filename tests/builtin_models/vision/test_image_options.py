@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from millpond import LLM, InvalidInputError
 from millpond.testing.pictures import picture
 from millpond.testing.tokenizers import PAD
-from millpond.types.image_options import ImageOptions
+from millpond_modeling.images import ImageOptions
 from millpond_models.testing.dual_encoders import tiny_dual_encoder
 from millpond_models.testing.nemotron_vl import IMAGE_CONTEXT_ID, PROCESSOR, tiny_nemotron_vl
 from millpond_models.testing.phi3_vision import tiny_phi3_vision

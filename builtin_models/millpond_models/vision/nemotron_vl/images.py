@@ -12,9 +12,8 @@ import numpy as np
 
 from millpond.context import Context
 from millpond.model.files import read_object
-from millpond.pipeline.image_reader import ImageReader, TextWithImages
 from millpond.types.errors import CheckpointError, InvalidInputError
-from millpond.types.image_options import ImageOption
+from millpond_modeling.images import ImageOption, ImageReader, TextWithImages
 from millpond_models.vision.dual_encoder import PIXELS
 from millpond_models.vision.image_rows import ROWS
 from millpond_models.vision.nemotron_vl.specs import CHAT_TEMPLATE

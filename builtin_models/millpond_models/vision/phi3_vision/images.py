@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 
 from millpond.context import Context
 from millpond.model.files import read_object
-from millpond.pipeline.image_reader import ImageReader, TextWithImages
 from millpond.types.errors import CheckpointError, InvalidInputError
-from millpond.types.image_options import ImageOption
+from millpond_modeling.images import ImageOption, ImageReader, TextWithImages
 from millpond_models.vision.image_rows import ROWS
 from millpond_models.vision.phi3_vision.specs import VLM2VEC_TEMPLATE
 

@@ -26,6 +26,7 @@ POSITIONS = ("absolute", "absolute_after_pad", "relative")
 MODALITY = re.compile(r"[a-z][a-z0-9_]*")
 COMMON_MODALITIES = ("text", "image", "features")
 WEIGHTED_TASK = "token_classify"
+IMAGE_READER_MEMBERS = ("marked", "options", "placeholder", "read", "reserved_ids")
 RESERVED_IMPLEMENTATIONS = ("auto", "native")
 
 
@@ -158,12 +159,10 @@ def _named_faults(spec: ArchitectureSpec) -> Iterator[Fault]:
     reader, faults = named("extras.image_processor", spec.extras.image_processor)
     yield from faults
     if reader is not None:
-        from millpond.pipeline.image_reader import ImageReader  # noqa: PLC0415  few records have one
-
-        if isinstance(reader, type) and not issubclass(reader, ImageReader):
+        if isinstance(reader, type) and not all(hasattr(reader, name) for name in IMAGE_READER_MEMBERS):
             yield Fault(f"extras.image_processor {reader.__name__} is not an ImageReader", "inherit from it")
         elif isinstance(reader, type):
-            yield from class_faults(reader, ImageReader, "millpond.pipeline.image_reader.ImageReader")
+            yield from class_faults(reader, object, "millpond_modeling.images.ImageReader")
         else:
             yield from signature_faults("extras.image_processor", reader, ("ctx",))
 

@@ -4,8 +4,8 @@ import re
 from typing import Any
 
 from millpond import AsyncLLM
-from millpond.types.image_options import ImageOptions
 from millpond.types.prompts import TemplateBudget
+from millpond_modeling.images import ImageOptions
 from millpond_server.apis.common.schemas import Inputs
 from millpond_server.http.errors import ApiError
 from millpond_server.runtime.settings import Limits

@@ -1,4 +1,4 @@
-"""ImageReader: from a text with images to token ids and features. IO processors get it from ``ctx.image_reader()``."""
+"""ImageReader: from a text with images to token ids and features, and the options of image sizes."""
 
 import re
 from abc import ABC, abstractmethod
@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
-from millpond.types.image_options import ImageOption
+from millpond.plugin.blame import blamed, is_foreign
+from millpond.plugin.target import Target, imported
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,6 +16,35 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from millpond.context import Context
+
+PARAMETER = "mm_processor_kwargs"
+
+
+@dataclass(frozen=True)
+class ImageOption:
+    """An option of the image size: a number, with larger images for larger numbers, or a flag.
+
+    Attributes:
+        value: The default value; a bool for a flag.
+        most: The maximum value.
+    """
+
+    value: int
+    most: int = 1
+
+
+@dataclass(frozen=True)
+class ImageOptions:
+    """The options of the images of a prompt, not yet checked.
+
+    Attributes:
+        values: The values by name.
+        may_grow: True if images may become larger than with the options of the loaded model; False for requests of
+            clients.
+    """
+
+    values: Mapping[str, object]
+    may_grow: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,3 +127,19 @@ class ImageReader(ABC):
             add_special_tokens: True to add the tokenizer's special tokens.
             options: The chosen ``options`` by name, within their limits; missing ones keep their defaults.
         """
+
+
+def image_reader(ctx: "Context") -> ImageReader | None:
+    """Build the reader of images, and of texts that contain images; None if the model reads no images.
+
+    Raises:
+        UnknownNameError: If the target in the model's record cannot be imported.
+    """
+    target = ctx.model.multimodal.image_reader
+    if target is None:
+        return None
+    owner = ctx.registry.architectures.find(ctx.model.architecture)
+    reader_class = imported(target) if owner is None else Target(target, owner, "extras.image_processor").load()
+    with blamed(owner if is_foreign(owner) else None, f"has an image_reader {target!r} that failed"):
+        reader: ImageReader = reader_class(ctx)
+    return reader
