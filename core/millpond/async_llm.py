@@ -15,10 +15,11 @@ from millpond.base_llm import CHUNKS_ARGUMENTS, EMBED_ARGUMENTS, BaseLLM
 from millpond.executor import open_executor
 from millpond.llm import LLM
 from millpond.loading.arguments import read_arguments, takes_model_args
-from millpond.pipeline.bound_task import Job, new_sequences
+from millpond.pipeline.bound_task import new_sequences
 from millpond.pipeline.cache import bypass_cache, cache_owner
 from millpond.pipeline.call import Options, requested, single_params
 from millpond.pipeline.call_stats import CallStats, current_stats
+from millpond.pipeline.io_processor import Job
 from millpond.pipeline.owner_process import OwnerProcess
 from millpond.pipeline.pipeline import load_pipeline
 from millpond.pipeline.preprocessing import PreprocessingPool
@@ -26,7 +27,7 @@ from millpond.pipeline.shared_prefix import PrefixFinder
 from millpond.pipeline.tokenization import Params
 from millpond.plugin.manager import get_plugin_manager
 from millpond.types.arrays import Form, stacked
-from millpond.types.errors import EngineClosedError, MillpondError
+from millpond.types.errors import EngineClosedError, MillpondError, located
 from millpond.types.model_args import ModelArgs
 from millpond.types.outputs import (
     ChunksRequestOutput,
@@ -330,13 +331,13 @@ class AsyncLLM(BaseLLM):
             stats.add_stage("tokenise", began, perf_counter())
             stats.duplicates += len(items) - len(groups)
             if raises:
-                _raise_first(job.error for job in jobs)
+                _raise_first(located(job.error, job.index) for job in jobs if job.error is not None)
             await self._compute(new_sequences(jobs), priority, stats)
             began = perf_counter()
 
             def finish() -> list[Any]:
                 if self.cache is not None:
-                    self.cache.store(sequence for job in jobs for sequence in job.work.sequences)
+                    self.cache.store(sequence for job in jobs for sequence in job.sequences)
                 outputs = [output for _, output in sorted(task.finish(jobs, groups, plain=plain), key=itemgetter(0))]
                 if raises:
                     _raise_first(output.error for output in outputs)

@@ -18,7 +18,7 @@ from millpond_recipes.model_fingerprint import fingerprint_of
 if TYPE_CHECKING:
     from millpond.engine.request import PoolingRequest
     from millpond.loading.build import LoadedModel
-    from millpond.pipeline.bound_task import Job
+    from millpond.pipeline.io_processor import Job
     from millpond.plugin.registry import Entry
     from millpond.plugin.specs import CacheSpec
 
@@ -100,7 +100,7 @@ class ResultCache:
         """
         requests: dict[PoolingRequest, None] = {}
         for job in jobs:
-            for request in job.work.sequences:
+            for request in job.sequences:
                 if not (request.is_ready or request.state.cache_key or request.state.owner) and self._is_cached(
                     request
                 ):

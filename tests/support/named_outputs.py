@@ -8,15 +8,15 @@ import numpy as np
 
 from millpond import IOProcessor, PoolingParams
 from millpond.engine.request import PoolingRequest, Representation
-from millpond.pipeline.io_processor import Work
+from millpond.pipeline.io_processor import Job
 from millpond.plugin.specs import IOProcessorSpec
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
 
 
-@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
-class NamedWork(Work):
-    """Work that contains the name of its output."""
+@dataclass(eq=False, kw_only=True, slots=True)
+class NamedJob(Job):
+    """Job that contains the name of its output."""
 
     name: str
 
@@ -28,12 +28,12 @@ def maker_of(outputs: Mapping[str, object]) -> IOProcessorSpec:
         def encode(self, call):
             wanted = (Representation("embed", PoolingParams()),)
             return [
-                NamedWork(sequences=(PoolingRequest(input_ids=np.array([5, 6]), representations=wanted),), name=data)
+                NamedJob(sequences=(PoolingRequest(input_ids=np.array([5, 6]), representations=wanted),), name=data)
                 for data, _ in call.items
             ]
 
-        def decode(self, work):
-            return outputs[work.name]
+        def decode(self, job):
+            return outputs[job.name]
 
     return IOProcessorSpec(name="maker", target=Maker, tasks=("plugin",))
 

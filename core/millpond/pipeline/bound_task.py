@@ -2,18 +2,17 @@
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from millpond.engine.request import PoolingRequest
 from millpond.pipeline import checks
 from millpond.pipeline.call import CALL_OPTIONS, NO_OPTIONS, unknown_keyword
-from millpond.pipeline.io_processor import Asked, Call, IOProcessor, Item, Work
+from millpond.pipeline.io_processor import Asked, Call, IOProcessor, Item, Job
 from millpond.pipeline.options import OptionsReader
 from millpond.pipeline.tokenization import Params
-from millpond.plugin.blame import is_foreign, owner_of
-from millpond.types.errors import ComponentError, EngineError, InvalidInputError, MillpondError, PluginError
+from millpond.types.errors import InvalidInputError, MillpondError, PluginError, located
 from millpond.types.outputs import PoolingOutput, PoolingRequestOutput, SparseEmbeddingOutput
 from millpond.types.params import PoolingParams
 from millpond.types.prompts import PairItem, plugin_data, split_prompts
@@ -28,34 +27,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 PLUGIN = "plugin"
 Items = Sequence[Item]
+NOTHING_ASKED = Asked(PoolingParams())  # for items with invalid parameters
 Output = PoolingRequestOutput[Any]
-
-
-@dataclass(frozen=True)
-class Refused:
-    """Placeholder for a prompt with invalid parameters."""
-
-    error: MillpondError
-
-
-@dataclass(eq=False, slots=True)
-class Job:
-    """One item of a call: its work, and the number of its sequences that are not computed yet.
-
-    Attributes:
-        index: Its index in the call.
-        work: Its sequences, or its error.
-        left: The number of sequences that have not ended.
-    """
-
-    index: int
-    work: Work
-    left: int = 0
-
-    @property
-    def error(self) -> MillpondError | None:
-        """The error of the work, with the index of the item; None if it has none."""
-        return None if self.work.error is None else _located(self.work.error, self.index)
 
 
 class BoundTask:
@@ -64,7 +37,7 @@ class BoundTask:
     Attributes:
         name: The name of the task.
         processor: The IO processor that serves it.
-        limits: The limits that sequences are checked against; None for a built-in processor.
+        limits: The limits that sequences are checked against.
         is_plugin: True for the task "plugin", whose IO processor defines input and output.
     """
 
@@ -73,7 +46,7 @@ class BoundTask:
         self.name = name
         self.processor = processor
         self.is_plugin = name == PLUGIN
-        self.limits = checks.limits_of(ctx) if is_foreign(owner_of(processor)) else None
+        self.limits = checks.limits_of(ctx)
         self._read = OptionsReader(processor)
         self._ids = ids
         self._deduplicate = deduplicate
@@ -109,13 +82,14 @@ class BoundTask:
         Raises:
             InvalidInputError: If the call itself, or parameters of all items, are invalid.
         """
-        each = split_prompts(prompts) if self.is_plugin else self._each(prompts)
+        if self.is_plugin:
+            each: Sequence[object] = [_plugin_data(prompt) for prompt in split_prompts(prompts)]
+        else:
+            each = list(checks.run_step(self.processor, "items", self.processor.items, prompts))
         if params is None or isinstance(params, PoolingParams):
             asked = self._asked(params, options)
-            items = [Item(data, asked) for data in each]
-        else:
-            items = self._items_with_params(each, params, options, raises=raises)
-        return self._unwrapped(items) if self.is_plugin else items
+            return [Item(data, asked) for data in each]
+        return self._items_with_params(each, params, options, raises=raises)
 
     def groups(self, items: Items) -> dict[int, list[int]]:
         """Return the indices of the items to compute, each with the indices of all items that share its result."""
@@ -131,38 +105,24 @@ class BoundTask:
             items: The items.
             shared: The dict that the windows of the call share.
         """
-        refused: dict[int, Work] = {}
-        for number, item in enumerate(items):
-            if isinstance(item.data, Refused):
-                refused[number] = Work(error=item.data.error)
-        valid = [item for number, item in enumerate(items) if number not in refused] if refused else items
-        call = Call(valid, {} if shared is None else shared)
-        works: Sequence[Work] = self.works(call) if valid else ()
-        if refused:
-            encoded = iter(works)
-            works = [refused[number] if number in refused else next(encoded) for number in range(len(items))]
-        return [Job(index, work) for index, work in zip(indices, works, strict=True)]
+        valid = [item for item in items if not isinstance(item.data, MillpondError)]
+        encoded = iter(self.jobs(Call(valid, {} if shared is None else shared)) if valid else ())
+        jobs: list[Job] = []
+        for index, item in zip(indices, items, strict=True):
+            job = Job(error=item.data) if isinstance(item.data, MillpondError) else next(encoded)
+            if job.index >= 0:
+                job = replace(job)  # an IO processor may return one object for several items
+            job.index = index
+            jobs.append(job)
+        return jobs
 
-    def works(self, call: Call) -> Sequence[Work]:
-        """Return the work of each item of a call. If encoding all at once fails, each item is encoded alone."""
-        try:
-            works: Sequence[Work] = checks.listed(self.processor.encode(call), len(call.items))
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # noqa: BLE001  the errors of a plugin are not known
-            works = checks.encode_each(self.processor, call, error)
-        return works if self.limits is None else checks.checked(self.processor, call, works, self.limits)
+    def jobs(self, call: Call) -> list[Job]:
+        """Return the job of each item of a call. If encoding all at once fails, each item is encoded alone."""
+        return checks.encoded(self.processor, call, self.limits)
 
-    def decode(self, works: Sequence[Work]) -> Sequence[object]:
-        """Return the outputs of works whose sequences have results, or the error of each work that fails."""
-        try:
-            outputs = checks.listed(self.processor.decode_many(works), len(works))
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # noqa: BLE001  the errors of a plugin are not known
-            outputs = checks.decode_each(self.processor, works, error)
-        if len(outputs) != len(works):
-            return checks.wrong_count(self.processor, works, len(outputs))
+    def decode(self, jobs: Sequence[Job]) -> Sequence[object]:
+        """Return the outputs of jobs whose sequences have results, or the error of each job that fails."""
+        outputs = checks.run_each(self.processor, "decode", self.processor.decode_many, jobs)
         content = self._content
         for index, output in enumerate(outputs):
             if not isinstance(output, content) and not isinstance(output, MillpondError):
@@ -179,24 +139,31 @@ class BoundTask:
             groups: The indices of the items that share the result of a job.
             plain: True for outputs without the methods of the task's type, as ``encode`` returns them.
         """
-        works: list[tuple[int, Work, MillpondError | None]] = []
-        computed: list[Work] = []
+        ended: list[tuple[int, Job, MillpondError | None]] = []
         for job in jobs:
-            work, error = job.work, job.work.error
-            for sequence in work.sequences:
+            error = job.error
+            for sequence in job.sequences:
                 error = error or sequence.error
             for index in groups[job.index]:
-                if error is None:
-                    computed.append(work if index == job.index else _with_copies(work))
-                works.append((index, work if error is not None else computed[-1], error))
+                is_copy = error is None and index != job.index
+                ended.append((index, _with_copies(job) if is_copy else job, error))
+        computed = [job for _, job, error in ended if error is None]
         decoded = iter(self.decode(computed) if computed else ())
         output_type = PoolingRequestOutput if plain else self._output_type
         outputs: list[tuple[int, PoolingRequestOutput[Any]]] = []
-        for index, work, error in works:
+        for index, job, error in ended:
             result = next(decoded) if error is None else error
             if plain and isinstance(result, SparseEmbeddingOutput):
                 result = PoolingOutput.from_base(result)
-            outputs.append((index, self._output(output_type, index, work, result)))
+            failure = result if isinstance(result, MillpondError) else None
+            output = output_type(
+                request_id=job.request_id,
+                outputs=None if failure is not None else result,
+                prompt_token_ids=[] if self.is_plugin else job.prompt_token_ids,
+                error=None if failure is None else located(failure, index),
+                num_dropped_tokens=job.num_dropped_tokens,
+            )
+            outputs.append((index, output))
         return outputs
 
     def numbered(self, items: Items, outputs: list[PoolingRequestOutput[Any]]) -> list[PoolingRequestOutput[Any]]:
@@ -225,26 +192,6 @@ class BoundTask:
         """The type that ``decode`` must return: the target of the task's record."""
         target: object = object if self._entry is None else self._entry.load()
         return target if isinstance(target, type) else object
-
-    def _output(
-        self, output_type: type[PoolingRequestOutput[Any]], index: int, work: Work, decoded: object
-    ) -> PoolingRequestOutput[Any]:
-        error = decoded if isinstance(decoded, MillpondError) else None
-        return output_type(
-            request_id=work.request_id,
-            outputs=None if error is not None else decoded,
-            prompt_token_ids=[] if self.is_plugin else work.prompt_token_ids,
-            error=None if error is None else _located(error, index),
-            num_dropped_tokens=work.num_dropped_tokens,
-        )
-
-    def _each(self, prompts: object) -> Sequence[object]:
-        try:
-            return list(self.processor.items(prompts))
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:
-            raise checks.failure(self.processor, "items", error) from error
 
     def _asked(self, params: PoolingParams | None, options: Mapping[str, object]) -> Asked:
         """Return the completed parameters of a call; those of the latest call are kept for the next one."""
@@ -276,7 +223,7 @@ class BoundTask:
             except InvalidInputError as error:
                 if raises:
                     raise error.at(index) from None
-                items.append(Item(Refused(error), Asked(PoolingParams())))
+                items.append(Item(error, NOTHING_ASKED))
         return items
 
     def _completed(self, params: object, options: Mapping[str, object]) -> Asked:
@@ -286,20 +233,12 @@ class BoundTask:
         if params is not None and params.task not in (None, self.name, self.processor.derived_from):
             message = f"You cannot overwrite param.task={params.task!r} with pooling_task={self.name!r}!"
             raise InvalidInputError(message, parameter="pooling_task")
-        asked = checks.complete(self.processor, self._read(params, options))
+        asked = checks.run_step(self.processor, "complete", self.processor.complete, self._read(params, options))
+        if not isinstance(asked, Asked):
+            raise checks.breach(self.processor, f"complete must return Asked; it returned {type(asked).__name__}")
         if not self._cuts_left or asked.params.truncation_side is not None:
             return asked
         return replace(asked, params=asked.params.model_copy(update={"truncation_side": "left"}))
-
-    def _unwrapped(self, items: Items) -> list[Item]:
-        """Return the items with the data of ``{"data": ...}``."""
-        unwrapped: list[Item] = []
-        for data, asked in items:
-            try:
-                unwrapped.append(Item(data if isinstance(data, Refused) else plugin_data(data), asked))
-            except InvalidInputError as error:
-                unwrapped.append(Item(Refused(error), asked))
-        return unwrapped
 
 
 def output_of(entry: "Entry[TaskSpec]") -> type[PoolingRequestOutput[Any]]:
@@ -322,7 +261,7 @@ def new_sequences(jobs: Sequence[Job]) -> list[PoolingRequest]:
     """Return the sequences of jobs that must be computed, each once, and record which jobs wait for them."""
     sequences: list[PoolingRequest] = []
     for job in jobs:
-        for sequence in job.work.sequences:
+        for sequence in job.sequences:
             if sequence.is_ready:
                 continue
             if sequence.state.owner is None:
@@ -344,33 +283,24 @@ def equal_prompts(items: Items) -> dict[int, list[int]]:
     return groups
 
 
-def copy_of(request: PoolingRequest) -> PoolingRequest:
-    """Return the request with copies of its results, so that two outputs never share an array."""
-    return replace(request, results=[array.copy() for array in request.results])
-
-
 def _key(data: object) -> object:
     """Return the value that equal prompts have in common; None if they cannot be compared."""
     text = data.get("prompt") if isinstance(data, Mapping) and len(data) == 1 else data
     return text if isinstance(text, str | PairItem) else None
 
 
-def _with_copies(work: Work) -> Work:
-    """Return a work with copies of the results of its sequences."""
-    return replace(work, sequences=tuple([copy_of(sequence) for sequence in work.sequences]))
+def _plugin_data(prompt: object) -> object:
+    """Return the data of a prompt of the task "plugin", or the error of an invalid one."""
+    try:
+        return plugin_data(prompt)
+    except InvalidInputError as error:
+        return error
 
 
-def _located(error: MillpondError, index: int) -> MillpondError:
-    """Return the error with the index of its prompt."""
-    if isinstance(error, InvalidInputError) and error.index != index:
-        return error.at(index)
-    if isinstance(error, ComponentError) and not str(error).startswith("prompt "):
-        return error.at(index)
-    if isinstance(error, EngineError) and not str(error).startswith("prompt "):
-        located = type(error)(f"prompt {index}: {error}")
-        located.__cause__ = error.__cause__
-        return located
-    return error
+def _with_copies(job: Job) -> Job:
+    """Return a job with copies of its results, so that two outputs never share an array."""
+    copies = [replace(it, results=[array.copy() for array in it.results]) for it in job.sequences]
+    return replace(job, sequences=tuple(copies))
 
 
 def _log_truncation(items: Items, outputs: Sequence[PoolingRequestOutput[Any]]) -> None:

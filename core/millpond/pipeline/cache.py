@@ -12,7 +12,7 @@ from millpond.types.errors import InvalidInputError
 if TYPE_CHECKING:
     from millpond.engine.request import PoolingRequest
     from millpond.loading.build import LoadedModel
-    from millpond.pipeline.bound_task import Job
+    from millpond.pipeline.io_processor import Job
     from millpond.plugin.registry import Entry, Registry
     from millpond.plugin.specs import CacheSpec
 

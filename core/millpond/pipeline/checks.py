@@ -4,115 +4,108 @@ Every ``BaseException`` except ``KeyboardInterrupt`` counts as a failure: a pani
 ``Exception``, and if it ended a thread, callers would wait forever.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from millpond.engine.request import PoolingRequest, Representation
-from millpond.pipeline.io_processor import Asked, Call, IOProcessor, Work
+from millpond.pipeline.io_processor import Call, IOProcessor, Job
 from millpond.plugin.blame import component_error, described, owner_of
 from millpond.types.errors import ComponentError, MillpondError, quoted
 from millpond.types.outputs import PoolingOutput
 from millpond.types.params import PoolingParams
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from millpond.context import ModelContext
 
 INT64_BYTES = 8
+TEXT_GROUP = "text"  # sequences of other groups, such as images, may have more tokens than a text
 Processor = IOProcessor[Any]
-V = TypeVar("V")
+T = TypeVar("T")
+A = TypeVar("A")
 
 
 class Limits(NamedTuple):
     """The limits of a model's input.
 
     Attributes:
+        tasks: The tasks that the model has poolers for.
         vocab_size: The number of token ids; None if unknown.
         max_model_len: The maximum number of tokens of a request; None for no limit.
     """
 
+    tasks: Sequence[str]
     vocab_size: int | None = None
     max_model_len: int | None = None
 
 
-NO_LIMITS = Limits()
 HINT = ". It should raise InvalidInputError for input that it does not support"
+EXPECTED = {"encode": ("encode", "Job", "item"), "decode": ("decode_many", "output", "job")}
 
 
 def limits_of(ctx: "ModelContext") -> Limits:
-    """Return the limits of a model, for sequences of third-party IO processors."""
+    """Return the limits of a model."""
     size = ctx.config.get("vocab_size", ctx.config.of_text.get("vocab_size"))
-    return Limits(size if isinstance(size, int) else None, ctx.model.max_model_len)
+    return Limits(ctx.tasks, size if isinstance(size, int) else None, ctx.model.max_model_len)
 
 
-def complete(processor: Processor, asked: Asked) -> Asked:
-    """Return the parameters and options as completed by the IO processor.
+def run_step(processor: Processor, step: str, run: Callable[[A], T], argument: A) -> T:
+    """Return the result of a method of an IO processor.
 
     Raises:
-        MillpondError: If it refuses them, fails, or returns another type.
+        MillpondError: If the method raises an exception; another exception is wrapped in one that names the processor.
     """
     try:
-        completed: object = processor.complete(asked)
+        return run(argument)
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        raise failure(processor, "complete", error) from error
-    if not isinstance(completed, Asked):
-        raise breach(processor, f"complete must return Asked; it returned {type(completed).__name__}")
-    return completed
+        raise failure(processor, step, error) from error
 
 
-def listed(values: Iterable[V], expected: int) -> list[V]:
-    """Return the values that a plugin yields, and at most one more than expected: they may never end."""
-    return list(islice(values, expected + 1))
+def run_each(
+    processor: Processor, step: str, run: Callable[[Sequence[A]], Iterable[T]], inputs: Sequence[A]
+) -> list[T | MillpondError]:
+    """Return one result for each input, or its error. If all inputs at once fail, each is run alone.
+
+    Args:
+        processor: The IO processor.
+        step: "encode" or "decode".
+        run: The method of the IO processor, for several inputs. Its results may never end.
+        inputs: The items, or the jobs.
+    """
+    try:
+        results: list[T | MillpondError] = list(islice(run(inputs), len(inputs) + 1))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001  the errors of a plugin are not known
+        if len(inputs) == 1:
+            return [failure(processor, step, error)]
+        return [result for alone in inputs for result in run_each(processor, step, run, [alone])]
+    if len(results) == len(inputs):
+        return results
+    method, result, noun = EXPECTED[step]
+    returned = "more" if len(results) > len(inputs) else len(results)
+    message = f"{method} must return one {result} per {noun}; for {len(inputs)} {noun}s it returned {returned}"
+    return [breach(processor, message)] * len(inputs)
 
 
-def encode_each(processor: Processor, call: Call, error: BaseException) -> list[Work]:
-    """Encode each item alone, after encoding all at once failed with an error; a failing item becomes its error."""
-    if len(call.items) == 1:
-        return [Work(error=failure(processor, "encode", error))]
-    works: list[Work] = []
-    for item in call.items:
-        alone = Call([item], call.shared)
-        try:
-            encoded = listed(processor.encode(alone), 1)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as item_error:  # noqa: BLE001  the errors of a plugin are not known
-            encoded = encode_each(processor, alone, item_error)
-        works += encoded if len(encoded) == 1 else _wrong_number_of_works(processor, alone, encoded)
-    return works
+def encoded(processor: Processor, call: Call, limits: Limits) -> list[Job]:
+    """Return the job of each item of a call; jobs that violate the contract are replaced by errors."""
 
+    def encode(items: Sequence[Any]) -> Sequence[object]:
+        return processor.encode(call if items is call.items else Call(items, call.shared))
 
-def checked(processor: Processor, call: Call, works: Sequence[Work], limits: Limits) -> list[Work]:
-    """Return the works of a third-party IO processor; those that violate its contract are replaced by errors."""
-    if len(works) != len(call.items):
-        return _wrong_number_of_works(processor, call, works)
-    return [_checked(processor, work, limits) for work in works]
-
-
-def decode_each(processor: Processor, works: Sequence[Work], error: BaseException) -> list[object]:
-    """Decode each work alone, after decoding all at once failed with an error; a failing work becomes its error."""
-    if len(works) == 1:
-        return [failure(processor, "decode", error)]
-    outputs: list[object] = []
-    for work in works:
-        try:
-            decoded = listed(processor.decode_many([work]), 1)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as work_error:  # noqa: BLE001  the errors of a plugin are not known
-            decoded = decode_each(processor, [work], work_error)
-        outputs += decoded if len(decoded) == 1 else wrong_count(processor, [work], len(decoded))
-    return outputs
-
-
-def wrong_count(processor: Processor, works: Sequence[Work], num_outputs: int) -> list[object]:
-    """Return the errors of works for which ``decode_many`` returned another number of outputs."""
-    returned = _count(num_outputs, len(works))
-    message = f"decode_many must return one output per work; for {len(works)} works it returned {returned}"
-    return [breach(processor, message)] * len(works)
+    jobs = [_checked(processor, job, limits) for job in run_each(processor, "encode", encode, call.items)]
+    size = limits.vocab_size
+    # All at once, because a check of each sequence takes microseconds.
+    if size is None or _are_known([ids for job in jobs for ids in _text_ids(job)], size):
+        return jobs
+    return [_with_known_ids(processor, job, size) for job in jobs]
 
 
 def converted(processor: Processor, output: object, content: type) -> object:
@@ -143,65 +136,70 @@ def unwritable(processor: Processor, error: TypeError) -> ComponentError:
     return component_error(owner_of(processor), message, public=message)
 
 
-def check_requests(
-    processor: Processor, requests: Sequence[PoolingRequest], tasks: Sequence[str], limits: Limits
-) -> ComponentError | None:
-    """Return the error for requests that the engine does not accept or that exceed limits; None if all are valid."""
-    faults = (_fault(request, tasks) or _fault_of_size(request, limits) for request in requests)
-    fault = next((fault for fault in faults if fault is not None), None)
-    return None if fault is None else breach(processor, fault)
-
-
-def _wrong_number_of_works(processor: Processor, call: Call, works: Sequence[Work]) -> list[Work]:
-    returned = _count(len(works), len(call.items))
-    message = f"encode must return one Work per item; for {len(call.items)} items it returned {returned}"
-    return [Work(error=breach(processor, message))] * len(call.items)
-
-
-def _count(returned: int, expected: int) -> str:
-    return "more" if returned > expected else str(returned)
-
-
-def _checked(processor: Processor, work: object, limits: Limits) -> Work:
-    if not isinstance(work, Work):
-        return Work(error=breach(processor, f"encode must return a list of Work; it contains {type(work).__name__}"))
-    if work.error is not None:
-        return work
-    sequences: object = work.sequences
+def _checked(processor: Processor, job: object, limits: Limits) -> Job:
+    if isinstance(job, MillpondError):
+        return Job(error=job)
+    if not isinstance(job, Job):
+        return Job(error=breach(processor, f"encode must return a list of Job; it contains {type(job).__name__}"))
+    if job.error is not None:
+        return job
+    sequences: object = job.sequences
     if not isinstance(sequences, tuple) or not all(isinstance(one, PoolingRequest) for one in sequences):
-        message = f"the sequences of a Work must be a tuple of PoolingRequest; got {sequences!r:.80}"
-        return Work(error=breach(processor, message))
-    error = check_requests(processor, sequences, processor.ctx.tasks, limits)
-    return work if error is None else Work(error=error)
+        message = f"the sequences of a Job must be a tuple of PoolingRequest; got {sequences!r:.80}"
+        return Job(error=breach(processor, message))
+    for sequence in sequences:
+        fault = _fault(sequence, limits)
+        if fault is not None:
+            return Job(error=breach(processor, fault))
+    return job
 
 
-def _fault(request: PoolingRequest, tasks: Sequence[str]) -> str | None:
-    """Return why the engine does not accept a request; None if it does."""
+def _fault(request: PoolingRequest, limits: Limits) -> str | None:
+    """Return why the engine does not accept a request, or how it exceeds the limits; None if it is valid."""
     ids: Any = request.input_ids
     if not _is_ids(ids):
         return f"a request's input_ids must be a numpy array [num_tokens] of int64; got {_described(ids)}"
-    if len(ids) == 0:
+    num_tokens = len(ids)
+    if num_tokens == 0:
         return (
             "a request must have one token for each row that the model computes, and at least one; its input_ids are "
             "empty. For a model that reads only features, the ids may be zeros"
         )
     types: Any = request.token_type_ids
-    if types is not None and (not _is_ids(types) or len(types) != len(ids)):
-        return f"token_type_ids must be like input_ids, int64 [{len(ids)}], or None; got {_described(types)}"
-    faults = (_fault_of(representation, len(ids), tasks) for representation in request.representations)
-    return next((fault for fault in faults if fault is not None), None)
-
-
-def _fault_of_size(request: PoolingRequest, limits: Limits) -> str | None:
-    """Return how a request exceeds the limits; None if it does not."""
-    ids, max_len, size = request.input_ids, limits.max_model_len, limits.vocab_size
-    if max_len is not None and len(ids) > max_len:
-        return f"a request has {len(ids)} tokens; the model reads at most {max_len}"
-    lowest, highest = (0, 0) if size is None else (int(ids.min()), int(ids.max()))
-    if size is not None and (lowest < 0 or highest >= size):
-        bad = lowest if lowest < 0 else highest
-        return f"token id {bad} is not in the vocabulary: ids go from 0 to {size - 1}"
+    if types is not None and (not _is_ids(types) or len(types) != num_tokens):
+        return f"token_type_ids must be like input_ids, int64 [{num_tokens}], or None; got {_described(types)}"
+    for representation in request.representations:
+        fault = _fault_of(representation, num_tokens, limits.tasks)
+        if fault is not None:
+            return fault
+    if limits.max_model_len is not None and num_tokens > limits.max_model_len and request.group == TEXT_GROUP:
+        return f"a request has {num_tokens} tokens; the model reads at most {limits.max_model_len}"
     return None
+
+
+def _text_ids(job: Job) -> "list[NDArray[np.int64]]":
+    """Return the token ids of the sequences of texts."""
+    return [sequence.input_ids for sequence in job.sequences if sequence.group == TEXT_GROUP]
+
+
+def _are_known(ids: "list[NDArray[np.int64]]", size: int) -> bool:
+    """Return True if all ids are in a vocabulary."""
+    import numpy as np
+
+    if not ids:
+        return True
+    joined = ids[0] if len(ids) == 1 else np.concatenate(ids)
+    return bool(joined.view(np.uint64).max() < size)  # a negative id is larger than any size
+
+
+def _with_known_ids(processor: Processor, job: Job, size: int) -> Job:
+    """Return a job, or the error of its first token id that is not in the vocabulary."""
+    for ids in _text_ids(job):
+        if not _are_known([ids], size):
+            bad = int(ids.min()) if ids.min() < 0 else int(ids.max())
+            message = f"token id {bad} is not in the vocabulary: ids go from 0 to {size - 1}"
+            return Job(error=breach(processor, message))
+    return job
 
 
 def _fault_of(item: object, num_tokens: int, tasks: Sequence[str]) -> str | None:

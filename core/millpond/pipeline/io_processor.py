@@ -51,34 +51,38 @@ class Call:
         items: The items.
         shared: A dict shared by all windows of the call, which are encoded one after the other. An IO processor keeps
             objects here that several items use, such as the sequence of a query: a ``PoolingRequest`` that is in
-            several ``Work`` is computed once.
+            several ``Job`` is computed once.
     """
 
     items: Sequence[Item]
     shared: dict[Any, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
-class Work:
+@dataclass(eq=False, kw_only=True, slots=True)
+class Job:
     """The sequences that one output needs, or the error of its item.
 
     Derive from it to pass typed values from ``encode`` to ``decode``::
 
-        @dataclass(frozen=True, eq=False, kw_only=True, slots=True)
-        class Tile(Work):
+        @dataclass(eq=False, kw_only=True, slots=True)
+        class Tile(Job):
             rows: int
             columns: int
 
     Attributes:
-        sequences: The sequences; their ``results`` are set when ``decode`` receives the work. A sequence may be in
-            several works of a call; it is computed once.
+        sequences: The sequences; their ``results`` are set when ``decode`` receives the job. A sequence may be in
+            several jobs of a call; it is computed once.
         error: The error of an invalid item; it does not affect other items.
         request_id: The id of the output; if empty, the next number.
+        index: The index of its item in the call; set by the pipeline.
+        left: The number of its sequences that are not computed yet; set by the pipeline.
     """
 
     sequences: "tuple[PoolingRequest, ...]" = ()
     error: "MillpondError | None" = None
     request_id: str = ""
+    index: int = field(default=-1, init=False)
+    left: int = field(default=0, init=False)
 
     @property
     def prompt_token_ids(self) -> list[int]:
@@ -92,17 +96,14 @@ class Work:
     @property
     def num_dropped_tokens(self) -> int:
         """The number of tokens removed by truncation."""
-        count = 0
-        for sequence in self.sequences:
-            count += sequence.num_dropped_tokens
-        return count
+        return sum([sequence.num_dropped_tokens for sequence in self.sequences])
 
 
 class IOProcessor(Generic[Out]):
     """Converts the input of callers to sequences for the model, and its results to outputs.
 
     Implement ``encode`` and ``decode``. Both are synchronous, may run on any thread, and keep no state of a call on the
-    object: pass values from ``encode`` to ``decode`` as fields of the ``Work``, and share values between the windows of
+    object: pass values from ``encode`` to ``decode`` as fields of the ``Job``, and share values between the windows of
     a call in ``call.shared``.
 
     A large offline call is encoded in windows of growing size, so that computation starts early and memory stays
@@ -148,21 +149,21 @@ class IOProcessor(Generic[Out]):
         """
         return asked
 
-    def encode(self, call: Call) -> Sequence[Work]:
-        """Validate and tokenize the items of a call: one ``Work`` for each, in order.
+    def encode(self, call: Call) -> Sequence[Job]:
+        """Validate and tokenize the items of a call: one ``Job`` for each, in order.
 
-        Return the error of an invalid item as its work, ``Work(error=InvalidInputError(...))``. If this method raises
+        Return the error of an invalid item as its job, ``Job(error=InvalidInputError(...))``. If this method raises
         instead, the pipeline encodes each item separately, so that an invalid item does not affect the others.
         """
         raise NotImplementedError(f"{type(self).__name__} does not implement encode(call)")
 
-    def decode(self, work: Work) -> Out:
-        """Return the output of an item from its work, whose sequences have their results now."""
-        raise NotImplementedError(f"{type(self).__name__} does not implement decode(work)")
+    def decode(self, job: Job) -> Out:
+        """Return the output of an item from its job, whose sequences have their results now."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement decode(job)")
 
-    def decode_many(self, works: Sequence[Work]) -> list[Out]:
-        """Return the outputs of several works; override it if decoding many at once is faster.
+    def decode_many(self, jobs: Sequence[Job]) -> list[Out]:
+        """Return the outputs of several jobs; override it if decoding many at once is faster.
 
-        If it raises, each work is decoded separately.
+        If it raises, each job is decoded separately.
         """
-        return [self.decode(work) for work in works]
+        return [self.decode(job) for job in jobs]

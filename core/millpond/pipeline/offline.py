@@ -5,8 +5,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from millpond.model.spec import ResolvedModel
-from millpond.pipeline.bound_task import BoundTask, Job, new_sequences
-from millpond.pipeline.io_processor import Item
+from millpond.pipeline.bound_task import BoundTask, new_sequences
+from millpond.pipeline.io_processor import Item, Job
 from millpond.pipeline.pipeline import windows
 from millpond.pipeline.shared_prefix import PrefixFinder
 from millpond.types.config import EngineConfig

@@ -12,9 +12,9 @@ from functools import partial
 from time import monotonic
 from typing import Any, Generic, TypeVar
 
-from millpond.pipeline.bound_task import BoundTask, Job
+from millpond.pipeline.bound_task import BoundTask
 from millpond.pipeline.cancellation import run_cancellable
-from millpond.pipeline.io_processor import Item
+from millpond.pipeline.io_processor import Item, Job
 from millpond.types.errors import EngineError, RequestCancelledError
 from millpond.types.prompts import may_hold_media, remote_images
 
@@ -208,7 +208,7 @@ def _encoded(task: BoundTask, calls: Sequence[PendingCall]) -> list[list[Job]]:
     jobs_by_call = [[next(jobs) for _ in call.items] for call in calls]
     owners: dict[int, int] = {}
     for number, call_jobs in enumerate(jobs_by_call):
-        for sequence in (sequence for job in call_jobs for sequence in job.work.sequences):
+        for sequence in (sequence for job in call_jobs for sequence in job.sequences):
             if owners.setdefault(id(sequence), number) != number:
                 return [task.encode(call.indices, call.items) for call in calls]
     return jobs_by_call

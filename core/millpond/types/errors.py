@@ -146,6 +146,19 @@ class RequestCancelledError(EngineError):
     """The request was cancelled by its caller before it ran."""
 
 
+def located(error: MillpondError, index: int) -> MillpondError:
+    """Return the error of a call with the index of its prompt."""
+    if isinstance(error, InvalidInputError) and error.index != index:
+        return error.at(index)
+    if isinstance(error, ComponentError) and not str(error).startswith("prompt "):
+        return error.at(index)
+    if isinstance(error, EngineError) and not str(error).startswith("prompt "):
+        located = type(error)(f"prompt {index}: {error}")
+        located.__cause__ = error.__cause__
+        return located
+    return error
+
+
 def quoted(error: BaseException) -> str:
     """Return the type and the text of an exception that may be from a plugin: its text may fail or be very long."""
     text = _text(error)

@@ -8,14 +8,14 @@ import numpy as np
 
 from millpond.context import Context
 from millpond.engine.request import PoolingRequest, Representation
-from millpond.pipeline.io_processor import Asked, Work
+from millpond.pipeline.io_processor import Asked, Job
 from millpond.types.errors import InvalidInputError
 from millpond_io.images.files import PARAMETER
 from millpond_io.images.inputs import ImageInputs
 from millpond_io.images.patches import Patcher, Patches
 from millpond_io.images.settings import read_settings
 from millpond_io.prompts import Prompt
-from millpond_io.text.processor import TextProcessor, TextWork
+from millpond_io.text.processor import TextJob, TextProcessor
 from millpond_modeling.images import PARAMETER as OPTIONS
 
 GROUP = "image"  # texts and images are in separate batches, because they have separate encoders
@@ -57,40 +57,39 @@ class ImagePrompts:
         (image,) = self.images.values_of(prompt.multi_modal_data)
         return replace(prompt, multi_modal_data={"image": self.images.read(image, self.patcher)})
 
-    def works(
+    def jobs(
         self,
         prompts: Sequence[tuple[Prompt, Asked]],
-        encode_texts: Callable[[Sequence[tuple[Prompt, Asked]]], list[Work]],
+        encode_texts: Callable[[Sequence[tuple[Prompt, Asked]]], list[Job]],
         task: str,
-    ) -> list[Work]:
-        """Return the works of validated prompts.
+    ) -> list[Job]:
+        """Return the jobs of validated prompts.
 
         Args:
             prompts: The prompts with their parameters and options.
-            encode_texts: Returns the works of text prompts.
+            encode_texts: Returns the jobs of text prompts.
             task: The name of the task.
         """
         texts = [(replace(prompt, multi_modal_data=None), asked) for prompt, asked in prompts if _has_text(prompt)]
-        text_works = iter(encode_texts(texts) if texts else ())
+        text_jobs = iter(encode_texts(texts) if texts else ())
         return [
-            self._work(prompt, asked, next(text_works) if _has_text(prompt) else None, task)
-            for prompt, asked in prompts
+            self._job(prompt, asked, next(text_jobs) if _has_text(prompt) else None, task) for prompt, asked in prompts
         ]
 
-    def _work(self, prompt: Prompt, asked: Asked, text: Work | None, task: str) -> Work:
+    def _job(self, prompt: Prompt, asked: Asked, text: Job | None, task: str) -> Job:
         patches = (prompt.multi_modal_data or {}).get("image")
         if text is not None and (text.error is not None or not isinstance(patches, Patches)):
             return text
         assert isinstance(patches, Patches)  # noqa: S101  a prompt without text has an image
         error = None if text is None else self._mixed_modality_error(asked, task)
         if error is not None:
-            return Work(error=error)
+            return Job(error=error)
         image = request_of(patches, [Representation(task, asked.params)])
         sequences = () if text is None else text.sequences
         if sequences:
             whole = sequences[0].input_ids if sequences[0].whole is None else sequences[0].whole
             sequences[0].whole = np.concatenate([whole, image.input_ids])
-        return TextWork(sequences=(*sequences, image), asked=asked)
+        return TextJob(sequences=(*sequences, image), asked=asked)
 
     def _mixed_modality_error(self, asked: Asked, task: str) -> InvalidInputError | None:
         """Return the error for a prompt with both a text and an image; None if both are accepted."""

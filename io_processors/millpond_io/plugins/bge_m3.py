@@ -5,7 +5,7 @@ from reprlib import repr as brief
 from typing import Any
 
 from millpond.context import TaskContext
-from millpond.pipeline.io_processor import Asked, Call, IOProcessor, Item, Work
+from millpond.pipeline.io_processor import Asked, Call, IOProcessor, Item, Job
 from millpond.pipeline.options import read_asked
 from millpond.types.errors import InvalidInputError
 from millpond.types.outputs import RepresentationsOutput, SparseEmbeddingOutput
@@ -31,17 +31,17 @@ class Fields:
     use_activation: bool | None
 
 
-@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
-class BgeM3Work(Work):
+@dataclass(eq=False, kw_only=True, slots=True)
+class BgeM3Job(Job):
     """The sequences of the texts of a call.
 
     Attributes:
         embed_task: The requested results.
-        works: The work of each text.
+        jobs: The job of each text.
     """
 
     embed_task: str
-    works: tuple[Work, ...]
+    jobs: tuple[Job, ...]
 
 
 class BgeM3Processor(IOProcessor[Answer]):
@@ -63,11 +63,11 @@ class BgeM3Processor(IOProcessor[Answer]):
             return "bge_m3_sparse_plugin requires a model that supports the task 'embed'."
         return None if sparse_source(ctx) is not None else f"bge_m3_sparse_plugin: {NO_WEIGHTS}"
 
-    def encode(self, call: Call) -> list[Work]:
+    def encode(self, call: Call) -> list[Job]:
         """Validate the fields and tokenize the texts of each call."""
-        return encode_valid(call.items, _read, lambda items: [self._work(fields, asked) for fields, asked in items])
+        return encode_valid(call.items, _read, lambda items: [self._job(fields, asked) for fields, asked in items])
 
-    def _work(self, fields: Fields, asked: Asked) -> Work:
+    def _job(self, fields: Fields, asked: Asked) -> Job:
         dense: dict[str, object] = {"task": "embed", "dimensions": fields.dimensions}
         sparse: dict[str, object] = {"task": "embed_sparse", "extra_kwargs": {"return_tokens": fields.return_tokens}}
         representations = [
@@ -79,28 +79,28 @@ class BgeM3Processor(IOProcessor[Answer]):
         try:
             completed = self.represent.complete(read_asked(self.represent, params, {REPRESENTATIONS: representations}))
         except InvalidInputError as error:
-            return Work(error=error)
+            return Job(error=error)
         prompts = [
             {"prompt": prompt, "add_special_tokens": fields.add_special_tokens}
             if isinstance(prompt, str)
             else {"prompt_token_ids": prompt}
             for prompt in fields.prompts
         ]
-        works = self.represent.encode(Call([Item(prompt, completed) for prompt in prompts]))
-        text_error = error_of(works)
+        jobs = self.represent.encode(Call([Item(prompt, completed) for prompt in prompts]))
+        text_error = error_of(jobs)
         if text_error is not None:
-            return Work(error=text_error)
-        sequences = tuple(sequence for work in works for sequence in work.sequences)
-        return BgeM3Work(sequences=sequences, embed_task=fields.embed_task, works=tuple(works))
+            return Job(error=text_error)
+        sequences = tuple(sequence for job in jobs for sequence in job.sequences)
+        return BgeM3Job(sequences=sequences, embed_task=fields.embed_task, jobs=tuple(jobs))
 
-    def decode(self, work: Work) -> Answer:
+    def decode(self, job: Job) -> Answer:
         """Return the results of each text, and the number of tokens."""
-        assert isinstance(work, BgeM3Work)  # noqa: S101  returned by ``encode``
+        assert isinstance(job, BgeM3Job)  # noqa: S101  returned by ``encode``
         data = [
-            Answer(index=index, object=work.embed_task, **_record(self.represent.decode(text_work)))
-            for index, text_work in enumerate(work.works)
+            Answer(index=index, object=job.embed_task, **_record(self.represent.decode(text_job)))
+            for index, text_job in enumerate(job.jobs)
         ]
-        return Answer(data=data, usage=usage_of(work.sequences))
+        return Answer(data=data, usage=usage_of(job.sequences))
 
 
 def _read(data: object) -> Fields:

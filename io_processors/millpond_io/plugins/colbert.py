@@ -5,7 +5,7 @@ from reprlib import repr as brief
 from typing import Any
 
 from millpond.context import TaskContext
-from millpond.pipeline.io_processor import Asked, Call, IOProcessor, Item, Work
+from millpond.pipeline.io_processor import Asked, Call, IOProcessor, Item, Job
 from millpond.pipeline.options import read_asked
 from millpond.types.errors import InvalidInputError
 from millpond_io.plugins.data import Answer, error_of, prompts_of, read_fields, typed, usage_of
@@ -27,17 +27,17 @@ class Texts:
     input_type: str
 
 
-@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
-class ColBertWork(Work):
+@dataclass(eq=False, kw_only=True, slots=True)
+class ColBertJob(Job):
     """The sequences of the texts of a call.
 
     Attributes:
         input_type: "query" or "document".
-        works: The work of each text.
+        jobs: The job of each text.
     """
 
     input_type: str
-    works: tuple[Work, ...]
+    jobs: tuple[Job, ...]
 
 
 class ColBertProcessor(IOProcessor[Answer]):
@@ -57,35 +57,35 @@ class ColBertProcessor(IOProcessor[Answer]):
         is_supported = "token_embed" in ctx.tasks and ctx.model.retrieval.late_interaction is not None
         return None if is_supported else UNSUPPORTED_MODEL
 
-    def encode(self, call: Call) -> list[Work]:
+    def encode(self, call: Call) -> list[Job]:
         """Validate the fields and tokenize the texts of each call."""
-        return encode_valid(call.items, _read, lambda items: [self._work(texts, asked) for texts, asked in items])
+        return encode_valid(call.items, _read, lambda items: [self._job(texts, asked) for texts, asked in items])
 
-    def _work(self, texts: Texts, asked: Asked) -> Work:
+    def _job(self, texts: Texts, asked: Asked) -> Job:
         params = asked.params.model_copy(update=TRUNCATION_PARAMS)
         try:
             completed = self.embed.complete(read_asked(self.embed, params, {INPUT_TYPE: texts.input_type}))
         except InvalidInputError as error:
-            return Work(error=error)
+            return Job(error=error)
         prompts = [
             prompt if isinstance(prompt, str) else self._with_special_tokens(prompt, texts) for prompt in texts.prompts
         ]
-        works = self.embed.encode(Call([Item(prompt, completed) for prompt in prompts]))
-        text_error = error_of(works)
+        jobs = self.embed.encode(Call([Item(prompt, completed) for prompt in prompts]))
+        text_error = error_of(jobs)
         if text_error is not None:
-            return Work(error=text_error)
-        sequences = tuple(sequence for work in works for sequence in work.sequences)
-        return ColBertWork(sequences=sequences, input_type=texts.input_type, works=tuple(works))
+            return Job(error=text_error)
+        sequences = tuple(sequence for job in jobs for sequence in job.sequences)
+        return ColBertJob(sequences=sequences, input_type=texts.input_type, jobs=tuple(jobs))
 
-    def decode(self, work: Work) -> Answer:
+    def decode(self, job: Job) -> Answer:
         """Return the vectors of each text, and the number of tokens."""
-        assert isinstance(work, ColBertWork)  # noqa: S101  returned by ``encode``
-        outputs = [self.embed.decode(text_work) for text_work in work.works]
+        assert isinstance(job, ColBertJob)  # noqa: S101  returned by ``encode``
+        outputs = [self.embed.decode(text_job) for text_job in job.jobs]
         data = [
-            Answer(index=index, object="embedding", input_type=work.input_type, embedding=output.array.tolist())
+            Answer(index=index, object="embedding", input_type=job.input_type, embedding=output.array.tolist())
             for index, output in enumerate(outputs)
         ]
-        return Answer(data=data, usage=usage_of(work.sequences))
+        return Answer(data=data, usage=usage_of(job.sequences))
 
     def _with_special_tokens(self, ids: list[int], texts: Texts) -> list[int]:
         """Return token ids with special tokens around them, truncated to the maximum length."""

@@ -5,7 +5,7 @@ from reprlib import repr as brief
 from typing import Any
 
 from millpond.engine.request import PoolingRequest
-from millpond.pipeline.io_processor import Work
+from millpond.pipeline.io_processor import Job
 from millpond.types.errors import InvalidInputError
 from millpond.types.prompts import is_token_id
 
@@ -64,12 +64,12 @@ def typed(fields: Mapping[str, Any], name: str, expected: type, default: Any) ->
     return value
 
 
-def error_of(works: Sequence[Work]) -> InvalidInputError | None:
+def error_of(jobs: Sequence[Job]) -> InvalidInputError | None:
     """Return the error of the first invalid text, with its index in the data; None if all are valid."""
-    for index, work in enumerate(works):
-        if isinstance(work.error, InvalidInputError):
-            error = InvalidInputError(f"data: input {index}: {work.error.message}", parameter="data")
-            error.__cause__ = work.error
+    for index, job in enumerate(jobs):
+        if isinstance(job.error, InvalidInputError):
+            error = InvalidInputError(f"data: input {index}: {job.error.message}", parameter="data")
+            error.__cause__ = job.error
             return error
     return None
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from millpond.context import TaskContext
-from millpond.pipeline.io_processor import Asked, Call, Item, Work
+from millpond.pipeline.io_processor import Asked, Call, Item, Job
 from millpond.types.errors import InvalidInputError
 from millpond.types.outputs import PoolingOutput
 from millpond_io.retrieval.late_interaction import INPUT_TYPE, input_type
@@ -35,26 +35,26 @@ class RoutedTexts:
         # Poolers select the route by the input type, too.
         return replace(completed, params=add_options(completed.params, RouteOptions(text_type)), options=asked.options)
 
-    def encode(self, call: Call) -> list[Work]:
+    def encode(self, call: Call) -> list[Job]:
         """Validate and tokenize prompts, all texts of a route at once."""
-        works: list[Work | None] = [None] * len(call.items)
+        jobs: list[Job | None] = [None] * len(call.items)
         indices_by_route: dict[str, list[int]] = {}
         for index, item in enumerate(call.items):
             try:
                 indices_by_route.setdefault(self._route(item.asked), []).append(index)
             except InvalidInputError as error:
-                works[index] = Work(error=error)
+                jobs[index] = Job(error=error)
         for name, indices in indices_by_route.items():
             items = [Item(call.items[index].data, _without_type(call.items[index].asked)) for index in indices]
-            for index, work in zip(indices, self.processors[name].encode(Call(items, call.shared)), strict=True):
-                for sequence in work.sequences:
+            for index, job in zip(indices, self.processors[name].encode(Call(items, call.shared)), strict=True):
+                for sequence in job.sequences:
                     sequence.route = name
-                works[index] = work
-        return [work for work in works if work is not None]
+                jobs[index] = job
+        return [job for job in jobs if job is not None]
 
-    def decode(self, work: Work) -> PoolingOutput:
+    def decode(self, job: Job) -> PoolingOutput:
         """Return the result of one prompt."""
-        return self.processors[work.sequences[0].route].decode(work)
+        return self.processors[job.sequences[0].route].decode(job)
 
     def _route(self, asked: Asked) -> str:
         text_type = input_type(asked.options)

@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from millpond.context import TaskContext
-from millpond.pipeline.io_processor import Asked, Call, IOProcessor, Item, Work
+from millpond.pipeline.io_processor import Asked, Call, IOProcessor, Item, Job
 from millpond.pipeline.options import read_asked
 from millpond.types.errors import InvalidInputError, MillpondError
 from millpond.types.outputs import ScoringOutput
@@ -52,11 +52,11 @@ class PairInput:
     """A query or a document of a call.
 
     Attributes:
-        work: The work with its sequences, or its error.
+        job: The job with its sequences, or its error.
         number: A number for the ids of outputs.
     """
 
-    work: Work
+    job: Job
     number: int
 
 
@@ -73,8 +73,8 @@ class SharedInputs:
     last_query: PairInput | None = None
 
 
-@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
-class PairWork(Work):
+@dataclass(eq=False, kw_only=True, slots=True)
+class PairJob(Job):
     """A pair of a query and a document.
 
     Attributes:
@@ -90,7 +90,7 @@ class PairWork(Work):
     @property
     def prompt_token_ids(self) -> list[int]:
         """The ids of the query, the separator and the document."""
-        return [*self.query.work.prompt_token_ids, *self.separator, *self.document.work.prompt_token_ids]
+        return [*self.query.job.prompt_token_ids, *self.separator, *self.document.job.prompt_token_ids]
 
 
 class BiEncoder:
@@ -127,7 +127,7 @@ class BiEncoder:
         }
         return PairRequest(by_role[QUERY].params, asked.options, by_role=by_role)
 
-    def encode(self, call: Call) -> list[Work]:
+    def encode(self, call: Call) -> list[Job]:
         """Encode the queries and documents that are new in the call, all at once."""
         shared: SharedInputs = call.shared.setdefault(SharedInputs, SharedInputs())
         inputs: dict[Key, PairInput] = {}
@@ -145,27 +145,27 @@ class BiEncoder:
             Item(_prompt(contents[key][0], self.reader), cast("PairRequest", asked).by_role[key[0]])
             for key, asked in new.items()
         ]
-        works = self.inner.encode(Call(items)) if items else ()
-        for (key, (_, num_dropped)), work in zip(contents.items(), works, strict=True):
-            if work.sequences:
-                work.sequences[0].num_dropped_tokens += num_dropped
-            inputs[key] = shared.inputs[key] = PairInput(work=work, number=next(self._numbers))
+        jobs = self.inner.encode(Call(items)) if items else ()
+        for (key, (_, num_dropped)), job in zip(contents.items(), jobs, strict=True):
+            if job.sequences:
+                job.sequences[0].num_dropped_tokens += num_dropped
+            inputs[key] = shared.inputs[key] = PairInput(job=job, number=next(self._numbers))
         shared.last_query = inputs[keys[-1][0]]
-        return [self._work(inputs[query], inputs[document]) for query, document in keys]
+        return [self._job(inputs[query], inputs[document]) for query, document in keys]
 
-    def decode_many(self, works: Sequence[Work]) -> list[ScoringOutput]:
+    def decode_many(self, jobs: Sequence[Job]) -> list[ScoringOutput]:
         """Compare the vectors of pairs; the vectors of an input in several pairs are decoded once."""
-        pairs = cast("Sequence[PairWork]", works)
-        inputs = {it.number: it.work for pair in pairs for it in (pair.query, pair.document)}
+        pairs = cast("Sequence[PairJob]", jobs)
+        inputs = {it.number: it.job for pair in pairs for it in (pair.query, pair.document)}
         outputs = self.inner.decode_many([*inputs.values()])
         arrays = {number: output.array for number, output in zip(inputs, outputs, strict=True)}
         scores = self.compare([(arrays[pair.query.number], arrays[pair.document.number]) for pair in pairs])
         return [ScoringOutput(np.asarray(score)) for score in scores]
 
-    def _work(self, query: PairInput, document: PairInput) -> Work:
-        error = _with_role(QUERY, query.work.error) or _with_role(DOCUMENT, document.work.error)
-        return PairWork(
-            sequences=(*query.work.sequences, *document.work.sequences) if error is None else (),
+    def _job(self, query: PairInput, document: PairInput) -> Job:
+        error = _with_role(QUERY, query.job.error) or _with_role(DOCUMENT, document.job.error)
+        return PairJob(
+            sequences=(*query.job.sequences, *document.job.sequences) if error is None else (),
             error=error,
             request_id=f"{query.number}_{next(self._numbers)}",
             query=query,

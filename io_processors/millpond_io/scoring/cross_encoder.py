@@ -9,7 +9,7 @@ import numpy as np
 
 from millpond.context import TaskContext
 from millpond.engine.request import PoolingRequest, Representation
-from millpond.pipeline.io_processor import Asked, Call, IOProcessor, Work
+from millpond.pipeline.io_processor import Asked, Call, IOProcessor, Job
 from millpond.pipeline.options import read_asked
 from millpond.types.errors import InvalidInputError
 from millpond.types.outputs import ScoringOutput
@@ -74,8 +74,8 @@ class PairReader:
         params: PoolingParams,
         options: PairOptions,
         encoder: PairEncoder | InvalidInputError | None = None,
-    ) -> list[Work]:
-        """Return the work of each pair, all tokenized at once; an invalid pair does not affect the others.
+    ) -> list[Job]:
+        """Return the job of each pair, all tokenized at once; an invalid pair does not affect the others.
 
         Args:
             pairs: The pairs.
@@ -85,7 +85,7 @@ class PairReader:
         """
         encoder = encoder or self.encoder(params, options)
         if isinstance(encoder, InvalidInputError):
-            return [Work(error=encoder)] * len(pairs)
+            return [Job(error=encoder)] * len(pairs)
         errors = [self._error(pair) for pair in pairs]
         texts = [
             (pair.query, pair.document)
@@ -93,7 +93,7 @@ class PairReader:
             if error is None and isinstance(pair.query, str) and isinstance(pair.document, str)
         ]
         encoded = iter(encoder.encode_many(texts))
-        works: list[Work] = []
+        jobs: list[Job] = []
         for pair, pair_error in zip(pairs, errors, strict=True):
             try:
                 if pair_error is not None:
@@ -103,10 +103,10 @@ class PairReader:
                 else:
                     request = self._with_images(pair, encoder, params, options)
             except InvalidInputError as error:
-                works.append(Work(error=error))
+                jobs.append(Job(error=error))
             else:
-                works.append(Work(sequences=(request,)))
-        return works
+                jobs.append(Job(sequences=(request,)))
+        return jobs
 
     def _error(self, pair: PairItem) -> InvalidInputError | None:
         """Return the error of an invalid query or document; None if both are valid."""
@@ -175,15 +175,15 @@ class CrossEncoder:
         params = self.inner.complete(read_asked(self.inner, asked.params, {})).params
         return PairsAsked(params, asked.options, encoder=self.pairs.encoder(params, asked.options))
 
-    def encode(self, call: Call) -> list[Work]:
+    def encode(self, call: Call) -> list[Job]:
         """Encode each pair as one sequence."""
-        works: list[Work] = []
+        jobs: list[Job] = []
         for _, group in groupby(call.items, key=lambda item: id(item.asked)):
             items = [*group]
             asked = cast("PairsAsked", items[0].asked)
-            works += self.pairs.read([item.data for item in items], asked.params, asked.options, asked.encoder)
-        return works
+            jobs += self.pairs.read([item.data for item in items], asked.params, asked.options, asked.encoder)
+        return jobs
 
-    def decode_many(self, works: Sequence[Work]) -> list[ScoringOutput]:
+    def decode_many(self, jobs: Sequence[Job]) -> list[ScoringOutput]:
         """Return the scores of pairs."""
-        return [ScoringOutput(work.sequences[0].results[0].reshape(())) for work in works]
+        return [ScoringOutput(job.sequences[0].results[0].reshape(())) for job in jobs]

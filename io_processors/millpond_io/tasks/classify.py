@@ -4,13 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import groupby
 
-from millpond.pipeline.io_processor import Asked, Call, Work
+from millpond.pipeline.io_processor import Asked, Call, Job
 from millpond.types.errors import InvalidInputError
 from millpond.types.prompts import PairItem
 from millpond_io.prompts import Prompt
 from millpond_io.scoring.cross_encoder import PairReader
 from millpond_io.scoring.options import PairOptions
-from millpond_io.text.processor import TextProcessor, TextWork
+from millpond_io.text.processor import TextJob, TextProcessor
 
 FIRST, SECOND = "text", "text_pair"
 PAIR_LENGTH = 2
@@ -27,7 +27,7 @@ class ClassifyProcessor(TextProcessor):
         """Validate the parameters, and fill in defaults of the model's config."""
         return self.completed(asked, supported=("use_activation",))
 
-    def encode(self, call: Call) -> list[Work]:
+    def encode(self, call: Call) -> list[Job]:
         """Validate and tokenize prompts and pairs: all prompts at once, all pairs at once."""
         return self.encode_items(call.items, self._read, self._encode_read)
 
@@ -44,20 +44,20 @@ class ClassifyProcessor(TextProcessor):
             raise InvalidInputError(message, parameter="prompts")
         return PairItem(first, second)
 
-    def _encode_read(self, prompts: Sequence[tuple[Prompt | PairItem, Asked]]) -> list[Work]:
+    def _encode_read(self, prompts: Sequence[tuple[Prompt | PairItem, Asked]]) -> list[Job]:
         texts = [(data, asked) for data, asked in prompts if isinstance(data, Prompt)]
-        works = iter(self.encode_prompts(texts) if texts else ())
+        jobs = iter(self.encode_prompts(texts) if texts else ())
         if len(texts) == len(prompts):
-            return list(works)
+            return list(jobs)
         pairs = iter(self._encode_pairs([(data, asked) for data, asked in prompts if isinstance(data, PairItem)]))
-        return [next(pairs if isinstance(data, PairItem) else works) for data, _ in prompts]
+        return [next(pairs if isinstance(data, PairItem) else jobs) for data, _ in prompts]
 
-    def _encode_pairs(self, items: Sequence[tuple[PairItem, Asked]]) -> Iterator[Work]:
+    def _encode_pairs(self, items: Sequence[tuple[PairItem, Asked]]) -> Iterator[Job]:
         for _, group in groupby(items, key=lambda item: id(item[1])):
             same_params = [*group]
             asked = same_params[0][1]
-            for work in self._pair_reader.read([pair for pair, _ in same_params], asked.params, PairOptions()):
-                yield work if work.error is not None else TextWork(sequences=work.sequences, asked=asked)
+            for job in self._pair_reader.read([pair for pair, _ in same_params], asked.params, PairOptions()):
+                yield job if job.error is not None else TextJob(sequences=job.sequences, asked=asked)
 
     @cached_property
     def _pair_reader(self) -> PairReader:

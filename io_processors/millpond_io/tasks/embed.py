@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from millpond.context import TaskContext
 from millpond.engine.request import PoolingRequest, Representation
-from millpond.pipeline.io_processor import Asked, Call, Work
+from millpond.pipeline.io_processor import Asked, Call, Job
 from millpond.types.config import JOINED_BY
 from millpond.types.errors import InvalidInputError
 from millpond.types.outputs import PoolingOutput
@@ -23,7 +23,7 @@ from millpond_io.retrieval.late_interaction import input_type, readers, token_po
 from millpond_io.retrieval.routed import RoutedTexts
 from millpond_io.retrieval.static_query_weights import by_table, static_query_weights
 from millpond_io.retrieval.token_pooling import POOL_FACTOR, pooled
-from millpond_io.text.processor import TextProcessor, TextWork
+from millpond_io.text.processor import TextJob, TextProcessor
 from millpond_io.text.prompt_tokenizer import TokenizedPrompt
 from millpond_modeling.pooler_options import SparseOptions, add_options
 
@@ -73,7 +73,7 @@ class EmbedProcessor(TextProcessor):
         limit = getattr(completed.options, "max_active_dims", None)
         return completed if limit is None else for_pooler(completed, SparseOptions(max_active_dims=limit))
 
-    def encode(self, call: Call) -> list[Work]:
+    def encode(self, call: Call) -> list[Job]:
         """Validate and tokenize prompts, all texts at once, or all texts of a route."""
         if self.routed is not None:
             return self.routed.encode(call)
@@ -83,7 +83,7 @@ class EmbedProcessor(TextProcessor):
         return self.encode_items(
             call.items,
             lambda data: images.read(self, parse_prompt(data)),
-            lambda prompts: images.works(prompts, self.encode_prompts, self.task),
+            lambda prompts: images.jobs(prompts, self.encode_prompts, self.task),
         )
 
     def prepared(self, prompt: Prompt, asked: Asked) -> tuple[Prompt, Asked]:
@@ -99,27 +99,27 @@ class EmbedProcessor(TextProcessor):
         prompt, params = self.readers[kind].prepared(prompt, asked.params)
         return prompt, asked if params is asked.params else replace(asked, params=params)
 
-    def work(self, prompt: Prompt, asked: Asked, tokenized: TokenizedPrompt) -> Work:
+    def job(self, prompt: Prompt, asked: Asked, tokenized: TokenizedPrompt) -> Job:
         """Return the sequences of a tokenized prompt."""
         if asked.params.late_chunking_params is not None:
             sequence, chunked = chunked_sequence(self.prompt_tokenizer, prompt, tokenized, asked.params, self.task)
-            return TextWork(sequences=(sequence,), asked=asked, chunked=chunked)
+            return TextJob(sequences=(sequence,), asked=asked, chunked=chunked)
         first = 0 if self.pools_prompts else self.first_pooled(prompt, tokenized, asked)
-        return self.work_of(tokenized, asked, first)
+        return self.job_of(tokenized, asked, first)
 
-    def work_of(self, tokenized: TokenizedPrompt, asked: Asked, first: int) -> Work:
+    def job_of(self, tokenized: TokenizedPrompt, asked: Asked, first: int) -> Job:
         """Return one sequence, or one for each piece of a prompt over the model's maximum length."""
         if self.table is not None and by_table(self.table, asked) is not None:
-            return TextWork(sequences=(self.table.sequence(tokenized, self.task, asked),), asked=asked)
+            return TextJob(sequences=(self.table.sequence(tokenized, self.task, asked),), asked=asked)
         kind = input_type(asked.options) if self.readers else None
         if kind is not None:
             encoded = self.readers[kind].read(tokenized)
             sequence = self.sequence(encoded.rendered, asked, first)
             sequence.features = {**tokenized.features, **encoded.features}
-            return TextWork(sequences=(sequence,), asked=asked, kept=encoded.kept)
+            return TextJob(sequences=(sequence,), asked=asked, kept=encoded.kept)
         longest, total = self.ctx.model.max_model_len, len(tokenized.input_ids)
         if total <= longest:
-            return TextWork(sequences=(self.sequence(tokenized, asked, first),), asked=asked)
+            return TextJob(sequences=(self.sequence(tokenized, asked, first),), asked=asked)
         logger.info("Input length %d exceeds max_position_embeddings %d, will use chunked processing", total, longest)
         pieces = slices(tokenized.input_ids, longest)
         logger.info("Split input of %d tokens into %d chunks (max_chunk_size: %d)", total, len(pieces), longest)
@@ -133,23 +133,23 @@ class EmbedProcessor(TextProcessor):
             )
             for piece, span in zip(pieces, spans, strict=True)
         )
-        return TextWork(sequences=sequences, asked=asked, truncate_dim=truncate_dim)
+        return TextJob(sequences=sequences, asked=asked, truncate_dim=truncate_dim)
 
-    def decode(self, work: Work) -> PoolingOutput:
+    def decode(self, job: Job) -> PoolingOutput:
         """Return the result of one prompt; for a prompt in pieces, their mean weighted by the number of pooled tokens.
 
         For a text with an image, the result is the mean of both vectors.
         """
         if self.routed is not None:
-            return self.routed.decode(work)
-        assert isinstance(work, TextWork)  # noqa: S101  returned by ``encode``
-        sequences = work.sequences
+            return self.routed.decode(job)
+        assert isinstance(job, TextJob)  # noqa: S101  returned by ``encode``
+        sequences = job.sequences
         if len(sequences) == 1:
-            return self.result(sequences[0].results[0], sequences[0], work)
+            return self.result(sequences[0].results[0], sequences[0], job)
         texts = tuple(sequence for sequence in sequences if sequence.group != GROUP)
-        params = work.asked.params
+        params = job.asked.params
         if len(texts) < len(sequences):
-            pair = [self.decode(replace(work, sequences=texts)).array, sequences[-1].results[0]]
+            pair = [self.decode(replace(job, sequences=texts)).array, sequences[-1].results[0]]
             return self.output(merged(pair, [1, 1], renormalize=params.use_activation is not False))
         normalizes = params.use_activation is not False and self.spec.default_activation == "normalize"
         if self.ctx.model.embedding.sparse == "tokens":  # not normalized by default
@@ -159,7 +159,7 @@ class EmbedProcessor(TextProcessor):
             [_num_pooled(sequence) for sequence in sequences],
             renormalize=normalizes and self.ctx.pooler_config.chunk_renormalize,
         )
-        return self.output(vector if work.truncate_dim is None else vector[: work.truncate_dim])
+        return self.output(vector if job.truncate_dim is None else vector[: job.truncate_dim])
 
     def _piece_params(self, params: PoolingParams) -> tuple[PoolingParams, int | None]:
         """Return the parameters of the pieces of a text, and the number of dimensions of their merged vector."""
@@ -168,16 +168,16 @@ class EmbedProcessor(TextProcessor):
             return params, None
         return params.model_copy(update={"dimensions": self.size}), truncate_dim
 
-    def result(self, array: NDArray[np.float32], sequence: PoolingRequest, work: TextWork) -> PoolingOutput:
+    def result(self, array: NDArray[np.float32], sequence: PoolingRequest, job: TextJob) -> PoolingOutput:
         """Return a vector, or the token vectors that are kept, pooled if requested."""
         del sequence
         if not self.per_token:
             return self.output(array)
-        if work.chunked is not None:
-            return chunks_of(array, work.chunked)
-        if work.kept is not None:
-            array = array[work.kept]
-        pooling = token_pooling(work.asked.options, self.readers)
+        if job.chunked is not None:
+            return chunks_of(array, job.chunked)
+        if job.kept is not None:
+            array = array[job.kept]
+        pooling = token_pooling(job.asked.options, self.readers)
         return self.output(array if pooling is None else pooled(array, pooling))
 
     def _with_input_type(self, asked: Asked) -> Asked:

@@ -14,7 +14,7 @@ import numpy as np
 
 from millpond.context import TaskContext
 from millpond.engine.request import PoolingRequest, Representation
-from millpond.pipeline.io_processor import Asked, Call, IOProcessor, Work
+from millpond.pipeline.io_processor import Asked, Call, IOProcessor, Job
 from millpond.types.errors import InvalidInputError
 from millpond.types.outputs import ChunksOutput
 from millpond_io.chunking.options import Cut, TextInChunks, read_cut, split_call
@@ -42,21 +42,21 @@ class Document:
     is_late: bool
 
 
-@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
-class ChunksWork(Work):
+@dataclass(eq=False, kw_only=True, slots=True)
+class ChunksJob(Job):
     """The sequences of a document.
 
     Attributes:
         text: The document.
         spans: The characters of each chunk.
         chunks: With late chunking, the indices of the chunks that the results of each sequence belong to.
-        naive: With naive chunking, the work of each chunk.
+        naive: With naive chunking, the job of each chunk.
     """
 
     text: str
     spans: tuple[Span, ...]
     chunks: tuple[tuple[int, ...], ...] = ()
-    naive: tuple[Work, ...] = ()
+    naive: tuple[Job, ...] = ()
 
 
 class ChunksProcessor(IOProcessor[ChunksOutput]):
@@ -75,18 +75,18 @@ class ChunksProcessor(IOProcessor[ChunksOutput]):
         """Return the texts of a call, each with its chunking arguments."""
         return list(split_call(prompts))
 
-    def encode(self, call: Call) -> list[Work]:
+    def encode(self, call: Call) -> list[Job]:
         """Validate texts, and tokenize their windows or chunks."""
         return encode_valid(call.items, self._read_document, self._encode_documents)
 
-    def _encode_documents(self, documents: Sequence[tuple[Document, Asked]]) -> list[Work]:
-        works: list[Work] = []
+    def _encode_documents(self, documents: Sequence[tuple[Document, Asked]]) -> list[Job]:
+        jobs: list[Job] = []
         for document, asked in documents:
             try:
-                works.append(self._work(document, asked))
+                jobs.append(self._job(document, asked))
             except InvalidInputError as error:
-                works.append(Work(error=error))
-        return works
+                jobs.append(Job(error=error))
+        return jobs
 
     def _read_document(self, data: object) -> Document:
         """Validate one text and its spans."""
@@ -125,7 +125,7 @@ class ChunksProcessor(IOProcessor[ChunksOutput]):
         completed = self.embed.complete(replace(asked, params=params.model_copy(update={"task": None})))
         return replace(completed, params=completed.params.model_copy(update={"on_overflow": params.on_overflow}))
 
-    def _work(self, data: Document, asked: Asked) -> Work:
+    def _job(self, data: Document, asked: Asked) -> Job:
         """Return the sequences of a text: windows with late chunking, otherwise chunks."""
         tokens = self._tokens(data, asked)
         if data.cut.spans is not None:
@@ -139,17 +139,17 @@ class ChunksProcessor(IOProcessor[ChunksOutput]):
             raise InvalidInputError(message, parameter="prompts")
         return self._late(tokens, chunks, spans, data, asked) if data.is_late else self._naive(spans, data, asked)
 
-    def decode(self, work: Work) -> ChunksOutput:
+    def decode(self, job: Job) -> ChunksOutput:
         """Return the vectors of a text's chunks, [num_chunks, dim]."""
-        assert isinstance(work, ChunksWork)  # noqa: S101  returned by ``encode``
-        if work.naive:
-            vectors = [self.embed.decode(each).array for each in work.naive]
+        assert isinstance(job, ChunksJob)  # noqa: S101  returned by ``encode``
+        if job.naive:
+            vectors = [self.embed.decode(each).array for each in job.naive]
         else:
             by_chunk: dict[int, NDArray[np.float32]] = {}
-            for chunks, sequence in zip(work.chunks, work.sequences, strict=True):
+            for chunks, sequence in zip(job.chunks, job.sequences, strict=True):
                 by_chunk |= zip(chunks, sequence.results, strict=True)
             vectors = [by_chunk[chunk] for chunk in sorted(by_chunk)]
-        return ChunksOutput(np.stack(vectors), spans=work.spans, text=work.text)
+        return ChunksOutput(np.stack(vectors), spans=job.spans, text=job.text)
 
     def _tokens(self, data: Document, asked: Asked) -> Tokens:
         """Return the tokens of the whole text, as the model would read them."""
@@ -188,7 +188,7 @@ class ChunksProcessor(IOProcessor[ChunksOutput]):
 
     def _late(
         self, tokens: Tokens, chunks: Sequence[Span], all_spans: tuple[Span, ...], data: Document, asked: Asked
-    ) -> Work:
+    ) -> Job:
         params = asked.params
         if params.pad_prompt_tokens:
             message = "padding='max_length' is not supported with late chunking: pass method='naive'"
@@ -218,7 +218,7 @@ class ChunksProcessor(IOProcessor[ChunksOutput]):
                 )
             )
         by_sequence = tuple(tuple(numbers) for _, numbers in sorted(chunks_by_window.items()))
-        return ChunksWork(sequences=tuple(sequences), text=data.text, spans=all_spans, chunks=by_sequence)
+        return ChunksJob(sequences=tuple(sequences), text=data.text, spans=all_spans, chunks=by_sequence)
 
     def _check_sizes(self, chunks: Sequence[Span], spans: Sequence[Span], max_tokens: int) -> None:
         for number, (start, stop) in enumerate(chunks):
@@ -230,19 +230,19 @@ class ChunksProcessor(IOProcessor[ChunksOutput]):
                 )
                 raise InvalidInputError(message, parameter="spans")
 
-    def _naive(self, spans: tuple[Span, ...], data: Document, asked: Asked) -> Work:
+    def _naive(self, spans: tuple[Span, ...], data: Document, asked: Asked) -> Job:
         default = self.embed.prompt_tokenizer.lengths.default
         overflow = asked.params.on_overflow or ("chunk" if default == "chunk" else "error")
         chunk_asked = replace(asked, params=asked.params.model_copy(update={"on_overflow": overflow}))
-        works = self.embed.encode_prompts(
+        jobs = self.embed.encode_prompts(
             [(replace(data.prompt, text=data.text[start:stop]), chunk_asked) for start, stop in spans]
         )
-        for number, work in enumerate(works):
-            if isinstance(work.error, InvalidInputError):
-                message = f"chunk {number}, the characters {spans[number]}: {work.error.message}"
-                raise InvalidInputError(message, parameter=work.error.parameter) from work.error
-        sequences = tuple(sequence for work in works for sequence in work.sequences)
+        for number, job in enumerate(jobs):
+            if isinstance(job.error, InvalidInputError):
+                message = f"chunk {number}, the characters {spans[number]}: {job.error.message}"
+                raise InvalidInputError(message, parameter=job.error.parameter) from job.error
+        sequences = tuple(sequence for job in jobs for sequence in job.sequences)
         all_ids = np.concatenate([sequence.input_ids for sequence in sequences])
         for sequence in sequences:
             sequence.whole = all_ids
-        return ChunksWork(sequences=sequences, text=data.text, spans=spans, naive=tuple(works))
+        return ChunksJob(sequences=sequences, text=data.text, spans=spans, naive=tuple(jobs))

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from millpond.context import TaskContext
 from millpond.engine.request import PoolingRequest
-from millpond.pipeline.io_processor import Asked, Call, Work
+from millpond.pipeline.io_processor import Asked, Call, Job
 from millpond.types.config import JOINED_BY
 from millpond.types.errors import InvalidInputError
 from millpond.types.outputs import PoolingOutput, SparseEmbeddingOutput
@@ -16,7 +16,7 @@ from millpond_io.retrieval.late_interaction import INPUT_TYPE, input_type
 from millpond_io.retrieval.routed import RoutedTexts
 from millpond_io.retrieval.static_query_weights import by_table, static_query_weights
 from millpond_io.tasks.embed import for_pooler
-from millpond_io.text.processor import TextProcessor, TextWork
+from millpond_io.text.processor import TextJob, TextProcessor
 from millpond_io.text.prompt_tokenizer import TokenizedPrompt
 from millpond_modeling.pooler_options import SparseOptions
 
@@ -72,13 +72,13 @@ class SparseProcessor(TextProcessor):
         options = SparseOptions(as_terms=True, max_active_dims=completed.options.max_active_dims)
         return for_pooler(completed, options)
 
-    def encode(self, call: Call) -> list[Work]:
+    def encode(self, call: Call) -> list[Job]:
         """Validate and tokenize prompts, all texts at once, or all texts of a route."""
         return super().encode(call) if self.routed is None else self.routed.encode(call)
 
-    def decode(self, work: Work) -> PoolingOutput:
+    def decode(self, job: Job) -> PoolingOutput:
         """Return the sparse vector of one prompt."""
-        return super().decode(work) if self.routed is None else self.routed.decode(work)
+        return super().decode(job) if self.routed is None else self.routed.decode(job)
 
     def prepared(self, prompt: Prompt, asked: Asked) -> tuple[Prompt, Asked]:
         """Return the prompt with its instruction; queries with static weights have no special tokens."""
@@ -93,9 +93,9 @@ class SparseProcessor(TextProcessor):
             super().sequence(tokenized, asked, first) if table is None else table.sequence(tokenized, self.task, asked)
         )
 
-    def result(self, array: NDArray[np.float32], sequence: PoolingRequest, work: TextWork) -> SparseEmbeddingOutput:
+    def result(self, array: NDArray[np.float32], sequence: PoolingRequest, job: TextJob) -> SparseEmbeddingOutput:
         """Return the pooler's result as a sparse vector."""
-        options = work.asked.options
+        options = job.asked.options
         vector = self._of_vocabulary(array) if self.task == "embed" else self._of_tokens(array, sequence.input_ids)
         limit = options.max_active_dims
         if limit is not None and vector.num_terms > limit:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from millpond.context import TaskContext
 from millpond.engine.request import PoolingRequest
-from millpond.pipeline.io_processor import Asked, Call, IOProcessor, Work
+from millpond.pipeline.io_processor import Asked, Call, IOProcessor, Job
 from millpond.types.errors import InvalidInputError
 from millpond.types.params import PoolingParams
 from millpond_io.prompts import Prompt
@@ -23,8 +23,8 @@ NO_ENTITIES = (
 )
 
 
-@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
-class EntitiesWork(Work):
+@dataclass(eq=False, kw_only=True, slots=True)
+class EntitiesJob(Job):
     """The sequence of a text, with the characters of its tokens.
 
     Attributes:
@@ -82,14 +82,14 @@ class EntitiesProcessor(IOProcessor[Any]):
             raise InvalidInputError(message, parameter="padding")
         return replace(completed, params=completed.params.model_copy(update={"use_activation": False}))
 
-    def encode(self, call: Call) -> list[Work]:
+    def encode(self, call: Call) -> list[Job]:
         """Validate and tokenize texts, all at once."""
         return encode_valid(call.items, self._read, self._encode_read)
 
-    def decode(self, work: Work) -> Any:
+    def decode(self, job: Job) -> Any:
         """Return the entities of one text."""
-        assert isinstance(work, EntitiesWork)  # noqa: S101  returned by ``encode``
-        return self.output(work.aggregation(self._pieces(work), work.text), work.text)
+        assert isinstance(job, EntitiesJob)  # noqa: S101  returned by ``encode``
+        return self.output(job.aggregation(self._pieces(job), job.text), job.text)
 
     def _read(self, data: object) -> Prompt:
         """Validate one text."""
@@ -102,18 +102,18 @@ class EntitiesProcessor(IOProcessor[Any]):
             raise InvalidInputError(message, parameter="prompts")
         return prompt
 
-    def _encode_read(self, prompts: Sequence[tuple[Prompt, Asked]]) -> list[Work]:
-        works = self.tokens.encode_prompts(prompts)
+    def _encode_read(self, prompts: Sequence[tuple[Prompt, Asked]]) -> list[Job]:
+        jobs = self.tokens.encode_prompts(prompts)
         return [
-            work if work.error is not None else self._entities_work(prompt, asked, work.sequences[0])
-            for (prompt, asked), work in zip(prompts, works, strict=True)
+            job if job.error is not None else self._entities_job(prompt, asked, job.sequences[0])
+            for (prompt, asked), job in zip(prompts, jobs, strict=True)
         ]
 
-    def _entities_work(self, prompt: Prompt, asked: Asked, sequence: PoolingRequest) -> EntitiesWork:
-        """Return the work of a text. It is tokenized a second time, because only this task needs offsets."""
+    def _entities_job(self, prompt: Prompt, asked: Asked, sequence: PoolingRequest) -> EntitiesJob:
+        """Return the job of a text. It is tokenized a second time, because only this task needs offsets."""
         text, whole = prompt.text or "", self.tokens.prompts.before(prompt, asked.params).text or ""
         offsets, special = self._offsets(prompt, whole, asked.params, sequence)
-        return EntitiesWork(
+        return EntitiesJob(
             sequences=(sequence,),
             text=text,
             offsets=offsets,
@@ -142,17 +142,17 @@ class EntitiesProcessor(IOProcessor[Any]):
         text_offsets = iter(offsets[len(offsets) - kept :] if params.truncation_side == "left" else offsets)
         return [(0, 0) if mask else next(text_offsets) for mask in special], special
 
-    def _pieces(self, work: EntitiesWork) -> list[Piece]:
-        (sequence,) = work.sequences
+    def _pieces(self, job: EntitiesJob) -> list[Piece]:
+        (sequence,) = job.sequences
         scores = softmax(sequence.results[0])
         pieces: list[Piece] = []
         ids = sequence.input_ids.tolist()
-        for index, (token, (begin, stop), special) in enumerate(zip(ids, work.offsets, work.special, strict=True)):
-            start, end = begin - work.before, stop - work.before
+        for index, (token, (begin, stop), special) in enumerate(zip(ids, job.offsets, job.special, strict=True)):
+            start, end = begin - job.before, stop - job.before
             if special or start < 0:
                 continue
-            characters, word = work.text[start:end], str(self.tokenizer.backend.id_to_token(token))
-            continues = len(word) != len(characters) if self.marks_words else _continues_word(work.text, start)
+            characters, word = job.text[start:end], str(self.tokenizer.backend.id_to_token(token))
+            continues = len(word) != len(characters) if self.marks_words else _continues_word(job.text, start)
             if token == self.unknown:
                 word, continues = characters, False
             pieces.append(

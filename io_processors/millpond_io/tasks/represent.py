@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from millpond.context import TaskContext
 from millpond.engine.request import PoolingRequest, Representation
-from millpond.pipeline.io_processor import Asked, Work
+from millpond.pipeline.io_processor import Asked, Job
 from millpond.pipeline.options import read_asked
 from millpond.types.errors import InvalidInputError
 from millpond.types.outputs import RepresentationsOutput
@@ -18,7 +18,7 @@ from millpond_io.prompts import Prompt
 from millpond_io.retrieval.late_interaction import INPUT_TYPE, Reader, input_type
 from millpond_io.tasks.embed import EmbedProcessor
 from millpond_io.tasks.embed_sparse import sparse_source
-from millpond_io.text.processor import TextProcessor, TextWork
+from millpond_io.text.processor import TextJob, TextProcessor
 from millpond_io.text.prompt_tokenizer import TokenizedPrompt
 
 REPRESENTATIONS, SPARSE = "representations", "embed_sparse"
@@ -38,8 +38,8 @@ class RepresentAsked(Asked):
     each: tuple[TaskAndAsked, ...] = ()
 
 
-@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
-class RepresentWork(Work):
+@dataclass(eq=False, kw_only=True, slots=True)
+class RepresentJob(Job):
     """The sequence of a prompt.
 
     Attributes:
@@ -117,7 +117,7 @@ class RepresentProcessor(TextProcessor):
         prompt, params = self.readers[side].prepared(prompt, asked.params)
         return prompt, replace(asked, params=params)
 
-    def work_of(self, tokenized: TokenizedPrompt, asked: Asked, first: int) -> Work:
+    def job_of(self, tokenized: TokenizedPrompt, asked: Asked, first: int) -> Job:
         """Return one sequence of a prompt, for all of its results."""
         assert isinstance(asked, RepresentAsked)  # noqa: S101  returned by ``complete``
         side, kept = input_type(asked.options), None
@@ -133,17 +133,17 @@ class RepresentProcessor(TextProcessor):
             features=tokenized.features,
             num_dropped_tokens=tokenized.num_dropped_tokens,
         )
-        return RepresentWork(sequences=(sequence,), each=asked.each, kept=kept)
+        return RepresentJob(sequences=(sequence,), each=asked.each, kept=kept)
 
-    def decode(self, work: Work) -> RepresentationsOutput:  # type: ignore[override]  # several
+    def decode(self, job: Job) -> RepresentationsOutput:  # type: ignore[override]  # several
         """Return the results of one prompt in the requested order."""
-        assert isinstance(work, RepresentWork)  # noqa: S101  returned by ``encode``
-        (sequence,) = work.sequences
-        results = zip(work.each, sequence.results, strict=True)
+        assert isinstance(job, RepresentJob)  # noqa: S101  returned by ``encode``
+        (sequence,) = job.sequences
+        results = zip(job.each, sequence.results, strict=True)
         return RepresentationsOutput(
             tuple(
                 self.processors[task].result(
-                    array, sequence, TextWork(sequences=work.sequences, asked=asked, kept=work.kept)
+                    array, sequence, TextJob(sequences=job.sequences, asked=asked, kept=job.kept)
                 )
                 for (task, asked), array in results
             )

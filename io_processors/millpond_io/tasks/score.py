@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 
 from millpond.context import TaskContext
-from millpond.pipeline.io_processor import Asked, Call, IOProcessor, Work
+from millpond.pipeline.io_processor import Asked, Call, IOProcessor, Job
 from millpond.types.errors import InvalidInputError
 from millpond.types.outputs import ScoringOutput
 from millpond.types.prompts import PairItem, ScoreCall
@@ -70,7 +70,7 @@ class ScoreProcessor(IOProcessor[ScoringOutput]):
                 raise InvalidInputError(message, parameter=name)
         return self.scorer.complete(Asked(asked.params.model_copy(update={"task": None}), asked.options))
 
-    def encode(self, call: Call) -> list[Work]:
+    def encode(self, call: Call) -> list[Job]:
         """Tokenize all pairs at once."""
         for data, _ in call.items:
             if not isinstance(data, PairItem) or data.query is None or data.document is None:
@@ -79,14 +79,14 @@ class ScoreProcessor(IOProcessor[ScoringOutput]):
         with prefetch_images(data for data, _ in call.items) if self.reads_images else nullcontext():
             return self.scorer.encode(call)
 
-    def decode(self, work: Work) -> ScoringOutput:
+    def decode(self, job: Job) -> ScoringOutput:
         """Return the score of a pair."""
-        (output,) = self.scorer.decode_many([work])
+        (output,) = self.scorer.decode_many([job])
         return output
 
-    def decode_many(self, works: Sequence[Work]) -> list[ScoringOutput]:
+    def decode_many(self, jobs: Sequence[Job]) -> list[ScoringOutput]:
         """Return the scores of pairs, computed together."""
-        return self.scorer.decode_many(works)
+        return self.scorer.decode_many(jobs)
 
 
 def scored_by(ctx: TaskContext) -> str | None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from millpond.context import TaskContext
 from millpond.engine.request import PoolingRequest, Representation
-from millpond.pipeline.io_processor import Asked, Call, IOProcessor, Item, Work
+from millpond.pipeline.io_processor import Asked, Call, IOProcessor, Item, Job
 from millpond.types.errors import InvalidInputError
 from millpond.types.outputs import PoolingOutput
 from millpond_io.chat.images import conversation_renderer
@@ -29,8 +29,8 @@ POOLING_FIELDS = ("use_activation", "dimensions", *STEP_FIELDS)
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
-class TextWork(Work):
+@dataclass(eq=False, kw_only=True, slots=True)
+class TextJob(Job):
     """The sequences of a prompt.
 
     Attributes:
@@ -64,24 +64,24 @@ class TextProcessor(IOProcessor[PoolingOutput]):
         self.reads_images = "image" in ctx.model.multimodal.modalities
         self.is_step = self.per_token and ctx.pooling_type(self.task) == "STEP"
 
-    def encode(self, call: Call) -> list[Work]:
+    def encode(self, call: Call) -> list[Job]:
         """Validate and tokenize prompts, all texts at once."""
         return self.encode_items(call.items, self.read, self.encode_prompts)
 
     def encode_items(
-        self, items: Sequence[Item], read: Callable[[Any], T], encode: Callable[[list[tuple[T, Asked]]], Sequence[Work]]
-    ) -> list[Work]:
-        """Return the works of items, see ``encode_valid``; their remote images are fetched concurrently."""
+        self, items: Sequence[Item], read: Callable[[Any], T], encode: Callable[[list[tuple[T, Asked]]], Sequence[Job]]
+    ) -> list[Job]:
+        """Return the jobs of items, see ``encode_valid``; their remote images are fetched concurrently."""
         if not self.reads_images:
             return encode_valid(items, read, encode)
         with prefetch_images(data for data, _ in items):
             return encode_valid(items, read, encode)
 
-    def decode(self, work: Work) -> PoolingOutput:
+    def decode(self, job: Job) -> PoolingOutput:
         """Return the result of one prompt, as the task's type of output."""
-        assert isinstance(work, TextWork)  # noqa: S101  returned by ``encode``
-        sequence = work.sequences[0]
-        return self.result(sequence.results[0], sequence, work)
+        assert isinstance(job, TextJob)  # noqa: S101  returned by ``encode``
+        sequence = job.sequences[0]
+        return self.result(sequence.results[0], sequence, job)
 
     def read(self, data: object) -> Prompt:
         """Validate one prompt; a conversation is converted to text.
@@ -94,28 +94,28 @@ class TextProcessor(IOProcessor[PoolingOutput]):
             prompt = self.conversations.render(prompt.conversation)
         return self.prompt_tokenizer.check(prompt)
 
-    def encode_prompts(self, prompts: Sequence[tuple[Prompt, Asked]]) -> list[Work]:
+    def encode_prompts(self, prompts: Sequence[tuple[Prompt, Asked]]) -> list[Job]:
         """Tokenize validated prompts, all at once."""
-        works: list[Work | None] = [None] * len(prompts)
+        jobs: list[Job | None] = [None] * len(prompts)
         prepared: list[tuple[int, Prompt, Asked]] = []
         inputs: list[tuple[Prompt, PoolingParams]] = []
         for index, (prompt, asked) in enumerate(prompts):
             try:
                 pair = self.prepared(prompt, asked)
             except InvalidInputError as error:
-                works[index] = Work(error=error)
+                jobs[index] = Job(error=error)
                 continue
             prepared.append((index, *pair))
             inputs.append((pair[0], pair[1].params))
         for (index, prompt, asked), tokenized in zip(prepared, self.prompt_tokenizer.tokenize(inputs), strict=True):
             if isinstance(tokenized, InvalidInputError):
-                works[index] = Work(error=tokenized)
+                jobs[index] = Job(error=tokenized)
                 continue
             try:
-                works[index] = self.work(prompt, asked, tokenized)
+                jobs[index] = self.job(prompt, asked, tokenized)
             except InvalidInputError as error:
-                works[index] = Work(error=error)
-        return [work for work in works if work is not None]
+                jobs[index] = Job(error=error)
+        return [job for job in jobs if job is not None]
 
     def prepared(self, prompt: Prompt, asked: Asked) -> tuple[Prompt, Asked]:
         """Return the prompt with the instruction before its text, or as the chat template renders it.
@@ -132,16 +132,16 @@ class TextProcessor(IOProcessor[PoolingOutput]):
             prompt = self.prompts.before(prompt, params)
         return prompt, asked
 
-    def work(self, prompt: Prompt, asked: Asked, tokenized: TokenizedPrompt) -> Work:
+    def job(self, prompt: Prompt, asked: Asked, tokenized: TokenizedPrompt) -> Job:
         """Return the sequences of a tokenized prompt.
 
         Raises:
             InvalidInputError: If no token is left to pool.
         """
         first = 0 if self.pools_prompts else self.first_pooled(prompt, tokenized, asked)
-        return self.work_of(tokenized, asked, first)
+        return self.job_of(tokenized, asked, first)
 
-    def work_of(self, tokenized: TokenizedPrompt, asked: Asked, first: int) -> Work:
+    def job_of(self, tokenized: TokenizedPrompt, asked: Asked, first: int) -> Job:
         """Return the sequences for the token ids of a prompt: one, unless a subclass returns several.
 
         Args:
@@ -149,7 +149,7 @@ class TextProcessor(IOProcessor[PoolingOutput]):
             asked: The parameters and options of the prompt.
             first: The index of the first token that is pooled.
         """
-        return TextWork(sequences=(self.sequence(tokenized, asked, first),), asked=asked)
+        return TextJob(sequences=(self.sequence(tokenized, asked, first),), asked=asked)
 
     def sequence(self, tokenized: TokenizedPrompt, asked: Asked, first: int) -> PoolingRequest:
         """Return one sequence for the token ids of a prompt."""
@@ -161,15 +161,15 @@ class TextProcessor(IOProcessor[PoolingOutput]):
             num_dropped_tokens=tokenized.num_dropped_tokens,
         )
 
-    def result(self, array: NDArray[np.float32], sequence: PoolingRequest, work: TextWork) -> PoolingOutput:
+    def result(self, array: NDArray[np.float32], sequence: PoolingRequest, job: TextJob) -> PoolingOutput:
         """Return one result as the task's type of output.
 
         Args:
             array: The pooler's result.
             sequence: Its sequence.
-            work: The work that ``encode`` returned.
+            job: The job that ``encode`` returned.
         """
-        del sequence, work
+        del sequence, job
         return self.output(array)
 
     def first_pooled(self, prompt: Prompt, tokenized: TokenizedPrompt, asked: Asked) -> int:
@@ -234,9 +234,9 @@ class TextProcessor(IOProcessor[PoolingOutput]):
 
 
 def encode_valid(
-    items: Sequence[Item], read: Callable[[Any], T], encode: Callable[[list[tuple[T, Asked]]], Sequence[Work]]
-) -> list[Work]:
-    """Return the works of items: the valid ones are encoded together, the others carry their error.
+    items: Sequence[Item], read: Callable[[Any], T], encode: Callable[[list[tuple[T, Asked]]], Sequence[Job]]
+) -> list[Job]:
+    """Return the jobs of items: the valid ones are encoded together, the others carry their error.
 
     Args:
         items: The items of a call.
@@ -244,14 +244,14 @@ def encode_valid(
         encode: Encodes all valid items.
     """
     valid: list[tuple[T, Asked]] = []
-    errors: dict[int, Work] = {}
+    errors: dict[int, Job] = {}
     for index, (data, asked) in enumerate(items):
         try:
             valid.append((read(data), asked))
         except InvalidInputError as error:
-            errors[index] = Work(error=error)
-    works = encode(valid) if valid else ()
+            errors[index] = Job(error=error)
+    jobs = encode(valid) if valid else ()
     if not errors:
-        return list(works)
-    encoded = iter(works)
+        return list(jobs)
+    encoded = iter(jobs)
     return [errors[index] if index in errors else next(encoded) for index in range(len(items))]

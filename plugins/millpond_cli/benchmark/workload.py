@@ -132,7 +132,7 @@ class BenchmarkModel:
         if workload not in self._requests:
             task = self._pipeline.task_of(self._task(), None)
             items = task.items([*map(list, workload.prompts)])
-            requests = [it for job in task.encode(range(len(items)), items) for it in job.work.sequences]
+            requests = [it for job in task.encode(range(len(items)), items) for it in job.sequences]
             self._requests[workload] = sorted(requests, key=lambda it: -it.num_tokens)
         return self._requests[workload]
 

@@ -146,8 +146,8 @@ def test_null_disables_a_step_of_preprocessing(tmp_path, load, name, settings):
 
 def requests_of(llm, prompt):
     task = llm.pipeline.bind("embed")
-    (work,) = task.works(Call(task.items([prompt])))
-    return list(work.sequences)
+    (job,) = task.jobs(Call(task.items([prompt])))
+    return list(job.sequences)
 
 
 def test_texts_equal_transformers(model, load):

@@ -58,7 +58,7 @@ def reading(llm, prompt):
     (job,) = task.encode([0], task.items([prompt]))
     if job.error is not None:
         raise job.error
-    (request,) = job.work.sequences
+    (request,) = job.sequences
     return request.input_ids, request.features
 
 

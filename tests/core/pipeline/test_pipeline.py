@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from millpond import LLM, AsyncLLM, IOProcessor, PoolingParams
 from millpond.engine.request import PoolingRequest, Representation
 from millpond.model.spec import MultimodalSettings
-from millpond.pipeline.bound_task import BoundTask, Job
-from millpond.pipeline.io_processor import Work
+from millpond.pipeline.bound_task import BoundTask
+from millpond.pipeline.io_processor import Job
 from millpond.pipeline.pipeline import windows
 from millpond.plugin.specs import IOProcessorSpec
-from millpond.types.errors import EngineError, InvalidInputError, NonFiniteOutputError
+from millpond.types.errors import EngineError, InvalidInputError, NonFiniteOutputError, located
 from millpond.types.outputs import EmbeddingOutput
 
 POISON = 0
@@ -29,25 +29,25 @@ class Chunks(IOProcessor):
     """Takes lists of token ids, and makes a sequence of each token: the output is the mean of their vectors."""
 
     def encode(self, call):
-        return [self.work(item) for item in call.items]
+        return [self.job(item) for item in call.items]
 
-    def work(self, item):
+    def job(self, item):
         if not isinstance(item.data, list):
-            return Work(error=InvalidInputError("a list was wanted"))
+            return Job(error=InvalidInputError("a list was wanted"))
         if item.data[:1] == [99]:
-            return Work(error=InvalidInputError("99 cannot be served"))
+            return Job(error=InvalidInputError("99 cannot be served"))
         wanted = (Representation("embed", item.asked.params),)
-        return Work(
+        return Job(
             sequences=tuple(
                 PoolingRequest(input_ids=np.array([number]), representations=wanted, num_dropped_tokens=1)
                 for number in item.data
             )
         )
 
-    def decode(self, work):
-        if any(sequence.input_ids[0] == 98 for sequence in work.sequences):
+    def decode(self, job):
+        if any(sequence.input_ids[0] == 98 for sequence in job.sequences):
             raise EngineError("98 cannot be merged")
-        vectors = [sequence.results[0] for sequence in work.sequences]
+        vectors = [sequence.results[0] for sequence in job.sequences]
         return EmbeddingOutput(np.mean(vectors, axis=0) if vectors else np.zeros(0))
 
 
@@ -208,18 +208,18 @@ def test_an_invalid_prompt_becomes_a_job_with_an_error_and_its_index(plain):
     processor, items = split(plain, ["a", [10**9], 7, "b"], None, "embed")
     jobs = processor.encode(range(100, 104), items)
     assert [job.index for job in jobs] == [100, 101, 102, 103]
-    assert [str(job.error).split(":")[0] if job.error else None for job in jobs] == [
+    assert [job.error and str(located(job.error, job.index)).split(":")[0] for job in jobs] == [
         None,
         "prompt 101",
         "prompt 102",
         None,
     ]
-    assert [len(job.work.sequences) for job in jobs] == [1, 0, 0, 1]
+    assert [len(job.sequences) for job in jobs] == [1, 0, 0, 1]
 
 
 def test_an_error_during_encoding_contains_the_index_of_the_prompt(llm):
     processor, items = split(llm, [[7], [99]], None, "embed")
-    assert [job.error and str(job.error) for job in processor.encode(range(100, 102), items)] == [
+    assert [job.error and str(located(job.error, job.index)) for job in processor.encode(range(100, 102), items)] == [
         None,
         "prompt 101: 99 cannot be served",
     ]
@@ -229,9 +229,9 @@ class Done(IOProcessor):
     """Its outputs are always the same."""
 
     def encode(self, call):
-        return [Work() for _ in call.items]
+        return [Job() for _ in call.items]
 
-    def decode(self, work):
+    def decode(self, job):
         return "done"
 
 
@@ -241,13 +241,16 @@ def finished(error=None, index=4):
         task=None,
         tokenizer=None,
         tasks=(),
-        model=SimpleNamespace(architecture="Any", multimodal=MultimodalSettings()),
+        config=SimpleNamespace(get=lambda name, default: default, of_text={}),
+        model=SimpleNamespace(architecture="Any", max_model_len=None, multimodal=MultimodalSettings()),
         registry=SimpleNamespace(
             architectures=SimpleNamespace(find=lambda _: None), tasks=SimpleNamespace(find=lambda _: None)
         ),
     )
     task = BoundTask("done", Done(ctx), count(), deduplicate=True)
-    ((output_index, output),) = task.finish([Job(index, Work(sequences=(request,)))], {index: [index]})
+    job = Job(sequences=(request,))
+    job.index = index
+    ((output_index, output),) = task.finish([job], {index: [index]})
     assert output_index == index
     return output
 

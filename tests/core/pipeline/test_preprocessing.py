@@ -7,8 +7,7 @@ import weakref
 
 import pytest
 
-from millpond.pipeline.bound_task import Job
-from millpond.pipeline.io_processor import Asked, Item, Work
+from millpond.pipeline.io_processor import Asked, Item, Job
 from millpond.pipeline.preprocessing import (
     MAX_SMALL_CALL_CHARS,
     MAX_SMALL_CALL_PROMPTS,
@@ -45,7 +44,10 @@ class Gated:
             raise OSError("poisoned")
         if "panic" in self.calls[-1][1]:
             raise SystemExit("panic")
-        return [Job(index, Work(request_id=name)) for index in indices]
+        jobs = [Job(request_id=name) for _ in indices]
+        for job, index in zip(jobs, indices, strict=True):
+            job.index = index
+        return jobs
 
 
 class GatedTask:
@@ -94,7 +96,7 @@ async def started(pipeline):
 async def ask(pool, *texts, processor="embed"):
     """Indices and processors of the jobs of some texts."""
     jobs = await pool.encode(processor, range(len(texts)), items(*texts))
-    return [(job.index, job.work.request_id) for job in jobs]
+    return [(job.index, job.request_id) for job in jobs]
 
 
 def test_calls_that_arrive_meanwhile_are_encoded_together(pipeline, pool):

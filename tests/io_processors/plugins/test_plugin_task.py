@@ -9,7 +9,7 @@ import pytest
 
 from millpond import LLM, AsyncLLM, IOProcessor, PoolingParams
 from millpond.engine.request import PoolingRequest, Representation
-from millpond.pipeline.io_processor import Work
+from millpond.pipeline.io_processor import Job
 from millpond.plugin.manager import PluginManager
 from millpond.plugin.specs import IOProcessorSpec
 from millpond.testing.checkpoints import tiny
@@ -27,8 +27,8 @@ class PanicError(BaseException):
     """As libraries written in Rust raise it: no ``Exception``."""
 
 
-@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
-class DigestWork(Work):
+@dataclass(eq=False, kw_only=True, slots=True)
+class DigestJob(Job):
     data: dict
 
 
@@ -43,20 +43,20 @@ class Digest(IOProcessor):
         return replace(asked, params=asked.params.model_copy(update={"task": "embed", "use_activation": unit}))
 
     def encode(self, call):
-        return [self.work(data, asked.params) for data, asked in call.items]
+        return [self.job(data, asked.params) for data, asked in call.items]
 
-    def work(self, data, params):
+    def job(self, data, params):
         if not isinstance(data, dict) or not isinstance(data.get("ids"), list):
-            return Work(error=InvalidInputError('expected {"ids": [...]}', parameter="data"))
+            return Job(error=InvalidInputError('expected {"ids": [...]}', parameter="data"))
         if data.get("fail") == "encode":
             raise KeyError("size")
         if data.get("fail") == "refused":
             raise InvalidInputError("too many bands")
         if data.get("fail") == "panic":
             raise PanicError("index out of bounds")
-        if data.get("break") == "no work":
+        if data.get("break") == "no job":
             return [data]
-        return DigestWork(sequences=self.sequences(data, params), data=data)
+        return DigestJob(sequences=self.sequences(data, params), data=data)
 
     def sequences(self, data, params):
         ids, wanted = data["ids"], tuple(Representation(task, params) for task in data.get("want", ["embed"]))
@@ -83,11 +83,11 @@ class Digest(IOProcessor):
             ),
         }[broken]
 
-    def decode(self, work):
-        requests = work.sequences
-        if work.data.get("fail") == "decode":
+    def decode(self, job):
+        requests = job.sequences
+        if job.data.get("fail") == "decode":
             raise IndexError("no band 7")
-        if work.data.get("fail") == "exit":
+        if job.data.get("fail") == "exit":
             raise SystemExit(3)
         slots = range(len(requests[0].results) if requests else 0)
         means = [float(np.mean([request.results[slot].mean(0) for request in requests])) for slot in slots]
@@ -98,13 +98,13 @@ class Vectors(IOProcessor):
     """Token ids to an output of one of Millpond's own types."""
 
     def encode(self, call):
-        return [self.work(np.array(data), asked.params) for data, asked in call.items]
+        return [self.job(np.array(data), asked.params) for data, asked in call.items]
 
-    def work(self, ids, params):
-        return Work(sequences=(PoolingRequest(input_ids=ids, representations=(Representation("embed", params),)),))
+    def job(self, ids, params):
+        return Job(sequences=(PoolingRequest(input_ids=ids, representations=(Representation("embed", params),)),))
 
-    def decode(self, work):
-        return EmbeddingOutput(work.sequences[0].results[0])
+    def decode(self, job):
+        return EmbeddingOutput(job.sequences[0].results[0])
 
 
 class Stubborn(Vectors):
@@ -300,7 +300,7 @@ FAILURES = [
     ({"fail": "decode"}, ComponentError, f"{OF}failed in decode: IndexError: no band 7$"),
     ({"fail": "panic"}, ComponentError, f"{OF}failed in encode: PanicError: index out of bounds{HINT}"),
     ({"fail": "exit"}, ComponentError, f"{OF}failed in decode: SystemExit: 3$"),
-    ({"break": "no work"}, ComponentError, f"{OF}broke.*must return a list of Work; it contains list"),
+    ({"break": "no job"}, ComponentError, f"{OF}broke.*must return a list of Job; it contains list"),
     (
         {"break": "no tuple"},
         ComponentError,
@@ -373,7 +373,7 @@ def test_a_wrong_number_of_works_is_reported(folder, manager):
         outputs = ask(llm, [{"data": [5]}, {"data": [6]}], on_error="return")
     for index, output in enumerate(outputs):
         assert str(output.error).startswith(f"prompt {index}: the IO processor ")
-        assert "must return one Work per item; for 2 items it returned 1" in str(output.error)
+        assert "must return one Job per item; for 2 items it returned 1" in str(output.error)
 
 
 # --- LLM and AsyncLLM -----------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ import numpy as np
 
 from millpond import LLM
 from millpond.engine.request import PoolingRequest, Representation
-from millpond.pipeline.io_processor import IOProcessor, Work
+from millpond.pipeline.io_processor import IOProcessor, Job
 from millpond.plugin.manager import PluginManager
 from millpond.plugin.specs import IOProcessorSpec
 from millpond.types.outputs import EmbeddingOutput
@@ -14,14 +14,14 @@ class UpperCaseEmbed(IOProcessor):
     """Texts in capitals to vectors."""
 
     def encode(self, call):
-        return [self.work(data, asked.params) for data, asked in call.items]
+        return [self.job(data, asked.params) for data, asked in call.items]
 
-    def work(self, data, params):
+    def job(self, data, params):
         ids = np.array(self.ctx.tokenizer.encode_batch([data["prompt"].upper()])[0].ids, dtype=np.int64)
-        return Work(sequences=(PoolingRequest(input_ids=ids, representations=(Representation("embed", params),)),))
+        return Job(sequences=(PoolingRequest(input_ids=ids, representations=(Representation("embed", params),)),))
 
-    def decode(self, work):
-        return EmbeddingOutput(work.sequences[0].results[0])
+    def decode(self, job):
+        return EmbeddingOutput(job.sequences[0].results[0])
 
 
 def test_scores_use_the_embedding_processor_of_a_plugin(tiny_folder):

@@ -17,7 +17,7 @@ from millpond.loading.arguments import read_arguments
 from millpond.loading.build import LoadedModel, load_model
 from millpond.pipeline import checks
 from millpond.pipeline.bound_task import PLUGIN, BoundTask
-from millpond.pipeline.io_processor import Asked, Call, IOProcessor, Item, Work
+from millpond.pipeline.io_processor import Asked, Call, IOProcessor, Item, Job
 from millpond.pipeline.options import OptionsReader
 from millpond.plugin.registry import Entry
 from millpond.plugin.specs import IOProcessorSpec
@@ -110,11 +110,11 @@ class IOProcessorConformance(OutputComparison, RecordConformance):
     def test_items_are_encoded_independently(self, trials: list["Trial"]) -> None:
         """Each of several items is encoded like the item alone."""
         for trial in trials:
-            for work, item in zip(trial.encoded(trial.items), trial.items, strict=True):
-                alone = trial.work(item)
-                if work.error is not None:
-                    pytest.fail(f"{self.name} accepts {_shown(item)} alone, but not among others: {work.error}")
-                actual, expected = ([_fields(it) for it in encoded.sequences] for encoded in (work, alone))
+            for job, item in zip(trial.encoded(trial.items), trial.items, strict=True):
+                alone = trial.job(item)
+                if job.error is not None:
+                    pytest.fail(f"{self.name} accepts {_shown(item)} alone, but not among others: {job.error}")
+                actual, expected = ([_fields(it) for it in encoded.sequences] for encoded in (job, alone))
                 demand_same(actual, expected, 0.0, f"{self.name}, sequences")
 
     def test_parameters_are_completed(self, trials: list["Trial"]) -> None:
@@ -146,8 +146,8 @@ class IOProcessorConformance(OutputComparison, RecordConformance):
         """The same sequences can be decoded again: equal items of a call are computed only once."""
         for trial in trials:
             for item in trial.items:
-                works = trial.computed([item])
-                first, second = (trial.decoded(works)[0] for _ in range(2))
+                jobs = trial.computed([item])
+                first, second = (trial.decoded(jobs)[0] for _ in range(2))
                 self.demand_alike(second, first, 0.0, f"{self.name}, {_shown(item)} decoded again")
 
     def test_any_number_of_chunks(self, trials: list["Trial"]) -> None:
@@ -158,7 +158,7 @@ class IOProcessorConformance(OutputComparison, RecordConformance):
             )
         for trial in trials:
             for item, number in self.chunked:
-                count = len(trial.work(item).sequences)
+                count = len(trial.job(item).sequences)
                 demand(count == number, f"{self.name} splits {_shown(item)} into {count} sequences, not {number}")
             together = trial.outputs([item for item, _ in self.chunked])
             for (item, number), output in zip(self.chunked, together, strict=True):
@@ -168,10 +168,10 @@ class IOProcessorConformance(OutputComparison, RecordConformance):
     def test_several_threads_may_call_it(self, trials: list["Trial"]) -> None:
         """Concurrent calls are independent: one object serves all calls."""
         for trial in trials:
-            expected = [[_fields(it) for it in trial.work(item).sequences] for item in trial.items]
-            works = in_threads(trial.work, list(trial.items) * 8, self.threads)
-            for work, sequences in zip(works, expected * 8, strict=True):
-                demand_same([_fields(it) for it in work.sequences], sequences, 0.0, f"{self.name}, in several threads")
+            expected = [[_fields(it) for it in trial.job(item).sequences] for item in trial.items]
+            jobs = in_threads(trial.job, list(trial.items) * 8, self.threads)
+            for job, sequences in zip(jobs, expected * 8, strict=True):
+                demand_same([_fields(it) for it in job.sequences], sequences, 0.0, f"{self.name}, in several threads")
 
     def _tested_tasks(self, entry: Entry[IOProcessorSpec], loaded: LoadedModel) -> list[str]:
         tasks, registry = loaded.context.tasks, self.registry()
@@ -205,27 +205,27 @@ class Trial:
 
     def completed(self, params: PoolingParams | None) -> Asked:
         """Return the parameters, completed by the IO processor."""
-        return checks.complete(self.processor, self._read(params, {}))
+        return checks.run_step(self.processor, "complete", self.processor.complete, self._read(params, {}))
 
-    def encoded(self, items: Sequence[object]) -> list[Work]:
-        """Return the works of the items of one call."""
-        return list(self._bound.works(Call([Item(item, self.asked) for item in items])))
+    def encoded(self, items: Sequence[object]) -> list[Job]:
+        """Return the jobs of the items of one call."""
+        return list(self._bound.jobs(Call([Item(item, self.asked) for item in items])))
 
-    def work(self, item: object) -> Work:
-        """Return the work of a single item.
+    def job(self, item: object) -> Job:
+        """Return the job of a single item.
 
         Raises:
             MillpondError: If the item is rejected, or the IO processor fails.
         """
-        (work,) = self.encoded([item])
-        if work.error is not None:
-            raise work.error
-        return work
+        (job,) = self.encoded([item])
+        if job.error is not None:
+            raise job.error
+        return job
 
-    def computed(self, items: Sequence[object]) -> list[Work]:
-        """Return the works of items with their results; the items share batches."""
-        works = [self.work(item) for item in items]
-        sequences = {id(sequence): sequence for work in works for sequence in work.sequences}
+    def computed(self, items: Sequence[object]) -> list[Job]:
+        """Return the jobs of items with their results; the items share batches."""
+        jobs = [self.job(item) for item in items]
+        sequences = {id(sequence): sequence for job in jobs for sequence in job.sequences}
         for sequence in sequences.values():
             if not sequence.is_ready:
                 self._engine.add(sequence)
@@ -233,15 +233,15 @@ class Trial:
             self._engine.step()
         for error in (sequence.error for sequence in sequences.values() if sequence.error is not None):
             raise error
-        return works
+        return jobs
 
-    def decoded(self, works: Sequence[Work]) -> Sequence[object]:
-        """Return the outputs of works.
+    def decoded(self, jobs: Sequence[Job]) -> Sequence[object]:
+        """Return the outputs of jobs.
 
         Raises:
             MillpondError: If the IO processor fails.
         """
-        outputs = self._bound.decode(works) if works else []
+        outputs = self._bound.decode(jobs) if jobs else []
         for output in outputs:
             if isinstance(output, MillpondError):
                 raise output
@@ -254,7 +254,7 @@ class Trial:
     def refusal(self, data: object) -> InvalidInputError | None:
         """Return the error for an item that is rejected; None if it is accepted."""
         try:
-            self.work(data)
+            self.job(data)
         except InvalidInputError as error:
             return error
         return None

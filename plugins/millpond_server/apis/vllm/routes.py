@@ -9,6 +9,7 @@ from starlette.responses import Response
 from millpond import AsyncLLM, PoolingParams, ScoringRequestOutput
 from millpond.model.tokenizer import Tokenizer
 from millpond.pipeline.pipeline import present_name
+from millpond.types.errors import located
 from millpond.types.outputs import PoolingOutput
 from millpond_server.apis.common.inputs import prompts_of
 from millpond_server.apis.common.responses import data_response, num_tokens
@@ -286,8 +287,8 @@ async def _tokenize_conversation(request: TokenizeRequest, llm: AsyncLLM, call: 
         bound = pipeline.task_of(task, params)
         (job,) = bound.encode([0], bound.items(prompts, params))
         if job.error is not None:
-            raise job.error
-        return job.work.prompt_token_ids
+            raise located(job.error, job.index)
+        return job.prompt_token_ids
 
     if len(prompts) != 1:
         raise ApiError(400, "messages must be one conversation", parameter="messages", reason="invalid")

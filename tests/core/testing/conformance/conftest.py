@@ -29,7 +29,7 @@ from millpond.engine.request import PoolingRequest, Representation
 from millpond.types.errors import InvalidInputError
 from millpond.plugin.hookspecs import hookimpl
 from millpond.nn import Pooler
-from millpond.pipeline.io_processor import Work
+from millpond.pipeline.io_processor import Job
 from millpond.types.outputs import EmbeddingOutput
 from millpond.plugin.manager import PluginManager
 from millpond.plugin.specs import (
@@ -77,26 +77,26 @@ class Vectors(IOProcessor):
     """A list of ids from 5 on to the sum of the vectors of pieces of four; nothing for none."""
 
     def encode(self, call):
-        works = []
+        jobs = []
         for data, asked in call.items:
             try:
-                works.append(self.work(self.read(data), asked.params))
+                jobs.append(self.job(self.read(data), asked.params))
             except InvalidInputError as error:
-                works.append(Work(error=error))
-        return works
+                jobs.append(Job(error=error))
+        return jobs
 
     def read(self, data):
         if not isinstance(data, list) or not all(type(number) is int and 5 <= number < 90 for number in data):
             raise InvalidInputError("a list of ids from 5 to 89 was wanted")
         return data
 
-    def work(self, data, params):
+    def job(self, data, params):
         wanted = (Representation("embed", params),)
         pieces = [np.array(data[start : start + 4]) for start in range(0, len(data), 4)]
-        return Work(sequences=tuple(PoolingRequest(input_ids=piece, representations=wanted) for piece in pieces))
+        return Job(sequences=tuple(PoolingRequest(input_ids=piece, representations=wanted) for piece in pieces))
 
-    def decode(self, work):
-        return sum((one.results[0] for one in work.sequences), np.zeros(32, dtype=np.float32))
+    def decode(self, job):
+        return sum((one.results[0] for one in job.sequences), np.zeros(32, dtype=np.float32))
 '''
 
 

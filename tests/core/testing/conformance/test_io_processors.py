@@ -46,24 +46,24 @@ class TestProcessorSilent(MyProcessor):
                 raise InvalidInputError("") from error
 
 
-@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
-class SpentWork(Work):
+@dataclass(eq=False, kw_only=True, slots=True)
+class SpentJob(Job):
     tickets: list
 
 
 class TestProcessorSpends(MyProcessor):
     class target(Vectors):
-        def work(self, data, params):
-            return SpentWork(sequences=super().work(data, params).sequences, tickets=[1])
+        def job(self, data, params):
+            return SpentJob(sequences=super().job(data, params).sequences, tickets=[1])
 
-        def decode(self, work):
-            return super().decode(work) * work.tickets.pop()
+        def decode(self, job):
+            return super().decode(job) * job.tickets.pop()
 
 
 class TestProcessorForgetsNone(MyProcessor):
     class target(Vectors):
-        def decode(self, work):
-            return super().decode(work) if work.sequences else work.sequences[0]
+        def decode(self, job):
+            return super().decode(job) if job.sequences else job.sequences[0]
 
 
 class TestProcessorMiscounts(MyProcessor):
@@ -82,9 +82,9 @@ class TestProcessorRemembers(MyProcessor):
     class target(Vectors):
         calls = 0
 
-        def decode(self, work):
+        def decode(self, job):
             self.calls += 1
-            return super().decode(work) * self.calls
+            return super().decode(job) * self.calls
 
 
 class TestProcessorOfOneThread(MyProcessor):
@@ -94,25 +94,25 @@ class TestProcessorOfOneThread(MyProcessor):
             time.sleep(0.02)
             return self.data
 
-        def work(self, data, params):
+        def job(self, data, params):
             time.sleep(0.02)
-            return super().work(self.data, params)
+            return super().job(self.data, params)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
-class ScaledWork(Work):
+@dataclass(eq=False, kw_only=True, slots=True)
+class ScaledJob(Job):
     scale: float
 
 
 class Packed(Vectors):  # the same as bytes, whose last bits may be others each time that an item is computed
     numbers = count()
 
-    def work(self, data, params):
+    def job(self, data, params):
         scale = 1 + 2e-7 * (next(self.numbers) % 2)
-        return ScaledWork(sequences=super().work(data, params).sequences, scale=scale)
+        return ScaledJob(sequences=super().job(data, params).sequences, scale=scale)
 
-    def decode(self, work):
-        return {"packed": (super().decode(work) * work.scale).astype("<f4").tobytes()}
+    def decode(self, job):
+        return {"packed": (super().decode(job) * job.scale).astype("<f4").tobytes()}
 
 
 class TestProcessorPackedRight(MyProcessor):
@@ -126,7 +126,7 @@ class TestProcessorOfOtherBytes(MyProcessor):
     class target(Vectors):
         made = count()
 
-        def decode(self, work):
+        def decode(self, job):
             return b"head" + bytes([next(self.made) % 256])
 
 
@@ -146,20 +146,20 @@ class TestProcessorDecodesByChance(MyProcessor):
     class target(Vectors):
         numbers = count()
 
-        def decode(self, work):
-            return super().decode(work) * next(self.numbers)
+        def decode(self, job):
+            return super().decode(job) * next(self.numbers)
 
 
 class TestProcessorEncodesLists(MyProcessor):
     class target(Vectors):
         def encode(self, call):
-            return [list(work.sequences) for work in super().encode(call)]
+            return [list(job.sequences) for job in super().encode(call)]
 
 
 class TestProcessorWrongIds(MyProcessor):
     class target(Vectors):
-        def work(self, data, params):
-            return Work(sequences=(PoolingRequest(input_ids=data, representations=(Representation("embed", params),)),))
+        def job(self, data, params):
+            return Job(sequences=(PoolingRequest(input_ids=data, representations=(Representation("embed", params),)),))
 """
 
 RIGHT = ("Processor", "ProcessorPacked")

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from millpond import LLM, IOProcessor, PoolingParams, register
 from millpond.engine.request import PoolingRequest, Representation
-from millpond.pipeline.io_processor import Work
+from millpond.pipeline.io_processor import Job
 from millpond.plugin import manager as plugins
 from millpond.plugin.specs import IOProcessorSpec
 from millpond.testing import checkpoints
@@ -90,8 +90,8 @@ class Told:
     where: Path
 
 
-@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
-class BandsWork(Work):
+@dataclass(eq=False, kw_only=True, slots=True)
+class BandsJob(Job):
     bands: list
 
 
@@ -99,17 +99,17 @@ class Bands(IOProcessor):
     """``{"ids": [...], "bands": ...}`` to a record; no other task reads its prompts."""
 
     def encode(self, call):
-        return [self.work(data, asked.params) for data, asked in call.items]
+        return [self.job(data, asked.params) for data, asked in call.items]
 
-    def work(self, data, params):
+    def job(self, data, params):
         if not isinstance(data, dict):
-            return Work(error=InvalidInputError('expected {"ids": [...]}', parameter="data"))
+            return Job(error=InvalidInputError('expected {"ids": [...]}', parameter="data"))
         wanted = (Representation("embed", params),)
         request = PoolingRequest(input_ids=np.array(data["ids"]), representations=wanted)
-        return BandsWork(sequences=(request,), bands=data["bands"])
+        return BandsJob(sequences=(request,), bands=data["bands"])
 
-    def decode(self, work):
-        return Told(work.bands, work.sequences[0].results[0], Path("here"))
+    def decode(self, job):
+        return Told(job.bands, job.sequences[0].results[0], Path("here"))
 
 
 def test_outputs_of_an_io_processor_plugin_are_json(tmp_path, monkeypatch, embedder):

@@ -9,7 +9,7 @@ from tokenizers import Encoding
 from millpond import IOProcessor, PoolingParams
 from millpond.context import TaskContext
 from millpond.engine.request import PoolingRequest, Representation
-from millpond.pipeline.io_processor import Asked, Call, Work
+from millpond.pipeline.io_processor import Asked, Call, Job
 from millpond.types.errors import InvalidInputError
 from millpond_gliner.decoding import Candidate, select
 from millpond_gliner.head import LABELS, NO_TOKEN, WORDS, spans_of
@@ -20,8 +20,8 @@ DEFAULT_MAX_WORDS = 384
 MAX_SHOWN_CHARS = 40
 
 
-@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
-class GlinerWork(Work):
+@dataclass(eq=False, kw_only=True, slots=True)
+class GlinerJob(Job):
     """The sequence of a text with its labels.
 
     Attributes:
@@ -53,31 +53,31 @@ class GlinerProcessor(IOProcessor[FoundEntities]):
             return "the task 'gliner' is for models of GLiNER"
         return None if ctx.tokenizer is not None else "the task 'gliner' requires a tokenizer, and this model has none"
 
-    def encode(self, call: Call) -> list[Work]:
-        """Return the work for each text."""
-        return [self._work(item.data, item.asked) for item in call.items]
+    def encode(self, call: Call) -> list[Job]:
+        """Return the job for each text."""
+        return [self._job(item.data, item.asked) for item in call.items]
 
-    def decode(self, work: Work) -> FoundEntities:
+    def decode(self, job: Job) -> FoundEntities:
         """Return the entities of a text."""
-        assert isinstance(work, GlinerWork)
-        if not work.sequences:
+        assert isinstance(job, GlinerJob)
+        if not job.sequences:
             return FoundEntities(())
-        scores = 1 / (1 + np.exp(-work.sequences[0].results[0].astype(np.float64)))
-        spans = spans_of(len(work.words), self.max_width)
+        scores = 1 / (1 + np.exp(-job.sequences[0].results[0].astype(np.float64)))
+        spans = spans_of(len(job.words), self.max_width)
         candidates = [
             Candidate(spans[span][0], spans[span][1], int(label), float(scores[span, label]))
-            for span, label in np.argwhere(scores > work.options.threshold)
+            for span, label in np.argwhere(scores > job.options.threshold)
         ]
-        selected = select(candidates, flat=work.options.flat, multi_label=work.options.multi_label)
-        return FoundEntities(tuple(self._entity(work, it) for it in selected))
+        selected = select(candidates, flat=job.options.flat, multi_label=job.options.multi_label)
+        return FoundEntities(tuple(self._entity(job, it) for it in selected))
 
-    def _entity(self, work: GlinerWork, it: Candidate) -> FoundEntity:
-        start, end = work.words[it.first][0], work.words[it.last][1]
+    def _entity(self, job: GlinerJob, it: Candidate) -> FoundEntity:
+        start, end = job.words[it.first][0], job.words[it.last][1]
         return FoundEntity(
-            text=work.text[start:end], label=work.options.labels[it.label], score=it.score, start=start, end=end
+            text=job.text[start:end], label=job.options.labels[it.label], score=it.score, start=start, end=end
         )
 
-    def _work(self, data: object, asked: Asked) -> Work:
+    def _job(self, data: object, asked: Asked) -> Job:
         options = asked.options
         if not isinstance(data, str):
             return _invalid("the task 'gliner' accepts only texts", "prompts")
@@ -89,12 +89,12 @@ class GlinerProcessor(IOProcessor[FoundEntities]):
         options = options.model_copy(update={"labels": tuple(dict.fromkeys(options.labels))})
         words = tuple(match.span() for match in WORD.finditer(data))
         if not words:
-            return GlinerWork(text=data, words=(), options=options)
+            return GlinerJob(text=data, words=(), options=options)
         if len(words) > self.max_words:
             return _invalid(f"the text has {len(words)} words; the model's maximum is {self.max_words}", "prompts")
-        return self._sequence_work(data, words, options)
+        return self._sequence_job(data, words, options)
 
-    def _sequence_work(self, text: str, words: tuple[tuple[int, int], ...], options: GlinerOptions) -> Work:
+    def _sequence_job(self, text: str, words: tuple[tuple[int, int], ...], options: GlinerOptions) -> Job:
         prefix = [part for label in options.labels for part in (self.label_token, label)] + [self.separator]
         assert self.ctx.tokenizer is not None
         encoding = self.ctx.tokenizer.backend.encode(
@@ -112,7 +112,7 @@ class GlinerProcessor(IOProcessor[FoundEntities]):
             input_ids=np.asarray(encoding.ids, dtype=np.int64),
             representations=(Representation("gliner", PoolingParams(extra_kwargs=positions)),),
         )
-        return GlinerWork(sequences=(sequence,), text=text, words=words, options=options)
+        return GlinerJob(sequences=(sequence,), text=text, words=words, options=options)
 
 
 def _first_tokens(encoding: Encoding, words: range) -> list[int]:
@@ -133,5 +133,5 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _invalid(message: str, parameter: str) -> Work:
-    return Work(error=InvalidInputError(message, parameter=parameter))
+def _invalid(message: str, parameter: str) -> Job:
+    return Job(error=InvalidInputError(message, parameter=parameter))

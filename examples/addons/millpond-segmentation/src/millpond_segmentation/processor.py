@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from millpond import IOProcessor, PoolingParams
 from millpond.context import ModelContext, TaskContext
 from millpond.engine.request import PoolingRequest, Representation
-from millpond.pipeline.io_processor import Asked, Call, Item, Work
+from millpond.pipeline.io_processor import Asked, Call, Item, Job
 from millpond.types.errors import InvalidInputError
 from millpond_segmentation.images import read_image, write_mask
 from millpond_segmentation.tiles import Floats, TileGrid
@@ -55,8 +55,8 @@ class Segmentation:
     pixels: dict[str, int]
 
 
-@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
-class SegmentationWork(Work):
+@dataclass(eq=False, kw_only=True, slots=True)
+class SegmentationJob(Job):
     """The sequences of an image, one per tile.
 
     Attributes:
@@ -98,35 +98,35 @@ class SegmentationProcessor(IOProcessor[Segmentation]):
         params = asked.params.model_copy(update={"use_activation": False})
         return replace(asked, params=params, options=SegmentationOptions(overlap=overlap))
 
-    def encode(self, call: Call) -> list[Work]:
-        """Return the work for each image."""
-        return [self._work(item) for item in call.items]
+    def encode(self, call: Call) -> list[Job]:
+        """Return the job for each image."""
+        return [self._job(item) for item in call.items]
 
-    def decode(self, work: Work) -> Segmentation:
+    def decode(self, job: Job) -> Segmentation:
         """Return the mask of an image."""
-        assert isinstance(work, SegmentationWork)
-        scores = work.grid.merge(self._tile_scores(sequence) for sequence in work.sequences)
+        assert isinstance(job, SegmentationJob)
+        scores = job.grid.merge(self._tile_scores(sequence) for sequence in job.sequences)
         mask = scores.argmax(axis=0).astype(np.uint8)
         counts = np.bincount(mask.ravel(), minlength=len(self.labels)).tolist()
         pixels = dict(zip(self.labels, counts, strict=True))
-        if work.out_data_format == BASE64:
+        if job.out_data_format == BASE64:
             return Segmentation(BASE64, "png", base64.b64encode(write_mask(mask)).decode(), pixels)
-        return Segmentation(work.out_data_format, "", mask, pixels)
+        return Segmentation(job.out_data_format, "", mask, pixels)
 
-    def _work(self, item: Item) -> Work:
+    def _job(self, item: Item) -> Job:
         """Return one sequence per tile. The data comes from clients and is not trusted."""
         try:
             out_data_format = _check_fields(item.data)
             pixels = read_image(item.data["data"])
         except InvalidInputError as error:
-            return Work(error=error)
+            return Job(error=error)
         grid = TileGrid.of(*pixels.shape[:2], tile_size=self.tile_size, overlap=item.asked.options.overlap)
         if grid.num_tiles > MAX_TILES:
             message = f"the image has {grid.num_tiles} tiles; the maximum is {MAX_TILES}. Reduce it, or its overlap"
-            return Work(error=InvalidInputError(message, parameter="data"))
+            return Job(error=InvalidInputError(message, parameter="data"))
         image: Floats = (pixels.astype(np.float32) / np.float32(255) - self.mean) / self.std
         sequences = tuple(self._sequence(tile, item.asked.params) for tile in grid.split(image))
-        return SegmentationWork(sequences=sequences, grid=grid, out_data_format=out_data_format)
+        return SegmentationJob(sequences=sequences, grid=grid, out_data_format=out_data_format)
 
     def _sequence(self, tile: Floats, params: PoolingParams) -> PoolingRequest:
         """Return the sequence of a tile: one token per patch, row by row."""

@@ -6,20 +6,20 @@ from dataclasses import dataclass
 import numpy as np
 from millpond import EmbeddingOutput, IOProcessor
 from millpond.context import TaskContext
-from millpond.pipeline.io_processor import Asked, Call, Item, Work
+from millpond.pipeline.io_processor import Asked, Call, Item, Job
 from millpond.types.errors import InvalidInputError
 from numpy.typing import NDArray
 
 
-@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
-class AddonNameWork(Work):
+@dataclass(eq=False, kw_only=True, slots=True)
+class AddonNameJob(Job):
     """The sequences of one item.
 
     Attributes:
-        texts: The work of each text.
+        texts: The job of each text.
     """
 
-    texts: Sequence[Work]
+    texts: Sequence[Job]
 
 
 class AddonNameProcessor(IOProcessor[NDArray[np.float32]]):
@@ -29,21 +29,21 @@ class AddonNameProcessor(IOProcessor[NDArray[np.float32]]):
         super().__init__(ctx)
         self.embed: IOProcessor[EmbeddingOutput] = ctx.io_processor("io_processors/embed", task="embed")
 
-    def encode(self, call: Call) -> list[Work]:
-        """Return the work for each item of a call."""
-        return [self._work(item.data, item.asked) for item in call.items]
+    def encode(self, call: Call) -> list[Job]:
+        """Return the job for each item of a call."""
+        return [self._job(item.data, item.asked) for item in call.items]
 
-    def decode(self, work: Work) -> NDArray[np.float32]:
+    def decode(self, job: Job) -> NDArray[np.float32]:
         """Return the mean of the vectors of an item."""
-        assert isinstance(work, AddonNameWork)
-        return np.mean([self.embed.decode(text).array for text in work.texts], axis=0)
+        assert isinstance(job, AddonNameJob)
+        return np.mean([self.embed.decode(text).array for text in job.texts], axis=0)
 
-    def _work(self, data: object, asked: Asked) -> Work:
+    def _job(self, data: object, asked: Asked) -> Job:
         if not isinstance(data, dict) or not isinstance(data.get("texts"), list) or not data["texts"]:
-            return Work(error=InvalidInputError('expected {"texts": [...]} with at least one text', parameter="data"))
+            return Job(error=InvalidInputError('expected {"texts": [...]} with at least one text', parameter="data"))
         completed = self.embed.complete(Asked(asked.params))
         texts = self.embed.encode(Call([Item(text, completed) for text in data["texts"]]))
         error = next((text.error for text in texts if text.error is not None), None)
         if error is not None:
-            return Work(error=error)
-        return AddonNameWork(sequences=tuple(it for text in texts for it in text.sequences), texts=texts)
+            return Job(error=error)
+        return AddonNameJob(sequences=tuple(it for text in texts for it in text.sequences), texts=texts)

@@ -15,7 +15,7 @@ from PIL import Image
 from millpond import IOProcessor, PoolingParams
 from millpond.context import Context
 from millpond.engine.request import PoolingRequest, Representation
-from millpond.pipeline.io_processor import Asked, Call, Work
+from millpond.pipeline.io_processor import Asked, Call, Job
 from millpond.types.errors import InvalidInputError
 
 Tile = NDArray[np.float32]
@@ -24,8 +24,8 @@ DIMENSIONS = 3  # bands, rows, columns
 ENCODED = {"b64", "shape"}
 
 
-@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
-class TilesWork(Work):
+@dataclass(eq=False, kw_only=True, slots=True)
+class TilesJob(Job):
     """The sequences of an item, one per tile.
 
     Attributes:
@@ -60,23 +60,23 @@ class TilesProcessor(IOProcessor[dict[str, Any]]):
         params = asked.params.model_copy(update={"task": "plugin", "use_activation": False})
         return replace(asked, params=params)
 
-    def encode(self, call: Call) -> list[Work]:
-        """Return the work for each item, with one sequence per tile."""
-        works: list[Work] = []
+    def encode(self, call: Call) -> list[Job]:
+        """Return the job for each item, with one sequence per tile."""
+        jobs: list[Job] = []
         for data, asked in call.items:
             try:
                 tiles = self._tiles(data)
             except InvalidInputError as error:
-                works.append(Work(error=error))
+                jobs.append(Job(error=error))
                 continue
             sequences = tuple(self._sequence(tile, asked.params) for tile in tiles)
-            works.append(TilesWork(sequences=sequences, grids=tuple(map(self._grid, tiles))))
-        return works
+            jobs.append(TilesJob(sequences=sequences, grids=tuple(map(self._grid, tiles))))
+        return jobs
 
-    def decode(self, work: Work) -> dict[str, Any]:
+    def decode(self, job: Job) -> dict[str, Any]:
         """Return a mask for each tile."""
-        assert isinstance(work, TilesWork)
-        masks = [self._mask(sequence, grid) for sequence, grid in zip(work.sequences, work.grids, strict=True)]
+        assert isinstance(job, TilesJob)
+        masks = [self._mask(sequence, grid) for sequence, grid in zip(job.sequences, job.grids, strict=True)]
         counts = np.zeros(self.classes, dtype=np.int64)
         for mask in masks:
             counts += np.bincount(mask.ravel(), minlength=self.classes)

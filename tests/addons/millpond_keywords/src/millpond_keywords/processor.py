@@ -7,13 +7,13 @@ import numpy as np
 from millpond import IOProcessor
 from millpond.context import TaskContext
 from millpond.engine.request import PoolingRequest, Representation
-from millpond.pipeline.io_processor import Asked, Call, Work
+from millpond.pipeline.io_processor import Asked, Call, Job
 from millpond.types.errors import InvalidInputError
 from millpond_keywords.task import Keyword, Keywords, KeywordsOptions
 
 
-@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
-class TextWork(Work):
+@dataclass(eq=False, kw_only=True, slots=True)
+class TextJob(Job):
     """The sequence of a text.
 
     Attributes:
@@ -35,27 +35,27 @@ class KeywordsProcessor(IOProcessor[Keywords]):
             None if ctx.tokenizer is not None else "the task 'keywords' requires a tokenizer, and this model has none"
         )
 
-    def encode(self, call: Call) -> list[Work]:
-        """Return the work for each text."""
-        return [self._work(item.data, item.asked) for item in call.items]
+    def encode(self, call: Call) -> list[Job]:
+        """Return the job for each text."""
+        return [self._job(item.data, item.asked) for item in call.items]
 
-    def decode(self, work: Work) -> Keywords:
+    def decode(self, job: Job) -> Keywords:
         """Return the words of a text with the highest scores."""
-        assert isinstance(work, TextWork)
-        vectors = work.sequences[0].results[0]
+        assert isinstance(job, TextJob)
+        vectors = job.sequences[0].results[0]
         center = vectors.mean(axis=0)
         scores = vectors @ center / (np.linalg.norm(vectors, axis=1) * np.linalg.norm(center))
         best: dict[str, float] = {}
-        for word, score in zip(work.words, scores.tolist(), strict=True):
-            if len(word) >= work.options.min_length:
+        for word, score in zip(job.words, scores.tolist(), strict=True):
+            if len(word) >= job.options.min_length:
                 best[word] = max(score, best.get(word, -1.0))
-        ranked = sorted(best.items(), key=lambda item: -item[1])[: work.options.top_n]
+        ranked = sorted(best.items(), key=lambda item: -item[1])[: job.options.top_n]
         return Keywords(tuple(Keyword(word=word, score=score) for word, score in ranked))
 
-    def _work(self, data: object, asked: Asked) -> Work:
+    def _job(self, data: object, asked: Asked) -> Job:
         tokenizer = self.ctx.tokenizer
         if not isinstance(data, str) or not data or tokenizer is None:
-            return Work(error=InvalidInputError("keywords accepts only texts", parameter="prompts"))
+            return Job(error=InvalidInputError("keywords accepts only texts", parameter="prompts"))
         encoding = tokenizer.backend.encode(data)  # with the offsets of each token
         ids = encoding.ids[: self.ctx.model.max_model_len]
         masks, offsets = encoding.special_tokens_mask, encoding.offsets
@@ -65,4 +65,4 @@ class KeywordsProcessor(IOProcessor[Keywords]):
             representations=(Representation("token_embed", asked.params),),
             num_dropped_tokens=len(encoding.ids) - len(ids),
         )
-        return TextWork(sequences=(sequence,), words=words, options=asked.options)
+        return TextJob(sequences=(sequence,), words=words, options=asked.options)
