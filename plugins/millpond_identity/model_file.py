@@ -55,12 +55,16 @@ NAMES = {
 DTYPES = ("float32", "float16", "bfloat16")
 MAY_BE_ZERO = ("classification.num_labels", "pooler_config.step_tag_id")
 ANY_NUMBERS = ("hf_config", "modules.before", "modules.after", "text.template_settings")
-OF_REPOSITORY = ("identity.model", "identity.path", "identity.source")
+OF_FILES = (
+    *("identity.model", "identity.path", "identity.source"),
+    *("classification.labels", "embedding.is_matryoshka", "embedding.matryoshka_dimensions"),  # of config.json
+)
+"""The values that are always those of the files."""
 
 
 def stated_paths() -> list[str]:
     """Return the paths that a file may state; the others are read from the files of the model, or follow."""
-    excluded = {*FOLLOWING, *OF_REPOSITORY}
+    excluded = {*FOLLOWING, *OF_FILES}
     return [path for path in paths() if path not in excluded and not path.startswith("files.")]
 
 

@@ -18,30 +18,34 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelChoice:
+class ConfigSource:
     """config.json of one model, and the records that the model is loaded with.
 
     Attributes:
+        repository: The files of the model.
+        config: config.json with the caller's overrides and the defaults of the architecture.
         stored: config.json with what records know about the model.
-        config: The same with the caller's overrides and the defaults of the architecture.
         architecture: The record of the architecture.
         converter: The converter that turns it into a pooling model; None for a native pooling model.
         implementation: The implementation of the architecture, as in ``model_impl``.
+        overrides: The caller's overrides.
         published: The record of the published model; None for an unknown model.
         rerank_template: The text for a query and a document, if a record states it for the model; else None.
     """
 
-    stored: CheckpointConfig
+    repository: Repository
     config: CheckpointConfig
+    stored: CheckpointConfig
     architecture: "Entry[ArchitectureSpec]"
-    converter: "Entry[ConverterSpec] | None"
-    implementation: str
+    converter: "Entry[ConverterSpec] | None" = None
+    implementation: str = "native"
+    overrides: Overrides = None
     published: "PublishedModelSpec | None" = None
     rerank_template: "RerankTemplate | None" = None
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """The tasks of the model."""
+        """The tasks of the architecture, or of its converter."""
         return self.architecture.spec.tasks if self.converter is None else self.converter.spec.tasks
 
 
@@ -71,7 +75,7 @@ class ModelReader(Protocol):
         """The padding and the truncation of the tokenizer."""
         ...
 
-    def choose(self, options: LoadOptions, pooling: str | None) -> ModelChoice:
+    def choose(self, options: LoadOptions, pooling: str | None) -> ConfigSource:
         """Return config.json and the records that the model is loaded with.
 
         Args:
@@ -91,31 +95,6 @@ class ModelReader(Protocol):
     def image_processor(self) -> tuple[Path, dict[str, Any]]:
         """Return the path and content of the image processor's settings."""
         ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class ConfigSource:
-    """config.json of one model.
-
-    Attributes:
-        repository: The files of the model.
-        config: config.json with the caller's overrides and the defaults of the architecture.
-        stored: config.json without them.
-        overrides: The caller's overrides.
-        architecture: The record of the architecture; None if it is unknown.
-        tasks: The tasks of the architecture, or of its converter.
-        is_converted: True if a converter turns the architecture into a pooling model.
-        is_foreign: True if a plugin that is not built in provides the architecture or the converter.
-    """
-
-    repository: Repository
-    config: CheckpointConfig
-    stored: CheckpointConfig
-    overrides: Overrides = None
-    architecture: "ArchitectureSpec | None" = None
-    tasks: tuple[str, ...] = ()
-    is_converted: bool = False
-    is_foreign: bool = False
 
 
 def read_config(registry: "Registry", source: ConfigSource) -> Iterator[Layer]:

@@ -9,7 +9,7 @@ from millpond.types.config import JOINED_BY, PoolerConfig
 from millpond.types.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from millpond.model.config_source import ModelChoice
+    from millpond.model.config_source import ConfigSource
     from millpond.plugin.registry import Entry, Registry
     from millpond.plugin.specs import PoolerSpec, TaskSpec
 
@@ -42,7 +42,7 @@ def layers_over_files(files: Layers, tasks: tuple[str, ...], *, late: bool) -> t
     return (normalizes,) if "embed" in tasks else ()
 
 
-def architecture_layer(chosen: "ModelChoice") -> Layer:
+def architecture_layer(chosen: "ConfigSource") -> Layer:
     """Return the layer of settings that the record of the architecture states."""
     pooling, is_native = chosen.architecture.spec.pooling, chosen.converter is None
     # A model converted to embed, such as a masked language model, pools like its backbone.

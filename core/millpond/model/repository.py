@@ -117,7 +117,7 @@ class Repository:
                 f"No plugin reads config.json: enable the plugin 'formats'. Available checkpoint formats: {available}"
             )
             raise UnknownNameError(message)
-        with blamed(entry if is_foreign(entry) else None, "failed to read the checkpoint"):
+        with blamed(entry, "failed to read the checkpoint"):
             reader: ModelReader = entry.load("reader")(self)
         return reader
 
@@ -142,7 +142,7 @@ def file_states(folder: Path) -> dict[str, FileState]:
 
 
 def _matches(entry: "Entry[CheckpointFormatSpec]", folder: Path) -> bool:
-    with blamed(entry if is_foreign(entry) else None, f"has files={entry.spec.files!r}, which cannot be matched"):
+    with blamed(entry, f"has files={entry.spec.files!r}, which cannot be matched"):
         return any(any(folder.glob(name)) for name in entry.spec.files)
 
 
@@ -153,12 +153,11 @@ def read_format(entry: "Entry[CheckpointFormatSpec]", source: object) -> tuple[L
         CheckpointError: If a file is damaged, or specifies something that is not supported.
         ComponentError: If the checkpoint format of a plugin fails.
     """
-    owner = entry if is_foreign(entry) else None
-    with blamed(owner, "failed to read the checkpoint"):
+    with blamed(entry, "failed to read the checkpoint"):
         layers = entry.load()(source)
-        layers = layers if layers is None else tuple(layers)
-    if layers is None or owner is None:
-        return layers or ()
+        layers = () if layers is None else tuple(layers)
+    if not is_foreign(entry):
+        return layers
     try:
         return checked(layers)
     except ValueError as error:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from millpond.model.config_source import ConfigSource, ModelChoice, read_config
+from millpond.model.config_source import ConfigSource, read_config
 from millpond.model.embedding_size import sparse_kind
 from millpond.model.layers import DEFAULT, USER, Layer, Layers, paths
 from millpond.model.lengths import choose_length, stated_lengths
@@ -21,7 +21,6 @@ from millpond.model.pooler_settings import (
     spread_pooling_type,
     user_settings,
 )
-from millpond.plugin.blame import is_foreign
 from millpond.types.compute import check_dtype
 from millpond.types.config import PoolerConfig
 from millpond.types.errors import CheckpointError, InvalidInputError, UnknownNameError
@@ -69,17 +68,7 @@ def _read(registry: "Registry", repository: "Repository", options: LoadOptions) 
     late = LATE_INTERACTION_TASK in chosen.tasks and is_late(files, user, options.convert)
     tasks = _stated_tasks(files, chosen) or ((LATE_INTERACTION_TASK,) if late else chosen.tasks)
     late = late and tasks == (LATE_INTERACTION_TASK,)
-    source = ConfigSource(
-        repository=repository,
-        config=chosen.config,
-        stored=chosen.stored,
-        overrides=options.hf_overrides,
-        architecture=chosen.architecture.spec,
-        tasks=chosen.tasks,
-        is_converted=chosen.converter is not None,
-        is_foreign=is_foreign(chosen.architecture) or is_foreign(chosen.converter),
-    )
-    of_config = tuple(read_config(registry, source))
+    of_config = tuple(read_config(registry, chosen))
     of_user = _of_user(options, user, chosen)
     requests = (of_user, *repository.requests, *(layer for layer in of_config if layer.is_request))
     layers = ModelLayers(
@@ -141,7 +130,7 @@ def _under_overrides(registry: "Registry", repository: "Repository", options: Lo
     return replace(repository, stated=(over, *repository.stated))
 
 
-def _stated_tasks(files: Layers, chosen: ModelChoice) -> tuple[str, ...] | None:
+def _stated_tasks(files: Layers, chosen: ConfigSource) -> tuple[str, ...] | None:
     """Return the tasks that a layer states; None if no layer does.
 
     Raises:
@@ -156,7 +145,7 @@ def _stated_tasks(files: Layers, chosen: ModelChoice) -> tuple[str, ...] | None:
     return tasks
 
 
-def _of_user(options: LoadOptions, user: PoolerConfig, chosen: ModelChoice) -> Layer:
+def _of_user(options: LoadOptions, user: PoolerConfig, chosen: ConfigSource) -> Layer:
     """The layer of the caller's requests."""
     dtype = check_dtype(options.dtype)
     values = {
@@ -168,7 +157,7 @@ def _of_user(options: LoadOptions, user: PoolerConfig, chosen: ModelChoice) -> L
     return Layer(USER, values, is_request=True)
 
 
-def _of_architecture(registry: "Registry", chosen: ModelChoice) -> Layer:
+def _of_architecture(registry: "Registry", chosen: ConfigSource) -> Layer:
     """The layer of values of the architecture's record that take precedence over the files.
 
     Raises:
@@ -205,7 +194,7 @@ def _of_rules(layers: ModelLayers) -> Iterator[Layer]:
         yield Layer("the files and the architecture", {LATE_PATH: late_interaction})
 
 
-def _under_files(chosen: ModelChoice) -> Iterator[Layer]:
+def _under_files(chosen: ConfigSource) -> Iterator[Layer]:
     """Yield the layers of what records state about published models, and of defaults."""
     published = chosen.published
     values = (

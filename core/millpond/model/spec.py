@@ -210,6 +210,8 @@ class EmbeddingSettings:
         size: The default number of dimensions; None if config.json does not state it.
         full_size: The number of dimensions before any are cut off by default.
         truncate_dim: The number of dimensions that are kept by default; None for all.
+        is_matryoshka: True if embeddings may be truncated, False if not; None if ``truncate_dim`` decides it.
+        matryoshka_dimensions: The numbers of dimensions that the model was trained for; empty for any.
         normalizes: True if the checkpoint states that embeddings are divided by their length.
         similarity: The comparison of two embeddings: "cosine", "dot", or the negated distance "euclidean" or
             "manhattan".
@@ -221,6 +223,8 @@ class EmbeddingSettings:
     size: int | None = None
     full_size: int | None = None
     truncate_dim: int | None = None
+    is_matryoshka: bool | None = None
+    matryoshka_dimensions: tuple[int, ...] = ()
     normalizes: bool = False
     similarity: Literal["cosine", "dot", "euclidean", "manhattan"] = "cosine"
     sparse: Literal["tokens", "features"] | None = None
@@ -233,10 +237,12 @@ class ClassificationSettings:
 
     Attributes:
         num_labels: The number of classes or scores.
+        labels: The names of the classes; empty if the files do not name them.
         activation: The name of their activation.
     """
 
     num_labels: int = 0
+    labels: tuple[str, ...] = ()
     activation: str = "softmax"
 
 
@@ -393,23 +399,17 @@ class ResolvedModel:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The names of the classes: ``id2label`` of config.json, or LABEL_0 ... like transformers."""
-        number, text = self.classification.num_labels, self.hf_config.get("text_config")
-        inner = text.get("id2label") if isinstance(text, CheckpointConfig) else None
-        stated = (names for names in (self.hf_config.get("id2label"), inner) if isinstance(names, CheckpointConfig))
-        names: Mapping[str, Any] = next((names for names in stated if len(names) == number), {})
-        return tuple(str(names.get(str(label), f"LABEL_{label}")) for label in range(number))
+        """The names of the classes in the files, or LABEL_0 ... like transformers."""
+        number, names = self.classification.num_labels, self.classification.labels
+        return names if len(names) == number else tuple(f"LABEL_{label}" for label in range(number))
 
     @property
     def is_matryoshka(self) -> bool:
-        """True if embeddings may be truncated; ``is_matryoshka: false`` in config.json takes precedence."""
-        if self.hf_config.get("is_matryoshka") is False:
-            return False
-        stated = self.hf_config.get("matryoshka_dimensions") or self.hf_config.get("is_matryoshka")
-        return bool(stated) or self.embedding.truncate_dim is not None
+        """True if embeddings may be truncated; the value in the files takes precedence."""
+        stated, truncates = self.embedding.is_matryoshka, self.embedding.truncate_dim is not None
+        return truncates if stated is None else stated
 
     @property
     def matryoshka_dimensions(self) -> tuple[int, ...]:
         """The numbers of dimensions that the model was trained for; empty for any."""
-        trained = self.hf_config.get("matryoshka_dimensions") or ()
-        return (trained,) if isinstance(trained, int) else tuple(trained)
+        return self.embedding.matryoshka_dimensions

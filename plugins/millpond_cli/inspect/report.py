@@ -19,7 +19,8 @@ from millpond.model.resolve import read_layers
 from millpond.model.source import find_repository
 from millpond.model.spec import ModuleSettings, RouteSettings
 from millpond.pipeline.cache import read_cache_setting
-from millpond.plugin.registry import Entry, Registry
+from millpond.plugin.registry import Entry, Origin, Registry
+from millpond.plugin.specs import ArchitectureSpec
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import MillpondError
 from millpond_cli.inspect.components import component_records
@@ -37,6 +38,9 @@ from millpond_identity.space import space_of
 COSINE = "cosine"
 DENSE = "Dense"
 PRELU = "prelu"  # has parameters, so it is part of the module and not a plugin's activation
+UNKNOWN = Entry(
+    spec=ArchitectureSpec(name="unknown", target=object(), tasks=()), origin=Origin(plugin="unknown", rank="builtin")
+)
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model")
 
 
@@ -223,7 +227,7 @@ class _Inspection:
         """The layers of the model; without an architecture, those of its files."""
         if self.layers is not None or self.config is None:
             return self.layers or self.repository.layers
-        source = ConfigSource(repository=self.repository, config=self.config, stored=self.config)
+        source = ConfigSource(repository=self.repository, config=self.config, stored=self.config, architecture=UNKNOWN)
         return Layers((*read_config(self.registry, source), *self.repository.layers))
 
     def _tokenizer(self) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from millpond.model.spec import ModuleSettings
 from millpond.plugin.registry import Entry, Registry
 from millpond_cli.inspect.pooling import ORIGINS
 from millpond_identity.file_hashes import file_hashes
-from millpond_identity.model_file import CONFIG, FOLLOWING, OF_REPOSITORY, ROUTES, plain, stated_paths
+from millpond_identity.model_file import CONFIG, FOLLOWING, OF_FILES, ROUTES, plain, stated_paths
 
 BARE_KEY = re.compile(r"[\w-]+", re.ASCII)
 ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t"}
@@ -88,7 +88,7 @@ class _Settings:
         tables: list[str] = []
         known = stated_paths()
         for path in paths():
-            if path.rpartition(".")[0] != group or path in (CONFIG_PATH, *OF_REPOSITORY):
+            if path.rpartition(".")[0] != group or path in (CONFIG_PATH, *OF_FILES):
                 continue
             value = plain(_relative(self._value(path), self.layers.repository.path))
             if value in (None, [], {}):

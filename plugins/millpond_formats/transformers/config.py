@@ -7,12 +7,14 @@ from typing import Any
 from millpond.model.config_source import ConfigSource
 from millpond.model.files import TensorHeader, read_headers
 from millpond.model.layers import DEFAULT, Layer
+from millpond.plugin.blame import is_foreign
 from millpond.types.config import CheckpointConfig
 from millpond_formats.transformers.labels import (
     LABELS_PATH,
     choose_activation,
     count_labels,
     overrides_activation,
+    read_labels,
 )
 from millpond_formats.transformers.lengths import read_lengths
 from millpond_formats.transformers.pooling import classifier_pooling, named_pooling
@@ -33,10 +35,10 @@ def read_config(source: ConfigSource) -> Iterator[Layer]:
     Raises:
         CheckpointError: If a value is invalid, too large or not supported.
     """
-    config, spec, files = source.config, source.architecture, source.repository.layers
+    config, spec, files = source.config, source.architecture.spec, source.repository.layers
     headers = read_headers(source.repository.transformer_path)
-    check_sizes(config, headers, is_foreign=source.is_foreign)
-    num_labels = spec.output.num_labels if spec is not None and spec.output.num_labels else count_labels(config, files)
+    check_sizes(config, headers, is_foreign=is_foreign(source.architecture) or is_foreign(source.converter))
+    num_labels = spec.output.num_labels or count_labels(config, files)
     activation = choose_activation(config, files, num_labels)
     is_request = overrides_activation(source.overrides, source.stored, config)
     yield Layer(activation.name, activation.values, activation.keys, is_request=is_request)
@@ -45,8 +47,10 @@ def read_config(source: ConfigSource) -> Iterator[Layer]:
         FILE,
         {
             LABELS_PATH: num_labels,
+            "classification.labels": read_labels(config, num_labels),
+            **_matryoshka(config),
             PROMPTS_PATH: _texts(config.get(PROMPTS_KEY)),
-            "prompting.adapters": _names(config, None if spec is None else spec.checkpoint.adapters_key),
+            "prompting.adapters": _names(config, spec.checkpoint.adapters_key),
             "prompting.io_processor_plugin": config.get("io_processor_plugin"),
             "files.lengths": read_lengths(source),
             "files.hidden_size": _hidden_size(config),
@@ -59,12 +63,11 @@ def read_config(source: ConfigSource) -> Iterator[Layer]:
 
 def _pooling(source: ConfigSource) -> Layer:
     """The layer of the pooling type, which other files take precedence over."""
-    config, spec = source.config, source.architecture
-    if spec is None or source.repository.layers.find(POOLING_PATH) is not None:
+    config, key = source.config, source.architecture.spec.pooling.config_key
+    if source.repository.layers.find(POOLING_PATH) is not None:
         return Layer(FILE, {})
-    classifies = "classify" in source.tasks and not source.is_converted
+    classifies = "classify" in source.tasks and source.converter is None
     of_classifier = classifier_pooling(config) if classifies else None
-    key = spec.pooling.config_key
     if of_classifier is not None or not key:
         return Layer(FILE, {POOLING_PATH: of_classifier}, {POOLING_PATH: "classifier_pooling"})
     return Layer(FILE, {POOLING_PATH: named_pooling(config, key)}, {POOLING_PATH: key})
@@ -89,6 +92,15 @@ def _hidden_size(config: CheckpointConfig) -> int | None:
     parts = (config, config.of_text)
     size = next((value for part in parts for key in HIDDEN_SIZE_KEYS if (value := part.get(key))), None)
     return size if isinstance(size, int) else None
+
+
+def _matryoshka(config: CheckpointConfig) -> dict[str, Any]:
+    """The values on truncation of embeddings; ``is_matryoshka: false`` takes precedence over the dimensions."""
+    stated, trained = config.get("is_matryoshka"), config.get("matryoshka_dimensions") or ()
+    return {
+        "embedding.is_matryoshka": False if stated is False else bool(trained or stated) or None,
+        "embedding.matryoshka_dimensions": (trained,) if isinstance(trained, int) else tuple(trained),
+    }
 
 
 def _texts(stated: object) -> dict[str, str]:

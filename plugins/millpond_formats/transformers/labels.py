@@ -45,6 +45,19 @@ def _count_labels(config: CheckpointConfig, files: Layers) -> int:
     return DEFAULT_NUM_LABELS if stated is None else stated
 
 
+def read_labels(config: CheckpointConfig, number: int) -> tuple[str, ...] | None:
+    """Return the names of the classes: ``id2label`` of config.json or of its text part; None if it does not name them.
+
+    Args:
+        config: config.json with the caller's overrides.
+        number: The number of classes.
+    """
+    parts = (part for part in (config, config.get("text_config")) if isinstance(part, CheckpointConfig))
+    stated = (names for part in parts if isinstance(names := part.get("id2label"), CheckpointConfig))
+    names = next((names for names in stated if len(names) == number), None)
+    return None if names is None else tuple(str(names.get(str(it), f"LABEL_{it}")) for it in range(number))
+
+
 def _is_two_way(config: CheckpointConfig) -> bool:
     """True if the score is the difference of the logits of two tokens, "true" minus "false"."""
     return config.get("method") == "from_2_way_softmax" or bool(config.get("is_original_qwen3_reranker"))

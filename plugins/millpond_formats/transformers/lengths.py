@@ -27,8 +27,8 @@ def read_lengths(source: ConfigSource) -> tuple[StatedLength, ...]:
 
 
 def _of_config(source: ConfigSource) -> Iterator[StatedLength]:
-    config, spec = source.config, source.architecture
-    unusable = _padding_id(config) + 1 if spec is not None and spec.text.positions == "absolute_after_pad" else 0
+    config, positions = source.config, source.architecture.spec.text.positions
+    unusable = _padding_id(config) + 1 if positions == "absolute_after_pad" else 0
     for key, role in CONFIG_KEYS.items():
         value = _number(config.get(key, config.of_text.get(key)))
         if value is not None and not (role == "trained" and _is_stretched(config)):

@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from millpond.model.config_source import ModelChoice
+from millpond.model.config_source import ConfigSource
 from millpond.model.files import list_files, read_object
 from millpond.model.options import override_config
 from millpond.types.config import CheckpointConfig
@@ -80,7 +80,7 @@ class TransformersReader:
         """The record of the published model; None for an unknown model."""
         return published_model(self.repository)
 
-    def choose(self, options: "LoadOptions", pooling: str | None) -> ModelChoice:
+    def choose(self, options: "LoadOptions", pooling: str | None) -> ConfigSource:
         """Return config.json and the architecture that it names."""
         registry, files = self.repository.registry, self.repository.layers
         stored = self._stored(allow_pickle=options.allow_pickle)
@@ -94,12 +94,14 @@ class TransformersReader:
             implementation=options.model_impl,
         )
         defaults = match.architecture.spec.checkpoint.config_defaults
-        return ModelChoice(
-            stored=stored,
+        return ConfigSource(
+            repository=self.repository,
             config=with_defaults(config, defaults) if defaults else config,
+            stored=stored,
             architecture=match.architecture,
             converter=match.converter,
             implementation=match.implementation,
+            overrides=options.hf_overrides,
             published=self.published,
             rerank_template=rerank_template(self.repository, config),
         )
