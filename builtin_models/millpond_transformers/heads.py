@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from millpond.context import Context
-from millpond.nn.weight_loading import LoadedWeights
+from millpond.nn import LoadedWeights
 from millpond.types.errors import CheckpointError
 from millpond_modeling.classifier import classifier_pooler
 from millpond_transformers.model import TransformersModel

@@ -16,9 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
 from millpond.context import Context
-from millpond.nn import PackedBatch, PoolingModel
-from millpond.nn.transfer import to_device
-from millpond.nn.weight_loading import LoadedWeights, load_parameter
+from millpond.nn import LoadedWeights, PackedBatch, PoolingModel, load_parameter, to_device
 from millpond.types.compute import BFLOAT16_WEIGHTS
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError, InvalidInputError

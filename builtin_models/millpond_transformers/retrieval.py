@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from millpond.nn.weight_loading import LoadedWeights
+from millpond.nn import LoadedWeights
 from millpond_transformers.model import TransformersModel
 
 TYPE_IDS = "token_type_ids"

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from millpond.context import PoolerContext
-from millpond.nn import Pooler, PoolingMetadata
-from millpond.nn.transfer import to_device
+from millpond.nn import Pooler, PoolingMetadata, to_device
 
 if TYPE_CHECKING:
     from collections.abc import Callable

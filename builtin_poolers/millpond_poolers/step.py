@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from millpond.context import PoolerContext
-from millpond.nn import Pooler, PoolingMetadata
-from millpond.nn.transfer import to_device
+from millpond.nn import Pooler, PoolingMetadata, to_device
 from millpond.types.errors import InvalidInputError
 from millpond.types.params import PoolingParams
 

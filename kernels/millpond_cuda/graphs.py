@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from millpond.nn.batch import PackedBatch
+from millpond.nn import PackedBatch
 from millpond.types.errors import is_out_of_memory
 from millpond_cuda.recordable import NotRecordableError, RecordableOps
 

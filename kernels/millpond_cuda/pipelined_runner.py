@@ -13,7 +13,7 @@ from millpond.engine.executor import Outcome
 from millpond.engine.request import PoolingRequest
 from millpond.engine.runner import Pooled, Runner
 from millpond.engine.workers import Job
-from millpond.nn.model import PoolingModel
+from millpond.nn import PoolingModel
 from millpond_cuda.transfers import BatchTransfers, Mark, Streams
 
 

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from millpond.nn.batch import PackedBatch
+from millpond.nn import PackedBatch
 
 ALIGNMENT = 256  # bytes; copies and kernels are fastest from aligned addresses
 

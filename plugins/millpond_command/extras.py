@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from importlib.util import find_spec
 
-from millpond.types.extras import install_command
 from millpond_command.cli import USAGE, CommandError
+from millpond_command.installation import install_command
 
 
 def check_extra(command: str, extra: str, modules: Sequence[str]) -> None:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from millpond.nn.batch import PackedBatch
+from millpond.nn import PackedBatch
 
 
 def shifted(x: Tensor, batch: PackedBatch, by: int) -> Tensor:

@@ -9,8 +9,7 @@ import torch
 from millpond import LLM, InvalidInputError, UnknownNameError
 from millpond.context import Context
 from millpond.model.spec import ModelIdentity, ResolvedModel
-from millpond.nn import Attention, PackedBatch
-from millpond.nn.batch import NUM_ATTENDED
+from millpond.nn import NUM_ATTENDED, Attention, PackedBatch
 from millpond.plugin.kernels import OpContext, check_quantization, choose_kernel, rank_kernels
 from millpond.plugin.registry import Origin, Registry
 from millpond.plugin.specs import KernelSpec
@@ -109,9 +108,10 @@ def test_a_kernel_must_have_the_required_features(kernels):
 
 
 def test_an_unknown_quantization_is_refused(kernels):
-    registry = kernels(KernelSpec(name="linear.small", target="nowhere:small", quantization="int8"))
+    small = KernelSpec(name="linear.small", target="nowhere:small", quantization="int8")
+    registry = kernels(KernelSpec(name="linear.plain", target="nowhere:plain"), small)
     check_quantization(registry, INT8)
-    with pytest.raises(InvalidInputError, match=r"Unknown quantization='int4'\. Available: int8"):
+    with pytest.raises(InvalidInputError, match=r"quantization='int4' is not supported by 'linear\.plain'"):
         check_quantization(registry, OpContext(device=CPU, dtype=torch.float32, quantization="int4"))
 
 

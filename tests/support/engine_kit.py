@@ -24,8 +24,7 @@ from millpond.engine.executor import Outcome
 from millpond.engine.request import PoolingRequest, Representation, RequestState
 from millpond.engine.runner import Runner
 from millpond.llm import LLM
-from millpond.nn import PackedBatch, PoolingModel
-from millpond.nn.batch import PoolingMetadata
+from millpond.nn import PackedBatch, PoolingMetadata, PoolingModel
 from millpond.plugin.manager import PluginManager
 from millpond.testing.checkpoints import tiny
 from millpond.types.config import EngineConfig

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from millpond.context import Context
-from millpond.nn import Linear, PoolingModel
-from millpond.nn.weight_loading import LoadedWeights, load_parameter
+from millpond.nn import Linear, LoadedWeights, PoolingModel, load_parameter
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError
 from millpond_models.conversion.token_rows import WORD_EMBEDDINGS

@@ -6,8 +6,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from millpond.context import Context
-from millpond.nn import PackedBatch, PoolingModel
-from millpond.nn.weight_loading import LoadedWeights
+from millpond.nn import LoadedWeights, PackedBatch, PoolingModel
 from millpond.types.errors import CheckpointError
 from millpond_models.layers.embeddings import Embedding
 

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from millpond.context import Context
-from millpond.nn import Linear, PackedBatch, PoolingModel, WeightTransform
-from millpond.nn.transfer import to_device
+from millpond.nn import Linear, PackedBatch, PoolingModel, WeightTransform, to_device
 from millpond.types.errors import CheckpointError, InvalidInputError
 from millpond_models.layers.embeddings import Embedding, TokenEmbedding
 from millpond_models.layers.norm import LayerNorm

@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from millpond.nn import PackedBatch
-from millpond.nn.transfer import to_device
+from millpond.nn import PackedBatch, to_device
 from millpond.types.errors import InvalidInputError
 
 ROWS = "image_rows"  # [num_rows], int64: token indices within the sequence, in the order of the image embeddings

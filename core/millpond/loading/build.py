@@ -23,7 +23,7 @@ from millpond.model.source import find_repository
 from millpond.model.tokenizer import load_tokenizer
 from millpond.nn.linear import Linear
 from millpond.nn.model import PoolingModel
-from millpond.nn.weight_loading import LoadedWeights, missing_weights
+from millpond.nn.weights import LoadedWeights, missing_weights
 from millpond.plugin.blame import blamed, breach, described, is_foreign, mark
 from millpond.plugin.kernels import check_quantization, check_variants
 from millpond.plugin.manager import PluginManager, get_plugin_manager
@@ -162,9 +162,7 @@ def _load_weights(model: PoolingModel, owner: Entry[Any], layers: ModelLayers, *
     with blamed(owner if is_foreign(owner) else None, "failed in load_weights"):
         loaded: object = model.load_weights(weights)
     if not isinstance(loaded, LoadedWeights):
-        raise breach(
-            owner, f"load_weights returned {described(loaded)}; expected a LoadedWeights of millpond.nn.weight_loading"
-        )
+        raise breach(owner, f"load_weights returned {described(loaded)}; expected a LoadedWeights of millpond.nn")
     missing = [*loaded.missing, *missing_weights(model, loaded.names)]
     _check_loaded(layers.architecture.spec.name, owner, loaded.unused, missing)
     if layers.adapters:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from millpond.loading.weights import ModuleWeights
-from millpond.nn.post_pooling import TokenModule
+from millpond.nn.model import TokenModule
 from millpond.plugin.blame import blamed, breach, described, is_foreign, mark
 from millpond.types.errors import CheckpointError
 

@@ -1,4 +1,4 @@
-"""PoolingModel: the base class of models; computes hidden states and owns the poolers of its tasks."""
+"""PoolingModel and TokenModule: the base classes of models, and of modules between a model and its poolers."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,12 +7,29 @@ from typing import TYPE_CHECKING, ClassVar
 from torch import Tensor, nn
 
 from millpond.nn.batch import PackedBatch
-from millpond.nn.weight_loading import LoadedWeights, load_parameter
-from millpond.nn.weight_transform import LowRank, WeightTransform, transformed, transformed_adapter
+from millpond.nn.weights import (
+    LoadedWeights,
+    LowRank,
+    WeightTransform,
+    load_parameter,
+    transformed,
+    transformed_adapter,
+    without_prefix,
+)
 
 if TYPE_CHECKING:
     from millpond.context import ModelContext
-    from millpond.nn.post_pooling import TokenModule
+
+
+class TokenModule(nn.Module):
+    """A module before pooling that reads the sequences of a batch, or the layers of the model."""
+
+    def attach(self, model: nn.Module) -> None:
+        """Keep references to parts of the loaded model that the module needs; none by default."""
+
+    def forward(self, hidden_states: Tensor, batch: PackedBatch) -> Tensor:
+        """[num_tokens, in_features] -> [num_tokens, out_features]."""
+        raise NotImplementedError
 
 
 class PoolingModel(nn.Module):
@@ -37,7 +54,7 @@ class PoolingModel(nn.Module):
     weight_transforms: ClassVar[Sequence[WeightTransform]] = ()
     ignored_weights: ClassVar[Sequence[str]] = ()
     cacheable: ClassVar[bool] = True
-    token_modules: "Sequence[TokenModule]" = ()
+    token_modules: Sequence[TokenModule] = ()
 
     def __init__(self, ctx: "ModelContext") -> None:
         super().__init__()
@@ -89,11 +106,7 @@ class PoolingModel(nn.Module):
 
     def parameter_name(self, name: str) -> str | None:
         """Return the parameter name for a name in the checkpoint; None if the tensor is ignored."""
-        bare = name
-        for prefix in self.weight_prefixes:
-            if name.startswith(prefix):
-                bare = name.removeprefix(prefix)
-                break
+        _, bare = without_prefix(self, name)
         for pattern in self.ignored_weights:
             if re.fullmatch(pattern, bare):
                 return None

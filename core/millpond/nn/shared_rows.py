@@ -69,9 +69,12 @@ class SharedRows:
         )  # the rows of `complete` in the batch
         self._rows = to_device(torch.from_numpy(rows), device)  # for each row of `complete`, that of its values
         self._known = [group.states for group in groups if group.states is not None]
-        self._recorders = [
-            _Recorder(group, int(rows[complete.offsets[group.members[0]]])) for group in groups if group.states is None
-        ]
+        # The groups whose prefix this batch computes: its rows, and the keys and values of each call.
+        self._recorded: list[tuple[PrefixGroup, slice, list[Tensor], list[Tensor]]] = []
+        for group in groups:
+            if group.states is None:
+                start = int(rows[complete.offsets[group.members[0]]])
+                self._recorded.append((group, slice(start, start + group.length), [], []))
         self._num_calls = 0
 
     def expand(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -85,13 +88,17 @@ class SharedRows:
             value: [num_tokens, kv_heads, head_dim].
         """
         call, self._num_calls = self._num_calls, self._num_calls + 1
-        for recorder in self._recorders:
-            recorder.record(key, value)
+        for _, rows, keys, values in self._recorded:
+            keys.append(key[rows].clone())  # a view would keep the rows of the whole batch in memory
+            values.append(value[rows].clone())
         if not self.num_missing:
             return query, key, value
         queries = query.new_zeros(self.complete.num_tokens, *query.shape[1:]).index_copy_(0, self.computed, query)
-        keys = self._gather(key, [states.keys[call] for states in self._known])
-        return queries, keys, self._gather(value, [states.values[call] for states in self._known])
+        return (
+            queries,
+            self._gather(key, [states.keys[call] for states in self._known]),
+            self._gather(value, [states.values[call] for states in self._known]),
+        )
 
     def select(self, attended: Tensor) -> Tensor:
         """Return the rows of the batch, [num_tokens, size], from those of the complete sequences."""
@@ -103,38 +110,14 @@ class SharedRows:
         Args:
             hidden_states: The output of the model for the batch, [num_tokens, hidden].
         """
-        for recorder in self._recorders:
-            recorder.finish(hidden_states)
+        for group, rows, keys, values in self._recorded:
+            group.states = PrefixStates(tuple(keys), tuple(values), hidden_states[rows].clone())
         if not self.num_missing:
             return hidden_states
         return self._gather(hidden_states, [states.hidden_states for states in self._known])
 
     def _gather(self, rows: Tensor, known: list[Tensor]) -> Tensor:
         return (torch.cat([rows, *known]) if known else rows).index_select(0, self._rows)
-
-
-class _Recorder:
-    """Copies the states of a prefix while the first sequence of its group is computed.
-
-    Args:
-        group: The group.
-        start: The row of the first token in the batch.
-    """
-
-    def __init__(self, group: PrefixGroup, start: int) -> None:
-        self._group = group
-        self._rows = slice(start, start + group.length)
-        self._keys: list[Tensor] = []
-        self._values: list[Tensor] = []
-
-    def record(self, key: Tensor, value: Tensor) -> None:
-        # Copies: a view would keep the rows of the whole batch in memory.
-        self._keys.append(key[self._rows].clone())
-        self._values.append(value[self._rows].clone())
-
-    def finish(self, hidden_states: Tensor) -> None:
-        states = PrefixStates(tuple(self._keys), tuple(self._values), hidden_states[self._rows].clone())
-        self._group.states = states
 
 
 def share_rows(complete: "PackedBatch", groups: Sequence[PrefixGroup]) -> "PackedBatch":

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from millpond.context import TaskContext
 from millpond.model.tokenizer import Tokenizer
-from millpond.nn.batch import NUM_ATTENDED
+from millpond.nn import NUM_ATTENDED
 from millpond.types.errors import InvalidInputError
 from millpond.types.late_interaction import Expansion, LateInteraction, QueryDocumentConfig, TokenPooling
 from millpond.types.params import PoolingParams

@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from millpond.nn import EqualLengthGroup
-from millpond.nn.threads import op_threads
+from millpond.nn import EqualLengthGroup, op_threads
 from millpond_kernels.attention.reference import ALIGNMENT
 from millpond_kernels.attention.sdpa import attend_group
 from millpond_kernels.native import FLOAT, INT, POINTER, capability, function

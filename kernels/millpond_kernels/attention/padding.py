@@ -7,8 +7,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from millpond.nn import PackedBatch
-from millpond.nn.transfer import to_device
+from millpond.nn import PackedBatch, to_device
 
 MAX_PADDED_SCORES = 1 << 23  # of one head: sequences of a group, times the square of their longest length
 MAX_STRETCH = 2  # a sequence is padded to at most this many times its length, except very short ones

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from millpond.nn.threads import op_threads
+from millpond.nn import op_threads
 from millpond_kernels.native import INT, POINTER, function
 from millpond_kernels.native.tensors import are_floats
 

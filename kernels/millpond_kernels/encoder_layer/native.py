@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
-from millpond.nn.threads import op_threads
+from millpond.nn import op_threads
 from millpond_kernels.attention.native import longest_sequence
 from millpond_kernels.encoder_layer.reference import EncoderLayerReference, Norm
 from millpond_kernels.linear.bf16 import LinearBf16Native

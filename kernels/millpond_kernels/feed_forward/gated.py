@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from millpond.nn.threads import op_threads
+from millpond.nn import op_threads
 from millpond_kernels.native import INT, POINTER, function
 from millpond_kernels.native.tensors import are_floats
 from millpond_modeling import batch_invariant

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
-from millpond.nn.threads import op_threads
+from millpond.nn import op_threads
 from millpond_kernels.feed_forward.gated import ACTIVATIONS
 from millpond_kernels.feed_forward.reference import FeedForwardReference, GatedFeedForwardReference
 from millpond_kernels.linear.bf16 import LinearBf16Native

@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from millpond.nn.transfer import to_device
+from millpond.nn import to_device
 from millpond_kernels.gpu.maximum import maximum
 
 ROWS = 32

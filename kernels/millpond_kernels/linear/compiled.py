@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
-from millpond.nn.threads import op_threads
+from millpond.nn import op_threads
 from millpond_kernels.linear.in_torch import padded
 from millpond_kernels.native import INT, POINTER, function
 from millpond_kernels.native.tensors import rows_of_floats

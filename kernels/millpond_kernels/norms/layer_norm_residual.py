@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from torch.nn import functional
 
-from millpond.nn.threads import op_threads
+from millpond.nn import op_threads
 from millpond_kernels.native import FLOAT, INT, POINTER, function
 from millpond_kernels.native.tensors import are_floats
 

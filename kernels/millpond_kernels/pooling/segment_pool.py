@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-from millpond.nn.transfer import to_device
+from millpond.nn import to_device
 from millpond_kernels.native import INT, POINTER, function
 from millpond_kernels.native.tensors import are_floats
 

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Generator, Tensor
 
-from millpond.nn import AttentionBias
+from millpond.nn import NUM_ATTENDED, AttentionBias, EqualLengthGroup, PackedBatch
 from millpond.nn.attention import MASKED_TOKENS, AttentionSpec
-from millpond.nn.batch import NUM_ATTENDED, EqualLengthGroup, PackedBatch
 from millpond.testing.kernel_cases import Kernel, KernelCases, OpOptions, Tensors
 from millpond_modeling.distance_bias import DistanceBias
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from millpond.nn.post_pooling import TokenModule
+from millpond.nn import TokenModule
 from millpond.types.errors import CheckpointError
 from millpond_formats.sentence_transformers.module import CNN, CONFIG_FILES, positive
 from millpond_formats.sentence_transformers.sizes import CNN_CHANNELS, CNN_KERNELS
@@ -15,7 +15,7 @@ from millpond_modeling.shift import shifted
 if TYPE_CHECKING:
     from millpond.context import Context
     from millpond.loading.weights import ModuleWeights
-    from millpond.nn.batch import PackedBatch
+    from millpond.nn import PackedBatch
 
 
 class Convolutions(TokenModule):

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from millpond.nn.post_pooling import TokenModule
+from millpond.nn import TokenModule
 from millpond.types.errors import CheckpointError
 
 if TYPE_CHECKING:
     from millpond.context import Context
     from millpond.loading.weights import ModuleWeights
-    from millpond.nn.batch import PackedBatch
+    from millpond.nn import PackedBatch
 
 logger = logging.getLogger(__name__)
 WEIGHTS_KEY = "layer_weights"

@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from millpond.nn.batch import PackedBatch, PoolingMetadata
-from millpond.nn.model import PoolingModel
-from millpond.nn.pooler import Pooler
+from millpond.nn import PackedBatch, Pooler, PoolingMetadata, PoolingModel
 from millpond.types.params import PoolingParams
 from millpond_modeling.pooler_options import RouteOptions
 

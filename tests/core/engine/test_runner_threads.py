@@ -10,7 +10,7 @@ import torch
 from engine_kit import on_worker
 
 from millpond.engine.runner import Runner
-from millpond.nn.threads import op_threads
+from millpond.nn import op_threads
 
 
 def computed_with(model, runner, kit):

@@ -5,8 +5,7 @@ import math
 import pytest
 import torch
 
-from millpond.nn import AttentionSpec, EqualLengthGroup, PackedBatch
-from millpond.nn.batch import NUM_ATTENDED
+from millpond.nn import NUM_ATTENDED, AttentionSpec, EqualLengthGroup, PackedBatch
 from millpond_kernels import native
 from millpond_kernels.attention import native as attention_native
 from millpond_kernels.attention import reference as attention_reference

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from millpond.context import Context
-from millpond.nn import Linear, PackedBatch
-from millpond.nn.transfer import to_device
+from millpond.nn import Linear, PackedBatch, to_device
 from millpond_modeling.shift import shifted
 from millpond_models.layers.rotary import Rotation
 

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from millpond.context import ModelContext
-from millpond.nn import Attention, AttentionBias, PackedBatch
-from millpond.nn.attention import AttentionSpec
+from millpond.nn import Attention, AttentionBias, AttentionSpec, PackedBatch
 from millpond.types.config import CheckpointConfig
 from millpond_models.decoders.base import DecoderModel
 from millpond_models.layers.decoder import Heads, RotaryAttention

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from millpond.context import Context
-from millpond.nn import Attention, EqualLengthGroup, Linear, PackedBatch
-from millpond.nn.transfer import to_device
+from millpond.nn import Attention, EqualLengthGroup, Linear, PackedBatch, to_device
 from millpond_models.layers.head_dim import head_dim
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from torch import Tensor
 
-from millpond.nn.weight_loading import LoadedWeights
+from millpond.nn import LoadedWeights
 from millpond.types.errors import CheckpointError
 from millpond_models.encoders.bert.heads import BertForSequenceClassification, BertForTokenClassification
 from millpond_models.encoders.bert.model import BertModel

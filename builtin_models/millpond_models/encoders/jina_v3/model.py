@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from millpond.context import ModelContext
-from millpond.nn import PackedBatch
-from millpond.nn.weight_loading import LoadedWeights
+from millpond.nn import LoadedWeights, PackedBatch
 from millpond.types.errors import InvalidInputError
 from millpond_models.encoders.bert.model import check_positions
 from millpond_models.encoders.flash_names import FLASH_NAMES

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from millpond.context import Context
-from millpond.nn.weight_loading import LoadedWeights
+from millpond.nn import LoadedWeights
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError
 from millpond_models.encoders.bert.model import BertModel

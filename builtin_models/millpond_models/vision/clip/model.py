@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from millpond.context import Context
-from millpond.nn import Linear, PackedBatch, PoolingMetadata
-from millpond.nn.transfer import to_device
+from millpond.nn import Linear, PackedBatch, PoolingMetadata, to_device
 from millpond_models.layers.norm import LayerNorm
 from millpond_models.vision.dual_encoder import (
     DualEncoder,

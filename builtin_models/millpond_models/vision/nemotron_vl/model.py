@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from millpond.context import Context
-from millpond.nn import Linear, PackedBatch
-from millpond.nn.transfer import to_device
+from millpond.nn import Linear, PackedBatch, to_device
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError
 from millpond_models.decoders.llama.bidirectional import LlamaBidirectionalModel

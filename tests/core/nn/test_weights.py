@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from millpond.nn import Linear
-from millpond.nn.weight_loading import load_parameter
+from millpond.nn import Linear, load_parameter
 from millpond.testing.contexts import bare_context
 
 CPU = torch.device("cpu")
