@@ -7,7 +7,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from millpond_command.installation import install_command
+from millpond_command.extras import install_command
 
 if TYPE_CHECKING:
     from millpond_daft.provider import MillpondProvider as MillpondProvider

@@ -23,7 +23,7 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module  # noqa: PLC0415
     from importlib.util import find_spec  # noqa: PLC0415
 
-    from millpond_command.installation import install_command  # noqa: PLC0415
+    from millpond_command.extras import install_command  # noqa: PLC0415
 
     if find_spec("ray") is None:
         message = f"`millpond_ray` needs ray, which the extra 'ray' installs: {install_command('ray')}"

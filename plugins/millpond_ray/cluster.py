@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from millpond.types.errors import InvalidInputError, MillpondError
-from millpond_command.installation import install_command
+from millpond_command.extras import install_command
 
 if TYPE_CHECKING:
     from millpond.types.services import ServedModels, Workers

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from millpond.types.errors import MissingDependencyError
 from millpond.types.late_interaction import TokenPooling
-from millpond_command.installation import install_command
+from millpond_command.extras import install_command
 
 POOL_FACTOR = "pool_factor"
 MIN_NORM = 1e-12

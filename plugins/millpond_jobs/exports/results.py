@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from millpond_command.installation import install_command
+from millpond_command.extras import install_command
 from millpond_identity.space import METADATA_KEY, SIDECAR_SUFFIX
 from millpond_jobs.errors import JobError
 from millpond_jobs.folder.folder import ERROR, ID, JobFolder

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from millpond_command.installation import install_command
+from millpond_command.extras import install_command
 
 if TYPE_CHECKING:
     from millpond_server.observability.tracing import Tracing

@@ -11,7 +11,7 @@ import torch
 
 from millpond import InvalidInputError, PoolingParams
 from millpond.types.late_interaction import TokenPooling
-from millpond_command.installation import install_command
+from millpond_command.extras import install_command
 from millpond_io.retrieval.token_pooling import pooled
 
 DOCUMENTS = ["the old mill stands by the long green river, and the boat is on the pond", "rain", "a cat and a dog"]

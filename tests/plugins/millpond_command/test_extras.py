@@ -4,7 +4,7 @@ import pytest
 from typer.testing import CliRunner
 
 from millpond_command import cli, extras
-from millpond_command.installation import install_command
+from millpond_command.extras import install_command
 
 
 def test_a_missing_extra_is_an_error_with_the_install_command():

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from millpond_command import installation
+from millpond_command import extras
 
 
 class Installed:
@@ -28,5 +28,5 @@ class Installed:
     ],
 )
 def test_the_command_names_the_folder_or_else_the_packages(monkeypatch, origin, command):
-    monkeypatch.setattr(installation, "distribution", lambda _: Installed(origin))
-    assert installation.install_command("serve") == command
+    monkeypatch.setattr(extras, "distribution", lambda _: Installed(origin))
+    assert extras.install_command("serve") == command
