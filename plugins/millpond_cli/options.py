@@ -50,7 +50,7 @@ InputFormat = Annotated[
         "Input",
         "--input-format",
         metavar="FORMAT",
-        help="txt, jsonl, csv, tsv or parquet. (default: from the file name; for stdin, txt)",
+        help="txt, jsonl, csv, tsv, parquet or arrow. (default: from the file name; for stdin, txt)",
     ),
 ]
 IdKey = Annotated[
@@ -98,7 +98,7 @@ class InputOptions:
             "--input",
             "-i",
             metavar="FILE",
-            help="Read a .txt, .jsonl, .csv, .tsv or .parquet file; texts may be compressed (.gz); - for stdin.",
+            help="Read a .txt, .jsonl, .csv, .tsv, .parquet or .arrow file; text may be compressed (.gz); - for stdin.",
         ),
     ] = None
     input_format: InputFormat = None

@@ -1,18 +1,18 @@
 """The input files of a planned job: read shard by shard, and checked for changes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import accumulate
+from itertools import accumulate, islice
 from pathlib import Path
 
 import pyarrow as pa
 
 from millpond_identity.file_hashes import file_hash
 from millpond_jobs.folder.manifest import InputFile, Manifest
-from millpond_jobs.sources.files import InputName, RowReader, State, reading, state_of
-from millpond_jobs.sources.plan import Shard
+from millpond_jobs.shards import Shard
 from millpond_recipes.errors import FailedRowError, InputError, RecipeError
-from millpond_recipes.rows import Rows
+from millpond_recipes.rows import InputRow, Rows
+from millpond_recipes.sources.files import InputName, State, reading, state_of
 
 ID_TYPES = {"int64": pa.int64(), "string": pa.string()}
 
@@ -32,7 +32,7 @@ class Inputs:
         self.manifest = manifest
         self._states = [check_content(file, always_hash=always_hash) for file in manifest.inputs]
         self._first_rows = list(accumulate((file.rows for file in manifest.inputs), initial=0))
-        self._open: tuple[int, RowReader] | None = None
+        self._readers: dict[int, ShardReader] = {}
 
     def read(self, shard: Shard) -> Rows:
         """Return the rows of a shard.
@@ -40,7 +40,12 @@ class Inputs:
         Raises:
             InputError: If they cannot be read.
         """
-        return self._reader(shard.file).read(shard)
+        if shard.file not in self._readers:
+            self.close()
+            file = self.manifest.inputs[shard.file]
+            name = InputName(Path(file.path), file.format, file.compression)
+            self._readers[shard.file] = ShardReader(name, self.manifest.recipe.input_columns)
+        return self._readers[shard.file].read(shard)
 
     def ids(self, shard: Shard, rows: Rows) -> pa.Array:
         """Return the ids of a shard's rows: those of the id column, or row numbers over all inputs.
@@ -94,17 +99,50 @@ class Inputs:
 
     def close(self) -> None:
         """Close the open file."""
-        if self._open is not None:
-            self._open[1].close()
-        self._open = None
+        for reader in self._readers.values():
+            reader.close()
+        self._readers = {}
 
-    def _reader(self, number: int) -> RowReader:
-        if self._open is None or self._open[0] != number:
+
+class ShardReader:
+    """An open input file, which is read shard by shard; fastest in the order of the file.
+
+    Args:
+        name: The file.
+        columns: The columns to read.
+    """
+
+    def __init__(self, name: InputName, columns: Sequence[str]) -> None:
+        self._name, self._columns, self._file = name, columns, name.open(columns)
+        self._rows: Generator[InputRow] | None = None
+        self._next = 0
+
+    def read(self, shard: Shard) -> Rows:
+        """Return the rows of a shard.
+
+        Raises:
+            InputError: If the file is damaged there, or ends before.
+        """
+        first = shard.start - shard.offset  # where reading starts if the file is opened again
+        if self._rows is None or not first <= self._next <= shard.start:
             self.close()
-            file = self.manifest.inputs[number]
-            name = InputName(Path(file.path), file.format, file.compression)
-            self._open = (number, name.open(self.manifest.recipe.input_columns).open())
-        return self._open[1]
+            self._rows, self._next = self._file.rows(shard.position, shard.offset), shard.start
+        try:
+            rows = list(islice(self._rows, shard.start - self._next, shard.end - self._next))
+        except InputError as error:
+            message = f"{error}; in the rows {shard.start} to {shard.end - 1} (counted from 0)"
+            raise InputError(message) from error
+        self._next = shard.end
+        if len(rows) < shard.rows:
+            message = f"{self._name.path} ends before row {shard.start + len(rows)}: it has changed"
+            raise InputError(message)
+        return Rows.from_rows(rows, self._columns)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._rows is not None:
+            self._rows.close()
+        self._rows = None
 
 
 def check_content(file: InputFile, *, always_hash: bool = False) -> State:

@@ -13,12 +13,12 @@ from millpond_jobs.folder.manifest import Manifest
 from millpond_jobs.inputs import Inputs
 from millpond_jobs.planning import job_space, plan_job
 from millpond_jobs.progress import ShardProgress
-from millpond_jobs.sources.files import find_inputs
 from millpond_jobs.worker import Worker
 from millpond_recipes.fingerprint import EXECUTION_ARGS, fingerprint_facts
 from millpond_recipes.model_facts import ModelFacts, read_model_facts
 from millpond_recipes.recipe import Recipe
 from millpond_recipes.runner import Runner
+from millpond_recipes.sources.files import find_inputs
 
 CONFIGURATION = "configuration"
 MODEL_FACTS = ("file ", CONFIGURATION)  # facts about the model, rather than about this machine

@@ -12,13 +12,13 @@ import pyarrow as pa
 from millpond_identity.file_hashes import file_hash
 from millpond_identity.space import Space, space_of
 from millpond_jobs.folder.manifest import InputFile, Manifest, PlannedShard
-from millpond_jobs.sources.files import InputFormat, InputName, find_inputs, reading, state_of
-from millpond_jobs.sources.plan import BYTES_PER_TOKEN, Record, ShardBudget, cut_into_shards
+from millpond_jobs.shards import BYTES_PER_TOKEN, ShardBudget, cut_into_shards
 from millpond_recipes.errors import InputError, RecipeError
 from millpond_recipes.fingerprint import fingerprint_facts, fingerprint_of
 from millpond_recipes.model_facts import ModelFacts
 from millpond_recipes.recipe import Recipe
-from millpond_recipes.rows import check_schema, is_text, value_type
+from millpond_recipes.rows import Place, check_schema, is_text, value_type
+from millpond_recipes.sources.files import InputFormat, InputName, find_inputs, reading, state_of
 
 EMBEDDING_TASKS = ("embed", "token_embed", "embed_sparse")
 SHARD_FLOP = {"cpu": 3e12, "cuda": 6e14}  # about 25 s on two cores, and on one GPU
@@ -56,10 +56,10 @@ def plan_job(
     budget = shard_budget(recipe, facts, shard_rows)
     plan = [
         [PlannedShard(start=it.start, rows=it.rows, position=it.position, offset=it.offset) for it in shards]
-        for shards in (cut_into_shards(number, _records(recipe, file), budget) for number, file in enumerate(files))
+        for shards in (cut_into_shards(number, _places(recipe, file), budget) for number, file in enumerate(files))
     ]
     if unique_ids and recipe.id_column is not None:
-        _check_unique(recipe.id_column, names, files)
+        _check_unique(recipe.id_column, names)
     inputs = [
         describe_input(name, sum(it.rows for it in shards), stat)
         for name, shards, stat in zip(names, plan, stats, strict=True)
@@ -142,11 +142,11 @@ def _stat(path: Path) -> os.stat_result:
         return path.stat()
 
 
-def _records(recipe: Recipe, file: InputFormat) -> Iterator[Record]:
+def _places(recipe: Recipe, file: InputFormat) -> Iterator[Place]:
     if recipe.image_column is None:
-        return file.records()
+        return file.places()
     size = TOKENS_PER_IMAGE * BYTES_PER_TOKEN
-    return (record._replace(size=max(record.size, size)) for record in file.records())
+    return (it._replace(size=max(it.size, size)) for it in file.places())
 
 
 def _common_id_type(recipe: Recipe, names: Sequence[InputName], files: Sequence[InputFormat]) -> IdType:
@@ -176,20 +176,20 @@ def _id_type(kind: pa.DataType, path: Path, column: str | None) -> IdType:
     raise InputError(message)
 
 
-def _check_unique(column: str, names: Sequence[InputName], files: Sequence[InputFormat]) -> None:
+def _check_unique(column: str, names: Sequence[InputName]) -> None:
     """Compare 64-bit hashes of all ids, which needs 8 bytes per row, then the ids of equal hashes themselves.
 
     Raises:
         InputError: Names an id that occurs twice, with its rows.
     """
-    hashes = np.fromiter((hash(it) for file in files for it in file.values(column) if it is not None), np.int64)
+    hashes = np.fromiter((hash(it) for name in names for it in _values(name, column) if it is not None), np.int64)
     hashes.sort()
     repeated = set(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
     if not repeated:
         return
     first: dict[object, str] = {}
-    for name, file in zip(names, files, strict=True):
-        for row, value in enumerate(file.values(column)):
+    for name in names:
+        for row, value in enumerate(_values(name, column)):
             if value is None or hash(value) not in repeated:
                 continue
             position = f"row {row} of {name.path.name}"
@@ -200,3 +200,8 @@ def _check_unique(column: str, names: Sequence[InputName], files: Sequence[Input
                 )
                 raise InputError(message)
             first[value] = position
+
+
+def _values(name: InputName, column: str) -> Iterator[Any]:
+    """Yield the values of one column of a file; None for those that are null or cannot be read."""
+    return (row.values[0] for row in name.open((column,)).rows())

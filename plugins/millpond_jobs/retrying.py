@@ -13,7 +13,7 @@ from millpond_jobs.folder.folder import ERROR, JobFolder
 from millpond_jobs.folder.leases import Leases
 from millpond_jobs.inputs import Inputs
 from millpond_jobs.job import JobResult, check_same_job, summarize
-from millpond_jobs.sources.plan import Shard
+from millpond_jobs.shards import Shard
 from millpond_jobs.worker import with_ids
 from millpond_recipes.model_facts import read_model_facts
 from millpond_recipes.runner import Runner

@@ -14,7 +14,7 @@ from millpond_jobs.errors import JobError, ShardError
 from millpond_jobs.folder.folder import ERROR, ID, JobFolder
 from millpond_jobs.folder.manifest import Manifest
 from millpond_jobs.inputs import Inputs
-from millpond_jobs.sources.plan import Shard
+from millpond_jobs.shards import Shard
 from millpond_recipes.runner import Runner
 
 SAMPLE_ROWS = 32

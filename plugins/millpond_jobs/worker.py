@@ -13,7 +13,7 @@ from millpond_jobs.folder.leases import Leases
 from millpond_jobs.folder.manifest import Manifest
 from millpond_jobs.inputs import Inputs
 from millpond_jobs.progress import ShardProgress
-from millpond_jobs.sources.plan import Shard
+from millpond_jobs.shards import Shard
 from millpond_recipes.rows import Rows
 from millpond_recipes.runner import Runner
 

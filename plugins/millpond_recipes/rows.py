@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 
@@ -13,6 +13,32 @@ if TYPE_CHECKING:
     from millpond_recipes.recipe import Recipe
 
 COLUMN_FIELDS = ("id_column", "query_column", "image_column", "text_column")
+
+
+class Place(NamedTuple):
+    """The place of a row in an input file, and its size.
+
+    Attributes:
+        position: The place where reading starts: a byte, or a row group of parquet.
+        offset: The number of rows between that place and the row.
+        size: The size of the row in bytes.
+    """
+
+    position: int
+    offset: int
+    size: int
+
+
+class InputRow(NamedTuple):
+    """A row of an input file.
+
+    Attributes:
+        values: The values of the columns that are read.
+        error: The reason why the row cannot be read, or "".
+    """
+
+    values: tuple[Any, ...]
+    error: str = ""
 
 
 @dataclass(frozen=True)
@@ -31,6 +57,13 @@ class Rows:
     def from_table(cls, table: pa.Table) -> "Rows":
         """Return the rows of a table."""
         return cls({name: table.column(name).to_pylist() for name in table.column_names})
+
+    @classmethod
+    def from_rows(cls, rows: Sequence[InputRow], columns: Sequence[str]) -> "Rows":
+        """Return rows of an input file by the columns that were read."""
+        values = zip(*(row.values for row in rows), strict=True) if rows else [()] * len(columns)
+        errors = {index: row.error for index, row in enumerate(rows) if row.error}
+        return cls(dict(zip(columns, map(list, values), strict=True)), errors)
 
     def take(self, indices: Sequence[int]) -> "Rows":
         """Return some rows, in the order of their indices."""

@@ -1,25 +1,26 @@
-"""Rows of texts or pairs, read one at a time from arguments, lines, JSONL, CSV, TSV or parquet."""
+"""Rows of texts or pairs, read one at a time from arguments, lines, JSONL, CSV, TSV, parquet or Arrow."""
 
-import csv
-import json
 import math
-import sys
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import date, time
+from decimal import Decimal
 from gzip import BadGzipFile
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from millpond.types.errors import first_names
 from millpond_cli.choices import spelled_option, unknown_choice
-from millpond_cli.io.source import PARQUET, Source
+from millpond_cli.io.source import Source
 from millpond_command.cli import USAGE, CommandError
+from millpond_recipes.errors import InputError
+from millpond_recipes.sources.records import COLUMNAR, DELIMITERS, Record, invalid_byte, parse_json, read_records
 
 ACTIONS = ("raise", "skip")
 TAB = "\t"
-DELIMITERS = {"csv": ",", "tsv": TAB}
-BYTE_ORDER_MARK = "\ufeff"
+TYPES_WITHOUT_JSON = (date, time, Decimal, bytes)  # of ids
 MISSING = object()
 MAX_LISTED_NAMES = 50  # of columns or fields, in messages
 Scalar = str | int | float | bool | None
@@ -129,7 +130,7 @@ def choose_keys(
 
 def no_fields(option: str, source: Source) -> CommandError:
     """Return the error for an option that names a field, used with a source without fields."""
-    message = f"{spelled_option(option)} requires JSONL, CSV, TSV or parquet, but the input is {source.format}"
+    message = f"{spelled_option(option)} requires JSONL, CSV, TSV, parquet or Arrow, but the input is {source.format}"
     hint = "specify the format with --input-format jsonl, csv or tsv"
     return CommandError(message, hint=hint, exit_code=USAGE)
 
@@ -143,41 +144,55 @@ def read_rows(source: Source, content: BinaryIO | Sequence[str], keys: Keys) -> 
     if source.format == "arguments":
         texts: Iterable[str] = content  # type: ignore[assignment]  # a sequence for this format
         return (_checked(Row(n, f"{source.name} {n + 1}", text)) for n, text in enumerate(texts))
+    if source.format in COLUMNAR:
+        return map(_checked, _read_columns(source, keys))
     file: BinaryIO = content  # type: ignore[assignment]  # a file for all other formats
-    if source.format == PARQUET:
-        from millpond_cli.io.parquet import read_parquet  # noqa: PLC0415  imports pyarrow
-
-        return map(_checked, read_parquet(file, source.name, keys))
-    lines = _lines(file)
-    return map(_checked, _readable(_rows_of(source, lines, keys), source.name))
+    return map(_checked, _readable(_read_text(source, file, keys), source.name))
 
 
 def count_rows(source: Source) -> int | None:
     """Return the number of rows of a file, for a progress bar; None if counting them would consume the input."""
     if source.path is None or not source.path.is_file():
         return None
-    if source.format == PARQUET:
-        from millpond_cli.io.parquet import count_parquet  # noqa: PLC0415  imports pyarrow
-
-        return count_parquet(source.path)
-    limit = csv.field_size_limit(sys.maxsize)
     try:
+        if source.format in COLUMNAR:
+            from millpond_recipes.sources.arrow import ArrowFile  # noqa: PLC0415  imports pyarrow
+
+            return ArrowFile(source.path, (), source.format).count()
         with source.open() as content:
-            lines = _lines(content)  # type: ignore[arg-type]  # a source with a path opens as a file
-            if source.format not in DELIMITERS:
-                return sum(1 for line in lines if source.format == "txt" or line.strip())
-            records = csv.reader(lines, delimiter=DELIMITERS[source.format])
-            return max(0, sum(map(bool, records)) - 1)  # the header is not a row
-    except (csv.Error, OSError, EOFError, zlib.error):
+            records = read_records(content, source.name, source.format)  # type: ignore[arg-type]  # it opens as a file
+            return max(0, sum(1 for _ in records) - (source.format in DELIMITERS))  # the header is not a row
+    except (InputError, OSError, EOFError, zlib.error):
         return None  # reading the rows reports the error
-    finally:
-        csv.field_size_limit(limit)
 
 
-def _rows_of(source: Source, lines: Iterator[str], keys: Keys) -> Iterator[Row]:
+def _read_columns(source: Source, keys: Keys) -> Iterator[Row]:
+    """Yield the rows of a file of columns; ``a.b`` is the field b of the column a, which contains objects."""
+    from millpond_recipes.sources.arrow import ArrowFile  # noqa: PLC0415  imports pyarrow
+
+    path = Path(source.path or source.name)
+    try:
+        available = ArrowFile(path, (), source.format).schema().names
+        columns = _find_columns(available, source.name, keys, has_nested=True)
+        for index, row in enumerate(ArrowFile(path, columns, source.format).rows()):
+            fields = dict(zip(columns, row.values, strict=True))
+            if isinstance(fields.get(keys.id), TYPES_WITHOUT_JSON):
+                fields[keys.id] = str(fields[keys.id])
+            yield row_of_object(index, f"{source.name}, row {index} (from 0)", fields, keys)
+    except InputError as error:
+        message = f"{source.name}: not a {source.format} file, or damaged: {error.__cause__}"
+        raise CommandError(message) from error
+
+
+def _read_text(source: Source, file: BinaryIO, keys: Keys) -> Iterator[Row]:
+    """Yield a row per record. In text, an empty line is an empty text, so that line numbers and indices agree."""
+    records = read_records(file, source.name, source.format)
     if source.format in DELIMITERS:
-        return _read_csv(lines, source.name, keys, DELIMITERS[source.format])
-    return _read_text(lines, source.name, keys) if source.format == "txt" else _read_jsonl(lines, source.name, keys)
+        yield from _read_csv(source, records, keys)
+        return
+    read = _row_of_json if source.format == "jsonl" else _row_of_line
+    for index, record in enumerate(records):
+        yield read(index, f"{source.name}, line {record.line}", record.content, keys)
 
 
 def _readable(rows: Iterator[Row], name: str) -> Iterator[Row]:
@@ -193,35 +208,23 @@ def _readable(rows: Iterator[Row], name: str) -> Iterator[Row]:
         raise CommandError(message, hint="compress it again, or pass the uncompressed file") from error
 
 
-def _lines(file: BinaryIO) -> Iterator[str]:
-    """Yield the lines with their line ends. Bytes that are not UTF-8 become lone surrogates, see ``_checked``."""
-    for number, line in enumerate(file):
-        text = line.decode("utf-8", "surrogateescape")
-        yield text.removeprefix(BYTE_ORDER_MARK) if number == 0 else text
-
-
 def _checked(row: Row) -> Row:
     """Return the row, or a row with an error if its texts are not UTF-8."""
     for name, text in row.texts.items():
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            if not "\udc80" <= text[error.start] <= "\udcff":
-                continue  # from a JSON escape, not from an invalid byte; LLM reports it
-            byte = ord(text[error.start]) - 0xDC00
+            byte = invalid_byte(text, error.start)
+            if byte is None:
+                continue  # LLM reports it
             message = f"the {name} is not UTF-8: invalid byte 0x{byte:02x} after {error.start} characters"
             return Row(row.index, row.location, "", row.id, message)
     return row
 
 
-def _read_text(lines: Iterator[str], name: str, keys: Keys) -> Iterator[Row]:
-    """Yield a row per line. An empty line is an empty text, so that line numbers and result indices agree."""
-    for index, line in enumerate(lines):
-        location, text = f"{name}, line {index + 1}", line.removesuffix("\n").removesuffix("\r")
-        yield Row(index, location, text) if keys.query is None else _pair_of_line(index, location, text)
-
-
-def _pair_of_line(index: int, location: str, line: str) -> Row:
+def _row_of_line(index: int, location: str, line: str, keys: Keys) -> Row:
+    if keys.query is None:
+        return Row(index, location, line)
     query, tab, document = line.partition(TAB)
     if not tab or TAB in document:
         message = f"expected a query, one tab and a document; got {line.count(TAB)} tabs"
@@ -229,19 +232,10 @@ def _pair_of_line(index: int, location: str, line: str) -> Row:
     return Row(index, location, document, query=query)
 
 
-def _read_jsonl(lines: Iterator[str], name: str, keys: Keys) -> Iterator[Row]:
-    """Yield a row per line: a JSON object with the text, or the text as a JSON string. Blank lines are skipped."""
-    index = 0
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            yield _row_of_json(index, f"{name}, line {number}", line, keys)
-            index += 1
-
-
 def _row_of_json(index: int, location: str, line: str, keys: Keys) -> Row:
     try:
-        value = json.loads(line)
-    except (ValueError, RecursionError) as error:
+        value = parse_json(line)
+    except ValueError as error:
         return Row(index, location, "", error=f"not JSON: {error}")
     if isinstance(value, str) and keys.query is None:
         return Row(index, location, value)
@@ -310,73 +304,61 @@ def _listed(names: Collection[str]) -> str:
     return first_names(names, MAX_LISTED_NAMES) or "none"
 
 
-def _read_csv(lines: Iterator[str], name: str, keys: Keys, delimiter: str) -> Iterator[Row]:
-    """Yield a row per record; the first record is the header. Blank lines are skipped."""
-    limit = csv.field_size_limit(sys.maxsize)
-    reader = csv.reader(lines, strict=True, delimiter=delimiter)
-    try:
-        header = next(reader, None)
-        if header is not None:
-            yield from _records(reader, name, _columns(header, name, keys))
-    except csv.Error as error:
-        message = f"{name}, line {reader.line_num}: not {'TSV' if delimiter == TAB else 'CSV'}: {error}"
-        raise CommandError(message, hint="inside a quoted field, double each quote") from error
-    finally:
-        csv.field_size_limit(limit)
+def _read_csv(source: Source, records: Iterator[Record], keys: Keys) -> Iterator[Row]:
+    """Yield a row per record; the first record is the header. Each cell is a text."""
+    records = (_undamaged(record, source) for record in records)
+    header: list[str] | None = next((record.content for record in records), None)
+    if header is None:
+        return
+    _find_columns(header, source.name, keys, origin=", from its first line")
+    last = max(header.index(key) for key in (keys.text, keys.query, keys.text_pair) if key in header)
+    role = "text" if keys.query is None else "pair"
+    keys = replace(keys, any_data=False)
+    for index, record in enumerate(records):
+        fields = dict(zip(header, record.content, strict=False))
+        row = row_of_object(index, f"{source.name}, line {record.line}", fields, keys)
+        if last >= len(record.content):
+            error = f"the record has {len(record.content)} fields, but the {role} requires field {last + 1}"
+            row = replace(row, text="", error=error)
+        yield row
 
 
-def require_single(key: str | None, columns: Sequence[str], name: str) -> None:
-    """Check that a column that is read does not occur twice.
+def _undamaged(record: Record, source: Source) -> Record:
+    if record.error:
+        message = f"{source.name}, line {record.line}: not {source.format.upper()}: {record.error}"
+        raise CommandError(message, hint="inside a quoted field, double each quote")
+    return record
+
+
+def _find_columns(
+    available: Sequence[str], name: str, keys: Keys, *, has_nested: bool = False, origin: str = ""
+) -> list[str]:
+    """Return the names of the columns that contain the fields of a row.
+
+    Args:
+        available: The names of all columns.
+        name: The name of the file.
+        keys: The fields.
+        has_nested: True if a column may contain objects with the fields.
+        origin: The place where the names of the columns are, for messages.
 
     Raises:
-        CommandError: It does.
+        CommandError: A column is missing, or occurs twice.
     """
-    if key is not None and (count := columns.count(key)) > 1:
-        message = f"{name} has {count} columns {key!r}"
-        raise CommandError(message, hint="rename or remove all but one of them")
-
-
-@dataclass(frozen=True, slots=True)
-class _Columns:
-    """The indices of the columns with the text, the id, the query of a pair and the second text."""
-
-    text: int
-    id: int | None
-    query: int | None
-    text_pair: int | None
-
-
-def _columns(header: list[str], name: str, keys: Keys) -> _Columns:
-    columns = (
+    columns: list[str] = []
+    for key, option, required in (
         (keys.query, "--query-key", True),
         (keys.text, keys.text_option, True),
         (keys.id, "--id-key", keys.needs_id),
         (keys.text_pair, "--text-pair-key", keys.needs_pair),
-    )
-    for key, option, required in columns:
-        if required and key is not None and key not in header:
-            message = f"{name} has no column {key!r}. Available, from its first line: {_listed(header)}"
+    ):
+        column = key.partition(".")[0] if key is not None and has_nested and key not in available else key
+        if column is not None and column in available:
+            columns.append(column)
+        elif required and key is not None:
+            message = f"{name} has no column {key!r}. Available{origin}: {_listed(available)}"
             raise CommandError(message, hint=f"name the column with {spelled_option(option, names_column=True)}")
-        require_single(key, header, name)
-    indices = {key: index for index, key in enumerate(header)}
-    query = None if keys.query is None else indices[keys.query]
-    return _Columns(indices[keys.text], indices.get(keys.id), query, indices.get(keys.text_pair or ""))
-
-
-def _records(reader: Any, name: str, columns: _Columns) -> Iterator[Row]:
-    index, line, last = 0, reader.line_num, max(columns.text, columns.query or 0, columns.text_pair or 0)
-    for record in reader:
-        line, first = reader.line_num, line + 1
-        if not record:
-            continue
-        location = f"{name}, line {first}"
-        row_id = record[columns.id] if columns.id is not None and columns.id < len(record) else None
-        if last < len(record):
-            query = None if columns.query is None else record[columns.query]
-            pair = None if columns.text_pair is None else record[columns.text_pair]
-            yield Row(index, location, record[columns.text], row_id, query=query, text_pair=pair)
-        else:
-            role = "text" if columns.query is None else "pair"
-            error = f"the record has {len(record)} fields, but the {role} requires field {last + 1}"
-            yield Row(index, location, "", row_id, error)
-        index += 1
+        if (count := available.count(column)) > 1:
+            message = f"{name} has {count} columns {column!r}"
+            raise CommandError(message, hint="rename or remove all but one of them")
+    return list(dict.fromkeys(columns))

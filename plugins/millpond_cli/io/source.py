@@ -15,21 +15,12 @@ from millpond_cli.choices import unknown_choice
 from millpond_cli.io.notes import warn
 from millpond_command.cli import USAGE, CommandError
 from millpond_command.extras import check_extra
+from millpond_recipes.sources.records import COLUMNAR, FORMATS_BY_SUFFIX
 
 STDIN = "-"
 STDIN_DESCRIPTOR = 0
-PARQUET = "parquet"
-FORMATS_BY_SUFFIX = {
-    ".txt": "txt",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".parquet": PARQUET,
-    ".pq": PARQUET,
-}
 FORMATS = tuple(dict.fromkeys(FORMATS_BY_SUFFIX.values()))
-FORMATS_WITH_FIELDS = ("jsonl", "csv", "tsv", PARQUET)
+FORMATS_WITH_FIELDS = tuple(name for name in FORMATS if name != "txt")
 GZIP_SUFFIX = ".gz"
 FILE_NAME = re.compile(r"\S+\.\w{1,8}")
 MAX_NAME_CHARS = 255
@@ -92,8 +83,8 @@ def choose_source(texts: Sequence[str], path: str | None, file_format: str | Non
         message = "there is no input"
         hint = "pass texts as arguments, use --input FILE, or pipe lines into stdin"
         raise CommandError(message, hint=hint, exit_code=USAGE)
-    if file_format == PARQUET:
-        message = "parquet cannot be read from stdin, because its index is at its end"
+    if file_format in COLUMNAR:
+        message = f"{file_format} cannot be read from stdin, because its index is at its end"
         raise CommandError(message, hint="write it to a file, and pass the file", exit_code=USAGE)
     return Source("stdin", file_format or "txt", lambda: nullcontext(_stdin()))
 
@@ -141,10 +132,10 @@ def _is_path(text: str) -> bool:
 def _file(path: Path, name: str, file_format: str | None) -> Source:
     compressed = _is_compressed(path)
     file_format = file_format or _format_of(path.with_suffix("") if compressed else path, name)
-    if file_format == PARQUET:
+    if file_format in COLUMNAR:
         check_extra(name, "jobs", ("pyarrow",))
-    if compressed and file_format == PARQUET:
-        message = f"{name}: parquet compresses its own pages, and is not read from gzip"
+    if compressed and file_format in COLUMNAR:
+        message = f"{name}: {file_format} compresses its own pages, and is not read from gzip"
         raise CommandError(message, hint="pass the uncompressed file", exit_code=USAGE)
     return Source(name, file_format, lambda: _open(path, name), path)
 

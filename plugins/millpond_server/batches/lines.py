@@ -1,19 +1,18 @@
 """Lines of a batch's input file: requests, or the reasons why a line is not one."""
 
-from codecs import BOM_UTF8
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import orjson
 
+from millpond_recipes.sources.records import Lines
 from millpond_server.batches.limits import BatchLimits
 from millpond_server.http.body import has_too_many_values
 from millpond_server.http.errors import short_repr
 
 MAX_ID_CHARS = 512
-SKIPPED_BYTES = 2**20  # read at once from lines that are too long
 
 
 class TooManyLinesError(Exception):
@@ -52,17 +51,15 @@ def read_lines(path: Path, endpoints: Collection[str], limits: BatchLimits) -> I
     """
     seen: set[str | None] = set()
     with path.open("rb") as file:
-        if file.read(len(BOM_UTF8)) != BOM_UTF8:
-            file.seek(0)
-        number = 0
-        while content := file.readline(limits.line_bytes + 1):
-            number += 1
+        contents = Lines(file, max_bytes=limits.line_bytes)
+        for content in contents:
+            number = contents.number
             if limits.lines is not None and number > limits.lines:
                 raise TooManyLinesError
             if len(content) > limits.line_bytes and not content.endswith(b"\n"):
-                _skip_rest(file, content)
+                contents.skip_rest()
                 yield Line(number, None, error=f"the line is over the limit of {limits.line_bytes} bytes")
-            elif not content.isspace():
+            elif content.strip():
                 line = parse_line(number, content, endpoints, limits)
                 if line.error is None and line.custom_id in seen:
                     line = Line(number, line.custom_id, error=f"custom_id {line.custom_id!r} is not unique")
@@ -103,8 +100,3 @@ def _field_error(value: dict[str, Any], endpoints: Collection[str]) -> str | Non
     if not isinstance(value.get("body"), dict):
         return "body must be a JSON object"
     return None
-
-
-def _skip_rest(file: BinaryIO, content: bytes) -> None:
-    while content and not content.endswith(b"\n"):
-        content = file.readline(SKIPPED_BYTES)

@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from millpond_jobs import Recipe, run, verify
-from millpond_jobs.sources import lines
 from millpond_recipes.errors import InputError
+from millpond_recipes.sources import records
 
 CAT = {"id": "a", "text": "the cat"}
 ROWS = {
@@ -117,7 +117,7 @@ def test_a_truncated_compressed_file_is_an_error_and_not_its_end(recipe, tmp_pat
 
 @pytest.mark.parametrize(("name", "hint"), [("rows.jsonl", ""), ("rows.csv", ": is a quotation mark missing?")])
 def test_a_record_without_end_does_not_fill_the_memory(recipe, tmp_path, monkeypatch, name, hint):
-    monkeypatch.setattr(lines, "MAX_RECORD_BYTES", 1000)
+    monkeypatch.setattr(records, "MAX_RECORD_BYTES", 1000)
     rows = (
         b'id,text\n1,"the cat\n' + b"2,mat\n" * 500 if name.endswith("csv") else b'{"id": "a", "text": "' + b"x" * 2000
     )

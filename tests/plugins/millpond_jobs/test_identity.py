@@ -16,10 +16,11 @@ from millpond_jobs import Recipe, export, run, verify
 from millpond_jobs.errors import JobError, ShardError
 from millpond_jobs.folder.folder import Done, JobFolder
 from millpond_jobs.folder.leases import host_name, is_expired
-from millpond_jobs.sources.files import find_inputs
-from millpond_jobs.sources.plan import Shard
+from millpond_jobs.inputs import ShardReader
+from millpond_jobs.shards import Shard
 from millpond_jobs.state import _rates
 from millpond_recipes.errors import InputError
+from millpond_recipes.sources.files import find_inputs
 
 NAMES = ["00000-00000", "00000-00001"]
 
@@ -182,7 +183,7 @@ def test_an_input_that_is_cut_while_it_is_read_is_an_error(tmp_path, suffix):
         with pa.ipc.new_stream(path, table.schema) as writer:
             writer.write_table(table, max_chunksize=1000)
     (name,) = find_inputs([path])
-    reader = name.open(["text"]).open()
+    reader = ShardReader(name, ["text"])
     os.truncate(path, 100_000)
     with pytest.raises(InputError, match=rf"cannot read .*rows\.{suffix}"):
         reader.read(Shard(0, 0, 0, 20_000))

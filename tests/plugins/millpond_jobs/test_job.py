@@ -17,7 +17,7 @@ from millpond.testing.pictures import picture
 from millpond_jobs import Recipe, planning, run, status, worker
 from millpond_jobs.errors import JobError, RecipeMismatchError
 from millpond_jobs.folder import folder as folders
-from millpond_jobs.sources.plan import cut_into_shards
+from millpond_jobs.shards import cut_into_shards
 from millpond_kernels import native
 from millpond_models.testing.dual_encoders import tiny_dual_encoder
 from millpond_recipes.errors import InputError

@@ -10,9 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from millpond_jobs.sources.files import find_inputs
-from millpond_jobs.sources.plan import Record, Shard, ShardBudget, cut_into_shards
+from millpond_jobs.inputs import ShardReader
+from millpond_jobs.shards import Shard, ShardBudget, cut_into_shards
 from millpond_recipes.errors import InputError
+from millpond_recipes.rows import Place
+from millpond_recipes.sources.files import find_inputs
 
 ROWS = [
     {"id": f"r{number}", "text": f'a "quoted", text\nof two lines {number} ' * (number % 4)} for number in range(200)
@@ -32,9 +34,10 @@ def write(path):
     name = path.name
     if name.endswith(".parquet"):
         pq.write_table(pa.Table.from_pylist(ROWS), path, row_group_size=70)
-    elif name.endswith(".arrow"):
+    elif name.endswith((".arrow", ".feather")):
         table = pa.Table.from_pylist(ROWS)
-        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, table.schema) as stream:
+        new = pa.ipc.new_stream if name.endswith(".arrow") else pa.ipc.new_file
+        with pa.OSFile(str(path), "wb") as file, new(file, table.schema) as stream:
             stream.write_table(table, max_chunksize=64)
     else:
         lines = "".join(f"{json.dumps(row)}\n" for row in ROWS).encode()
@@ -47,12 +50,17 @@ def write(path):
     return path
 
 
+def ids_of(name):
+    return [row.values[0] for row in name.open(("id",)).rows()]
+
+
 def shards_of(file):
-    return list(cut_into_shards(0, file.records(), BUDGET))
+    return list(cut_into_shards(0, file.places(), BUDGET))
 
 
 @pytest.mark.parametrize(
-    "name", ["a.parquet", "a.arrow", "a.jsonl", "a.jsonl.gz", "a.jsonl.zst", "a.csv", "a.csv.gz", "a.ndjson"]
+    "name",
+    ["a.parquet", "a.arrow", "a.feather", "a.jsonl", "a.jsonl.gz", "a.jsonl.zst", "a.csv", "a.csv.gz", "a.ndjson"],
 )
 @pytest.mark.parametrize("order", ["forward", "random"])
 def test_each_format_is_read_to_the_same_rows(tmp_path, name, order):
@@ -61,9 +69,9 @@ def test_each_format_is_read_to_the_same_rows(tmp_path, name, order):
     shards = shards_of(file)
     assert [shard.start for shard in shards] == [sum(it.rows for it in shards[:n]) for n in range(len(shards))]
     assert sum(shard.rows for shard in shards) == len(ROWS)
-    assert list(file.values("id")) == [row["id"] for row in ROWS]
+    assert ids_of(source) == [row["id"] for row in ROWS]
     order_of_reading = list(shards) if order == "forward" else random.Random(0).sample(shards, len(shards))
-    reader, tables = file.open(), {}
+    reader, tables = ShardReader(source, ("id", "text")), {}
     for shard in order_of_reading:
         rows = reader.read(shard)
         assert not rows.errors
@@ -73,12 +81,12 @@ def test_each_format_is_read_to_the_same_rows(tmp_path, name, order):
 
 
 def test_shards_end_at_the_budget_and_the_first_are_smaller():
-    records = [Record(0, 0, 40)] * 1000
+    records = [Place(0, 0, 40)] * 1000
     shards = list(cut_into_shards(3, records, ShardBudget(tokens=1100, rows=80)))
     assert [shard.rows for shard in shards[:6]] == [10, 10, 20, 40, 80, 80]
     assert shards[5] == Shard(3, 5, 160, 80)
     assert shards[5].name == "00003-00005"
-    large = [Record(0, 0, 10_000_000), Record(1, 0, 4)]
+    large = [Place(0, 0, 10_000_000), Place(1, 0, 4)]
     assert [shard.rows for shard in cut_into_shards(0, large, ShardBudget(tokens=1000))] == [1, 1]
 
 
@@ -93,9 +101,7 @@ def test_a_damaged_row_becomes_an_error_with_its_number(tmp_path):
         '{"id": "x", "text": "b"}',
     ]
     path.write_text("\n".join(lines) + "\n")
-    file = find_inputs([path])[0].open(("id", "text"))
-    (shard,) = cut_into_shards(0, file.records(), ShardBudget(10**9, 100))
-    rows = file.open().read(shard)
+    rows = all_rows(find_inputs([path])[0], ("id", "text"))
     assert rows.columns["text"] == ["a", None, None, None, None, None]
     assert rows.columns["id"] == [1, None, None, 4, 5, None]
     assert set(rows.errors) == {1, 2, 3, 4, 5}
@@ -109,9 +115,22 @@ def test_a_damaged_row_becomes_an_error_with_its_number(tmp_path):
 def test_blank_lines_and_a_byte_order_mark_are_skipped(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_bytes(b'\xef\xbb\xbf{"text": "a"}\r\n\r\n   \n{"text": "b"}')
-    file = find_inputs([path])[0].open(("text",))
-    (shard,) = cut_into_shards(0, file.records(), ShardBudget(10**9, 100))
-    assert file.open().read(shard).columns["text"] == ["a", "b"]
+    assert all_rows(find_inputs([path])[0], ("text",)).columns["text"] == ["a", "b"]
+
+
+def test_a_quotation_mark_within_a_cell_does_not_join_lines(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text('id,text\n1,a 5" disk\n2,a "large" one\n3,"two\nlines"\n')
+    rows = all_rows(find_inputs([path])[0], ("id", "text"))
+    assert rows.columns == {"id": ["1", "2", "3"], "text": ['a 5" disk', 'a "large" one', "two\nlines"]}
+
+
+def test_a_damaged_record_of_csv_does_not_affect_others(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes(b'text\n"a" b\nfine\n\xff\nx,y\n"never closed\n')
+    rows = all_rows(find_inputs([path])[0], ("text",))
+    assert rows.columns["text"] == [None, "fine", None, None, None]
+    assert list(rows.errors) == [0, 2, 3, 4]
 
 
 def test_a_damaged_parquet_file_is_named(tmp_path):
@@ -126,14 +145,15 @@ def test_a_datasets_folder_is_read(tmp_path):
     datasets = pytest.importorskip("datasets", reason="needs the package datasets")
     dataset = datasets.Dataset.from_list(ROWS)
     dataset.save_to_disk(str(tmp_path / "saved"), num_shards=3)
-    files = [name.open(("id", "text")) for name in find_inputs([tmp_path / "saved"])]
+    files = find_inputs([tmp_path / "saved"])
     assert len(files) == 3
-    read = [pa.table(file.open().read(shard).columns) for file in files for shard in one_shard(file)]
+    read = [pa.table(all_rows(file, ("id", "text")).columns) for file in files]
     assert pa.concat_tables(read).to_pylist() == ROWS
 
 
-def one_shard(file):
-    return list(cut_into_shards(0, file.records(), ShardBudget(10**9, 10**6)))
+def all_rows(name, columns):
+    (shard,) = cut_into_shards(0, name.open(columns).places(), ShardBudget(10**9, 10**6))
+    return ShardReader(name, columns).read(shard)
 
 
 @pytest.mark.slow
@@ -141,8 +161,8 @@ def test_a_datasets_view_is_read_in_its_order_and_a_split_must_be_named(tmp_path
     datasets = pytest.importorskip("datasets", reason="needs the package datasets")
     dataset = datasets.Dataset.from_list(ROWS)
     dataset.select([5, 3, 1]).save_to_disk(str(tmp_path / "view"))
-    (view,) = [name.open(("id", "text")) for name in find_inputs([tmp_path / "view"])]
-    assert list(view.values("id")) == ["r5", "r3", "r1"]
+    (view,) = find_inputs([tmp_path / "view"])
+    assert ids_of(view) == ["r5", "r3", "r1"]
     datasets.DatasetDict(train=dataset, test=dataset).save_to_disk(str(tmp_path / "splits"))
     with pytest.raises(InputError, match=r"several splits; name one: .*train"):
         find_inputs([tmp_path / "splits"])

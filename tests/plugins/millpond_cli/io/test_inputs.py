@@ -125,7 +125,8 @@ def test_text_column_is_another_name_of_text_key(tmp_path, tiny):
 def test_a_name_without_a_known_format_lists_the_formats(tmp_path):
     done = run("embed", "-i", written(tmp_path / "rows.xls", "x"))
     assert done.exit_code == 2
-    assert "Known suffixes: .txt, .jsonl, .ndjson, .csv, .tsv, .parquet, .pq; text formats also with .gz" in done.stderr
+    suffixes = ".txt, .jsonl, .ndjson, .csv, .tsv, .parquet, .pq, .arrow, .feather"
+    assert f"Known suffixes: {suffixes}; text formats also with .gz" in done.stderr
 
 
 # --- progress ---------------------------------------------------------------------------------------------------------

@@ -60,6 +60,16 @@ def test_rows_have_text_id_and_location(source):
     assert count_rows(choose_source([], source, None)) == 3
 
 
+@pytest.mark.parametrize(("suffix", "new"), [("arrow", pa.ipc.new_stream), ("feather", pa.ipc.new_file)])
+def test_files_of_arrow_are_read_like_parquet(tmp_path, source, suffix, new):
+    path = tmp_path / f"docs.{suffix}"
+    table = pq.read_table(source)
+    with new(str(path), table.schema) as writer:
+        writer.write_table(table, max_chunksize=2)
+    assert [(row.text, row.id) for row in rows_of(path, text="body")] == list(zip(TEXTS, [7, 8, 9], strict=True))
+    assert count_rows(choose_source([], str(path), None)) == 3
+
+
 def test_vectors_are_equal_to_those_of_jsonl(tmp_path, tiny, source):
     target = tmp_path / "vectors.parquet"
     done = embed("-m", tiny, "-i", source, "--text-column", "body", "--with-text", "-o", target)

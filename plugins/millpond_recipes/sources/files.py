@@ -2,72 +2,42 @@
 
 import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import pyarrow as pa
 
 from millpond.model.files import read_object
-from millpond_jobs.sources.arrow import ArrowFile
-from millpond_jobs.sources.lines import CsvFile, JsonlFile
-from millpond_jobs.sources.parquet import ParquetFile
-from millpond_jobs.sources.plan import Record, Shard
 from millpond_recipes.errors import InputError
-from millpond_recipes.rows import Rows
+from millpond_recipes.rows import InputRow, Place
+from millpond_recipes.sources.arrow import ArrowFile
+from millpond_recipes.sources.records import COLUMNAR, FORMATS_BY_SUFFIX, TEXT
+from millpond_recipes.sources.text import TextFile
 
+FORMATS = {suffix: name for suffix, name in FORMATS_BY_SUFFIX.items() if name != TEXT}
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 State = tuple[int, int, int]
 """The size of a file, the time of its modification, and that of the last change of its content or attributes."""
 DATASET_STATE, DATASET_DICT = "state.json", "dataset_dict.json"
 
 
-class RowReader(Protocol):
-    """An open input file, which is read shard by shard; fastest in the order of the file."""
-
-    def read(self, shard: Shard) -> Rows:
-        """Return the rows of a shard."""
-        ...
-
-    def close(self) -> None:
-        """Close the file."""
-        ...
-
-
 class InputFormat(Protocol):
-    """A file of one of the formats.
-
-    Its constructor takes the path, the columns to read and the compression, None for none.
-    """
+    """An open input file."""
 
     def schema(self) -> pa.Schema:
-        """Return the schema of the columns. Text formats infer it from the first row."""
+        """Return the schema of the columns. Text formats infer it from the first rows."""
         ...
 
-    def records(self) -> Iterator[Record]:
-        """Yield the positions and sizes of all rows."""
+    def places(self) -> Iterator[Place]:
+        """Yield the places and sizes of all rows."""
         ...
 
-    def values(self, column: str) -> Iterator[Any]:
-        """Yield the values of one column; None for those that are null or cannot be read."""
+    def rows(self, position: int = 0, offset: int = 0) -> Generator[InputRow]:
+        """Yield the rows from a place."""
         ...
-
-    def open(self) -> RowReader:
-        """Open the file to read rows."""
-        ...
-
-
-FORMATS: dict[str, Any] = {
-    ".parquet": ParquetFile,
-    ".pq": ParquetFile,
-    ".jsonl": JsonlFile,
-    ".ndjson": JsonlFile,
-    ".csv": CsvFile,
-    ".tsv": CsvFile,
-    ".arrow": ArrowFile,
-}
 
 
 @dataclass(frozen=True)
@@ -86,8 +56,10 @@ class InputName:
 
     def open(self, columns: Sequence[str]) -> InputFormat:
         """Return the file as its format reads it."""
-        opened: InputFormat = FORMATS[self.format](self.path, tuple(columns), self.compression)
-        return opened
+        file_format = FORMATS[self.format]
+        if file_format in COLUMNAR:
+            return ArrowFile(self.path, columns, file_format)
+        return TextFile(self.path, columns, file_format, self.compression)
 
 
 @contextmanager
@@ -148,8 +120,7 @@ def input_name(path: Path) -> InputName:
     compression = COMPRESSIONS.get(path.suffix.lower())
     inner = path.with_suffix("") if compression else path
     suffix = inner.suffix.lower()
-    binary = suffix in (".parquet", ".pq", ".arrow")
-    if suffix not in FORMATS or (compression and binary):
+    if suffix not in FORMATS or (compression and FORMATS[suffix] in COLUMNAR):
         known = ", ".join(FORMATS)
         message = f"Unknown format of the input {path}. Available: {known}; text formats also with .gz or .zst"
         raise InputError(message)

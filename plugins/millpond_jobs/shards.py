@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+
+from millpond_recipes.rows import Place
 
 BYTES_PER_TOKEN = 4
 FIRST_SHARDS = (8, 8, 4, 2)  # divisors: results appear soon, and a crash at the start loses little
@@ -29,6 +30,11 @@ class Shard:
     offset: int = 0
 
     @property
+    def end(self) -> int:
+        """The row after the last one."""
+        return self.start + self.rows
+
+    @property
     def name(self) -> str:
         """The name of its files in a job folder, such as ``00000-00017``."""
         return f"{self.file:05}-{self.number:05}"
@@ -52,34 +58,20 @@ class ShardBudget:
         return ShardBudget(max(1, self.tokens // divisor), max(1, self.rows // divisor))
 
 
-class Record(NamedTuple):
-    """A row as planning sees it.
-
-    Attributes:
-        position: As in `Shard`.
-        offset: As in `Shard`.
-        size: Its size in bytes.
-    """
-
-    position: int
-    offset: int
-    size: int
-
-
-def cut_into_shards(file: int, records: Iterable[Record], budget: ShardBudget) -> Iterator[Shard]:
+def cut_into_shards(file: int, places: Iterable[Place], budget: ShardBudget) -> Iterator[Shard]:
     """Yield the shards of a file from the sizes of its rows.
 
     Args:
         file: The number of the file.
-        records: Its rows in order.
+        places: The places of its rows, in order.
         budget: The limits of a shard.
     """
-    first: Record | None = None
+    first: Place | None = None
     number = start = rows = tokens = 0
     limits = budget.divided(number)
-    for record in records:
-        first = first or record
-        rows, tokens = rows + 1, tokens + 1 + record.size // BYTES_PER_TOKEN
+    for row in places:
+        first = first or row
+        rows, tokens = rows + 1, tokens + 1 + row.size // BYTES_PER_TOKEN
         if rows >= limits.rows or tokens >= limits.tokens:
             yield Shard(file, number, start, rows, first.position, first.offset)
             number, start, first, rows, tokens = number + 1, start + rows, None, 0, 0
