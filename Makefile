@@ -117,7 +117,7 @@ COMPILE = $(PY) -m compileall -qq -j 0 "$$($(PY) -c 'import sysconfig; print(sys
 # one includes is not installed a second time.
 INCLUDED_IN_dev  := test test-slow demo docs
 INCLUDED_IN_test := demo
-INCLUDED_IN_test-slow := test demo
+INCLUDED_IN_test-slow := test demo docs
 INCLUDED_IN_docs := test demo
 INCLUDED_IN_wheels := test demo
 

@@ -22,6 +22,7 @@ CORE = "millpond"
 WIDTH, MARGIN, GAP = 980, 24, 14  # pixels
 HEADING_HEIGHT, BOX_HEIGHT, ROW_HEIGHT = 34, 84, 50  # pixels
 COLUMNS = 4
+SUMMARY_INDENT = 200  # pixels from the margin, after the names of a layer of the core
 SUMMARY_LINE_CHARS = 29  # characters that fit in a line of a box
 STYLE = """\
     text { font-family: -apple-system, "Segoe UI", "DejaVu Sans", Helvetica, Arial, sans-serif; fill: #1f2328; }
@@ -136,6 +137,7 @@ def _head(height: int, description: str) -> Iterator[str]:
     yield '    <marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
     yield '      <path d="M0 0 L8 4 L0 8 z" fill="#57606a"/></marker>'
     yield "  </defs>"
+    yield f'  <rect width="{WIDTH}" height="{height}" rx="10" fill="#ffffff"/>'  # the page may be dark
 
 
 def _background(top: int, height: int, title: str) -> Iterator[str]:
@@ -165,8 +167,8 @@ def _row(parts: Sequence[Part], top: int) -> Iterator[str]:
     yield f'  <rect class="box" x="{MARGIN + GAP}" y="{top}" width="{width}" height="{height}" rx="8"/>'
     yield f'  <text class="name" x="{MARGIN + GAP + 12}" y="{top + 26}">{escape(", ".join(names))}</text>'
     summary = textwrap.shorten(parts[0].summary, 110, placeholder=" …")
-    yield f'  <text class="soft" x="{MARGIN + 180}" y="{top + 18}">{escape(summary)}</text>'
-    yield f'  <text class="mono" x="{MARGIN + 180}" y="{top + 35}">{escape(caption)}</text>'
+    yield f'  <text class="soft" x="{MARGIN + SUMMARY_INDENT}" y="{top + 18}">{escape(summary)}</text>'
+    yield f'  <text class="mono" x="{MARGIN + SUMMARY_INDENT}" y="{top + 35}">{escape(caption)}</text>'
 
 
 def _arrow(bottom: int) -> str:

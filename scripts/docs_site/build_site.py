@@ -43,14 +43,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--output", type=Path, default=OUTPUT, help="the site is written into html/ of this folder")
     output = parser.parse_args().output
-    sources, html = output / "source", output / "html"
-    for folder in (sources, html):
+    sources, html, doctrees = output / "source", output / "html", output / "doctrees"
+    for folder in (sources, html, doctrees):
         shutil.rmtree(folder, ignore_errors=True)
     write_sources(sources)
     strict = ["--fail-on-warning", "--keep-going", "--nitpicky", "--quiet"]
-    code: int = build_main(
-        ["-b", "html", "-c", str(FOLDER), "-d", str(output / "doctrees"), *strict, str(sources), str(html)]
-    )
+    code: int = build_main(["-b", "html", "-c", str(FOLDER), "-d", str(doctrees), *strict, str(sources), str(html)])
     if code == 0:
         print(f"The site is in {html}: open {html / 'index.html'}")
     return code

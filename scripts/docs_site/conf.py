@@ -1,5 +1,7 @@
 """The settings of Sphinx for the documentation site. `build_site.py` runs it on staged pages."""
 
+from importlib import import_module
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ from sphinx.domains.python import PyObject
 import millpond
 
 FOLDER = Path(__file__).resolve().parent
+LOGO = FOLDER.parents[1] / "plugins" / "millpond_playground" / "static" / "icon.svg"  # the same as on the playground
 
 project = "Millpond"
 author = "The Millpond authors"
@@ -57,22 +60,21 @@ suppress_warnings = ["myst.header"]  # reference/cli.md has headings of level 4 
 
 html_theme = "furo"
 html_title = "Millpond"
-html_static_path = [str(FOLDER / "static")]
+html_static_path = [str(FOLDER / "static"), str(LOGO)]
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sourcelink = False
 html_show_sphinx = False
-html_favicon = str(FOLDER / "static" / "logo.svg")
+html_favicon = str(LOGO)
 html_theme_options = {
-    "light_logo": "logo.svg",
-    "dark_logo": "logo.svg",
+    "light_logo": LOGO.name,
+    "dark_logo": LOGO.name,
     "sidebar_hide_name": False,
     "navigation_with_keys": True,
     "light_css_variables": {"color-brand-primary": "#0b6e6e", "color-brand-content": "#0b6e6e"},
     "dark_css_variables": {"color-brand-primary": "#5cc8c2", "color-brand-content": "#5cc8c2"},
 }
-pygments_style = "friendly"
-pygments_dark_style = "github-dark"
+# The colours of code are those of Furo, which have the contrast of WCAG AA.
 
 
 def skip_member(*arguments: Any) -> bool | None:
@@ -82,9 +84,19 @@ def skip_member(*arguments: Any) -> bool | None:
     return True if is_settings or str(getattr(value, "__doc__", "")).startswith("Alias for field number") else None
 
 
+def module_of_source(_: Sphinx, module: str, name: str) -> str | None:
+    """Leave objects of `builtins` with the module that names them: there is no page of the source of `builtins`."""
+    try:
+        value = attrgetter(name)(import_module(module))
+    except AttributeError:  # an attribute that only instances have
+        return None
+    return module if getattr(value, "__module__", None) == "builtins" else None
+
+
 def setup(app: Sphinx) -> None:
-    """Connect the function above, and use Google's word for the variables of a class."""
+    """Connect the functions above, and use Google's word for the variables of a class."""
     app.connect("autodoc-skip-member", skip_member)
+    app.connect("viewcode-follow-imported", module_of_source)
     for field in PyObject.doc_field_types:
         if field.name == "variable":
             field.label = "Attributes"

@@ -1,17 +1,16 @@
 """Servers with tiny models of all kinds, and pages in Chromium."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
+from web_pages import open_chromium
 
 from millpond.testing.checkpoints import random_tensors, tiny, write_config, write_sparse_encoder, write_weights
 from millpond_models.testing.dual_encoders import tiny_dual_encoder
 from millpond_server.testing import running_server
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 PATIENCE_MS = 60_000  # a busy machine is slow, and a test waits no longer than it must
 LABELS = ("O", "B-PER", "I-PER", "LOC")
 LENGTH = {"max_position_embeddings": 256}
@@ -73,18 +72,9 @@ def post(server):
 
 @pytest.fixture(scope="module")
 def chromium():
-    """Yield Chromium without a window; skip the test where it is not installed.
-
-    Playwright's event loop runs in this thread until the fixture ends, and tests of other modules run their own.
-    """
-    if CHROMIUM is None:
-        pytest.skip("needs Chromium: apt-get install chromium")
-    from playwright.sync_api import sync_playwright  # only slow tests need it
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM)
+    """Yield Chromium without a window; skip the test where it is not installed."""
+    with open_chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from web_pages import CONTRASTS, MIN_CONTRAST
 
 from millpond_server.testing import running_server
 
@@ -18,33 +19,6 @@ PANELS = {
     "sparse": "splade",
     "tokens": "embedder",
 }
-MIN_CONTRAST = 4.5  # WCAG 2.2, level AA, for text of normal size
-# The contrast of each element's own text with the nearest background, with the element. A canvas converts colours.
-CONTRASTS = """() => {
-  const pen = Object.assign(document.createElement("canvas"), { width: 1, height: 1 }).getContext("2d");
-  const pixel = (color) => {
-    pen.clearRect(0, 0, 1, 1);
-    pen.fillStyle = color;
-    pen.fillRect(0, 0, 1, 1);
-    return [...pen.getImageData(0, 0, 1, 1).data];
-  };
-  const linear = (value) => (value / 255 <= 0.04045 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4);
-  const luminance = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
-  const background = (it) => {
-    for (let parent = it; parent; parent = parent.parentElement) {
-      const color = pixel(getComputedStyle(parent).backgroundColor);
-      if (color[3] === 255) return color;
-    }
-    return [255, 255, 255, 255];
-  };
-  const hasText = (it) => [...it.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
-  return [...document.body.querySelectorAll("*")]
-    .filter((it) => hasText(it) && it.checkVisibility() && !it.closest(".skip, .hidden-label"))
-    .map((it) => {
-      const levels = [pixel(getComputedStyle(it).color), background(it)].map(luminance).sort((a, b) => b - a);
-      return [(levels[0] + 0.05) / (levels[1] + 0.05), `${it.tagName}.${it.className} ${it.textContent.slice(0, 30)}`];
-    });
-}"""
 
 
 @pytest.fixture(scope="module")
