@@ -1,18 +1,22 @@
-"""SHA-256 hashes of a model's files."""
+"""SHA-256 hashes of a model's files, computed once for each state of a file."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 
 from millpond.model.files import model_files
 from millpond.types.errors import CheckpointError
 
 MAX_THREADS = 4
+MAX_KEPT_HASHES = 1024
+_HASHING = threading.Lock()
 
 
-def file_hashes(folder: Path, counts: Callable[[Path], bool] | None = None) -> Iterator[tuple[str, str]]:
-    """Yield the name and the SHA-256 of each file of a model that can change its results, sorted by name.
+def file_hashes(folder: Path, counts: Callable[[Path], bool] | None = None) -> list[tuple[str, str]]:
+    """Return the name and the SHA-256 of each file of a model that can change its results, sorted by name.
 
     Args:
         folder: The folder of the model.
@@ -22,9 +26,10 @@ def file_hashes(folder: Path, counts: Callable[[Path], bool] | None = None) -> I
         CheckpointError: If a file cannot be read.
     """
     paths = [path for path in model_files(folder) if counts is None or counts(path)]
-    with ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="millpond-hash") as pool:
-        for path, digest in zip(paths, pool.map(checkpoint_hash, paths), strict=True):
-            yield path.relative_to(folder).as_posix(), digest
+    # A second caller waits for the hashes of the first.
+    with _HASHING, ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="millpond-hash") as pool:
+        hashes = [*pool.map(checkpoint_hash, paths)]
+    return [(path.relative_to(folder).as_posix(), digest) for path, digest in zip(paths, hashes, strict=True)]
 
 
 def file_hash(path: Path) -> str:
@@ -40,6 +45,12 @@ def checkpoint_hash(path: Path) -> str:
         CheckpointError: If it cannot be read.
     """
     try:
-        return file_hash(path)
+        state = path.stat()
+        return _hash_of_state(path, (state.st_ino, state.st_size, state.st_mtime_ns))
     except OSError as error:
         raise CheckpointError(f"Cannot read {path}: {error.strerror or error}.") from error
+
+
+@lru_cache(maxsize=MAX_KEPT_HASHES)
+def _hash_of_state(path: Path, _: tuple[int, int, int]) -> str:
+    return file_hash(path)

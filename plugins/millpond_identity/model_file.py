@@ -19,6 +19,7 @@ from millpond.model.pooler_settings import BY_TASK
 from millpond.model.repository import Repository
 from millpond.model.source import ModelReference
 from millpond.model.spec import ModuleSettings
+from millpond.types.compute import DTYPES
 from millpond.types.config import JOINED_BY, PoolerConfig
 from millpond.types.errors import CheckpointError, UnknownNameError, first_names
 from millpond_identity.file_hashes import file_hashes
@@ -52,7 +53,6 @@ NAMES = {
     "prompting.io_processor_plugin": "io_processors",
 }
 """The catalog of the names that a path states; several are a list, or are joined by "+"."""
-DTYPES = ("float32", "float16", "bfloat16")
 MAY_BE_ZERO = ("classification.num_labels", "pooler_config.step_tag_id")
 ANY_NUMBERS = ("hf_config", "modules.before", "modules.after", "text.template_settings")
 OF_FILES = (

@@ -5,7 +5,6 @@
 
 import hashlib
 import json
-import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
@@ -13,7 +12,6 @@ from pathlib import Path
 from reprlib import Repr
 from typing import Any
 
-from millpond.model.repository import FileState, file_states
 from millpond.model.spec import ResolvedModel
 from millpond.types.config import CheckpointConfig, InputOptions
 from millpond.types.errors import InvalidInputError, SpaceMismatchError
@@ -41,7 +39,6 @@ IGNORED_KEYS = frozenset(
     }
 )
 MAX_DIFFERENCES = 8  # in an error message
-_HASHING = threading.Lock()
 _short = Repr()
 _short.maxstring = _short.maxother = 80
 
@@ -121,7 +118,7 @@ def _changed(space: Space, changed: tuple[tuple[str, Any], ...]) -> Space:
 
 
 def space_of(model: ResolvedModel, inputs: InputOptions | None = None) -> Space:
-    """Return the space of a model's embeddings. Reads all its weights once for each state of its files.
+    """Return the space of a model's embeddings. Reads its weights, once for each state of its files.
 
     Args:
         model: The settings of the model.
@@ -131,16 +128,10 @@ def space_of(model: ResolvedModel, inputs: InputOptions | None = None) -> Space:
         CheckpointError: If a file cannot be read.
     """
     folder = Path(model.identity.path)
-    with _HASHING:  # a second caller waits for the hashes of the first
-        hashes = _hashes(folder, tuple(sorted(file_states(folder).items())))
+    hashes = file_hashes(folder, _decides)
     settings = {**_settings(model, inputs or InputOptions()), **{f"{FILE}{name}": digest for name, digest in hashes}}
     plain: dict[str, Any] = json.loads(json.dumps(settings, default=str))
     return Space(plain)
-
-
-@lru_cache(maxsize=32)
-def _hashes(folder: Path, _: tuple[tuple[str, FileState], ...]) -> tuple[tuple[str, str], ...]:
-    return tuple(file_hashes(folder, _decides))
 
 
 def _decides(path: Path) -> bool:

@@ -12,7 +12,6 @@ from millpond.loading.build import build_model, resolve_model
 from millpond.model.files import check_foreign_reading
 from millpond.model.model_layers import ModelLayers
 from millpond.model.source import find_repository
-from millpond.model.tokenizer import load_tokenizer
 from millpond.plugin.manager import get_plugin_manager
 from millpond.plugin.target import imported
 from millpond_command.cli import USAGE, CommandError
@@ -164,7 +163,7 @@ def _load_reference(kind: Kind, folder: Path, layers: ModelLayers, request: Requ
 
 
 def _parts(kind: Kind, layers: ModelLayers, settings: Settings, max_tokens: int | None) -> list[Part]:
-    tokenizer = load_tokenizer(layers.repository, layers.model.text)
+    tokenizer = layers.repository.reader.tokenizer(layers.model.text)
     if tokenizer is None:
         message = f"{layers.repository.path} has no tokenizer, so the built-in texts cannot be computed"
         raise CommandError(message, exit_code=USAGE)

@@ -20,7 +20,6 @@ from millpond.model.model_layers import ModelLayers
 from millpond.model.repository import Repository
 from millpond.model.resolve import read_layers
 from millpond.model.source import find_repository
-from millpond.model.tokenizer import load_tokenizer
 from millpond.nn.linear import Linear
 from millpond.nn.model import PoolingModel
 from millpond.nn.weights import LoadedWeights, missing_weights
@@ -195,7 +194,7 @@ def build_context(layers: ModelLayers, arguments: Arguments, device: torch.devic
         config=layers.config,
         device=device,
         dtype=dtype,
-        tokenizer=None if options.skip_tokenizer else load_tokenizer(repository, config.text, lower_case=lower_case),
+        tokenizer=None if options.skip_tokenizer else repository.reader.tokenizer(config.text, lower_case=lower_case),
         inputs=options.inputs,
         compute=compute,
     )

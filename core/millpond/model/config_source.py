@@ -11,7 +11,8 @@ from millpond.model.repository import Repository, read_format
 from millpond.types.config import CheckpointConfig
 
 if TYPE_CHECKING:
-    from millpond.model.spec import ChatTemplate
+    from millpond.model.spec import ChatTemplate, TextSettings
+    from millpond.model.tokenizer import Tokenizer
     from millpond.plugin.registry import Entry, Registry
     from millpond.plugin.specs import ArchitectureSpec, ConverterSpec, PublishedModelSpec
     from millpond.types.rerank_template import RerankTemplate
@@ -90,6 +91,15 @@ class ModelReader(Protocol):
 
     def chat_template(self, *, of_pairs: bool = False) -> "ChatTemplate | None":
         """Return the template of messages, or of a query with a document; None without one."""
+        ...
+
+    def tokenizer(self, text: "TextSettings", *, lower_case: bool = False) -> "Tokenizer | None":
+        """Load the tokenizer; None without one.
+
+        Args:
+            text: The preparation of texts.
+            lower_case: True to convert texts to lower case, independent of the files.
+        """
         ...
 
     def image_processor(self) -> tuple[Path, dict[str, Any]]:

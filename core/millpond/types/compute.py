@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from millpond.types.errors import InvalidInputError
 
 BFLOAT16_WEIGHTS = "bfloat16"  # the scheme of models whose weights are in bfloat16, and everything else in float32
+DTYPES = ("float32", "float16", "bfloat16")  # that models compute in
 KNOWN_DTYPES = ("auto", "float32", "float", "bfloat16", "float16", "half")
 COMMON_DEVICES = ("auto", "cpu", "cuda", "mps", "xpu")
 OTHER_DEVICES = ("hpu", "ipu", "maia", "meta", "mtia", "npu", "vulkan", "xla")  # torch decides whether it has them

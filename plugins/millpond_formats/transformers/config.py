@@ -8,6 +8,7 @@ from millpond.model.config_source import ConfigSource
 from millpond.model.files import TensorHeader, read_headers
 from millpond.model.layers import DEFAULT, Layer
 from millpond.plugin.blame import is_foreign
+from millpond.types.compute import DTYPES
 from millpond.types.config import CheckpointConfig
 from millpond_formats.transformers.labels import (
     LABELS_PATH,
@@ -25,7 +26,6 @@ FILE = "config.json"
 POOLING_PATH, PROMPTS_PATH = "pooler_config.seq_pooling_type", "prompting.prompts"
 PROMPTS_KEY = "task_instructions"
 HIDDEN_SIZE_KEYS = ("hidden_size", "n_embd", "dim")
-DTYPES = ("float32", "float16", "bfloat16")
 logger = logging.getLogger(__name__)
 
 

@@ -27,7 +27,8 @@ from millpond_formats.transformers.published import (
 if TYPE_CHECKING:
     from millpond.model.options import LoadOptions
     from millpond.model.repository import Repository
-    from millpond.model.spec import ChatTemplate
+    from millpond.model.spec import ChatTemplate, TextSettings
+    from millpond.model.tokenizer import Tokenizer
     from millpond.plugin.specs import PublishedModelSpec
 
 CONFIG_PATH = "hf_config"
@@ -109,6 +110,12 @@ class TransformersReader:
     def chat_template(self, *, of_pairs: bool = False) -> "ChatTemplate | None":
         """Return the template of messages, or of a query with a document."""
         return read_chat_template(self.repository, of_pairs=of_pairs)
+
+    def tokenizer(self, text: "TextSettings", *, lower_case: bool = False) -> "Tokenizer | None":
+        """Load the tokenizer; None without one."""
+        from millpond_formats.transformers.tokenizer_file import load_tokenizer  # noqa: PLC0415  inspect does not need it
+
+        return load_tokenizer(self.repository, text, lower_case=lower_case)
 
     def image_processor(self) -> tuple[Path, dict[str, Any]]:
         """Return the path and content of the image processor's settings.

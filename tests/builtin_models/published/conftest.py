@@ -13,7 +13,6 @@ from millpond.context import Context
 from millpond.model.options import LoadOptions
 from millpond.model.resolve import read_layers
 from millpond.model.source import SourceOptions, find_repository
-from millpond.model.tokenizer import load_tokenizer
 from millpond.plugin.manager import PluginManager
 from millpond.testing.checkpoints import write_config
 from millpond.types.config import PoolerConfig
@@ -51,7 +50,7 @@ def built():
             config=layers.config,
             device=torch.device("cpu"),
             dtype=torch.float32,
-            tokenizer=load_tokenizer(repository, layers.model.text),
+            tokenizer=repository.reader.tokenizer(layers.model.text),
         )
         model_class = layers.architecture.load()
         if layers.converter is not None:

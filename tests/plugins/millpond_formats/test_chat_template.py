@@ -7,7 +7,6 @@ import pytest
 from millpond.model.options import LoadOptions
 from millpond.model.repository import Repository
 from millpond.model.resolve import read_layers
-from millpond.model.tokenizer import load_tokenizer
 from millpond.plugin.manager import get_plugin_manager
 from millpond.testing.checkpoints import tiny
 from millpond.types.errors import CheckpointError
@@ -16,7 +15,7 @@ from millpond_formats.transformers.chat_template import read_chat_template
 
 def tokenizer_of(repository):
     layers = read_layers(get_plugin_manager().registry, repository, LoadOptions())
-    return load_tokenizer(repository, layers.model.text)
+    return repository.reader.tokenizer(layers.model.text)
 
 
 @pytest.fixture
