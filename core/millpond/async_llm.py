@@ -1,11 +1,9 @@
 """AsyncLLM: the online API: the pipeline and engine of ``LLM`` for asyncio."""
 
 import asyncio
-import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from functools import partial
 from operator import itemgetter
 from time import perf_counter
@@ -17,10 +15,9 @@ from millpond.llm import LLM
 from millpond.loading.arguments import read_arguments, takes_model_args
 from millpond.pipeline.bound_task import new_sequences
 from millpond.pipeline.cache import bypass_cache, cache_owner
-from millpond.pipeline.call import Options, requested, single_params
+from millpond.pipeline.call import EmbedOptions, Options, requested, single_params
 from millpond.pipeline.call_stats import CallStats, current_stats
 from millpond.pipeline.io_processor import Job
-from millpond.pipeline.owner_process import OwnerProcess
 from millpond.pipeline.pipeline import load_pipeline
 from millpond.pipeline.preprocessing import PreprocessingPool
 from millpond.pipeline.shared_prefix import PrefixFinder
@@ -55,28 +52,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 MAX_PROMPTS_DECODED_INLINE = 16  # if the processor is quick, decoding these takes less time than a thread switch
 
 
-@dataclass(eq=False)
-class Countdown:
-    """The number of requests of a call that have not ended; ``ended`` is resolved on the caller's event loop."""
-
-    left: int
-    ended: "asyncio.Future[None]"
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def count_down(self, _: "PoolingRequest") -> None:
-        """Count the end of a request; any thread may call it."""
-        with self.lock:
-            self.left -= 1
-            left = self.left
-        if left == 0:
-            with suppress(RuntimeError):  # the caller's loop is closed
-                self.ended.get_loop().call_soon_threadsafe(self._resolve)
-
-    def _resolve(self) -> None:
-        if not self.ended.done():
-            self.ended.set_result(None)
-
-
 def documented_by(method: Callable[..., Any]) -> Callable[[F], F]:
     """Return a decorator that copies the docstring of a method of ``LLM``."""
 
@@ -105,13 +80,13 @@ class AsyncLLM(BaseLLM):
             plugins: As for ``LLM``.
             **arguments: As for ``LLM``.
         """
+        super().__init__()
         plugins = plugins or get_plugin_manager()
         options = read_arguments(arguments, plugins.registry)
         self._loaded, self.pipeline, self.cache = load_pipeline(model, options, plugins)
         from millpond.engine.background import BackgroundEngine  # noqa: PLC0415  needs torch
 
         self._open_executor = partial(open_executor, self._loaded, options, plugins)
-        self._owner = OwnerProcess()
         self._use(BackgroundEngine(self._open_executor(), self._loaded.engine))
         self._preprocessing = PreprocessingPool()
         self._num_calls = 0  # calls that are running
@@ -138,29 +113,13 @@ class AsyncLLM(BaseLLM):
         self._preprocessing = PreprocessingPool()
 
     @overload
-    @documented_by(LLM.embed)
     async def embed(
-        self,
-        prompts: object,
-        *,
-        dimensions: int | None = None,
-        output: Literal["objects"] = "objects",
-        pooling_params: Params = None,
-        priority: int = 0,
-        **options: Unpack[Options],
+        self, prompts: object, *, priority: int = 0, output: Literal["objects"] = ..., **options: Unpack[EmbedOptions]
     ) -> list[EmbeddingRequestOutput]: ...
 
     @overload
-    @documented_by(LLM.embed)
     async def embed(
-        self,
-        prompts: object,
-        *,
-        dimensions: int | None = None,
-        output: Literal["array"],
-        pooling_params: Params = None,
-        priority: int = 0,
-        **options: Unpack[Options],
+        self, prompts: object, *, priority: int = 0, output: Literal["array"], **options: Unpack[EmbedOptions]
     ) -> "NDArray[np.float32]": ...
 
     @documented_by(LLM.embed)
@@ -285,7 +244,7 @@ class AsyncLLM(BaseLLM):
         Args:
             finish: True to compute waiting requests first; otherwise they end in EngineClosedError.
         """
-        if not self._owner.is_current:
+        if self._is_fork():
             return  # the threads belong to the process that this one is a fork of
         await asyncio.to_thread(self.engine.close, finish=finish)
         if not self._num_calls:  # otherwise the last call closes it: its results are not decoded yet
@@ -356,7 +315,7 @@ class AsyncLLM(BaseLLM):
         Raises:
             EngineClosedError: If the engine is closed, or this process is a fork of the one that loaded the model.
         """
-        self._owner.check()
+        self._check_process()
         if not self.engine.is_alive:
             message = "the engine is closed: load the model again"
             raise EngineClosedError(message)
@@ -380,15 +339,23 @@ class AsyncLLM(BaseLLM):
         if not requests:
             return
         began = perf_counter()
-        call = Countdown(len(requests), asyncio.get_running_loop().create_future())
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
+        left = [True] * len(requests)
+
+        def on_done(_: "PoolingRequest") -> None:
+            left.pop()  # on the thread of the engine, or of a monitor
+            if not left:
+                with suppress(RuntimeError):  # the caller's loop is closed
+                    loop.call_soon_threadsafe(ended.set)
+
         for request in requests:
             request.state.priority = priority
-            request.state.on_done = call.count_down
+            request.state.on_done = on_done
         if len(requests) > 1:
             PrefixFinder(enabled=self._loaded.engine.enable_prefix_caching).mark(requests)
         self.engine.submit(requests)
         try:
-            await call.ended
+            await ended.wait()
             first = min((request.state.started for request in requests if request.state.started), default=began)
             started = max(first, began)
             stats.add_stage("queue", began, started)

@@ -1,5 +1,6 @@
 """BaseLLM: the parts that LLM and AsyncLLM have in common."""
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
@@ -12,6 +13,7 @@ from millpond.pipeline.io_processor import Item
 from millpond.pipeline.pipeline import Pipeline
 from millpond.pipeline.tokenization import Params, with_settings
 from millpond.types.arrays import Form, check_form, check_stackable
+from millpond.types.errors import EngineClosedError
 
 if TYPE_CHECKING:
     from millpond.loading.build import LoadedModel
@@ -26,6 +28,9 @@ class BaseLLM(ABC):
 
     _loaded: "LoadedModel"
     pipeline: Pipeline
+
+    def __init__(self) -> None:
+        self._owner = os.getpid()  # a fork of this process has none of its threads
 
     @property
     def model_config(self) -> ResolvedModel:
@@ -55,6 +60,24 @@ class BaseLLM(ABC):
     def space_id(self) -> str:
         """The short id of ``space``: embeddings with the same id can be compared."""
         return self.space.id
+
+    def _is_fork(self) -> bool:
+        """Return True in a fork of the process that loaded the model."""
+        return os.getpid() != self._owner
+
+    def _check_process(self) -> None:
+        """Refuse calls in a fork, where they would wait for threads that do not exist.
+
+        Raises:
+            EngineClosedError: If the present process is a fork.
+        """
+        if self._is_fork():
+            message = (
+                f"the model was loaded in process {self._owner}, and process {os.getpid()} is a fork of it without its "
+                "threads: load the model after the fork, or start processes with "
+                "multiprocessing.get_context('spawn')"
+            )
+            raise EngineClosedError(message)
 
     def _embedding_task(self, params: Params, dimensions: int | None, output: Form) -> tuple[str, Params]:
         """Return the task of a call of ``embed``, and its parameters with the number of dimensions."""

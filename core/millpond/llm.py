@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 from millpond.base_llm import CHUNKS_ARGUMENTS, EMBED_ARGUMENTS, BaseLLM
 from millpond.executor import open_executor
 from millpond.loading.arguments import read_arguments, takes_model_args
-from millpond.pipeline.call import Options, requested, single_params
+from millpond.pipeline.call import EmbedOptions, Options, requested, single_params
 from millpond.pipeline.offline import SyncDriver
-from millpond.pipeline.owner_process import OwnerProcess
 from millpond.pipeline.pipeline import load_pipeline
 from millpond.pipeline.tokenization import Params
 from millpond.plugin.manager import get_plugin_manager
@@ -65,6 +64,7 @@ class LLM(BaseLLM):
             UnknownNameError: If no plugin provides its architecture.
             InvalidInputError: If an argument is invalid.
         """
+        super().__init__()
         plugins = plugins or get_plugin_manager()
         options = read_arguments(arguments, plugins.registry)
         self._loaded, self.pipeline, self.cache = load_pipeline(model, options, plugins)
@@ -75,7 +75,6 @@ class LLM(BaseLLM):
         self._engine = Engine(executor, self.engine_config)
         self._driver = SyncDriver(self._loaded.context.model, self._engine, self.engine_config, self.cache)
         self._lock = threading.Lock()
-        self._owner = OwnerProcess()
 
     @property
     def pooling_task(self) -> str | None:
@@ -105,23 +104,14 @@ class LLM(BaseLLM):
         self,
         prompts: object,
         *,
-        dimensions: int | None = None,
-        output: Literal["objects"] = "objects",
-        use_tqdm: Progress = True,
-        pooling_params: Params = None,
-        **options: Unpack[Options],
+        use_tqdm: Progress = ...,
+        output: Literal["objects"] = ...,
+        **options: Unpack[EmbedOptions],
     ) -> list[EmbeddingRequestOutput]: ...
 
     @overload
     def embed(
-        self,
-        prompts: object,
-        *,
-        dimensions: int | None = None,
-        output: Literal["array"],
-        use_tqdm: Progress = True,
-        pooling_params: Params = None,
-        **options: Unpack[Options],
+        self, prompts: object, *, use_tqdm: Progress = ..., output: Literal["array"], **options: Unpack[EmbedOptions]
     ) -> "NDArray[np.float32]": ...
 
     def embed(
@@ -351,7 +341,7 @@ class LLM(BaseLLM):
 
     def close(self) -> None:
         """Stop the workers after the calls of other threads. Later calls raise EngineClosedError."""
-        if not self._owner.is_current:
+        if self._is_fork():
             return  # the workers belong to the process that this one is a fork of
         with self._lock:
             self._engine.close()
@@ -386,7 +376,7 @@ class LLM(BaseLLM):
         arguments: tuple[str, ...] = (),
         plain: bool = False,
     ) -> list[Any]:
-        self._owner.check()
+        self._check_process()
         task, items, raises = self._read(name, prompts, params, options, arguments)
         groups = task.groups(items)
         outputs: list[Any] = [None] * len(items)

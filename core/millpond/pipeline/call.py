@@ -47,6 +47,18 @@ class Options(TypedDict, total=False):
     on_error: str
 
 
+class EmbedOptions(Options, total=False):
+    """Keyword arguments of ``embed``.
+
+    Attributes:
+        dimensions: Keep the first N dimensions.
+        pooling_params: Parameters for all prompts, or one for each.
+    """
+
+    dimensions: int | None
+    pooling_params: Params
+
+
 CALL_OPTIONS = tuple(Options.__annotations__)
 
 

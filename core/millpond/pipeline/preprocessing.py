@@ -1,21 +1,19 @@
 """PreprocessingPool: encodes prompts in threads outside the event loop; concurrent small calls are encoded together."""
 
 import asyncio
-import sys
 import threading
-import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
-from typing import Any, Generic, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from millpond.pipeline.bound_task import BoundTask
-from millpond.pipeline.cancellation import run_cancellable
+from millpond.pipeline.cancellation import CancellableWork
 from millpond.pipeline.io_processor import Item, Job
-from millpond.types.errors import EngineError, RequestCancelledError
+from millpond.types.errors import EngineError
 from millpond.types.prompts import may_hold_media, remote_images
 
 NUM_THREADS = 2
@@ -39,49 +37,11 @@ class PendingCall:
     jobs: "asyncio.Future[list[Job]]"
 
 
-class DroppableWork(Generic[T]):
-    """Work for a thread pool that can be dropped: pools keep references to cancelled work and its arguments.
-
-    Args:
-        work: The function.
-    """
-
-    def __init__(self, work: Callable[[], T]) -> None:
-        self._work: Callable[[], T] | None = work
-
-    def __call__(self) -> T:
-        """Call the function.
-
-        Raises:
-            RequestCancelledError: If the work was dropped.
-        """
-        work, self._work = self._work, None
-        if work is None:
-            message = "the request was cancelled before it was encoded"
-            raise RequestCancelledError(message)
-        return work()
-
-    def drop(self) -> None:
-        """Release the function and its arguments."""
-        self._work = None
-
-
-@dataclass(frozen=True)
-class RunningWork:
-    """Work that a thread is doing.
-
-    Attributes:
-        thread: The thread.
-        began: The start, by ``time.monotonic``.
-    """
+class RunningWork(NamedTuple):
+    """A thread that is working, and the start of its work by ``time.monotonic``."""
 
     thread: threading.Thread
     began: float
-
-    @property
-    def stack(self) -> str:
-        """The innermost functions that the thread is executing."""
-        return stack_of(self.thread)
 
 
 class PreprocessingPool:
@@ -103,16 +63,9 @@ class PreprocessingPool:
 
     async def encode(self, task: BoundTask, indices: Sequence[int], items: Items) -> list[Job]:
         """Call ``BoundTask.encode`` on a thread; if cancelled, it stops before the next image."""
-        loop = asyncio.get_running_loop()
         if not is_small(items):
-            threads = self._threads_for([item.data for item in items])
-            work, cancelled = DroppableWork(partial(task.encode, indices, items)), threading.Event()
-            try:
-                return await loop.run_in_executor(threads, self._recorded, run_cancellable, cancelled, work)
-            except asyncio.CancelledError:
-                cancelled.set()  # the thread may be decoding the first of many images
-                work.drop()
-                raise
+            return await self.run(partial(task.encode, indices, items), self._threads_for([it.data for it in items]))
+        loop = asyncio.get_running_loop()
         call = PendingCall(task, indices, items, loop.create_future())
         with self._lock:
             is_first = not self._pending
@@ -129,13 +82,15 @@ class PreprocessingPool:
             return self._threads
         return self._media_threads if next(remote_images(prompts), None) is None else self._remote_threads
 
-    async def run(self, work: Callable[[], T]) -> T:
-        """Call a function on a thread."""
-        droppable = DroppableWork(work)
+    async def run(self, work: Callable[[], T], threads: ThreadPoolExecutor | None = None) -> T:
+        """Call a function on a thread; if cancelled, it may go on until it checks that."""
+        cancellable = CancellableWork(work)
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, self._recorded, droppable)
+            return await asyncio.get_running_loop().run_in_executor(
+                threads or self._threads, self._recorded, cancellable
+            )
         except asyncio.CancelledError:
-            droppable.drop()
+            cancellable.cancel()  # the thread may be decoding the first of many images
             raise
 
     def running(self) -> list[RunningWork]:
@@ -234,12 +189,3 @@ def _resolve(results: Sequence[tuple[PendingCall, "list[Job] | Exception"]]) -> 
             call.jobs.set_exception(result)
         else:
             call.jobs.set_result(result)
-
-
-def stack_of(thread: threading.Thread) -> str:
-    """Return function, file and line of the three innermost frames of a thread, outermost first."""
-    frame = None if thread.ident is None else sys._current_frames().get(thread.ident)  # noqa: SLF001  the documented way
-    if frame is None:
-        return "it has ended"
-    frames = traceback.extract_stack(frame)[-3:]
-    return " > ".join(f"{each.name} ({each.filename}:{each.lineno})" for each in frames)

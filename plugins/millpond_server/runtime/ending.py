@@ -6,10 +6,10 @@ import os
 import sys
 import threading
 import time
+import traceback
 from types import FrameType
 from typing import NoReturn
 
-from millpond.pipeline.preprocessing import stack_of
 from millpond.plugin.output import results
 
 logger = logging.getLogger(__name__)
@@ -31,6 +31,15 @@ def log_hanging_threads(timeout: float) -> bool:
     for thread in hanging:
         logger.error("the thread %s hangs and is abandoned: it is in %s", thread.name, stack_of(thread))
     return bool(hanging)
+
+
+def stack_of(thread: threading.Thread) -> str:
+    """Return function, file and line of the three innermost frames of a thread, outermost first."""
+    frame = None if thread.ident is None else sys._current_frames().get(thread.ident)  # noqa: SLF001  the documented way
+    if frame is None:
+        return "it has ended"
+    frames = traceback.extract_stack(frame)[-3:]
+    return " > ".join(f"{each.name} ({each.filename}:{each.lineno})" for each in frames)
 
 
 def exit_now(exit_code: int) -> NoReturn:

@@ -8,6 +8,7 @@ from collections.abc import Collection
 from millpond.engine.request import PoolingRequest
 from millpond.engine.runner import MAX_HOOKED_LAYERS
 from millpond.pipeline.preprocessing import NUM_THREADS, THREAD_NAME_PREFIX, RunningWork
+from millpond_server.runtime.ending import stack_of
 from millpond_server.runtime.models import ServedModel
 from millpond_server.runtime.state import State
 
@@ -107,7 +108,7 @@ class EngineMonitor:
         """Report hanging threads of IO processors; refuse requests if no thread is left."""
         reason = f"{len(hanging)} thread{'s' if len(hanging) > 1 else ''} of its IO processors do not end"
         if self._state.unhealthy.get(model.name) != reason:
-            locations = "; ".join(f"{work.thread.name} is in {work.stack}" for work in hanging)
+            locations = "; ".join(f"{work.thread.name} is in {stack_of(work.thread)}" for work in hanging)
             logger.error("an IO processor of %s hangs: %s", model.name, locations)
         self._state.unhealthy[model.name] = reason
         if sum(work.thread.name.startswith(THREAD_NAME_PREFIX) for work in hanging) >= NUM_THREADS:

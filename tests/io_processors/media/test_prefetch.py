@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from millpond.pipeline.cancellation import run_cancellable
+from millpond.pipeline.cancellation import CancellableWork
 from millpond.types.errors import InvalidInputError, RequestCancelledError
 from millpond.types.prompts import ImagePart, PairItem, remote_images
 from millpond_io.media.prefetch import MAX_CONCURRENT_FETCHES, fetch_image, prefetch_images
@@ -94,11 +94,11 @@ def test_an_image_that_cannot_be_fetched_fails_alone():
 
 
 def test_a_cancelled_call_fetches_no_further_image():
-    left, may_end, begun = threading.Event(), threading.Event(), []
+    may_end, begun = threading.Event(), []
 
     def fetch(url):
         begun.append(url)
-        left.set()  # the client goes away
+        work.cancel()  # the client goes away
         assert may_end.wait(PATIENCE)
         return b""
 
@@ -106,8 +106,9 @@ def test_a_cancelled_call_fetches_no_further_image():
         with prefetch_images(images(*(f"https://example.org/{number}" for number in range(9)))):
             fetch_image("https://example.org/0", fetch)
 
+    work = CancellableWork(call)
     with pytest.raises(RequestCancelledError):
-        run_cancellable(left, call)
+        work()
     may_end.set()
     assert len(begun) <= MAX_CONCURRENT_FETCHES
 

@@ -127,8 +127,7 @@ def test_a_crash_of_the_engine_while_another_batch_runs_ends_the_process(stuck):
 def test_busy_threads_are_distinguished_from_idle_ones():
     from concurrent.futures import ThreadPoolExecutor
 
-    from millpond.pipeline.preprocessing import stack_of
-    from millpond_server.runtime.ending import busy_threads
+    from millpond_server.runtime.ending import busy_threads, stack_of
 
     may_end, began = threading.Event(), threading.Event()
 
