@@ -93,12 +93,9 @@ def _follow(folder: JobFolder, ended: threading.Event) -> None:
         if ended.wait(POLL_S):
             return
     manifest = folder.read_manifest()
-    reported = folder.finished(manifest)
-    with ShardProgress(manifest.rows, reported.values(), shown=True) as report:
+    with ShardProgress(manifest.rows, folder.finished(manifest), shown=True) as report:
         is_last = False
         while not is_last:
             is_last = ended.wait(POLL_S)
-            for name, done in folder.finished(manifest).items():
-                if name not in reported:
-                    reported[name] = done
-                    report.advance(done)
+            for done in folder.finished(manifest).values():
+                report.advance(done)

@@ -198,7 +198,7 @@ def _compute(
         with (
             Runner(recipe, facts) as runner,
             Leases(folder.leases) as leases,
-            ShardProgress(manifest.rows, finished.values(), shown=show_progress) as report,
+            ShardProgress(manifest.rows, finished, shown=show_progress) as report,
         ):
             Worker(folder, manifest, inputs, leases, stop=stop, progress=report).run(runner)
     finally:

@@ -40,7 +40,7 @@ class Worker:
         inputs: Its input files.
         leases: This worker's leases.
         stop: Set it to stop after the current shard.
-        progress: Reports finished shards.
+        progress: Reports finished shards, those of other workers included.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Worker:
                 while (work := upcoming.result()) is not None and not self._stop.is_set():
                     upcoming = reading.submit(self._read_next)
                     begun = time.perf_counter()
-                    self._progress.begin(work.shard.rows)
+                    self._progress.begin(work.shard.name, work.shard.rows)
                     with self._inputs.naming_rows(work.shard):
                         results = runner.compute(work.rows)
                     seconds = time.perf_counter() - begun
@@ -107,6 +107,8 @@ class Worker:
         claimed: list[Shard] = []  # by other workers, or by this one and not yet written
         for number, shard in enumerate(self._open):
             if self._folder.is_done(shard.name):
+                if not self._progress.is_reported(shard.name):
+                    self._progress.advance(self._folder.read_done(self._manifest, shard))
                 continue
             claimed.append(shard)
             if self._leases.claim(shard.name):

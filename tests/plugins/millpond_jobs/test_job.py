@@ -91,6 +91,23 @@ def test_a_stopped_job_resumes_to_the_same_bytes(recipe, rows, write_jsonl, tmp_
     assert before.items() <= after.items()
 
 
+def test_the_progress_of_a_worker_counts_the_shards_of_others(recipe, rows, write_jsonl, tmp_path, monkeypatch, capsys):
+    source, folder = write_jsonl(rows), tmp_path / "out"
+    commit, stop, workers = folders.JobFolder.commit, threading.Event(), ["first"]
+
+    def commit_and_share(self, *arguments, **options):
+        done = commit(self, *arguments, **options)
+        if len(workers) == 1:
+            workers.append("second")
+            run(source, folder, recipe, stop=stop)
+        stop.set()  # the second worker ends after its first shard
+        return done
+
+    monkeypatch.setattr(folders.JobFolder, "commit", commit_and_share)
+    assert run(source, folder, recipe, shard_rows=8, progress=True).rows == 60
+    assert "60 of 60 rows (100%)" in capsys.readouterr().err
+
+
 def test_a_finished_job_does_not_load_the_model_again(recipe, rows, write_jsonl, tmp_path, monkeypatch):
     source = write_jsonl(rows)
     run(source, tmp_path / "out", recipe)

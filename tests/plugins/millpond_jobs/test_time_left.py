@@ -46,10 +46,10 @@ def test_the_status_of_a_job_counts_down_while_a_shard_is_computed(half, monkeyp
 def test_the_progress_of_a_job_knows_the_size_of_the_shard_that_is_computed(monkeypatch):
     updates = []
     monkeypatch.setattr(Progress, "update", lambda _, count, note, *, upcoming: updates.append((count, upcoming)))
-    progress = ShardProgress(100, shown=False)
+    progress = ShardProgress(100, {}, shown=False)
     for rows in (10, 20):  # the second one is computed while the first one is written
-        progress.begin(rows)
-    for rows in (10, 20):
-        done = Done("job", "shard", rows, failed=0, truncated=0, tokens=1, seconds=1, finished=1, sha256="")
+        progress.begin(f"shard {rows}", rows)
+    for rows in (10, 20, 20):
+        done = Done("job", f"shard {rows}", rows, failed=0, truncated=0, tokens=1, seconds=1, finished=1, sha256="")
         progress.advance(done)
     assert updates == [(10, 20), (20, None)]
