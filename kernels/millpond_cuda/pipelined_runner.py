@@ -108,9 +108,12 @@ class PipelinedRunner(Runner):
 
 
 def _joined(values: Tensor | list[Tensor]) -> Tensor:
-    """Return the results of a task as one tensor, float32: as they are, or flat if their widths differ."""
+    """Return a copy of the results of a task as one tensor, float32, flat if their widths may differ.
+
+    The pooler may use the memory of its results again for the next batch, while they are copied to the host.
+    """
     if isinstance(values, Tensor):
-        return values.float().contiguous()
+        return values.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
     return torch.cat([rows.float().flatten() for rows in values])
 
 

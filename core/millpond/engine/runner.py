@@ -1,70 +1,43 @@
 """Runner: a batch of requests -> packed tensors -> model -> poolers -> arrays on the host, on worker threads."""
 
 import threading
+import traceback
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from queue import SimpleQueue
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from millpond.engine.contracts import (
-    check_hidden,
-    check_list,
-    contracts_of,
-    copy_results,
-    foreign_owner,
-    owner_of_pooler,
-    source_of_non_finite,
-)
-from millpond.engine.device_failures import device_crash, free_memory
 from millpond.engine.executor import EngineStatus, Outcome
 from millpond.engine.packing import distinct_sequences, pack, prefix_groups
 from millpond.engine.request import PoolingRequest, Representation
+from millpond.engine.task_pooler import Array, TaskPooler, are_finite, check_hidden, to_host
 from millpond.engine.workers import Job, Jobs, start_workers, stop_workers
 from millpond.machine import available_cores
 from millpond.nn.batch import PackedBatch, PoolingMetadata
 from millpond.nn.model import PoolingModel
-from millpond.nn.pooler import Pooler
 from millpond.nn.shared_rows import share_rows
 from millpond.nn.threads import ThreadBudget
-from millpond.plugin.blame import blamed, breach, owner_of
-from millpond.types.errors import InvalidInputError, NonFiniteOutputError, is_device_lost, is_out_of_memory
-from millpond.types.params import PoolingParams
+from millpond.plugin.blame import blamed, owner_of
+from millpond.types.errors import (
+    EngineClosedError,
+    InvalidInputError,
+    NonFiniteOutputError,
+    is_device_lost,
+    is_out_of_memory,
+)
 
-if TYPE_CHECKING:
-    from millpond.plugin.registry import Entry
-
-Array = NDArray[np.float32]
 Key = tuple[int, int, tuple[int, int] | None]  # position of the sequence, identity of its parameters, span
-HOST = torch.device("cpu")
 NO_RESULT: Array = np.empty(0, dtype=np.float32)
-MATRIX = 2  # dimensions of a tensor with one row per token
 MAX_HOOKED_LAYERS = 4  # layers that record when they start; each hook costs two microseconds per batch
 MAX_CALLS_PER_LAYER = 4  # more calls than this in one batch indicate an infinite loop
-
-
-class PoolerParts(NamedTuple):
-    """The pooler of a task.
-
-    Attributes:
-        pooler: The pooler.
-        owner: The record that its errors name.
-        check: Its parameter check; None if it has none.
-        foreign: The record of a third-party pooler or model, whose results are checked and copied; None for others.
-    """
-
-    pooler: nn.Module
-    owner: "Entry[Any] | None"
-    check: Callable[[PoolingParams], None] | None
-    foreign: "Entry[Any] | None"
 
 
 class Pooled(NamedTuple):
@@ -72,9 +45,8 @@ class Pooled(NamedTuple):
 
     Attributes:
         values: The output of the pooler, in the order of ``distinct``.
-        task: The task.
+        pooler: The pooler.
         slots: The requests, and the index of the result in each.
-        positions: The position of each request's sequence in the batch.
         keys: The key of the result of each slot.
         distinct: The keys of all results.
         hidden: The hidden states of the batch, [num_tokens, hidden].
@@ -82,9 +54,8 @@ class Pooled(NamedTuple):
     """
 
     values: Tensor | list[Tensor]
-    task: str
+    pooler: TaskPooler
     slots: list[tuple[PoolingRequest, int]]
-    positions: dict[PoolingRequest, int]
     keys: list[Key]
     distinct: tuple[Key, ...]
     hidden: Tensor
@@ -170,9 +141,9 @@ class Runner:
         self.crash: BaseException | None = None
         self._target = None if device.type == "cpu" else device  # of packed batches
         self._owner = owner_of(model)
-        self._contracts = contracts_of(model)
         self._shares_prefixes = model.shares_prefixes() and not model.token_modules
-        self._poolers: dict[str, PoolerParts] = {}
+        self._poolers = {task: TaskPooler(model, task) for task in model.poolers}
+        self._has_checks = any(pooler.check is not None for pooler in self._poolers.values())
         self.num_workers = (num_workers or available_cores()) if device.type == "cpu" else 1
         self._jobs: Jobs = SimpleQueue()
         with self._start_lock:
@@ -226,9 +197,16 @@ class Runner:
         for request in requests:
             request.results, request.error = [], None
         if is_out_of_memory(error):
-            free_memory(error, self.device)
+            _free_memory(error)
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
         elif self.device.type != "cpu" and is_device_lost(error):
-            error = self.crash = self.crash or device_crash(error)
+            if self.crash is None:
+                reason = str(error).partition("\n")[0]
+                message = f"the device failed: {reason}. Only another process can use it again"
+                self.crash = EngineClosedError(message)
+                self.crash.__cause__ = error
+            error = self.crash
             self.on_change()
         return Outcome(requests, error)
 
@@ -241,10 +219,10 @@ class Runner:
             requests: The batch.
             copy_batch: Copies a batch of the host to the device; None to pack it there.
         """
-        results: list[Pooled] = []
-        requests = self._accepted(requests)
+        if self._has_checks:
+            requests = self._accepted(requests)
         if not requests:
-            return 0, results
+            return 0, []
         positions, sequences = distinct_sequences(requests)
         complete = pack(sequences, self._target) if copy_batch is None else copy_batch(pack(sequences, None))
         batch = complete
@@ -269,121 +247,77 @@ class Runner:
             request.results = [NO_RESULT] * len(request.representations)
             for slot, representation in enumerate(request.representations):
                 slots_by_task.setdefault(representation.task, []).append((request, slot))
-        for task, slots in slots_by_task.items():
-            results.append(self._pool(task, slots, positions, hidden, metadata))
+        results = [
+            _pool(self._poolers[task], slots, positions, hidden, metadata) for task, slots in slots_by_task.items()
+        ]
         return 0 if batch.shared is None else batch.shared.num_missing, results
 
     def _accepted(self, requests: list[PoolingRequest]) -> list[PoolingRequest]:
         """Return the requests whose parameters the poolers accept; set the error of the others."""
-        errors: dict[tuple[str, int], InvalidInputError | None] = {}
+        refusals: dict[tuple[str, int], InvalidInputError | None] = {}
         for request in requests:
             for task, params, _ in request.representations:
-                parts = self._poolers.get(task) or self._pooler_parts(task)
-                if parts.check is None:
-                    continue
                 key = (task, id(params))
-                if key not in errors:
-                    errors[key] = _refusal(parts, params)
-                request.error = request.error or errors[key]
-        return [request for request in requests if request.error is None] if any(errors.values()) else requests
-
-    def _pooler_parts(self, task: str) -> PoolerParts:
-        pooler = self.model.poolers[task]
-        has_check = isinstance(pooler, Pooler) and type(pooler).check is not Pooler.check
-        check = pooler.check if isinstance(pooler, Pooler) and has_check else None
-        owner = owner_of_pooler(self.model, pooler)
-        parts = self._poolers[task] = PoolerParts(pooler, owner, check, foreign_owner(self.model, pooler))
-        return parts
-
-    def _pool(
-        self,
-        task: str,
-        slots: list[tuple[PoolingRequest, int]],
-        positions: dict[PoolingRequest, int],
-        hidden: Tensor,
-        metadata: PoolingMetadata,
-    ) -> Pooled:
-        # Equal sequences with the same parameters are pooled once, in the order of the batch.
-        keys: list[Key] = []
-        distinct: dict[Key, Representation] = {}
-        for request, slot in slots:
-            representation = request.representations[slot]
-            keys.append((positions[request], id(representation.params), representation.span))
-            distinct[keys[-1]] = representation
-        if len(distinct) > 1:
-            distinct = dict(sorted(distinct.items(), key=_position))
-        selected_positions, _, spans = zip(*distinct, strict=True)
-        _, params, _ = zip(*distinct.values(), strict=True)
-        rows, selected = metadata.select(selected_positions, params, spans)
-        pooler, owner, _, foreign = self._poolers[task]
-        try:
-            pooled = pooler(hidden if rows is None else hidden[rows], selected)
-        except BaseException:
-            with blamed(owner):
-                raise
-        if not isinstance(pooled, Tensor) or pooled.dim() == 0 or len(pooled) != len(distinct):
-            check_list(owner, task, pooled, len(distinct))
-        if foreign is not None:
-            pooled = copy_results(foreign, pooled, hidden.device)
-        return Pooled(pooled, task, slots, positions, keys, tuple(distinct), hidden, metadata.lengths)
+                if key not in refusals:
+                    refusals[key] = self._poolers[task].refusal(params)
+                request.error = request.error or refusals[key]
+        return [request for request in requests if request.error is None] if any(refusals.values()) else requests
 
     def _set_results(self, pooled: Pooled) -> None:
         """Copy the results of a task to the host, check them, and set those of its requests."""
-        values, task, slots, positions, keys, distinct, hidden, lengths = pooled
-        contract = self._contracts.get(task)
-        batch_error = None if contract is None else contract.batch_error(values)
-        on_host, is_finite = _to_host(values)
+        values, pooler, slots, keys, distinct, hidden, lengths = pooled
+        on_host, is_finite = to_host(values)
+        fits = pooler.fits(values)
         arrays = dict(zip(distinct, on_host, strict=True))
-        used_keys: set[object] = set()
+        used_keys: set[Key] = set()
         for (request, slot), key in zip(slots, keys, strict=True):
             # Callers may write to their results: equal prompts must not share one array.
             array = arrays[key].copy() if key in used_keys else arrays[key]
             used_keys.add(key)
-            if not (is_finite or _are_finite(array)):
-                source = source_of_non_finite(
-                    self.model, self._poolers[task].pooler, hidden, lengths, positions[request]
-                )
-                message = f"the model computed NaN or infinity for task {task!r}, on {request.num_tokens} tokens"
+            if not (is_finite or are_finite(array)):
+                source = pooler.source_of_non_finite(hidden, lengths, key[0])
+                message = f"the model computed NaN or infinity for task {pooler.task!r}, on {request.num_tokens} tokens"
                 request.error = NonFiniteOutputError(f"{message}{source}")
-            if contract is not None:
-                representation = request.representations[slot]
-                contract_error = batch_error or contract.result_error(array, representation, len(request.input_ids))
-                if contract_error is not None:
-                    request.error = breach(contract.owner, contract_error)
+            if not fits:
+                representation, num_tokens = request.representations[slot], len(request.input_ids)
+                request.error = pooler.shape_error(values, array, representation, num_tokens) or request.error
             request.results[slot] = array
 
 
-def _refusal(parts: PoolerParts, params: PoolingParams) -> InvalidInputError | None:
-    """Return the error of parameters that a pooler does not accept; None if it does."""
-    if parts.check is not None:
-        try:
-            with blamed(parts.owner):
-                parts.check(params)
-        except InvalidInputError as error:
-            return error
-    return None
+def _pool(
+    pooler: TaskPooler,
+    slots: list[tuple[PoolingRequest, int]],
+    positions: dict[PoolingRequest, int],
+    hidden: Tensor,
+    metadata: PoolingMetadata,
+) -> Pooled:
+    """Pool equal sequences with the same parameters once, in the order of the batch."""
+    keys: list[Key] = []
+    distinct: dict[Key, Representation] = {}
+    for request, slot in slots:
+        representation = request.representations[slot]
+        keys.append((positions[request], id(representation.params), representation.span))
+        distinct[keys[-1]] = representation
+    if len(distinct) > 1:
+        distinct = dict(sorted(distinct.items(), key=_position))
+    selected_positions, _, spans = zip(*distinct, strict=True)
+    _, params, _ = zip(*distinct.values(), strict=True)
+    rows, selected = metadata.select(selected_positions, params, spans)
+    values = pooler(hidden if rows is None else hidden[rows], selected)
+    return Pooled(values, pooler, slots, keys, tuple(distinct), hidden, metadata.lengths)
 
 
-def _position(item: tuple[tuple[int, Any, Any], Representation]) -> int:
+def _position(item: tuple[Key, Representation]) -> int:
     return item[0][0]
 
 
-def _to_host(pooled: Tensor | list[Tensor]) -> tuple[list[Array], bool]:
-    """Return one array per sequence, and True if all values are finite.
+def _free_memory(error: BaseException) -> None:
+    """Free the memory that a failed batch still holds: the next batch needs it.
 
-    There is a single copy to the host if all results have the same width.
+    The traceback of an error keeps the local variables of every layer alive, and so does that of the error that it
+    replaced.
     """
-    if isinstance(pooled, Tensor):
-        rows = pooled.to(HOST, torch.float32).numpy()
-        return list(rows), 0 not in np.isfinite(rows).tobytes()
-    if all(tensor.dim() == MATRIX for tensor in pooled) and len({tensor.shape[1] for tensor in pooled}) == 1:
-        rows = torch.cat(pooled).to(HOST, torch.float32).numpy()
-        arrays = np.split(rows, np.cumsum([len(tensor) for tensor in pooled])[:-1])
-        return arrays, _are_finite(rows)
-    arrays = [tensor.to(HOST, torch.float32).numpy() for tensor in pooled]
-    return arrays, all(map(_are_finite, arrays))
-
-
-def _are_finite(array: Array) -> bool:
-    """True if no value is NaN or infinite. Searching bytes takes half the time of numpy's ``all`` for a short array."""
-    return 0 not in np.isfinite(array).tobytes()
+    current: BaseException | None = error
+    while current is not None:
+        traceback.clear_frames(current.__traceback__)
+        current = current.__cause__ or current.__context__

@@ -15,6 +15,7 @@ from millpond.plugin.specs import (
 )
 from millpond.testing.checkpoints import tiny
 from millpond.types.errors import ComponentError, EngineError
+from millpond_poolers.methods import MeanPooling
 
 
 def padded(rows, lengths):
@@ -117,6 +118,14 @@ def test_a_pooler_that_forwards_by_itself_is_checked_too(folder, manager):
         for error in errors_of(llm, task="token_embed"):
             assert "pooler 'ODD' of plugin acme broke its contract: it returned a tensor [" in error
             assert "expected a list of" in error
+
+
+def test_results_of_built_in_poolers_are_checked_like_others(folder, manager, monkeypatch):
+    monkeypatch.setattr(MeanPooling, "pool", lambda _, rows, metadata: means(rows, metadata.lengths)[:, :12])
+    with load(folder, manager, pooler_config={"seq_pooling_type": "MEAN"}) as llm:
+        for error in errors_of(llm):
+            assert "pooler 'MEAN' of plugin poolers" in error
+            assert "its result is an array [12]; expected [32], the size that the model declares" in error
 
 
 def test_results_are_kept_from_a_pooler_that_uses_its_memory_again(folder, manager):
