@@ -48,7 +48,8 @@ export async function send(method, path, { body, signal } = {}) {
   const text = await response.text();
   const milliseconds = performance.now() - start;
   if (!response.ok) throw new RequestError(response.status, errorMessage(response, text));
-  const record = { method, path, body, milliseconds, compute: computeMilliseconds(response) };
+  const truncated = Number(response.headers.get("x-millpond-truncated") ?? 0);
+  const record = { method, path, body, milliseconds, truncated, compute: computeMilliseconds(response) };
   return { value: JSON.parse(text), record };
 }
 

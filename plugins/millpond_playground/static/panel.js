@@ -12,7 +12,8 @@ import { counted, duration } from "./numbers.js";
  * @param {{node: Node}[]} options.fields The fields of the form.
  * @param {string} options.action The text of the button.
  * @param {function} options.compute An async function that returns the nodes to show. It is called with a function
- *   `post(path, body)`, which sends a request with the chosen model and returns the JSON value of the response.
+ *   `post(path, body)`, which sends a request with the chosen model and returns the JSON value of the response;
+ *   `post.numTruncated()` is the number of inputs that were truncated so far.
  * @param {{model: Object, onUnauthorized: function}} options.context The page: its chosen model, and what to do if the
  *   key is missing or invalid.
  * @returns {{node: Node, run: function, clear: function, open: function}}
@@ -20,6 +21,7 @@ import { counted, duration } from "./numbers.js";
 export function createPanel({ fields, action, compute, context }) {
   const status = element("p", { class: "status", role: "status" });
   const failure = element("div", { class: "failure", role: "alert" });
+  const truncation = element("div", { class: "truncation", "aria-live": "polite" });
   const results = element("div", { class: "results" });
   const requests = element("details", { class: "requests", hidden: true });
   const output = element(
@@ -27,6 +29,7 @@ export function createPanel({ fields, action, compute, context }) {
     { class: "output", "aria-label": "Results" },
     element("div", { class: "progress", "aria-hidden": "true" }),
     failure,
+    truncation,
     results,
     element("div", { class: "footer" }, status, requests),
   );
@@ -69,11 +72,13 @@ export function createPanel({ fields, action, compute, context }) {
       records.push({ ...record, tokens: value.usage?.prompt_tokens ?? null });
       return value;
     };
+    post.numTruncated = () => records.reduce((sum, record) => sum + record.truncated, 0);
     try {
       const nodes = await compute(post);
       if (running !== controller) return;
       results.replaceChildren(...[nodes].flat());
       failure.replaceChildren();
+      truncation.replaceChildren(...(post.numTruncated() ? [element("p", { class: "message" }, TRUNCATED_TEXT)] : []));
       status.textContent = summaryOf(records);
       if (records.length) showRequests(records);
     } catch (error) {
@@ -94,7 +99,7 @@ export function createPanel({ fields, action, compute, context }) {
       console.error(error); // a bug of this page
     }
     status.textContent = "";
-    results.replaceChildren();
+    for (const node of [results, truncation]) node.replaceChildren();
     requests.hidden = true;
     failure.replaceChildren(element("p", { class: "message error" }, sentence(error.message)));
     if (error.status === 401) context.onUnauthorized();
@@ -116,7 +121,7 @@ export function createPanel({ fields, action, compute, context }) {
       running = null;
       isOpened = false;
       setBusy(false);
-      for (const node of [results, failure]) node.replaceChildren();
+      for (const node of [results, failure, truncation]) node.replaceChildren();
       status.textContent = "";
       requests.hidden = true;
     },
@@ -128,6 +133,9 @@ export function createPanel({ fields, action, compute, context }) {
 }
 
 const BUSY_TEXT = "Computing...";
+const TRUNCATED_TEXT =
+  "At least one text is longer than the model can read, and was truncated: the results do not depend on the rest of it. " +
+  "The tab Tokens shows the tokens of a text and the maximum.";
 
 /** Return a message as a sentence. */
 export function sentence(message) {

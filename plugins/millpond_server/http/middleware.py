@@ -20,6 +20,7 @@ CORS_EXPOSED_HEADERS = (
     "metadata",
     "x-millpond-cache",
     "x-millpond-space",
+    "x-millpond-truncated",
 )
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 CACHE_HEADER = b"x-millpond-cache"
+TRUNCATED_HEADER = b"x-millpond-truncated"
 CLIENT_CLOSED_REQUEST = 499  # the logged status of a request whose client disconnected
 MAX_LOGGED_CHARS = 200  # of a method, a path or a user agent
 
@@ -70,6 +71,8 @@ class AccessLogMiddleware:
             headers.append((b"server-timing", value.encode("ascii")))
         if stats.cache_hits or stats.cache_misses:
             headers.append((CACHE_HEADER, b"hits=%d, misses=%d" % (stats.cache_hits, stats.cache_misses)))
+        if stats.truncated:
+            headers.append((TRUNCATED_HEADER, b"%d" % stats.truncated))
         if self.state.draining:
             headers.append((b"connection", b"close"))
         return headers

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from millpond.testing.pictures import file_of, picture, url_of
+from millpond_server.testing import running_server
 
 pytestmark = pytest.mark.slow
 TEXTS = ["the old mill", "snow on the hill", "a small boat", "the mill by the river"]
@@ -175,6 +176,32 @@ def test_images_are_compared_with_texts(playground, post):
     playground.field("Texts").fill("")
     playground.run("images")
     np.testing.assert_allclose(matrix(playground, "images"), cosines(images, images), atol=1e-5)
+
+
+@pytest.mark.parametrize(("panel", "model"), [("similarity", "embedder"), ("classify", "classifier")])
+def test_results_of_truncated_texts_state_it_each_time(playground, panel, model):
+    message = playground.open(panel, model).locator(".truncation")
+    assert message.text_content() == ""
+    playground.field("Texts").fill(f"{'mill ' * 300}\n{TEXTS[0]}")
+    for _ in range(2):  # the second time, the page may have kept the vectors
+        playground.run(panel)
+        assert message.text_content().startswith(
+            "At least one text is longer than the model can read, and was truncated"
+        )
+    playground.field("Texts").fill("\n".join(TEXTS))
+    playground.run(panel)
+    assert message.text_content() == ""
+
+
+def test_vectors_of_tokens_are_not_compared_like_vectors_of_texts(new_page, bert):
+    with running_server(bert, arguments={"pooler_config": {"task": "token_embed"}}) as running:
+        playground = new_page(running.url)
+        page = playground.page
+        page.goto(f"{running.url}/playground#similarity")
+        page.get_by_text("embedder returns one vector per token, and this tab compares one vector per text.").wait_for()
+        assert page.locator("#panel-similarity tbody").count() == 0
+        playground.open("maxsim")
+        assert page.locator("#panel-maxsim tbody tr").count() > 1
 
 
 @pytest.mark.parametrize("side", ["right", "left"])

@@ -51,6 +51,14 @@ def test_server_timing_contains_all_stages(local):
     assert 0 < times["compute"] <= times["total"] < 60_000
 
 
+def test_truncated_inputs_are_counted_in_a_header(local):
+    long = "mill " * 1000
+    with local().client() as client:
+        truncated = client.post("/v1/embeddings", json={"input": [long, "a", long], "truncate_prompt_tokens": 8})
+        assert truncated.headers["x-millpond-truncated"] == "2"
+        assert "x-millpond-truncated" not in embed(client).headers
+
+
 # --- lines ------------------------------------------------------------------------------------------------------------
 
 
