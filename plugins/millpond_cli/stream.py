@@ -230,7 +230,7 @@ def _write(
 def _write_space(path: str | None, descriptor: Mapping[str, Any]) -> None:
     """Write the descriptor of a space beside a file of vectors, whose format has no place for it."""
     if path is not None and Path(path).is_file():
-        from millpond_identity.space import SIDECAR_SUFFIX  # noqa: PLC0415  not needed by --help
+        from millpond_checkpoints.space import SIDECAR_SUFFIX  # noqa: PLC0415  not needed by --help
 
         write_json(Path(path).with_suffix(SIDECAR_SUFFIX), descriptor)
 

@@ -70,7 +70,7 @@ def read_expected_space(value: str | None) -> str | None:
     """
     if value is None:
         return None
-    from millpond_identity.space import METADATA_KEY, SIDECAR_SUFFIX  # noqa: PLC0415  not needed by --help
+    from millpond_checkpoints.space import METADATA_KEY, SIDECAR_SUFFIX  # noqa: PLC0415  not needed by --help
 
     path = Path(value)
     if not path.exists():

@@ -114,6 +114,6 @@ def register_services() -> Iterator[ServiceSpec]:
     yield ServiceSpec(
         name="space",
         role="space",
-        target="millpond_identity.space:space_of",
+        target="millpond_checkpoints.space:space_of",
         summary="the files and settings that decide the numbers of embeddings",
     )

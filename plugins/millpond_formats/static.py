@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from millpond.model.files import read_headers, read_object
+from millpond.model.files import read_object
 from millpond.types.errors import CheckpointError
+from millpond_checkpoints.headers import read_headers
 
 ARCHITECTURE = "StaticEmbedding"
 MODEL2VEC_ARCHITECTURE = "StaticModel"

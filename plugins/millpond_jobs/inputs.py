@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from millpond_identity.file_hashes import file_hash
+from millpond_checkpoints.file_hashes import file_hash
 from millpond_jobs.folder.manifest import InputFile, Manifest
 from millpond_jobs.shards import Shard
 from millpond_recipes.errors import FailedRowError, InputError, RecipeError

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from millpond_identity.file_hashes import file_hash
-from millpond_identity.space import Space, space_of
+from millpond_checkpoints.file_hashes import file_hash
+from millpond_checkpoints.space import Space, space_of
 from millpond_jobs.folder.manifest import InputFile, Manifest, PlannedShard
 from millpond_jobs.shards import BYTES_PER_TOKEN, ShardBudget, cut_into_shards
 from millpond_recipes.errors import InputError, RecipeError

@@ -12,7 +12,7 @@ from millpond.loading.components import computing_entries
 from millpond.loading.precision import in_mixed_precision
 from millpond.plugin.blame import is_foreign
 from millpond.plugin.kernels import OpContext, rank_kernels
-from millpond_identity.file_hashes import file_hash, file_hashes
+from millpond_checkpoints.file_hashes import file_hash, file_hashes
 from millpond_recipes.model_facts import ModelFacts, read_model_facts
 from millpond_recipes.model_fingerprint import device_name, source_hash, versions
 from millpond_recipes.recipe import Recipe

@@ -15,7 +15,7 @@ from millpond.loading.build import LoadedModel
 from millpond.loading.components import used_entries
 from millpond.plugin.blame import is_foreign
 from millpond.plugin.registry import Entry
-from millpond_identity.file_hashes import checkpoint_hash, file_hashes
+from millpond_checkpoints.file_hashes import checkpoint_hash, file_hashes
 
 COMPUTING_PACKAGES = ("millpond", "numpy", "tokenizers", "torch", "transformers", "triton")
 INSTRUCTION_SETS = (

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from millpond.model.source import SourceOptions
 from millpond.types.errors import ModelNotFoundError
-from millpond_identity.model_file import SUFFIX, ModelFile
+from millpond_checkpoints.model_file import SUFFIX, ModelFile
 
 
 def find_folder(name: str, options: SourceOptions) -> Path | ModelFile | None:  # noqa: ARG001  folders have no revisions

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 from millpond.llm import LLM
 from millpond.loading.arguments import Arguments, read_arguments
 from millpond.loading.build import build_model, resolve_model
-from millpond.model.files import check_foreign_reading
 from millpond.model.model_layers import ModelLayers
 from millpond.model.source import find_repository
 from millpond.plugin.manager import get_plugin_manager
 from millpond.plugin.target import imported
+from millpond_checkpoints.file_hashes import file_hashes
+from millpond_checkpoints.foreign_reading import check_foreign_reading
 from millpond_command.cli import USAGE, CommandError
 from millpond_command.progress import Progress
-from millpond_identity.file_hashes import file_hashes
 from millpond_verify.agreement import TokenAgreement, compare_files, compare_prompts, compare_settings, compare_tokens
 from millpond_verify.certificate import PartReport, RunReport, Verification
 from millpond_verify.inputs import Input, build_texts, hash_inputs

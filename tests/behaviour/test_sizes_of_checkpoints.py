@@ -2,10 +2,10 @@
 
 import pytest
 
-from millpond.model.files import TensorHeader
 from millpond.model.layers import Layers
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError
+from millpond_checkpoints.headers import TensorHeader
 from millpond_formats.transformers.labels import MAX_LABELS, count_labels
 from millpond_formats.transformers.sizes import check_sizes
 

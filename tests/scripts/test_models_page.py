@@ -8,7 +8,7 @@ import pytest
 
 from millpond.model.source import SourceOptions, find_repository
 from millpond.plugin.manager import PluginManager
-from millpond_identity.file_hashes import file_hashes
+from millpond_checkpoints.file_hashes import file_hashes
 
 REGISTRY = PluginManager(ranks=("builtin",), disabled=()).registry
 PAGE = models_page.PAGE.read_text(encoding="utf-8")

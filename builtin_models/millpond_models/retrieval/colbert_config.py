@@ -5,10 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from millpond.model.files import read_headers
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError
 from millpond.types.late_interaction import Expansion, LateInteraction, QueryDocumentConfig
+from millpond_checkpoints.headers import read_headers
 
 if TYPE_CHECKING:
     from millpond.model.model_layers import ModelLayers

@@ -1,21 +1,18 @@
-"""Reads JSON files and safetensors headers of a model folder, and checks their sizes. Does not import torch."""
+"""Reads files of a model folder with limits of their sizes, and finds its weights. Does not import torch."""
 
 import json
 import os
 import struct
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from math import prod
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from millpond.model.spec import ModuleSettings
-from millpond.regular_file import NOT_REGULAR, open_regular
+from millpond.regular_file import open_regular
 from millpond.types.errors import CheckpointError, first_names
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 EXTRA_SUFFIXES = (".safetensors", ".pt")  # of files with the weights of extra heads
-DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 IGNORED_SUFFIXES = {".md", ".lock", ".png", ".jpg", ".onnx", ".gguf", ".h5", ".msgpack", ".ot", ".toml"}
 IGNORED_FOLDERS = {".cache", ".git", ".ipynb_checkpoints", "__pycache__"}
 MAX_LISTED_FILES = 20
@@ -24,15 +21,9 @@ MAX_NESTING = 100
 TOKENIZER_FILE = "tokenizer.json"
 MAX_TOKENIZER_BYTES = 2**27  # four times the file of a vocabulary of 262,144 tokens
 MAX_TOKENIZER_CONTAINERS = 4_000_000  # each merge is a list
-MAX_VOCABULARY_BYTES = 2**25  # of vocab.txt, merges.txt and sentencepiece models
-MAX_VOCABULARY = 1_000_000  # tokens, or lines of a file
-MAX_ADDED_TOKENS = 50_000  # transformers reads about ten a millisecond
-MAX_ENTRIES = 10_000  # files and folders, for libraries that look at each of them
-VOCABULARY_SUFFIXES = (".txt", ".model", ".bpe")
 MAX_CONTAINERS = 500_000  # creating five million takes seconds
 MAX_HEADER_BYTES = 2**25  # five times the header of a model with 100,000 tensors in one file
 MAX_TENSORS = 100_000  # in one file
-MAX_DIMENSIONS, MAX_SIZE = 64, 2**63
 HEADER_START = struct.Struct("<Q")  # the number of bytes of the header
 
 
@@ -195,39 +186,6 @@ def _existing_shards(folder: Path, index: Path) -> list[Path]:
     return paths
 
 
-@dataclass(frozen=True)
-class TensorHeader:
-    """Name, dtype name and shape of one tensor."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-
-    @property
-    def size(self) -> int:
-        """The number of values."""
-        return prod(self.shape)
-
-
-def read_headers(folder: Path) -> list[TensorHeader]:
-    """Read the headers of the safetensors files in a folder; empty without such files or if a header is damaged.
-
-    This is used to choose a dtype and to list tensors. Damaged files raise an error when the weights are loaded.
-    """
-    headers: list[TensorHeader] = []
-    for path in _safetensors(folder):
-        headers += _read_header(path)
-    return headers
-
-
-def _safetensors(folder: Path) -> list[Path]:
-    index = folder / "model.safetensors.index.json"
-    if not index.exists() or (folder / "model.safetensors").is_file():
-        whole = [folder / "model.safetensors", *sorted(folder.glob("*.safetensors"))]
-        return [path for path in whole if path.is_file()][:1]
-    return [path for path in shards(folder, index) if path.is_file()]
-
-
 def read_header_text(path: Path) -> bytes:
     """Return the JSON text of the header of a safetensors file; empty if the file is too short to have one.
 
@@ -251,82 +209,17 @@ def read_header_text(path: Path) -> bytes:
     return text
 
 
-def _read_header(path: Path) -> list[TensorHeader]:
-    text = read_header_text(path)
-    try:
-        entries: dict[str, Any] = json.loads(text)
-        return [
-            TensorHeader(name, DTYPES.get(entry["dtype"]) or entry["dtype"].lower(), _shape(entry["shape"]))
-            for name, entry in entries.items()
-            if name != "__metadata__"
-        ]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return []
-
-
-def _shape(stated: Any) -> tuple[int, ...]:
-    shape = tuple(stated)
-    are_sizes = {*map(type, shape)} <= {int} and min(shape, default=0) >= 0 and max(shape, default=0) < MAX_SIZE
-    if len(shape) > MAX_DIMENSIONS or not are_sizes:
-        raise ValueError(stated)
-    return shape
-
-
 def extra_file(folder: Path, name: str) -> Path | None:
     """Return the extra weight file of that name in a model's folder; None if it does not exist."""
     return next((path for suffix in EXTRA_SUFFIXES if (path := folder / f"{name}{suffix}").is_file()), None)
 
 
-def check_foreign_reading(folder: Path, *, recursive: bool = True) -> None:
-    """Check all files of a folder before another library reads them.
-
-    Files of JSON, vocabularies and safetensors must have a size that this library reads, too; no file may be a pipe or
-    a device.
-
-    Raises:
-        CheckpointError: If one cannot be read.
-    """
-    if recursive and sum(len(folders) + len(files) for _, folders, files in os.walk(folder)) > MAX_ENTRIES:
-        message = f"{folder} contains more than {MAX_ENTRIES} files and folders: it is not the folder of a model"
-        raise CheckpointError(message)
-    for path in sorted(_walk(folder)) if recursive else sorted(it for it in folder.iterdir() if not it.is_dir()):
-        if path.name == TOKENIZER_FILE:
-            _check_tokens(read_object(path), path)
-        elif path.suffix == ".json":
-            read_json(path)
-        elif path.suffix in VOCABULARY_SUFFIXES:
-            _check_vocabulary(path)
-        elif path.suffix == ".safetensors":
-            read_header_text(path)
-        elif path.exists() and not path.is_file():  # a broken link is harmless
-            message = f"cannot read {path}: {NOT_REGULAR}"
-            raise CheckpointError(message)
-
-
-def _check_tokens(settings: Mapping[str, Any], path: Path) -> None:
-    model = settings.get("model")
-    tokens = model.get("vocab") if isinstance(model, dict) else None
-    for name, values, limit in (
-        ("tokens", tokens, MAX_VOCABULARY),
-        ("added tokens", settings.get("added_tokens"), MAX_ADDED_TOKENS),
-    ):
-        if isinstance(values, dict | list) and len(values) > limit:
-            message = f"{path} has {len(values)} {name}; at most {limit} are read"
-            raise CheckpointError(message)
-
-
-def _check_vocabulary(path: Path) -> None:
-    if read_bytes(path, MAX_VOCABULARY_BYTES).count(b"\n") > MAX_VOCABULARY:
-        message = f"{path} has more than {MAX_VOCABULARY} lines: it is not the file of a model"
-        raise CheckpointError(message)
-
-
 def model_files(folder: Path) -> list[Path]:
     """Return the files of a model that can change its results, sorted."""
-    return sorted(path for path in _walk(folder) if _matters(path) and path.is_file())
+    return sorted(path for path in walk_files(folder) if _matters(path) and path.is_file())
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def walk_files(folder: Path) -> Iterator[Path]:
     """Yield all files below a folder, also those in linked folders, such as a Dense module that models share."""
     visited: set[Path] = set()  # a link may lead back to a parent
     for name, folders, files in os.walk(folder, followlinks=True):

@@ -9,7 +9,6 @@ from typing import Any
 from millpond.loading.arguments import Arguments
 from millpond.loading.components import computing_entries, runtime_refusal
 from millpond.model.config_source import ConfigSource, read_config
-from millpond.model.files import check_foreign_reading
 from millpond.model.layers import Layers
 from millpond.model.lengths import stated_lengths
 from millpond.model.model_layers import ModelLayers
@@ -23,6 +22,8 @@ from millpond.plugin.registry import Entry, Origin, Registry
 from millpond.plugin.specs import ArchitectureSpec
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import MillpondError
+from millpond_checkpoints.foreign_reading import check_foreign_reading
+from millpond_checkpoints.space import space_of
 from millpond_cli.inspect.components import component_records
 from millpond_cli.inspect.pooling import (
     EMBEDDING_TASKS,
@@ -33,7 +34,6 @@ from millpond_cli.inspect.pooling import (
     published_settings,
 )
 from millpond_cli.inspect.weight_files import check_module_weights, weights_of
-from millpond_identity.space import space_of
 
 COSINE = "cosine"
 DENSE = "Dense"

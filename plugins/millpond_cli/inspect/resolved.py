@@ -18,9 +18,9 @@ from millpond.model.pooler_settings import GROUP as POOLER_GROUP
 from millpond.model.resolve import CONFIG_PATH, read_route
 from millpond.model.spec import ModuleSettings
 from millpond.plugin.registry import Entry, Registry
+from millpond_checkpoints.file_hashes import file_hashes
+from millpond_checkpoints.model_file import CONFIG, FOLLOWING, OF_FILES, ROUTES, plain, stated_paths
 from millpond_cli.inspect.pooling import ORIGINS
-from millpond_identity.file_hashes import file_hashes
-from millpond_identity.model_file import CONFIG, FOLLOWING, OF_FILES, ROUTES, plain, stated_paths
 
 BARE_KEY = re.compile(r"[\w-]+", re.ASCII)
 ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t"}

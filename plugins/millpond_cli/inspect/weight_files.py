@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from millpond.model.files import module_weight_file, read_header_text, read_headers, weight_files
+from millpond.model.files import module_weight_file, read_header_text, weight_files
 from millpond.model.spec import ModuleSettings
 from millpond.types.errors import CheckpointError
+from millpond_checkpoints.headers import read_headers
 
 FLOAT_DTYPES = ("float64", "float32", "float16", "bfloat16")
 LENGTH_BYTES = 8  # a safetensors file begins with the length of its header

@@ -4,9 +4,9 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
+from millpond_checkpoints.space import METADATA_KEY
 from millpond_cli.io.results import Layout, Result, Writer
 from millpond_command.cli import CommandError
-from millpond_identity.space import METADATA_KEY
 
 
 class ParquetWriter(Writer):

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from millpond.model.config_source import ConfigSource
-from millpond.model.files import TensorHeader, read_headers
 from millpond.model.layers import DEFAULT, Layer
 from millpond.plugin.blame import is_foreign
 from millpond.types.compute import DTYPES
 from millpond.types.config import CheckpointConfig
+from millpond_checkpoints.headers import TensorHeader, read_headers
 from millpond_formats.transformers.labels import (
     LABELS_PATH,
     choose_activation,

@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterator, Sequence
 from math import prod
 
-from millpond.model.files import TensorHeader
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError
+from millpond_checkpoints.headers import TensorHeader
 
 LAYER_KEYS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers", "decoder_layers")
 COUNT_KEY = re.compile(r"(n|num)_\w*(layers?|blocks|groups|experts)|depth")

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import tokenizers
 from tokenizers.normalizers import BertNormalizer
 
-from millpond.model.files import MAX_TOKENIZER_BYTES, check_foreign_reading, read_bytes
+from millpond.model.files import MAX_TOKENIZER_BYTES, read_bytes
 from millpond.model.spec import TextSettings
 from millpond.model.tokenizer import Tokenizer
 from millpond.types.errors import CheckpointError, MillpondError
+from millpond_checkpoints.foreign_reading import check_foreign_reading
 from millpond_formats.transformers.chat_template import read_chat_template
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from millpond_identity.space import METADATA_KEY
+from millpond_checkpoints.space import METADATA_KEY
 from millpond_jobs.errors import JobError
 from millpond_jobs.exports.results import ID, VECTOR, WEIGHTS, Results, check_ids, library, sparse_of, vectors_of
 

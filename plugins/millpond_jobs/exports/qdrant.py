@@ -7,7 +7,7 @@ from uuid import NAMESPACE_OID, UUID, uuid5
 import numpy as np
 import pyarrow as pa
 
-from millpond_identity.space import METADATA_KEY
+from millpond_checkpoints.space import METADATA_KEY
 from millpond_jobs.errors import JobError
 from millpond_jobs.exports.results import (
     ID,

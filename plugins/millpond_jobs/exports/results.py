@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from millpond_checkpoints.space import METADATA_KEY, SIDECAR_SUFFIX
 from millpond_command.extras import install_command
-from millpond_identity.space import METADATA_KEY, SIDECAR_SUFFIX
 from millpond_jobs.errors import JobError
 from millpond_jobs.folder.folder import ERROR, ID, JobFolder
 from millpond_jobs.folder.manifest import Manifest

@@ -8,10 +8,10 @@ import torch
 
 from millpond import LLM, InvalidInputError
 from millpond.loading.precision import disable_tf32, runnable_dtype
-from millpond.model.files import read_headers
 from millpond.testing.checkpoints import random_tensors, tiny, write_weights
 from millpond.types.compute import BFLOAT16_WEIGHTS
 from millpond.types.config import CheckpointConfig
+from millpond_checkpoints.headers import read_headers
 from millpond_formats.transformers.config import read_dtype
 
 

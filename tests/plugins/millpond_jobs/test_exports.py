@@ -10,7 +10,7 @@ import pytest
 
 from millpond import LLM
 from millpond.testing.checkpoints import tiny, write_sparse_encoder
-from millpond_identity.space import METADATA_KEY
+from millpond_checkpoints.space import METADATA_KEY
 from millpond_jobs import Recipe, export, run
 from millpond_jobs.errors import JobError
 from millpond_jobs.exports.qdrant import point_id

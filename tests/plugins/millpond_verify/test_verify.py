@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 
 from millpond.testing.checkpoints import tiny
 from millpond.testing.comparisons import rewrite
+from millpond_checkpoints.file_hashes import file_hash
 from millpond_command import cli
-from millpond_identity.file_hashes import file_hash
 
 SHORT_TEXTS = ("--max-tokens", "16")
 

@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 
 from millpond import LLM
 from millpond.testing import checkpoints
+from millpond_checkpoints.space import METADATA_KEY
 from millpond_command import cli
-from millpond_identity.space import METADATA_KEY
 
 
 @pytest.fixture(scope="module")

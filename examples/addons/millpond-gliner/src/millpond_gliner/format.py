@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from millpond.model.files import read_headers, read_object
+from millpond.model.files import read_object
 from millpond.model.layers import Layer
 from millpond.model.repository import Repository
 from millpond.types.errors import CheckpointError
+from millpond_checkpoints.headers import read_headers
 
 CONFIG_FILE = "gliner_config.json"
 SPAN_MODES = ("markerV0",)

@@ -3,7 +3,7 @@
 import pytest
 
 from millpond import CheckpointError
-from millpond_identity import file_hashes
+from millpond_checkpoints import file_hashes
 
 
 def test_a_file_is_hashed_once_per_state(tmp_path, monkeypatch):

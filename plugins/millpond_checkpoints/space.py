@@ -16,7 +16,7 @@ from millpond.model.spec import ResolvedModel
 from millpond.types.config import CheckpointConfig, InputOptions
 from millpond.types.errors import InvalidInputError, SpaceMismatchError
 from millpond.types.prompts import PROMPT_NAMES
-from millpond_identity.file_hashes import file_hashes
+from millpond_checkpoints.file_hashes import file_hashes
 
 FORMAT = 1  # changes with the rules of this module, so that ids of different rules are never equal
 ID_CHARS = 16

@@ -9,8 +9,8 @@ from pooling_files_kit import change
 from millpond import LLM, InvalidInputError
 from millpond.testing.checkpoints import tiny, write_sentence_transformers
 from millpond.types.errors import SpaceMismatchError
-from millpond_identity import file_hashes
-from millpond_identity.space import Space
+from millpond_checkpoints import file_hashes
+from millpond_checkpoints.space import Space
 
 PROMPTS = "config_sentence_transformers.json"
 

@@ -22,7 +22,7 @@ from millpond.model.spec import ModuleSettings
 from millpond.types.compute import DTYPES
 from millpond.types.config import JOINED_BY, PoolerConfig
 from millpond.types.errors import CheckpointError, UnknownNameError, first_names
-from millpond_identity.file_hashes import file_hashes
+from millpond_checkpoints.file_hashes import file_hashes
 
 if TYPE_CHECKING:
     from millpond.plugin.registry import Registry
