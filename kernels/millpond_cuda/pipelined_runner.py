@@ -12,7 +12,6 @@ from torch import Tensor
 from millpond.engine.executor import Outcome
 from millpond.engine.request import PoolingRequest
 from millpond.engine.runner import Pooled, Runner
-from millpond.engine.workers import Job
 from millpond.nn import PoolingModel
 from millpond_cuda.transfers import BatchTransfers, Mark, Streams
 
@@ -45,7 +44,7 @@ class PipelinedRunner(Runner):
         transfers = self._free.get()
         with self._launching:
             finish = self._launch(requests, transfers)
-        self._jobs.put(Job(finish, done))
+        self._jobs.put((finish, done))
 
     def run(self, requests: list[PoolingRequest]) -> Outcome:
         """Compute a batch in this thread."""

@@ -19,7 +19,7 @@ from millpond.engine.executor import EngineStatus, Outcome
 from millpond.engine.packing import distinct_sequences, pack, prefix_groups
 from millpond.engine.request import PoolingRequest, Representation
 from millpond.engine.task_pooler import Array, TaskPooler, are_finite, check_hidden, to_host
-from millpond.engine.workers import Job, Jobs, start_workers, stop_workers
+from millpond.engine.workers import Jobs, start_workers, stop_workers
 from millpond.machine import available_cores
 from millpond.nn.batch import PackedBatch, PoolingMetadata
 from millpond.nn.model import PoolingModel
@@ -34,7 +34,7 @@ from millpond.types.errors import (
     is_out_of_memory,
 )
 
-Key = tuple[int, int, tuple[int, int] | None]  # position of the sequence, identity of its parameters, span
+Slot = tuple[PoolingRequest, int, Representation]  # a requested result, with its index in the results of the request
 NO_RESULT: Array = np.empty(0, dtype=np.float32)
 MAX_HOOKED_LAYERS = 4  # layers that record when they start; each hook costs two microseconds per batch
 MAX_CALLS_PER_LAYER = 4  # more calls than this in one batch indicate an infinite loop
@@ -44,20 +44,16 @@ class Pooled(NamedTuple):
     """The results of a task, on the device of the model.
 
     Attributes:
-        values: The output of the pooler, in the order of ``distinct``.
+        values: The output of the pooler: a result for each of ``slots``.
         pooler: The pooler.
-        slots: The requests, and the index of the result in each.
-        keys: The key of the result of each slot.
-        distinct: The keys of all results.
+        slots: The requested results, of which several are equal, by position of the sequence in the batch.
         hidden: The hidden states of the batch, [num_tokens, hidden].
         lengths: The number of tokens of each sequence of the batch.
     """
 
     values: Tensor | list[Tensor]
     pooler: TaskPooler
-    slots: list[tuple[PoolingRequest, int]]
-    keys: list[Key]
-    distinct: tuple[Key, ...]
+    slots: list[tuple[int, list[Slot]]]
     hidden: Tensor
     lengths: tuple[int, ...]
 
@@ -159,7 +155,7 @@ class Runner:
 
     def submit(self, requests: list[PoolingRequest], done: Callable[[Outcome], None]) -> None:
         """Compute a batch on a worker, which then calls ``done``."""
-        self._jobs.put(Job(partial(self.run, requests), done))
+        self._jobs.put((partial(self.run, requests), done))
 
     def run(self, requests: list[PoolingRequest]) -> Outcome:
         """Compute a batch in this thread."""
@@ -242,11 +238,11 @@ class Runner:
         metadata = PoolingMetadata(
             lengths=complete.lengths, input_ids=complete.input_ids, ids_on_host=complete.ids_on_host
         )
-        slots_by_task: dict[str, list[tuple[PoolingRequest, int]]] = {}
+        slots_by_task: dict[str, list[Slot]] = {}
         for request in requests:
             request.results = [NO_RESULT] * len(request.representations)
             for slot, representation in enumerate(request.representations):
-                slots_by_task.setdefault(representation.task, []).append((request, slot))
+                slots_by_task.setdefault(representation.task, []).append((request, slot, representation))
         results = [
             _pool(self._poolers[task], slots, positions, hidden, metadata) for task, slots in slots_by_task.items()
         ]
@@ -265,49 +261,45 @@ class Runner:
 
     def _set_results(self, pooled: Pooled) -> None:
         """Copy the results of a task to the host, check them, and set those of its requests."""
-        values, pooler, slots, keys, distinct, hidden, lengths = pooled
-        on_host, is_finite = to_host(values)
+        values, pooler, slots, hidden, lengths = pooled
+        arrays, is_finite = to_host(values)
         fits = pooler.fits(values)
-        arrays = dict(zip(distinct, on_host, strict=True))
-        used_keys: set[Key] = set()
-        for (request, slot), key in zip(slots, keys, strict=True):
-            # Callers may write to their results: equal prompts must not share one array.
-            array = arrays[key].copy() if key in used_keys else arrays[key]
-            used_keys.add(key)
-            if not (is_finite or are_finite(array)):
-                source = pooler.source_of_non_finite(hidden, lengths, key[0])
-                message = f"the model computed NaN or infinity for task {pooler.task!r}, on {request.num_tokens} tokens"
-                request.error = NonFiniteOutputError(f"{message}{source}")
-            if not fits:
-                representation, num_tokens = request.representations[slot], len(request.input_ids)
-                request.error = pooler.shape_error(values, array, representation, num_tokens) or request.error
-            request.results[slot] = array
+        for array, (position, equal) in zip(arrays, slots, strict=True):
+            for number, (request, slot, representation) in enumerate(equal):
+                if not (is_finite or are_finite(array)):
+                    source = pooler.source_of_non_finite(hidden, lengths, position)
+                    message = f"the model computed NaN or infinity for task {pooler.task!r}, on"
+                    request.error = NonFiniteOutputError(f"{message} {request.num_tokens} tokens{source}")
+                if not fits:
+                    error = pooler.shape_error(values, array, representation, len(request.input_ids))
+                    request.error = error or request.error
+                # Callers may write to their results: equal prompts must not share one array.
+                request.results[slot] = array.copy() if number else array
 
 
 def _pool(
     pooler: TaskPooler,
-    slots: list[tuple[PoolingRequest, int]],
+    slots: list[Slot],
     positions: dict[PoolingRequest, int],
     hidden: Tensor,
     metadata: PoolingMetadata,
 ) -> Pooled:
     """Pool equal sequences with the same parameters once, in the order of the batch."""
-    keys: list[Key] = []
-    distinct: dict[Key, Representation] = {}
-    for request, slot in slots:
-        representation = request.representations[slot]
-        keys.append((positions[request], id(representation.params), representation.span))
-        distinct[keys[-1]] = representation
-    if len(distinct) > 1:
-        distinct = dict(sorted(distinct.items(), key=_position))
-    selected_positions, _, spans = zip(*distinct, strict=True)
-    _, params, _ = zip(*distinct.values(), strict=True)
-    rows, selected = metadata.select(selected_positions, params, spans)
-    values = pooler(hidden if rows is None else hidden[rows], selected)
-    return Pooled(values, pooler, slots, keys, tuple(distinct), hidden, metadata.lengths)
+    equal: dict[tuple[int, int, tuple[int, int] | None], list[Slot]] = {}
+    for slot in slots:
+        request, _, representation = slot
+        equal.setdefault((positions[request], id(representation.params), representation.span), []).append(slot)
+    ordered = sorted(equal.items(), key=_position) if len(equal) > 1 else list(equal.items())
+    selected = [position for (position, _, _), _ in ordered]
+    representations = [same[0][2] for _, same in ordered]
+    params, spans = [it.params for it in representations], [it.span for it in representations]
+    rows, of_selected = metadata.select(selected, params, spans)
+    values = pooler(hidden if rows is None else hidden[rows], of_selected)
+    results = [(key[0], same) for key, same in ordered]
+    return Pooled(values, pooler, results, hidden, metadata.lengths)
 
 
-def _position(item: tuple[Key, Representation]) -> int:
+def _position(item: tuple[tuple[int, Any, Any], Any]) -> int:
     return item[0][0]
 
 

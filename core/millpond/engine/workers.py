@@ -4,7 +4,6 @@ import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 from time import monotonic
-from typing import NamedTuple
 
 import torch
 
@@ -14,14 +13,8 @@ from millpond.nn.threads import ThreadBudget
 CLOSE_TIMEOUT_S = 10.0  # for all workers; longer than a batch, and a model that hangs must not block interpreter exit
 
 
-class Job(NamedTuple):
-    """A function that a worker calls, and the receiver of its outcome, which is called on the same thread."""
-
-    compute: Callable[[], Outcome]
-    done: Callable[[Outcome], None]
-
-
-Jobs = SimpleQueue[Job | None]  # None ends one worker
+# Functions that a worker calls, each with the receiver of its outcome, called on the same thread; None ends one worker.
+Jobs = SimpleQueue[tuple[Callable[[], Outcome], Callable[[Outcome], None]] | None]
 
 
 def start_workers(jobs: Jobs, count: int, budget: ThreadBudget) -> list[threading.Thread]:
@@ -46,15 +39,11 @@ def _run_worker(jobs: Jobs, budget: ThreadBudget, ready: threading.Barrier) -> N
     budget.join()
     ready.wait()
     with torch.inference_mode():
-        _run_jobs(jobs, budget)
-
-
-def _run_jobs(jobs: Jobs, budget: ThreadBudget) -> None:
-    while (job := jobs.get()) is not None:
-        compute, done = job
-        with budget:
-            done(compute())
-        del job, compute, done  # otherwise the waiting worker would keep the runner alive
+        while (job := jobs.get()) is not None:
+            compute, done = job
+            with budget:
+                done(compute())
+            del job, compute, done  # otherwise the waiting worker would keep the runner alive
 
 
 def stop_workers(jobs: Jobs, workers: list[threading.Thread]) -> None:
