@@ -6,9 +6,8 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from millpond.model.files import read_header_text, shards
+from millpond.model.files import DTYPES, read_header_text, shards
 
-DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 MAX_DIMENSIONS, MAX_SIZE = 64, 2**63
 
 

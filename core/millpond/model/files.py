@@ -13,6 +13,7 @@ from millpond.types.errors import CheckpointError, first_names
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 EXTRA_SUFFIXES = (".safetensors", ".pt")  # of files with the weights of extra heads
+DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 IGNORED_SUFFIXES = {".md", ".lock", ".png", ".jpg", ".onnx", ".gguf", ".h5", ".msgpack", ".ot", ".toml"}
 IGNORED_FOLDERS = {".cache", ".git", ".ipynb_checkpoints", "__pycache__"}
 MAX_LISTED_FILES = 20
