@@ -111,7 +111,7 @@ class Job:
         with (
             ending_signals_raised() as interruption,
             open_atomically(self.output_options.output_path) as file,
-            self.source.rows() as rows,
+            closing(self.source.rows()) as rows,
         ):
             chunks = iter(lambda: list(islice(rows, ROWS_PER_CHUNK)), [])
             first = next(chunks, [])  # read before the model is loaded, to report unreadable input at once

@@ -224,12 +224,11 @@ def _read(corpus: Corpus, report: Callable[[Row, str], None]) -> list[Row]:
         CommandError: A row cannot be read, and is not skipped.
     """
     passages: list[Row] = []
-    with corpus.rows() as rows:
-        for row in rows:
-            if row.error:
-                report(row, row.error)
-            elif row.text.strip():
-                passages.append(row)
+    for row in corpus.rows():
+        if row.error:
+            report(row, row.error)
+        elif row.text.strip():
+            passages.append(row)
     return passages
 
 

@@ -1,7 +1,6 @@
 """Inputs of commands: rows of one or two texts, from arguments, stdin or a file."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,14 +16,14 @@ class Input:
 
     Attributes:
         name: The name of the input in messages.
-        rows: Opens the input and yields an iterator of its rows.
+        rows: Opens the input and yields its rows.
         files: The paths or descriptors of the files that are read.
         has_fields: True if rows may have an id.
         count: Returns the number of rows, or None if counting them would consume the input.
     """
 
     name: str
-    rows: Callable[[], AbstractContextManager[Iterator[Row]]]
+    rows: Callable[[], Generator[Row]]
     files: tuple[Path | int, ...] = ()
     has_fields: bool = False
     count: Callable[[], int | None] = lambda: None
@@ -80,13 +79,7 @@ def with_second_text(source: Input, text: str) -> Input:
     Raises:
         CommandError: A row has a second text already.
     """
-
-    @contextmanager
-    def rows() -> Iterator[Iterator[Row]]:
-        with source.rows() as texts:
-            yield (_paired(row, text) for row in texts)
-
-    return replace(source, rows=rows)
+    return replace(source, rows=lambda: (_paired(row, text) for row in source.rows()))
 
 
 def _paired(row: Row, text: str) -> Row:

@@ -1,7 +1,6 @@
 """Pairs of a query and a document: from arguments, a file of pairs, or separate files of queries and documents."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 
 from millpond_cli.io.inputs import Input
@@ -46,13 +45,7 @@ def pairs_of(texts: Sequence[str], input_options: PairInputOptions, *, documents
 
 def with_query(query: str, source: Source, keys: Keys) -> Input:
     """Return pairs of one query with each document of a source."""
-
-    @contextmanager
-    def rows() -> Iterator[Iterator[Row]]:
-        with open_rows(source, keys) as documents:
-            yield (replace(row, query=query) for row in documents)
-
-    return replace(Input.of(source, keys), rows=rows)
+    return replace(Input.of(source, keys), rows=lambda: (replace(row, query=query) for row in open_rows(source, keys)))
 
 
 def _from_two_files(texts: Sequence[str], input_options: PairInputOptions) -> Input:
@@ -81,15 +74,15 @@ def _from_two_files(texts: Sequence[str], input_options: PairInputOptions) -> In
         queries, text_key=input_options.query_key, id_key=None, default_keys=Keys(text_option="--query-key")
     )
 
-    @contextmanager
-    def rows() -> Iterator[Iterator[Row]]:
-        with open_rows(queries, query_keys) as query_rows, open_rows(documents, document_keys) as document_rows:
-            yield _paired(query_rows, document_rows, queries.name, documents.name)
+    def rows() -> Generator[Row]:
+        return _paired(
+            open_rows(queries, query_keys), open_rows(documents, document_keys), queries.name, documents.name
+        )
 
     return replace(Input.of(documents, document_keys), rows=rows, files=(*queries.files, *documents.files))
 
 
-def _paired(queries: Iterator[Row], documents: Iterator[Row], queries_name: str, documents_name: str) -> Iterator[Row]:
+def _paired(queries: Iterator[Row], documents: Iterator[Row], queries_name: str, documents_name: str) -> Generator[Row]:
     """Yield each document with its query, or with the only query.
 
     Raises:

@@ -1,43 +1,26 @@
 """ParquetWriter: results as a parquet file, with one column for vectors."""
 
 import json
-from collections.abc import Iterator, Sequence
-from typing import Any, BinaryIO
+from collections.abc import Sequence
+from typing import Any
 
 from millpond_checkpoints.space import METADATA_KEY
-from millpond_cli.io.results import Layout, Result, Writer
+from millpond_cli.io.results import ColumnsWriter, Result, cells_of
 from millpond_command.cli import CommandError
 
 
-class ParquetWriter(Writer):
+class ParquetWriter(ColumnsWriter):
     """Writes one row per text: rank, index, id, texts, num_tokens, error, and the columns of the result.
 
     A vector is a list of float32 of fixed size; vectors of tokens are lists of such lists. A text that failed has a
     null. The type of ids is that of the first one: integers, or texts.
     """
 
-    def __init__(self, file: BinaryIO, layout: Layout) -> None:
-        super().__init__(file, layout)
-        self._pending: list[Result] = []
-        self._schema: Any = None
-        self._results: list[Any] = []
-        self._parquet: Any = None
-
-    def write(self, results: Sequence[Result]) -> None:
-        """Write some results. Rows are kept until the first result determines the types of the columns."""
-        self._pending += results
-        if self._parquet is None:
-            first = next((result.value for result in self._pending if result.value is not None), None)
-            if first is None:
-                return
-            self._open(first)
-        self._write_pending()
+    _parquet: Any = None
 
     def finish(self) -> None:
         """Write the rows of an input without a result, and the index at the end of the file."""
-        if self._parquet is None:
-            self._open(None)
-        self._write_pending()
+        super().finish()
         self.release()
 
     def release(self) -> None:
@@ -69,59 +52,31 @@ class ParquetWriter(Writer):
             self._schema = self._schema.with_metadata({METADATA_KEY: json.dumps(self._layout.space)})
         self._parquet = pq.ParquetWriter(self._file, self._schema, compression="zstd")
 
-    def _names(self) -> Iterator[str]:
-        """Yield the names of the columns before those of the result."""
-        layout = self._layout
-        yield from ("rank",) if layout.with_rank else ()
-        yield "index"
-        yield from ("id",) if layout.with_id else ()
-        yield from layout.texts if layout.with_text else ()
-        yield "num_tokens"
-        yield from ("num_dropped_tokens", "truncated") if layout.with_dropped else ()
-        yield from ("error",) if layout.with_error else ()
-
-    def _write_pending(self) -> None:
+    def _write_rows(self, results: Sequence[Result]) -> None:
         import pyarrow as pa  # noqa: PLC0415  as above
 
         from millpond_cli.io.arrow_columns import result_arrays  # noqa: PLC0415  as above
 
-        if not self._pending:
+        if not results:
             return
-        arrays = [self._array(self._schema.field(number)) for number, _ in enumerate(self._names())]
-        arrays += result_arrays(self._layout.serializer, self._pending, self._results)
+        rows = [cells_of(result) | (dict.fromkeys(result.row.texts) if result.row.error else {}) for result in results]
+        columns = {name: [row.get(name) for row in rows] for name in self._names()}
+        if "id" in columns and pa.types.is_integer(self._schema.field("id").type):
+            _check_ids(results)
+        elif "id" in columns:
+            columns["id"] = [None if it is None else str(it) for it in columns["id"]]
+        arrays = [pa.array(values, self._schema.field(name).type) for name, values in columns.items()]
+        arrays += result_arrays(self._layout.serializer, results, self._results)
         self._parquet.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
-        self._pending = []
-
-    def _array(self, field: Any) -> Any:
-        """Return a column of the pending rows."""
-        import pyarrow as pa  # noqa: PLC0415  as above
-
-        if field.name == "id":
-            return self._ids(field.type)
-        return pa.array([_cell(result, field.name) for result in self._pending], field.type)
-
-    def _ids(self, kind: Any) -> Any:
-        """Return the column of ids.
-
-        Raises:
-            CommandError: An id is not an integer, although the first one is.
-        """
-        import pyarrow as pa  # noqa: PLC0415  as above
-
-        for result in self._pending:
-            if pa.types.is_integer(kind) and result.row.id is not None and type(result.row.id) is not int:
-                message = f"{result.row.location}: the id {result.row.id!r} is not an integer like those before it"
-                raise CommandError(message, hint="a parquet column has one type; use --format jsonl")
-        ids = [result.row.id for result in self._pending]
-        return pa.array(ids if pa.types.is_integer(kind) else [None if it is None else str(it) for it in ids], kind)
 
 
-def _cell(result: Result, name: str) -> object:
-    if name == "num_tokens":
-        return result.num_tokens or None
-    if name in ("num_dropped_tokens", "truncated"):
-        num_dropped = result.num_dropped_tokens
-        return None if result.value is None else num_dropped if name == "num_dropped_tokens" else num_dropped > 0
-    if name in result.row.texts:
-        return None if result.row.error else result.row.texts[name]  # a missing text is null, unlike an empty one
-    return {"rank": result.rank, "index": result.row.index, "error": result.error or None}.get(name)
+def _check_ids(results: Sequence[Result]) -> None:
+    """Check that ids are integers.
+
+    Raises:
+        CommandError: An id is not an integer, although the first one is.
+    """
+    for result in results:
+        if result.row.id is not None and type(result.row.id) is not int:
+            message = f"{result.row.location}: the id {result.row.id!r} is not an integer like those before it"
+            raise CommandError(message, hint="a parquet column has one type; use --format jsonl")

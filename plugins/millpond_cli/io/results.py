@@ -94,3 +94,61 @@ class Writer(ABC):
 
     def release(self) -> None:  # noqa: B027  most writers have no temporary file
         """Close temporary files, also after an error. The output file stays open."""
+
+
+class ColumnsWriter(Writer):
+    """Base class of formats with columns, which the first result determines. Results before it are kept until then."""
+
+    def __init__(self, file: BinaryIO, layout: Layout) -> None:
+        super().__init__(file, layout)
+        self._pending: list[Result] = []
+        self._is_open = False
+
+    @abstractmethod
+    def _open(self, first: Any) -> None:
+        """Write the columns, from the value of the first result; None if there is no result."""
+
+    @abstractmethod
+    def _write_rows(self, results: Sequence[Result]) -> None:
+        """Write the rows of some results."""
+
+    def write(self, results: Sequence[Result]) -> None:
+        """Write some results."""
+        self._pending += results
+        first = next((result.value for result in self._pending if result.value is not None), None)
+        if self._is_open or first is not None:
+            self._write_pending(first)
+
+    def finish(self) -> None:
+        """Write the columns and the failed rows of an input without a result."""
+        self._write_pending(None)
+
+    def _write_pending(self, first: Any) -> None:
+        if not self._is_open:
+            self._open(first)
+        self._is_open, pending, self._pending = True, self._pending, []
+        self._write_rows(pending)
+
+    def _names(self) -> list[str]:
+        """Return the names of the columns before those of the result."""
+        layout = self._layout
+        optional = {"rank": layout.with_rank, "id": layout.with_id, "error": layout.with_error}
+        texts = layout.texts if layout.with_text else ()
+        dropped = ("num_dropped_tokens", "truncated") if layout.with_dropped else ()
+        names = ("rank", "index", "id", *texts, "num_tokens", *dropped, "error")
+        return [name for name in names if optional.get(name, True)]
+
+
+def cells_of(result: Result) -> dict[str, Any]:
+    """Return the values of the columns before those of the result; None for those that are unknown."""
+    num_dropped = None if result.value is None else result.num_dropped_tokens
+    return {
+        "rank": result.rank,
+        "index": result.row.index,
+        "id": result.row.id,
+        **result.row.texts,
+        "num_tokens": result.num_tokens or None,
+        "num_dropped_tokens": num_dropped,
+        "truncated": None if num_dropped is None else num_dropped > 0,
+        "error": result.error or None,
+    }

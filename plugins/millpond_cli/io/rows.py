@@ -2,8 +2,7 @@
 
 import math
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, time
 from decimal import Decimal
@@ -83,11 +82,10 @@ class Keys:
     needs_pair: bool = False
 
 
-@contextmanager
-def open_rows(source: Source, keys: Keys) -> Iterator[Iterator[Row]]:
-    """Open a source and yield an iterator of its rows."""
+def open_rows(source: Source, keys: Keys) -> Generator[Row]:
+    """Open a source and yield its rows."""
     with source.open() as content:
-        yield read_rows(source, content, keys)
+        yield from read_rows(source, content, keys)
 
 
 def check_action(action: str) -> bool:

@@ -14,7 +14,7 @@ import numpy.lib.format as array_format
 
 from millpond_cli.io.parquet_writer import ParquetWriter
 from millpond_cli.io.plugin_writers import RawWriter, StackWriter
-from millpond_cli.io.results import Layout, Result, Writer
+from millpond_cli.io.results import ColumnsWriter, Layout, Result, Writer, cells_of
 from millpond_cli.io.serializers import ValueSerializer
 from millpond_cli.io.terminal import TableWriter
 
@@ -49,54 +49,20 @@ class JsonWriter(Writer):
         self._file.write(b"[]\n" if self._separator == "[\n" else b"\n]\n")
 
 
-class CsvWriter(Writer):
+class CsvWriter(ColumnsWriter):
     """Writes one record per text: index, id, text, num_tokens, error, then the columns of the result."""
 
-    def __init__(self, file: BinaryIO, layout: Layout) -> None:
-        super().__init__(file, layout)
-        self._pending: list[Result] = []
-        self._size: int | None = None
-        self._columns: list[str] = []
-
-    def write(self, results: Sequence[Result]) -> None:
-        """Write some results. Rows are kept until the first vector determines the number of columns."""
-        self._pending += results
-        if self._size is None:
-            size = next((np.size(result.value) for result in self._pending if result.value is not None), None)
-            if size is None:
-                return
-            self._write_header(size)
-        self._write_pending()
-
-    def finish(self) -> None:
-        """Write the header and the failed rows if no row has a vector."""
-        if self._size is None:
-            self._write_header(self._layout.dimensions or 0)
-            self._write_pending()
-
-    def _write_header(self, size: int) -> None:
-        self._size = size
+    def _open(self, first: Any) -> None:
+        size = (self._layout.dimensions or 0) if first is None else np.size(first)
         self._columns = self._layout.serializer.columns(size)
         self._write_record([*self._names(), *self._columns])
 
-    def _names(self) -> list[str]:
-        optional = {"rank": self._layout.with_rank, "id": self._layout.with_id, "error": self._layout.with_error}
-        texts = self._layout.texts if self._layout.with_text else ()
-        dropped = ("num_dropped_tokens", "truncated") if self._layout.with_dropped else ()
-        names = ("rank", "index", "id", *texts, "num_tokens", *dropped, "error")
-        return [name for name in names if optional.get(name, True)]
-
-    def _write_pending(self) -> None:
-        for result in self._pending:
-            row = result.row
-            cells = {"rank": result.rank, "index": row.index, "id": row.id, **row.texts, "error": result.error}
-            cells["num_tokens"] = result.num_tokens or ""
-            if result.value is not None:
-                cells["num_dropped_tokens"] = result.num_dropped_tokens
-                cells["truncated"] = str(result.num_dropped_tokens > 0).lower()
+    def _write_rows(self, results: Sequence[Result]) -> None:
+        for result in results:
+            cells = cells_of(result)
+            cells["truncated"] = "" if result.value is None else str(cells["truncated"]).lower()
             values = [""] * len(self._columns) if result.value is None else self._layout.serializer.cells(result)
             self._write_record([*(cells.get(name, "") for name in self._names()), *values])
-        self._pending = []
 
     def _write_record(self, cells: Sequence[object]) -> None:
         line = io.StringIO()

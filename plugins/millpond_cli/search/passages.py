@@ -1,8 +1,7 @@
 """Passages of a source: the rows of a file, or the paragraphs of the text files in a folder."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,14 +21,14 @@ class Corpus:
 
     Attributes:
         name: The name of the source in messages.
-        rows: Opens the source and yields an iterator of its passages.
+        rows: Opens the source and yields its passages.
         files: Returns the files of the source; none for stdin, which has no index.
         path: The file or folder; None for stdin.
         settings: The options that determine the passages of a file.
     """
 
     name: str
-    rows: Callable[[], AbstractContextManager[Iterator[Row]]]
+    rows: Callable[[], Generator[Row]]
     files: Callable[[], list[Path]]
     path: Path | None
     settings: tuple[str | None, ...] = ()
@@ -75,7 +74,7 @@ def _texts(source: str, path: Path, options: tuple[str | None, ...]) -> Corpus:
 
     return Corpus(
         name=source,
-        rows=lambda: nullcontext(_numbered(read_passages(files()))),
+        rows=lambda: _numbered(read_passages(files())),
         files=files,
         path=path,
     )
@@ -137,5 +136,5 @@ def _pieces(text: str) -> Iterator[str]:
         yield text
 
 
-def _numbered(rows: Iterable[Row]) -> Iterator[Row]:
+def _numbered(rows: Iterable[Row]) -> Generator[Row]:
     return (Row(index, row.location, row.text) for index, row in enumerate(rows))

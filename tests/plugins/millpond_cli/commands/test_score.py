@@ -126,8 +126,8 @@ def test_more_than_one_piece_keeps_its_order(tmp_path, tiny):
 
 
 def rows_of(texts=(), **reading):
-    with pairs_of(texts, PairInputOptions(**{name: str(value) for name, value in reading.items()})).rows() as rows:
-        return [(row.query, row.text, row.location.partition(", ")[2], row.error) for row in rows]
+    pairs = pairs_of(texts, PairInputOptions(**{name: str(value) for name, value in reading.items()}))
+    return [(row.query, row.text, row.location.partition(", ")[2], row.error) for row in pairs.rows()]
 
 
 def test_an_invalid_pair_does_not_affect_others(tmp_path):

@@ -36,8 +36,7 @@ def tiny(tmp_path_factory):
 
 def texts_in(path, **keys):
     source = choose_source((), str(path), None)
-    with open_rows(source, Keys(**keys)) as rows:
-        return [row.error or row.text for row in rows]
+    return [row.error or row.text for row in open_rows(source, Keys(**keys))]
 
 
 # --- arguments that are files -----------------------------------------------------------------------------------------

@@ -49,8 +49,7 @@ def same_rows(tmp_path, *arguments):
 
 
 def rows_of(path, **keys):
-    with open_rows(choose_source([], str(path), None), Keys(**keys)) as rows:
-        return list(rows)
+    return list(open_rows(choose_source([], str(path), None), Keys(**keys)))
 
 
 def test_rows_have_text_id_and_location(source):

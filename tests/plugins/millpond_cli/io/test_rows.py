@@ -206,6 +206,6 @@ def test_errors_name_an_option_as_the_user_spelled_it(monkeypatch, written, name
 def test_a_missing_column_is_named_with_the_option_for_columns(tmp_path):
     path = tmp_path / "rows.csv"
     path.write_text("body\na cat\n", encoding="utf-8")
-    with open_rows(choose_source((), str(path), None), Keys()) as rows, pytest.raises(CommandError) as caught:
-        next(rows)
+    with pytest.raises(CommandError) as caught:
+        next(open_rows(choose_source((), str(path), None), Keys()))
     assert caught.value.hint == "name the column with --text-column"

@@ -13,8 +13,7 @@ def corpus_of(path, **options):
 
 
 def passages_of(path, **options):
-    with corpus_of(path, **options).rows() as rows:
-        return [(row.location, row.text) for row in rows]
+    return [(row.location, row.text) for row in corpus_of(path, **options).rows()]
 
 
 def test_headings_begin_a_passage_and_short_paragraphs_are_joined():
