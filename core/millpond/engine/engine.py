@@ -197,11 +197,11 @@ class Engine:
             for request in batch:
                 request.state.started = now
             cancelled = _cancelled([request for request in batch if request.state.cancelled])
-            if cancelled:
-                ended += cancelled
-                batch = [request for request in batch if not request.state.cancelled]
-                if not batch:
-                    continue
+            for request in cancelled:
+                batch.remove(request)
+            ended += cancelled
+            if not batch:
+                continue
             batch[0].state.advanced = now
             runs_inline = self._runs_inline(batch)
             self.running.append(batch)

@@ -120,10 +120,10 @@ class Scheduler:
         dropped: list[PoolingRequest] = []
         for group, queue in list(self._queues.items()):
             for priority, waiting in list(queue.items()):
-                cancelled = [request for request in waiting if request.state.cancelled]
+                cancelled = dict.fromkeys(request for request in waiting if request.state.cancelled)
                 if cancelled:
                     dropped += cancelled
-                    queue[priority] = deque(request for request in waiting if not request.state.cancelled)
+                    queue[priority] = deque(request for request in waiting if request not in cancelled)
                 if not queue[priority]:
                     del queue[priority]
             if not queue:

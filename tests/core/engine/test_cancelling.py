@@ -63,6 +63,28 @@ def test_cancelled_while_its_batch_fails_is_not_run_again(kit, model, make_engin
     assert not any((3,) in sequences for sequences in model.seen[1:])
 
 
+class CancelledMeanwhile:
+    """The state of a request that another thread cancels after it was read once."""
+
+    def __init__(self, state):
+        vars(self).update(priority=state.priority, ticket=0, prefix=None, reads=0)
+
+    @property
+    def cancelled(self):
+        self.reads += 1
+        return self.reads > 1
+
+
+@pytest.mark.parametrize("drop", [True, False])
+def test_a_request_that_is_cancelled_meanwhile_is_not_lost(kit, make_engine, drop):
+    engine = make_engine()
+    first, second, third = kit.add_all(engine, [kit.request([number]) for number in range(3)])
+    second.state = CancelledMeanwhile(second.state)
+    third.cancel()
+    ended = engine.drop_cancelled() if drop else []
+    assert {*ended, *kit.drain(engine)} == {first, second, third}
+
+
 def test_abort_returns_waiting_and_running_requests_without_waiting_for_them(kit, model, make_engine, gate):
     model.on_forward = gate
     engine = make_engine(2, max_num_seqs=1)
