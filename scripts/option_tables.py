@@ -11,6 +11,7 @@ from typer.main import get_command
 
 from millpond.plugin.manager import PluginManager
 from millpond.types.model_args import DEFAULTS, describe
+from millpond_command.kinds import CommandSpec
 from millpond_command.model_options import MODEL_OPTIONS, option_for
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -74,7 +75,7 @@ def command_named(name: str) -> Any:
     """Return the click command of a built-in command, such as ``embed`` or ``plugins list``."""
     registry = PluginManager(ranks=("builtin",), disabled=()).registry
     first, _, second = name.partition(" ")
-    command: Any = get_command(registry.commands.get(first).load())
+    command: Any = get_command(registry[CommandSpec].get(first).load())
     return command.commands[second] if second else command
 
 

@@ -8,8 +8,9 @@ from typing import Any, get_args, get_type_hints
 
 from markdown_tables import escaped, table
 
-from millpond.plugin import hookspecs, specs
-from millpond.plugin.manager import HOOKS
+from millpond.plugin import hookspecs
+from millpond.plugin.hookspecs import HOOKSPECS
+from millpond.plugin.manager import PluginManager
 from millpond_recipes.recipe import Recipe
 
 ATTRIBUTE = re.compile(r"^    (?P<name>\w+): (?P<text>.+(?:\n {8,}.+)*)", re.MULTILINE)
@@ -64,9 +65,17 @@ def opening(documented: Any) -> str:
     return in_markdown((inspect.getdoc(documented) or "").partition("\n\n")[0])
 
 
+def all_hooks() -> dict[str, type[Any]]:
+    """Return the record of each hook: those of the core, then those of kits, by name."""
+    registry = PluginManager(ranks=("builtin",), disabled=()).registry
+    records = {catalog.hook: catalog.record for catalog in registry.catalogs() if catalog.names()}
+    core = [name for name in vars(hookspecs) if name in records]
+    return {name: records[name] for name in (*core, *sorted(records.keys() - core))}
+
+
 def record_table(name: str) -> Iterator[str]:
     """Yield the summary of a record, its fields, and the fields of each of its groups."""
-    record = getattr(specs, name)
+    record = next(it for it in all_hooks().values() if it.__name__ == name)
     yield from (opening(record), "")
     yield from field_table(record)
     for field in fields(record):
@@ -106,7 +115,7 @@ def hook_table(name: str) -> Iterator[str]:
     return table(
         ("hook", "record", "description"),
         (
-            (f"[`{hook}`](../hooks/{hook}.md)", f"`{record.__name__}`", opening(getattr(hookspecs, hook)))
-            for hook, record in HOOKS.items()
+            (f"[`{hook}`](../hooks/{hook}.md)", f"`{record.__name__}`", opening(HOOKSPECS[hook]))
+            for hook, record in all_hooks().items()
         ),
     )

@@ -28,7 +28,14 @@ TOOL = PYPROJECT["tool"]
 ROOTS = TOOL["hatch"]["build"]["dev-mode-dirs"]
 PACKAGE_FOLDERS = sorted(TOOL["hatch"]["build"]["targets"]["wheel"]["packages"])
 PACKAGES = sorted(Path(folder).name for folder in PACKAGE_FOLDERS)
-HIGHER_KITS = ["millpond_command", "millpond_modeling", "millpond_recipes", "millpond_storage", "millpond_vllm"]
+HIGHER_KITS = [
+    "millpond_command",
+    "millpond_http",
+    "millpond_modeling",
+    "millpond_recipes",
+    "millpond_storage",
+    "millpond_vllm",
+]
 LOWER_KITS = ["millpond_checkpoints"]  # the higher ones may import it
 KITS = [*HIGHER_KITS, *LOWER_KITS]
 COMPUTING_KITS = {"millpond_modeling", "millpond_recipes"}  # their modules import torch; the other kits serve --help

@@ -17,7 +17,7 @@ from millpond.types.errors import EngineClosedError
 
 if TYPE_CHECKING:
     from millpond.loading.build import LoadedModel
-    from millpond.types.services import Space
+    from millpond.types.space import Space
 
 EMBED_ARGUMENTS = ("dimensions", "output")
 CHUNKS_ARGUMENTS = ("spans", "chunk_tokens", "overlap", "method")
@@ -53,7 +53,7 @@ class BaseLLM(ABC):
         """
         self._loaded.layers.repository.require_unchanged()
         context = self._loaded.context
-        space: Space = context.registry.services.get("space").load()(self.model_config, context.inputs)
+        space: Space = context.registry.catalog("space").get("default").load()(self.model_config, context.inputs)
         return space
 
     @property

@@ -8,10 +8,10 @@ import weakref
 from collections.abc import Sequence
 from pathlib import Path
 
-from millpond.pipeline.cache import CacheOptions
 from millpond.regular_file import distrust
 from millpond.types.errors import InvalidInputError
 from millpond_cache.database import FILE_NAME, MIN_BYTES, Database
+from millpond_cache.kinds import CacheOptions
 from millpond_cache.recovery import DatabaseSlot, is_damage
 
 logger = logging.getLogger(__name__)

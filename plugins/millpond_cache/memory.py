@@ -4,8 +4,8 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from millpond.pipeline.cache import CacheOptions
 from millpond.types.errors import InvalidInputError
+from millpond_cache.kinds import CacheOptions
 from millpond_cache.setting import parse_size
 
 DEFAULT_BYTES = 512 * 1000**2

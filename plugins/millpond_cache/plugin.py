@@ -1,9 +1,10 @@
-"""Registers the built-in caches, the look-up of results in them, and their command."""
+"""Registers the built-in caches and their command."""
 
 from collections.abc import Iterator
 
 from millpond.plugin.hookspecs import hookimpl
-from millpond.plugin.specs import CacheSpec, CommandSpec, ServiceSpec
+from millpond_cache.kinds import CacheSpec
+from millpond_command.kinds import CommandSpec
 
 
 @hookimpl
@@ -31,15 +32,4 @@ def register_commands() -> Iterator[CommandSpec]:
         target="millpond_cache.command:app",
         summary="Show or remove the cache in a folder.",
         group="Manage the installation",
-    )
-
-
-@hookimpl
-def register_services() -> Iterator[ServiceSpec]:
-    """Register the look-up of results, which all caches share."""
-    yield ServiceSpec(
-        name="results",
-        role="results",
-        target="millpond_cache.setting:choose_cache",
-        summary="Keys and entries of the results of sequences.",
     )

@@ -7,11 +7,12 @@ from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
 from millpond.loading.components import runtime_refusal, used_entries
-from millpond.pipeline.cache import SHARED, Cache, CacheOptions, Lookup
+from millpond.pipeline.cache import SHARED, Lookup
 from millpond.pipeline.options import is_pooled_by_plugin
 from millpond.plugin.blame import blamed, is_foreign
 from millpond.types.errors import InvalidInputError, quoted
 from millpond_cache.entries import KeyBuilder, decode_entry, encode_entry
+from millpond_cache.kinds import Cache, CacheOptions
 from millpond_cache.setting import CacheChoice
 from millpond_recipes.model_fingerprint import fingerprint_of
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from millpond.loading.build import LoadedModel
     from millpond.pipeline.io_processor import Job
     from millpond.plugin.registry import Entry
-    from millpond.plugin.specs import CacheSpec
+    from millpond_cache.kinds import CacheSpec
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)

@@ -8,12 +8,12 @@ from os import PathLike, fspath
 from typing import TYPE_CHECKING
 
 from millpond.types.errors import InvalidInputError, UnknownNameError
+from millpond_cache.kinds import CacheSpec
 
 if TYPE_CHECKING:
     from millpond.loading.build import LoadedModel
     from millpond.pipeline.cache import ResultCache
     from millpond.plugin.registry import Entry, Registry
-    from millpond.plugin.specs import CacheSpec
 
 DISK = "disk"  # the cache of a setting without a scheme, which is a path
 SCHEME = re.compile(r"([A-Za-z][\w+.-]+):(?!\\)")  # a single letter is a drive
@@ -54,7 +54,7 @@ def choose_cache(registry: "Registry", cache: str | PathLike[str], size: int | s
     max_bytes = None if size is None else parse_size(size, "cache_size")
     if isinstance(cache, str):
         match = SCHEME.match(cache)
-        name = cache if match is None and cache in registry.caches else None if match is None else match[1]
+        name = cache if match is None and cache in registry[CacheSpec] else None if match is None else match[1]
         if name is not None:
             return CacheChoice(_entry(registry, name), cache[match.end() :] if match else "", max_bytes)
     return CacheChoice(_entry(registry, DISK), fspath(cache), max_bytes)
@@ -79,11 +79,11 @@ def parse_size(size: int | str, parameter: str) -> int:
 
 def _entry(registry: "Registry", name: str) -> "Entry[CacheSpec]":
     try:
-        return registry.caches.get(name)
+        return registry[CacheSpec].get(name)
     except UnknownNameError as error:
-        close = get_close_matches(name, registry.caches.names(), n=1)
+        close = get_close_matches(name, registry[CacheSpec].names(), n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
-        available = ", ".join(registry.caches.names()) or "none"
+        available = ", ".join(registry[CacheSpec].names()) or "none"
         message = (
             f"Unknown cache {name!r}.{hint} Available: {available}. For a folder with a colon, write './{name}:...'"
         )

@@ -10,8 +10,7 @@ from typing import Annotated
 import typer
 
 from millpond_command.declare import option
-from millpond_command.model_options import MODEL_HELP, ComputeOptions, FileOptions
-from millpond_command.progress_options import ProgressOptions
+from millpond_command.model_options import MODEL_HELP, ComputeOptions, FileOptions, ProgressOptions
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 

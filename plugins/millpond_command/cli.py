@@ -19,9 +19,9 @@ from typer.main import get_command
 from millpond.plugin.manager import get_plugin_manager
 from millpond.plugin.output import results, stdout_to_stderr
 from millpond.plugin.registry import Catalog, Entry
-from millpond.plugin.specs import CommandSpec
 from millpond.types.errors import MillpondError, PluginError, quoted
 from millpond_command.command_list import write_commands
+from millpond_command.kinds import CommandSpec
 from millpond_command.program import INTERRUPTED as INTERRUPTED  # noqa: PLC0414  for commands
 from millpond_command.program import InterruptibleImport, version
 from millpond_command.stderr import echo_stderr as echo_stderr  # noqa: PLC0414  as above
@@ -201,7 +201,7 @@ class _CompletionInstaller:
 
 
 def _commands() -> Catalog[CommandSpec]:
-    return get_plugin_manager().registry.commands
+    return get_plugin_manager().registry[CommandSpec]
 
 
 def _warn_about_override(entry: Entry[CommandSpec]) -> None:

@@ -1,19 +1,20 @@
 """Options for running a command on a cluster: one for each cluster of a plugin, and the workers on it."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 from millpond.plugin.manager import get_plugin_manager
-from millpond.types.services import Cluster, Workers
+from millpond.plugin.registry import Entry
 from millpond_command.cli import USAGE, CommandError
 from millpond_command.declare import option
+from millpond_command.kinds import Cluster, ClusterSpec, Workers
 
 T = TypeVar("T")
 PANEL = "Cluster"
 
 
-def _clusters() -> list[Any]:
-    return [entry for entry in get_plugin_manager().registry.services.entries() if entry.spec.role == "cluster"]
+def _clusters() -> tuple[Entry[ClusterSpec], ...]:
+    return get_plugin_manager().registry[ClusterSpec].entries()
 
 
 def with_clusters(cls: type[T]) -> type[T]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from millpond.plugin.manager import get_plugin_manager
+from millpond_command.kinds import CommandSpec
 
 MODEL_FILES: Final = ("config.json", "modules.json")
 CACHED: Final = "models--"
@@ -29,7 +30,7 @@ def tasks() -> list[str]:
 
 def commands() -> list[str]:
     """Return the commands."""
-    return list(get_plugin_manager().registry.commands.names())
+    return list(get_plugin_manager().registry[CommandSpec].names())
 
 
 def plugins() -> list[str]:

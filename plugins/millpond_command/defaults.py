@@ -19,6 +19,7 @@ from millpond.types.errors import MillpondError
 from millpond.types.model_args import DEFAULTS
 from millpond_command.cli import USAGE, CommandError
 from millpond_command.config_files import ConfigFile, user_file
+from millpond_command.kinds import CommandSpec
 
 PREFIX: Final = "MILLPOND_"
 HANDLED_BY_COMMANDS: Final = frozenset({"MILLPOND_API_KEY", "MILLPOND_SSL_KEYFILE_PASSWORD"})
@@ -54,7 +55,7 @@ def option_names(command: Any) -> dict[str, Any]:
 
 def all_commands() -> Iterator[tuple[tuple[str, ...], Any]]:
     """Yield all commands with their names, such as ``("job", "run")``; those that cannot be loaded are left out."""
-    for entry in get_plugin_manager().registry.commands.entries():
+    for entry in get_plugin_manager().registry[CommandSpec].entries():
         with suppress(MillpondError, RuntimeError):  # RuntimeError: a typer.Typer without a command
             app = entry.load()
             command: Any = get_command(app) if isinstance(app, typer.Typer) else None
@@ -106,7 +107,7 @@ def _is_known(key: str, value: object, group: Sequence[str]) -> bool:
     """Return True if a key that is not an option of this command is an option of another one, or its table."""
     if _name(key).replace("-", "_") in DEFAULTS:
         return True
-    if isinstance(value, Mapping) and not group and key in get_plugin_manager().registry.commands.names():
+    if isinstance(value, Mapping) and not group and key in get_plugin_manager().registry[CommandSpec].names():
         return True
     commands = [(path, command) for path, command in all_commands() if list(path[: len(group)]) == list(group)]
     if isinstance(value, Mapping) and group and any(key == path[len(group)] for path, _ in commands):
@@ -115,7 +116,7 @@ def _is_known(key: str, value: object, group: Sequence[str]) -> bool:
 
 
 def _unknown_key(shown: str, key: str, file: ConfigFile, names: Collection[str]) -> CommandError:
-    commands = get_plugin_manager().registry.commands.names()
+    commands = get_plugin_manager().registry[CommandSpec].names()
     close = get_close_matches(_name(key), [*names, *commands], n=1)
     advice = f"Did you mean {close[0]!r}?" if close else "No command has an option of that name."
     return CommandError(f"{file.path}: Unknown key {shown!r}. {advice}", hint=KEYS_HINT, exit_code=USAGE)

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from millpond.plugin.manager import get_plugin_manager
-from millpond.plugin.registry import quantization_schemes
+from millpond.plugin.registry import Entry, quantization_schemes
+from millpond.plugin.specs import TaskSpec
 from millpond.types.compute import check_names
-from millpond.types.errors import InvalidInputError
+from millpond.types.errors import InvalidInputError, UnknownNameError
 from millpond_command.cli import USAGE, CommandError
 from millpond_command.model_options import MODEL_OPTIONS, FileOptions
 
@@ -124,3 +125,19 @@ def _parse_kernels(choices: Sequence[str]) -> dict[str, str]:
             raise CommandError(message, hint="`millpond plugins kernels` lists the variants", exit_code=USAGE)
         kernels[op] = variant
     return kernels
+
+
+def task_named(name: str, option: str) -> Entry[TaskSpec]:
+    """Return the task with this name.
+
+    Args:
+        name: The name.
+        option: The option that states it, for the message.
+
+    Raises:
+        CommandError: No plugin provides it; the message suggests similar names.
+    """
+    try:
+        return get_plugin_manager().registry.tasks.get(name)
+    except UnknownNameError as error:
+        raise CommandError(f"{option} {name!r}: {error}", exit_code=USAGE) from error

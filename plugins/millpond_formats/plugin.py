@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from millpond.plugin.hookspecs import hookimpl
-from millpond.plugin.specs import CheckpointFormatSpec, ModuleSpec, ServiceSpec
+from millpond.plugin.specs import CheckpointFormatSpec, ModuleSpec
+from millpond_checkpoints.kinds import SpaceSpec
 
 SETTINGS = "config_sentence_transformers.json"
 LENGTH_FILES = (
@@ -109,11 +110,10 @@ def register_modules() -> Iterator[ModuleSpec]:
 
 
 @hookimpl
-def register_services() -> Iterator[ServiceSpec]:
+def register_spaces() -> Iterator[SpaceSpec]:
     """Register the space of embeddings, which the files of these formats decide."""
-    yield ServiceSpec(
-        name="space",
-        role="space",
+    yield SpaceSpec(
+        name="default",
         target="millpond_checkpoints.space:space_of",
         summary="the files and settings that decide the numbers of embeddings",
     )

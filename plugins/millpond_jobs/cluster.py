@@ -14,7 +14,7 @@ from millpond_jobs.progress import ShardProgress
 from millpond_recipes.recipe import Recipe
 
 if TYPE_CHECKING:
-    from millpond.types.services import Cluster, Workers
+    from millpond_command.kinds import Cluster, Workers
 
 POLL_S = 1.0
 

@@ -3,15 +3,14 @@
 from collections.abc import Iterator
 
 from millpond.plugin.hookspecs import hookimpl
-from millpond.plugin.specs import ServiceSpec
+from millpond_command.kinds import ClusterSpec
 
 
 @hookimpl
-def register_services() -> Iterator[ServiceSpec]:
+def register_clusters() -> Iterator[ClusterSpec]:
     """Register Ray clusters."""
-    yield ServiceSpec(
+    yield ClusterSpec(
         name="ray",
-        role="cluster",
         target="millpond_ray.cluster:RayCluster",
         summary='Run on the Ray cluster with this address; "auto" for the one on this machine, "local" to start one.',
     )

@@ -16,13 +16,13 @@ from millpond.loading.arguments import read_arguments
 from millpond.model.source import find_repository
 from millpond.plugin.manager import get_plugin_manager
 from millpond.types.errors import MillpondError
-from millpond.types.services import Application, ServedModels
+from millpond_command.kinds import Application, ApplicationSpec, ServedModels
 from millpond_ray.asgi import Application as AsgiApplication
 from millpond_ray.asgi import Response, answer, as_ingress
 from millpond_ray.node import arguments_on_node, fetching
 from millpond_ray.routing import Router
 
-APPLICATION = "http"  # the service that is served
+APPLICATION = "http"  # the name of the application that is served
 COMMAND = "millpond"  # the name of the application of `millpond serve --ray`
 DEFAULTS: Mapping[str, Any] = {
     "max_ongoing_requests": 256,  # Serve's default of 5 leaves nothing to batch
@@ -49,7 +49,8 @@ class ModelReplica:
         for model in models.names:
             with fetching(model, arguments):
                 find_repository(registry, model, read_arguments(arguments).source)
-        self.application: Application = registry.services.get(APPLICATION).load()(replace(models, arguments=arguments))
+        application = registry[ApplicationSpec].get(APPLICATION).load()
+        self.application: Application = application(replace(models, arguments=arguments))
 
     def __serve_build_asgi_app__(self) -> AsgiApplication:
         """Return the application; Ray Serve calls it with HTTP requests and lifespan events."""

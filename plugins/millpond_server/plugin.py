@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from millpond.plugin.hookspecs import hookimpl
-from millpond.plugin.specs import CommandSpec, RouteSpec, ServiceSpec
+from millpond_command.kinds import ApplicationSpec, CommandSpec
+from millpond_http.kinds import RouteSpec
 from millpond_server.apis.catalogue import routes
 
 
@@ -31,11 +32,10 @@ def register_routes() -> Iterator[RouteSpec]:
 
 
 @hookimpl
-def register_services() -> Iterator[ServiceSpec]:
+def register_applications() -> Iterator[ApplicationSpec]:
     """Register the application for servers of other programs."""
-    yield ServiceSpec(
+    yield ApplicationSpec(
         name="http",
-        role="application",
         target="millpond_server.runtime.hosting:HostedApplication",
         summary="The routes of `millpond serve` as an ASGI application.",
     )

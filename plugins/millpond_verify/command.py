@@ -12,8 +12,7 @@ from millpond_command import declare
 from millpond_command.cli import FAILURE, USAGE, CommandError, echo
 from millpond_command.extras import check_extra
 from millpond_command.model_arguments import arguments_of
-from millpond_command.model_options import ModelOptions
-from millpond_command.progress_options import ProgressOptions
+from millpond_command.model_options import ModelOptions, ProgressOptions
 
 EXAMPLES = (
     "millpond verify all-MiniLM-L6-v2",

@@ -3,15 +3,14 @@
 from collections.abc import Iterator
 
 from millpond.plugin.hookspecs import hookimpl
-from millpond.plugin.specs import ServiceSpec
+from millpond_vllm.kinds import DialectSpec
 
 
 @hookimpl
-def register_services() -> Iterator[ServiceSpec]:
+def register_dialects() -> Iterator[DialectSpec]:
     """Register the translation of vLLM's arguments."""
-    yield ServiceSpec(
+    yield DialectSpec(
         name="vllm",
-        role="arguments",
         target="millpond_vllm.dialect:VllmArguments",
         summary="Arguments of vLLM's LLM, translated, ignored or refused with the reason.",
     )

@@ -22,6 +22,7 @@ from types import ModuleType
 import pytest
 
 from millpond.plugin import manager as plugins
+from millpond.plugin.hookspecs import HOOKS, HOOKSPECS
 
 # Pages that need an extra, and its module.
 ENGINES = {"docs/how-to/daft.md": "daft", "docs/how-to/mteb.md": "mteb", "docs/how-to/ray.md": "ray"}
@@ -90,7 +91,9 @@ def page_module(monkeypatch):
     monkeypatch.setattr(plugins, "_process", plugins.Process())
     module = ModuleType("page")
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    return module
+    yield module
+    for hook in [name for name, record in HOOKS.items() if record.__module__ == module.__name__]:
+        del HOOKS[hook], HOOKSPECS[hook]
 
 
 def run_python(block: Block, page: str, module: ModuleType) -> None:

@@ -9,6 +9,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from millpond.plugin.manager import PluginManager
+from millpond_command.kinds import CommandSpec
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PICTURE = REPOSITORY / "docs" / "images" / "demo.svg"
@@ -58,7 +59,7 @@ def test_commands_of_the_demo_exist(demo):
     commands = re.findall(r"^  \{command\} (.+)$", demo.NEXT_STEPS, re.MULTILINE)
     names = {shlex.split(command)[0] for command in commands} - {"--help"}
     assert names == {"similarity", "embed", "inspect"}
-    assert names <= set(PluginManager(ranks=("builtin",), disabled=()).registry.commands.names())
+    assert names <= set(PluginManager(ranks=("builtin",), disabled=()).registry[CommandSpec].names())
 
 
 def test_readme_shows_the_picture():

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from millpond.plugin import hookspecs
-from millpond.plugin.manager import HOOKS
+from millpond.plugin.hookspecs import HOOKSPECS
+from millpond.plugin.manager import PluginManager
 
+CATALOGS = PluginManager(ranks=("builtin",), disabled=()).registry.catalogs()
+HOOKS = {it.hook: it.record for it in CATALOGS if it.names()}
 PAGES = Path(__file__).resolve().parents[2] / "docs" / "hooks"
 BLOCK = re.compile(r"^```python(?P<note>.*)\n(?P<code>(?:.*\n)*?)```$", re.MULTILINE)
 
@@ -18,7 +20,7 @@ def read_page(hook):
 
 
 def signature_of(hook):
-    (line,) = re.findall(r"^def (.+):$", inspect.getsource(getattr(hookspecs, hook)), re.MULTILINE)[:1]
+    (line,) = re.findall(r"^def (.+):$", inspect.getsource(HOOKSPECS[hook]), re.MULTILINE)[:1]
     return line.replace("specs.", "")
 
 
@@ -55,3 +57,10 @@ def test_page_states_the_precedence(hook):
     _, heading, text = read_page(hook).partition("\n## Precedence\n")
     assert heading
     assert "registered by the program, installed plugins, the built-ins" in " ".join(text.split())
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_docstring_of_a_hook_fits_the_screen(hook):
+    text = inspect.getdoc(HOOKSPECS[hook])
+    assert len(text.splitlines()) <= 24
+    assert "Example::" not in text, "docs/hooks has the example"

@@ -17,6 +17,7 @@ from typing import Any
 from typer.main import get_command
 
 from millpond.plugin.manager import PluginManager
+from millpond_command.kinds import CommandSpec
 
 DEADLINE_S = 120.0
 SEQUENCES = re.compile(r"\x1b\[([?0-9;]*)([A-Za-z])|([\s\S])")
@@ -26,7 +27,7 @@ import typer
 from millpond_command.cli import CommandError
 from millpond.types.errors import InvalidInputError
 from millpond.plugin.hookspecs import hookimpl
-from millpond.plugin.specs import CommandSpec
+from millpond_command.kinds import CommandSpec
 """
 
 
@@ -57,7 +58,7 @@ def one_command(body, name="hello"):
 def builtin_commands() -> Iterator[tuple[str, Any]]:
     """Yield the built-in commands, including those of groups, with their full names."""
     registry = PluginManager(ranks=("builtin",), disabled=()).registry
-    for entry in registry.commands.entries():
+    for entry in registry[CommandSpec].entries():
         command = get_command(entry.load())
         inner = getattr(command, "commands", None)
         if inner is None:

@@ -13,9 +13,7 @@ from millpond.plugin.registry import Origin
 from millpond.plugin.specs import (
     ActivationSpec,
     ArchitectureSpec,
-    CacheSpec,
     CheckpointFormatSpec,
-    CommandSpec,
     ConverterSpec,
     ExecutorSpec,
     FallbackSpec,
@@ -24,10 +22,12 @@ from millpond.plugin.specs import (
     ModuleSpec,
     PoolerSpec,
     PublishedModelSpec,
-    RouteSpec,
     SourceSpec,
     TaskSpec,
 )
+from millpond_cache.kinds import CacheSpec
+from millpond_command.kinds import CommandSpec
+from millpond_http.kinds import RouteSpec
 from millpond_modeling.images import ImageReader
 
 ACME = Origin(plugin="acme", rank="installed", distribution="millpond-acme", version="1.0")

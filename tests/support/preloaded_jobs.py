@@ -6,6 +6,7 @@ import os
 
 from millpond.plugin.manager import get_plugin_manager
 from millpond_command import cli
+from millpond_command.kinds import CommandSpec
 from millpond_jobs.job import run
 
 SHARD_ROWS = 4
@@ -14,7 +15,7 @@ with contextlib.suppress(ModuleNotFoundError):  # pyarrow imports it if it is in
     importlib.import_module("pandas")
 for entry in get_plugin_manager().registry.io_processors.entries():
     entry.load()
-get_plugin_manager().registry.commands.find("job").load()
+get_plugin_manager().registry[CommandSpec].find("job").load()
 get_plugin_manager().registry.architectures.find("BertModel").load()
 
 

@@ -21,7 +21,6 @@ from millpond.types.params import validated
 
 if TYPE_CHECKING:
     from millpond.plugin.registry import Registry
-    from millpond.types.services import ArgumentDialect
 
 Init = TypeVar("Init", bound=Callable[..., None])
 
@@ -114,11 +113,10 @@ def _translated(arguments: Mapping[str, Any], registry: "Registry") -> Mapping[s
         InvalidInputError: If an argument is unknown, or requests something that is not supported.
     """
     names: list[str] = []
-    for entry in registry.services.entries():
-        if entry.spec.role == "arguments":
-            dialect: ArgumentDialect = entry.load()
-            with blamed(entry if is_foreign(entry) else None, "failed to read arguments"):
-                arguments, names = dialect.translate(arguments), [*names, *dialect.names()]
+    for entry in registry.entries("dialect"):
+        dialect = entry.load()
+        with blamed(entry if is_foreign(entry) else None, "failed to read arguments"):
+            arguments, names = dialect.translate(arguments), [*names, *dialect.names()]
     name = next((name for name in arguments if name not in KNOWN), None)
     if name is None:
         return arguments

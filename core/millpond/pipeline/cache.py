@@ -1,12 +1,10 @@
 """The contracts of caches of results, and the cache that a setting names."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextvars import ContextVar
-from dataclasses import dataclass
 from os import PathLike
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from millpond.plugin.blame import blamed, breach, described, is_foreign
 from millpond.types.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -14,7 +12,6 @@ if TYPE_CHECKING:
     from millpond.loading.build import LoadedModel
     from millpond.pipeline.io_processor import Job
     from millpond.plugin.registry import Entry, Registry
-    from millpond.plugin.specs import CacheSpec
 
 SHARED = b""  # the owner of the entries of calls without an owner
 
@@ -23,44 +20,6 @@ cache_owner: ContextVar[bytes | None] = ContextVar("cache_owner", default=None)
 
 bypass_cache: ContextVar[bool] = ContextVar("bypass_cache", default=False)
 """True for online calls that must be computed, such as those that warm up a model."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CacheOptions:
-    """The options that a cache is opened with.
-
-    Attributes:
-        address: The text after the scheme, such as the path of a folder; may be empty.
-        max_bytes: The maximum size; None for the default of the cache.
-        model: The name of the model, for reports.
-        fingerprint: The hash of everything that the model's results depend on beside their sequences. It is part of
-            each key.
-    """
-
-    address: str
-    max_bytes: int | None = None
-    model: str = ""
-    fingerprint: str = ""
-
-
-class Cache(Protocol):
-    """A store of bytes by keys of 32 bytes, which may lose entries at any time. Several threads use it.
-
-    The caller checks values: a damaged value counts as missing. An exception is logged, and the call counts as without
-    effect.
-    """
-
-    def get(self, keys: Sequence[bytes]) -> Sequence[bytes | None]:
-        """Return the value of each key, in order; None for a missing one."""
-        ...
-
-    def put(self, entries: Sequence[tuple[bytes, bytes]]) -> None:
-        """Store values by their keys. It should return soon, since callers wait for it."""
-        ...
-
-    def close(self) -> None:
-        """Store what was put, and release files and threads. Called once, after all other calls."""
-        ...
 
 
 class Lookup(NamedTuple):
@@ -102,7 +61,7 @@ class CacheChoice(Protocol):
     """The cache that the settings ``cache`` and ``cache_size`` name."""
 
     @property
-    def entry(self) -> "Entry[CacheSpec]":
+    def entry(self) -> "Entry[Any]":
         """Its record."""
         ...
 
@@ -132,7 +91,7 @@ class CacheChoice(Protocol):
 def read_cache_setting(
     registry: "Registry", cache: str | PathLike[str] | None, size: int | str | None
 ) -> CacheChoice | None:
-    """Return the cache of the settings, read by the service of the role "results"; None for none.
+    """Return the cache of the settings, read by the plugin of caches; None for none.
 
     Args:
         registry: The records of plugins.
@@ -141,15 +100,12 @@ def read_cache_setting(
 
     Raises:
         InvalidInputError: If no plugin provides the scheme, or a size is invalid.
-        UnknownNameError: If no plugin provides the service.
+        UnknownNameError: If no plugin provides caches.
     """
     if cache is None or cache == "":
         if size is not None:
             raise InvalidInputError("cache_size has no effect without cache", parameter="cache_size")
         return None
-    entry = registry.services.get("results")
-    with blamed(entry if is_foreign(entry) else None, "failed to read the cache setting"):
-        choice: CacheChoice = entry.load()(registry, cache, size)
-    if is_foreign(entry) and not callable(getattr(choice, "open", None)):
-        raise breach(entry, f"it returned {described(choice)}; expected a CacheChoice, as in millpond.pipeline.cache")
+    record: Any = registry.catalog("cache").record
+    choice: CacheChoice = record.choose(registry, cache, size)
     return choice

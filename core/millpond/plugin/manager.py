@@ -13,17 +13,16 @@ from difflib import get_close_matches
 from itertools import islice
 from logging import getLogger
 from threading import RLock
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any, Final, Literal
 
 import pluggy
 
-from millpond.plugin import hookspecs
 from millpond.plugin.discovery import Candidate, candidates
-from millpond.plugin.hookspecs import API_VERSION, PROJECT
+from millpond.plugin.hookspecs import API_VERSION, HOOKS, HOOKSPECS, PROJECT, hook_of
 from millpond.plugin.output import importing
 from millpond.plugin.registry import Entry, Origin, Rank, Registry
-from millpond.plugin.specs import RECORD_TYPES, Spec
+from millpond.plugin.specs import Spec
 from millpond.plugin.specs.base import wrong_types
 from millpond.types.errors import PluginError, quoted
 
@@ -32,9 +31,6 @@ Status = Literal["ok", "failed", "disabled"]
 
 RUNTIME: Final = "runtime"
 """The plugin name of records that a program registers without a plugin name."""
-
-HOOKS: Final[Mapping[str, type[Spec]]] = {f"register_{kind}s": record for kind, record in RECORD_TYPES.items()}
-"""The record of each hook."""
 
 MAX_RECORDS: Final = 10_000  # per hook: a generator that never ends would fill the memory
 MAX_NAME_CHARS: Final = 200
@@ -119,7 +115,7 @@ class PluginManager:
         self._infos: Final[list[PluginInfo]] = []
         self._lock: Final = RLock()
         self._pluggy: Final = pluggy.PluginManager(PROJECT)
-        self._pluggy.add_hookspecs(hookspecs)
+        self._kinds: Final[set[str]] = set()
         self._load(set(ranks), _disabled_by_environment() if disabled is None else set(disabled))
         self._report(_strict_by_environment() if strict is None else strict)
 
@@ -147,7 +143,7 @@ class PluginManager:
             TypeError: If it is not a record.
             ValueError: If a plugin with this name is already loaded.
         """
-        _checked_fields(spec, RECORD_TYPES.get(getattr(spec, "kind", ""), Spec), "register()")
+        _checked_fields(spec, HOOKS.get(hook_of(getattr(spec, "kind", "")), Spec), "register()")
         origin = Origin(plugin=plugin, rank="runtime")
         with self._lock:
             if origin not in (info.origin for info in self._infos):
@@ -202,6 +198,7 @@ class PluginManager:
             with _stage("register"):
                 self._check_new(plugin)
             with _stage("hook"), _watched(origin):
+                self._add_kinds()
                 self._check_hooks(plugin)
                 self._pluggy.register(plugin, origin.plugin)
                 results = self._call_hooks(plugin)
@@ -240,6 +237,13 @@ class PluginManager:
     def _check_new(self, plugin: object) -> None:
         if self._pluggy.is_registered(plugin):
             raise ValueError(f"it is already loaded with the name {self._pluggy.get_name(plugin)!r}")
+
+    def _add_kinds(self) -> None:
+        """Add the hooks that kits have declared since the last call."""
+        added = {name: hook for name, hook in HOOKSPECS.items() if name not in self._kinds}
+        if added:
+            self._pluggy.add_hookspecs(SimpleNamespace(**added))
+            self._kinds.update(added)
 
     def _check_hooks(self, plugin: object) -> None:
         """Raise PluginError for mistakes that pluggy ignores: misspelled hooks, missing markers, wrappers."""
@@ -323,7 +327,7 @@ def _each(values: object, hook: str) -> list[object]:
 
 def is_record(value: object, record: type[Spec]) -> bool:
     """Return True for a record of a type, and not of a subclass that claims another kind."""
-    return isinstance(value, record) and RECORD_TYPES.get(getattr(value, "kind", "")) is record
+    return isinstance(value, record) and HOOKS.get(hook_of(getattr(value, "kind", ""))) is record
 
 
 def _checked(value: object, record: type[Spec], hook: str) -> Spec:

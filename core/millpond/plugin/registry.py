@@ -7,12 +7,11 @@ from logging import getLogger
 from operator import attrgetter
 from typing import Any, Final, Generic, Literal, TypeVar
 
+from millpond.plugin.hookspecs import HOOKS, hook_of
 from millpond.plugin.specs import (
     ActivationSpec,
     ArchitectureSpec,
-    CacheSpec,
     CheckpointFormatSpec,
-    CommandSpec,
     ConverterSpec,
     ExecutorSpec,
     FallbackSpec,
@@ -21,8 +20,6 @@ from millpond.plugin.specs import (
     ModuleSpec,
     PoolerSpec,
     PublishedModelSpec,
-    RouteSpec,
-    ServiceSpec,
     SourceSpec,
     Spec,
     TaskSpec,
@@ -127,7 +124,7 @@ class Catalog(Generic[S]):
     @property
     def hook(self) -> str:
         """The name of the hook for these records."""
-        return f"register_{self.kind}s"
+        return hook_of(self.kind)
 
     def names(self) -> tuple[str, ...]:
         """Return all bare names, sorted."""
@@ -251,7 +248,7 @@ class Catalog(Generic[S]):
 
 
 class Registry:
-    """The catalogs of all kinds.
+    """The catalogs of all kinds: those of the core are attributes, that of any record is ``registry[CommandSpec]``.
 
     Attributes:
         absent: Plugins that are not loaded, with the reasons; written by the plugin manager, used in error messages.
@@ -261,29 +258,32 @@ class Registry:
     def __init__(self) -> None:
         self.ranks: Final[set[Rank]] = set()
         self.absent: Final[dict[str, str]] = {}
-        self.tasks: Final = Catalog(TaskSpec, self.absent)
-        self.architectures: Final = Catalog(ArchitectureSpec, self.absent)
-        self.published_models: Final = Catalog(PublishedModelSpec, self.absent)
-        self.fallbacks: Final = Catalog(FallbackSpec, self.absent)
-        self.converters: Final = Catalog(ConverterSpec, self.absent)
-        self.poolers: Final = Catalog(PoolerSpec, self.absent)
-        self.activations: Final = Catalog(ActivationSpec, self.absent)
-        self.io_processors: Final = Catalog(IOProcessorSpec, self.absent)
-        self.kernels: Final = Catalog(KernelSpec, self.absent)
-        self.sources: Final = Catalog(SourceSpec, self.absent)
-        self.commands: Final = Catalog(CommandSpec, self.absent)
-        self.routes: Final = Catalog(RouteSpec, self.absent)
-        self.checkpoint_formats: Final = Catalog(CheckpointFormatSpec, self.absent)
-        self.modules: Final = Catalog(ModuleSpec, self.absent)
-        self.caches: Final = Catalog(CacheSpec, self.absent)
-        self.executors: Final = Catalog(ExecutorSpec, self.absent)
-        self.services: Final = Catalog(ServiceSpec, self.absent)
-        catalogs = (value for value in vars(self).values() if isinstance(value, Catalog))
-        self._by_kind: Final[dict[str, Catalog[Any]]] = {catalog.kind: catalog for catalog in catalogs}
+        self._by_kind: Final[dict[str, Catalog[Any]]] = {}
+        self.tasks: Final = self[TaskSpec]
+        self.architectures: Final = self[ArchitectureSpec]
+        self.published_models: Final = self[PublishedModelSpec]
+        self.fallbacks: Final = self[FallbackSpec]
+        self.converters: Final = self[ConverterSpec]
+        self.poolers: Final = self[PoolerSpec]
+        self.activations: Final = self[ActivationSpec]
+        self.io_processors: Final = self[IOProcessorSpec]
+        self.kernels: Final = self[KernelSpec]
+        self.sources: Final = self[SourceSpec]
+        self.checkpoint_formats: Final = self[CheckpointFormatSpec]
+        self.modules: Final = self[ModuleSpec]
+        self.executors: Final = self[ExecutorSpec]
+
+    def __getitem__(self, record: type[S]) -> Catalog[S]:
+        """Return the catalog of a type of records.
+
+        Raises:
+            UnknownNameError: If no hook declares it.
+        """
+        return self.catalog(record.kind)
 
     def catalogs(self) -> tuple[Catalog[Any], ...]:
         """Return the catalogs of all kinds."""
-        return tuple(self._by_kind.values())
+        return tuple(self.catalog(record.kind) for record in tuple(HOOKS.values()))
 
     def catalog(self, kind: str) -> Catalog[Any]:
         """Return the catalog of a kind, such as ``"pooler"``.
@@ -291,10 +291,16 @@ class Registry:
         Raises:
             UnknownNameError: If the kind is unknown.
         """
-        if kind not in self._by_kind:
-            message = f"Unknown kind {kind!r}{_alike(kind, self._by_kind)}. Available: {', '.join(self._by_kind)}"
+        record = HOOKS.get(hook_of(kind))
+        if record is None:
+            kinds = [it.kind for it in HOOKS.values()]
+            message = f"Unknown kind {kind!r}{_alike(kind, kinds)}. Available: {', '.join(kinds)}"
             raise UnknownNameError(message)
-        return self._by_kind[kind]
+        return self._by_kind.setdefault(kind, Catalog(record, self.absent))
+
+    def entries(self, kind: str) -> tuple[Entry[Any], ...]:
+        """Return the entries of a kind that a kit declares; none if no plugin needs the kit."""
+        return self.catalog(kind).entries() if hook_of(kind) in HOOKS else ()
 
     def register(self, spec: Spec, origin: Origin) -> Entry[Any]:
         """Add a record to the catalog of its kind.
@@ -302,13 +308,12 @@ class Registry:
         Raises:
             TypeError: If it is not a record of a known kind.
         """
-        kind = getattr(spec, "kind", None)
-        if not isinstance(spec, Spec) or kind not in self._by_kind:
-            expected = ", ".join(catalog.record.__name__ for catalog in self.catalogs())
+        if not isinstance(spec, Spec) or hook_of(getattr(spec, "kind", "")) not in HOOKS:
+            expected = ", ".join(record.__name__ for record in HOOKS.values())
             message = f"{spec!r} is not a record; expected one of {expected}"
             raise TypeError(message)
         self.ranks.add(origin.rank)
-        return self._by_kind[spec.kind].add(spec, origin)
+        return self.catalog(spec.kind).add(spec, origin)
 
 
 def _weight(entry: Entry[Any]) -> int:

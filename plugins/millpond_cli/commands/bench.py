@@ -10,9 +10,9 @@ from millpond_cli import options
 from millpond_cli.arguments import loading_arguments
 from millpond_command import declare
 from millpond_command.cli import echo
+from millpond_command.model_options import ProgressOptions
 from millpond_command.processor import processor_name
 from millpond_command.progress import Progress
-from millpond_command.progress_options import ProgressOptions
 from millpond_command.tables import table
 
 if TYPE_CHECKING:

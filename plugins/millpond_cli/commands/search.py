@@ -20,9 +20,8 @@ from millpond_cli.search.passages import Corpus, open_corpus
 from millpond_command import declare
 from millpond_command.cli import PARTIAL, USAGE, CommandError, echo
 from millpond_command.model_arguments import arguments_of, read_expected_space
-from millpond_command.model_options import MODEL_OPTIONS, ExpectSpace, RunOptions
+from millpond_command.model_options import MODEL_OPTIONS, ExpectSpace, ProgressOptions, RunOptions
 from millpond_command.progress import Progress
-from millpond_command.progress_options import ProgressOptions
 from millpond_command.tables import is_terminal, tab_separated, table
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from millpond_cli.choices import unknown_choice
 from millpond_cli.io.output import is_stdout
 from millpond_command.cli import USAGE, CommandError
 from millpond_command.extras import check_extra
+from millpond_command.model_arguments import task_named
 from millpond_command.tables import is_terminal
-from millpond_command.tasks import task_named
 
 TABLE = "table"
 RECORDS = ("jsonl", "json", "csv")

@@ -11,11 +11,9 @@ from millpond_command import declare
 from millpond_command.cli import FAILURE, INTERRUPTED, PARTIAL, USAGE, CommandError, echo, echo_stderr
 from millpond_command.cluster_options import ClusterOptions, chosen_cluster
 from millpond_command.extras import check_extra
-from millpond_command.model_arguments import arguments_of, check_folder, read_expected_space
-from millpond_command.model_options import MODEL_HELP, ExpectSpace, RunOptions
-from millpond_command.progress_options import ProgressOptions
+from millpond_command.model_arguments import arguments_of, check_folder, read_expected_space, task_named
+from millpond_command.model_options import MODEL_HELP, ExpectSpace, ProgressOptions, RunOptions
 from millpond_command.stop_signals import stop_on_signals
-from millpond_command.tasks import task_named
 from millpond_jobs.commands.options import Columns, Computation
 
 if TYPE_CHECKING:

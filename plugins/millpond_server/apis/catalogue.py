@@ -5,7 +5,7 @@ APIs that define the same path differently are available under their prefixes.
 
 from collections.abc import Iterator
 
-from millpond.plugin.specs import RouteSpec
+from millpond_http.kinds import RouteSpec
 from millpond_server.apis.cohere import records as cohere
 from millpond_server.apis.common.records import variant
 from millpond_server.apis.infinity import records as infinity

@@ -11,7 +11,7 @@ from pydantic.json_schema import models_json_schema
 
 import millpond
 from millpond.plugin.registry import Entry
-from millpond.plugin.specs import RouteSpec
+from millpond_http.kinds import RouteSpec
 from millpond_server.apis.common.schemas import VectorOptions
 
 PATH_PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")

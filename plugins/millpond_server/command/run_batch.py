@@ -9,8 +9,7 @@ from millpond_command import declare
 from millpond_command.cli import PARTIAL, CommandError, echo_stderr
 from millpond_command.extras import check_extra
 from millpond_command.model_arguments import arguments_of, check_folder
-from millpond_command.model_options import RunOptions
-from millpond_command.progress_options import ProgressOptions
+from millpond_command.model_options import ProgressOptions, RunOptions
 from millpond_server.command.settings import REQUIRED_MODULES
 
 EXAMPLES = (

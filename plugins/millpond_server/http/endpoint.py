@@ -16,9 +16,9 @@ from starlette.types import Message, Receive, Scope, Send
 
 from millpond.plugin.blame import is_foreign
 from millpond.plugin.registry import Entry
-from millpond.plugin.specs import RouteSpec
 from millpond.types.errors import SpaceMismatchError
-from millpond.types.services import Space
+from millpond.types.space import Space
+from millpond_http.kinds import RouteSpec
 from millpond_server.http import errors
 from millpond_server.http.body import (
     BodyReader,

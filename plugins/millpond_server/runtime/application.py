@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from millpond.pipeline.bound_task import PLUGIN
 from millpond.plugin.registry import Entry, Registry
-from millpond.plugin.specs import RouteSpec
+from millpond_http.kinds import RouteSpec
 from millpond_server.apis.openapi import describe
 from millpond_server.apis.pages import page_routes
 from millpond_server.http.auth import RouteAccess
@@ -99,7 +99,7 @@ def unserved(registry: Registry, models: Models) -> dict[str, str]:
     """Return the reason for each route that is not mounted because no model can serve it, by its name."""
     tasks = ", ".join(sorted(models.tasks))
     hint = ' POST /pooling takes {"data": ...}, which their IO processor reads.' if models.tasks == {PLUGIN} else ""
-    specs = [registry.routes.get(name).spec for name in registry.routes.names()]
+    specs = [registry[RouteSpec].get(name).spec for name in registry[RouteSpec].names()]
     return {
         spec.name: f"{spec.name} needs a model that serves {' or '.join(spec.tasks)}; those here serve {tasks}.{hint}"
         for spec in specs
@@ -127,8 +127,8 @@ def _path(entry: Entry[RouteSpec]) -> str:
 def mounted(registry: Registry, models: Models, settings: Settings) -> Iterator[Entry[RouteSpec]]:
     """Yield the registry entries of the routes that are mounted."""
     _check_plugins(registry, settings)
-    for name in registry.routes.names():
-        entry = registry.routes.get(name)
+    for name in registry[RouteSpec].names():
+        entry = registry[RouteSpec].get(name)
         if entry.origin.rank == "installed" and entry.origin.plugin not in settings.routes:
             continue
         if entry.origin.plugin in settings.disabled_routes:
@@ -151,7 +151,7 @@ def _check_plugins(registry: Registry, settings: Settings) -> None:
     Raises:
         ValueError: With the names of the plugins that have routes.
     """
-    plugins = {entry.origin.plugin for entry in registry.routes.entries()}
+    plugins = {entry.origin.plugin for entry in registry[RouteSpec].entries()}
     for option, names in (("--routes", settings.routes), ("--disable-routes", settings.disabled_routes)):
         for plugin in names:
             if plugin not in plugins:

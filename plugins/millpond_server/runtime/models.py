@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from millpond import AsyncLLM
 from millpond.types.errors import CheckpointError
-from millpond.types.services import Space
+from millpond.types.space import Space
 from millpond_server.http.errors import ApiError, short_repr, shortened
 
 MAX_SHOWN_NAME_CHARS = 200

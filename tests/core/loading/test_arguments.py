@@ -8,8 +8,8 @@ import pytest
 
 from millpond import LLM, AsyncLLM, CheckpointError, InvalidInputError, PoolingParams, UnknownNameError
 from millpond.loading.arguments import read_arguments
-from millpond.plugin.specs import ServiceSpec
 from millpond.types.errors import ComponentError
+from millpond_vllm.kinds import DialectSpec
 
 
 def test_the_error_for_an_unknown_argument_suggests_close_names(checkpoint):
@@ -158,7 +158,7 @@ class Shortened:
 
 
 def test_a_plugin_translates_the_arguments_of_another_library(plugin_manager):
-    plugin_manager.register(ServiceSpec(name="short", role="arguments", target=Shortened))
+    plugin_manager.register(DialectSpec(name="short", target=Shortened))
     assert read_arguments({"len": 7, "odd": 1, "seed": 3}, plugin_manager.registry).load.max_model_len == 7
     with pytest.raises(InvalidInputError, match=r"unexpected argument 'odb': did you mean 'odd'\?"):
         read_arguments({"odb": 7}, plugin_manager.registry)
@@ -166,6 +166,6 @@ def test_a_plugin_translates_the_arguments_of_another_library(plugin_manager):
 
 def test_an_argument_that_a_plugin_fails_on_names_the_plugin(plugin_manager):
     broken = type("Broken", (Shortened,), {"translate": staticmethod(lambda arguments: arguments["len"])})
-    plugin_manager.register(ServiceSpec(name="broken", role="arguments", target=broken))
-    with pytest.raises(ComponentError, match="service 'broken' of plugin runtime failed to read arguments: KeyError"):
+    plugin_manager.register(DialectSpec(name="broken", target=broken))
+    with pytest.raises(ComponentError, match="dialect 'broken' of plugin runtime failed to read arguments: KeyError"):
         read_arguments({"odd": 7}, plugin_manager.registry)

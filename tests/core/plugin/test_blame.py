@@ -113,7 +113,8 @@ def test_asynchronous_calls_report_the_same(folder, manager):
 ODD_PLUGIN = """
 import typer
 from millpond.plugin.hookspecs import hookimpl
-from millpond.plugin.specs import CommandSpec, PoolerSpec
+from millpond.plugin.specs import PoolerSpec
+from millpond_command.kinds import CommandSpec
 
 app = typer.Typer()
 

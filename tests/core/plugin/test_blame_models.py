@@ -11,7 +11,6 @@ from millpond.plugin.specs import (
     FallbackSpec,
     PoolerSpec,
     PoolingDefaults,
-    ServiceSpec,
 )
 from millpond.testing.checkpoints import tiny
 from millpond.types.errors import CheckpointError, ComponentError, UnknownNameError
@@ -97,12 +96,6 @@ BROKEN_BUILDS = {
         {},
         "architecture 'BertModel'",
         "load_weights returned None; expected a LoadedWeights",
-    ),
-    "results of nothing": (
-        ServiceSpec(name="results", target=lambda registry, cache, size: 5, role="results"),
-        {"cache": "memory"},
-        "service 'results'",
-        "it returned an int; expected a CacheChoice",
     ),
     "an executor of nothing": (
         ExecutorSpec(name="odd", target=lambda setup: None),

@@ -19,7 +19,8 @@ NOISY = """
 print("import of the module")
 import typer
 from millpond.plugin.hookspecs import hookimpl
-from millpond.plugin.specs import CommandSpec, IOProcessorSpec, PoolerSpec
+from millpond.plugin.specs import IOProcessorSpec, PoolerSpec
+from millpond_command.kinds import CommandSpec
 
 app = typer.Typer()
 

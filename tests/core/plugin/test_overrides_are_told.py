@@ -14,9 +14,16 @@ from millpond_command import cli
 SOURCE = """
 from millpond.plugin.hookspecs import hookimpl
 from millpond.plugin.specs import (
-    ActivationSpec, ArchitectureSpec, CommandSpec, IOProcessorSpec, PoolerSpec, PoolingDefaults,
-    SourceSpec, TaskSpec, TextInput
+    ActivationSpec,
+    ArchitectureSpec,
+    IOProcessorSpec,
+    PoolerSpec,
+    PoolingDefaults,
+    SourceSpec,
+    TaskSpec,
+    TextInput,
 )
+from millpond_command.kinds import CommandSpec
 """
 RECORDS = {
     "pooler": 'PoolerSpec(name="MEAN", target="millpond_poolers.methods:MaxPooling", tasks=("embed",))',

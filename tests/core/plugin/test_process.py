@@ -5,6 +5,7 @@ import sys
 from threading import Thread
 
 from millpond.plugin import manager as plugins
+from millpond.plugin.hookspecs import HOOKS, HOOKSPECS
 from millpond.plugin.manager import Failure, PluginManager, get_plugin_manager
 
 
@@ -27,7 +28,7 @@ def test_the_only_state_of_the_module_is_the_cached_manager():
         for name, value in vars(plugins).items()
         if not name.startswith("__") and isinstance(value, (dict, list, set, plugins.Process, PluginManager))
     }
-    assert state == {"_process": state["_process"], "HOOKS": plugins.HOOKS}
+    assert state == {"_process": state["_process"], "HOOKS": HOOKS, "HOOKSPECS": HOOKSPECS}
 
 
 def test_the_text_of_a_failure_is_one_line():

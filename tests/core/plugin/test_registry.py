@@ -6,9 +6,11 @@ from threading import Barrier, Thread
 
 import pytest
 
+from millpond.plugin.hookspecs import HOOKS
 from millpond.plugin.registry import Entry, Origin, Registry
-from millpond.plugin.specs import RECORD_TYPES, ActivationSpec, PoolerSpec, RouteSpec, Spec
+from millpond.plugin.specs import ActivationSpec, PoolerSpec, Spec
 from millpond.types.errors import UnknownNameError
+from millpond_http.kinds import RouteSpec
 
 POOLERS = Origin(plugin="poolers", rank="builtin", distribution="millpond", version="0.1.0")
 THIRD = Origin(plugin="third", rank="installed", distribution="millpond-third", version="2.0")
@@ -38,14 +40,15 @@ def write_module(tmp_path, monkeypatch):
     return write
 
 
-def test_there_is_a_catalog_for_each_kind_under_its_plural(registry):
-    assert {catalog.kind for catalog in registry.catalogs()} == set(RECORD_TYPES)
-    for kind, record in RECORD_TYPES.items():
-        catalog = registry.catalog(kind)
-        assert catalog is getattr(registry, f"{kind}s")
+def test_there_is_a_catalog_for_each_kind_and_each_record(registry):
+    assert [catalog.record for catalog in registry.catalogs()] == list(HOOKS.values())
+    for hook, record in HOOKS.items():
+        catalog = registry.catalog(record.kind)
+        assert catalog is registry[record]
         assert catalog.record is record
-        assert catalog.hook == f"register_{kind}s"
+        assert catalog.hook == hook == f"register_{record.kind}s"
         assert catalog.names() == ()
+    assert registry.poolers is registry[PoolerSpec]
 
 
 def test_unknown_kind_names_the_kinds(registry):
@@ -137,10 +140,10 @@ def test_the_same_plugin_again_replaces_its_record(registry):
 def test_names_with_slashes_work_bare_and_qualified(registry):
     server = Origin(plugin="server", rank="builtin", distribution="millpond", version="0.1.0")
     registry.register(RouteSpec(name="POST /v1/embeddings", target="none:Nothing"), server)
-    assert registry.routes.get("POST /v1/embeddings").origin is server
-    assert registry.routes.get("server/POST /v1/embeddings").origin is server
-    assert "POST /v1/embeddings" in registry.routes
-    assert registry.routes.find("POST /v1/embedding") is None
+    assert registry[RouteSpec].get("POST /v1/embeddings").origin is server
+    assert registry[RouteSpec].get("server/POST /v1/embeddings").origin is server
+    assert "POST /v1/embeddings" in registry[RouteSpec]
+    assert registry[RouteSpec].find("POST /v1/embedding") is None
 
 
 def test_a_name_cannot_pose_as_the_qualified_name_of_another_plugin(registry):

@@ -3,8 +3,8 @@
 import pytest
 from disk_cache_kit import MEBIBYTE
 
-from millpond.pipeline.cache import CacheOptions
 from millpond_cache.disk import open_disk_cache
+from millpond_cache.kinds import CacheOptions
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from millpond.pipeline.cache import CacheOptions
 from millpond_cache.database import FILE_NAME
 from millpond_cache.disk import open_disk_cache
+from millpond_cache.kinds import CacheOptions
 from millpond_command import cli
 
 KEYS = [bytes([number]) * 32 for number in range(3)]

@@ -14,12 +14,12 @@ from disk_cache_kit import MEBIBYTE, entries, key, keys, size_of, value
 from permissions import respected_permissions
 from tiny_disk import tiny_disk
 
-from millpond.pipeline.cache import CacheOptions
 from millpond.types.errors import InvalidInputError
 from millpond_cache import database, recovery
 from millpond_cache.database import FILE_NAME, PAGE_BYTES
 from millpond_cache.disk import open_disk_cache
 from millpond_cache.entries import decode_entry
+from millpond_cache.kinds import CacheOptions
 
 
 def fill(cache, *numbers, size=1500):
@@ -247,7 +247,7 @@ def run(code, *arguments):
 def test_a_full_disk_ends_caching_with_one_warning(folder):
     code = """
     import logging, resource, signal, sys
-    from millpond.pipeline.cache import CacheOptions
+    from millpond_cache.kinds import CacheOptions
     from millpond_cache.disk import open_disk_cache
 
     logging.basicConfig(level=logging.WARNING)

@@ -51,7 +51,7 @@ def test_a_file_with_connections_is_not_opened_beside_them(folder, opened, monke
 
 WORKER = """
 import random, sys
-from millpond.pipeline.cache import CacheOptions
+from millpond_cache.kinds import CacheOptions
 from millpond_cache.disk import open_disk_cache
 
 folder, seed, rounds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])

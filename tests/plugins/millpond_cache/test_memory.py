@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from millpond.pipeline.cache import CacheOptions
 from millpond.types.errors import InvalidInputError
+from millpond_cache.kinds import CacheOptions
 from millpond_cache.memory import ENTRY_OVERHEAD, MemoryCache, open_memory_cache
 
 ENTRY_BYTES = 1 + 10 + ENTRY_OVERHEAD

@@ -316,7 +316,7 @@ def raising(error):
     ],
 )
 def test_a_cache_that_fails_is_reported_once_and_changes_no_result(folders, plugin_manager, caplog, answer, message):
-    from millpond.plugin.specs import CacheSpec
+    from millpond_cache.kinds import CacheSpec
 
     class Broken:
         def get(self, keys):

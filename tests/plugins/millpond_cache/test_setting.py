@@ -66,7 +66,7 @@ def test_an_error_of_the_setting_precedes_loading(tmp_path):
 
 
 def test_a_cache_of_a_plugin_that_fails_to_open_is_named(plugin_manager, tiny_bert):
-    from millpond.plugin.specs import CacheSpec
+    from millpond_cache.kinds import CacheSpec
 
     def refuse(options):
         raise ConnectionError(options.address)

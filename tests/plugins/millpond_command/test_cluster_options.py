@@ -2,10 +2,10 @@
 
 import pytest
 
-from millpond.types.services import Workers
 from millpond_command import cluster_options
 from millpond_command.cli import CommandError
 from millpond_command.cluster_options import ClusterOptions, chosen_cluster
+from millpond_command.kinds import Workers
 
 
 class Address(str):
@@ -24,9 +24,9 @@ def test_workers_without_a_cluster_are_refused():
 
 
 def test_chosen_cluster_gets_its_address_and_workers(plugin_manager, monkeypatch):
-    from millpond.plugin.specs import ServiceSpec
+    from millpond_command.kinds import ClusterSpec
 
-    plugin_manager.register(ServiceSpec(name="ray", role="cluster", target=Address))
+    plugin_manager.register(ClusterSpec(name="ray", target=Address))
     monkeypatch.setattr(cluster_options, "get_plugin_manager", lambda: plugin_manager)
     cluster, workers = chosen_cluster(ClusterOptions(ray="here:1", worker_cpus=2))
     assert cluster == "here:1"

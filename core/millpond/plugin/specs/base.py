@@ -15,9 +15,16 @@ class Spec:
         name: The name by which the component is selected.
         target: ``"package.module:attribute"``, imported at first use; or the object itself.
         summary: One line for listings and ``--help``.
+        kind: The kind of its records, as in the name of the hook ``register_colors``.
+        checks: The module with the functions ``color_fields(registry, entry)`` and
+            ``color_target(registry, entry, target)``, which yield the faults of a record for ``millpond plugins
+            doctor``; empty for none.
+        has_slashes: True if names may contain "/", which separates plugin and name.
     """
 
     kind: ClassVar[str]
+    checks: ClassVar[str] = ""
+    has_slashes: ClassVar[bool] = False
     name: str
     target: str | object
     summary: str = ""

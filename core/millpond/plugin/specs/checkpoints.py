@@ -77,6 +77,7 @@ class PublishedModelSpec(Spec):
     """
 
     kind: ClassVar[str] = "published_model"
+    has_slashes: ClassVar[bool] = True
     target: str | object = field(default=None, init=False, repr=False)
     architecture: str
     checkpoint_architecture: str | None = None

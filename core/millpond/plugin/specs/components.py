@@ -135,15 +135,12 @@ class KernelSpec(Spec):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CacheSpec(Spec):
-    """A cache of results, named by its scheme; target: ``(CacheOptions) -> Cache``.
+class ExecutorSpec(Spec):
+    """A part that computes batches; target: ``(EngineSetup) -> Executor``.
 
-    Attributes:
-        persistent: True if its entries exist after the process: models with components that were registered at run time
-            cannot use it, because two versions of such a component cannot be distinguished.
-        quick: True if reading a few entries takes microseconds: an online call then reads them on its event loop.
+    The name is a value of the argument ``data_parallel_backend`` of ``LLM``, for several processes; or a type of device
+    such as ``cuda``, for models on one such device. ``EngineSetup`` is in ``millpond.executor``, and the protocol
+    ``Executor`` in ``millpond.engine.executor``.
     """
 
-    kind: ClassVar[str] = "cache"
-    persistent: bool = True
-    quick: bool = False
+    kind: ClassVar[str] = "executor"

@@ -5,7 +5,6 @@
 
 from millpond.testing.conformance.activation import ActivationConformance as ActivationConformance
 from millpond.testing.conformance.architecture import ArchitectureConformance as ArchitectureConformance
-from millpond.testing.conformance.cache import CacheConformance as CacheConformance
 from millpond.testing.conformance.converter import ConverterConformance as ConverterConformance
 from millpond.testing.conformance.io_processor import IOProcessorConformance as IOProcessorConformance
 from millpond.testing.conformance.kernel import KernelConformance as KernelConformance
@@ -16,7 +15,6 @@ from millpond.testing.conformance.task import TaskConformance as TaskConformance
 __all__ = [
     "ActivationConformance",
     "ArchitectureConformance",
-    "CacheConformance",
     "ConverterConformance",
     "IOProcessorConformance",
     "KernelConformance",

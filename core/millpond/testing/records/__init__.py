@@ -1,10 +1,11 @@
 """Checks of records without a model: their fields, and the types and signatures of their targets.
 
 ``millpond plugins doctor`` and the conformance classes share them. The checks of each kind yield faults of the fields,
-and faults of the imported target.
+and faults of the imported target; the class of a kit's record names the module of its checks.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
 from types import MappingProxyType
 from typing import Any
 
@@ -29,13 +30,8 @@ FIELDS: Mapping[str, Check] = MappingProxyType(
         "io_processor": results.io_processor_fields,
         "kernel": edges.kernel_fields,
         "source": edges.source_fields,
-        "command": edges.command_fields,
-        "route": edges.route_fields,
         "checkpoint_format": checkpoints.format_fields,
         "module": checkpoints.module_fields,
-        "cache": edges.cache_fields,
-        "executor": edges.executor_fields,
-        "service": edges.service_fields,
     }
 )
 TARGETS: Mapping[str, TargetCheck] = MappingProxyType(
@@ -49,13 +45,9 @@ TARGETS: Mapping[str, TargetCheck] = MappingProxyType(
         "io_processor": results.io_processor_target,
         "kernel": edges.kernel_target,
         "source": edges.source_target,
-        "command": edges.command_target,
-        "route": edges.route_target,
         "checkpoint_format": checkpoints.format_target,
         "module": checkpoints.module_target,
-        "cache": edges.cache_target,
         "executor": edges.executor_target,
-        "service": edges.service_target,
     }
 )
 
@@ -65,12 +57,14 @@ def field_faults(registry: Registry, entry: Entry[Any]) -> list[Fault]:
     faults = list(common_faults(entry))
     if any(not fault.is_note for fault in faults):
         return faults
-    return [*faults, *FIELDS[entry.spec.kind](registry, entry)]
+    check = FIELDS.get(entry.spec.kind) or _check_of_kit(entry, "fields")
+    return faults if check is None else [*faults, *check(registry, entry)]
 
 
 def target_faults(registry: Registry, entry: Entry[Any]) -> list[Fault]:
     """Import a record's target and return its faults; empty for records without a target."""
-    if entry.spec.kind not in TARGETS:
+    check = TARGETS.get(entry.spec.kind) or _check_of_kit(entry, "target")
+    if check is None:
         return []
     try:
         target = entry.load()
@@ -78,7 +72,7 @@ def target_faults(registry: Registry, entry: Entry[Any]) -> list[Fault]:
         cause = error.__cause__
         raised = f"raised {quoted(cause)}" if cause is not None else "is None"
         return [Fault(f"{entry.spec.target!r} {raised}", "correct the target, or install what it imports")]
-    return list(TARGETS[entry.spec.kind](registry, entry, target))
+    return list(check(registry, entry, target))
 
 
 def record_faults(registry: Registry, entry: Entry[Any]) -> list[Fault]:
@@ -86,3 +80,9 @@ def record_faults(registry: Registry, entry: Entry[Any]) -> list[Fault]:
     faults = field_faults(registry, entry)
     has_wrong_types = any(wrong_types(entry.spec, type(entry.spec)))  # which the checks of targets do not expect
     return faults if has_wrong_types else [*faults, *target_faults(registry, entry)]
+
+
+def _check_of_kit(entry: Entry[Any], part: str) -> Callable[..., Iterator[Fault]] | None:
+    """Return a function of the module that the record's class names in ``checks``, such as ``route_target``."""
+    module = import_module(entry.spec.checks) if entry.spec.checks else None
+    return getattr(module, f"{entry.spec.kind}_{part}", None)

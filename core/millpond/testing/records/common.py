@@ -8,12 +8,11 @@ from difflib import get_close_matches
 from typing import Any
 
 from millpond.plugin.registry import Entry, Registry
-from millpond.plugin.specs.base import wrong_types
+from millpond.plugin.specs.base import Spec, wrong_types
 from millpond.plugin.target import imported
 from millpond.types.errors import quoted
 
 ANY_TARGET = "target"
-WITH_SLASH = ("route", "published_model")
 UNLISTED = "published_model"  # listings do not show the summaries of this kind
 MAY_BE_EMPTY = ("summary", "name", "instruction")
 MAY_BE_BLANK = {("converter", "pooling"), ("", "pieces")}  # "" means no pooling type
@@ -41,7 +40,7 @@ class Fault:
 def common_faults(entry: Entry[Any]) -> Iterator[Fault]:
     """Yield faults of the name, the summary, and the types of all fields."""
     spec = entry.spec
-    yield from _name_faults(spec.kind, spec.name)
+    yield from _name_faults(spec)
     yield from _type_faults(spec)
     if not isinstance(spec.summary, str) or spec.kind == UNLISTED:
         return
@@ -128,6 +127,19 @@ def _abstract_methods(target: type) -> list[str]:
     return [name for name in dir(target) if getattr(getattr(target, name, None), "__isabstractmethod__", False)]
 
 
+def method_faults(target: Any, protocols: str, *methods: str) -> Iterator[Fault]:
+    """Yield a fault if a target lacks methods of its protocol.
+
+    Args:
+        target: The target.
+        protocols: The module that describes the protocol.
+        methods: The names of the methods.
+    """
+    missing = [name for name in methods if not callable(getattr(target, name, None))]
+    if missing:
+        yield Fault(f"its target {target!r:.80} lacks {' and '.join(missing)}", f"see the protocols in {protocols}")
+
+
 def overrides(target: type, base: type, *methods: str) -> bool:
     """Return True if a class overrides at least one of the methods of its base."""
     return any(getattr(target, method, None) is not getattr(base, method, None) for method in methods)
@@ -147,10 +159,11 @@ def pooling_faults(registry: Registry, field: str, name: str | None) -> Iterator
             yield unknown(field, pooling_type, registry.poolers.names())
 
 
-def _name_faults(kind: str, name: str) -> Iterator[Fault]:
+def _name_faults(spec: Spec) -> Iterator[Fault]:
+    name = spec.name
     if name != name.strip():
         yield Fault(f"its name {name!r} begins or ends with white space", f"write {name.strip()!r}")
-    if "/" in name and kind not in WITH_SLASH:
+    if "/" in name and not spec.has_slashes:
         reason = f"its name {name!r} contains '/', which separates plugin and name: nothing finds it"
         yield Fault(reason, f"write {name.replace('/', '-')!r}")
 

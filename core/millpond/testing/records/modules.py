@@ -10,8 +10,8 @@ from functools import cache
 
 import pluggy
 
-from millpond.plugin.hookspecs import PROJECT
-from millpond.plugin.manager import HOOKS, PluginInfo, PluginManager
+from millpond.plugin.hookspecs import HOOKS, PROJECT
+from millpond.plugin.manager import PluginInfo, PluginManager
 from millpond.testing.records.common import Fault
 
 SLOW_IMPORTS = ("torch", "transformers", "safetensors", "numpy")

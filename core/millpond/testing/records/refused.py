@@ -13,8 +13,8 @@ import pluggy
 
 from millpond.plugin import specs
 from millpond.plugin.discovery import candidates
-from millpond.plugin.hookspecs import PROJECT
-from millpond.plugin.manager import HOOKS, MAX_RECORDS, PluginInfo, PluginManager, is_record
+from millpond.plugin.hookspecs import HOOKS, PROJECT
+from millpond.plugin.manager import MAX_RECORDS, PluginInfo, PluginManager, is_record
 from millpond.plugin.registry import Entry, Registry
 from millpond.plugin.specs import Spec
 from millpond.testing.records.common import Fault

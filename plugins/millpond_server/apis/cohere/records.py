@@ -1,6 +1,6 @@
 """Route specs of Cohere's API, at the root and under /cohere."""
 
-from millpond.plugin.specs import RouteSpec
+from millpond_http.kinds import RouteSpec
 from millpond_server.apis.common.records import route, variant
 
 COHERE_V2 = route(

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from millpond.plugin.specs import RouteSpec
+from millpond_http.kinds import RouteSpec
 
 PACKAGE = "millpond_server.apis"
 TARGET_FIELDS = frozenset({"target", "request", "response"})

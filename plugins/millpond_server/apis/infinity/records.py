@@ -1,6 +1,6 @@
 """Route specs of Infinity's API, at the root and under /infinity."""
 
-from millpond.plugin.specs import RouteSpec
+from millpond_http.kinds import RouteSpec
 from millpond_server.apis.common.records import route, variant
 from millpond_server.apis.openai.records import EMBEDDINGS, MODELS
 

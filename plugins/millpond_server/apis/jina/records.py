@@ -1,6 +1,6 @@
 """Route specs of Jina's API, under /jina."""
 
-from millpond.plugin.specs import RouteSpec
+from millpond_http.kinds import RouteSpec
 from millpond_server.apis.common.records import variant
 from millpond_server.apis.openai.records import EMBEDDINGS, MODELS
 from millpond_server.apis.vllm.records import RERANK

@@ -1,6 +1,6 @@
 """Route specs of Millpond's own API: tasks, health and metrics."""
 
-from millpond.plugin.specs import RouteSpec
+from millpond_http.kinds import RouteSpec
 from millpond_server.apis.common.records import route
 
 ROUTES: tuple[RouteSpec, ...] = (

@@ -1,6 +1,6 @@
 """Route specs of OpenAI's API."""
 
-from millpond.plugin.specs import RouteSpec
+from millpond_http.kinds import RouteSpec
 from millpond_server.apis.common.records import route
 
 EMBEDDINGS = route(

@@ -1,6 +1,6 @@
 """Route specs of text-embeddings-inference's API, at the root and under /tei."""
 
-from millpond.plugin.specs import RouteSpec
+from millpond_http.kinds import RouteSpec
 from millpond_server.apis.common.records import route, variant
 from millpond_server.apis.openai.records import EMBEDDINGS
 from millpond_server.apis.vllm.records import RERANK

@@ -1,6 +1,6 @@
 """Route specs of vLLM's API, at the root and under /vllm."""
 
-from millpond.plugin.specs import RouteSpec
+from millpond_http.kinds import RouteSpec
 from millpond_server.apis.cohere.records import COHERE_V2
 from millpond_server.apis.common.records import route, variant
 from millpond_server.apis.openai.records import EMBEDDINGS, MODELS

@@ -35,7 +35,6 @@ from millpond.plugin.manager import PluginManager
 from millpond.plugin.specs import (
     ActivationSpec,
     ArchitectureSpec,
-    CacheSpec,
     ConverterSpec,
     IOProcessorSpec,
     KernelSpec,
@@ -44,6 +43,7 @@ from millpond.plugin.specs import (
     TaskSpec,
     TextInput,
 )
+from millpond_cache.kinds import CacheSpec
 from millpond.testing.checkpoints import tiny
 from millpond.testing.conformance import (
     ActivationConformance,

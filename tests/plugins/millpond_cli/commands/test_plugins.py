@@ -17,7 +17,8 @@ from millpond_kernels import native
 
 HEAD = """\
 from millpond.plugin.hookspecs import hookimpl
-from millpond.plugin.specs import ActivationSpec, CommandSpec, KernelSpec, PoolerSpec
+from millpond.plugin.specs import ActivationSpec, KernelSpec, PoolerSpec
+from millpond_command.kinds import CommandSpec
 """
 GOOD = (
     HEAD

@@ -49,10 +49,11 @@ from millpond.plugin.specs import (
     PoolerSpec,
     PoolingDefaults,
     RerankTemplate,
-    ServiceSpec,
     TextInput,
 )
 from millpond.testing.records import record_faults
+from millpond_command.kinds import ApplicationSpec, ClusterSpec
+from millpond_vllm.kinds import DialectSpec
 
 
 @pytest.fixture(autouse=True)
@@ -74,10 +75,6 @@ FAULTS = {
     "a name with white space": (pooler(name="ODD "), "begins or ends with white space"),
     "a list for a tuple": (pooler(tasks=["embed"]), "tasks=['embed'] has the wrong type"),
     "a number for a task": (pooler(tasks=(5,)), "tasks=(5,) has the wrong type"),
-    "a list for a role": (
-        ServiceSpec(name="odd", target=len, summary="odd", role=["cluster"]),
-        "role=['cluster'] has the wrong type",
-    ),
     "an empty task": (pooler(tasks=("embed", "")), "tasks contains an empty name"),
     "a task twice": (pooler(tasks=("embed", "embed")), "tasks lists 'embed' 2 times"),
     "a text for a number": (source(priority="high"), "priority='high' has the wrong type"),
@@ -329,6 +326,20 @@ FAULTS = {
     "a kernel that fuses an unknown op": (kernel(fuses=("atention.fast",)), "'atention.fast', of an unknown op"),
     "a kernel with cases that are not there": (kernel(cases="odd:X"), "cases='odd:X' raised AttributeError"),
     "a kernel that is no function": (kernel(target=5), "which cannot be called"),
+    # --- clusters, applications, dialects
+    "a cluster that is not an option": (ClusterSpec(name="o d", target=len, summary="odd"), "cannot be an option"),
+    "a cluster that does not run": (
+        ClusterSpec(name="odd", target=len, summary="odd"),
+        "lacks run",
+    ),
+    "an application that does not start": (
+        ApplicationSpec(name="odd", target=len, summary="odd"),
+        "lacks start and check_health",
+    ),
+    "a dialect that does not translate": (
+        DialectSpec(name="odd", target=len, summary="odd"),
+        "lacks translate and names",
+    ),
     # --- sources, commands, routes
     "a source that is no function": (source(5), "which cannot be called"),
     "a source that is a class": (source(dict), "its target dict is a class"),

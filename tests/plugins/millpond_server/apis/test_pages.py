@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from millpond.plugin.manager import get_plugin_manager
+from millpond_http.kinds import RouteSpec
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +29,7 @@ def references(value):
 def test_every_route_is_described_once(described):
     assert described["openapi"] == "3.1.0"
     names = {f"{method.upper()} {path}" for path, methods in described["paths"].items() for method in methods}
-    all_names = {re.sub(r":path\}", "}", name) for name in get_plugin_manager().registry.routes.names()}
+    all_names = {re.sub(r":path\}", "}", name) for name in get_plugin_manager().registry[RouteSpec].names()}
     assert names <= all_names
     assert {"POST /v1/embeddings", "POST /rerank", "POST /infinity/rerank", "GET /v1/models/{id}"} <= names
     assert "POST /classify" not in names  # MiniLM knows no classes

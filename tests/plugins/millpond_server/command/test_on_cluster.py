@@ -6,8 +6,8 @@ import signal
 import pytest
 from typer.testing import CliRunner
 
-from millpond.types.services import ServedModels, Workers
 from millpond_command.cli import CommandError
+from millpond_command.kinds import ServedModels, Workers
 from millpond_server.command.on_cluster import serve_on_cluster
 
 

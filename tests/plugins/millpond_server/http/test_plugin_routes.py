@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 from millpond.plugin.manager import PluginManager
-from millpond.plugin.specs import RouteSpec
+from millpond_http.kinds import RouteSpec
 from millpond_server.testing import running_server
 
 PLUGIN = '''
@@ -22,7 +22,7 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, S
 
 from millpond.types.errors import InvalidInputError
 from millpond.plugin.hookspecs import hookimpl
-from millpond.plugin.specs import RouteSpec
+from millpond_http.kinds import RouteSpec
 
 gone = threading.Event()
 begun = threading.Event()
@@ -256,7 +256,7 @@ def test_a_handler_that_reads_is_cancelled_when_its_client_disconnects(server, p
 
 
 def test_a_body_that_no_handler_knows_is_refused_at_the_start(folder):
-    from millpond.plugin.specs import RouteSpec
+    from millpond_http.kinds import RouteSpec
 
     async def handler(request, llm):
         """Never called."""

@@ -10,7 +10,8 @@ PLUGIN = """
 import asyncio
 
 from millpond.plugin.hookspecs import hookimpl
-from millpond.plugin.specs import PoolerSpec, RouteSpec
+from millpond.plugin.specs import PoolerSpec
+from millpond_http.kinds import RouteSpec
 
 SECRET = "/srv/secret/licence.txt"
 

@@ -19,7 +19,8 @@ PLUGIN = """
 import os, time
 from dataclasses import replace
 from millpond.plugin.hookspecs import hookimpl
-from millpond.plugin.specs import ArchitectureSpec, RouteSpec, TextInput
+from millpond.plugin.specs import ArchitectureSpec, TextInput
+from millpond_http.kinds import RouteSpec
 
 @hookimpl
 def register_architectures():

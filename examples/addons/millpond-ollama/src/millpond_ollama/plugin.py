@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from millpond.plugin.hookspecs import hookimpl
-from millpond.plugin.specs import RouteSpec
+from millpond_http.kinds import RouteSpec
 
 MILLPOND_API = 1
 HANDLERS = "millpond_ollama.routes"

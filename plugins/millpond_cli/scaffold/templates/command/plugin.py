@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from millpond.plugin.hookspecs import hookimpl
-from millpond.plugin.specs import CommandSpec
+from millpond_command.kinds import CommandSpec
 
 MILLPOND_API = 1
 

@@ -1,22 +1,11 @@
-"""The records of commands, HTTP routes, executors and services."""
+"""The kind of records of this kit: HTTP routes."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
-from millpond.plugin.specs.base import Spec
-
-
-@dataclass(frozen=True, kw_only=True)
-class CommandSpec(Spec):
-    """A command under ``millpond``; its target is a ``typer.Typer``.
-
-    Attributes:
-        group: The heading under which ``millpond --help`` lists it: that of built-in commands, such as "Run models", or
-            a new one.
-    """
-
-    kind: ClassVar[str] = "command"
-    group: str = "Other commands"
+from millpond.plugin.hookspecs import hookspec
+from millpond.plugin.specs import Spec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +32,8 @@ class RouteSpec(Spec):
     """
 
     kind: ClassVar[str] = "route"
+    checks: ClassVar[str] = "millpond_http.record_checks"
+    has_slashes: ClassVar[bool] = True
     tasks: tuple[str, ...] = ()
     always: bool = False
     request: str | None = None
@@ -55,27 +46,12 @@ class RouteSpec(Spec):
     public: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class ExecutorSpec(Spec):
-    """A part that computes batches; target: ``(EngineSetup) -> Executor``.
+@hookspec
+def register_routes() -> Iterable[RouteSpec]:
+    """Declare HTTP routes.
 
-    The name is a value of the argument ``data_parallel_backend`` of ``LLM``, for several processes; or a type of device
-    such as ``cuda``, for models on one such device. ``EngineSetup`` is in ``millpond.executor``, and the protocol
-    ``Executor`` in ``millpond.engine.executor``.
+    The name is method and path. The target is an async function that takes the request and the model and returns a
+    response. Routes of installed plugins are not exposed by default: they are mounted only if the command that starts
+    the server names the plugin.
     """
-
-    kind: ClassVar[str] = "executor"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ServiceSpec(Spec):
-    """An object for other plugins or the core, by its name; `millpond.types.services` describes the roles.
-
-    Attributes:
-        role: "cluster" for machines that run jobs, "application" for an HTTP API in the server of a different program,
-            "arguments" for arguments of another library that are accepted by ``LLM``, "results" for the look-up of
-            results in a cache, "space" for the space of a model's embeddings.
-    """
-
-    kind: ClassVar[str] = "service"
-    role: Literal["cluster", "application", "arguments", "results", "space"]
+    return ()

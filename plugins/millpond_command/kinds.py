@@ -1,9 +1,26 @@
-"""The roles of services: clusters, HTTP applications, arguments of other libraries, and spaces of embeddings."""
+"""The kinds of records of this kit: commands, clusters that run them, and applications that clusters serve."""
 
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
+
+from millpond.plugin.hookspecs import hookspec
+from millpond.plugin.specs import Spec
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandSpec(Spec):
+    """A command under ``millpond``; its target is a ``typer.Typer``.
+
+    Attributes:
+        group: The heading under which ``millpond --help`` lists it: that of built-in commands, such as "Run models", or
+            a new one.
+    """
+
+    kind: ClassVar[str] = "command"
+    checks: ClassVar[str] = "millpond_command.record_checks"
+    group: str = "Other commands"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +56,7 @@ class ServedModels:
 
 
 class Cluster(Protocol):
-    """The role "cluster": machines that run jobs and servers. The target of its record takes an address."""
+    """Machines that run jobs and servers. The target of its record takes an address."""
 
     def run(self, work: Callable[[threading.Event], object], workers: Workers, stop: threading.Event) -> None:
         """Call a picklable function in each worker, and return when all calls have returned.
@@ -75,7 +92,7 @@ class Cluster(Protocol):
 
 
 class Application(Protocol):
-    """The role "application": models with an HTTP API, in the server of a different plugin.
+    """Models with an HTTP API, in the server of a different plugin.
 
     The target of its record takes `ServedModels` and loads them.
     """
@@ -107,59 +124,48 @@ class Application(Protocol):
         ...
 
 
-class ArgumentDialect(Protocol):
-    """The role "arguments": the arguments of another library, for programs that pass them to ``LLM``.
+@dataclass(frozen=True, kw_only=True)
+class ClusterSpec(Spec):
+    """Machines that run jobs and servers; target: ``(address) -> Cluster``.
 
-    The target of its record is an object with these methods, such as a class with static methods.
+    The cluster ``ray`` is the option ``--ray ADDRESS`` of ``millpond job run`` and ``millpond serve``.
     """
 
-    def translate(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the arguments of a call with those of the library replaced by those of Millpond.
-
-        Arguments without effect are removed. Arguments of Millpond and unknown ones are returned unchanged.
-
-        Raises:
-            InvalidInputError: If an argument requests something that is not supported.
-        """
-        ...
-
-    def names(self) -> Iterable[str]:
-        """Return the names of the library's arguments, for suggestions in errors."""
-        ...
+    kind: ClassVar[str] = "cluster"
+    checks: ClassVar[str] = "millpond_command.record_checks"
 
 
-class Space(Protocol):
-    """The role "space": the files and settings that decide the numbers of embeddings.
+@dataclass(frozen=True, kw_only=True)
+class ApplicationSpec(Spec):
+    """An HTTP API for the server of a different program; target: ``(ServedModels) -> Application``."""
 
-    Vectors of one space can be compared. The target of its record takes a ``ResolvedModel`` and ``InputOptions``, and
-    returns an object with these methods.
+    kind: ClassVar[str] = "application"
+    checks: ClassVar[str] = "millpond_command.record_checks"
+
+
+@hookspec
+def register_commands() -> Iterable[CommandSpec]:
+    """Declare subcommands of ``millpond``.
+
+    The target is a ``typer.Typer``. ``millpond --help`` shows the summary of the command; the target is imported when
+    the command is called.
     """
+    return ()
 
-    @property
-    def id(self) -> str:
-        """A short id; equal ids are the same space."""
-        ...
 
-    @property
-    def descriptor(self) -> dict[str, Any]:
-        """The id with the files and settings, as JSON values."""
-        ...
+@hookspec
+def register_clusters() -> Iterable[ClusterSpec]:
+    """Declare clusters, which run jobs and servers on several machines.
 
-    def of_call(
-        self,
-        *,
-        dimensions: int | None = None,
-        normalized: bool | None = None,
-        query_prompt: str | None = None,
-        document_prompt: str | None = None,
-    ) -> "Space":
-        """Return the space of calls that change settings of the model."""
-        ...
+    The name is an option of ``millpond job run`` and ``millpond serve``; its value is the address.
+    """
+    return ()
 
-    def require(self, expected: object) -> None:
-        """Check that this is the expected space, by its id or descriptor.
 
-        Raises:
-            SpaceMismatchError: If it is another space.
-        """
-        ...
+@hookspec
+def register_applications() -> Iterable[ApplicationSpec]:
+    """Declare applications: HTTP APIs that the server of a different program can run.
+
+    The target takes the models to serve, and returns an ASGI application.
+    """
+    return ()

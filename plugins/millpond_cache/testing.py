@@ -10,12 +10,11 @@ from typing import Any, ClassVar
 import pytest
 
 from millpond.llm import LLM
-from millpond.pipeline.cache import Cache, CacheOptions
 from millpond.plugin.registry import Entry
-from millpond.plugin.specs import CacheSpec
 from millpond.testing.checkpoints import tiny
 from millpond.testing.conformance.record import RecordConformance
 from millpond.testing.demands import demand, demand_same
+from millpond_cache.kinds import Cache, CacheOptions, CacheSpec
 
 KEY_BYTES = 32
 SIZES = (16, 17, 1000, 100_000)  # of values, in bytes: a checksum alone, vectors, token vectors

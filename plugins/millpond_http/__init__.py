@@ -1,0 +1,1 @@
+"""Kit for plugins with HTTP routes: the records of routes, and their checks."""
