@@ -213,9 +213,9 @@ def _write(
     pause: Callable[[], AbstractContextManager[None]],
 ) -> None:
     """Write the results of each chunk as soon as they are available, while the progress is paused."""
-    from millpond_cli.io.writers import WRITERS  # noqa: PLC0415  imports numpy, which --help does not need
+    from millpond_cli.io.writers import writer_of  # noqa: PLC0415  imports numpy, which --help does not need
 
-    writer = WRITERS[file_format](file, layout)
+    writer = writer_of(file_format)(file, layout)
     try:
         for results in chunks:
             with pause():

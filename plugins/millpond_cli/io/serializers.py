@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,6 +14,21 @@ if TYPE_CHECKING:
     Array = NDArray[np.float32]
 
 
+TEXT, NUMBER, INTEGERS, NUMBERS, TEXTS, ENTITIES = "text", "number", "integers", "numbers", "texts", "entities"
+
+
+class Column(NamedTuple):
+    """A column of CSV.
+
+    Attributes:
+        name: Its name.
+        kind: The values in it: "text", "number", or JSON lists: "integers", "numbers", "texts" or "entities".
+    """
+
+    name: str
+    kind: str
+
+
 class Serializer(Protocol):
     """Converts results of one type to JSON and CSV."""
 
@@ -21,8 +36,8 @@ class Serializer(Protocol):
         """Return a result as the fields of a JSON object, without the braces."""
         ...
 
-    def columns(self, size: int) -> list[str]:
-        """Return the names of the CSV columns for results with ``size`` values."""
+    def columns(self, size: int) -> "list[Column]":
+        """Return the columns of CSV for results with ``size`` values."""
         ...
 
     def cells(self, result: "Result") -> list[str]:
@@ -46,9 +61,9 @@ class VectorSerializer:
         """Return ``"embedding": [0.1, ...]``, with a list of lists for one vector per token."""
         return f'"{self.field}": {_list(result.value)}'
 
-    def columns(self, size: int) -> list[str]:
+    def columns(self, size: int) -> list[Column]:
         """Return ``e0``, ``e1`` ..."""
-        return [f"{self.column}{n}" for n in range(size)]
+        return [Column(f"{self.column}{n}", NUMBER) for n in range(size)]
 
     def cells(self, result: "Result") -> list[str]:
         """Return one cell per dimension."""
@@ -67,11 +82,13 @@ class SparseSerializer:
 
     def json(self, result: "Result") -> str:
         """Return ``"indices": [2543, ...], "values": [1.2, ...]``."""
-        return ", ".join(f'"{name}": {cell}' for name, cell in zip(self.columns(0), self.cells(result), strict=True))
+        cells = zip(self.columns(0), self.cells(result), strict=True)
+        return ", ".join(f'"{column.name}": {cell}' for column, cell in cells)
 
-    def columns(self, size: int) -> list[str]:  # noqa: ARG002  lists of any length are in one cell
+    def columns(self, size: int) -> list[Column]:  # noqa: ARG002  lists of any length are in one cell
         """Return ``indices``, ``values`` and, if requested, ``tokens``."""
-        return ["indices", "values", *(("tokens",) if self.with_tokens else ())]
+        columns = [Column("indices", INTEGERS), Column("values", NUMBERS)]
+        return [*columns, Column("tokens", TEXTS)] if self.with_tokens else columns
 
     def cells(self, result: "Result") -> list[str]:
         """Return cells that contain JSON lists."""
@@ -88,9 +105,9 @@ class ScoreSerializer:
         """Return ``"score": 0.98``."""
         return f'"score": {self.cells(result)[0]}'
 
-    def columns(self, size: int) -> list[str]:  # noqa: ARG002  always one column
+    def columns(self, size: int) -> list[Column]:  # noqa: ARG002  always one column
         """Return ``score``."""
-        return ["score"]
+        return [Column("score", NUMBER)]
 
     def cells(self, result: "Result") -> list[str]:
         """Return one cell."""
@@ -121,12 +138,12 @@ class ClassesSerializer:
         pairs = ", ".join(f"{_quoted(self.labels[index])}: {texts[index]}" for index in self._order(values))
         return f'"label": {_quoted(self._best_label(values))}, "{self.field}": {{{pairs}}}'
 
-    def columns(self, size: int) -> list[str]:  # noqa: ARG002  the number of labels is known
+    def columns(self, size: int) -> list[Column]:  # noqa: ARG002  the number of labels is known
         """Return ``label`` and one column per class; with ``top``, a pair of columns per included class."""
         if self.top is None:
-            return ["label", *self.labels]
+            return [Column("label", TEXT), *(Column(label, NUMBER) for label in self.labels)]
         ranks = range(1, min(self.top, len(self.labels)) + 1)
-        return [name for rank in ranks for name in (f"label_{rank}", f"{self.field}_{rank}")]
+        return [it for rank in ranks for it in (Column(f"label_{rank}", TEXT), Column(f"{self.field}_{rank}", NUMBER))]
 
     def cells(self, result: "Result") -> list[str]:
         """Return one cell per column."""
@@ -165,7 +182,7 @@ class TokenClassesSerializer:
         tokens = (f"{{{name}{self.classes.fields(row)}}}" for name, row in zip(names, rows, strict=True))
         return f'"tokens": [{", ".join(tokens)}]'
 
-    def columns(self, size: int) -> list[str]:
+    def columns(self, size: int) -> list[Column]:
         """Return the columns of the classes."""
         return self.classes.columns(size)
 
@@ -182,9 +199,9 @@ class ValueSerializer:
         """Return ``"data": ...``."""
         return f'"data": {json.dumps(result.value, ensure_ascii=False)}'
 
-    def columns(self, size: int) -> list[str]:  # noqa: ARG002  always one column
+    def columns(self, size: int) -> list[Column]:  # noqa: ARG002  always one column
         """Return ``data``."""
-        return ["data"]
+        return [Column("data", TEXT)]
 
     def cells(self, result: "Result") -> list[str]:
         """Return one cell that contains JSON."""
@@ -198,9 +215,9 @@ class EntitiesSerializer:
         """Return ``"entities": [{"label": "PER", "score": 0.99, "start": 0, "end": 4, "text": "Anna"}, ...]``."""
         return f'"entities": [{", ".join(map(_entity, result.value))}]'
 
-    def columns(self, size: int) -> list[str]:  # noqa: ARG002  a list of any length is in one cell
+    def columns(self, size: int) -> list[Column]:  # noqa: ARG002  a list of any length is in one cell
         """Return ``entities``."""
-        return ["entities"]
+        return [Column("entities", ENTITIES)]
 
     def cells(self, result: "Result") -> list[str]:
         """Return one cell that contains JSON."""

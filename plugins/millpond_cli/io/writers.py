@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 import numpy as np
 import numpy.lib.format as array_format
 
-from millpond_cli.io.parquet_writer import ParquetWriter
 from millpond_cli.io.plugin_writers import RawWriter, StackWriter
 from millpond_cli.io.results import ColumnsWriter, Layout, Result, Writer, cells_of
 from millpond_cli.io.serializers import ValueSerializer
@@ -54,7 +53,7 @@ class CsvWriter(ColumnsWriter):
 
     def _open(self, first: Any) -> None:
         size = (self._layout.dimensions or 0) if first is None else np.size(first)
-        self._columns = self._layout.serializer.columns(size)
+        self._columns = [column.name for column in self._layout.serializer.columns(size)]
         self._write_record([*self._names(), *self._columns])
 
     def _write_rows(self, results: Sequence[Result]) -> None:
@@ -154,11 +153,19 @@ WRITERS: Final[Mapping[str, type[Writer]]] = {
     "csv": CsvWriter,
     "npy": NpyWriter,
     "npz": NpzWriter,
-    "parquet": ParquetWriter,
     "raw": RawWriter,
     "stack": StackWriter,
     "table": TableWriter,
 }
+
+
+def writer_of(file_format: str) -> type[Writer]:
+    """Return the writer of a format."""
+    if file_format == "parquet":
+        from millpond_cli.io.parquet_writer import ParquetWriter  # noqa: PLC0415  imports pyarrow
+
+        return ParquetWriter
+    return WRITERS[file_format]
 
 
 def npy_header(shape: tuple[int, ...]) -> bytes:

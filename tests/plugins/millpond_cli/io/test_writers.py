@@ -14,7 +14,7 @@ from millpond_cli.io.output import open_output, refuse_input
 from millpond_cli.io.results import Layout, Result
 from millpond_cli.io.rows import Row
 from millpond_cli.io.serializers import format_numbers
-from millpond_cli.io.writers import WRITERS, npy_header
+from millpond_cli.io.writers import npy_header, writer_of
 from millpond_command.cli import CommandError
 
 VECTORS = np.random.default_rng(0).standard_normal((5, 7)).astype(np.float32)
@@ -36,7 +36,7 @@ class Pipe(io.RawIOBase):
 
 def written(kind, results, *, file=None, **layout):
     file = io.BytesIO() if file is None else file
-    writer = WRITERS[kind](file, Layout(**layout))
+    writer = writer_of(kind)(file, Layout(**layout))
     for result in results:  # in pieces, as the command does
         writer.write([result])
     writer.finish()
