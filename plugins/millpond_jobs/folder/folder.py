@@ -15,9 +15,10 @@ from filelock import FileLock
 from pydantic import TypeAdapter, ValidationError
 
 from millpond_jobs.errors import JobError, ShardError
-from millpond_jobs.folder.files import CHECKSUM, read_checked, stating_failures, write_checked
+from millpond_jobs.folder.files import stating_failures
 from millpond_jobs.folder.manifest import Manifest
 from millpond_jobs.shards import Shard
+from millpond_storage.checked import CHECKSUM, read_checked, write_checked
 from millpond_storage.files import TEMPORARY_SUFFIX, append_line, read_bytes, write_durably
 
 ID, ERROR = "id", "error"

@@ -5,10 +5,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from millpond_jobs.folder.files import json_sha256
 from millpond_jobs.shards import Shard
 from millpond_recipes.recipe import Recipe
 from millpond_recipes.sources.files import COMPRESSIONS, FORMATS
+from millpond_storage.checked import json_sha256
 
 FORMAT: Literal[1] = 1
 Count = Annotated[int, Field(ge=0, strict=True)]

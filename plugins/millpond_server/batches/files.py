@@ -18,10 +18,11 @@ from uuid import uuid4
 from pydantic import Field
 
 from millpond_server.batches.batch import Count, Owner, Time
-from millpond_server.batches.entries import read_entries, write_description
+from millpond_server.batches.entries import read_entries
 from millpond_server.batches.limits import BatchLimits
 from millpond_server.batches.private import PRIVATE_FOLDER, make_private, open_private
 from millpond_server.http.errors import ApiError
+from millpond_storage.checked import write_checked
 from millpond_storage.files import write_durably
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ class FileStore:
                 purpose=purpose,
                 sha256=writers[0].sha256.hexdigest(),
             )
-            write_description(path / DESCRIPTION, asdict(file))
+            write_checked(path / DESCRIPTION, asdict(file), private=True)
         except BaseException:
             shutil.rmtree(path, ignore_errors=True)
             raise

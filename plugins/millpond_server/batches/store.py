@@ -10,10 +10,11 @@ from threading import Lock
 from uuid import uuid4
 
 from millpond_server.batches.batch import Batch, Status
-from millpond_server.batches.entries import read_entries, write_description
+from millpond_server.batches.entries import read_entries
 from millpond_server.batches.limits import BatchLimits
 from millpond_server.batches.private import PRIVATE_FOLDER, make_private
 from millpond_server.http.errors import ApiError
+from millpond_storage.checked import write_checked
 
 BATCH_ID = re.compile(r"batch_[0-9a-f]{32}")
 DESCRIPTION = "batch.json"
@@ -153,4 +154,4 @@ class BatchStore:
         shutil.rmtree(self.folder(batch), ignore_errors=True)
 
     def _write(self, batch: Batch) -> None:
-        write_description(self.folder(batch) / DESCRIPTION, asdict(batch))
+        write_checked(self.folder(batch) / DESCRIPTION, asdict(batch), private=True)

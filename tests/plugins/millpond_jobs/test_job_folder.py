@@ -12,10 +12,10 @@ from permissions import respected_permissions
 
 from millpond_jobs import Recipe, export, run, status, verify
 from millpond_jobs.errors import JobError, ShardError
-from millpond_jobs.folder.files import read_checked, write_checked
 from millpond_jobs.folder.leases import host_name
 from millpond_recipes.errors import InputError
 from millpond_recipes.runner import Runner
+from millpond_storage.checked import read_checked, write_checked
 
 FIRST = "00000-00000"
 

@@ -6,10 +6,10 @@ import pytest
 
 from millpond_command.progress import Progress
 from millpond_jobs import Recipe, run, status
-from millpond_jobs.folder.files import read_checked, write_checked
 from millpond_jobs.folder.folder import Done
 from millpond_jobs.folder.leases import Leases
 from millpond_jobs.progress import ShardProgress
+from millpond_storage.checked import read_checked, write_checked
 
 SHARD_S = 100.0
 

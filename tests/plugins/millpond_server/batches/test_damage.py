@@ -10,8 +10,8 @@ import pytest
 from batch_client import content_of, records, request_line, start_batch, upload, wait_for
 
 from millpond_server.batches import worker
-from millpond_server.batches.entries import write_description
 from millpond_server.batches.results import ResultLog
+from millpond_storage.checked import write_checked
 
 
 def flip_bit(path, position):
@@ -197,7 +197,7 @@ def test_a_forged_batch_is_logged_and_ignored(start, folder, field, caplog):
     path = folder / "batches" / batch["id"] / "batch.json"
     fields = json.loads(path.read_text()) | {field: FORGED[field]}
     del fields["checksum"]
-    write_description(path, fields)
+    write_checked(path, fields, private=True)
     with start() as server:
         listed = [item["id"] for item in server.request("GET", "/v1/batches").json()["data"]]
         assert listed == [other["id"]]

@@ -78,11 +78,11 @@ def test_a_file_whose_content_was_removed_by_hand_answers_404(server, folder):
 
 
 def test_a_batch_that_cannot_be_stored_leaves_nothing(server, folder, monkeypatch):
-    def fail(*_):
+    def fail(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     file = upload(server, b"x").json()
-    monkeypatch.setattr("millpond_server.batches.store.write_description", fail)
+    monkeypatch.setattr("millpond_server.batches.store.write_checked", fail)
     body = {"input_file_id": file["id"], "endpoint": "/v1/embeddings"}
     assert server.request("POST", "/v1/batches", json=body).status == 503
     assert list((folder / "batches").iterdir()) == []
