@@ -25,7 +25,7 @@ def site_groups() -> list[Group]:
     return [
         Group("Overview", ["contents", "gallery"]),
         *groups,
-        Group("Project", ["project/contributing", "project/changelog"]),
+        Group("Project", [f"project/{page}" for page in ("contributing", "changelog", "releasing", "security")]),
     ]
 
 

@@ -18,6 +18,8 @@ PLACES = {
     CONTENTS: "contents.md",
     "CONTRIBUTING.md": "project/contributing.md",
     "CHANGELOG.md": "project/changelog.md",
+    "RELEASING.md": "project/releasing.md",
+    "SECURITY.md": "project/security.md",
 }
 PICTURES = (".png", ".svg", ".jpg", ".webp")
 CODE = re.compile(r"(^ *(`{3,}|~{3,}).*?^ *\2 *$)", re.DOTALL | re.MULTILINE)

@@ -61,3 +61,10 @@ def test_ci_runs_each_further_step_once_in_the_same_clone(tmp_path):
     assert commands.count("make test") == 1
     assert commands[2] == "make .venv/.installed-dev"
     assert commands[-1] == "make test-slow"
+
+
+def test_workflow_calls_ci_run_and_nothing_else():
+    workflow = (REPOSITORY / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    steps = re.findall(r"^ +- (.+)$", workflow.partition("    steps:\n")[2], re.MULTILINE)
+    assert re.sub(r"@v\d+$", "", steps[0]) == "uses: actions/checkout"
+    assert steps[1:] == ["run: .ci/run"]
