@@ -2,7 +2,7 @@
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import accumulate, islice
+from itertools import accumulate
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,7 +11,7 @@ from millpond_checkpoints.file_hashes import file_hash
 from millpond_jobs.folder.manifest import InputFile, Manifest
 from millpond_jobs.shards import Shard
 from millpond_recipes.errors import FailedRowError, InputError, RecipeError
-from millpond_recipes.rows import InputRow, Rows
+from millpond_recipes.rows import Rows
 from millpond_recipes.sources.files import InputName, State, reading, state_of
 
 ID_TYPES = {"int64": pa.int64(), "string": pa.string()}
@@ -114,8 +114,9 @@ class ShardReader:
 
     def __init__(self, name: InputName, columns: Sequence[str]) -> None:
         self._name, self._columns, self._file = name, columns, name.open(columns)
-        self._rows: Generator[InputRow] | None = None
-        self._next = 0
+        self._blocks: Generator[Rows] | None = None
+        self._rest: Rows | None = None
+        self._next = 0  # the number of the next row
 
     def read(self, shard: Shard) -> Rows:
         """Return the rows of a shard.
@@ -124,25 +125,35 @@ class ShardReader:
             InputError: If the file is damaged there, or ends before.
         """
         first = shard.start - shard.offset  # where reading starts if the file is opened again
-        if self._rows is None or not first <= self._next <= shard.start:
+        if self._blocks is None or not first <= self._next <= shard.start:
             self.close()
-            self._rows, self._next = self._file.rows(shard.position, shard.offset), shard.start
+            self._blocks, self._next = self._file.blocks(shard.position, shard.offset), shard.start
         try:
-            rows = list(islice(self._rows, shard.start - self._next, shard.end - self._next))
+            for _ in self._take(shard.start):  # rows that another worker computes
+                continue
+            return Rows.joined(list(self._take(shard.end)), self._columns)
         except InputError as error:
             message = f"{error}; in the rows {shard.start} to {shard.end - 1} (counted from 0)"
             raise InputError(message) from error
-        self._next = shard.end
-        if len(rows) < shard.rows:
-            message = f"{self._name.path} ends before row {shard.start + len(rows)}: it has changed"
-            raise InputError(message)
-        return Rows.from_rows(rows, self._columns)
+
+    def _take(self, end: int) -> Iterator[Rows]:
+        """Yield the rows up to a number, in parts."""
+        while self._next < end:
+            rows = self._rest or next(self._blocks or iter(()), None)
+            if rows is None:
+                message = f"{self._name.path} ends before row {self._next}: it has changed"
+                raise InputError(message)
+            count = end - self._next
+            self._rest = rows.slice(count) if len(rows) > count else None
+            part = rows.slice(0, count)
+            self._next += len(part)
+            yield part
 
     def close(self) -> None:
         """Close the file."""
-        if self._rows is not None:
-            self._rows.close()
-        self._rows = None
+        if self._blocks is not None:
+            self._blocks.close()
+        self._blocks = self._rest = None
 
 
 def check_content(file: InputFile, *, always_hash: bool = False) -> State:

@@ -204,4 +204,4 @@ def _check_unique(column: str, names: Sequence[InputName]) -> None:
 
 def _values(name: InputName, column: str) -> Iterator[Any]:
     """Yield the values of one column of a file; None for those that are null or cannot be read."""
-    return (row.values[0] for row in name.open((column,)).rows())
+    return (value for rows in name.open((column,)).blocks() for value in rows.columns[column])

@@ -29,18 +29,6 @@ class Place(NamedTuple):
     size: int
 
 
-class InputRow(NamedTuple):
-    """A row of an input file.
-
-    Attributes:
-        values: The values of the columns that are read.
-        error: The reason why the row cannot be read, or "".
-    """
-
-    values: tuple[Any, ...]
-    error: str = ""
-
-
 @dataclass(frozen=True)
 class Rows:
     """Rows that were read from an input.
@@ -59,11 +47,23 @@ class Rows:
         return cls({name: table.column(name).to_pylist() for name in table.column_names})
 
     @classmethod
-    def from_rows(cls, rows: Sequence[InputRow], columns: Sequence[str]) -> "Rows":
-        """Return rows of an input file by the columns that were read."""
-        values = zip(*(row.values for row in rows), strict=True) if rows else [()] * len(columns)
-        errors = {index: row.error for index, row in enumerate(rows) if row.error}
-        return cls(dict(zip(columns, map(list, values), strict=True)), errors)
+    def joined(cls, parts: Sequence["Rows"], columns: Sequence[str]) -> "Rows":
+        """Return the rows of several parts, which have the same columns."""
+        errors, start = dict[int, str](), 0
+        for part in parts:
+            errors |= {start + index: error for index, error in part.errors.items()}
+            start += len(part)
+        return cls({name: [value for part in parts for value in part.columns[name]] for name in columns}, errors)
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        return len(next(iter(self.columns.values())))
+
+    def slice(self, start: int, stop: int | None = None) -> "Rows":
+        """Return the rows from one index to another."""
+        columns = {name: values[start:stop] for name, values in self.columns.items()}
+        end = len(self) if stop is None else stop
+        return Rows(columns, {index - start: it for index, it in self.errors.items() if start <= index < end})
 
     def take(self, indices: Sequence[int]) -> "Rows":
         """Return some rows, in the order of their indices."""

@@ -172,8 +172,10 @@ def _read_columns(source: Source, keys: Keys) -> Iterator[Row]:
     try:
         available = ArrowFile(path, (), source.format).schema().names
         columns = _find_columns(available, source.name, keys, has_nested=True)
-        for index, row in enumerate(ArrowFile(path, columns, source.format).rows()):
-            fields = dict(zip(columns, row.values, strict=True))
+        blocks = ArrowFile(path, columns, source.format).blocks()
+        rows = (values for block in blocks for values in zip(*block.columns.values(), strict=True))
+        for index, values in enumerate(rows):
+            fields = dict(zip(columns, values, strict=True))
             if isinstance(fields.get(keys.id), TYPES_WITHOUT_JSON):
                 fields[keys.id] = str(fields[keys.id])
             yield row_of_object(index, f"{source.name}, row {index} (from 0)", fields, keys)

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from millpond_recipes.errors import InputError
-from millpond_recipes.rows import InputRow, Place
+from millpond_recipes.rows import Place, Rows
 from millpond_recipes.sources.records import PARQUET
 
 BATCH_ROWS = 4096
@@ -51,18 +51,18 @@ class ArrowFile:
                 yield from (Place(0, number, size) for number in range(row, row + batch.num_rows))
                 row += batch.num_rows
 
-    def rows(self, position: int = 0, offset: int = 0) -> Generator[InputRow]:
-        """Yield the rows from a place.
+    def blocks(self, position: int = 0, offset: int = 0) -> Generator[Rows]:
+        """Yield the rows from a place, some at a time.
 
         Raises:
             InputError: If the file is damaged there.
         """
         with self._opened() as file:
             for batch in self._group_batches(file, position) if self._is_parquet else _batches(file):
-                rest = batch.slice(offset)
+                for start in range(offset, batch.num_rows, BATCH_ROWS):
+                    part = batch.slice(start, BATCH_ROWS)
+                    yield Rows({name: part.column(name).to_pylist() for name in self._columns})
                 offset = max(0, offset - batch.num_rows)
-                columns = [rest.column(name).to_pylist() for name in self._columns]
-                yield from map(InputRow, zip(*columns, strict=True))
 
     def _group_batches(self, file: pq.ParquetFile, first: int) -> Iterator[pa.RecordBatch]:
         for group in range(first, file.metadata.num_row_groups):

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from millpond.model.files import read_object
 from millpond_recipes.errors import InputError
-from millpond_recipes.rows import InputRow, Place
+from millpond_recipes.rows import Place, Rows
 from millpond_recipes.sources.arrow import ArrowFile
 from millpond_recipes.sources.records import COLUMNAR, FORMATS_BY_SUFFIX, TEXT
 from millpond_recipes.sources.text import TextFile
@@ -35,8 +35,8 @@ class InputFormat(Protocol):
         """Yield the places and sizes of all rows."""
         ...
 
-    def rows(self, position: int = 0, offset: int = 0) -> Generator[InputRow]:
-        """Yield the rows from a place."""
+    def blocks(self, position: int = 0, offset: int = 0) -> Generator[Rows]:
+        """Yield the rows from a place, some at a time, none of them empty."""
         ...
 
 

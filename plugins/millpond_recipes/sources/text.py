@@ -11,10 +11,11 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 
 from millpond_recipes.errors import InputError
-from millpond_recipes.rows import InputRow, Place
+from millpond_recipes.rows import Place, Rows
 from millpond_recipes.sources.records import DELIMITERS, Record, invalid_byte, parse_json, read_records
 
 BUFFER_BYTES = 1 << 20
+BLOCK_BYTES = 1 << 18  # of records that become rows at a time
 SCHEMA_RECORDS = 1000  # in which the types of columns are looked up: the first ones may be null or damaged
 MAX_INTEGER = 2**63 - 1
 Fields = dict[str, Any]
@@ -52,22 +53,35 @@ class TextFile:
         for number, record in enumerate(self._records()):
             yield Place(0, number, record.size) if self._compression else Place(record.position, 0, record.size)
 
-    def rows(self, position: int = 0, offset: int = 0) -> Generator[InputRow]:
-        """Yield the rows from a place. A record that is damaged becomes a row with nulls and an error.
+    def blocks(self, position: int = 0, offset: int = 0) -> Generator[Rows]:
+        """Yield the rows from a place, some at a time. A record that is damaged becomes a row with nulls and an error.
 
         Raises:
             InputError: If the file cannot be read.
         """
+        columns, errors, size = self._no_values(), dict[int, str](), 0
         for record in islice(self._records(position), offset, None):
-            values: list[Any] = [None] * len(self._columns)
-            error = ""
-            try:
-                fields = self._fields(record)
-                for number, name in enumerate(self._columns):  # the id is first: it is kept if a later one is invalid
-                    values[number] = self._value(fields, name)
-            except ValueError as damage:
-                error = f"the row cannot be read: {damage}"
-            yield InputRow(tuple(values), error)
+            self._append(record, columns, errors)
+            size += record.size
+            if size >= BLOCK_BYTES:
+                yield Rows(columns, errors)
+                columns, errors, size = self._no_values(), {}, 0
+        if size:
+            yield Rows(columns, errors)
+
+    def _no_values(self) -> dict[str, list[Any]]:
+        return {name: [] for name in self._columns}
+
+    def _append(self, record: Record, columns: dict[str, list[Any]], errors: dict[int, str]) -> None:
+        values: dict[str, Any] = dict.fromkeys(columns)
+        try:
+            fields = self._fields(record)
+            for name in columns:  # the id is first: it is kept if a later one is invalid
+                values[name] = self._value(fields, name)
+        except ValueError as error:
+            errors[len(columns[self._columns[0]])] = f"the row cannot be read: {error}"
+        for name, column in columns.items():
+            column.append(values[name])
 
     @cached_property
     def _names(self) -> list[str]:
