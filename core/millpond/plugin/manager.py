@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from itertools import islice
 from logging import getLogger
 from threading import RLock
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any, Final, Literal
 
 import pluggy
@@ -242,7 +242,7 @@ class PluginManager:
         """Add the hooks that kits have declared since the last call."""
         added = {name: hook for name, hook in HOOKSPECS.items() if name not in self._kinds}
         if added:
-            self._pluggy.add_hookspecs(SimpleNamespace(**added))
+            self._pluggy.add_hookspecs(type("Kinds", (), added))
             self._kinds.update(added)
 
     def _check_hooks(self, plugin: object) -> None:

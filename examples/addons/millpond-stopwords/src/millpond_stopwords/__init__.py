@@ -1,0 +1,1 @@
+"""Pooling without stop words. Other packages supply the words of their languages."""
