@@ -105,8 +105,8 @@ class AsyncLLM(BaseLLM):
         if not self.engine.crash_reason:
             message = "the engine did not crash: only a crashed engine can be restarted"
             raise EngineClosedError(message)
-        successor = type(self.engine)(self._open_executor(), self._loaded.engine, self.engine.failing_inputs)
-        successor.max_wait_s = self.engine.max_wait_s
+        successor = type(self.engine)(self._open_executor(), self._loaded.engine)
+        successor.take_over(self.engine)
         self._finalizer.detach()
         self._use(successor)
         self._preprocessing.close()  # no effect if the last failed call closed it

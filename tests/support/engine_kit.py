@@ -32,6 +32,7 @@ from millpond.types.params import PoolingParams
 from millpond_models.encoders.bert.model import BertModel
 
 Sequences = list[tuple[int, ...]]
+HOUR = 3600.0  # seconds that nothing of a test may take, however busy the machine
 
 
 class Gate:
@@ -214,6 +215,68 @@ def on_worker(runner: Runner, *requests: PoolingRequest) -> Outcome:
     return outcomes.get(timeout=PATIENCE_S)
 
 
+# --- background engines -----------------------------------------------------------------------------------------------
+
+
+class Latch:
+    """Waits for requests to end in any thread."""
+
+    def __init__(self, requests):
+        self.ended = []
+        self._threads = set()
+        self._all = threading.Event()
+        self._left = len(requests)
+        for request in requests:
+            request.state.on_done = self._note
+
+    def _note(self, request):
+        self.ended.append(request)
+        self._threads.add(threading.current_thread().name)
+        if len(self.ended) == self._left:
+            self._all.set()
+
+    def wait(self):
+        assert self._all.wait(PATIENCE_S), f"{len(self.ended)} of {self._left} requests ended"
+        assert self._threads == {"millpond-engine"}
+        return self.ended
+
+
+def run(thread, requests):
+    """Submit requests, and wait for them."""
+    latch = Latch(requests)
+    thread.submit(requests)
+    latch.wait()
+    return requests
+
+
+def quarantined(thread, requests):
+    """Submit requests; those that are blocked end on this thread."""
+    ended = threading.Event()
+    left = [len(requests)]
+
+    def note(_):
+        left[0] -= 1
+        if not left[0]:
+            ended.set()
+
+    for request in requests:
+        request.state.on_done = note
+    thread.submit(requests)
+    assert ended.wait(PATIENCE_S)
+    return requests
+
+
+def in_thread(function, *arguments, **named):
+    thread = threading.Thread(target=function, args=arguments, kwargs=named, daemon=True)
+    thread.start()
+    return thread
+
+
+def joined(thread):
+    thread.join(PATIENCE_S)
+    return not thread.is_alive()
+
+
 @pytest.fixture(scope="session")
 def kit() -> SimpleNamespace:
     """Return the functions and the model of this module."""
@@ -228,6 +291,12 @@ def kit() -> SimpleNamespace:
         add_all=add_all,
         numbered=numbered,
         run_all=run_all,
+        hour=HOUR,
+        latch=Latch,
+        run=run,
+        quarantined=quarantined,
+        in_thread=in_thread,
+        joined=joined,
     )
 
 
@@ -334,3 +403,11 @@ def three_threads() -> Iterator[int]:
     torch.set_num_threads(3)
     yield 3
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def deaths(monkeypatch):
+    """Return the exceptions that ended threads, instead of pytest's warning."""
+    died = []
+    monkeypatch.setattr(threading, "excepthook", died.append)
+    return died

@@ -3,17 +3,16 @@
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
 
 from millpond.engine.engine import Engine
 from millpond.engine.executor import Executor
-from millpond.engine.failing_inputs import FailingInputs
 from millpond.engine.request import PoolingRequest
 from millpond.types.config import EngineConfig
-from millpond.types.errors import BlockedInputError, EngineClosedError, EngineError, EngineOverloadedError, quoted
+from millpond.types.errors import EngineClosedError, EngineError, EngineOverloadedError, quoted
 
 logger = logging.getLogger(__name__)
 # Share of max_waiting_tokens that requests with a priority above 0 may fill; the rest is reserved for the others.
@@ -28,16 +27,17 @@ class BackgroundEngine:
         engine: The engine.
         max_waiting_tokens: The maximum number of tokens that may wait.
         max_wait_s: Requests with a longer expected wait, in seconds, are refused; None for no limit.
-        failing_inputs: The inputs that the model failed on; pass it to the engine that replaces a crashed one.
+        screen: Called with the requests of each call; returns those that are not computed, with their errors.
+        on_ended: Called with the requests of ended batches, on the engine's thread, before their ``on_done``.
         waiting_tokens: The tokens of all requests that have not ended.
         crash_reason: The exception that stopped the loop; empty while it runs or after a normal close.
     """
 
-    def __init__(self, runner: Executor, config: EngineConfig, failing_inputs: FailingInputs | None = None) -> None:
+    def __init__(self, runner: Executor, config: EngineConfig) -> None:
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()  # functions for the engine's thread
         self.engine = Engine(runner, config, notify=lambda: self._inbox.put(_wake))
-        self.failing_inputs = FailingInputs() if failing_inputs is None else failing_inputs
-        self.engine.on_failure = self.failing_inputs.record
+        self.screen: Callable[[list[PoolingRequest]], Mapping[PoolingRequest, EngineError]] = lambda _: {}
+        self.on_ended: Callable[[list[PoolingRequest]], None] = lambda _: None
         self.max_wait_s: float | None = None
         self.max_waiting_tokens = config.max_waiting_tokens
         self.waiting_tokens = 0
@@ -70,7 +70,7 @@ class BackgroundEngine:
     def submit(self, requests: list[PoolingRequest]) -> None:
         """Add all requests or none; each one's ``on_done`` is called on the engine's thread.
 
-        Inputs that the model failed on recently end in BlockedInputError at once, on the caller's thread.
+        Requests for which ``screen`` returns an error end at once, on the caller's thread.
 
         Raises:
             EngineOverloadedError: If too many tokens are waiting.
@@ -79,7 +79,6 @@ class BackgroundEngine:
         tokens: Counter[int] = Counter()
         for request in requests:
             tokens[request.state.priority] += request.num_tokens
-        blocked: dict[PoolingRequest, float] = {}
         with self._lock:
             if self._closed or not self.is_alive:
                 reason = self.crash_reason
@@ -88,13 +87,16 @@ class BackgroundEngine:
             self.waiting_tokens += tokens.total()
             self._tokens_by_priority.update(tokens)
             self._pending.update(dict.fromkeys(requests))
-            if self.failing_inputs.token_ids:
-                blocked = {it: seconds for it in requests if (seconds := self.failing_inputs.seconds_left(it)) > 0}
+            refused = self.screen(requests)
             # One item, so that the first request does not start without the others.
-            self._inbox.put(partial(self._add, [request for request in requests if request not in blocked]))
-        for request, seconds in blocked.items():
-            message = f"the model failed on this input: it is not tried again for {seconds:.0f} s"
-            self._end_request(request, BlockedInputError(message))
+            self._inbox.put(partial(self._add, [request for request in requests if request not in refused]))
+        for request, error in refused.items():
+            self._end_request(request, error)
+
+    def take_over(self, predecessor: "BackgroundEngine") -> None:
+        """Use the limit and the callbacks of the engine that this one replaces."""
+        self.max_wait_s, self.screen, self.on_ended = predecessor.max_wait_s, predecessor.screen, predecessor.on_ended
+        self.engine.on_failure, self.engine.on_batch = predecessor.engine.on_failure, predecessor.engine.on_batch
 
     def cancel(self, requests: Iterable[PoolingRequest]) -> None:
         """Drop requests that are not running yet; their tokens are no longer counted as waiting."""
@@ -110,13 +112,13 @@ class BackgroundEngine:
         Args:
             requests: The requests.
             reason: The message of their error.
-            may_be_cause: True if one of them may be the cause: they are recorded as failing inputs, unless their
-                process was stopped from outside.
+            may_be_cause: True if one of them may be the cause: they are reported as a failure, unless their process was
+                stopped from outside.
         """
         requests = list(requests)
         stopped = self.engine.runner.stopped(requests) if may_be_cause else None
         if may_be_cause and stopped is None and any(request in self._pending for request in requests):
-            self.failing_inputs.record(requests)  # once: they are no longer pending if they were abandoned before
+            self.engine.on_failure(requests)  # once: they are no longer pending if they were abandoned before
         reason = stopped or reason
         for request in requests:
             request.state.cancelled = True
@@ -158,8 +160,7 @@ class BackgroundEngine:
                 if self._skip_waiting:
                     break
                 ended = self.engine.step(block=False)
-                if self.failing_inputs.token_ids:
-                    self.failing_inputs.clear_computed(ended)
+                self.on_ended(ended)
                 for request in ended:
                     self._end_request(request)
         except BaseException as error:

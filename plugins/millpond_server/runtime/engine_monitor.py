@@ -56,7 +56,8 @@ class EngineMonitor:
     def attach(self, model: ServedModel) -> None:
         """Set the limits of a model's engine, and measure its batches."""
         model.llm.engine.max_wait_s = self._state.settings.limits.queue_wait
-        model.llm.engine.failing_inputs.seconds = self._state.settings.limits.quarantine_seconds
+        model.failing_inputs.seconds = self._state.settings.limits.quarantine_seconds
+        model.failing_inputs.attach(model.llm.engine)
         model.llm.engine.engine.on_batch = self._state.metrics.batch_recorder(model.name)
 
     def check(self, model: ServedModel, elapsed: float) -> None:

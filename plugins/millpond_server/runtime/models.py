@@ -11,6 +11,7 @@ from millpond import AsyncLLM
 from millpond.types.errors import CheckpointError
 from millpond.types.space import Space
 from millpond_server.http.errors import ApiError, short_repr, shortened
+from millpond_server.runtime.failing_inputs import FailingInputs
 
 MAX_SHOWN_NAME_CHARS = 200
 logger = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ class ServedModel:
         created: The time when it was loaded, as a Unix timestamp.
         name: Its name in responses, the first of `names`.
         spaces: The result of `space`, once it is known.
+        failing_inputs: The inputs that the model failed on.
     """
 
     names: tuple[str, ...]
@@ -35,6 +37,7 @@ class ServedModel:
     created: int = field(default_factory=lambda: int(time.time()))
     name: str = field(init=False)
     spaces: list[Space | None] = field(default_factory=list, repr=False)
+    failing_inputs: FailingInputs = field(default_factory=FailingInputs, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", self.names[0])

@@ -127,12 +127,14 @@ def test_a_crashed_engine_can_be_restarted(make, expected, monkeypatch):
         await eventually_on_loop(lambda: llm.engine.crash_reason)
         with pytest.raises(EngineClosedError):
             await llm.embed("a")
-        llm.engine.max_wait_s = 60.0
+        llm.engine.max_wait_s, llm.engine.on_ended = 60.0, ended.extend
         llm.restart()
         assert llm.engine.max_wait_s == 60.0
         text = next(iter(expected))
         check(await llm.embed(text), [text], expected)
+        assert len(ended) == 1
 
+    ended = []
     asyncio.run(main())
 
 

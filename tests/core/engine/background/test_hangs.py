@@ -1,4 +1,4 @@
-"""A hanging batch can be abandoned: it ends once, and its inputs are blocked until it has ended."""
+"""A hanging batch can be abandoned and ends once; requests can be refused before they are computed."""
 
 from millpond.types.errors import BlockedInputError
 
@@ -26,17 +26,24 @@ def test_a_hanging_batch_can_be_abandoned_and_ends_once(kit, model, make_thread,
     assert thread.waiting_tokens == 0
 
 
-def test_inputs_of_a_hanging_batch_are_blocked_until_it_has_ended(kit, model, make_thread, gate):
+def test_the_requests_of_a_hanging_batch_are_reported_as_a_failure_once(kit, model, make_thread, gate):
     model.on_forward = gate
-    thread = make_thread(1)
-    thread.failing_inputs.seconds = kit.hour
-    first = kit.request([1])
-    thread.submit([first])
+    thread, failures = make_thread(1), []
+    thread.engine.on_failure = failures.append
+    requests = [kit.request([1]), kit.request([2])]
+    thread.submit(requests)
     gate.wait()
     for _ in range(3):
         thread.abandon(thread.engine.running[0], "it hangs", may_be_cause=True)
-    (again,) = kit.quarantined(thread, [kit.request([1])])
-    assert isinstance(again.error, BlockedInputError)
-    gate.open()
-    kit.check(kit.run(thread, [kit.request([2])]))
-    kit.check(kit.run(thread, [kit.request([1])]))
+    assert failures == [requests]
+
+
+def test_screened_requests_end_at_once_and_ended_ones_are_reported(kit, make_thread):
+    thread, ended = make_thread(1), []
+    thread.screen = lambda requests: {requests[0]: BlockedInputError("no")}
+    thread.on_ended = ended.extend
+    refused, computed = kit.quarantined(thread, [kit.request([1]), kit.request([2])])
+    assert str(refused.error) == "no"
+    kit.check([computed])
+    thread.close()
+    assert (ended, thread.waiting_tokens) == ([computed], 0)

@@ -81,7 +81,7 @@ def test_a_failing_input_among_64_fails_alone_and_is_not_retried(local, watch, g
         assert batches == []
         eventually(lambda: server.metric("requests_refused_total", reason="blocked") == 3)
         watch(lambda _: None)
-        server.llm.engine.failing_inputs.seconds_left = lambda _: 0.0  # a minute later
+        server.state.models.served[0].failing_inputs.seconds_left = lambda _: 0.0  # a minute later
         healed = embed(client, lines[37])
         np.testing.assert_allclose(healed.json()["data"][0]["embedding"], expected[37], atol=1e-5)
 

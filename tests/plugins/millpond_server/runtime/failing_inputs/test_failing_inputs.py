@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from millpond.engine.failing_inputs import MAX_ENTRIES, FailingInputs, fingerprint
 from millpond.types.params import PoolingParams
+from millpond_server.runtime.failing_inputs import MAX_ENTRIES, FailingInputs, fingerprint
 
 
 class Clock:
@@ -66,7 +66,7 @@ def test_with_zero_seconds_nothing_is_kept(kit):
 
 def test_other_requests_are_checked_cheaply(kit, failing_inputs, monkeypatch):
     failing_inputs.record([kit.request([1])])
-    monkeypatch.setattr("millpond.engine.failing_inputs.fingerprint", None)
+    monkeypatch.setattr("millpond_server.runtime.failing_inputs.fingerprint", None)
     assert failing_inputs.seconds_left(kit.request([2])) == 0.0
     failing_inputs.clear_computed([kit.request([2], results=[np.zeros(1)])])
     assert len(failing_inputs) == 1

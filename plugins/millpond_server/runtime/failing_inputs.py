@@ -3,12 +3,14 @@
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from millpond.engine.background import BackgroundEngine
 from millpond.engine.request import PoolingRequest
+from millpond.types.errors import BlockedInputError, EngineError
 
 MAX_ENTRIES = 2000  # the oldest are dropped
 
@@ -42,6 +44,20 @@ class FailingInputs:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def attach(self, engine: BackgroundEngine) -> None:
+        """Record the failing inputs of an engine, and block them there."""
+        engine.screen, engine.on_ended, engine.engine.on_failure = self.blocked, self.clear_computed, self.record
+
+    def blocked(self, requests: Sequence[PoolingRequest]) -> dict[PoolingRequest, EngineError]:
+        """Return the requests whose input the model failed on recently, with the error of each."""
+        errors: dict[PoolingRequest, EngineError] = {}
+        for request in requests if self.token_ids else ():
+            seconds = self.seconds_left(request)
+            if seconds > 0:
+                message = f"the model failed on this input: it is not tried again for {seconds:.0f} s"
+                errors[request] = BlockedInputError(message)
+        return errors
+
     def record(self, requests: Iterable[PoolingRequest]) -> None:
         """Keep the requests of a batch that failed finally: block a single one, and run several in separate batches."""
         if self.seconds <= 0:
@@ -60,6 +76,8 @@ class FailingInputs:
 
     def clear_computed(self, requests: Iterable[PoolingRequest]) -> None:
         """Remove the inputs of requests that were computed successfully."""
+        if not self.token_ids:
+            return
         keys = {fingerprint(request) for request in requests if request.results and self._may_know(request)}
         if not keys:
             return
@@ -87,7 +105,7 @@ class FailingInputs:
         return 0.0
 
     def _may_know(self, request: PoolingRequest) -> bool:
-        return bool(self.token_ids) and request.input_ids.tobytes() in self.token_ids
+        return request.input_ids.tobytes() in self.token_ids
 
     def _index(self) -> None:
         self.token_ids = frozenset(entry.ids for entry in self._entries.values())

@@ -2,19 +2,15 @@
 
 import pytest
 
-from millpond.engine.background import BackgroundEngine
 from millpond.engine.engine import MAX_CONSECUTIVE_INPUT_FAILURES
-from millpond.engine.failing_inputs import FailingInputs
-from millpond.types.config import EngineConfig
 from millpond.types.errors import BlockedInputError, EngineClosedError, InvalidInputError
 
 POISON = 666
 
 
-def test_an_input_that_the_model_failed_on_is_blocked(kit, model, make_thread):
+def test_an_input_that_the_model_failed_on_is_blocked(kit, model, blocking):
     model.on_forward = kit.fails_on(POISON)
-    thread = make_thread(1)
-    thread.failing_inputs.seconds = kit.hour
+    thread = blocking.engine()
     kit.run(thread, [kit.request([number or POISON]) for number in range(8)])
     forwards = len(model.seen)
     poison, other = kit.quarantined(thread, [kit.request([POISON]), kit.request([5])])
@@ -24,56 +20,57 @@ def test_an_input_that_the_model_failed_on_is_blocked(kit, model, make_thread):
     assert len(model.seen) == forwards + 1
     assert (thread.waiting_tokens, thread.pending) == (0, 0)
     model.on_forward = lambda _: None
-    thread.failing_inputs.seconds_left = lambda _: 0.0  # its time is over
+    blocking.failing_inputs.seconds_left = lambda _: 0.0  # its time is over
     kit.check(kit.run(thread, [kit.request([POISON])]))
 
 
-def test_only_a_few_inputs_are_blocked_if_the_model_fails_on_all(kit, model, make_thread):
+def test_only_a_few_inputs_are_blocked_if_the_model_fails_on_all(kit, model, blocking):
     model.on_forward = kit.fails_on(*range(64))
-    thread = make_thread(1)
-    thread.failing_inputs.seconds = kit.hour
+    thread = blocking.engine()
     kit.run(thread, [kit.request([number]) for number in range(64)])
-    assert len(thread.failing_inputs) == MAX_CONSECUTIVE_INPUT_FAILURES
+    assert len(blocking.failing_inputs) == MAX_CONSECUTIVE_INPUT_FAILURES
     model.on_forward = lambda _: None
     kit.check(kit.run(thread, [kit.request([number]) for number in range(MAX_CONSECUTIVE_INPUT_FAILURES, 64)]))
     model.on_forward = kit.fails_on(POISON)
     kit.run(thread, [kit.request([POISON])])
-    assert len(thread.failing_inputs) == MAX_CONSECUTIVE_INPUT_FAILURES + 1
+    assert len(blocking.failing_inputs) == MAX_CONSECUTIVE_INPUT_FAILURES + 1
 
 
 @pytest.mark.parametrize("error", [MemoryError, lambda: InvalidInputError("no")])
-def test_inputs_that_were_refused_are_not_blocked(kit, model, make_thread, error):
+def test_inputs_that_were_refused_are_not_blocked(kit, model, blocking, error):
     model.on_forward = kit.fails_on(POISON, error=error)
-    thread = make_thread(1)
-    thread.failing_inputs.seconds = kit.hour
+    thread = blocking.engine()
     assert kit.run(thread, [kit.request([POISON])])[0].error
     model.on_forward = lambda _: None
     kit.check(kit.run(thread, [kit.request([POISON])]))
 
 
-def test_the_cause_is_found_in_a_batch_that_crashed_the_engine(kit, model, make_runner, make_thread, deaths):
+def test_the_cause_is_found_in_a_batch_that_crashed_the_engine(kit, model, blocking, deaths):
     model.on_forward = kit.fails_on(POISON, error=KeyboardInterrupt)
-    thread = make_thread(1)
-    thread.failing_inputs.seconds = kit.hour
-    kit.run(thread, [kit.request([number]) for number in (1, POISON, 2)])
-
-    def restarted():
-        return BackgroundEngine(make_runner(1), EngineConfig(), thread.failing_inputs)
-
-    second = restarted()
+    first = blocking.engine()
+    kit.run(first, [kit.request([number]) for number in (1, POISON, 2)])
+    second = blocking.engine()
     kit.check(kit.run(second, [kit.request([1])]))
     assert isinstance(kit.run(second, [kit.request([POISON])])[0].error, EngineClosedError)
-    third = restarted()
+    third = blocking.engine()
     (poison,) = kit.quarantined(third, [kit.request([POISON])])
     assert isinstance(poison.error, BlockedInputError)
     kit.check(kit.run(third, [kit.request([1]), kit.request([2])]))
-    for engine in (thread, second, third):
+    for engine in (first, second, third):
         engine.close()  # waits for its thread
     assert len(deaths) == 2
 
 
-def test_empty_failing_inputs_are_taken_over_too(make_runner):
-    empty = FailingInputs(60.0)
-    successor = BackgroundEngine(make_runner(1), EngineConfig(), empty)
-    successor.close()
-    assert successor.failing_inputs is empty
+def test_inputs_of_a_hanging_batch_are_blocked_until_it_has_ended(kit, model, blocking, gate):
+    model.on_forward = gate
+    thread = blocking.engine()
+    first = kit.request([1])
+    thread.submit([first])
+    gate.wait()
+    for _ in range(3):
+        thread.abandon(thread.engine.running[0], "it hangs", may_be_cause=True)
+    (again,) = kit.quarantined(thread, [kit.request([1])])
+    assert isinstance(again.error, BlockedInputError)
+    gate.open()
+    kit.check(kit.run(thread, [kit.request([2])]))
+    kit.check(kit.run(thread, [kit.request([1])]))
