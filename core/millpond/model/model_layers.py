@@ -1,25 +1,14 @@
 """ModelLayers: what the caller, files and records state about one model, and the model that they resolve to."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from millpond.model.embedding_size import full_size, sparse_kind, truncated_size
 from millpond.model.layers import Layer, Layers
 from millpond.model.pooler_settings import GROUP, task_pooling
-from millpond.model.spec import (
-    AdapterFiles,
-    ClassificationSettings,
-    EmbeddingSettings,
-    ModelIdentity,
-    ModuleChain,
-    MultimodalSettings,
-    PromptSettings,
-    ResolvedModel,
-    RetrievalSettings,
-    TextSettings,
-)
+from millpond.model.spec import AdapterFiles, ModelIdentity, ResolvedModel
 from millpond.types.config import CheckpointConfig, PoolerConfig
 
 if TYPE_CHECKING:
@@ -28,13 +17,7 @@ if TYPE_CHECKING:
     from millpond.plugin.specs import ArchitectureSpec, ConverterSpec, PublishedModelSpec
 
 GROUPS: Mapping[str, Any] = {
-    "modules": ModuleChain,
-    "text": TextSettings,
-    "embedding": EmbeddingSettings,
-    "classification": ClassificationSettings,
-    "retrieval": RetrievalSettings,
-    "multimodal": MultimodalSettings,
-    "prompting": PromptSettings,
+    it.name: it.default_factory for it in fields(ResolvedModel) if is_dataclass(it.default_factory)
 }
 SPARSE_SIMILARITY = Layer("the pooling type", {"embedding.similarity": "dot"})  # the length of vectors is meaningful
 

@@ -114,15 +114,19 @@ class _Files:
     @cached_property
     def folder(self) -> Path:
         """The folder of the transformer: its own folder in modules.json, else the repository."""
-        path = next((module.path for module in self.modules if module.type in WITH_WEIGHTS), None)
-        lists_static = any(module.type == STATIC for module in self.modules)
-        return path if path is not None and (lists_static or (path / CONFIG_FILE).exists()) else self.repository.path
+        path = self.path_of_weights
+        return path if self.lists_static or (path / CONFIG_FILE).exists() else self.repository.path
+
+    @cached_property
+    def path_of_weights(self) -> Path:
+        """The folder of the module with the weights of the model, else the repository."""
+        paths = (module.path for module in self.modules if module.type in WITH_WEIGHTS)
+        return next(paths, self.repository.path)
 
     @cached_property
     def limits(self) -> tuple[str, Mapping[str, Any]]:
         """The name and content of the file with the maximum length and tokenizer options; empty if it is missing."""
-        folder = next((module.path for module in self.modules if module.type in WITH_WEIGHTS), self.repository.path)
-        folder = folder if folder.is_dir() else self.repository.path
+        folder = self.path_of_weights if self.path_of_weights.is_dir() else self.repository.path
         name = next((name for name in LENGTH_FILES if (folder / name).exists()), None)
         return ("", {}) if name is None else (name, with_max_length(read_object(folder / name), folder / name))
 

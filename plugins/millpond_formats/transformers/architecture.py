@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from millpond.model.files import extra_file
 from millpond.model.layers import Layers
@@ -50,8 +50,7 @@ AUTO, NATIVE = "auto", "native"
 SYNONYMS = {"vllm": NATIVE, "millpond": NATIVE}
 
 
-@dataclass(frozen=True, kw_only=True)
-class ArchitectureMatch:
+class ArchitectureMatch(NamedTuple):
     """The architecture, converter and implementation that a model is loaded with.
 
     Attributes:
@@ -111,12 +110,8 @@ def choose_architecture(
         )
         raise CheckpointError(message)
     requested = _checked_implementation(registry, implementation)
-    requirements = _Requirements(convert=convert, pooling=pooling, classifies=classifies, implementation=requested)
-    match = _match_by_name(registry, names, requirements)
-    if match is not None:
-        return match
-    fallbacks = _Fallbacks(registry, config, requirements)
-    match = fallbacks.choose(names)
+    search = _Search(registry, config, convert, pooling, classifies=classifies, implementation=requested)
+    match = search.by_name(names) or search.by_fallback(names)
     if match is not None:
         return match
     hint = (
@@ -125,7 +120,7 @@ def choose_architecture(
     )
     if requested != "auto":
         hint += f". model_impl={implementation!r} was requested: 'auto' allows every implementation"
-    reasons = f"; {'; '.join(fallbacks.reasons)}" if fallbacks.reasons else ""
+    reasons = f"; {'; '.join(search.reasons)}" if search.reasons else ""
     raise UnknownNameError(
         f"Unknown architecture {' or '.join(map(repr, names))}. Available: {available}{reasons}. {hint}"
     )
@@ -143,42 +138,20 @@ def stated_architecture(registry: "Registry", config: CheckpointConfig, stated: 
     implementation = _checked_implementation(registry, stated.get(f"{GROUP}.implementation", NATIVE))
     architecture = registry.architectures.find(name)
     if implementation != NATIVE:
-        requirements = _Requirements(convert=AUTO, pooling=None, classifies=False, implementation=implementation)
-        match = _Fallbacks(registry, config, requirements).find(name)
-        architecture = None if match is None else match[0]
+        match = _Search(registry, config, implementation=implementation).fallback(name)
+        architecture = None if match is None else match.architecture
     if architecture is None:
         where = stated.origin(f"{GROUP}.architecture")
         available = ", ".join(registry.architectures.names())
         message = f"Unknown architecture {name!r} of the implementation {implementation!r}, stated in {where}. "
         raise UnknownNameError(f"{message}Available: {available}")
     return ArchitectureMatch(
-        architecture=architecture,
-        converter=None if converter is None else registry.converters.get(converter),
-        implementation=implementation,
+        architecture, None if converter is None else registry.converters.get(converter), implementation
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Requirements:
-    """The caller's requirements; see ``choose_architecture``."""
-
-    convert: str
-    pooling: str | None
-    classifies: bool
-    implementation: str
-
-    def allows(self, implementation: str) -> bool:
-        """True if an implementation may be used."""
-        return self.implementation in (AUTO, implementation)
-
-
-def implementations(registry: "Registry") -> list[str]:
-    """The names of all implementations, as ``model_impl`` accepts them."""
-    return sorted({NATIVE, *(entry.spec.implementation for entry in registry.fallbacks.entries())})
-
-
 def _checked_implementation(registry: "Registry", requested: str) -> str:
-    allowed = (AUTO, *implementations(registry))
+    allowed = (AUTO, *sorted({NATIVE, *(entry.spec.implementation for entry in registry.fallbacks.entries())}))
     requested = SYNONYMS.get(requested, requested)
     if requested in allowed:
         return requested
@@ -186,29 +159,9 @@ def _checked_implementation(registry: "Registry", requested: str) -> str:
     raise InvalidInputError(message, parameter="model_impl")
 
 
-def _match_by_name(registry: "Registry", names: list[str], requirements: _Requirements) -> ArchitectureMatch | None:
-    """The first native record of one of the names, else of the backbone of its family."""
-    if not requirements.allows(NATIVE):
-        return None
-    find = registry.architectures.find
-
-    for name in names:
-        native = find(name)
-        if native is not None:
-            return ArchitectureMatch(architecture=native, converter=_for_native(registry, name, native, requirements))
-    for name in names:
-        relative = next((entry for other in backbone_names(name) if (entry := find(other))), None)
-        if name.endswith(MEDIA_CLASSIFIERS) and relative is not None and "image" in relative.spec.modalities:
-            continue  # its head reads the states of images, which converters do not
-        converter = None if relative is None else _by_name(registry, name, requirements.convert, requirements.pooling)
-        if relative is not None and converter is not None:
-            return ArchitectureMatch(architecture=relative, converter=converter)
-    return None
-
-
 @dataclass
-class _Fallbacks:
-    """Search for a fallback record, which serves architectures of other names.
+class _Search:
+    """The search for the architecture of a model; see ``choose_architecture``.
 
     Attributes:
         reasons: Why fallbacks that match the name were not used.
@@ -216,44 +169,62 @@ class _Fallbacks:
 
     registry: "Registry"
     config: CheckpointConfig
-    requirements: _Requirements
+    convert: str = AUTO
+    pooling: str | None = None
+    classifies: bool = False
+    implementation: str = AUTO
     reasons: list[str] = field(default_factory=list)
 
-    def choose(self, names: list[str]) -> ArchitectureMatch | None:
+    def by_name(self, names: list[str]) -> ArchitectureMatch | None:
+        """The first native record of one of the names, else of the backbone of its family."""
+        if self.implementation not in (AUTO, NATIVE):
+            return None
+        find = self.registry.architectures.find
         for name in names:
-            match = self.find(name)
-            if match is not None:
-                entry, implementation = match
-                converter = _for_native(self.registry, name, entry, self.requirements)
-                return ArchitectureMatch(architecture=entry, converter=converter, implementation=implementation)
+            native = find(name)
+            if native is not None:
+                return ArchitectureMatch(native, self._converter_of(name, native))
         for name in names:
-            converter = _by_name(self.registry, name, self.requirements.convert, self.requirements.pooling)
-            match = None if converter is None else next(filter(None, map(self.find, backbone_names(name))), None)
-            if match is not None:
-                entry, implementation = match
-                return ArchitectureMatch(architecture=entry, converter=converter, implementation=implementation)
+            relative = next(filter(None, map(find, backbone_names(name))), None)
+            if relative is None or (name.endswith(MEDIA_CLASSIFIERS) and "image" in relative.spec.modalities):
+                continue  # the head of such a classifier reads the states of images, which converters do not
+            converter = self._converter_for(name)
+            if converter is not None:
+                return ArchitectureMatch(relative, converter)
         return None
 
-    def find(self, name: str) -> "tuple[Entry[ArchitectureSpec], str] | None":
-        """Return the architecture that the first matching fallback resolves to, and its implementation."""
-        if self.requirements.convert == "none" and name.endswith(GENERATING):
+    def by_fallback(self, names: list[str]) -> ArchitectureMatch | None:
+        """The first record that a fallback resolves one of the names to, else the backbone of its family."""
+        for name in names:
+            match = self.fallback(name)
+            if match is not None:
+                return match._replace(converter=self._converter_of(name, match.architecture))
+        for name in names:
+            converter = self._converter_for(name)
+            match = None if converter is None else next(filter(None, map(self.fallback, backbone_names(name))), None)
+            if match is not None:
+                return match._replace(converter=converter)
+        return None
+
+    def fallback(self, name: str) -> ArchitectureMatch | None:
+        """The architecture that the fallback with the longest matching pattern resolves to, without a converter."""
+        if self.convert == "none" and name.endswith(GENERATING):
             self.reasons.append(f"convert='none' does not allow removing the head of {name}")
             return None
         matches = [
             (len(pattern), entry)
             for entry in self.registry.fallbacks.entries()
             for pattern in entry.spec.patterns
-            if fnmatchcase(name, pattern) and self.requirements.allows(entry.spec.implementation)
+            if fnmatchcase(name, pattern) and self.implementation in (AUTO, entry.spec.implementation)
         ]
         for _, entry in sorted(matches, key=lambda match: match[0], reverse=True):
             architecture = self._resolved(entry, name)
             if architecture is not None:
-                return architecture, entry.spec.implementation
+                return ArchitectureMatch(architecture, None, entry.spec.implementation)
         return None
 
     def _resolved(self, entry: "Entry[FallbackSpec]", name: str) -> Entry[ArchitectureSpec] | None:
-        owner = entry if is_foreign(entry) else None
-        with blamed(owner, f"failed on {name!r}"):
+        with blamed(entry if is_foreign(entry) else None, f"failed on {name!r}"):
             spec = entry.load()(name, self.config)
             if not isinstance(spec, str | ArchitectureSpec):
                 raise TypeError(f"it returned {spec!r}; expected an ArchitectureSpec or a string")
@@ -262,6 +233,33 @@ class _Fallbacks:
             return None
         native = self.registry.architectures.find(name)
         return Entry(spec=spec if native is None else _with_defaults_of(native.spec, spec), origin=entry.origin)
+
+    def _converter_of(self, name: str, native: Entry[ArchitectureSpec]) -> "Entry[ConverterSpec] | None":
+        """The converter of an architecture that has a record."""
+        tasks, convert, converters = native.spec.tasks, self.convert, self.registry.converters
+        if convert == REWARD:
+            convert = "none" if "token_classify" in tasks else "embed"
+        if convert == "none" or convert in tasks:
+            return None
+        if convert != AUTO:
+            return converters.get(convert)
+        if self.classifies and "classify" not in tasks:
+            return converters.get("classify")
+        return None if tasks else self._converter_for(name)
+
+    def _converter_for(self, name: str) -> "Entry[ConverterSpec] | None":
+        """The converter with the longest matching pattern; converters for the requested pooling type are preferred."""
+        if self.convert == "none":
+            return None
+        if self.convert != AUTO:
+            return self.registry.converters.get("embed" if self.convert == REWARD else self.convert)
+        matches = [
+            ((self.pooling is not None and self.pooling in entry.spec.pooling, len(pattern)), entry)
+            for entry in self.registry.converters.entries()
+            for pattern in entry.spec.architectures
+            if fnmatchcase(name, pattern) and (not entry.spec.pooling or (self.pooling or "") in entry.spec.pooling)
+        ]
+        return max(matches, key=lambda pair: pair[0])[1] if matches else None
 
 
 def _with_defaults_of(native: ArchitectureSpec, spec: ArchitectureSpec) -> ArchitectureSpec:
@@ -272,36 +270,6 @@ def _with_defaults_of(native: ArchitectureSpec, spec: ArchitectureSpec) -> Archi
         output=replace(spec.output, num_labels=native.output.num_labels),
         text=replace(spec.text, positions=native.text.positions),
     )
-
-
-def _for_native(
-    registry: "Registry", name: str, native: Entry[ArchitectureSpec], requirements: _Requirements
-) -> "Entry[ConverterSpec] | None":
-    tasks, convert = native.spec.tasks, requirements.convert
-    if convert == REWARD:
-        convert = "none" if "token_classify" in tasks else "embed"
-    if convert == "none" or convert in tasks:
-        return None
-    if convert != AUTO:
-        return registry.converters.get(convert)
-    if requirements.classifies and "classify" not in tasks:
-        return registry.converters.get("classify")
-    return None if tasks else _by_name(registry, name, convert, requirements.pooling)
-
-
-def _by_name(registry: "Registry", name: str, convert: str, pooling: str | None) -> "Entry[ConverterSpec] | None":
-    """The converter with the longest matching pattern; converters for the requested pooling type are preferred."""
-    if convert == "none":
-        return None
-    if convert != AUTO:
-        return registry.converters.get("embed" if convert == REWARD else convert)
-    matches = [
-        ((pooling is not None and pooling in entry.spec.pooling, len(pattern)), entry)
-        for entry in registry.converters.entries()
-        for pattern in entry.spec.architectures
-        if fnmatchcase(name, pattern) and (not entry.spec.pooling or (pooling or "") in entry.spec.pooling)
-    ]
-    return max(matches, key=lambda pair: pair[0])[1] if matches else None
 
 
 def backbone_names(name: str) -> Iterator[str]:
