@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from itertools import chain
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -48,18 +49,17 @@ def _read_header(path: Path) -> list[TensorHeader]:
     text = read_header_text(path)
     try:
         entries: dict[str, Any] = json.loads(text)
-        return [
-            TensorHeader(name, DTYPES.get(entry["dtype"]) or entry["dtype"].lower(), _shape(entry["shape"]))
+        headers = [
+            TensorHeader(name, DTYPES.get(entry["dtype"]) or entry["dtype"].lower(), tuple(entry["shape"]))
             for name, entry in entries.items()
             if name != "__metadata__"
         ]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return []
+    return headers if _are_shapes([header.shape for header in headers]) else []
 
 
-def _shape(stated: Any) -> tuple[int, ...]:
-    shape = tuple(stated)
-    are_sizes = {*map(type, shape)} <= {int} and min(shape, default=0) >= 0 and max(shape, default=0) < MAX_SIZE
-    if len(shape) > MAX_DIMENSIONS or not are_sizes:
-        raise ValueError(stated)
-    return shape
+def _are_shapes(shapes: list[tuple[Any, ...]]) -> bool:
+    sizes = [*chain.from_iterable(shapes)]
+    are_sizes = {*map(type, sizes)} <= {int} and min(sizes, default=0) >= 0 and max(sizes, default=0) < MAX_SIZE
+    return are_sizes and max(map(len, shapes), default=0) <= MAX_DIMENSIONS

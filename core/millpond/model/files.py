@@ -83,10 +83,12 @@ def _check_size(text: str, path: Path, max_containers: int) -> None:
 
 
 def _check_nesting(value: Any, path: Path) -> None:
-    level = [value]
+    level: list[Any] = [value]
     for _ in range(MAX_NESTING):
-        values = [list(it.values()) if isinstance(it, dict) else it for it in level if isinstance(it, dict | list)]
-        level = [inner for it in values for inner in it]
+        nested, level = level, []
+        for it in nested:
+            if isinstance(it, dict | list):
+                level += it.values() if isinstance(it, dict) else it
         if not level:
             return
     message = f"{path} is nested too deeply: at most {MAX_NESTING} levels are read"

@@ -56,8 +56,11 @@ class Layers:
 
     def get(self, path: str, default: Any = None) -> Any:
         """Return the value of a path, of the first layer that states it."""
-        layer = self.find(path)
-        return default if layer is None else layer.values[path]
+        for layer in self.layers:
+            value = layer.values.get(path)
+            if value is not None:
+                return value
+        return default
 
     def merged(self, path: str) -> dict[str, Any]:
         """Return the mapping of a path, whose keys may come from several layers; a request replaces those below it."""

@@ -206,8 +206,10 @@ def transformed_adapter(model: "PoolingModel", changes: Mapping[str, LowRank]) -
 
 def without_prefix(model: "PoolingModel", name: str) -> tuple[str, str]:
     """Return the prefix of ``weight_prefixes`` that a name has, or an empty string, and the name without it."""
-    prefix = next((prefix for prefix in model.weight_prefixes if name.startswith(prefix)), "")
-    return prefix, name.removeprefix(prefix)
+    for prefix in model.weight_prefixes:
+        if name.startswith(prefix):
+            return prefix, name.removeprefix(prefix)
+    return "", name
 
 
 def _find_source(model: "PoolingModel", name: str) -> tuple[int, int, re.Match[str], str] | None:

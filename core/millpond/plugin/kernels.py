@@ -56,16 +56,14 @@ def rank_kernels(registry: "Registry", op: str, context: OpContext) -> list[Kern
     Raises:
         UnknownNameError: If no plugin provides the op.
     """
-    entries = registry.kernels.grouped("op").get(op, ())
-    if not entries:
+    if not (entries := _preferred(registry, op)):
         ops = sorted(map(str, registry.kernels.grouped("op")))
         message = (
             f"Unknown op {op!r}. Available: {', '.join(ops) or 'none'}. A plugin provides it with register_kernels and "
             f"a record named '{op}.<variant>'"
         )
         raise UnknownNameError(message)
-    matches = [_match(registry, entry, context) for entry in entries]
-    return sorted(matches, key=_rank)
+    return sorted([_match(registry, entry, context) for entry in entries], key=lambda match: not match.fits)
 
 
 def choose_kernel(registry: "Registry", op: str, context: OpContext, *, variant: str | None = None) -> KernelMatch:
@@ -81,10 +79,12 @@ def choose_kernel(registry: "Registry", op: str, context: OpContext, *, variant:
         UnknownNameError: If no kernel fits, or the requested variant does not exist or does not fit.
     """
     variant = context.kernels.get(op) if variant is None else variant
+    for entry in _preferred(registry, op):  # later kernels are not checked, which takes time
+        if variant is None or is_named(entry, variant):
+            match = _match(registry, entry, context)
+            if match.fits:
+                return match
     matches = rank_kernels(registry, op, context)
-    candidates = [match for match in matches if variant is None or is_named(match.entry, variant)]
-    if candidates and candidates[0].fits:
-        return candidates[0]
     requested = op if variant is None else f"{op}.{variant.removeprefix(f'{op}.')}"
     options = "".join(
         (
@@ -178,9 +178,14 @@ def check_quantization(registry: "Registry", context: OpContext) -> None:
         raise InvalidInputError(message, parameter="quantization")
 
 
-def _rank(match: KernelMatch) -> tuple[bool, bool, int]:
-    spec = match.entry.spec
-    return not match.fits, spec.quantization is None, -spec.priority
+def _preferred(registry: "Registry", op: str) -> "tuple[Entry[KernelSpec], ...]":
+    """The kernels of an op: those for a quantization first, then by descending priority."""
+
+    def ordered() -> "tuple[Entry[KernelSpec], ...]":
+        entries = registry.kernels.grouped("op").get(op, ())
+        return tuple(sorted(entries, key=lambda entry: (entry.spec.quantization is None, -entry.spec.priority)))
+
+    return registry.kernels.view(f"kernels of {op}", ordered)
 
 
 def _match(registry: "Registry", entry: "Entry[KernelSpec]", context: OpContext) -> KernelMatch:

@@ -339,5 +339,4 @@ def _alike(name: str, known: Iterable[str]) -> str:
 
 def quantization_schemes(registry: Registry) -> set[str]:
     """Return the quantization schemes of all kernels."""
-    schemes = (entry.spec.quantization for entry in registry.kernels.entries())
-    return {scheme for scheme in schemes if scheme is not None}
+    return {str(scheme) for scheme in registry.kernels.grouped("quantization") if scheme is not None}

@@ -43,8 +43,7 @@ class CompiledLinear(ABC):
 
     def __init__(self, weight: "Tensor", bias: "Tensor | None") -> None:
         self.outputs, self.inputs = weight.shape
-        self.compute, scratch_size = _functions(self.suffix)
-        self.panel: int = function(f"millpond_linear{self.suffix}_panel", returns=INT)()
+        self.compute, scratch_size, self.panel = _functions(self.suffix)
         self.bias = None if bias is None else padded(bias.float(), self.panel).contiguous()
         self.weights = self.lay_out(weight)
         addresses = [None if it is None else it.data_ptr() for it in (*self.weights, self.bias)]
@@ -81,7 +80,8 @@ def compiled_linears(kind: type[CompiledLinear], *linears: object) -> tuple[Comp
 
 
 @cache
-def _functions(suffix: str) -> tuple[Callable[..., None], Callable[[int], int]]:
-    """Return the compiled function with a suffix, and the function that returns the size of its scratch memory."""
+def _functions(suffix: str) -> tuple[Callable[..., None], Callable[[int], int], int]:
+    """Return the compiled function with a suffix, that for the size of its scratch memory, and the size of a panel."""
     name = f"millpond_linear{suffix}"
-    return function(name, *[POINTER] * 3, INT, INT, POINTER, INT), function(f"{name}_scratch", POINTER, returns=INT)
+    compute = function(name, *[POINTER] * 3, INT, INT, POINTER, INT)
+    return compute, function(f"{name}_scratch", POINTER, returns=INT), function(f"{name}_panel", returns=INT)()

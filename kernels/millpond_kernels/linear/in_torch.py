@@ -40,7 +40,7 @@ class LinearTiles(LinearTorch):
 
 def padded(values: Tensor, *multiples: int) -> Tensor:
     """Pad each dimension with zeros to a multiple; values that already fit are not copied."""
-    missing = [-size % multiple for size, multiple in zip(values.shape, multiples, strict=True)]
-    if not any(missing):
-        return values
-    return functional.pad(values, [side for count in reversed(missing) for side in (0, count)])
+    sides: list[int] = []  # the last dimension first
+    for size, multiple in zip(values.shape, multiples, strict=True):
+        sides = [0, -size % multiple, *sides]
+    return functional.pad(values, sides) if any(sides) else values
