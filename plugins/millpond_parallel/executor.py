@@ -31,8 +31,7 @@ class ProcessExecutor:
 
     Attributes:
         device: The device of the first engine.
-        intra_op_threads: 1: no batch is computed in this process.
-        runs_inline: False.
+        inline_threads: 0: no batch is computed in this process.
 
     Raises:
         InvalidInputError: If the system, the devices or the arguments do not permit several processes.
@@ -43,8 +42,7 @@ class ProcessExecutor:
         if not hasattr(socket, "recv_fds"):
             message = "data_parallel_size needs Linux or macOS: engine processes share memory over Unix sockets"
             raise InvalidInputError(message, parameter="data_parallel_size")
-        self.intra_op_threads = 1
-        self.runs_inline = False
+        self.inline_threads = 0
         self.device: torch.device = setup.loaded.context.device
         level = logging.getLogger("millpond").getEffectiveLevel()
         slots = [

@@ -112,7 +112,7 @@ class Engine:
         self._notify = notify
         if notify is not None:
             runner.on_change = notify
-        self._is_accelerated = runner.runs_inline and runner.device.type != "cpu"
+        self._is_accelerated = runner.inline_threads > 0 and runner.device.type != "cpu"
         self._consecutive_failures = 0
         self._retries: deque[list[PoolingRequest]] = deque()
         self._done: SimpleQueue[Outcome] = SimpleQueue()
@@ -217,13 +217,13 @@ class Engine:
 
     def _runs_inline(self, batch: list[PoolingRequest]) -> bool:
         """True if the batch is computed in this thread."""
-        if not self.runner.runs_inline:
+        if self.runner.inline_threads == 0:
             return False
         if self._is_accelerated and self.runner.num_workers == 1:
             return True
         if self.has_work:
             return False
-        if self._is_accelerated or (self._notify is None and self.runner.intra_op_threads == 1):
+        if self._is_accelerated or (self._notify is None and self.runner.inline_threads == 1):
             return True
         return len(batch) == 1 and batch[0].num_tokens >= MULTI_THREAD_MIN_TOKENS and self.runner.num_workers > 1
 

@@ -67,13 +67,8 @@ class Executor(Protocol):
         ...
 
     @property
-    def intra_op_threads(self) -> int:
-        """The number of threads that torch uses in ``run``."""
-        ...
-
-    @property
-    def runs_inline(self) -> bool:
-        """True if ``run`` computes in the caller's thread."""
+    def inline_threads(self) -> int:
+        """The number of threads that torch uses in ``run``, in the caller's thread; 0 if it computes elsewhere."""
         ...
 
     @property

@@ -118,9 +118,8 @@ class Runner:
         forward: Computes the hidden states of a batch: the model, or a faster function with the same results.
         progress: Records the progress of batches.
         num_hooks: The number of layers that record it.
-        intra_op_threads: The number of threads that torch uses for a batch computed in the caller's thread.
+        inline_threads: The number of threads that torch uses for a batch computed in the caller's thread.
         on_change: Called after a change of ``crash``; the workers do not change.
-        runs_inline: True: ``run`` computes in the caller's thread.
         crash: The error after which this process cannot use the device; None before.
     """
 
@@ -133,7 +132,6 @@ class Runner:
         self.progress = progress_of(model)
         self.num_hooks = self.progress.num_hooks
         self.on_change: Callable[[], None] = lambda: None
-        self.runs_inline = True
         self.crash: BaseException | None = None
         self._target = None if device.type == "cpu" else device  # of packed batches
         self._owner = owner_of(model)
@@ -143,8 +141,8 @@ class Runner:
         self.num_workers = (num_workers or available_cores()) if device.type == "cpu" else 1
         self._jobs: Jobs = SimpleQueue()
         with self._start_lock:
-            self.intra_op_threads = torch.get_num_threads()
-            budget = ThreadBudget(self.intra_op_threads if self.num_workers > 1 else 1)
+            self.inline_threads = torch.get_num_threads()
+            budget = ThreadBudget(self.inline_threads if self.num_workers > 1 else 1)
             workers = start_workers(self._jobs, self.num_workers, budget)
         self._finalizer = weakref.finalize(self, stop_workers, self._jobs, workers)
 

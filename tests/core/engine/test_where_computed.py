@@ -113,7 +113,7 @@ class Accelerator:
     device = torch.device("cuda")
     num_workers = 1
     is_open = True
-    runs_inline = True
+    inline_threads = 1
     crash = None
 
     def __init__(self):
