@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
 from millpond.plugin.blame import blamed, is_foreign
-from millpond.plugin.target import Target, imported
+from millpond.plugin.target import imported, load_target
 
 if TYPE_CHECKING:
     import numpy as np
@@ -139,7 +139,7 @@ def image_reader(ctx: "Context") -> ImageReader | None:
     if target is None:
         return None
     owner = ctx.registry.architectures.find(ctx.model.architecture)
-    reader_class = imported(target) if owner is None else Target(target, owner, "extras.image_processor").load()
+    reader_class = imported(target) if owner is None else load_target(target, owner, "extras.image_processor")
     with blamed(owner if is_foreign(owner) else None, f"has an image_reader {target!r} that failed"):
         reader: ImageReader = reader_class(ctx)
     return reader

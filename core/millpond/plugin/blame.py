@@ -79,12 +79,12 @@ class blamed:  # noqa: N801  used like contextlib.suppress
         if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
             return  # Ctrl-C, which Python raises in the main thread only
         message = f"{owner.label} {self.how}: {quoted(error)}"
-        raise component_error(owner, message, public=f"{_short(owner)} {self.how}") from error
+        raise component_error(owner, message, public=f"{owner.short_label} {self.how}") from error
 
 
 def breach(owner: "Entry[Any] | None", message: str) -> ComponentError:
     """Return the error of a component whose result violates its contract."""
-    name = "the model" if owner is None else _short(owner)
+    name = "the model" if owner is None else owner.short_label
     text = f"{'the model' if owner is None else owner.label} broke its contract: {message}"
     return component_error(owner, text, public=f"{name} broke its contract: {message}")
 
@@ -107,8 +107,3 @@ def described(value: object) -> str:
     if shape is not None:
         return f"{article} {name} {list(shape)}"
     return f"{article} {name}" + (f" of {len(value)}" if isinstance(value, list | tuple) else "")
-
-
-def _short(owner: "Entry[Any]") -> str:
-    kind, name = owner.spec.kind.replace("_", " ").replace("io ", "IO "), owner.spec.name
-    return f"{kind} {name!r} of plugin {owner.origin.plugin}"

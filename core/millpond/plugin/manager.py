@@ -6,8 +6,8 @@ the exception of the first broken plugin.
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from itertools import islice
@@ -43,21 +43,19 @@ class Failure:
     """The reason that a plugin is not loaded.
 
     Attributes:
-        plugin: The name of the plugin.
+        origin: The origin of the plugin.
         stage: The stage that failed: its import, its API version, a hook, a value of a hook, or its registration.
         error: The exception.
-        origin: The origin of the plugin.
     """
 
-    plugin: str
+    origin: Origin
     stage: Stage
     error: BaseException
-    origin: Origin | None = None
 
     def __str__(self) -> str:
         """Return the failure in one line."""
         reason = " ".join(quoted(self.error).split())
-        return f"plugin {self.origin or self.plugin} is not loaded, it failed at {self.stage}: {reason}"
+        return f"plugin {self.origin} is not loaded, it failed at {self.stage}: {reason}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +141,7 @@ class PluginManager:
             TypeError: If it is not a record.
             ValueError: If a plugin with this name is already loaded.
         """
-        _checked_fields(spec, HOOKS.get(hook_of(getattr(spec, "kind", "")), Spec), "register()")
+        _checked(spec, HOOKS.get(hook_of(getattr(spec, "kind", "")), Spec), "register()")
         origin = Origin(plugin=plugin, rank="runtime")
         with self._lock:
             if origin not in (info.origin for info in self._infos):
@@ -182,33 +180,39 @@ class PluginManager:
             raise PluginError("; ".join(map(str, self.failures))) from self.failures[0].error
         for failure in self.failures:
             logger.warning("%s", failure)
-            logger.debug("plugin %s failed here:", failure.plugin, exc_info=failure.error)
+            logger.debug("plugin %s failed here:", failure.origin.plugin, exc_info=failure.error)
 
     def _take(self, candidate: Candidate) -> Failure | None:
         """Register all records of a plugin, or record its failure and register none."""
         origin, plugin = candidate.origin, None
+        is_builtin = origin.rank == "builtin"
+        stage: Stage = "register"
         try:
-            with _stage("register"):
-                _check_reserved(origin.plugin)
-                self._check_name(origin.plugin)
-            with _stage("import"), _watched(origin):
+            self._check_name(origin.plugin, is_reserved=origin.plugin == RUNTIME)
+            with nullcontext() if is_builtin else importing(f"plugin {origin} ({origin.module})"):
+                stage = "import"
                 plugin = candidate.load()
-            with _stage("version"):
+                stage = "version"
                 _check_version(plugin)
-            with _stage("register"):
+                stage = "register"
                 self._check_new(plugin)
-            with _stage("hook"), _watched(origin):
+                stage = "hook"
                 self._add_kinds()
                 self._check_hooks(plugin)
                 self._pluggy.register(plugin, origin.plugin)
                 results = self._call_hooks(plugin)
-            with _stage("value"):
-                checked = _checked if origin.rank == "builtin" else _checked_fields
-                specs = [checked(value, HOOKS[hook], hook) for hook, values in results for value in _each(values, hook)]
-            with _stage("register"):
-                _check_unique(specs)
-        except _RefusedError as refused:
-            return self._refuse(origin, plugin, refused)
+            stage = "value"
+            specs = [
+                _checked(value, HOOKS[hook], hook, every_field=not is_builtin)
+                for hook, values in results
+                for value in _each(values, hook)
+            ]
+            stage = "register"
+            _check_unique(specs)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001  a plugin may raise anything
+            return self._refuse(Failure(origin, stage, error), plugin)
         for spec in specs:
             self.registry.register(spec, origin)
         self.registry.absent.pop(origin.plugin, None)
@@ -216,17 +220,21 @@ class PluginManager:
         self._infos.append(PluginInfo(name=origin.plugin, origin=origin, status="ok", hooks=hooks))
         return None
 
-    def _refuse(self, origin: Origin, plugin: object, refused: "_RefusedError") -> Failure:
+    def _refuse(self, failure: Failure, plugin: object) -> Failure:
+        origin = failure.origin
         # Some versions of pluggy register the hooks before the one that they refuse.
         if plugin is not None and self._pluggy.get_plugin(origin.plugin) is plugin:
             self._pluggy.unregister(plugin)
-        failure = Failure(origin.plugin, refused.stage, refused.error, origin)
         self.failures.append(failure)
         self._infos.append(PluginInfo(name=origin.plugin, origin=origin, status="failed", failure=failure))
         self.registry.absent.setdefault(origin.plugin, "failed")
         return failure
 
-    def _check_name(self, name: str) -> None:
+    def _check_name(self, name: str, *, is_reserved: bool = False) -> None:
+        if is_reserved:
+            raise ValueError(
+                f"the plugin name {name!r} is reserved for records of the running program. Use another name"
+            )
         if not name or "/" in name or not name.isprintable():
             message = "it must not be empty, or contain control characters or a slash, as in plugin/NAME"
             raise ValueError(f"invalid plugin name {name!r}: {message}")
@@ -279,37 +287,6 @@ class PluginManager:
         return results
 
 
-class _RefusedError(Exception):
-    """The stage and the exception of a plugin that is not loaded."""
-
-    def __init__(self, stage: Stage, error: BaseException) -> None:
-        super().__init__(stage)
-        self.stage: Final = stage
-        self.error: Final = error
-
-
-@contextmanager
-def _stage(stage: Stage) -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        raise _RefusedError(stage, error) from error
-
-
-def _watched(origin: Origin) -> AbstractContextManager[None]:
-    """Redirect the output of a plugin that is not built in to stderr, and log slow code."""
-    return nullcontext() if origin.rank == "builtin" else importing(f"plugin {origin} ({origin.module})")
-
-
-def _check_reserved(name: str) -> None:
-    if name == RUNTIME:
-        raise ValueError(
-            f"the plugin name {RUNTIME!r} is reserved for records of the running program. Use another name"
-        )
-
-
 def _check_version(plugin: object) -> None:
     required = getattr(plugin, "MILLPOND_API", API_VERSION)
     if required != API_VERSION:
@@ -330,24 +307,21 @@ def is_record(value: object, record: type[Spec]) -> bool:
     return isinstance(value, record) and HOOKS.get(hook_of(getattr(value, "kind", ""))) is record
 
 
-def _checked(value: object, record: type[Spec], hook: str) -> Spec:
+def _checked(value: object, record: type[Spec], hook: str, *, every_field: bool = True) -> Spec:
+    """Check the type and the name of a record, and its fields: a wrong type would fail in code of other components."""
     if not isinstance(value, record) or not is_record(value, record):
         raise TypeError(f"{hook}: expected {record.__name__} records, got {value!r}")
     if not isinstance(value.name, str) or not value.name.strip():
         raise TypeError(f"{hook}: the name of a record must be text that is not empty, got {value.name!r}")
-    return value
-
-
-def _checked_fields(value: object, record: type[Spec], hook: str) -> Spec:
-    """Check the fields, too. A wrong type would fail in code that reads the records of all plugins."""
-    spec = _checked(value, record, hook)
-    if not spec.name.isprintable() or len(spec.name) > MAX_NAME_CHARS:
+    if not every_field:
+        return value
+    if not value.name.isprintable() or len(value.name) > MAX_NAME_CHARS:
         limits = f"at most {MAX_NAME_CHARS} characters and none of them a control character"
-        raise ValueError(f"{hook}: the name of a record must have {limits}, got {spec.name!r:.80}")
-    for wrong in wrong_types(spec, record):
-        message = f"{record.__name__}({spec.name!r}): {wrong.field}={wrong.value!r:.80} has the wrong type"
+        raise ValueError(f"{hook}: the name of a record must have {limits}, got {value.name!r:.80}")
+    for wrong in wrong_types(value, record):
+        message = f"{record.__name__}({value.name!r}): {wrong.field}={wrong.value!r:.80} has the wrong type"
         raise TypeError(f"{hook}: {message}; expected {wrong.declared}")
-    return spec
+    return value
 
 
 def _check_unique(specs: Iterable[Spec]) -> None:

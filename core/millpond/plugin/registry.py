@@ -24,7 +24,7 @@ from millpond.plugin.specs import (
     Spec,
     TaskSpec,
 )
-from millpond.plugin.target import Target
+from millpond.plugin.target import load_target
 from millpond.types.errors import UnknownNameError
 
 S = TypeVar("S", bound=Spec)
@@ -82,7 +82,12 @@ class Entry(Generic[S]):
     @property
     def label(self) -> str:
         """Kind, name and plugin, for messages: ``pooler 'MEAN' of plugin poolers (millpond 0.1.0)``."""
-        return f"{_label(self.spec.kind)} {self.spec.name!r} of plugin {self.origin}"
+        return f"{self.short_label}{str(self.origin).removeprefix(self.origin.plugin)}"
+
+    @property
+    def short_label(self) -> str:
+        """The label without the distribution: ``pooler 'MEAN' of plugin poolers``."""
+        return f"{kind_label(self.spec.kind)} {self.spec.name!r} of plugin {self.origin.plugin}"
 
     def load(self, field: str = "target") -> Any:
         """Return the object of a field of the record, imported at the first call.
@@ -95,7 +100,7 @@ class Entry(Generic[S]):
             UnknownNameError: If it cannot be imported, or is None.
         """
         if field not in self._loaded:  # concurrent calls are safe: the import system returns the same object
-            self._loaded[field] = Target(attrgetter(field)(self.spec), self, field).load()
+            self._loaded[field] = load_target(attrgetter(field)(self.spec), self, field)
         return self._loaded[field]
 
 
@@ -186,18 +191,17 @@ class Catalog(Generic[S]):
         qualified = self._qualified(name) if "/" in name else None
         if qualified is not None:
             return qualified
-        candidates = self._entries.get(name, ())
-        candidates = candidates if len(candidates) == 1 else _highest(candidates)
+        candidates = _highest(self._entries.get(name, ()))
         if len(candidates) > 1:
             spellings = ", ".join(entry.qualified for entry in candidates)
-            message = f"{_label(self.kind)} {name!r} is ambiguous. Available: {spellings}"
+            message = f"{kind_label(self.kind)} {name!r} is ambiguous. Available: {spellings}"
             raise UnknownNameError(message)
         return candidates[0] if candidates else None
 
     def overridden(self, entry: Entry[S]) -> tuple[Entry[S], ...]:
         """Return the entries with the same name and a lower rank, which the bare name no longer refers to."""
         others = self._entries.get(entry.spec.name, ())
-        return () if len(others) == 1 else tuple(other for other in others if _weight(other) < _weight(entry))
+        return tuple(other for other in others if _weight(other) < _weight(entry))
 
     def __contains__(self, name: object) -> bool:
         """Return True if a plugin provides a bare or qualified name, including ambiguous names."""
@@ -218,7 +222,7 @@ class Catalog(Generic[S]):
         for other in others:
             low, high = sorted((entry, other), key=_weight)
             if low.origin.rank == "builtin" and high.origin.rank != "builtin":
-                what = f"{_label(self.kind)} {entry.spec.name!r}"
+                what = f"{kind_label(self.kind)} {entry.spec.name!r}"
                 logger.info("plugin %s overrides the built-in %s (now %s)", high.origin, what, low.qualified)
 
     def _qualified(self, name: str) -> Entry[S] | None:
@@ -229,7 +233,7 @@ class Catalog(Generic[S]):
     def _unknown(self, name: str) -> str:
         plugin, slash, bare = name.partition("/")
         of_plugin = sorted(entry.spec.name for entry in self.entries(overridden=True) if entry.origin.plugin == plugin)
-        label = _label(self.kind)
+        label = kind_label(self.kind)
         if of_plugin and slash:
             name = bare
             unknown = f"Unknown {label} {bare!r} of plugin {plugin!r}{_alike(bare, of_plugin)}"
@@ -327,7 +331,8 @@ def _highest(entries: tuple[Entry[S], ...]) -> tuple[Entry[S], ...]:
     return tuple(entry for entry in entries if _weight(entry) == top)
 
 
-def _label(kind: str) -> str:
+def kind_label(kind: str) -> str:
+    """Return the name of a kind for messages: ``IO processor``."""
     return kind.replace("_", " ").replace("io ", "IO ")
 
 

@@ -1,7 +1,6 @@
-"""Target: an import string in a record, and the error that names plugin, kind and name if it cannot be imported."""
+"""The target of a record: an import string, and the error that names plugin, kind and name if it cannot be imported."""
 
 from contextlib import nullcontext
-from dataclasses import dataclass
 from importlib import import_module
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -13,47 +12,37 @@ if TYPE_CHECKING:
     from millpond.plugin.registry import Entry
 
 
-@dataclass(frozen=True)
-class Target:
-    """An import string, or the object itself, in a field of a record.
+def load_target(value: object, entry: "Entry[Any]", field: str = "target") -> Any:
+    """Return the object of a field of a record, after importing it if the field is an import string.
 
-    Attributes:
+    Args:
         value: ``"package.module:attribute"``, or the object.
         entry: The record.
         field: The name of the field, for messages.
+
+    Raises:
+        UnknownNameError: If it cannot be imported, or is None.
     """
+    target, is_builtin = value, entry.origin.rank == "builtin"
+    if isinstance(target, str):
+        try:
+            with nullcontext() if is_builtin else importing(f"{entry.label} ({target})"):
+                target = imported(target)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            fault = f"its {field} {value!r} raised {quoted(error)}"
+            raise _load_error(entry, fault, "; `millpond plugins doctor` imports every target") from error
+    if target is None:
+        raise _load_error(entry, f"its {field} {value!r} is None; expected a class or a function")
+    return target
 
-    value: object
-    entry: "Entry[Any]"
-    field: str = "target"
 
-    def load(self) -> Any:
-        """Return the object, after importing it if the field is an import string.
-
-        Raises:
-            UnknownNameError: If it cannot be imported, or is None.
-        """
-        value, entry = self.value, self.entry
-        if isinstance(value, str):
-            is_builtin = entry.origin.rank == "builtin"
-            try:
-                with nullcontext() if is_builtin else importing(f"{entry.label} ({value})"):
-                    value = imported(value)
-            except KeyboardInterrupt:
-                raise
-            except BaseException as error:
-                fault = f"raised {quoted(error)}"
-                raise self._error(fault, "; `millpond plugins doctor` imports every target") from error
-        if value is None:
-            raise self._error("is None; expected a class or a function")
-        return value
-
-    def _error(self, fault: str, end: str = "") -> UnknownNameError:
-        entry = self.entry
-        is_runtime = entry.origin.rank == "runtime"  # registered by the program: the variable does not apply
-        disable = "" if is_runtime else f", or disable it with MILLPOND_DISABLE_PLUGINS={entry.origin.plugin}"
-        fix = f"Fix the call of register(){end}" if is_runtime else f"Fix or update the plugin{disable}{end}"
-        return UnknownNameError(f"{entry.label} cannot be loaded: its {self.field} {self.value!r} {fault}. {fix}")
+def _load_error(entry: "Entry[Any]", fault: str, end: str = "") -> UnknownNameError:
+    is_runtime = entry.origin.rank == "runtime"  # registered by the program: the variable does not apply
+    disable = f", or disable it with MILLPOND_DISABLE_PLUGINS={entry.origin.plugin}"
+    fix = f"Fix the call of register(){end}" if is_runtime else f"Fix or update the plugin{disable}{end}"
+    return UnknownNameError(f"{entry.label} cannot be loaded: {fault}. {fix}")
 
 
 def imported(target: str) -> Any:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from millpond.plugin.manager import PluginInfo, PluginManager, get_plugin_manager
+from millpond.plugin.registry import kind_label
 from millpond.types.errors import quoted
 from millpond_cli import options
 from millpond_cli.inspect.doctor import ambiguities, faults_of, override_notes, overrides_of
@@ -209,8 +210,7 @@ def _counts(record: dict[str, Any]) -> str:
 
 
 def _plural(kind: str, count: int) -> str:
-    label = kind.replace("io_", "IO ").replace("_", " ")
-    return label if count == 1 else f"{label}s"
+    return kind_label(kind) if count == 1 else f"{kind_label(kind)}s"
 
 
 def _failure(record: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 from millpond.loading.components import Named, components, replaced
 from millpond.model.model_layers import ModelLayers
-from millpond.plugin.registry import Entry, Registry
+from millpond.plugin.registry import Entry, Registry, kind_label
 from millpond.types.errors import UnknownNameError
 
 
@@ -36,11 +36,11 @@ def plugin_lines(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         kinds: dict[str, list[str]] = {}
         for it in provided:
             kinds.setdefault(it["kind"], []).append(it["name"])
-        parts = [f"{_label(kind)} {', '.join(names)}" for kind, names in kinds.items()]
+        parts = [f"{kind_label(kind)} {', '.join(names)}" for kind, names in kinds.items()]
         yield f"{origin}: {'; '.join(parts)}"
         for it in provided:
             if it["replaces"]:
-                yield f"  {_label(it['kind'])} {it['name']} replaces {it['replaces']}"
+                yield f"  {kind_label(it['kind'])} {it['name']} replaces {it['replaces']}"
 
 
 def _activations(registry: Registry, names: Iterable[str]) -> Iterator[Named]:
@@ -61,7 +61,3 @@ def _record(registry: Registry, name: str, entry: Entry[Any]) -> dict[str, Any]:
         "distribution": f"{origin.distribution} {origin.version}".strip() or None,
         "replaces": None if builtin is None else builtin.qualified,
     }
-
-
-def _label(kind: str) -> str:
-    return kind.replace("io_", "IO ").replace("_", " ")

@@ -95,7 +95,7 @@ def override_notes(registry: Registry, info: PluginInfo) -> Iterator[str]:
 def _failure_record(failure: Failure) -> dict[str, Any]:
     return {
         "kind": "plugin",
-        "name": failure.plugin,
+        "name": failure.origin.plugin,
         "target": "" if failure.origin is None else failure.origin.module,
         "reason": f"failed at {failure.stage}: {quoted(failure.error)}",
         "fix": FIXES[failure.stage],

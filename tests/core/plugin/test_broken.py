@@ -217,7 +217,7 @@ def test_a_broken_plugin_does_not_affect_others_and_is_an_error_in_strict_mode(
     manager = get_plugin_manager()
 
     (failure,) = manager.failures
-    assert (failure.plugin, failure.stage) == ("broken", stage)
+    assert (failure.origin.plugin, failure.stage) == ("broken", stage)
     assert type(failure.error) is error
     assert failure.origin.distribution == "millpond-broken"
     info = info_of(manager, "broken")

@@ -74,7 +74,7 @@ def test_a_plugin_with_a_wrong_record_of_a_kit_does_not_affect_others(shade_kit,
     manager = load()
     assert [info.status for info in manager.plugins()] == ["ok", "failed"]
     (failure,) = manager.failures
-    assert failure.plugin == "second"
+    assert failure.origin.plugin == "second"
     assert "ShadeSpec('grey'): light='5' has the wrong type; expected bool" in str(failure)
 
 

@@ -14,7 +14,7 @@ def test_the_name_of_a_built_in_plugin_cannot_be_taken(install_plugin, brings):
     install_plugin(brings("MEAN"), "poolers", distribution="impostor")
     manager = PluginManager(disabled=())
     (failure,) = manager.failures
-    assert (failure.plugin, failure.stage) == ("poolers", "register")
+    assert (failure.origin.plugin, failure.stage) == ("poolers", "register")
     assert "a plugin with this name is already loaded: poolers (millpond " in str(failure.error)
     assert manager.registry.poolers.get("MEAN").origin.rank == "builtin"
     assert "impostor_poolers_plugin" not in sys.modules

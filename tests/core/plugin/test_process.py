@@ -7,6 +7,7 @@ from threading import Thread
 from millpond.plugin import manager as plugins
 from millpond.plugin.hookspecs import HOOKS, HOOKSPECS
 from millpond.plugin.manager import Failure, PluginManager, get_plugin_manager
+from millpond.plugin.registry import Origin
 
 
 def test_the_process_has_one_manager(install_plugin, brings):
@@ -32,7 +33,7 @@ def test_the_only_state_of_the_module_is_the_cached_manager():
 
 
 def test_the_text_of_a_failure_is_one_line():
-    failure = Failure("third", "hook", ValueError("one\n  two\n"))
+    failure = Failure(Origin(plugin="third", rank="installed"), "hook", ValueError("one\n  two\n"))
     assert str(failure) == "plugin third is not loaded, it failed at hook: ValueError: one two"
 
 

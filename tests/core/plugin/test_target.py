@@ -6,7 +6,7 @@ import pytest
 
 from millpond.plugin.registry import Catalog, Origin
 from millpond.plugin.specs import ArchitectureSpec, ModelExtras, PoolerSpec
-from millpond.plugin.target import Target, imported
+from millpond.plugin.target import imported, load_target
 from millpond.types.errors import UnknownNameError
 
 ACME = Origin(plugin="acme", rank="installed")
@@ -57,7 +57,7 @@ def test_any_field_of_a_record_is_loaded_with_its_name_in_the_error():
     with pytest.raises(UnknownNameError, match=r"'Odd' of plugin acme .* its extras\.late_interaction 'odd:X'"):
         entry.load("extras.late_interaction")
     with pytest.raises(UnknownNameError, match="its image_reader 'odd:Y' raised"):
-        Target("odd:Y", entry, "image_reader").load()
+        load_target("odd:Y", entry, "image_reader")
 
 
 def test_views_of_a_catalog_are_computed_once_until_a_record_is_added():

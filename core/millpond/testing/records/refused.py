@@ -15,7 +15,7 @@ from millpond.plugin import specs
 from millpond.plugin.discovery import candidates
 from millpond.plugin.hookspecs import HOOKS, PROJECT
 from millpond.plugin.manager import MAX_RECORDS, PluginInfo, PluginManager, is_record
-from millpond.plugin.registry import Entry, Registry
+from millpond.plugin.registry import Entry, Registry, kind_label
 from millpond.plugin.specs import Spec
 from millpond.testing.records.common import Fault
 from millpond.types.errors import quoted
@@ -34,8 +34,9 @@ def faults_of_refused(info: PluginInfo) -> tuple[list[Fault], list[Spec]]:
         records += _records(hook, function, faults)
     for (kind, name), count in Counter((spec.kind, spec.name) for spec in records).items():
         if count > 1:
-            label = kind.replace("_", " ").replace("io ", "IO ")
-            faults.append(Fault(f"it registers the {label} {name!r} {count} times", "give each a unique name"))
+            faults.append(
+                Fault(f"it registers the {kind_label(kind)} {name!r} {count} times", "give each a unique name")
+            )
     return faults, records
 
 
