@@ -33,10 +33,9 @@ HIGHER_KITS = [
     "millpond_http",
     "millpond_modeling",
     "millpond_recipes",
-    "millpond_storage",
     "millpond_vllm",
 ]
-LOWER_KITS = ["millpond_checkpoints"]  # the higher ones may import it
+LOWER_KITS = ["millpond_checkpoints", "millpond_storage"]  # the higher ones may import them
 KITS = [*HIGHER_KITS, *LOWER_KITS]
 COMPUTING_KITS = {"millpond_modeling", "millpond_recipes"}  # their modules import torch; the other kits serve --help
 PLUGIN_PACKAGES = [package for package in PACKAGES if package not in {"millpond", *KITS}]

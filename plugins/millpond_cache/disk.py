@@ -8,11 +8,11 @@ import weakref
 from collections.abc import Sequence
 from pathlib import Path
 
-from millpond.regular_file import distrust
 from millpond.types.errors import InvalidInputError
 from millpond_cache.database import FILE_NAME, MIN_BYTES, Database
 from millpond_cache.kinds import CacheOptions
 from millpond_cache.recovery import DatabaseSlot, is_damage
+from millpond_storage.ownership import distrust
 
 logger = logging.getLogger(__name__)
 DEFAULT_BYTES = 10 * 1000**3

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from millpond.regular_file import NO_FOLLOW, NO_WAIT, distrust
+from millpond.regular_file import NO_FOLLOW, NO_WAIT
 from millpond.types.errors import InvalidInputError
 from millpond_cache.database import Database, SchemaError
+from millpond_storage.ownership import distrust
 
 try:
     import fcntl

@@ -10,9 +10,10 @@ from typing import Any, BinaryIO, Final
 
 import typer
 
-from millpond.regular_file import distrust, is_sticky, open_regular
+from millpond.regular_file import open_regular
 from millpond_command.cli import USAGE, CommandError
 from millpond_command.stderr import echo_stderr
+from millpond_storage.ownership import distrust, is_sticky
 
 FILE_NAME: Final = "millpond.toml"
 FILE_VARIABLE: Final = "MILLPOND_CONFIG_FILE"
