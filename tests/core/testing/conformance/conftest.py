@@ -44,11 +44,11 @@ from millpond.plugin.specs import (
     TextInput,
 )
 from millpond_cache.kinds import CacheSpec
+from millpond_cache.testing import CacheConformance
 from millpond.testing.checkpoints import tiny
 from millpond.testing.conformance import (
     ActivationConformance,
     ArchitectureConformance,
-    CacheConformance,
     ConverterConformance,
     IOProcessorConformance,
     KernelConformance,
