@@ -22,6 +22,12 @@ MODULES = (
     "millpond.testing.conformance",
     "millpond.testing.fixtures",
     "millpond_command.declare",
+    "millpond_command.kinds",
+    "millpond_http.kinds",
+    "millpond_cache.kinds",
+    "millpond_cache.testing",
+    "millpond_checkpoints.kinds",
+    "millpond_vllm.kinds",
     "millpond_server.testing",
 )
 
