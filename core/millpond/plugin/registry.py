@@ -241,9 +241,7 @@ class Catalog(Generic[S]):
             unknown = f"Unknown {label} {name!r}{_alike(name, self.names())}"
         available = (of_plugin if slash else ()) or self.names()
         sentences = [unknown, f"Available: {', '.join(available) or 'none'}"]
-        if self._absent:
-            absent = (f"{plugin} ({reason})" for plugin, reason in sorted(self._absent.items()))
-            sentences.append(f"Not loaded: {', '.join(absent)}")
+        sentences += _not_loaded(self._absent)
         example = f'{self.record.__name__}(name="{name}", ...)'
         sentences.append(
             f"A plugin can provide it with the hook {self.hook}, a program with millpond.register({example})"
@@ -298,8 +296,8 @@ class Registry:
         record = HOOKS.get(hook_of(kind))
         if record is None:
             kinds = [it.kind for it in HOOKS.values()]
-            message = f"Unknown kind {kind!r}{_alike(kind, kinds)}. Available: {', '.join(kinds)}"
-            raise UnknownNameError(message)
+            unknown = f"Unknown kind {kind!r}{_alike(kind, kinds)}"
+            raise UnknownNameError(". ".join([unknown, f"Available: {', '.join(kinds)}", *_not_loaded(self.absent)]))
         return self._by_kind.setdefault(kind, Catalog(record, self.absent))
 
     def entries(self, kind: str) -> tuple[Entry[Any], ...]:
@@ -334,6 +332,12 @@ def _highest(entries: tuple[Entry[S], ...]) -> tuple[Entry[S], ...]:
 def kind_label(kind: str) -> str:
     """Return the name of a kind for messages: ``IO processor``."""
     return kind.replace("_", " ").replace("io ", "IO ")
+
+
+def _not_loaded(absent: Mapping[str, str]) -> list[str]:
+    """Return a sentence with the plugins that are not loaded and the reasons, or none."""
+    plugins = [f"{plugin} ({reason})" for plugin, reason in sorted(absent.items())]
+    return [f"Not loaded: {', '.join(plugins)}"] if plugins else []
 
 
 def _alike(name: str, known: Iterable[str]) -> str:

@@ -1,5 +1,8 @@
 """The settings `cache` and `cache_size`: schemes, paths, sizes, and errors."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -74,3 +77,13 @@ def test_a_cache_of_a_plugin_that_fails_to_open_is_named(plugin_manager, tiny_be
     plugin_manager.register(CacheSpec(name="remote", target=refuse))
     with pytest.raises(ComponentError, match=r"cache 'remote' of plugin .* failed to open: ConnectionError: host:1"):
         LLM(tiny_bert.model_config.identity.path, plugins=plugin_manager, cache="remote:host:1")
+
+
+@pytest.mark.slow
+def test_an_error_names_the_plugin_of_caches_if_it_is_disabled(tmp_path):
+    code = f"from millpond import LLM; LLM({str(tmp_path)!r}, cache='memory')"
+    (tmp_path / "config.json").write_text("{}")
+    environment = {**os.environ, "MILLPOND_DISABLE_PLUGINS": "caches"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    assert "UnknownNameError: Unknown kind 'cache'" in done.stderr
+    assert done.stderr.rstrip().endswith("Not loaded: caches (disabled)")
