@@ -7,15 +7,17 @@ from typing import Any
 from contestants import BY_NAME
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from workloads import described
 
 Result = Mapping[str, Any]
 OURS, PEERS, INK, FAINT = "#0072B2", "#9AA0A6", "#202124", "#5F6368"  # the blue is of Okabe and Ito's palette
-WIDTH = 10.0  # inches
-ROW_HEIGHT, PANEL_MARGIN = 0.34, 1.05  # inches per bar, and above and below the bars of a panel
-BAR_THICKNESS = 0.68  # share of the height of a row
+WIDTH = 5.0  # inches: the texts can be read on a phone, whose screen has about half of this width
+ROW_HEIGHT, PANEL_MARGIN = 0.42, 1.0  # inches per bar with its label, and above and below the bars of a panel
+BAR_THICKNESS = 0.4  # share of the height of a row; the label is above the bar
+LABEL_RAISE = 13  # points from the middle of a bar to the middle of its label
 GAP_ROWS = 0.6  # between float and int8
 AXIS_FACTOR = 1.32  # length of the axis relative to the longest bar, to leave space for its label
-DPI = 160
+DPI = 150
 DECIMALS_BELOW = 20  # texts per second; smaller figures are shown with one decimal
 
 
@@ -35,7 +37,7 @@ def draw_throughput(result: Result, path: Path) -> None:
             decimals = 0 if figures["median"] >= DECIMALS_BELOW else 1
             text = f"{figures['median']:,.{decimals}f}{_precision_note(rows[name]['precision'])}"
             axes.text(label_at, position, text, va="center", fontsize=9, color=INK)
-        title = f"{comparison['workload']}, {comparison['model']}: texts per CPU second"
+        title = f"{described(comparison['workload'])}, {comparison['model']}:\ntexts per CPU second"
         _format_axes(axes, order, title, best * AXIS_FACTOR)
     _save(figure, path, result, "longer is better; the thin line is the range of the rounds")
 
@@ -49,16 +51,15 @@ def draw_latency(result: Result, path: Path) -> None:
     for name, position in order.items():
         middle, tail = rows[name]["p50_ms"]["median"], rows[name]["p95_ms"]["median"]
         axes.plot([middle, tail], [position, position], color=_colour(name), linewidth=2.5, solid_capstyle="butt")
-        cap = BAR_THICKNESS / 4
+        cap = BAR_THICKNESS / 3
         axes.plot([tail, tail], [position - cap, position + cap], color=_colour(name), linewidth=2.5)
         axes.plot(middle, position, "o", color=_colour(name), markersize=8)
         label = f"{middle:.1f} / {tail:.1f}{_precision_note(result['contestants'][name]['precision'])}"
         axes.text(tail + worst * 0.015, position, label, va="center", fontsize=9, color=INK)
-    title = (
-        f"{result['workload']}, {result['model']}: milliseconds for one text of {result['tokens_of_a_text']:.0f} tokens"
-    )
+    tokens = f"{result['tokens_of_a_text']:.0f}"
+    title = f"{described(result['workload'])}, {result['model']}:\nmilliseconds for one text of {tokens} tokens"
     _format_axes(axes, order, title, worst * AXIS_FACTOR)
-    _save(figure, path, result, "shorter is better; the dot is the median, the end of the bar the 95th percentile")
+    _save(figure, path, result, "shorter is better; the dot is the median, the end the 95th percentile")
 
 
 def _panels(sizes: Sequence[int]) -> tuple[Figure, list[Axes]]:
@@ -90,14 +91,21 @@ def _colour(name: str) -> str:
 
 
 def _format_axes(axes: Axes, order: Mapping[str, float], title: str, right: float) -> None:
-    axes.set_title(title, loc="left", fontsize=11, color=INK, fontweight="bold")
+    axes.set_title(title, loc="left", fontsize=9, color=INK, fontweight="bold")
     axes.set_xlim(0, right)
-    axes.set_ylim(max(order.values()) + BAR_THICKNESS, -BAR_THICKNESS)
-    axes.set_yticks(list(order.values()), [BY_NAME[name].label for name in order], fontsize=9)
-    for name, tick in zip(order, axes.get_yticklabels(), strict=True):
-        tick.set_color(OURS if BY_NAME[name].is_ours else INK)
-        tick.set_fontweight("bold" if BY_NAME[name].is_ours else "normal")
-    axes.tick_params(axis="y", length=0)
+    axes.set_ylim(max(order.values()) + 0.5, -0.7)
+    axes.set_yticks([])
+    for name, position in order.items():
+        axes.annotate(
+            BY_NAME[name].label,
+            (0, position),
+            (0, LABEL_RAISE),
+            textcoords="offset points",
+            va="center",
+            fontsize=9,
+            fontweight="bold" if BY_NAME[name].is_ours else "normal",
+            color=OURS if BY_NAME[name].is_ours else INK,
+        )
     axes.tick_params(axis="x", labelsize=8, colors=FAINT)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color(FAINT)
@@ -106,7 +114,7 @@ def _format_axes(axes: Axes, order: Mapping[str, float], title: str, right: floa
 def _save(figure: Figure, path: Path, result: Result, legend: str) -> None:
     machine = result["machine"]
     run = "a short run, " if result["short"] else ""
-    caption = f"{legend}. {machine['processor']}, {machine['cores']} cores; {run}{result['date']}"
-    figure.supxlabel(caption, fontsize=8, color=FAINT, x=0.01, ha="left")
+    caption = f"{legend.capitalize()}.\n{machine['processor']}, {machine['cores']} cores; {run}{result['date']}"
+    figure.supxlabel(caption, fontsize=7, color=FAINT, x=0.01, ha="left")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata={"Software": None})  # equal figures give equal files

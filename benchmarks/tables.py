@@ -6,6 +6,7 @@ from typing import Any
 
 from contestants import BY_NAME
 from stages import STAGES
+from workloads import described
 
 Result = Mapping[str, Any]
 STAGE_LABELS = {
@@ -54,6 +55,11 @@ def count_of(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def _heading(result: Result) -> str:
+    """Return the workload and the model of a table."""
+    return f"**{described(result['workload'])}, {result['model']}**"
+
+
 def throughput(result: Result) -> str:
     """Return the contestants and, for each workload, speeds and ratios to the peers."""
     peaks = result["peak_gflops"]
@@ -82,7 +88,7 @@ def _comparison(comparison: Result, peaks: Mapping[str, Mapping[str, float]], re
     measured = comparison.get("measured")
     is_other_revision = measured is not None and measured["revision"] != result["machine"]["revision"]
     yield (
-        f"**{comparison['workload']}, {comparison['model']}**: {count_of(comparison['texts'], 'text')}, "
+        f"{_heading(comparison)}: {count_of(comparison['texts'], 'text')}, "
         f"{comparison['tokens']:,} tokens"
         + (
             f"; measured {measured['date']} at revision {measured['revision']}"
@@ -135,7 +141,7 @@ def latency(result: Result) -> str:
         for name, row in result["rows"].items()
     )
     head = (
-        f"**{result['workload']}, {result['model']}**: one text of {result['tokens_of_a_text']:.0f} tokens at a time, "
+        f"{_heading(result)}: one text of {result['tokens_of_a_text']:.0f} tokens at a time, "
         f"in blocks of {result['block']}"
     )
     parts = [
@@ -167,7 +173,7 @@ def _stages(stages: Mapping[str, Mapping[str, float]]) -> Iterable[str]:
 def serving(result: Result) -> str:
     """Return throughput, latencies, ratios to the peers, and the CPU time of the servers' threads."""
     head = (
-        f"**{result['workload']}, {result['model']}**: {result['clients']} clients, {result['texts_of_a_request']:.1f} "
+        f"{_heading(result)}: {result['clients']} clients, {result['texts_of_a_request']:.1f} "
         f"texts of {result['tokens_of_a_text']:.0f} tokens per request, {result['seconds']:g} s per round"
     )
     rows = (
@@ -202,7 +208,7 @@ def memory(result: Result) -> str:
     """Return the memory of each contestant after loading, and its peak."""
     rows = ([label(name), spread(row["loaded_mib"]), spread(row["peak_mib"])] for name, row in result["rows"].items())
     texts = count_of(result["texts"], "text")
-    head = f"**{result['workload']}, {result['model']}**: {texts}, one new process per contestant and round"
+    head = f"{_heading(result)}: {texts}, one new process per contestant and round"
     return f"{head}\n\n{table(['', 'loaded, MiB', 'peak, MiB'], rows)}"
 
 
@@ -257,7 +263,7 @@ def tokenisation(result: Result) -> str:
         "tokenisation, share of CPU time",
         "wall time: texts / ids",
     ]
-    return f"**{result['workload']}, {result['model']}**: {count_of(result['texts'], 'text')}\n\n{table(head, rows)}"
+    return f"{_heading(result)}: {count_of(result['texts'], 'text')}\n\n{table(head, rows)}"
 
 
 def jobs(result: Result) -> str:
@@ -272,7 +278,7 @@ def jobs(result: Result) -> str:
         [f"{run['rows']:,}", f"{run['peak_mib']:,.0f}", f"{run['cpu_seconds']:,.0f}", f"{run['wall_seconds']:,.0f}"]
         for run in result["memory"]
     )
-    caption = f"**{result['workload']}, {result['model']}**: {count_of(result['texts'], 'text')}"
+    caption = f"{_heading(result)}: {count_of(result['texts'], 'text')}"
     overhead = table(["", "CPU s", "wall s"], [*rows, ["ratio", *ratios]])
     few, *_, many = (run["peak_mib"] for run in result["memory"])
     peaks = table(["rows", "peak, MiB", "CPU s", "wall s"], memory_rows)
@@ -293,7 +299,7 @@ def ray_data(result: Result) -> str:
         [labels[name], spread(row["rows_per_second"], 1), spread(row["few_seconds"], 1)]
         for name, row in result["rows"].items()
     )
-    head = f"**{result['workload']}, {result['model']}**: {count_of(result['texts'], 'text')}"
+    head = f"{_heading(result)}: {count_of(result['texts'], 'text')}"
     speeds = table(["", "rows per second", f"{result['few_texts']} texts and start, s"], rows)
     ratios = table(["", "ratio"], ([name, spread(ratio, 2)] for name, ratio in result["ratios"].items()))
     return f"{head}, batches of {result['batch_rows']}\n\n{speeds}\n\n{ratios}"
@@ -304,7 +310,7 @@ def batches(result: Result) -> str:
     columns = ("requests_per_second", "p50_ms", "p99_ms")
     rows = [[name, *(spread(row[column], 1) for column in columns)] for name, row in result["rows"].items()]
     ratios = ["ratio", "", *(spread(result["beside_over_alone"][name], 2) for name in ("p50", "p99"))]
-    head = f"**{result['workload']}, {result['model']}**: {count_of(result['clients'], 'client')}"
+    head = f"{_heading(result)}: {count_of(result['clients'], 'client')}"
     rate = f"The batch ran {spread(result['batch_requests_per_second'], 0)} requests per second."
     return f"{head}\n\n{table(['live requests', 'per second', 'p50, ms', 'p99, ms'], [*rows, ratios])}\n\n{rate}"
 
@@ -325,7 +331,7 @@ def cache(result: Result) -> str:
         for part, measured in parts.items()
         for name, seconds in measured["seconds"].items()
     )
-    head = f"**{result['workload']}, {result['model']}**: {count_of(result['texts'], 'text')}"
+    head = f"{_heading(result)}: {count_of(result['texts'], 'text')}"
     return f"{head}\n\n{table(['', 'ms', 'speedup over computing'], rows)}"
 
 
@@ -341,7 +347,7 @@ def encoders(result: Result) -> str:
         ]
         for row in result["rows"]
     )
-    head = f"**{result['workload']}**: {count_of(result['texts'], 'text')}, {result['tokens']:,} tokens"
+    head = f"**{described(result['workload'])}**: {count_of(result['texts'], 'text')}, {result['tokens']:,} tokens"
     columns = ["", "texts / CPU s", "texts / s", "speedup over transformers, CPU time", "cosine, mean"]
     return "\n\n".join([head, contestants(result), table(columns, rows)])
 
@@ -359,9 +365,7 @@ def decoder(result: Result) -> str:
         ]
         for name, row in result["rows"].items()
     )
-    head = (
-        f"**{result['workload']}, {result['model']}**: {count_of(result['texts'], 'text')}, {result['tokens']:,} tokens"
-    )
+    head = f"{_heading(result)}: {count_of(result['texts'], 'text')}, {result['tokens']:,} tokens"
     memory = ["loaded, MiB", "of it in files, MiB", "peak of loading, MiB", "peak, MiB"]
     columns = ["", *memory, "tokens / CPU s", "tokens / s", "speedup, CPU time", "cosine, mean"]
     return "\n\n".join([head, contestants(result), table(columns, rows)])

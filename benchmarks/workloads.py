@@ -19,6 +19,21 @@ MIN_PARAGRAPH_CHARS = 40
 MIN_PROSE_SHARE = 0.9  # of letters and spaces; paragraphs with a smaller share are code or tables
 
 
+# The names of workloads on the page of results, in words.
+DESCRIPTIONS = {
+    "W1": "texts, code and tables of 5 to 256 tokens",
+    "W1p": "texts of 5 to 256 tokens",
+    "W2": "texts of 256 tokens",
+    "W3": "single texts of 8 to 12 tokens",
+    "W4": "requests of one to four texts of 6 to 32 tokens",
+}
+
+
+def described(workload: str) -> str:
+    """Return the name of a workload with its description, such as "W2 (texts of 256 tokens)"."""
+    return f"{workload} ({DESCRIPTIONS[workload]})" if workload in DESCRIPTIONS else workload
+
+
 @dataclass(frozen=True)
 class Workload:
     """Texts with the number of tokens of each.
