@@ -258,7 +258,7 @@ class PluginManager:
         marked = {name: self._pluggy.parse_hookimpl_opts(plugin, name) for name in dir(plugin)}
         for name, options in marked.items():
             if options is None:
-                if name in HOOKS:
+                if name in HOOKS and getattr(plugin, name) is not HOOKSPECS[name]:
                     raise PluginError(f"{name} lacks @hookimpl")
                 continue
             hook = options.get("specname") or name

@@ -78,6 +78,20 @@ def test_a_plugin_with_a_wrong_record_of_a_kit_does_not_affect_others(shade_kit,
     assert "ShadeSpec('grey'): light='5' has the wrong type; expected bool" in str(failure)
 
 
+def test_a_plugin_may_declare_a_kind_itself(shade_kit, install_plugin):
+    install_plugin(
+        KIT.replace("shade", "tint") + "\nfrom shade_kit import *\nfrom millpond.plugin.hookspecs import hookimpl\n"
+        "@hookimpl\ndef register_poolers():\n    yield from ()\n",
+        "first",
+    )
+    try:
+        (info,) = load(strict=True).plugins()
+        assert info.hooks == ("register_poolers",)
+    finally:
+        HOOKS.pop("register_tints", None)
+        HOOKSPECS.pop("register_tints", None)
+
+
 def test_a_misspelled_hook_of_a_kit_gets_a_suggestion(shade_kit, install_plugin):
     install_plugin(PLUGIN.format(light=True).replace("def register_shades", "def register_shade"), "first")
     with pytest.raises(PluginError, match=r"Unknown hook 'register_shade'\. Did you mean register_shades or"):

@@ -13,7 +13,7 @@ import pluggy
 
 from millpond.plugin import specs
 from millpond.plugin.discovery import candidates
-from millpond.plugin.hookspecs import HOOKS, PROJECT
+from millpond.plugin.hookspecs import HOOKS, HOOKSPECS, PROJECT
 from millpond.plugin.manager import MAX_RECORDS, PluginInfo, PluginManager, is_record
 from millpond.plugin.registry import Entry, Registry, kind_label
 from millpond.plugin.specs import Spec
@@ -65,7 +65,7 @@ def _hooks(plugin: object, faults: list[Fault]) -> Iterator[tuple[str, Any]]:
         hook = name if options is None else options.get("specname") or name
         close = get_close_matches(hook, HOOKS, n=1)
         if options is None:
-            if hook in HOOKS:
+            if hook in HOOKS and getattr(plugin, name) is not HOOKSPECS[hook]:
                 faults.append(Fault(f"{name} lacks @hookimpl", f"write @hookimpl above def {name}"))
         elif hook not in HOOKS:
             faults.append(Fault(f"unknown hook {hook!r}", f"write {close[0] if close else ' or '.join(HOOKS)}"))
