@@ -164,6 +164,12 @@ def test_a_kernel_that_rejects_the_context_is_not_selected(kernels, here):
     assert refused.reason == f"cannot run here ({here}:no returned False)"
 
 
+def test_kernels_after_the_selected_one_are_not_checked(kernels, here):
+    registry = kernels(kernel("best", priority=9), kernel("no", available=f"{here}:no", priority=1))
+    assert chosen(registry) == "best"
+    assert asked == []
+
+
 def test_the_availability_of_kernels_of_other_devices_is_not_checked(kernels, here):
     registry = kernels(kernel("a", available=f"{here}:yes", devices=("cuda",)), kernel("b"))
     assert chosen(registry) == "b"
