@@ -23,7 +23,7 @@ manager = PluginManager(strict=True)
 registry = manager.registry
 print(json.dumps({
     "millpond": millpond.__file__,
-    "plugins": {info.name: [info.origin.rank, info.origin.distribution, info.version] for info in manager.plugins()},
+    "plugins": {it.name: [it.origin.rank, it.origin.distribution, it.origin.version] for it in manager.plugins()},
     "names": [*registry.poolers.names(), *registry.architectures.names()],
     "heavy": sorted({"torch", "numpy", "millpond_hello.pooling", "millpond_hello.model"} & set(sys.modules)),
 }))

@@ -78,11 +78,6 @@ class PluginInfo:
     counts: Mapping[str, int] = field(default_factory=dict)
     failure: Failure | None = None
 
-    @property
-    def version(self) -> str:
-        """The version of its distribution; empty for none."""
-        return self.origin.version
-
 
 class PluginManager:
     """All plugins of a program, and the registry of their records.

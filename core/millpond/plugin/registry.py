@@ -82,7 +82,7 @@ class Entry(Generic[S]):
     @property
     def label(self) -> str:
         """Kind, name and plugin, for messages: ``pooler 'MEAN' of plugin poolers (millpond 0.1.0)``."""
-        return f"{self.short_label}{str(self.origin).removeprefix(self.origin.plugin)}"
+        return f"{kind_label(self.spec.kind)} {self.spec.name!r} of plugin {self.origin}"
 
     @property
     def short_label(self) -> str:

@@ -189,7 +189,7 @@ def _record(info: PluginInfo) -> dict[str, Any]:
         "status": info.status,
         "origin": info.origin.rank,
         "distribution": info.origin.distribution,
-        "version": info.version,
+        "version": info.origin.version,
         "module": info.origin.module,
         "provides": {kind: names for kind, names in provided.items() if names},
         "overrides": overrides_of(get_plugin_manager().registry, info),

@@ -20,7 +20,7 @@ def test_a_plugin_is_found_by_its_entry_point_loaded_and_listed(install_plugin, 
         version="3.1",
         module="millpond_good_good_plugin",
     )
-    assert (info.version, info.status, info.hooks) == ("3.1", "ok", ("register_poolers",))
+    assert (info.origin.version, info.status, info.hooks) == ("3.1", "ok", ("register_poolers",))
     assert (info.counts, info.failure) == ({"pooler": 2}, None)
     assert manager.failures == []
 
@@ -37,7 +37,7 @@ def test_every_built_in_plugin_loads():
     for info in manager.plugins():
         assert info.hooks, info
         assert info.counts, info
-        assert info.version == millpond.__version__
+        assert info.origin.version == millpond.__version__
 
 
 def test_every_target_of_the_built_ins_imports():
@@ -62,7 +62,9 @@ def test_a_distribution_found_twice_is_loaded_once(install_plugin, brings, insta
     folder = install_plugin(brings("NEW"), "twice", version="2.0")
     sys.path.append(str(folder))
     manager = installed_only()
-    assert [info.version for info in manager.plugins()] == ["2.0"], "the first on sys.path counts, as with imports"
+    assert [info.origin.version for info in manager.plugins()] == ["2.0"], (
+        "the first on sys.path counts, as with imports"
+    )
     assert manager.registry.poolers.names() == ("NEW",)
     assert manager.failures == []
 
@@ -79,14 +81,14 @@ def test_an_entry_point_without_a_distribution_counts_as_installed(install_plugi
     (metadata,) = folder.glob("*.dist-info/METADATA")
     metadata.unlink()
     info = info_of(installed_only(), "orphan")
-    assert (info.status, info.origin.rank, info.origin.distribution, info.version) == ("ok", "installed", "", "")
+    assert (info.status, info.origin.rank, info.origin.distribution, info.origin.version) == ("ok", "installed", "", "")
 
 
 def test_the_description_of_a_distribution_is_not_its_name(install_plugin, brings, installed_only, info_of):
     folder = install_plugin(brings("X"), "good")
     (metadata,) = folder.glob("*.dist-info/METADATA")
     metadata.write_text(metadata.read_text() + "\nName: millpond\nVersion: 9\n")
-    assert info_of(installed_only(), "good").version == "1.0"
+    assert info_of(installed_only(), "good").origin.version == "1.0"
 
 
 def test_a_plugin_can_be_an_object_of_a_module(install_plugin, source, installed_only, info_of):
