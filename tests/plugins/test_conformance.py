@@ -1,4 +1,4 @@
-"""Conformance tests of the built-in tasks, sources, commands, routes and services."""
+"""Conformance tests of the built-in tasks, sources and the kinds of kits."""
 
 from millpond.plugin.manager import PluginManager
 from millpond.testing.conformance import RecordConformance, TaskConformance
@@ -9,7 +9,10 @@ CONFORMANCE_CLASSES = {
     "source": RecordConformance,
     "command": RecordConformance,
     "route": RecordConformance,
-    "service": RecordConformance,
+    "cluster": RecordConformance,
+    "application": RecordConformance,
+    "dialect": RecordConformance,
+    "space": RecordConformance,
 }
 
 # One class for each registered record, so that new records are tested automatically.

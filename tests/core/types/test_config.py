@@ -201,26 +201,23 @@ def test_a_checkpoint_config_can_be_copied_and_pickled():
 
 
 @pytest.mark.parametrize(
-    ("config", "num_labels", "labels"),
+    ("number", "names", "labels"),
     [
-        ({"id2label": {"1": "joy", "0": "grief"}}, 2, ("grief", "joy")),
-        ({"text_config": {"id2label": {"0": "a"}}}, 1, ("a",)),
-        ({"id2label": {"0": "a", "1": "b"}, "text_config": {"id2label": {"0": "c"}}}, 1, ("c",)),
-        ({"id2label": {"0": "a", "2": "c"}}, 2, ("a", "LABEL_1")),
-        ({"id2label": {"0": "a", "1": "b"}}, 1, ("LABEL_0",)),
-        ({}, 2, ("LABEL_0", "LABEL_1")),
-        ({"id2label": ["a"]}, 0, ()),
+        (2, ("grief", "joy"), ("grief", "joy")),
+        (2, ("grief",), ("LABEL_0", "LABEL_1")),
+        (2, (), ("LABEL_0", "LABEL_1")),
+        (0, (), ()),
     ],
 )
-def test_labels_are_those_of_the_config_where_it_names_as_many(config, num_labels, labels):
+def test_labels_are_those_of_the_files_where_they_name_as_many(number, names, labels):
     model = ResolvedModel(
         identity=ModelIdentity(model="m", path="m", source="path", architecture="A"),
-        hf_config=CheckpointConfig(config),
+        hf_config=CheckpointConfig({}),
         max_model_len=8,
         dtype="float32",
         pooler_config=PoolerConfig(),
         tasks=("classify",),
-        classification=ClassificationSettings(num_labels=num_labels),
+        classification=ClassificationSettings(num_labels=number, labels=names),
     )
     assert model.labels == labels
 

@@ -16,7 +16,7 @@ from millpond.testing import checkpoints
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError, UnknownNameError
 from millpond_formats.transformers.architecture import choose_architecture
-from millpond_formats.transformers.labels import choose_activation, count_labels
+from millpond_formats.transformers.labels import choose_activation, count_labels, read_labels
 
 PLAIN = Layers()
 
@@ -99,6 +99,22 @@ def test_an_unrelated_name_is_refused_with_the_available_ones(registry):
 )
 def test_labels_are_counted(config, labels):
     assert count_labels(CheckpointConfig(config), PLAIN) == labels
+
+
+@pytest.mark.parametrize(
+    ("config", "number", "names"),
+    [
+        ({"id2label": {"1": "joy", "0": "grief"}}, 2, ("grief", "joy")),
+        ({"text_config": {"id2label": {"0": "a"}}}, 1, ("a",)),
+        ({"id2label": {"0": "a", "1": "b"}, "text_config": {"id2label": {"0": "c"}}}, 1, ("c",)),
+        ({"id2label": {"0": "a", "2": "c"}}, 2, ("a", "LABEL_1")),
+        ({"id2label": {"0": "a", "1": "b"}}, 1, None),
+        ({}, 2, None),
+        ({"id2label": ["a"]}, 0, None),
+    ],
+)
+def test_names_of_labels_are_read_where_the_config_names_as_many(config, number, names):
+    assert read_labels(CheckpointConfig(config), number) == names
 
 
 def test_the_last_dense_module_of_a_cross_encoder_sets_num_labels(tmp_path):
