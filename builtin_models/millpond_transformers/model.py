@@ -50,12 +50,12 @@ class TransformersModel(PoolingModel):
     headless: ClassVar[bool] = True  # the class only computes hidden states
 
     def __init__(self, ctx: Context) -> None:
-        if ctx.quantization == BFLOAT16_WEIGHTS:  # the model class has no layers in mixed precision
+        if ctx.compute.quantization == BFLOAT16_WEIGHTS:  # the model class has no layers in mixed precision
             ctx = replace(ctx.unquantized(), dtype=ctx.weight_dtype)
-        if ctx.quantization is not None:
+        if ctx.compute.quantization is not None:
             message = (
-                f"quantization={ctx.quantization!r} is not supported for {ctx.model.architecture}, which runs with the "
-                "model class of transformers"
+                f"quantization={ctx.compute.quantization!r} is not supported for {ctx.model.architecture}, which runs "
+                "with the model class of transformers"
             )
             raise InvalidInputError(message, parameter="quantization")
         super().__init__(ctx)
@@ -193,7 +193,7 @@ class TransformersModel(PoolingModel):
                 requires.
         """
         arguments = frozenset(signature(self.base.forward).parameters)
-        exact = Padding(arguments=arguments, one_by_one=self.ctx.batch_invariant)
+        exact = Padding(arguments=arguments, one_by_one=self.ctx.compute.batch_invariant)
         self.padding = exact
         short, long = self._test_tokens(5), self._test_tokens(14)
         try:

@@ -103,36 +103,11 @@ class ModelContext:
         return self.model.pooler_config
 
     @property
-    def kernels(self) -> Mapping[str, str]:
-        """The variants of ops that the user chose."""
-        return self.compute.kernels
-
-    @property
     def weight_dtype(self) -> "torch.dtype":
         """The dtype in which the model's weights are stored: narrower than ``dtype`` in mixed precision."""
         import torch
 
         return torch.bfloat16 if self.compute.quantization == BFLOAT16_WEIGHTS else self.dtype
-
-    @property
-    def quantization(self) -> str | None:
-        """The quantization scheme of the model's linear layers; None for no quantization."""
-        return self.compute.quantization
-
-    @property
-    def batch_invariant(self) -> bool:
-        """True if results must not depend on the other sequences of the batch, bit for bit."""
-        return self.compute.batch_invariant
-
-    @property
-    def ops(self) -> "dict[str, OpContext]":
-        """The ops requested so far, each with its device, dtype and options."""
-        return self.requested.ops
-
-    @property
-    def activations(self) -> "dict[str, Entry[ActivationSpec]]":
-        """The activations requested so far, by requested name."""
-        return self.requested.activations
 
     def __getattr__(self, name: str) -> Never:
         """Name the context that has a missing attribute."""
@@ -146,9 +121,9 @@ class ModelContext:
 
     def unquantized(self) -> Self:
         """Return the same context without quantization, for modules after the model."""
-        if self.quantization is None:
+        if self.compute.quantization is None:
             return self
-        kernels = unquantized_variants(self.registry, self.kernels)
+        kernels = unquantized_variants(self.registry, self.compute.kernels)
         return replace(self, compute=replace(self.compute, quantization=None, kernels=kernels))
 
     def for_head(self) -> Self:
@@ -189,7 +164,8 @@ class ModelContext:
 
     def activation(self, name: str | None) -> "Callable[[torch.Tensor], torch.Tensor]":
         """Return the activation of that name, or the kernel of its op if it has one; None is the identity."""
-        entry = self.activations.setdefault(name or "identity", self.registry.activations.get(name or "identity"))
+        name = name or "identity"
+        entry = self.requested.activations.setdefault(name, self.registry.activations.get(name))
         kernel = None if entry.spec.op is None else self._kernel_of_activation(entry.spec.op)
         chosen: Entry[Any] = entry if kernel is None else kernel
         return load_activation(chosen)
@@ -212,7 +188,7 @@ class ModelContext:
         try:
             return self._choose(op, torch.float32).entry  # pooled tensors are float32 for models of any dtype
         except UnknownNameError:
-            if op in self.kernels:  # a variant that the user named is never replaced silently
+            if op in self.compute.kernels:  # a variant that the user named is never replaced silently
                 raise
             return None
 
@@ -228,7 +204,7 @@ class ModelContext:
         if match is None:
             context = self.op_context(dtype, required_features)
             match = self.requested.chosen[key] = choose_kernel(self.registry, op, context)
-            self.ops.setdefault(op, context)
+            self.requested.ops.setdefault(op, context)
         return match
 
     def io_processor(self, name: str, *, task: str) -> Any:

@@ -360,7 +360,7 @@ FUSED = ("encoder_layer", "feed_forward", "gated_feed_forward")
 
 def served(llm):
     ctx = llm._loaded.context  # noqa: SLF001
-    specs = {op: choose_kernel(ctx.registry, op, setting).entry.spec for op, setting in ctx.ops.items()}
+    specs = {op: choose_kernel(ctx.registry, op, setting).entry.spec for op, setting in ctx.requested.ops.items()}
     return {op: spec.variant for op, spec in specs.items()}
 
 

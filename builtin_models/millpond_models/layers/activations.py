@@ -79,4 +79,4 @@ def hidden_activation(ctx: Context, name: str) -> Activation:
     if canonical == "gelu":
         kernel = ctx.op("gelu")
         return lambda x: kernel(x.contiguous(), x.new_zeros(x.shape[-1]))
-    return BATCH_INVARIANT.get(canonical, FUNCTIONS[canonical]) if ctx.batch_invariant else FUNCTIONS[canonical]
+    return BATCH_INVARIANT.get(canonical, FUNCTIONS[canonical]) if ctx.compute.batch_invariant else FUNCTIONS[canonical]

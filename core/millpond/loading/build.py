@@ -71,7 +71,7 @@ def load_model(model: str | Repository, arguments: Arguments, plugins: PluginMan
     for note in notes_on(layers, arguments.load):
         logger.warning("%s: %s", name, note)
     built = build_model(layers, arguments, device, with_weights=arguments.parallel.size == 1)
-    if replaced := replaced_by_installed(layers, built.context.activations):
+    if replaced := replaced_by_installed(layers, built.context.requested.activations):
         logger.warning("%s: %s. `plugin/NAME` selects one of them explicitly", name, "; ".join(replaced))
     return built
 

@@ -70,7 +70,7 @@ def used_entries(loaded: "LoadedModel") -> "Iterator[Entry[Any]]":
     """Yield the records that compute batches of a loaded model, with its activations and kernels."""
     yield from computing_entries(loaded.layers)
     for ctx in (loaded.context, *(ctx for _, ctx in loaded.context.routes.values())):
-        yield from ctx.activations.values()
+        yield from ctx.requested.activations.values()
         yield from (match.entry for match in ctx.requested.chosen.values())
 
 

@@ -27,8 +27,8 @@ OLDER_NAMES = {
 JOINED_BY = "+"  # separates the names of pooling types whose results are concatenated
 
 
-class PoolingConfig(BaseModel):
-    """The task and pooling type of a model, and the defaults of its results.
+class PoolerConfig(BaseModel):
+    """The pooling of hidden states. The checkpoint, the architecture or the task decides values that are None.
 
     Attributes:
         task: The default task of ``encode``.
@@ -37,22 +37,6 @@ class PoolingConfig(BaseModel):
         tok_pooling_type: The pooling type of tasks with one result per token, such as ALL, STEP.
         use_activation: True to normalize embeddings, or to apply the classifier's activation.
         dimensions: The default number of dimensions to keep (Matryoshka).
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    task: str | None = None
-    pooling_type: str | None = None
-    seq_pooling_type: str | None = None
-    tok_pooling_type: str | None = None
-    use_activation: bool | None = None
-    dimensions: Annotated[int, Field(ge=1, strict=True)] | None = None
-
-
-class PoolerConfig(PoolingConfig):
-    """The pooling of hidden states. The checkpoint, the architecture or the task decides values that are None.
-
-    Attributes:
         enable_chunked_processing: True to split texts over the model's maximum, and merge the embeddings of the pieces.
         max_embed_len: The maximum number of tokens of a text with chunked processing.
         chunk_renormalize: True to normalize the mean of normalized chunks again.
@@ -63,6 +47,14 @@ class PoolerConfig(PoolingConfig):
         returned_token_ids: The columns that are returned, for STEP.
     """
 
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    task: str | None = None
+    pooling_type: str | None = None
+    seq_pooling_type: str | None = None
+    tok_pooling_type: str | None = None
+    use_activation: bool | None = None
+    dimensions: Annotated[int, Field(ge=1, strict=True)] | None = None
     enable_chunked_processing: bool = False
     max_embed_len: Annotated[int, Field(ge=1, strict=True)] | None = None
     chunk_renormalize: bool = True

@@ -155,7 +155,7 @@ class Benchmark:
 
     def _alternatives(self, bench: BenchmarkModel) -> Iterator[str]:
         """Yield the kernels that could replace the selected kernel of an op, as ``op=variant``."""
-        for op, op_context in sorted(bench.loaded.context.ops.items()):
+        for op, op_context in sorted(bench.loaded.context.requested.ops.items()):
             if op in self._arguments.compute.kernels:
                 continue
             chosen, *others = rank_kernels(self._registry, op, op_context)

@@ -183,7 +183,7 @@ def _computation(llm: "LLM") -> dict[str, str | None]:
     from millpond import __version__  # noqa: PLC0415  not needed by --help
 
     context = llm.pipeline.ctx
-    names = {"dtype": str(llm.model_config.dtype), "quantization": context.quantization}
+    names = {"dtype": str(llm.model_config.dtype), "quantization": context.compute.quantization}
     return {"version of Millpond": __version__, "device": str(context.device), **names}
 
 

@@ -40,11 +40,12 @@ def overview(
 def _row(model: ServedModel) -> tuple[str, ...]:
     ctx = model.llm.pipeline.ctx
     rate = model.llm.engine.engine.throughput.rate
+    dtype, quantization = ctx.model.dtype, ctx.compute.quantization
     return (
         ", ".join(model.names),
         ", ".join(model.llm.supported_tasks),
         str(ctx.device),
-        ctx.model.dtype + (f", {ctx.quantization}" if ctx.quantization not in (None, ctx.model.dtype) else ""),
+        dtype + (f", {quantization}" if quantization not in (None, dtype) else ""),
         _kernels(model),
         f"{model.llm.model_config.max_model_len:,}",
         f"{rate:,.0f}" if rate else "not measured",
@@ -54,7 +55,7 @@ def _row(model: ServedModel) -> tuple[str, ...]:
 def _kernels(model: ServedModel) -> str:
     ctx = model.llm.pipeline.ctx
     kernels: list[str] = []
-    for op, setting in sorted(ctx.ops.items()):
+    for op, setting in sorted(ctx.requested.ops.items()):
         try:
             kernels.append(choose_kernel(ctx.registry, op, setting).entry.spec.name)
         except MillpondError:  # the model implements this op itself

@@ -33,7 +33,7 @@ def test_a_requested_dtype_is_used(checkpoint, load, expected, asked, taken, vec
     llm = load(checkpoint, dtype=asked)
     assert llm.model_config.dtype == taken
     stored = {f"torch.{taken}"}
-    if llm._loaded.context.quantization == BFLOAT16_WEIGHTS:  # noqa: SLF001
+    if llm._loaded.context.compute.quantization == BFLOAT16_WEIGHTS:  # noqa: SLF001
         stored.add("torch.float32")  # norms and biases
     assert {str(parameter.dtype) for parameter in llm._loaded.model.parameters()} == stored  # noqa: SLF001
     assert np.abs(vector(llm) - expected).max() <= (1e-6 if taken == "float32" else 1e-2)

@@ -13,7 +13,7 @@ from millpond.types.compute import ComputeOptions
 
 def test_the_context_lists_the_requested_ops(checkpoint):
     with LLM(str(checkpoint), device="cpu", quantization="int8") as llm:
-        ops = llm._loaded.context.ops  # noqa: SLF001
+        ops = llm._loaded.context.requested.ops  # noqa: SLF001
     assert {"attention", "linear", "normalize"} <= set(ops)
     assert "maxsim" not in ops
     assert (ops["linear"].quantization, ops["normalize"].quantization) == ("int8", None)
@@ -21,8 +21,8 @@ def test_the_context_lists_the_requested_ops(checkpoint):
 
 def test_a_new_context_has_no_requested_ops():
     ctx = Context(registry=None, model=SimpleNamespace(), config={}, device=None, dtype=None)
-    assert ctx.ops == {}
-    assert ctx.for_task("embed").ops is ctx.ops
+    assert ctx.requested.ops == {}
+    assert ctx.for_task("embed").requested.ops is ctx.requested.ops
 
 
 def test_a_context_of_a_model_has_no_fields_of_tasks_and_poolers():
@@ -69,5 +69,5 @@ def test_each_context_keeps_its_kind_for_parts_and_heads(registry):
     )
     assert ctx.for_part("part").config == {"size": 3}
     plain = ctx.for_head()
-    assert (type(plain), plain.task, plain.quantization) == (TaskContext, "embed", None)
-    assert plain.kernels == {"attention": "sdpa"}
+    assert (type(plain), plain.task, plain.compute.quantization) == (TaskContext, "embed", None)
+    assert plain.compute.kernels == {"attention": "sdpa"}

@@ -69,7 +69,9 @@ class DebertaV2Model(PoolingModel):
         for number, (layer, relative) in enumerate(zip(self.layers, self.projected_embeddings, strict=True)):
             hidden_states = layer(hidden_states, batch, relative, rows)
             if number == 0 and self.convolution is not None:
-                hidden_states = self.convolution(embedded, hidden_states, batch, one_by_one=self.ctx.batch_invariant)
+                hidden_states = self.convolution(
+                    embedded, hidden_states, batch, one_by_one=self.ctx.compute.batch_invariant
+                )
         return hidden_states
 
     @cached_property

@@ -40,7 +40,9 @@ def measured(model, speeds, monkeypatch, **arguments):
 
     class SimulatedModel(measuring.BenchmarkModel):
         def run(self, workload, *, max_num_batched_tokens, num_workers=None):
-            seconds = workload.num_tokens / speeds(self.loaded.context.kernels, max_num_batched_tokens, num_workers)
+            seconds = workload.num_tokens / speeds(
+                self.loaded.context.compute.kernels, max_num_batched_tokens, num_workers
+            )
             return Sample(workload.num_tokens, seconds, seconds)
 
     monkeypatch.setattr(measuring, "BenchmarkModel", SimulatedModel)
