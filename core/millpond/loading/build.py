@@ -23,7 +23,7 @@ from millpond.model.source import find_repository
 from millpond.nn.linear import Linear
 from millpond.nn.model import PoolingModel
 from millpond.nn.weights import LoadedWeights, missing_weights
-from millpond.plugin.blame import blamed, breach, described, is_foreign, mark
+from millpond.plugin.blame import blamed, breach, described, is_foreign, mark, owner_of
 from millpond.plugin.kernels import check_quantization, check_variants
 from millpond.plugin.manager import PluginManager, get_plugin_manager
 from millpond.plugin.registry import Entry, Registry
@@ -166,7 +166,19 @@ def _load_weights(model: PoolingModel, owner: Entry[Any], layers: ModelLayers, *
     _check_loaded(layers.architecture.spec.name, owner, loaded.unused, missing)
     if layers.adapters:
         model.load_adapters({name: adapter.read() for name, adapter in layers.adapters.items()})
+    _check_buffers(model, owner)
     _prepare_linears(model)
+
+
+def _check_buffers(model: PoolingModel, owner: Entry[Any]) -> None:
+    """Raise ComponentError for a buffer without values: the meta device keeps none that a constructor computes."""
+    for path, buffer in model.named_buffers():
+        if buffer.is_meta:
+            names = path.split(".")[:-1]
+            parts = [model.get_submodule(".".join(names[:length])) for length in range(len(names), 0, -1)]
+            owners = [entry for part in parts if (entry := owner_of(part)) is not None]
+            message = f"the buffer {path!r} has no values: models are built on the meta device. Compute it in forward"
+            raise breach(owners[0] if owners else owner, message)
 
 
 def _prepare_linears(model: PoolingModel) -> None:

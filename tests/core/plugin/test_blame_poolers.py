@@ -91,6 +91,20 @@ WRONG_POOLERS = {
 }
 
 
+class Weighted(MeanPooling):
+    """A pooler with a buffer that its constructor computes."""
+
+    def __init__(self, ctx):
+        super().__init__(ctx)
+        self.register_buffer("factors", torch.arange(32.0))
+
+
+def test_a_buffer_without_values_is_refused_when_the_model_is_loaded(folder, manager):
+    record = PoolerSpec(name="ODD", target=Weighted, tasks=("embed",))
+    with pytest.raises(ComponentError, match=r"pooler 'ODD' of plugin acme .* 'poolers\.embed\.factors' has no values"):
+        load(folder, manager, record, pooler_config={"seq_pooling_type": "ODD"})
+
+
 @pytest.mark.parametrize("fault", WRONG_POOLERS)
 def test_the_error_of_a_failing_pooler_names_it_and_what_was_expected(folder, manager, fault):
     give, task, message = WRONG_POOLERS[fault]
