@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from millpond.model.layers import Layer
+from millpond.model.layers import Layer, Layers
 from millpond.model.options import LoadOptions, Overrides
 from millpond.model.repository import Repository, read_format
 from millpond.types.config import CheckpointConfig
 
 if TYPE_CHECKING:
-    from millpond.model.spec import ChatTemplate, TextSettings
+    from millpond.model.spec import ChatTemplate, ResolvedModel, TextSettings
     from millpond.model.tokenizer import Tokenizer
     from millpond.plugin.registry import Entry, Registry
     from millpond.plugin.specs import ArchitectureSpec, ConverterSpec, PublishedModelSpec
@@ -104,6 +104,16 @@ class ModelReader(Protocol):
 
     def image_processor(self) -> tuple[Path, dict[str, Any]]:
         """Return the path and content of the image processor's settings."""
+        ...
+
+    def notes(self, model: "ResolvedModel", layers: Layers, options: LoadOptions) -> list[str]:
+        """Return notes on what the files lack, or on what they suggest and the model does not do.
+
+        Args:
+            model: The resolved model.
+            layers: What is stated about it.
+            options: The caller's options.
+        """
         ...
 
 

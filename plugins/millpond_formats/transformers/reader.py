@@ -17,6 +17,7 @@ from millpond_formats.transformers.architecture import (
     with_extra_heads,
 )
 from millpond_formats.transformers.chat_template import read_chat_template
+from millpond_formats.transformers.notes import notes_on_files
 from millpond_formats.transformers.published import (
     published_model,
     rerank_template,
@@ -25,9 +26,10 @@ from millpond_formats.transformers.published import (
 )
 
 if TYPE_CHECKING:
+    from millpond.model.layers import Layers
     from millpond.model.options import LoadOptions
     from millpond.model.repository import Repository
-    from millpond.model.spec import ChatTemplate, TextSettings
+    from millpond.model.spec import ChatTemplate, ResolvedModel, TextSettings
     from millpond.model.tokenizer import Tokenizer
     from millpond.plugin.specs import PublishedModelSpec
 
@@ -124,6 +126,10 @@ class TransformersReader:
         if isinstance(inner, dict) and inner:
             return self.folder / PROCESSOR_FILE, inner
         return self.folder / IMAGE_PROCESSOR_FILE, read_object(self.folder / IMAGE_PROCESSOR_FILE)
+
+    def notes(self, model: "ResolvedModel", layers: "Layers", options: "LoadOptions") -> list[str]:
+        """Return notes on a missing chat template, and on a language model that scores texts by their embeddings."""
+        return notes_on_files(self, model, layers, options)
 
     def _stored(self, *, allow_pickle: bool) -> CheckpointConfig:
         """config.json with what records know about the model; a config that takes precedence contains that."""
