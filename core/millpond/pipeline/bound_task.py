@@ -46,7 +46,7 @@ class BoundTask:
         self.name = name
         self.processor = processor
         self.is_plugin = name == PLUGIN
-        self.limits = checks.limits_of(ctx)
+        self.limits = checks.limits_of(processor)
         self._read = OptionsReader(processor)
         self._ids = ids
         self._deduplicate = deduplicate

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from millpond.engine.request import PoolingRequest, Representation
 from millpond.pipeline.io_processor import Call, IOProcessor, Job
-from millpond.plugin.blame import component_error, described, owner_of
+from millpond.plugin.blame import component_error, described, is_foreign, owner_of
 from millpond.types.errors import ComponentError, MillpondError, quoted
 from millpond.types.outputs import PoolingOutput
 from millpond.types.params import PoolingParams
@@ -36,21 +36,35 @@ class Limits(NamedTuple):
         tasks: The tasks that the model has poolers for.
         vocab_size: The number of token ids; None if unknown.
         max_model_len: The maximum number of tokens of a request; None for no limit.
+        exempts_groups: True if the limits hold for texts only: images of a built-in IO processor may be longer.
     """
 
     tasks: Sequence[str]
     vocab_size: int | None = None
     max_model_len: int | None = None
+    exempts_groups: bool = False
+
+    def hold_for(self, request: PoolingRequest) -> bool:
+        """Return True if the limits of length and vocabulary hold for a request."""
+        return request.group == TEXT_GROUP or not self.exempts_groups
 
 
 HINT = ". It should raise InvalidInputError for input that it does not support"
 EXPECTED = {"encode": ("encode", "Job", "item"), "decode": ("decode_many", "output", "job")}
 
 
-def limits_of(ctx: "ModelContext") -> Limits:
-    """Return the limits of a model."""
-    size = ctx.config.get("vocab_size", ctx.config.of_text.get("vocab_size"))
-    return Limits(ctx.tasks, size if isinstance(size, int) else None, ctx.model.max_model_len)
+def limits_of(processor: Processor) -> Limits:
+    """Return the limits of an IO processor's model; with routes, the largest of theirs."""
+    ctx: ModelContext = processor.ctx
+    contexts = [ctx, *(route for _, route in ctx.routes.values())]
+    sizes = [one.config.get("vocab_size", one.config.of_text.get("vocab_size")) for one in contexts]
+    lengths = [one.model.max_model_len for one in contexts]
+    return Limits(
+        ctx.tasks,
+        max(sizes) if all(isinstance(size, int) for size in sizes) else None,
+        None if None in lengths else max(lengths),
+        exempts_groups=not is_foreign(owner_of(processor)),
+    )
 
 
 def run_step(processor: Processor, step: str, run: Callable[[A], T], argument: A) -> T:
@@ -103,9 +117,9 @@ def encoded(processor: Processor, call: Call, limits: Limits) -> list[Job]:
     jobs = [_checked(processor, job, limits) for job in run_each(processor, "encode", encode, call.items)]
     size = limits.vocab_size
     # All at once, because a check of each sequence takes microseconds.
-    if size is None or _are_known([ids for job in jobs for ids in _text_ids(job)], size):
+    if size is None or _are_known([ids for job in jobs for ids in _limited_ids(job, limits)], size):
         return jobs
-    return [_with_known_ids(processor, job, size) for job in jobs]
+    return [_with_known_ids(processor, job, limits, size) for job in jobs]
 
 
 def converted(processor: Processor, output: object, content: type) -> object:
@@ -172,14 +186,14 @@ def _fault(request: PoolingRequest, limits: Limits) -> str | None:
         fault = _fault_of(representation, num_tokens, limits.tasks)
         if fault is not None:
             return fault
-    if limits.max_model_len is not None and num_tokens > limits.max_model_len and request.group == TEXT_GROUP:
+    if limits.max_model_len is not None and num_tokens > limits.max_model_len and limits.hold_for(request):
         return f"a request has {num_tokens} tokens; the model reads at most {limits.max_model_len}"
     return None
 
 
-def _text_ids(job: Job) -> "list[NDArray[np.int64]]":
-    """Return the token ids of the sequences of texts."""
-    return [sequence.input_ids for sequence in job.sequences if sequence.group == TEXT_GROUP]
+def _limited_ids(job: Job, limits: Limits) -> "list[NDArray[np.int64]]":
+    """Return the token ids that must be in the vocabulary."""
+    return [sequence.input_ids for sequence in job.sequences if limits.hold_for(sequence)]
 
 
 def _are_known(ids: "list[NDArray[np.int64]]", size: int) -> bool:
@@ -192,9 +206,9 @@ def _are_known(ids: "list[NDArray[np.int64]]", size: int) -> bool:
     return bool(joined.view(np.uint64).max() < size)  # a negative id is larger than any size
 
 
-def _with_known_ids(processor: Processor, job: Job, size: int) -> Job:
+def _with_known_ids(processor: Processor, job: Job, limits: Limits, size: int) -> Job:
     """Return a job, or the error of its first token id that is not in the vocabulary."""
-    for ids in _text_ids(job):
+    for ids in _limited_ids(job, limits):
         if not _are_known([ids], size):
             bad = int(ids.min()) if ids.min() < 0 else int(ids.max())
             message = f"token id {bad} is not in the vocabulary: ids go from 0 to {size - 1}"

@@ -239,6 +239,7 @@ def finished(error=None, index=4):
     request = PoolingRequest(input_ids=np.array([1, 2]), representations=(), error=error, num_dropped_tokens=3)
     ctx = SimpleNamespace(
         task=None,
+        routes={},
         tokenizer=None,
         tasks=(),
         config=SimpleNamespace(get=lambda name, default: default, of_text={}),

@@ -78,6 +78,7 @@ class Digest(IOProcessor):
             "an id too high": (PoolingRequest(input_ids=np.array([99999]), representations=wanted),),
             "an id below 0": (PoolingRequest(input_ids=np.array([-1]), representations=wanted),),
             "too many ids": (PoolingRequest(input_ids=np.full(5000, 5), representations=wanted),),
+            "too many in a group": (PoolingRequest(input_ids=np.full(5000, 5), representations=wanted, group="tiles"),),
             "a span too far": (
                 PoolingRequest(input_ids=np.array(ids), representations=(Representation("embed", params, (1, 99)),)),
             ),
@@ -333,6 +334,11 @@ FAILURES = [
     ),
     ({"break": "an id below 0"}, ComponentError, f"{OF}broke.*token id -1 is not in the vocabulary: ids go from 0 to"),
     ({"break": "too many ids"}, ComponentError, f"{OF}broke.*a request has 5000 tokens; the model reads at most "),
+    (
+        {"break": "too many in a group"},
+        ComponentError,
+        f"{OF}broke.*a request has 5000 tokens; the model reads at most ",
+    ),
 ]
 
 
