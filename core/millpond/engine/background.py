@@ -4,7 +4,6 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
 
@@ -84,10 +83,10 @@ class BackgroundEngine:
                 reason = self.crash_reason
                 raise EngineClosedError(f"the engine crashed with {reason}" if reason else "the engine is closed")
             self._check_capacity(tokens)
+            refused = self.screen(requests)  # before the counters: an error of it leaves them as they were
             self.waiting_tokens += tokens.total()
             self._tokens_by_priority.update(tokens)
             self._pending.update(dict.fromkeys(requests))
-            refused = self.screen(requests)
             # One item, so that the first request does not start without the others.
             self._inbox.put(partial(self._add, [request for request in requests if request not in refused]))
         for request, error in refused.items():
@@ -172,10 +171,13 @@ class BackgroundEngine:
             self.engine.close()
 
     def _read_inbox(self, *, block: bool) -> None:
-        with suppress(Empty):
-            self._inbox.get(block=block)()
-            while True:
-                self._inbox.get(block=False)()
+        while True:
+            try:
+                run = self._inbox.get(block=block)
+            except Empty:
+                return
+            run()
+            block = False
 
     def _add(self, requests: list[PoolingRequest]) -> None:
         for request in requests:
