@@ -89,7 +89,7 @@ class Encoder:
         requests = [_request(ids) for ids in sequences]
         for request in requests:
             engine.add(request)
-        while engine.has_work:
+        while engine.num_unfinished:
             engine.step()
         for request in requests:
             if request.error is not None:

@@ -391,7 +391,7 @@ class LLM(BaseLLM):
                     if bar is not None:
                         bar.update(len(finished))
             finally:
-                if self._engine.has_work:  # after an error
+                if self._engine.num_unfinished:  # after an error
                     self._engine.abort()
         return task.numbered(items, outputs)
 

@@ -78,11 +78,6 @@ class ProcessExecutor:
         """The error once no process is left; None before."""
         return self._pool.crash
 
-    @property
-    def is_open(self) -> bool:
-        """True until ``close``."""
-        return self._finalizer.alive
-
     def submit(self, requests: list[PoolingRequest], done: Callable[[Outcome], None]) -> None:
         """Compute a batch on the engine with the fewest queued tokens, then call ``done`` on another thread."""
         self._pool.submit(Flight(requests, done, sum(request.num_tokens for request in requests)))

@@ -183,7 +183,7 @@ def fails_on(*tokens: int, error: Callable[[], BaseException] = lambda: RuntimeE
 def drain(engine: Engine) -> list[PoolingRequest]:
     """Step until no work is left, and return the ended requests."""
     ended: list[PoolingRequest] = []
-    while engine.has_work:
+    while engine.num_unfinished:
         ended += engine.step()
     return ended
 

@@ -154,7 +154,7 @@ class BackgroundEngine:
     def _run_loop(self) -> None:
         reason = "the engine was closed before the request was computed"
         try:
-            while self.engine.has_work or not self._closing:
+            while self.engine.num_unfinished or not self._closing:
                 self._read_inbox(block=not self.engine.has_waiting or self.engine.is_full)
                 if self._skip_waiting:
                     break

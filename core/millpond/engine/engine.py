@@ -86,6 +86,7 @@ class Engine:
     Attributes:
         stats: Counters since the start.
         throughput: The measured speed.
+        num_unfinished: The number of requests that are waiting or running.
         on_batch: Called with the requests and the seconds of each computed batch, on the thread that calls ``step``.
         on_failure: Called with the requests of a batch that failed finally: a single request that the model failed on
             (unless it fails on every request), or the requests of a batch that stops the loop.
@@ -105,6 +106,7 @@ class Engine:
         self.scheduler = Scheduler(*batch_limits(config, runner.device))
         self.stats = EngineStats()
         self.throughput = Throughput()
+        self.num_unfinished = 0
         self.on_batch: Callable[[list[PoolingRequest], float], None] | None = None
         self.on_failure: Callable[[list[PoolingRequest]], None] = lambda _: None
         self.running: list[list[PoolingRequest]] = []
@@ -116,11 +118,7 @@ class Engine:
         self._consecutive_failures = 0
         self._retries: deque[list[PoolingRequest]] = deque()
         self._done: SimpleQueue[Outcome] = SimpleQueue()
-
-    @property
-    def has_work(self) -> bool:
-        """True if a request is waiting or running."""
-        return bool(self.running) or self.has_waiting
+        self._is_closed = False
 
     @property
     def has_waiting(self) -> bool:
@@ -133,15 +131,17 @@ class Engine:
         Raises:
             EngineClosedError: If the engine was closed.
         """
-        if not self.runner.is_open:
+        if self._is_closed:
             message = "the engine is closed and its workers have stopped: load the model again"
             raise EngineClosedError(message)
+        self.num_unfinished += 1
         self.scheduler.add(request)
 
     def drop_cancelled(self) -> list[PoolingRequest]:
         """Remove cancelled requests from the queue; return them with their error."""
         dropped = _cancelled(self.scheduler.drop_cancelled())
         self.stats.requests += len(dropped)
+        self.num_unfinished -= len(dropped)
         return dropped
 
     def step(self, *, block: bool = True) -> list[PoolingRequest]:
@@ -165,6 +165,7 @@ class Engine:
             waits = False
             ended += self._handle_outcome(outcome)
         self.stats.requests += len(ended)
+        self.num_unfinished -= len(ended)
         return ended
 
     @property
@@ -179,27 +180,32 @@ class Engine:
             requests += batch
         self._retries.clear()
         self.running.clear()
+        self.num_unfinished = 0
         self._done = SimpleQueue()
         return requests
 
     def close(self) -> None:
         """Stop the workers after their current batches."""
+        self._is_closed = True
         self.runner.close()
 
     def _launch(self) -> list[PoolingRequest]:
         ended: list[PoolingRequest] = []
-        while (idle := self.runner.num_workers - len(self.running)) > 0 and self.has_waiting:
+        while (idle := self.runner.num_workers - len(self.running)) > 0:
             if self._retries:
                 batch = self._retries.popleft()
-            else:
+            elif self.scheduler.num_waiting:
                 batch = self.scheduler.take(1 if self._is_accelerated else idle)
-            now = perf_counter()
+            else:
+                break
+            now, cancelled = perf_counter(), []
             for request in batch:
                 request.state.started = now
-            cancelled = _cancelled([request for request in batch if request.state.cancelled])
-            for request in cancelled:
-                batch.remove(request)
-            ended += cancelled
+                if request.state.cancelled:
+                    cancelled.append(request)
+            if cancelled:
+                ended += _cancelled(cancelled)
+                batch = [request for request in batch if request not in cancelled]
             if not batch:
                 continue
             batch[0].state.advanced = now
@@ -211,7 +217,8 @@ class Engine:
                 self.is_blocked = False
                 return ended + self._handle_outcome(outcome)  # before the next batch is computed
             # The queue of now: after ``abort``, results of this batch must not enter the next one.
-            self.runner.submit(batch, partial(self._finish, self._done))
+            done = self._done.put if self._notify is None else partial(self._finish, self._done, self._notify)
+            self.runner.submit(batch, done)
             self.is_blocked = False
         return ended
 
@@ -221,16 +228,16 @@ class Engine:
             return False
         if self._is_accelerated and self.runner.num_workers == 1:
             return True
-        if self.has_work:
+        if self.num_unfinished > len(batch):
             return False
         if self._is_accelerated or (self._notify is None and self.runner.inline_threads == 1):
             return True
         return len(batch) == 1 and batch[0].num_tokens >= MULTI_THREAD_MIN_TOKENS and self.runner.num_workers > 1
 
-    def _finish(self, done: "SimpleQueue[Outcome]", outcome: Outcome) -> None:
+    @staticmethod
+    def _finish(done: "SimpleQueue[Outcome]", notify: Callable[[], None], outcome: Outcome) -> None:
         done.put(outcome)
-        if self._notify is not None:
-            self._notify()
+        notify()
 
     def _handle_outcome(self, outcome: Outcome) -> list[PoolingRequest]:
         """Return the requests that have ended. A failed batch runs again in halves until the failing input is alone."""

@@ -81,11 +81,6 @@ class Executor(Protocol):
         """The device of the model, or of the first of several engines."""
         ...
 
-    @property
-    def is_open(self) -> bool:
-        """True until ``close``."""
-        ...
-
     def submit(self, requests: list[PoolingRequest], done: Callable[[Outcome], None]) -> None:
         """Start a batch, and call ``done`` on any thread when it ends. Exceptions are returned in the outcome."""
         ...

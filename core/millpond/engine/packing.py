@@ -32,14 +32,21 @@ def distinct_sequences(requests: Sequence[PoolingRequest]) -> tuple[dict[Pooling
 
 def pack(sequences: Sequence[PoolingRequest], device: torch.device | None) -> PackedBatch:
     """Return a batch of complete sequences; on the host if the device is None."""
-    features = [request.features for request in sequences]
-    adapters = [request.adapter for request in sequences]
+    ids, types, features, adapters, routes = [], [], [], [], []
+    has_types = False
+    for request in sequences:
+        ids.append(request.input_ids)
+        types.append(request.token_type_ids)
+        features.append(request.features)
+        adapters.append(request.adapter)
+        routes.append(request.route)
+        has_types = has_types or request.token_type_ids is not None
     return PackedBatch.pack(
-        [request.input_ids for request in sequences],
-        token_type_ids=[request.token_type_ids for request in sequences],
+        ids,
+        token_type_ids=types if has_types else (),
         features=features if any(features) else (),
         adapters=adapters if any(adapters) else (),
-        routes=[request.route for request in sequences],
+        routes=routes,
         device=device,
     )
 

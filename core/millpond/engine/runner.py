@@ -146,11 +146,6 @@ class Runner:
             workers = start_workers(self._jobs, self.num_workers, budget)
         self._finalizer = weakref.finalize(self, stop_workers, self._jobs, workers)
 
-    @property
-    def is_open(self) -> bool:
-        """True until ``close``."""
-        return self._finalizer.alive
-
     def submit(self, requests: list[PoolingRequest], done: Callable[[Outcome], None]) -> None:
         """Compute a batch on a worker, which then calls ``done``."""
         self._jobs.put((partial(self.run, requests), done))
@@ -241,9 +236,9 @@ class Runner:
             request.results = [NO_RESULT] * len(request.representations)
             for slot, representation in enumerate(request.representations):
                 slots_by_task.setdefault(representation.task, []).append((request, slot, representation))
-        results = [
-            _pool(self._poolers[task], slots, positions, hidden, metadata) for task, slots in slots_by_task.items()
-        ]
+        results = []
+        for task, slots in slots_by_task.items():
+            results.append(_pool(self._poolers[task], slots, positions, hidden, metadata))
         return 0 if batch.shared is None else batch.shared.num_missing, results
 
     def _accepted(self, requests: list[PoolingRequest]) -> list[PoolingRequest]:
@@ -288,12 +283,14 @@ def _pool(
         request, _, representation = slot
         equal.setdefault((positions[request], id(representation.params), representation.span), []).append(slot)
     ordered = sorted(equal.items(), key=_position) if len(equal) > 1 else list(equal.items())
-    selected = [position for (position, _, _), _ in ordered]
-    representations = [same[0][2] for _, same in ordered]
-    params, spans = [it.params for it in representations], [it.span for it in representations]
+    selected, params, spans, results = [], [], [], []
+    for (position, _, span), same in ordered:
+        selected.append(position)
+        params.append(same[0][2].params)
+        spans.append(span)
+        results.append((position, same))
     rows, of_selected = metadata.select(selected, params, spans)
     values = pooler(hidden if rows is None else hidden[rows], of_selected)
-    results = [(key[0], same) for key, same in ordered]
     return Pooled(values, pooler, results, hidden, metadata.lengths)
 
 

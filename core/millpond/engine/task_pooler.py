@@ -72,15 +72,15 @@ class TaskPooler:
                 raise
         count = len(metadata.lengths)
         parts = [pooled] if isinstance(pooled, Tensor) and pooled.dim() else pooled
-        is_list = isinstance(parts, list | tuple) and all([isinstance(part, Tensor) for part in parts])  # noqa: C419  faster
-        if not is_list or len(pooled) != count:
+        if not isinstance(parts, list | tuple) or not _are_tensors(parts) or len(pooled) != count:
             message = (
                 f"for the task {self.task!r} it returned {described(pooled)}; expected one result for each of {count} "
                 f"sequences: a tensor [{count}, dim], or a list of {count} tensors"
             )
             raise breach(self._owner, message)
-        for part in {(part.dtype, part.device): part for part in parts}.values():
-            check_numbers(self._culprit, part, (hidden.device, HOST))
+        for part in parts:
+            if not part.is_floating_point() or part.device not in (hidden.device, HOST):
+                raise _not_numbers(self._culprit, part, hidden.device)
         return pooled
 
     def fits(self, pooled: Tensor | list[Tensor]) -> bool:
@@ -146,18 +146,22 @@ def check_hidden(owner: "Entry[Any] | None", hidden: object, batch: PackedBatch)
     if not isinstance(hidden, Tensor) or hidden.dim() != MATRIX_NDIM or hidden.size(0) != batch.num_tokens:
         expected = f"a tensor [{batch.num_tokens}, hidden], one row for each token"
         raise breach(owner, f"forward returned {described(hidden)}; expected {expected}")
-    check_numbers(owner, hidden, (batch.input_ids.device,))
+    if not hidden.is_floating_point() or hidden.device != batch.input_ids.device:
+        raise _not_numbers(owner, hidden, batch.input_ids.device)
 
 
-def check_numbers(owner: "Entry[Any] | None", tensor: Tensor, devices: tuple[torch.device, ...]) -> None:
-    """Check that a tensor contains floating-point numbers on one of the devices.
+def _not_numbers(owner: "Entry[Any] | None", tensor: Tensor, device: torch.device) -> ComponentError:
+    """Return the error for a tensor that does not contain floating-point numbers on the device."""
+    message = f"it returned {described(tensor)} of {tensor.dtype} on {tensor.device}"
+    return breach(owner, f"{message}; expected floating-point numbers on {device}")
 
-    Raises:
-        ComponentError: If it does not; names the component.
-    """
-    if not tensor.is_floating_point() or tensor.device not in devices:
-        message = f"it returned {described(tensor)} of {tensor.dtype} on {tensor.device}"
-        raise breach(owner, f"{message}; expected floating-point numbers on {devices[0]}")
+
+def _are_tensors(parts: "list[Any] | tuple[Any, ...]") -> bool:
+    """Return True if all parts are tensors; a loop is faster than a generator."""
+    for part in parts:  # noqa: SIM110
+        if not isinstance(part, Tensor):
+            return False
+    return True
 
 
 def to_host(pooled: Tensor | list[Tensor]) -> tuple[list[Array], bool]:

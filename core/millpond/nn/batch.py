@@ -97,21 +97,15 @@ class PackedBatch:
             routes: The route of each sequence.
             device: The device of the batch; None for the host.
         """
-        lengths = tuple([sequence.shape[0] for sequence in sequences])
-        positions = np.arange(max(lengths, default=0))
-        types = None
-        if any([ids is not None for ids in token_type_ids]):  # noqa: C419  a list is faster
-            types = _joined(
-                [
-                    np.zeros(length, dtype=np.int64) if ids is None else ids
-                    for ids, length in zip(token_type_ids, lengths, strict=True)
-                ],
-                device,
-            )
-        ids = _joined(sequences, None)
+        lengths = tuple(map(len, sequences))
+        ids, positions = _joined(sequences), _positions(lengths)
+        types = _joined_types(token_type_ids, lengths) if token_type_ids else None
+        if device is not None:
+            positions = to_device(positions, device)
+            types = None if types is None else to_device(types, device)
         return cls(
             input_ids=ids if device is None else to_device(ids, device),
-            positions=_joined([positions[:length] for length in lengths], device),
+            positions=positions,
             lengths=lengths,
             token_type_ids=types,
             features=tuple(features),
@@ -201,11 +195,25 @@ class PackedBatch:
         return tuple(groups)
 
 
-def _joined(arrays: "Sequence[Tensor | NDArray[Any]]", device: torch.device | None) -> Tensor:
+def _joined(arrays: "Sequence[Tensor | NDArray[Any]]") -> Tensor:
     """Return the values of all arrays, int64. numpy takes a fraction of torch's time for short arrays."""
     values = np.asarray(arrays[0] if len(arrays) == 1 else np.concatenate(arrays), dtype=np.int64)
-    tensor = torch.from_numpy(values)
-    return tensor if device is None else to_device(tensor, device)
+    return torch.from_numpy(values)
+
+
+def _positions(lengths: Sequence[int]) -> Tensor:
+    """Return the index of each token in its sequence, from 0, [num_tokens], int64."""
+    stops = np.cumsum(lengths)
+    starts = 0 if len(lengths) == 1 else np.repeat(stops - lengths, lengths)
+    return torch.from_numpy(np.arange(stops[-1]) - starts)
+
+
+def _joined_types(token_types: "Sequence[Tensor | NDArray[Any] | None]", lengths: Sequence[int]) -> Tensor | None:
+    """Return the types of all tokens, 0 for those of sequences without types; None if no sequence has types."""
+    if all(types is None for types in token_types):
+        return None
+    each = zip(token_types, lengths, strict=True)
+    return _joined([np.zeros(length, dtype=np.int64) if types is None else types for types, length in each])
 
 
 @dataclass(frozen=True, kw_only=True)

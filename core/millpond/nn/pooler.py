@@ -59,7 +59,10 @@ class Pooler(nn.Module):
         if self._foreign_owner is not None:
             self._check(self._foreign_owner, pooled, hidden_states, len(metadata.lengths))
         if isinstance(pooled, Tensor):
-            return self._finish_each(self._project(pooled), metadata.params)
+            rows = self._project(pooled)
+            if len(rows) == 1:  # a short text alone: three calls fewer
+                return self._finish(rows, metadata.params[0])
+            return self._finish_each(rows, metadata.params)
         counts = [len(rows) for rows in pooled]
         rows = self._project(torch.cat(pooled))
         if _are_equal(metadata.params):

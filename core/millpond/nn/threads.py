@@ -52,13 +52,12 @@ class ThreadBudget:
 
     def __enter__(self) -> None:
         """Mark the start of a batch."""
-        self._add(1)
+        with self._lock:
+            self._busy += 1
+            self.share = self._threads if self._busy == 1 else 1
 
     def __exit__(self, *error: object) -> None:
         """Mark the end of a batch."""
-        self._add(-1)
-
-    def _add(self, batches: int) -> None:
         with self._lock:
-            self._busy += batches
+            self._busy -= 1
             self.share = self._threads if self._busy == 1 else 1

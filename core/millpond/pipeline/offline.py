@@ -46,7 +46,7 @@ class SyncDriver:
         ended = self._add(self._encode(task, indices, selected))
         if ended:
             yield ended
-        while self._engine.has_work:
+        while self._engine.num_unfinished:
             yield self._step()
 
     def _run_windows(self, task: BoundTask, indices: Sequence[int], items: Sequence[Item]) -> Iterator[list[Job]]:
@@ -72,8 +72,12 @@ class SyncDriver:
 
             coming = encode_next()
             yield self._add(ready, prefixes)
-            while coming is not None or self._engine.has_work:
-                if coming is not None and (coming.done() or not self._engine.has_work) and self._has_room(max_batches):
+            while coming is not None or self._engine.num_unfinished:
+                if (
+                    coming is not None
+                    and (coming.done() or not self._engine.num_unfinished)
+                    and self._has_room(max_batches)
+                ):
                     ready, coming = coming.result(), encode_next()
                     yield self._add(ready, prefixes)
                     continue

@@ -108,7 +108,7 @@ class BenchmarkModel:
             cpu, wall = time.process_time(), time.perf_counter()
             for request in requests:
                 engine.add(request)
-            while engine.has_work:
+            while engine.num_unfinished:
                 engine.step()
             sample = Sample(workload.num_tokens, time.process_time() - cpu, time.perf_counter() - wall)
         finally:

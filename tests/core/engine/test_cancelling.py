@@ -94,7 +94,7 @@ def test_abort_returns_waiting_and_running_requests_without_waiting_for_them(kit
     aborted = engine.abort()
     assert len(aborted) == 5
     assert set(aborted) == set(requests)
-    assert (engine.has_work, engine.scheduler.waiting_tokens) == (False, 0)
+    assert (engine.num_unfinished, engine.scheduler.waiting_tokens) == (0, 0)
 
 
 def test_results_of_aborted_requests_are_dropped(kit, model, make_engine, gate):
@@ -119,7 +119,7 @@ def test_abort_forgets_the_halves_of_a_failed_batch(kit, model, make_engine):
     assert engine.step() == []
     assert engine.has_waiting
     assert set(engine.abort()) == set(requests)
-    assert not engine.has_work
+    assert engine.num_unfinished == 0
 
 
 def test_a_keyboard_interrupt_is_raised_by_the_step(kit, model, make_engine):
@@ -137,4 +137,4 @@ def test_a_closed_engine_accepts_no_request(kit, make_engine):
     engine.close()
     with pytest.raises(EngineClosedError, match="closed"):
         engine.add(kit.request([1]))
-    assert not engine.has_work
+    assert engine.num_unfinished == 0

@@ -14,12 +14,12 @@ POISON, WORSE = 666, 777
 def test_every_request_ends_once_with_its_own_result(kit, make_engine, num_workers):
     engine = make_engine(num_workers, max_num_batched_tokens=100)
     kit.check(kit.run_all(engine, kit.numbered(200)))
-    assert not engine.has_work
+    assert engine.num_unfinished == 0
 
 
 def test_a_step_without_work_returns_at_once(make_engine):
     engine = make_engine()
-    assert not engine.has_work
+    assert engine.num_unfinished == 0
     assert engine.step() == []
 
 
@@ -29,11 +29,11 @@ def test_a_step_that_may_not_block_does_not(kit, model, make_engine, gate):
     engine.add(kit.request([1]))
     assert engine.step(block=False) == []
     gate.wait()
-    assert (engine.has_work, engine.has_waiting, engine.is_full) == (True, False, True)
+    assert (engine.num_unfinished, engine.has_waiting, engine.is_full) == (1, False, True)
     assert engine.step(block=False) == []
     gate.open()
     kit.check(engine.step())
-    assert (engine.has_work, engine.is_full) == (False, False)
+    assert (engine.num_unfinished, engine.is_full) == (0, False)
 
 
 def test_a_step_launches_a_batch_on_each_idle_worker(kit, model, make_engine, gate):

@@ -112,7 +112,6 @@ class Accelerator:
 
     device = torch.device("cuda")
     num_workers = 1
-    is_open = True
     inline_threads = 1
     crash = None
 

@@ -229,7 +229,7 @@ class Trial:
         for sequence in sequences.values():
             if not sequence.is_ready:
                 self._engine.add(sequence)
-        while self._engine.has_work:
+        while self._engine.num_unfinished:
             self._engine.step()
         for error in (sequence.error for sequence in sequences.values() if sequence.error is not None):
             raise error
