@@ -7,9 +7,8 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from millpond.model.spec import ResolvedModel
-from millpond.pipeline.bound_task import BoundTask
+from millpond.pipeline.bound_task import BoundTask, Item
 from millpond.pipeline.call import read_options
-from millpond.pipeline.io_processor import Item
 from millpond.pipeline.pipeline import Pipeline
 from millpond.pipeline.tokenization import Params, with_settings
 from millpond.types.arrays import Form, check_form, check_stackable
@@ -71,7 +70,7 @@ class BaseLLM(ABC):
         Raises:
             EngineClosedError: If the present process is a fork.
         """
-        if self._is_fork():
+        if os.getpid() != self._owner:
             message = (
                 f"the model was loaded in process {self._owner}, and process {os.getpid()} is a fork of it without its "
                 "threads: load the model after the fork, or start processes with "

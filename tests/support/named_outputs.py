@@ -29,7 +29,7 @@ def maker_of(outputs: Mapping[str, object]) -> IOProcessorSpec:
             wanted = (Representation("embed", PoolingParams()),)
             return [
                 NamedJob(sequences=(PoolingRequest(input_ids=np.array([5, 6]), representations=wanted),), name=data)
-                for data, _ in call.items
+                for data in call.prompts
             ]
 
         def decode(self, job):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from millpond.engine.request import PoolingRequest
 from millpond.pipeline import checks
 from millpond.pipeline.call import CALL_OPTIONS, NO_OPTIONS, unknown_keyword
-from millpond.pipeline.io_processor import Asked, Call, IOProcessor, Item, Job
+from millpond.pipeline.io_processor import Call, IOProcessor, Job
 from millpond.pipeline.options import OptionsReader
 from millpond.pipeline.tokenization import Params
 from millpond.types.errors import InvalidInputError, MillpondError, PluginError, located
@@ -26,8 +26,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 PLUGIN = "plugin"
+Item = tuple[Any, Call]
+"""A prompt, or its error, and a call without prompts that has its completed parameters and options."""
+
 Items = Sequence[Item]
-NOTHING_ASKED = Asked(PoolingParams())  # for items with invalid parameters
+NO_CALL = Call()  # for prompts with invalid parameters
 Output = PoolingRequestOutput[Any]
 
 
@@ -50,7 +53,7 @@ class BoundTask:
         self._read = OptionsReader(processor)
         self._ids = ids
         self._deduplicate = deduplicate
-        self._latest: tuple[PoolingParams | None, Asked] | None = None
+        self._latest: tuple[PoolingParams | None, Call] | None = None
         self._cuts_left = _cuts_left(ctx)
 
     def check_keywords(self, options: Mapping[str, object], arguments: Sequence[str] = ()) -> None:
@@ -87,8 +90,8 @@ class BoundTask:
         else:
             each = list(checks.run_step(self.processor, "items", self.processor.items, prompts))
         if params is None or isinstance(params, PoolingParams):
-            asked = self._asked(params, options)
-            return [Item(data, asked) for data in each]
+            call = self._call(params, options)
+            return [(data, call) for data in each]
         return self._items_with_params(each, params, options, raises=raises)
 
     def groups(self, items: Items) -> dict[int, list[int]]:
@@ -98,31 +101,38 @@ class BoundTask:
         return equal_prompts(items) if self._deduplicate else {index: [index] for index in range(len(items))}
 
     def encode(self, indices: Sequence[int], items: Items, shared: dict[Any, Any] | None = None) -> list[Job]:
-        """Encode items; an invalid item becomes a job with an error.
+        """Encode items, those of each call together; an invalid item becomes a job with an error.
 
         Args:
             indices: The index of each item in the call.
             items: The items.
             shared: The dict that the windows of the call share.
         """
-        valid = [item for item in items if not isinstance(item.data, MillpondError)]
-        encoded = iter(self.jobs(Call(valid, {} if shared is None else shared)) if valid else ())
-        jobs: list[Job] = []
-        for index, item in zip(indices, items, strict=True):
-            job = Job(error=item.data) if isinstance(item.data, MillpondError) else next(encoded)
-            if job.index >= 0:
-                job = replace(job)  # an IO processor may return one object for several items
+        shared = {} if shared is None else shared
+        jobs: list[Job | None] = [None] * len(items)
+        positions_by_call: dict[Call, list[int]] = {}
+        for position, (data, call) in enumerate(items):
+            if isinstance(data, MillpondError):
+                jobs[position] = Job(error=data)
+            else:
+                positions_by_call.setdefault(call, []).append(position)
+        for call, positions in positions_by_call.items():
+            window = replace(call, prompts=[items[position][0] for position in positions], shared=shared)
+            for position, job in zip(positions, checks.encoded(self.processor, window, self.limits), strict=True):
+                jobs[position] = job
+        encoded: list[Job] = []
+        for index, each in zip(indices, jobs, strict=True):
+            assert each is not None  # noqa: S101  set above for each position
+            job = (
+                replace(each) if each.index >= 0 else each
+            )  # an IO processor may return one object for several prompts
             job.index = index
-            jobs.append(job)
-        return jobs
-
-    def jobs(self, call: Call) -> list[Job]:
-        """Return the job of each item of a call. If encoding all at once fails, each item is encoded alone."""
-        return checks.encoded(self.processor, call, self.limits)
+            encoded.append(job)
+        return encoded
 
     def decode(self, jobs: Sequence[Job]) -> Sequence[object]:
         """Return the outputs of jobs whose sequences have results, or the error of each job that fails."""
-        outputs = checks.run_each(self.processor, "decode", self.processor.decode_many, jobs)
+        outputs = checks.decoded(self.processor, jobs)
         content = self._content
         for index, output in enumerate(outputs):
             if not isinstance(output, content) and not isinstance(output, MillpondError):
@@ -140,14 +150,15 @@ class BoundTask:
             plain: True for outputs without the methods of the task's type, as ``encode`` returns them.
         """
         ended: list[tuple[int, Job, MillpondError | None]] = []
+        computed: list[Job] = []
         for job in jobs:
             error = job.error
             for sequence in job.sequences:
                 error = error or sequence.error
             for index in groups[job.index]:
-                is_copy = error is None and index != job.index
-                ended.append((index, _with_copies(job) if is_copy else job, error))
-        computed = [job for _, job, error in ended if error is None]
+                ended.append((index, job, error))
+                if error is None:
+                    computed.append(job if index == job.index else _with_copies(job))
         decoded = iter(self.decode(computed) if computed else ())
         output_type = PoolingRequestOutput if plain else self._output_type
         outputs: list[tuple[int, PoolingRequestOutput[Any]]] = []
@@ -193,15 +204,15 @@ class BoundTask:
         target: object = object if self._entry is None else self._entry.load()
         return target if isinstance(target, type) else object
 
-    def _asked(self, params: PoolingParams | None, options: Mapping[str, object]) -> Asked:
-        """Return the completed parameters of a call; those of the latest call are kept for the next one."""
+    def _call(self, params: PoolingParams | None, options: Mapping[str, object]) -> Call:
+        """Return a call with completed parameters; the latest one is kept for the next call with the same."""
         latest = self._latest
         if latest is not None and latest[0] is params and not options:
             return latest[1]
-        asked = self._completed(params, options)
+        call = self._completed(params, options)
         if not options and (params is None or params.extra_kwargs is None):  # else a caller could change them
-            self._latest = params, asked
-        return asked
+            self._latest = params, call
+        return call
 
     def _items_with_params(
         self, each: Sequence[object], params: object, options: Mapping[str, object], *, raises: bool
@@ -213,32 +224,32 @@ class BoundTask:
         if len(params) != len(each):
             message = f"The lengths of prompts ({len(each)}) and params ({len(params)}) must be the same."
             raise InvalidInputError(message, parameter="pooling_params")
-        completed: dict[int, Asked] = {}
+        completed: dict[int, Call] = {}
         items: list[Item] = []
         for index, (data, item_params) in enumerate(zip(each, params, strict=True)):
             try:
                 if id(item_params) not in completed:
                     completed[id(item_params)] = self._completed(item_params, options)
-                items.append(Item(data, completed[id(item_params)]))
+                items.append((data, completed[id(item_params)]))
             except InvalidInputError as error:
                 if raises:
                     raise error.at(index) from None
-                items.append(Item(error, NOTHING_ASKED))
+                items.append((error, NO_CALL))
         return items
 
-    def _completed(self, params: object, options: Mapping[str, object]) -> Asked:
+    def _completed(self, params: object, options: Mapping[str, object]) -> Call:
         if params is not None and not isinstance(params, PoolingParams):
             message = f"pooling_params must be PoolingParams; got {type(params).__name__}"
             raise InvalidInputError(message, parameter="pooling_params")
         if params is not None and params.task not in (None, self.name, self.processor.derived_from):
             message = f"You cannot overwrite param.task={params.task!r} with pooling_task={self.name!r}!"
             raise InvalidInputError(message, parameter="pooling_task")
-        asked = checks.run_step(self.processor, "complete", self.processor.complete, self._read(params, options))
-        if not isinstance(asked, Asked):
-            raise checks.breach(self.processor, f"complete must return Asked; it returned {type(asked).__name__}")
-        if not self._cuts_left or asked.params.truncation_side is not None:
-            return asked
-        return replace(asked, params=asked.params.model_copy(update={"truncation_side": "left"}))
+        call = checks.run_step(self.processor, "complete", self.processor.complete, self._read(params, options))
+        if not isinstance(call, Call):
+            raise checks.breach(self.processor, f"complete must return Call; it returned {type(call).__name__}")
+        if not self._cuts_left or call.params.truncation_side is not None:
+            return call
+        return replace(call, params=call.params.model_copy(update={"truncation_side": "left"}))
 
 
 def output_of(entry: "Entry[TaskSpec]") -> type[PoolingRequestOutput[Any]]:
@@ -276,9 +287,9 @@ def equal_prompts(items: Items) -> dict[int, list[int]]:
     """Return the indices of equal texts or pairs with the same parameters, by the first; other items are unique."""
     first: dict[tuple[object, int], int] = {}
     groups: dict[int, list[int]] = {}
-    for index, (data, asked) in enumerate(items):
+    for index, (data, call) in enumerate(items):
         key = _key(data)
-        leader = index if key is None else first.setdefault((key, id(asked)), index)
+        leader = index if key is None else first.setdefault((key, id(call)), index)
         groups.setdefault(leader, []).append(index)
     return groups
 
@@ -307,10 +318,10 @@ def _log_truncation(items: Items, outputs: Sequence[PoolingRequestOutput[Any]]) 
     """Log once per call the number of prompts truncated because of ``on_overflow``."""
     dropped = [
         output.num_dropped_tokens
-        for output, item in zip(outputs, items, strict=True)
+        for output, (_, call) in zip(outputs, items, strict=True)
         if output.num_dropped_tokens
-        and item.asked.params.on_overflow == "truncate"
-        and item.asked.params.truncate_prompt_tokens is None
+        and call.params.on_overflow == "truncate"
+        and call.params.truncate_prompt_tokens is None
     ]
     if dropped:
         logger.warning(

@@ -4,8 +4,9 @@ Every ``BaseException`` except ``KeyboardInterrupt`` counts as a failure: a pani
 ``Exception``, and if it ended a thread, callers would wait forever.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -44,13 +45,12 @@ class Limits(NamedTuple):
     max_model_len: int | None = None
     exempts_groups: bool = False
 
-    def hold_for(self, request: PoolingRequest) -> bool:
-        """Return True if the limits of length and vocabulary hold for a request."""
-        return request.group == TEXT_GROUP or not self.exempts_groups
-
 
 HINT = ". It should raise InvalidInputError for input that it does not support"
-EXPECTED = {"encode": ("encode", "Job", "item"), "decode": ("decode_many", "output", "job")}
+NO_IDS = (
+    "a request must have one token for each row that the model computes, and at least one; its input_ids are empty. "
+    "For a model that reads only features, the ids may be zeros"
+)
 
 
 def limits_of(processor: Processor) -> Limits:
@@ -81,45 +81,44 @@ def run_step(processor: Processor, step: str, run: Callable[[A], T], argument: A
         raise failure(processor, step, error) from error
 
 
-def run_each(
-    processor: Processor, step: str, run: Callable[[Sequence[A]], Iterable[T]], inputs: Sequence[A]
-) -> list[T | MillpondError]:
-    """Return one result for each input, or its error. If all inputs at once fail, each is run alone.
+def encoded(processor: Processor, call: Call, limits: Limits) -> list[Job]:
+    """Return the job of each prompt of a call; jobs that violate the contract are replaced by errors.
 
-    Args:
-        processor: The IO processor.
-        step: "encode" or "decode".
-        run: The method of the IO processor, for several inputs. Its results may never end.
-        inputs: The items, or the jobs.
+    If encoding all at once fails, each prompt is encoded alone.
     """
+    expected = len(call.prompts)
     try:
-        results: list[T | MillpondError] = list(islice(run(inputs), len(inputs) + 1))
+        results: Sequence[object] = list(islice(processor.encode(call), expected + 1))  # they may never end
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001  the errors of a plugin are not known
-        if len(inputs) == 1:
-            return [failure(processor, step, error)]
-        return [result for alone in inputs for result in run_each(processor, step, run, [alone])]
-    if len(results) == len(inputs):
-        return results
-    method, result, noun = EXPECTED[step]
-    returned = "more" if len(results) > len(inputs) else len(results)
-    message = f"{method} must return one {result} per {noun}; for {len(inputs)} {noun}s it returned {returned}"
-    return [breach(processor, message)] * len(inputs)
-
-
-def encoded(processor: Processor, call: Call, limits: Limits) -> list[Job]:
-    """Return the job of each item of a call; jobs that violate the contract are replaced by errors."""
-
-    def encode(items: Sequence[Any]) -> Sequence[object]:
-        return processor.encode(call if items is call.items else Call(items, call.shared))
-
-    jobs = [_checked(processor, job, limits) for job in run_each(processor, "encode", encode, call.items)]
-    size = limits.vocab_size
-    # All at once, because a check of each sequence takes microseconds.
-    if size is None or _are_known([ids for job in jobs for ids in _limited_ids(job, limits)], size):
+        if expected == 1:
+            return [Job(error=failure(processor, "encode", error))]
+        return [job for prompt in call.prompts for job in encoded(processor, replace(call, prompts=[prompt]), limits)]
+    if len(results) != expected:
+        miscounted = _miscounted(processor, "encode must return one Job per item", expected, len(results))
+        return [Job(error=miscounted)] * expected
+    limited_ids: list[NDArray[np.int64]] = []
+    jobs = [_checked(processor, result, limits, limited_ids) for result in results]
+    # All ids at once, because a check of each sequence takes microseconds.
+    if limits.vocab_size is None or _are_known(limited_ids, limits.vocab_size):
         return jobs
-    return [_with_known_ids(processor, job, limits, size) for job in jobs]
+    return [_with_known_ids(processor, job, limits, limits.vocab_size) for job in jobs]
+
+
+def decoded(processor: Processor, jobs: Sequence[Job]) -> list[Any]:
+    """Return the output of each job, or its error. If decoding all at once fails, each job is decoded alone."""
+    try:
+        outputs: list[Any] = list(islice(processor.decode_many(jobs), len(jobs) + 1))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001  as above
+        if len(jobs) == 1:
+            return [failure(processor, "decode", error)]
+        return [output for job in jobs for output in decoded(processor, [job])]
+    if len(outputs) == len(jobs):
+        return outputs
+    return [_miscounted(processor, "decode_many must return one output per job", len(jobs), len(outputs))] * len(jobs)
 
 
 def converted(processor: Processor, output: object, content: type) -> object:
@@ -150,21 +149,31 @@ def unwritable(processor: Processor, error: TypeError) -> ComponentError:
     return component_error(owner_of(processor), message, public=message)
 
 
-def _checked(processor: Processor, job: object, limits: Limits) -> Job:
+def _miscounted(processor: Processor, rule: str, expected: int, returned: int) -> ComponentError:
+    """Return the error of an IO processor that returned too few or too many results."""
+    noun = rule.rpartition(" ")[2]
+    shown = "more" if returned > expected else returned
+    return breach(processor, f"{rule}; for {expected} {noun}s it returned {shown}")
+
+
+def _checked(processor: Processor, job: object, limits: Limits, limited_ids: "list[NDArray[np.int64]]") -> Job:
+    """Return a job of ``encode``, or its error; ``limited_ids`` receives the ids that must be in the vocabulary."""
     if isinstance(job, MillpondError):
         return Job(error=job)
     if not isinstance(job, Job):
         return Job(error=breach(processor, f"encode must return a list of Job; it contains {type(job).__name__}"))
     if job.error is not None:
         return job
-    sequences: object = job.sequences
-    if not isinstance(sequences, tuple) or not all(isinstance(one, PoolingRequest) for one in sequences):
-        message = f"the sequences of a Job must be a tuple of PoolingRequest; got {sequences!r:.80}"
-        return Job(error=breach(processor, message))
-    for sequence in sequences:
+    sequences: Any = job.sequences
+    for sequence in sequences if isinstance(sequences, tuple) else (None,):
+        if not isinstance(sequence, PoolingRequest):
+            message = f"the sequences of a Job must be a tuple of PoolingRequest; got {sequences!r:.80}"
+            return Job(error=breach(processor, message))
         fault = _fault(sequence, limits)
         if fault is not None:
             return Job(error=breach(processor, fault))
+        if sequence.group == TEXT_GROUP or not limits.exempts_groups:
+            limited_ids.append(sequence.input_ids)
     return job
 
 
@@ -175,10 +184,7 @@ def _fault(request: PoolingRequest, limits: Limits) -> str | None:
         return f"a request's input_ids must be a numpy array [num_tokens] of int64; got {_described(ids)}"
     num_tokens = len(ids)
     if num_tokens == 0:
-        return (
-            "a request must have one token for each row that the model computes, and at least one; its input_ids are "
-            "empty. For a model that reads only features, the ids may be zeros"
-        )
+        return NO_IDS
     types: Any = request.token_type_ids
     if types is not None and (not _is_ids(types) or len(types) != num_tokens):
         return f"token_type_ids must be like input_ids, int64 [{num_tokens}], or None; got {_described(types)}"
@@ -186,14 +192,10 @@ def _fault(request: PoolingRequest, limits: Limits) -> str | None:
         fault = _fault_of(representation, num_tokens, limits.tasks)
         if fault is not None:
             return fault
-    if limits.max_model_len is not None and num_tokens > limits.max_model_len and limits.hold_for(request):
-        return f"a request has {num_tokens} tokens; the model reads at most {limits.max_model_len}"
-    return None
-
-
-def _limited_ids(job: Job, limits: Limits) -> "list[NDArray[np.int64]]":
-    """Return the token ids that must be in the vocabulary."""
-    return [sequence.input_ids for sequence in job.sequences if limits.hold_for(sequence)]
+    if limits.max_model_len is None or num_tokens <= limits.max_model_len:
+        return None
+    is_exempt = limits.exempts_groups and request.group != TEXT_GROUP
+    return None if is_exempt else f"a request has {num_tokens} tokens; the model reads at most {limits.max_model_len}"
 
 
 def _are_known(ids: "list[NDArray[np.int64]]", size: int) -> bool:
@@ -208,8 +210,9 @@ def _are_known(ids: "list[NDArray[np.int64]]", size: int) -> bool:
 
 def _with_known_ids(processor: Processor, job: Job, limits: Limits, size: int) -> Job:
     """Return a job, or the error of its first token id that is not in the vocabulary."""
-    for ids in _limited_ids(job, limits):
-        if not _are_known([ids], size):
+    for sequence in job.sequences:
+        ids, is_exempt = sequence.input_ids, limits.exempts_groups and sequence.group != TEXT_GROUP
+        if not is_exempt and not _are_known([ids], size):
             bad = int(ids.min()) if ids.min() < 0 else int(ids.max())
             message = f"token id {bad} is not in the vocabulary: ids go from 0 to {size - 1}"
             return Job(error=breach(processor, message))

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from millpond.types.params import PoolingParams
 from millpond.types.prompts import split_prompts
@@ -18,43 +18,24 @@ Out = TypeVar("Out")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Asked:
-    """The parameters and options of an item; items with the same parameters share one object.
+class Call:
+    """Prompts with the same parameters and options: those of one call of ``LLM``, or a window of a large one.
+
+    Derive from it to pass typed values from ``complete`` to ``encode``.
 
     Attributes:
+        prompts: The prompts as passed by the caller, in order, not validated yet; one for each output.
         params: The pooling parameters.
         options: The options of the task: an instance of the options type of its record, or else of the IO processor's
             ``Options``; None if neither has one.
-    """
-
-    params: PoolingParams
-    options: Any = None
-
-
-class Item(NamedTuple):
-    """One item of a call.
-
-    Attributes:
-        data: The input as passed by the caller, not validated yet.
-        asked: Its parameters and options.
-    """
-
-    data: Any
-    asked: Asked
-
-
-@dataclass(eq=False, slots=True)
-class Call:
-    """Items of one call, in order: all of them, or a window of a large call.
-
-    Attributes:
-        items: The items.
         shared: A dict shared by all windows of the call, which are encoded one after the other. An IO processor keeps
-            objects here that several items use, such as the sequence of a query: a ``PoolingRequest`` that is in
+            objects here that several prompts use, such as the sequence of a query: a ``PoolingRequest`` that is in
             several ``Job`` is computed once.
     """
 
-    items: Sequence[Item]
+    prompts: Sequence[Any] = ()
+    params: PoolingParams = field(default_factory=PoolingParams)
+    options: Any = None
     shared: dict[Any, Any] = field(default_factory=dict)
 
 
@@ -96,7 +77,10 @@ class Job:
     @property
     def num_dropped_tokens(self) -> int:
         """The number of tokens removed by truncation."""
-        return sum([sequence.num_dropped_tokens for sequence in self.sequences])
+        total = 0
+        for sequence in self.sequences:
+            total += sequence.num_dropped_tokens
+        return total
 
 
 class IOProcessor(Generic[Out]):
@@ -131,29 +115,29 @@ class IOProcessor(Generic[Out]):
         return None
 
     def items(self, prompts: object) -> Sequence[object]:
-        """Return the data of the items of a call, one for each output, in order; by default its prompts.
+        """Return the prompts of ``Call``, one for each output, in order; by default those that the caller passed.
 
         Raises:
-            InvalidInputError: If the call contains no items; it ends the call.
+            InvalidInputError: If the call contains no prompts; it ends the call.
         """
         return [prompts] if isinstance(prompts, str) else split_prompts(prompts)
 
-    def complete(self, asked: Asked) -> Asked:
+    def complete(self, call: Call) -> Call:
         """Validate parameters and options, and fill in defaults; by default they are returned unchanged.
 
-        It is called once for all items with the same parameters, before they are encoded; the next call with the same
-        parameters may use the result again. The result may be an instance of a subclass.
+        It is called once before prompts with the same parameters are encoded, without the prompts; the next call with
+        the same parameters may use the result again. The result may be an instance of a subclass.
 
         Raises:
             InvalidInputError: If a parameter or an option is not supported; it ends the call.
         """
-        return asked
+        return call
 
     def encode(self, call: Call) -> Sequence[Job]:
-        """Validate and tokenize the items of a call: one ``Job`` for each, in order.
+        """Validate and tokenize the prompts of a call: one ``Job`` for each, in order.
 
-        Return the error of an invalid item as its job, ``Job(error=InvalidInputError(...))``. If this method raises
-        instead, the pipeline encodes each item separately, so that an invalid item does not affect the others.
+        Return the error of an invalid prompt as its job, ``Job(error=InvalidInputError(...))``. If this method raises
+        instead, the pipeline encodes each prompt separately, so that an invalid one does not affect the others.
         """
         raise NotImplementedError(f"{type(self).__name__} does not implement encode(call)")
 

@@ -5,8 +5,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from millpond.model.spec import ResolvedModel
-from millpond.pipeline.bound_task import BoundTask, new_sequences
-from millpond.pipeline.io_processor import Item, Job
+from millpond.pipeline.bound_task import BoundTask, Item, new_sequences
+from millpond.pipeline.io_processor import Job
 from millpond.pipeline.pipeline import windows
 from millpond.pipeline.shared_prefix import PrefixFinder
 from millpond.types.config import EngineConfig
@@ -104,7 +104,7 @@ class SyncDriver:
         return _ended(sequences)
 
     def _may_hold_images(self, items: Sequence[Item]) -> bool:
-        return "image" in self._model.multimodal.modalities and any(may_hold_media(item.data) for item in items)
+        return "image" in self._model.multimodal.modalities and any(may_hold_media(data) for data, _ in items)
 
     def _add(self, jobs: list[Job], prefixes: PrefixFinder | None = None) -> list[Job]:
         """Add the sequences of jobs to the engine, longest first; return the jobs that need no computation.

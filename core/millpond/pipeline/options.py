@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from millpond.pipeline.io_processor import Asked, IOProcessor
+from millpond.pipeline.io_processor import Call, IOProcessor
 from millpond.plugin.blame import is_foreign
 from millpond.types.config import JOINED_BY
 from millpond.types.errors import InvalidInputError, PluginError
@@ -37,8 +37,8 @@ class OptionsReader:
         self._keeps_unknown = is_pooled_by_plugin(processor.ctx)
         self._default = None if self.type is None else self._validated({})
 
-    def __call__(self, params: PoolingParams | None, keywords: Mapping[str, object]) -> Asked:
-        """Return the parameters and options of a call.
+    def __call__(self, params: PoolingParams | None, keywords: Mapping[str, object]) -> Call:
+        """Return a call with its parameters and options, without prompts.
 
         Args:
             params: The parameters; the options in their ``extra_kwargs`` take precedence.
@@ -50,10 +50,12 @@ class OptionsReader:
         params = params or NO_PARAMS
         extra = params.extra_kwargs
         if not extra and not keywords:
-            return Asked(params, self._default)
+            return Call(params=params, options=self._default)
         values = {name: value for name, value in {**keywords, **(extra or {})}.items() if value is not None}
         if self.type is None:
-            return Asked(params.model_copy(update={"extra_kwargs": values or None}) if values != extra else params)
+            return Call(
+                params=params.model_copy(update={"extra_kwargs": values or None}) if values != extra else params
+            )
         others = {name: value for name, value in values.items() if name not in self.type.model_fields}
         unknown = next((name for name in others if name not in (extra or {}) or not self._may_be_foreign(name)), None)
         if unknown is not None:
@@ -61,7 +63,7 @@ class OptionsReader:
         known = {name: value for name, value in values.items() if name not in others}
         if extra:
             params = params.model_copy(update={"extra_kwargs": others or None})
-        return Asked(params, self._validated(known) if known else self._default)
+        return Call(params=params, options=self._validated(known) if known else self._default)
 
     def _may_be_foreign(self, name: str) -> bool:
         """Return True if a third-party pooler or model may read an option: it does not resemble one of the task."""
@@ -108,8 +110,8 @@ def options_type(processor: IOProcessor[Any]) -> type[BaseModel] | None:
     return model
 
 
-def read_asked(processor: IOProcessor[Any], params: PoolingParams | None, keywords: Mapping[str, object]) -> Asked:
-    """Return the parameters and options of a call to an IO processor by another one.
+def read_call(processor: IOProcessor[Any], params: PoolingParams | None, keywords: Mapping[str, object]) -> Call:
+    """Return a call to an IO processor by another one, without prompts.
 
     Raises:
         InvalidInputError: If an option is unknown or invalid.
@@ -117,8 +119,8 @@ def read_asked(processor: IOProcessor[Any], params: PoolingParams | None, keywor
     reader = vars(processor).get("_options_reader")
     if reader is None:
         reader = vars(processor)["_options_reader"] = OptionsReader(processor)
-    asked: Asked = reader(params, keywords)
-    return asked
+    call: Call = reader(params, keywords)
+    return call
 
 
 def is_pooled_by_plugin(ctx: "ModelContext") -> bool:

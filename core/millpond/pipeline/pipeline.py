@@ -106,15 +106,18 @@ class Pipeline:
         It is "token_embed" if the pooler config names that task, or if the model has only token vectors, like ColBERT;
         parameters with the task "embed" always request one vector per prompt.
         """
-        if isinstance(params, PoolingParams) and params.task == EMBED:
-            return EMBED
-        has_only_tokens = EMBED not in self._pooled and TOKEN_EMBED in self._pooled
-        return TOKEN_EMBED if has_only_tokens or self.ctx.pooler_config.task == TOKEN_EMBED else EMBED
+        return EMBED if isinstance(params, PoolingParams) and params.task == EMBED else self._embedding_task
 
     def task_with_method(self, name: str) -> "TaskSpec | None":
         """Return the record of the task with this method name; None if no task has it."""
         specs = (entry.spec for entry in self.ctx.registry.tasks.entries())
         return next((spec for spec in specs if spec.method == name), None)
+
+    @cached_property
+    def _embedding_task(self) -> str:
+        """The task of a call of ``LLM.embed`` whose parameters name none."""
+        has_only_tokens = EMBED not in self._pooled and TOKEN_EMBED in self._pooled
+        return TOKEN_EMBED if has_only_tokens or self.ctx.pooler_config.task == TOKEN_EMBED else EMBED
 
     @cached_property
     def _pooled(self) -> tuple[str, ...]:

@@ -10,9 +10,9 @@ from functools import partial
 from time import monotonic
 from typing import Any, NamedTuple, TypeVar
 
-from millpond.pipeline.bound_task import BoundTask
+from millpond.pipeline.bound_task import BoundTask, Items
 from millpond.pipeline.cancellation import CancellableWork
-from millpond.pipeline.io_processor import Item, Job
+from millpond.pipeline.io_processor import Job
 from millpond.types.errors import EngineError
 from millpond.types.prompts import may_hold_media, remote_images
 
@@ -24,7 +24,6 @@ MAX_GATHER_WAIT_S = 0.5  # small calls that wait longer for the gathering thread
 MAX_SMALL_CALL_PROMPTS = 16
 MAX_SMALL_CALL_CHARS = 8192  # a longer call is encoded separately, so that it does not delay others
 T = TypeVar("T")
-Items = Sequence[Item]
 
 
 @dataclass(eq=False)
@@ -64,7 +63,7 @@ class PreprocessingPool:
     async def encode(self, task: BoundTask, indices: Sequence[int], items: Items) -> list[Job]:
         """Call ``BoundTask.encode`` on a thread; if cancelled, it stops before the next image."""
         if not is_small(items):
-            return await self.run(partial(task.encode, indices, items), self._threads_for([it.data for it in items]))
+            return await self.run(partial(task.encode, indices, items), self._threads_for([data for data, _ in items]))
         loop = asyncio.get_running_loop()
         call = PendingCall(task, indices, items, loop.create_future())
         with self._lock:

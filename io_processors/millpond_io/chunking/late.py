@@ -10,7 +10,7 @@ from torch import nn
 
 from millpond.context import TaskContext
 from millpond.engine.request import PoolingRequest, Representation
-from millpond.pipeline.io_processor import Asked
+from millpond.pipeline.io_processor import Call
 from millpond.types.errors import InvalidInputError
 from millpond.types.late_chunking import LateChunk, LateChunkingMetadata
 from millpond.types.outputs import TokenEmbeddingsOutput
@@ -30,13 +30,13 @@ class Chunked:
     normalizes: bool
 
 
-def check_late_chunking(ctx: TaskContext, asked: Asked) -> None:
+def check_late_chunking(ctx: TaskContext, call: Call) -> None:
     """Check the parameters of a call with late chunking.
 
     Raises:
         InvalidInputError: Another parameter is not supported with late chunking, or the model does not support it.
     """
-    params = asked.params
+    params = call.params
     if params.late_chunking_params is None:
         return
     if ctx.task != "token_embed":
@@ -50,7 +50,7 @@ def check_late_chunking(ctx: TaskContext, asked: Asked) -> None:
         for name in ("dimensions", "truncate_prompt_tokens", "pad_prompt_tokens", "prompt", "prompt_name", "adapter")
         if getattr(params, name) is not None
     ]
-    used += [name for name, value in asked.options or () if value is not None]
+    used += [name for name, value in call.options or () if value is not None]
     if params.on_overflow == "truncate":
         used.append("on_overflow")
     if used:

@@ -8,7 +8,7 @@ import numpy as np
 
 from millpond.context import Context
 from millpond.engine.request import PoolingRequest, Representation
-from millpond.pipeline.io_processor import Asked, Job
+from millpond.pipeline.io_processor import Call, Job
 from millpond.types.errors import InvalidInputError
 from millpond_io.images.files import PARAMETER
 from millpond_io.images.inputs import ImageInputs
@@ -59,41 +59,41 @@ class ImagePrompts:
 
     def jobs(
         self,
-        prompts: Sequence[tuple[Prompt, Asked]],
-        encode_texts: Callable[[Sequence[tuple[Prompt, Asked]]], list[Job]],
+        prompts: Sequence[Prompt],
+        call: Call,
+        encode_texts: Callable[[Sequence[Prompt], Call], list[Job]],
         task: str,
     ) -> list[Job]:
         """Return the jobs of validated prompts.
 
         Args:
-            prompts: The prompts with their parameters and options.
+            prompts: The prompts.
+            call: Their call.
             encode_texts: Returns the jobs of text prompts.
             task: The name of the task.
         """
-        texts = [(replace(prompt, multi_modal_data=None), asked) for prompt, asked in prompts if _has_text(prompt)]
-        text_jobs = iter(encode_texts(texts) if texts else ())
-        return [
-            self._job(prompt, asked, next(text_jobs) if _has_text(prompt) else None, task) for prompt, asked in prompts
-        ]
+        texts = [replace(prompt, multi_modal_data=None) for prompt in prompts if _has_text(prompt)]
+        text_jobs = iter(encode_texts(texts, call) if texts else ())
+        return [self._job(prompt, call, next(text_jobs) if _has_text(prompt) else None, task) for prompt in prompts]
 
-    def _job(self, prompt: Prompt, asked: Asked, text: Job | None, task: str) -> Job:
+    def _job(self, prompt: Prompt, call: Call, text: Job | None, task: str) -> Job:
         patches = (prompt.multi_modal_data or {}).get("image")
         if text is not None and (text.error is not None or not isinstance(patches, Patches)):
             return text
         assert isinstance(patches, Patches)  # noqa: S101  a prompt without text has an image
-        error = None if text is None else self._mixed_modality_error(asked, task)
+        error = None if text is None else self._mixed_modality_error(call, task)
         if error is not None:
             return Job(error=error)
-        image = request_of(patches, [Representation(task, asked.params)])
+        image = request_of(patches, [Representation(task, call.params)])
         sequences = () if text is None else text.sequences
         if sequences:
             whole = sequences[0].input_ids if sequences[0].whole is None else sequences[0].whole
             sequences[0].whole = np.concatenate([whole, image.input_ids])
-        return TextJob(sequences=(*sequences, image), asked=asked)
+        return TextJob(sequences=(*sequences, image), call=call)
 
-    def _mixed_modality_error(self, asked: Asked, task: str) -> InvalidInputError | None:
+    def _mixed_modality_error(self, call: Call, task: str) -> InvalidInputError | None:
         """Return the error for a prompt with both a text and an image; None if both are accepted."""
-        value = getattr(asked.options, MIXED_MODALITY, None) or self.mixed_modality
+        value = getattr(call.options, MIXED_MODALITY, None) or self.mixed_modality
         if value not in MIXED_MODALITY_VALUES:
             message = f"{MIXED_MODALITY}={value!r}: expected 'error' or 'mean'"
             return InvalidInputError(message, parameter=MIXED_MODALITY)

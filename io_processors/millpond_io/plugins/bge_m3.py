@@ -1,12 +1,12 @@
 """The IO processor ``bge_m3_sparse_plugin``: dense and sparse vectors, in the format of vLLM's plugin."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from reprlib import repr as brief
 from typing import Any
 
 from millpond.context import TaskContext
-from millpond.pipeline.io_processor import Asked, Call, IOProcessor, Item, Job
-from millpond.pipeline.options import read_asked
+from millpond.pipeline.io_processor import Call, IOProcessor, Job
+from millpond.pipeline.options import read_call
 from millpond.types.errors import InvalidInputError
 from millpond.types.outputs import RepresentationsOutput, SparseEmbeddingOutput
 from millpond_io.plugins.data import Answer, error_of, prompts_of, read_fields, typed, usage_of
@@ -65,9 +65,9 @@ class BgeM3Processor(IOProcessor[Answer]):
 
     def encode(self, call: Call) -> list[Job]:
         """Validate the fields and tokenize the texts of each call."""
-        return encode_valid(call.items, _read, lambda items: [self._job(fields, asked) for fields, asked in items])
+        return encode_valid(call, _read, lambda valid, call: [self._job(fields, call) for fields in valid])
 
-    def _job(self, fields: Fields, asked: Asked) -> Job:
+    def _job(self, fields: Fields, call: Call) -> Job:
         dense: dict[str, object] = {"task": "embed", "dimensions": fields.dimensions}
         sparse: dict[str, object] = {"task": "embed_sparse", "extra_kwargs": {"return_tokens": fields.return_tokens}}
         representations = [
@@ -75,9 +75,9 @@ class BgeM3Processor(IOProcessor[Answer]):
             for name, representation in ((DENSE, dense), (SPARSE, sparse))
             if name in fields.embed_task.split("&")
         ]
-        params = asked.params.model_copy(update={"task": None, "extra_kwargs": None})
+        params = call.params.model_copy(update={"task": None, "extra_kwargs": None})
         try:
-            completed = self.represent.complete(read_asked(self.represent, params, {REPRESENTATIONS: representations}))
+            completed = self.represent.complete(read_call(self.represent, params, {REPRESENTATIONS: representations}))
         except InvalidInputError as error:
             return Job(error=error)
         prompts = [
@@ -86,7 +86,7 @@ class BgeM3Processor(IOProcessor[Answer]):
             else {"prompt_token_ids": prompt}
             for prompt in fields.prompts
         ]
-        jobs = self.represent.encode(Call([Item(prompt, completed) for prompt in prompts]))
+        jobs = self.represent.encode(replace(completed, prompts=prompts))
         text_error = error_of(jobs)
         if text_error is not None:
             return Job(error=text_error)

@@ -5,8 +5,8 @@ from reprlib import repr as brief
 from typing import Any
 
 from millpond.context import TaskContext
-from millpond.pipeline.io_processor import Asked, Call, IOProcessor, Item, Job
-from millpond.pipeline.options import read_asked
+from millpond.pipeline.io_processor import Call, IOProcessor, Job
+from millpond.pipeline.options import read_call
 from millpond.types.errors import InvalidInputError
 from millpond_io.plugins.data import Answer, error_of, prompts_of, read_fields, typed, usage_of
 from millpond_io.retrieval.late_interaction import INPUT_TYPE, INPUT_TYPES, ends_of, readers
@@ -59,18 +59,18 @@ class ColBertProcessor(IOProcessor[Answer]):
 
     def encode(self, call: Call) -> list[Job]:
         """Validate the fields and tokenize the texts of each call."""
-        return encode_valid(call.items, _read, lambda items: [self._job(texts, asked) for texts, asked in items])
+        return encode_valid(call, _read, lambda valid, call: [self._job(texts, call) for texts in valid])
 
-    def _job(self, texts: Texts, asked: Asked) -> Job:
-        params = asked.params.model_copy(update=TRUNCATION_PARAMS)
+    def _job(self, texts: Texts, call: Call) -> Job:
+        params = call.params.model_copy(update=TRUNCATION_PARAMS)
         try:
-            completed = self.embed.complete(read_asked(self.embed, params, {INPUT_TYPE: texts.input_type}))
+            completed = self.embed.complete(read_call(self.embed, params, {INPUT_TYPE: texts.input_type}))
         except InvalidInputError as error:
             return Job(error=error)
         prompts = [
             prompt if isinstance(prompt, str) else self._with_special_tokens(prompt, texts) for prompt in texts.prompts
         ]
-        jobs = self.embed.encode(Call([Item(prompt, completed) for prompt in prompts]))
+        jobs = self.embed.encode(replace(completed, prompts=prompts))
         text_error = error_of(jobs)
         if text_error is not None:
             return Job(error=text_error)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from millpond.context import TaskContext
-from millpond.pipeline.io_processor import Asked, Call, Item, Job
+from millpond.pipeline.io_processor import Call, Job
 from millpond.types.errors import InvalidInputError
 from millpond.types.outputs import PoolingOutput
 from millpond_io.retrieval.late_interaction import INPUT_TYPE, input_type
@@ -27,37 +27,32 @@ class RoutedTexts:
         contexts = dict(ctx.routes.values())
         self.processors = {name: build(route_ctx.for_task(ctx.task)) for name, route_ctx in contexts.items()}
 
-    def complete(self, asked: Asked) -> Asked:
+    def complete(self, call: Call) -> Call:
         """Complete the parameters with the route of the input type."""
-        text_type = input_type(asked.options)
+        text_type = input_type(call.options)
         name = self.names.get(text_type, next(iter(self.names.values())))  # ``encode`` reports a missing route
-        completed = self.processors[name].complete(_without_type(asked))
+        completed = self.processors[name].complete(_without_type(call))
         # Poolers select the route by the input type, too.
-        return replace(completed, params=add_options(completed.params, RouteOptions(text_type)), options=asked.options)
+        return replace(completed, params=add_options(completed.params, RouteOptions(text_type)), options=call.options)
 
     def encode(self, call: Call) -> list[Job]:
-        """Validate and tokenize prompts, all texts of a route at once."""
-        jobs: list[Job | None] = [None] * len(call.items)
-        indices_by_route: dict[str, list[int]] = {}
-        for index, item in enumerate(call.items):
-            try:
-                indices_by_route.setdefault(self._route(item.asked), []).append(index)
-            except InvalidInputError as error:
-                jobs[index] = Job(error=error)
-        for name, indices in indices_by_route.items():
-            items = [Item(call.items[index].data, _without_type(call.items[index].asked)) for index in indices]
-            for index, job in zip(indices, self.processors[name].encode(Call(items, call.shared)), strict=True):
-                for sequence in job.sequences:
-                    sequence.route = name
-                jobs[index] = job
-        return [job for job in jobs if job is not None]
+        """Validate and tokenize prompts with the modules of their route."""
+        try:
+            name = self._route(call)
+        except InvalidInputError as error:
+            return [Job(error=error) for _ in call.prompts]
+        jobs = self.processors[name].encode(_without_type(call))
+        for job in jobs:
+            for sequence in job.sequences:
+                sequence.route = name
+        return list(jobs)
 
     def decode(self, job: Job) -> PoolingOutput:
         """Return the result of one prompt."""
         return self.processors[job.sequences[0].route].decode(job)
 
-    def _route(self, asked: Asked) -> str:
-        text_type = input_type(asked.options)
+    def _route(self, call: Call) -> str:
+        text_type = input_type(call.options)
         if text_type in self.names:
             return self.names[text_type]
         available = " or ".join(f"input_type={name!r}" for name in self.names if name is not None)
@@ -68,8 +63,8 @@ class RoutedTexts:
         raise InvalidInputError(message, parameter=INPUT_TYPE)
 
 
-def _without_type(asked: Asked) -> Asked:
+def _without_type(call: Call) -> Call:
     """Return the parameters for the IO processor of a route, which has no input types."""
-    if input_type(asked.options) is None:
-        return asked
-    return replace(asked, options=asked.options.model_copy(update={INPUT_TYPE: None}))
+    if input_type(call.options) is None:
+        return call
+    return replace(call, options=call.options.model_copy(update={INPUT_TYPE: None}))

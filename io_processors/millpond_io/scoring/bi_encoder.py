@@ -1,7 +1,7 @@
 """BiEncoder: scores queries and documents by the similarity of their vectors, which are computed separately."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any, cast
 from weakref import WeakValueDictionary
@@ -9,8 +9,8 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from millpond.context import TaskContext
-from millpond.pipeline.io_processor import Asked, Call, IOProcessor, Item, Job
-from millpond.pipeline.options import read_asked
+from millpond.pipeline.io_processor import Call, IOProcessor, Job
+from millpond.pipeline.options import read_call
 from millpond.types.errors import InvalidInputError, MillpondError
 from millpond.types.outputs import ScoringOutput
 from millpond.types.prompts import Content, PairItem
@@ -37,14 +37,14 @@ class SeparatePair(PairItem):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True)
-class PairRequest(Asked):
-    """The parameters and options of pairs.
+class SeparateCall(Call):
+    """A call whose queries and documents are encoded separately.
 
     Attributes:
-        by_role: The parameters and options of "query" and of "document".
+        by_role: The completed parameters and options of "query" and of "document".
     """
 
-    by_role: dict[str, Asked] = field(default_factory=dict)
+    by_role: dict[str, Call] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True, weakref_slot=True)
@@ -112,44 +112,43 @@ class BiEncoder:
         )
         self._numbers = count()
 
-    def complete(self, asked: Asked) -> PairRequest:
+    def complete(self, call: Call) -> SeparateCall:
         """Complete the parameters of queries and of documents."""
-        warn_of_templates(asked.options, "the model encodes each text separately; templates are for cross-encoders")
-        mixed_modality = asked.options.mixed_modality
+        warn_of_templates(call.options, "the model encodes each text separately; templates are for cross-encoders")
+        mixed_modality = call.options.mixed_modality
         options = {} if mixed_modality is None else {"mixed_modality": mixed_modality}
         by_role = {
             role: self.inner.complete(
-                read_asked(
-                    self.inner, asked.params, {**options, **({"input_type": role} if self.uses_input_types else {})}
+                read_call(
+                    self.inner, call.params, {**options, **({"input_type": role} if self.uses_input_types else {})}
                 )
             )
             for role in (QUERY, DOCUMENT)
         }
-        return PairRequest(by_role[QUERY].params, asked.options, by_role=by_role)
+        return SeparateCall(call.prompts, by_role[QUERY].params, call.options, call.shared, by_role=by_role)
 
     def encode(self, call: Call) -> list[Job]:
         """Encode the queries and documents that are new in the call, all at once."""
+        assert isinstance(call, SeparateCall)  # noqa: S101  returned by ``complete``
         shared: SharedInputs = call.shared.setdefault(SharedInputs, SharedInputs())
         inputs: dict[Key, PairInput] = {}
-        keys = [((QUERY, data.query, id(asked)), (DOCUMENT, data.document, id(asked))) for data, asked in call.items]
-        new: dict[Key, Asked] = {}
-        for pair, (_, asked) in zip(keys, call.items, strict=True):
-            for key in pair:
-                shared_input = shared.inputs.get(key)
-                if shared_input is None:
-                    new[key] = asked
-                else:
-                    inputs[key] = shared_input
-        contents = {key: self._truncate(key, asked) for key, asked in new.items()}
-        items = [
-            Item(_prompt(contents[key][0], self.reader), cast("PairRequest", asked).by_role[key[0]])
-            for key, asked in new.items()
-        ]
-        jobs = self.inner.encode(Call(items)) if items else ()
-        for (key, (_, num_dropped)), job in zip(contents.items(), jobs, strict=True):
-            if job.sequences:
-                job.sequences[0].num_dropped_tokens += num_dropped
-            inputs[key] = shared.inputs[key] = PairInput(job=job, number=next(self._numbers))
+        number = id(call.params)
+        keys = [((QUERY, pair.query, number), (DOCUMENT, pair.document, number)) for pair in call.prompts]
+        new: dict[str, list[Key]] = {QUERY: [], DOCUMENT: []}
+        for key in dict.fromkeys(key for pair in keys for key in pair):
+            shared_input = shared.inputs.get(key)
+            if shared_input is None:
+                new[key[0]].append(key)
+            else:
+                inputs[key] = shared_input
+        for role, new_keys in new.items():
+            contents = [self._truncate(key, call) for key in new_keys]
+            prompts = [_prompt(content, self.reader) for content, _ in contents]
+            jobs = self.inner.encode(replace(call.by_role[role], prompts=prompts)) if prompts else ()
+            for key, (_, num_dropped), job in zip(new_keys, contents, jobs, strict=True):
+                if job.sequences:
+                    job.sequences[0].num_dropped_tokens += num_dropped
+                inputs[key] = shared.inputs[key] = PairInput(job=job, number=next(self._numbers))
         shared.last_query = inputs[keys[-1][0]]
         return [self._job(inputs[query], inputs[document]) for query, document in keys]
 
@@ -173,10 +172,10 @@ class BiEncoder:
             separator=self.separator,
         )
 
-    def _truncate(self, key: Key, asked: Asked) -> tuple[Content, int]:
+    def _truncate(self, key: Key, call: Call) -> tuple[Content, int]:
         """Return the truncated content of a query or document, and the number of removed tokens."""
         role, content, _ = key
-        options = asked.options
+        options = call.options
         limit = options.max_tokens_per_query if role == QUERY else options.max_tokens_per_doc
         if not limit or self.ctx.tokenizer is None:
             return content, 0

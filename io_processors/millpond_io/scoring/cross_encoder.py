@@ -2,15 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from millpond.context import TaskContext
 from millpond.engine.request import PoolingRequest, Representation
-from millpond.pipeline.io_processor import Asked, Call, IOProcessor, Job
-from millpond.pipeline.options import read_asked
+from millpond.pipeline.io_processor import Call, IOProcessor, Job
+from millpond.pipeline.options import read_call
 from millpond.types.errors import InvalidInputError
 from millpond.types.outputs import ScoringOutput
 from millpond.types.params import PoolingParams
@@ -150,8 +149,8 @@ class PairReader:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, slots=True)
-class PairsAsked(Asked):
-    """The parameters and options of pairs, with their encoder.
+class PairsCall(Call):
+    """A call with the encoder of its pairs.
 
     Attributes:
         encoder: The encoder, or the error if the pairs cannot be encoded.
@@ -169,20 +168,17 @@ class CrossEncoder:
         self.pairs = PairReader(ctx)
         self.inner: IOProcessor[Any] = ctx.io_processor(ctx.registry.tasks.get(TASK).spec.io_processor, task=TASK)
 
-    def complete(self, asked: Asked) -> Asked:
+    def complete(self, call: Call) -> Call:
         """Complete the parameters, like the IO processor of the task ``classify``."""
-        self.pairs.check(asked.params, asked.options)
-        params = self.inner.complete(read_asked(self.inner, asked.params, {})).params
-        return PairsAsked(params, asked.options, encoder=self.pairs.encoder(params, asked.options))
+        self.pairs.check(call.params, call.options)
+        params = self.inner.complete(read_call(self.inner, call.params, {})).params
+        encoder = self.pairs.encoder(params, call.options)
+        return PairsCall(call.prompts, params, call.options, call.shared, encoder=encoder)
 
     def encode(self, call: Call) -> list[Job]:
         """Encode each pair as one sequence."""
-        jobs: list[Job] = []
-        for _, group in groupby(call.items, key=lambda item: id(item.asked)):
-            items = [*group]
-            asked = cast("PairsAsked", items[0].asked)
-            jobs += self.pairs.read([item.data for item in items], asked.params, asked.options, asked.encoder)
-        return jobs
+        assert isinstance(call, PairsCall)  # noqa: S101  returned by ``complete``
+        return self.pairs.read(call.prompts, call.params, call.options, call.encoder)
 
     def decode_many(self, jobs: Sequence[Job]) -> list[ScoringOutput]:
         """Return the scores of pairs."""

@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from itertools import groupby
 
-from millpond.pipeline.io_processor import Asked, Call, Job
+from millpond.pipeline.io_processor import Call, Job
 from millpond.types.errors import InvalidInputError
 from millpond.types.prompts import PairItem
 from millpond_io.prompts import Prompt
@@ -23,13 +22,13 @@ class ClassifyProcessor(TextProcessor):
     A pair of texts, ``(first, second)`` or ``{"text": first, "text_pair": second}``, becomes one sequence.
     """
 
-    def complete(self, asked: Asked) -> Asked:
+    def complete(self, call: Call) -> Call:
         """Validate the parameters, and fill in defaults of the model's config."""
-        return self.completed(asked, supported=("use_activation",))
+        return self.completed(call, supported=("use_activation",))
 
     def encode(self, call: Call) -> list[Job]:
         """Validate and tokenize prompts and pairs: all prompts at once, all pairs at once."""
-        return self.encode_items(call.items, self._read, self._encode_read)
+        return self.encode_read(call, self._read, self._encode_read)
 
     def _read(self, data: object) -> Prompt | PairItem:
         """Validate one prompt or pair of texts."""
@@ -44,20 +43,17 @@ class ClassifyProcessor(TextProcessor):
             raise InvalidInputError(message, parameter="prompts")
         return PairItem(first, second)
 
-    def _encode_read(self, prompts: Sequence[tuple[Prompt | PairItem, Asked]]) -> list[Job]:
-        texts = [(data, asked) for data, asked in prompts if isinstance(data, Prompt)]
-        jobs = iter(self.encode_prompts(texts) if texts else ())
+    def _encode_read(self, prompts: Sequence[Prompt | PairItem], call: Call) -> list[Job]:
+        texts = [prompt for prompt in prompts if isinstance(prompt, Prompt)]
+        jobs = iter(self.encode_prompts(texts, call) if texts else ())
         if len(texts) == len(prompts):
             return list(jobs)
-        pairs = iter(self._encode_pairs([(data, asked) for data, asked in prompts if isinstance(data, PairItem)]))
-        return [next(pairs if isinstance(data, PairItem) else jobs) for data, _ in prompts]
+        pairs = iter(self._encode_pairs([prompt for prompt in prompts if isinstance(prompt, PairItem)], call))
+        return [next(pairs if isinstance(prompt, PairItem) else jobs) for prompt in prompts]
 
-    def _encode_pairs(self, items: Sequence[tuple[PairItem, Asked]]) -> Iterator[Job]:
-        for _, group in groupby(items, key=lambda item: id(item[1])):
-            same_params = [*group]
-            asked = same_params[0][1]
-            for job in self._pair_reader.read([pair for pair, _ in same_params], asked.params, PairOptions()):
-                yield job if job.error is not None else TextJob(sequences=job.sequences, asked=asked)
+    def _encode_pairs(self, pairs: Sequence[PairItem], call: Call) -> Iterator[Job]:
+        for job in self._pair_reader.read(pairs, call.params, PairOptions()):
+            yield job if job.error is not None else TextJob(sequences=job.sequences, call=call)
 
     @cached_property
     def _pair_reader(self) -> PairReader:

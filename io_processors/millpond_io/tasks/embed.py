@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from millpond.context import TaskContext
 from millpond.engine.request import PoolingRequest, Representation
-from millpond.pipeline.io_processor import Asked, Call, Job
+from millpond.pipeline.io_processor import Call, Job
 from millpond.types.config import JOINED_BY
 from millpond.types.errors import InvalidInputError
 from millpond.types.outputs import PoolingOutput
@@ -48,10 +48,10 @@ class EmbedProcessor(TextProcessor):
         elif self.per_token and ctx.rows_after_pooling is None and self.size is not None:
             self.size //= self.num_joined  # the vector of a token has the size of one pooling type
 
-    def complete(self, asked: Asked) -> Asked:
+    def complete(self, call: Call) -> Call:
         """Validate the parameters, and fill in defaults of the model's config."""
         if self.routed is not None:
-            return self.routed.complete(asked)
+            return self.routed.complete(call)
         if self.per_token and self.ctx.rows_after_pooling is not None and self.num_joined > 1:
             message = (
                 f"the task {self.task!r} is not served by {self.ctx.model.model!r}: its Dense modules expect the "
@@ -59,7 +59,7 @@ class EmbedProcessor(TextProcessor):
                 "'embed' is served"
             )
             raise InvalidInputError(message, parameter="pooling_task")
-        completed = self.completed(asked, supported=("use_activation", "dimensions"))
+        completed = self.completed(call, supported=("use_activation", "dimensions"))
         self._check_dimensions(completed.params.dimensions)
         if self.per_token:
             token_pooling(completed.options, self.readers)
@@ -79,52 +79,49 @@ class EmbedProcessor(TextProcessor):
             return self.routed.encode(call)
         images = self.images
         if images is None:
-            return self.encode_items(call.items, self.read, self.encode_prompts)
-        return self.encode_items(
-            call.items,
+            return self.encode_read(call, self.read, self.encode_prompts)
+        return self.encode_read(
+            call,
             lambda data: images.read(self, parse_prompt(data)),
-            lambda prompts: images.jobs(prompts, self.encode_prompts, self.task),
+            lambda prompts, call: images.jobs(prompts, call, self.encode_prompts, self.task),
         )
 
-    def prepared(self, prompt: Prompt, asked: Asked) -> tuple[Prompt, Asked]:
+    def prepared(self, prompt: Prompt, call: Call) -> tuple[Prompt, PoolingParams]:
         """Return the prompt with its instruction, and with the markers of a query or document."""
-        if asked.params.late_chunking_params is not None:
+        if call.params.late_chunking_params is not None:
             check_prompt(prompt, written=self.messages is not None)
-        prompt, asked = super().prepared(prompt, asked)
-        if self.table is not None and by_table(self.table, asked) is not None:
-            return self.table.prepared(prompt), asked
-        kind = input_type(asked.options) if self.readers else None
-        if kind is None:
-            return prompt, asked
-        prompt, params = self.readers[kind].prepared(prompt, asked.params)
-        return prompt, asked if params is asked.params else replace(asked, params=params)
+        prompt, params = super().prepared(prompt, call)
+        if self.table is not None and by_table(self.table, call) is not None:
+            return self.table.prepared(prompt), params
+        kind = input_type(call.options) if self.readers else None
+        return (prompt, params) if kind is None else self.readers[kind].prepared(prompt, params)
 
-    def job(self, prompt: Prompt, asked: Asked, tokenized: TokenizedPrompt) -> Job:
+    def job(self, prompt: Prompt, call: Call, tokenized: TokenizedPrompt) -> Job:
         """Return the sequences of a tokenized prompt."""
-        if asked.params.late_chunking_params is not None:
-            sequence, chunked = chunked_sequence(self.prompt_tokenizer, prompt, tokenized, asked.params, self.task)
-            return TextJob(sequences=(sequence,), asked=asked, chunked=chunked)
-        first = 0 if self.pools_prompts else self.first_pooled(prompt, tokenized, asked)
-        return self.job_of(tokenized, asked, first)
+        if call.params.late_chunking_params is not None:
+            sequence, chunked = chunked_sequence(self.prompt_tokenizer, prompt, tokenized, call.params, self.task)
+            return TextJob(sequences=(sequence,), call=call, chunked=chunked)
+        first = 0 if self.pools_prompts else self.first_pooled(prompt, tokenized, call)
+        return self.job_of(tokenized, call, first)
 
-    def job_of(self, tokenized: TokenizedPrompt, asked: Asked, first: int) -> Job:
+    def job_of(self, tokenized: TokenizedPrompt, call: Call, first: int) -> Job:
         """Return one sequence, or one for each piece of a prompt over the model's maximum length."""
-        if self.table is not None and by_table(self.table, asked) is not None:
-            return TextJob(sequences=(self.table.sequence(tokenized, self.task, asked),), asked=asked)
-        kind = input_type(asked.options) if self.readers else None
+        if self.table is not None and by_table(self.table, call) is not None:
+            return TextJob(sequences=(self.table.sequence(tokenized, self.task, call),), call=call)
+        kind = input_type(call.options) if self.readers else None
         if kind is not None:
             encoded = self.readers[kind].read(tokenized)
-            sequence = self.sequence(encoded.rendered, asked, first)
+            sequence = self.sequence(encoded.rendered, call, first)
             sequence.features = {**tokenized.features, **encoded.features}
-            return TextJob(sequences=(sequence,), asked=asked, kept=encoded.kept)
+            return TextJob(sequences=(sequence,), call=call, kept=encoded.kept)
         longest, total = self.ctx.model.max_model_len, len(tokenized.input_ids)
         if total <= longest:
-            return TextJob(sequences=(self.sequence(tokenized, asked, first),), asked=asked)
+            return TextJob(sequences=(self.sequence(tokenized, call, first),), call=call)
         logger.info("Input length %d exceeds max_position_embeddings %d, will use chunked processing", total, longest)
         pieces = slices(tokenized.input_ids, longest)
         logger.info("Split input of %d tokens into %d chunks (max_chunk_size: %d)", total, len(pieces), longest)
         spans = [(first, longest) if first else None] + [None] * (len(pieces) - 1)
-        params, truncate_dim = self._piece_params(asked.params)
+        params, truncate_dim = self._piece_params(call.params)
         sequences = tuple(
             PoolingRequest(
                 input_ids=self.prompt_tokenizer.pad(piece, params),
@@ -133,7 +130,7 @@ class EmbedProcessor(TextProcessor):
             )
             for piece, span in zip(pieces, spans, strict=True)
         )
-        return TextJob(sequences=sequences, asked=asked, truncate_dim=truncate_dim)
+        return TextJob(sequences=sequences, call=call, truncate_dim=truncate_dim)
 
     def decode(self, job: Job) -> PoolingOutput:
         """Return the result of one prompt; for a prompt in pieces, their mean weighted by the number of pooled tokens.
@@ -147,7 +144,7 @@ class EmbedProcessor(TextProcessor):
         if len(sequences) == 1:
             return self.result(sequences[0].results[0], sequences[0], job)
         texts = tuple(sequence for sequence in sequences if sequence.group != GROUP)
-        params = job.asked.params
+        params = job.call.params
         if len(texts) < len(sequences):
             pair = [self.decode(replace(job, sequences=texts)).array, sequences[-1].results[0]]
             return self.output(merged(pair, [1, 1], renormalize=params.use_activation is not False))
@@ -177,18 +174,18 @@ class EmbedProcessor(TextProcessor):
             return chunks_of(array, job.chunked)
         if job.kept is not None:
             array = array[job.kept]
-        pooling = token_pooling(job.asked.options, self.readers)
+        pooling = token_pooling(job.call.options, self.readers)
         return self.output(array if pooling is None else pooled(array, pooling))
 
-    def _with_input_type(self, asked: Asked) -> Asked:
+    def _with_input_type(self, call: Call) -> Call:
         """Return the parameters with the prompt of the input type, for models that only have prompts for it."""
-        kind = input_type(asked.options)
+        kind = input_type(call.options)
         reads_task = self.messages is not None and self.messages.declares_task
         if kind is None or kind in self.readers or self.table is not None or reads_task:
-            return asked
-        params = self.prompts.by_input_type(asked.params, kind)
+            return call
+        params = self.prompts.by_input_type(call.params, kind)
         if params is not None:
-            return replace(asked, params=params)
+            return replace(call, params=params)
         message = (
             f"input_type={kind!r} is for models whose files define queries and documents, by prompts named 'query' and "
             f"'document' or, for 'token_embed', like ColBERT's; {self.ctx.model.model!r} as {self.task!r} does not "
@@ -196,29 +193,29 @@ class EmbedProcessor(TextProcessor):
         )
         raise InvalidInputError(message, parameter="input_type")
 
-    def _check_dimensions(self, asked: int | None) -> None:
+    def _check_dimensions(self, requested: int | None) -> None:
         model, size = self.ctx.model, self.size
-        if asked is None or asked == size:
+        if requested is None or requested == size:
             return
         if not model.is_matryoshka:
             message = (
                 f'Model "{model.model}" does not support matryoshka representation, changing output dimensions will '
-                f"lead to poor results. dimensions={asked} was requested; the model has {size}. If it was trained for "
-                "it, pass hf_overrides={'is_matryoshka': True} or {'matryoshka_dimensions': [...]}"
+                f"lead to poor results. dimensions={requested} was requested; the model has {size}. If it was trained "
+                "for it, pass hf_overrides={'is_matryoshka': True} or {'matryoshka_dimensions': [...]}"
             )
             raise InvalidInputError(message, parameter="dimensions")
-        if size is not None and asked > size:
-            message = f"Model '{model.model}' only supports dimensions in range [1, {size}], got {asked}."
+        if size is not None and requested > size:
+            message = f"Model '{model.model}' only supports dimensions in range [1, {size}], got {requested}."
             raise InvalidInputError(message, parameter="dimensions")
         trained = model.matryoshka_dimensions
-        if trained and asked not in trained:
-            message = f"Model '{model.model}' only supports Matryoshka dimensions {list(trained)}, got {asked}."
+        if trained and requested not in trained:
+            message = f"Model '{model.model}' only supports Matryoshka dimensions {list(trained)}, got {requested}."
             raise InvalidInputError(message, parameter="dimensions")
 
 
-def for_pooler(asked: Asked, options: SparseOptions) -> Asked:
+def for_pooler(call: Call, options: SparseOptions) -> Call:
     """Return the parameters with options for the pooler."""
-    return replace(asked, params=add_options(asked.params, options))
+    return replace(call, params=add_options(call.params, options))
 
 
 def _num_pooled(sequence: PoolingRequest) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 
 from millpond.context import TaskContext
 from millpond.engine.request import PoolingRequest, Representation
-from millpond.pipeline.io_processor import Asked, Call, IOProcessor, Job
+from millpond.pipeline.io_processor import Call, IOProcessor, Job
 from millpond.types.errors import InvalidInputError
 from millpond.types.outputs import ChunksOutput
 from millpond_io.chunking.options import Cut, TextInChunks, read_cut, split_call
@@ -77,13 +77,13 @@ class ChunksProcessor(IOProcessor[ChunksOutput]):
 
     def encode(self, call: Call) -> list[Job]:
         """Validate texts, and tokenize their windows or chunks."""
-        return encode_valid(call.items, self._read_document, self._encode_documents)
+        return encode_valid(call, self._read_document, self._encode_documents)
 
-    def _encode_documents(self, documents: Sequence[tuple[Document, Asked]]) -> list[Job]:
+    def _encode_documents(self, documents: Sequence[Document], call: Call) -> list[Job]:
         jobs: list[Job] = []
-        for document, asked in documents:
+        for document in documents:
             try:
-                jobs.append(self._job(document, asked))
+                jobs.append(self._job(document, call))
             except InvalidInputError as error:
                 jobs.append(Job(error=error))
         return jobs
@@ -108,13 +108,13 @@ class ChunksProcessor(IOProcessor[ChunksOutput]):
             raise InvalidInputError(EMPTY, parameter="prompts")
         return Document(prompt, text, read_cut(data, text), data.method == "late")
 
-    def complete(self, asked: Asked) -> Asked:
+    def complete(self, call: Call) -> Call:
         """Complete the parameters like ``embed``, except ``on_overflow``.
 
         Raises:
             InvalidInputError: If the parameters request truncation: parts of the text would be in no chunk.
         """
-        params = asked.params
+        params = call.params
         for name in ("truncate_prompt_tokens", "on_overflow"):
             if getattr(params, name) not in (None, "error", "chunk"):
                 message = (
@@ -122,12 +122,12 @@ class ChunksProcessor(IOProcessor[ChunksOutput]):
                     "maximum is read in windows; on_overflow='error' refuses it"
                 )
                 raise InvalidInputError(message, parameter=name)
-        completed = self.embed.complete(replace(asked, params=params.model_copy(update={"task": None})))
+        completed = self.embed.complete(replace(call, params=params.model_copy(update={"task": None})))
         return replace(completed, params=completed.params.model_copy(update={"on_overflow": params.on_overflow}))
 
-    def _job(self, data: Document, asked: Asked) -> Job:
+    def _job(self, data: Document, call: Call) -> Job:
         """Return the sequences of a text: windows with late chunking, otherwise chunks."""
-        tokens = self._tokens(data, asked)
+        tokens = self._tokens(data, call)
         if data.cut.spans is not None:
             spans = data.cut.spans
             chunks = chunks_of_spans(tokens, spans, data.text)
@@ -137,7 +137,7 @@ class ChunksProcessor(IOProcessor[ChunksOutput]):
         if not chunks:
             message = "the text has no tokens: there is nothing to split into chunks"
             raise InvalidInputError(message, parameter="prompts")
-        return self._late(tokens, chunks, spans, data, asked) if data.is_late else self._naive(spans, data, asked)
+        return self._late(tokens, chunks, spans, data, call) if data.is_late else self._naive(spans, data, call)
 
     def decode(self, job: Job) -> ChunksOutput:
         """Return the vectors of a text's chunks, [num_chunks, dim]."""
@@ -151,10 +151,10 @@ class ChunksProcessor(IOProcessor[ChunksOutput]):
             vectors = [by_chunk[chunk] for chunk in sorted(by_chunk)]
         return ChunksOutput(np.stack(vectors), spans=job.spans, text=job.text)
 
-    def _tokens(self, data: Document, asked: Asked) -> Tokens:
+    def _tokens(self, data: Document, call: Call) -> Tokens:
         """Return the tokens of the whole text, as the model would read them."""
-        params = asked.params
-        prompt, text, special = self._read(data, asked)
+        params = call.params
+        prompt, text, special = self._read(data, call)
         lengths = self.embed.prompt_tokenizer.lengths
         refuses = params.on_overflow == "error" and data.is_late
         limits = params.model_copy(update={"on_overflow": "error" if refuses else "chunk"})
@@ -165,18 +165,18 @@ class ChunksProcessor(IOProcessor[ChunksOutput]):
         inside = [(start, min(stop, end)) if start < end else (0, 0) for start, stop in offsets]
         return tokens_of(data.text, ids, inside, prompt=prompt)
 
-    def _read(self, data: Document, asked: Asked) -> tuple[str, str, bool]:
+    def _read(self, data: Document, call: Call) -> tuple[str, str, bool]:
         """Return the instruction before a text, both together, and True if special tokens are added.
 
         Raises:
             InvalidInputError: If the chat template changes the text.
         """
-        params = asked.params
+        params = call.params
         prompt, messages = self.embed.prompts.of(params), self.embed.messages
         if messages is None:
             special = data.prompt.add_special_tokens if params.add_special_tokens is None else params.add_special_tokens
             return prompt, prompt + data.text, special
-        whole = messages.render(data.text, prompt, input_type(asked.options))
+        whole = messages.render(data.text, prompt, input_type(call.options))
         before, match, _ = whole.rpartition(data.text)
         if not match:
             message = (
@@ -187,9 +187,9 @@ class ChunksProcessor(IOProcessor[ChunksOutput]):
         return before, whole, False
 
     def _late(
-        self, tokens: Tokens, chunks: Sequence[Span], all_spans: tuple[Span, ...], data: Document, asked: Asked
+        self, tokens: Tokens, chunks: Sequence[Span], all_spans: tuple[Span, ...], data: Document, call: Call
     ) -> Job:
-        params = asked.params
+        params = call.params
         if params.pad_prompt_tokens:
             message = "padding='max_length' is not supported with late chunking: pass method='naive'"
             raise InvalidInputError(message, parameter="padding")
@@ -198,7 +198,7 @@ class ChunksProcessor(IOProcessor[ChunksOutput]):
         head, tail = ids[:begin], ids[end:]
         max_tokens = self.ctx.model.max_model_len - len(head) - len(tail)
         self._check_sizes(chunks, all_spans, max_tokens)
-        first = self.embed.first_pooled(data.prompt, TokenizedPrompt(ids), asked)
+        first = self.embed.first_pooled(data.prompt, TokenizedPrompt(ids), call)
         chunks_by_window: dict[Span, list[int]] = defaultdict(list)
         for number, window in enumerate(choose_windows(chunks, (begin, end), max_tokens)):
             chunks_by_window[window].append(number)
@@ -230,13 +230,12 @@ class ChunksProcessor(IOProcessor[ChunksOutput]):
                 )
                 raise InvalidInputError(message, parameter="spans")
 
-    def _naive(self, spans: tuple[Span, ...], data: Document, asked: Asked) -> Job:
+    def _naive(self, spans: tuple[Span, ...], data: Document, call: Call) -> Job:
         default = self.embed.prompt_tokenizer.lengths.default
-        overflow = asked.params.on_overflow or ("chunk" if default == "chunk" else "error")
-        chunk_asked = replace(asked, params=asked.params.model_copy(update={"on_overflow": overflow}))
-        jobs = self.embed.encode_prompts(
-            [(replace(data.prompt, text=data.text[start:stop]), chunk_asked) for start, stop in spans]
-        )
+        overflow = call.params.on_overflow or ("chunk" if default == "chunk" else "error")
+        chunk_call = replace(call, params=call.params.model_copy(update={"on_overflow": overflow}))
+        prompts = [replace(data.prompt, text=data.text[start:stop]) for start, stop in spans]
+        jobs = self.embed.encode_prompts(prompts, chunk_call)
         for number, job in enumerate(jobs):
             if isinstance(job.error, InvalidInputError):
                 message = f"chunk {number}, the characters {spans[number]}: {job.error.message}"

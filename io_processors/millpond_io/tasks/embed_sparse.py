@@ -7,10 +7,11 @@ from numpy.typing import NDArray
 
 from millpond.context import TaskContext
 from millpond.engine.request import PoolingRequest
-from millpond.pipeline.io_processor import Asked, Call, Job
+from millpond.pipeline.io_processor import Call, Job
 from millpond.types.config import JOINED_BY
 from millpond.types.errors import InvalidInputError
 from millpond.types.outputs import PoolingOutput, SparseEmbeddingOutput
+from millpond.types.params import PoolingParams
 from millpond_io.prompts import Prompt
 from millpond_io.retrieval.late_interaction import INPUT_TYPE, input_type
 from millpond_io.retrieval.routed import RoutedTexts
@@ -56,11 +57,11 @@ class SparseProcessor(TextProcessor):
         """Return why the model has no sparse embeddings; None if it has."""
         return None if sparse_source(ctx) is not None else NO_WEIGHTS
 
-    def complete(self, asked: Asked) -> Asked:
+    def complete(self, call: Call) -> Call:
         """Validate the parameters, and request ids and weights from the pooler."""
         if self.routed is not None:
-            return self.routed.complete(asked)
-        completed = self.completed(asked, supported=("use_activation",))
+            return self.routed.complete(call)
+        completed = self.completed(call, supported=("use_activation",))
         kind = input_type(completed.options)
         if self.table is None and kind is not None:
             params = self.prompts.by_input_type(completed.params, kind)
@@ -80,22 +81,20 @@ class SparseProcessor(TextProcessor):
         """Return the sparse vector of one prompt."""
         return super().decode(job) if self.routed is None else self.routed.decode(job)
 
-    def prepared(self, prompt: Prompt, asked: Asked) -> tuple[Prompt, Asked]:
+    def prepared(self, prompt: Prompt, call: Call) -> tuple[Prompt, PoolingParams]:
         """Return the prompt with its instruction; queries with static weights have no special tokens."""
-        prompt, asked = super().prepared(prompt, asked)
-        table = by_table(self.table, asked)
-        return (prompt if table is None else table.prepared(prompt)), asked
+        prompt, params = super().prepared(prompt, call)
+        table = by_table(self.table, call)
+        return (prompt if table is None else table.prepared(prompt)), params
 
-    def sequence(self, tokenized: TokenizedPrompt, asked: Asked, first: int) -> PoolingRequest:
+    def sequence(self, tokenized: TokenizedPrompt, call: Call, first: int) -> PoolingRequest:
         """Return one sequence; that of a query with static weights already has its result."""
-        table = by_table(self.table, asked)
-        return (
-            super().sequence(tokenized, asked, first) if table is None else table.sequence(tokenized, self.task, asked)
-        )
+        table = by_table(self.table, call)
+        return super().sequence(tokenized, call, first) if table is None else table.sequence(tokenized, self.task, call)
 
     def result(self, array: NDArray[np.float32], sequence: PoolingRequest, job: TextJob) -> SparseEmbeddingOutput:
         """Return the pooler's result as a sparse vector."""
-        options = job.asked.options
+        options = job.call.options
         vector = self._of_vocabulary(array) if self.task == "embed" else self._of_tokens(array, sequence.input_ids)
         limit = options.max_active_dims
         if limit is not None and vector.num_terms > limit:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from millpond.context import TaskContext
 from millpond.engine.request import PoolingRequest
-from millpond.pipeline.io_processor import Asked, Call, IOProcessor, Job
+from millpond.pipeline.io_processor import Call, IOProcessor, Job
 from millpond.types.errors import InvalidInputError
 from millpond.types.params import PoolingParams
 from millpond_io.prompts import Prompt
@@ -71,11 +71,11 @@ class EntitiesProcessor(IOProcessor[Any]):
         )
         return None if is_supported else NO_ENTITIES
 
-    def complete(self, asked: Asked) -> Asked:
+    def complete(self, call: Call) -> Call:
         """Validate the parameters, and fill in defaults."""
-        completed = self.tokens.completed(asked, supported=())
-        if asked.options.aggregation not in AGGREGATIONS:
-            message = f"aggregation={asked.options.aggregation!r}: expected one of {', '.join(AGGREGATIONS)}"
+        completed = self.tokens.completed(call, supported=())
+        if call.options.aggregation not in AGGREGATIONS:
+            message = f"aggregation={call.options.aggregation!r}: expected one of {', '.join(AGGREGATIONS)}"
             raise InvalidInputError(message, parameter="aggregation")
         if completed.params.pad_prompt_tokens:
             message = "padding='max_length' is not supported for entities: padding tokens have no characters"
@@ -84,7 +84,7 @@ class EntitiesProcessor(IOProcessor[Any]):
 
     def encode(self, call: Call) -> list[Job]:
         """Validate and tokenize texts, all at once."""
-        return encode_valid(call.items, self._read, self._encode_read)
+        return encode_valid(call, self._read, self._encode_read)
 
     def decode(self, job: Job) -> Any:
         """Return the entities of one text."""
@@ -102,17 +102,17 @@ class EntitiesProcessor(IOProcessor[Any]):
             raise InvalidInputError(message, parameter="prompts")
         return prompt
 
-    def _encode_read(self, prompts: Sequence[tuple[Prompt, Asked]]) -> list[Job]:
-        jobs = self.tokens.encode_prompts(prompts)
+    def _encode_read(self, prompts: Sequence[Prompt], call: Call) -> list[Job]:
+        jobs = self.tokens.encode_prompts(prompts, call)
         return [
-            job if job.error is not None else self._entities_job(prompt, asked, job.sequences[0])
-            for (prompt, asked), job in zip(prompts, jobs, strict=True)
+            job if job.error is not None else self._entities_job(prompt, call, job.sequences[0])
+            for prompt, job in zip(prompts, jobs, strict=True)
         ]
 
-    def _entities_job(self, prompt: Prompt, asked: Asked, sequence: PoolingRequest) -> EntitiesJob:
+    def _entities_job(self, prompt: Prompt, call: Call, sequence: PoolingRequest) -> EntitiesJob:
         """Return the job of a text. It is tokenized a second time, because only this task needs offsets."""
-        text, whole = prompt.text or "", self.tokens.prompts.before(prompt, asked.params).text or ""
-        offsets, special = self._offsets(prompt, whole, asked.params, sequence)
+        text, whole = prompt.text or "", self.tokens.prompts.before(prompt, call.params).text or ""
+        offsets, special = self._offsets(prompt, whole, call.params, sequence)
         return EntitiesJob(
             sequences=(sequence,),
             text=text,
@@ -120,9 +120,9 @@ class EntitiesProcessor(IOProcessor[Any]):
             special=special,
             before=len(whole) - len(text),
             aggregation=Aggregation(
-                name=asked.options.aggregation,
+                name=call.options.aggregation,
                 labels=self.ctx.model.labels,
-                ignored=frozenset(map(str, asked.options.ignore_labels)),
+                ignored=frozenset(map(str, call.options.ignore_labels)),
                 spell=self._word,
                 entity=self.entity,
             ),

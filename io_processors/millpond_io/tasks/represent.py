@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from millpond.context import TaskContext
 from millpond.engine.request import PoolingRequest, Representation
-from millpond.pipeline.io_processor import Asked, Job
-from millpond.pipeline.options import read_asked
+from millpond.pipeline.io_processor import Call, Job
+from millpond.pipeline.options import read_call
 from millpond.types.errors import InvalidInputError
 from millpond.types.outputs import RepresentationsOutput
 from millpond.types.params import PoolingParams, validated
@@ -23,19 +23,19 @@ from millpond_io.text.prompt_tokenizer import TokenizedPrompt
 
 REPRESENTATIONS, SPARSE = "representations", "embed_sparse"
 QUERY_DOCUMENT_TASK = "token_embed"  # the only task that distinguishes queries and documents
-TaskAndAsked: TypeAlias = tuple[str, Asked]  # a task, and the completed parameters and options of its result
+TaskAndCall: TypeAlias = tuple[str, Call]  # a task, and the completed parameters and options of its result
 NO_ROUTES = "Queries and documents of this model take different routes: request one result at a time."
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class RepresentAsked(Asked):
-    """The parameters and options of a call.
+class RepresentCall(Call):
+    """A call with the parameters of each result.
 
     Attributes:
         each: The task of each result, with its completed parameters and options.
     """
 
-    each: tuple[TaskAndAsked, ...] = ()
+    each: tuple[TaskAndCall, ...] = ()
 
 
 @dataclass(eq=False, kw_only=True, slots=True)
@@ -43,11 +43,11 @@ class RepresentJob(Job):
     """The sequence of a prompt.
 
     Attributes:
-        each: The results, as in ``RepresentAsked``.
+        each: The results, as in ``RepresentCall``.
         kept: True for each token whose vector is returned, [num_tokens], bool; None for all.
     """
 
-    each: tuple[TaskAndAsked, ...]
+    each: tuple[TaskAndCall, ...]
     kept: NDArray[np.bool_] | None = None
 
 
@@ -72,35 +72,35 @@ class RepresentProcessor(TextProcessor):
         """Return why the model does not serve the task; None if it does."""
         return NO_ROUTES if ctx.model.retrieval.routes else super().refusal(ctx)
 
-    def complete(self, asked: Asked) -> Asked:
+    def complete(self, call: Call) -> Call:
         """Validate and complete the parameters of the call and of each result."""
-        requested = asked.options.representations
+        requested = call.options.representations
         if not isinstance(requested, list | tuple) or not requested:
             message = f"{REPRESENTATIONS} must be a list of objects such as {{'task': 'embed'}}; got {requested!r}"
             raise InvalidInputError(message, parameter=REPRESENTATIONS)
-        side = input_type(asked.options)
+        side = input_type(call.options)
         if side is not None and not self.readers:
-            asked = replace(
-                asked,
-                params=self._prompted(asked.params, side),
-                options=asked.options.model_copy(update={INPUT_TYPE: None}),
+            call = replace(
+                call,
+                params=self._prompted(call.params, side),
+                options=call.options.model_copy(update={INPUT_TYPE: None}),
             )
             side = None
-        completed = self.completed(asked, supported=())
+        completed = self.completed(call, supported=())
         each = tuple(self._completed_result(item, completed.params.adapter, side) for item in requested)
-        return RepresentAsked(completed.params, completed.options, each)
+        return RepresentCall(completed.prompts, completed.params, completed.options, completed.shared, each)
 
-    def _prompted(self, asked: PoolingParams, side: str) -> PoolingParams:
+    def _prompted(self, params: PoolingParams, side: str) -> PoolingParams:
         """Return the parameters with the model's prompt for queries or documents.
 
         Raises:
             InvalidInputError: If it has none, so that queries would be encoded like documents.
         """
-        prompted = self.prompts.by_input_type(asked, side)
+        prompted = self.prompts.by_input_type(params, side)
         if prompted is not None:
             return prompted
         if side == "document" and self.ctx.model.retrieval.static_query_weights is not None:
-            return asked
+            return params
         message = (
             f"{INPUT_TYPE}={side!r}: {self.ctx.model.model!r} as 'represent' does not distinguish queries and "
             "documents. Models that do have markers for them, such as ColBERT's, or prompts named 'query' and "
@@ -108,19 +108,16 @@ class RepresentProcessor(TextProcessor):
         )
         raise InvalidInputError(message, parameter=INPUT_TYPE)
 
-    def prepared(self, prompt: Prompt, asked: Asked) -> tuple[Prompt, Asked]:
+    def prepared(self, prompt: Prompt, call: Call) -> tuple[Prompt, PoolingParams]:
         """Return the prompt with its instruction, and with the markers of a query or document."""
-        prompt, asked = super().prepared(prompt, asked)
-        side = input_type(asked.options)
-        if side is None:
-            return prompt, asked
-        prompt, params = self.readers[side].prepared(prompt, asked.params)
-        return prompt, replace(asked, params=params)
+        prompt, params = super().prepared(prompt, call)
+        side = input_type(call.options)
+        return (prompt, params) if side is None else self.readers[side].prepared(prompt, params)
 
-    def job_of(self, tokenized: TokenizedPrompt, asked: Asked, first: int) -> Job:
+    def job_of(self, tokenized: TokenizedPrompt, call: Call, first: int) -> Job:
         """Return one sequence of a prompt, for all of its results."""
-        assert isinstance(asked, RepresentAsked)  # noqa: S101  returned by ``complete``
-        side, kept = input_type(asked.options), None
+        assert isinstance(call, RepresentCall)  # noqa: S101  returned by ``complete``
+        side, kept = input_type(call.options), None
         if side is not None:
             encoded = self.readers[side].read(tokenized)
             features = {**tokenized.features, **encoded.features}
@@ -128,12 +125,12 @@ class RepresentProcessor(TextProcessor):
         sequence = PoolingRequest(
             input_ids=tokenized.input_ids,
             representations=tuple(
-                self._representation(asked_result.params, tokenized, first) for _, asked_result in asked.each
+                self._representation(of_result.params, tokenized, first) for _, of_result in call.each
             ),
             features=tokenized.features,
             num_dropped_tokens=tokenized.num_dropped_tokens,
         )
-        return RepresentJob(sequences=(sequence,), each=asked.each, kept=kept)
+        return RepresentJob(sequences=(sequence,), each=call.each, kept=kept)
 
     def decode(self, job: Job) -> RepresentationsOutput:  # type: ignore[override]  # several
         """Return the results of one prompt in the requested order."""
@@ -143,13 +140,13 @@ class RepresentProcessor(TextProcessor):
         return RepresentationsOutput(
             tuple(
                 self.processors[task].result(
-                    array, sequence, TextJob(sequences=job.sequences, asked=asked, kept=job.kept)
+                    array, sequence, TextJob(sequences=job.sequences, call=call, kept=job.kept)
                 )
-                for (task, asked), array in results
+                for (task, call), array in results
             )
         )
 
-    def _completed_result(self, item: object, adapter: str | None, side: str | None) -> TaskAndAsked:
+    def _completed_result(self, item: object, adapter: str | None, side: str | None) -> TaskAndCall:
         """Return the task of a requested result, with its completed parameters and options."""
         if isinstance(item, PoolingParams):
             params = item
@@ -170,21 +167,21 @@ class RepresentProcessor(TextProcessor):
             message = f"{REPRESENTATIONS}: the task {params.task!r} is not served; this model serves: {served}"
             raise InvalidInputError(message, parameter=REPRESENTATIONS)
         options = {} if side is None else {INPUT_TYPE: side}
-        asked = read_asked(processor, params.model_copy(update={"task": None}), options)
-        if input_type(asked.options) != side:
+        call = read_call(processor, params.model_copy(update={"task": None}), options)
+        if input_type(call.options) != side:
             message = (
-                f"{INPUT_TYPE}={input_type(asked.options)!r} must be set for the whole call: all results come from one "
+                f"{INPUT_TYPE}={input_type(call.options)!r} must be set for the whole call: all results come from one "
                 "forward pass"
             )
             raise InvalidInputError(message, parameter=INPUT_TYPE)
-        asked = processor.complete(asked)
-        if asked.params.adapter not in (None, adapter):
+        call = processor.complete(call)
+        if call.params.adapter not in (None, adapter):
             message = (
-                f"{REPRESENTATIONS}: adapter={asked.params.adapter!r} must be set for the whole call: all results come "
+                f"{REPRESENTATIONS}: adapter={call.params.adapter!r} must be set for the whole call: all results come "
                 "from one forward pass"
             )
             raise InvalidInputError(message, parameter="adapter")
-        return params.task or "", replace(asked, params=asked.params.model_copy(update={"adapter": adapter}))
+        return params.task or "", replace(call, params=call.params.model_copy(update={"adapter": adapter}))
 
     def _representation(self, params: PoolingParams, tokenized: TokenizedPrompt, first: int) -> Representation:
         task = params.task or ""

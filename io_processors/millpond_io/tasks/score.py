@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 
 from millpond.context import TaskContext
-from millpond.pipeline.io_processor import Asked, Call, IOProcessor, Job
+from millpond.pipeline.io_processor import Call, IOProcessor, Job
 from millpond.types.errors import InvalidInputError
 from millpond.types.outputs import ScoringOutput
 from millpond.types.prompts import PairItem, ScoreCall
@@ -57,26 +58,26 @@ class ScoreProcessor(IOProcessor[ScoringOutput]):
         left = queries * len(documents) if len(queries) == 1 else queries
         return [self.scorer.pair(query, document) for query, document in zip(left, documents, strict=True)]
 
-    def complete(self, asked: Asked) -> Asked:
+    def complete(self, call: Call) -> Call:
         """Validate the parameters, and complete them for the task that scores are computed from."""
-        if asked.params.late_chunking_params is not None:
+        if call.params.late_chunking_params is not None:
             message = "Late chunking does not support late-interaction scoring"
             raise InvalidInputError(message, parameter="late_chunking_params")
         longest = self.ctx.model.max_model_len
         for name in ("max_tokens_per_query", "max_tokens_per_doc"):
-            count = getattr(asked.options, name)
+            count = getattr(call.options, name)
             if count >= longest:
                 message = f"{name} ({count}) must be less than max_model_len ({longest})."
                 raise InvalidInputError(message, parameter=name)
-        return self.scorer.complete(Asked(asked.params.model_copy(update={"task": None}), asked.options))
+        return self.scorer.complete(replace(call, params=call.params.model_copy(update={"task": None})))
 
     def encode(self, call: Call) -> list[Job]:
         """Tokenize all pairs at once."""
-        for data, _ in call.items:
+        for data in call.prompts:
             if not isinstance(data, PairItem) or data.query is None or data.document is None:
                 message = f"expected a query and a document; got {type(data).__name__}"
                 raise InvalidInputError(message, parameter="data_1")
-        with prefetch_images(data for data, _ in call.items) if self.reads_images else nullcontext():
+        with prefetch_images(call.prompts) if self.reads_images else nullcontext():
             return self.scorer.encode(call)
 
     def decode(self, job: Job) -> ScoringOutput:

@@ -1,6 +1,6 @@
 """TextProcessor: base class of the IO processors of texts. By default a prompt becomes one sequence and one output."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from millpond.context import TaskContext
 from millpond.engine.request import PoolingRequest, Representation
-from millpond.pipeline.io_processor import Asked, Call, IOProcessor, Item, Job
+from millpond.pipeline.io_processor import Call, IOProcessor, Job
 from millpond.types.errors import InvalidInputError
 from millpond.types.outputs import PoolingOutput
 from millpond_io.chat.images import conversation_renderer
@@ -34,13 +34,13 @@ class TextJob(Job):
     """The sequences of a prompt.
 
     Attributes:
-        asked: The parameters and options of the item.
+        call: The call of the prompt.
         kept: True for each token whose vector is returned, [num_tokens], bool; None for all.
         chunked: The chunks whose vectors are returned instead of token vectors; None for none.
         truncate_dim: The number of dimensions to keep of a merged vector; None for all.
     """
 
-    asked: Asked
+    call: Call
     kept: NDArray[np.bool_] | None = None
     chunked: Chunked | None = None
     truncate_dim: int | None = None
@@ -66,16 +66,16 @@ class TextProcessor(IOProcessor[PoolingOutput]):
 
     def encode(self, call: Call) -> list[Job]:
         """Validate and tokenize prompts, all texts at once."""
-        return self.encode_items(call.items, self.read, self.encode_prompts)
+        return self.encode_read(call, self.read, self.encode_prompts)
 
-    def encode_items(
-        self, items: Sequence[Item], read: Callable[[Any], T], encode: Callable[[list[tuple[T, Asked]]], Sequence[Job]]
+    def encode_read(
+        self, call: Call, read: Callable[[Any], T], encode: Callable[[list[T], Call], list[Job]]
     ) -> list[Job]:
-        """Return the jobs of items, see ``encode_valid``; their remote images are fetched concurrently."""
+        """Return the jobs of prompts, see ``encode_valid``; their remote images are fetched concurrently."""
         if not self.reads_images:
-            return encode_valid(items, read, encode)
-        with prefetch_images(data for data, _ in items):
-            return encode_valid(items, read, encode)
+            return encode_valid(call, read, encode)
+        with prefetch_images(call.prompts):
+            return encode_valid(call, read, encode)
 
     def decode(self, job: Job) -> PoolingOutput:
         """Return the result of one prompt, as the task's type of output."""
@@ -94,69 +94,66 @@ class TextProcessor(IOProcessor[PoolingOutput]):
             prompt = self.conversations.render(prompt.conversation)
         return self.prompt_tokenizer.check(prompt)
 
-    def encode_prompts(self, prompts: Sequence[tuple[Prompt, Asked]]) -> list[Job]:
+    def encode_prompts(self, prompts: Sequence[Prompt], call: Call) -> list[Job]:
         """Tokenize validated prompts, all at once."""
-        jobs: list[Job | None] = [None] * len(prompts)
-        prepared: list[tuple[int, Prompt, Asked]] = []
-        inputs: list[tuple[Prompt, PoolingParams]] = []
-        for index, (prompt, asked) in enumerate(prompts):
+        errors: dict[int, Job] = {}
+        prepared: list[tuple[Prompt, PoolingParams]] = []
+        for index, prompt in enumerate(prompts):
             try:
-                pair = self.prepared(prompt, asked)
+                prepared.append(self.prepared(prompt, call))
             except InvalidInputError as error:
-                jobs[index] = Job(error=error)
-                continue
-            prepared.append((index, *pair))
-            inputs.append((pair[0], pair[1].params))
-        for (index, prompt, asked), tokenized in zip(prepared, self.prompt_tokenizer.tokenize(inputs), strict=True):
+                errors[index] = Job(error=error)
+        jobs: list[Job] = []
+        for (prompt, _), tokenized in zip(prepared, self.prompt_tokenizer.tokenize(prepared), strict=True):
             if isinstance(tokenized, InvalidInputError):
-                jobs[index] = Job(error=tokenized)
+                jobs.append(Job(error=tokenized))
                 continue
             try:
-                jobs[index] = self.job(prompt, asked, tokenized)
+                jobs.append(self.job(prompt, call, tokenized))
             except InvalidInputError as error:
-                jobs[index] = Job(error=error)
-        return [job for job in jobs if job is not None]
+                jobs.append(Job(error=error))
+        return with_errors(jobs, errors) if errors else jobs
 
-    def prepared(self, prompt: Prompt, asked: Asked) -> tuple[Prompt, Asked]:
-        """Return the prompt with the instruction before its text, or as the chat template renders it.
+    def prepared(self, prompt: Prompt, call: Call) -> tuple[Prompt, "PoolingParams"]:
+        """Return the prompt with the instruction before its text, or as the chat template renders it, and its params.
 
         Raises:
             InvalidInputError: If the model does not support it.
         """
-        params = asked.params
+        params = call.params
         if params.add_special_tokens is False and prompt.text is not None:
             prompt = replace(prompt, add_special_tokens=False)
         if self.messages is not None and prompt.text is not None and not prompt.is_written:
-            return self.messages.render_prompt(prompt, self.prompts.of(params), input_type(asked.options)), asked
+            return self.messages.render_prompt(prompt, self.prompts.of(params), input_type(call.options)), params
         if self.prompts.default or params.prompt or params.prompt_name or params.adapter:
             prompt = self.prompts.before(prompt, params)
-        return prompt, asked
+        return prompt, params
 
-    def job(self, prompt: Prompt, asked: Asked, tokenized: TokenizedPrompt) -> Job:
+    def job(self, prompt: Prompt, call: Call, tokenized: TokenizedPrompt) -> Job:
         """Return the sequences of a tokenized prompt.
 
         Raises:
             InvalidInputError: If no token is left to pool.
         """
-        first = 0 if self.pools_prompts else self.first_pooled(prompt, tokenized, asked)
-        return self.job_of(tokenized, asked, first)
+        first = 0 if self.pools_prompts else self.first_pooled(prompt, tokenized, call)
+        return self.job_of(tokenized, call, first)
 
-    def job_of(self, tokenized: TokenizedPrompt, asked: Asked, first: int) -> Job:
+    def job_of(self, tokenized: TokenizedPrompt, call: Call, first: int) -> Job:
         """Return the sequences for the token ids of a prompt: one, unless a subclass returns several.
 
         Args:
             tokenized: The token ids.
-            asked: The parameters and options of the prompt.
+            call: The call of the prompt.
             first: The index of the first token that is pooled.
         """
-        return TextJob(sequences=(self.sequence(tokenized, asked, first),), asked=asked)
+        return TextJob(sequences=(self.sequence(tokenized, call, first),), call=call)
 
-    def sequence(self, tokenized: TokenizedPrompt, asked: Asked, first: int) -> PoolingRequest:
+    def sequence(self, tokenized: TokenizedPrompt, call: Call, first: int) -> PoolingRequest:
         """Return one sequence for the token ids of a prompt."""
         span = (first, len(tokenized.input_ids)) if first else None
         return PoolingRequest(
             input_ids=tokenized.input_ids,
-            representations=(Representation(self.task, asked.params, span),),
+            representations=(Representation(self.task, call.params, span),),
             features=tokenized.features,
             num_dropped_tokens=tokenized.num_dropped_tokens,
         )
@@ -172,7 +169,7 @@ class TextProcessor(IOProcessor[PoolingOutput]):
         del sequence, job
         return self.output(array)
 
-    def first_pooled(self, prompt: Prompt, tokenized: TokenizedPrompt, asked: Asked) -> int:
+    def first_pooled(self, prompt: Prompt, tokenized: TokenizedPrompt, call: Call) -> int:
         """Return the index of the first token that is pooled: 0, or the first token after an excluded instruction.
 
         Special tokens before the instruction are excluded too, as in sentence-transformers.
@@ -182,12 +179,12 @@ class TextProcessor(IOProcessor[PoolingOutput]):
         """
         if self.pools_prompts or prompt.text is None:
             return 0
-        first = self.prompts.num_tokens(asked.params, special=prompt.add_special_tokens)
+        first = self.prompts.num_tokens(call.params, special=prompt.add_special_tokens)
         if first == 0:
             return 0
         special = self.prompts.special_ids
         ids: list[int] = tokenized.input_ids.tolist()
-        if asked.params.truncation_side == "left":
+        if call.params.truncation_side == "left":
             leading = next((index for index, token in enumerate(ids) if token not in special), len(ids))
             first = max(first - tokenized.num_dropped_tokens, leading)
         first = min(first, len(ids) - (ids[-1] in special))
@@ -200,21 +197,21 @@ class TextProcessor(IOProcessor[PoolingOutput]):
             raise InvalidInputError(message, parameter="prompt")
         return first
 
-    def completed(self, asked: Asked, *, supported: Collection[str]) -> Asked:
+    def completed(self, call: Call, *, supported: Collection[str]) -> Call:
         """Return the parameters with the model's defaults for fields that are not set.
 
         Args:
-            asked: The parameters and options of the call.
+            call: The call.
             supported: The pooling fields that the task supports; the others must be None.
 
         Raises:
             InvalidInputError: If another field is set; names it.
         """
-        params = asked.params
+        params = call.params
         self.prompts.check(params)
         lengths = self.prompt_tokenizer.lengths
         lengths.check_truncation(params)
-        check_late_chunking(self.ctx, asked)
+        check_late_chunking(self.ctx, call)
         config = self.ctx.pooler_config
         allowed = {*supported, *(STEP_FIELDS if self.is_step else ())}
         settings: dict[str, object] = {"task": self.task, "on_overflow": lengths.overflow(params)}
@@ -230,28 +227,29 @@ class TextProcessor(IOProcessor[PoolingOutput]):
                 settings[name] = getattr(config, name)
         if params.use_activation is None:
             settings.setdefault("use_activation", True)
-        return replace(asked, params=self.prompts.with_adapter(params).model_copy(update=settings))
+        return replace(call, params=self.prompts.with_adapter(params).model_copy(update=settings))
 
 
-def encode_valid(
-    items: Sequence[Item], read: Callable[[Any], T], encode: Callable[[list[tuple[T, Asked]]], Sequence[Job]]
-) -> list[Job]:
-    """Return the jobs of items: the valid ones are encoded together, the others carry their error.
+def encode_valid(call: Call, read: Callable[[Any], T], encode: Callable[[list[T], Call], list[Job]]) -> list[Job]:
+    """Return the jobs of prompts: the valid ones are encoded together, the others carry their error.
 
     Args:
-        items: The items of a call.
-        read: Validates the data of an item; raises InvalidInputError.
-        encode: Encodes all valid items.
+        call: The prompts.
+        read: Validates a prompt; raises InvalidInputError.
+        encode: Encodes all valid prompts.
     """
-    valid: list[tuple[T, Asked]] = []
+    valid: list[T] = []
     errors: dict[int, Job] = {}
-    for index, (data, asked) in enumerate(items):
+    for index, data in enumerate(call.prompts):
         try:
-            valid.append((read(data), asked))
+            valid.append(read(data))
         except InvalidInputError as error:
             errors[index] = Job(error=error)
-    jobs = encode(valid) if valid else ()
-    if not errors:
-        return list(jobs)
-    encoded = iter(jobs)
-    return [errors[index] if index in errors else next(encoded) for index in range(len(items))]
+    jobs = encode(valid, call) if valid else []
+    return with_errors(jobs, errors) if errors else jobs
+
+
+def with_errors(jobs: Sequence[Job], errors: Mapping[int, Job]) -> list[Job]:
+    """Return the jobs of valid prompts, in order, and those of invalid ones at their positions."""
+    valid = iter(jobs)
+    return [errors[index] if index in errors else next(valid) for index in range(len(jobs) + len(errors))]

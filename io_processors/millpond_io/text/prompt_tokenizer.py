@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from reprlib import repr as brief
-from typing import Never
+from typing import Any, Never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from millpond_io.text.lengths import MIN_CHARS_LIMIT, Lengths
 from millpond_io.text.padding import Padding, padding_of, padding_token
 
 EMPTY = "the text is empty: pass at least one character, or leave the prompt out"
+IDS = attrgetter("ids")  # from what the tokenizer returns for a text
 NO_TOKENS = "the text has no tokens: there is nothing to compute"
 
 
@@ -77,7 +79,7 @@ class PromptTokenizer:
 
     def tokenize(self, prompts: Sequence[tuple[Prompt, PoolingParams]]) -> list[TokenizedPrompt | InvalidInputError]:
         """Return the token ids of checked prompts, or the error of each invalid one."""
-        results: list[TokenizedPrompt | InvalidInputError | None] = [None] * len(prompts)
+        results: list[Any] = [None] * len(prompts)  # each is set below
         excerpts: dict[bool, list[str]] = {}  # by add_special_tokens
         texts: dict[bool, list[tuple[int, Excerpt, int | None]]] = {}  # with the index and the maximum number of tokens
         for index, (prompt, params) in enumerate(prompts):
@@ -100,7 +102,7 @@ class PromptTokenizer:
                     results[index] = self._truncated_text(prompts[index], excerpt, ids, limit)
                 except InvalidInputError as error:
                     results[index] = error
-        return [result for result in results if result is not None]
+        return results
 
     def _excerpt_and_limit(self, text: str, params: PoolingParams) -> tuple[Excerpt, int | None]:
         """Return the part of a text to tokenize, and the maximum number of its tokens; None without truncation."""
@@ -145,7 +147,7 @@ class PromptTokenizer:
         """Return the ids of each text, or the error of each text that the tokenizer fails on."""
         tokenizer = self.tokenizer or self._no_tokenizer()
         try:
-            return [it.ids for it in tokenizer.backend.encode_batch_fast(texts, add_special_tokens=special)]
+            return list(map(IDS, tokenizer.backend.encode_batch_fast(texts, add_special_tokens=special)))
         except Exception as error:  # noqa: BLE001  the tokenizers library raises Exception itself
             if len(texts) > 1:
                 return [ids for text in texts for ids in self._encode([text], special=special)]

@@ -10,7 +10,6 @@ import torch
 from PIL import Image
 
 from millpond import CheckpointError, InvalidInputError, PoolingParams
-from millpond.pipeline.io_processor import Call
 from millpond_models.testing.dual_encoders import PROCESSORS, tiny_dual_encoder
 
 NAMES = ("CLIPModel", "SiglipModel", "Siglip2Model")
@@ -146,7 +145,7 @@ def test_null_disables_a_step_of_preprocessing(tmp_path, load, name, settings):
 
 def requests_of(llm, prompt):
     task = llm.pipeline.bind("embed")
-    (job,) = task.jobs(Call(task.items([prompt])))
+    (job,) = task.encode([0], task.items([prompt]))
     return list(job.sequences)
 
 

@@ -29,18 +29,18 @@ class Chunks(IOProcessor):
     """Takes lists of token ids, and makes a sequence of each token: the output is the mean of their vectors."""
 
     def encode(self, call):
-        return [self.job(item) for item in call.items]
+        return [self.job(data, call) for data in call.prompts]
 
-    def job(self, item):
-        if not isinstance(item.data, list):
+    def job(self, data, call):
+        if not isinstance(data, list):
             return Job(error=InvalidInputError("a list was wanted"))
-        if item.data[:1] == [99]:
+        if data[:1] == [99]:
             return Job(error=InvalidInputError("99 cannot be served"))
-        wanted = (Representation("embed", item.asked.params),)
+        wanted = (Representation("embed", call.params),)
         return Job(
             sequences=tuple(
                 PoolingRequest(input_ids=np.array([number]), representations=wanted, num_dropped_tokens=1)
-                for number in item.data
+                for number in data
             )
         )
 
@@ -98,15 +98,15 @@ def split(llm, prompts, params, task):
 
 def test_shared_params_are_completed_once(plain):
     _, items = split(plain, ["a", "b", "c"], PoolingParams(), "embed")
-    assert [item.data for item in items] == ["a", "b", "c"]
-    assert len({id(item.asked) for item in items}) == 1
-    assert items[0].asked.params.task == "embed"
+    assert [data for data, _ in items] == ["a", "b", "c"]
+    assert len({id(call) for _, call in items}) == 1
+    assert items[0][1].params.task == "embed"
 
 
 def test_params_for_each_prompt_stay_with_it(plain):
     params = [PoolingParams(use_activation=value) for value in (True, False, None)]
     _, items = split(plain, ["a", "b", "c"], params, "embed")
-    assert [item.asked.params.use_activation for item in items] == [True, False, True]
+    assert [call.params.use_activation for _, call in items] == [True, False, True]
 
 
 @pytest.mark.parametrize(
@@ -126,8 +126,8 @@ def test_invalid_params_are_refused(plain, params, message):
 
 
 def test_the_params_name_the_task_if_the_call_does_not(plain):
-    task, (item,) = split(plain, "a", PoolingParams(task="token_embed"), None)
-    assert task.name == item.asked.params.task == "token_embed"
+    task, ((_, call),) = split(plain, "a", PoolingParams(task="token_embed"), None)
+    assert task.name == call.params.task == "token_embed"
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ class Done(IOProcessor):
     """Its outputs are always the same."""
 
     def encode(self, call):
-        return [Job() for _ in call.items]
+        return [Job() for _ in call.prompts]
 
     def decode(self, job):
         return "done"

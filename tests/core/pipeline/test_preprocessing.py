@@ -7,7 +7,7 @@ import weakref
 
 import pytest
 
-from millpond.pipeline.io_processor import Asked, Item, Job
+from millpond.pipeline.io_processor import Call, Job
 from millpond.pipeline.preprocessing import (
     MAX_SMALL_CALL_CHARS,
     MAX_SMALL_CALL_PROMPTS,
@@ -17,10 +17,9 @@ from millpond.pipeline.preprocessing import (
     is_small,
 )
 from millpond.types.errors import EngineError
-from millpond.types.params import PoolingParams
 from millpond.types.prompts import ImagePart, PairItem
 
-PARAMS = Asked(PoolingParams())
+CALL = Call()
 PATIENCE = 120.0
 
 
@@ -86,7 +85,7 @@ def pool(pipeline):
 
 
 def items(*texts):
-    return [Item(text, PARAMS) for text in texts]
+    return [(text, CALL) for text in texts]
 
 
 async def started(pipeline):
@@ -198,12 +197,10 @@ HOST = ImagePart("https://example.org/slow.png")
 )
 def test_calls_that_wait_for_images_delay_no_texts(pipeline, pool, slow):
     async def main():
-        waiting = [
-            asyncio.create_task(pool.encode("score", [0], [Item(slow, PARAMS)])) for _ in range(NUM_REMOTE_THREADS)
-        ]
+        waiting = [asyncio.create_task(pool.encode("score", [0], [(slow, CALL)])) for _ in range(NUM_REMOTE_THREADS)]
         for _ in waiting:
             await started(pipeline)
-        pairs = asyncio.create_task(pool.encode("score", [0], [Item(PairItem("a mill", "a pond"), PARAMS)]))
+        pairs = asyncio.create_task(pool.encode("score", [0], [(PairItem("a mill", "a pond"), CALL)]))
         await started(pipeline)  # although the others still go on
         pipeline.may_go.set()
         await asyncio.gather(*waiting, pairs)
@@ -216,12 +213,12 @@ def test_local_images_do_not_wait_for_images_of_slow_hosts(pipeline, pool, local
     async def main():
         slow = {"multi_modal_data": {"image": "https://example.org/slow.png"}}
         waiting = [
-            asyncio.create_task(pool.encode("embed", [0], [Item(slow, PARAMS)])) for _ in range(NUM_REMOTE_THREADS + 4)
+            asyncio.create_task(pool.encode("embed", [0], [(slow, CALL)])) for _ in range(NUM_REMOTE_THREADS + 4)
         ]
         for _ in range(NUM_REMOTE_THREADS):
             await started(pipeline)
         local = {"multi_modal_data": {"image": local_url}}
-        image = asyncio.create_task(pool.encode("embed", [0], [Item(local, PARAMS)]))
+        image = asyncio.create_task(pool.encode("embed", [0], [(local, CALL)]))
         await started(pipeline)  # although the others still go on
         assert pipeline.calls[-1][1] == [local]
         pipeline.may_go.set()
@@ -243,7 +240,7 @@ def test_prompts_of_a_cancelled_call_are_released_at_once(pipeline, pool):
             await started(pipeline)
         text = Text(long)
         gone = weakref.ref(text)
-        waiting = asyncio.create_task(pool.encode("embed", [0], [Item(text, PARAMS)]))
+        waiting = asyncio.create_task(pool.encode("embed", [0], [(text, CALL)]))
         await asyncio.sleep(0)
         waiting.cancel()
         await asyncio.wait([waiting])  # its error would keep what its frames hold
@@ -279,4 +276,4 @@ def test_a_call_is_small_up_to_its_limits():
     assert is_small(items("x" * MAX_SMALL_CALL_CHARS))
     assert not is_small(items(*["a"] * (MAX_SMALL_CALL_PROMPTS + 1)))
     assert not is_small(items("x" * MAX_SMALL_CALL_CHARS, "x"))
-    assert not is_small([({"prompt": "a"}, PARAMS)])
+    assert not is_small([({"prompt": "a"}, CALL)])

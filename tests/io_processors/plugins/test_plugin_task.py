@@ -43,7 +43,7 @@ class Digest(IOProcessor):
         return replace(asked, params=asked.params.model_copy(update={"task": "embed", "use_activation": unit}))
 
     def encode(self, call):
-        return [self.job(data, asked.params) for data, asked in call.items]
+        return [self.job(data, call.params) for data in call.prompts]
 
     def job(self, data, params):
         if not isinstance(data, dict) or not isinstance(data.get("ids"), list):
@@ -99,7 +99,7 @@ class Vectors(IOProcessor):
     """Token ids to an output of one of Millpond's own types."""
 
     def encode(self, call):
-        return [self.job(np.array(data), asked.params) for data, asked in call.items]
+        return [self.job(np.array(data), call.params) for data in call.prompts]
 
     def job(self, ids, params):
         return Job(sequences=(PoolingRequest(input_ids=ids, representations=(Representation("embed", params),)),))
@@ -366,9 +366,7 @@ def test_an_invalid_item_does_not_affect_others(digest):
 
 def test_unknown_parameters_are_reported(folder, manager):
     with LLM(folder, plugins=manager, io_processor_plugin="careless", num_workers=1) as llm:
-        with pytest.raises(
-            EngineError, match=r"careless' of plugin runtime broke.*must return Asked; it returned dict"
-        ):
+        with pytest.raises(EngineError, match=r"careless' of plugin runtime broke.*must return Call; it returned dict"):
             ask(llm, {"data": [5]})
         with pytest.raises(EngineError, match=r"careless' of plugin runtime failed in complete: KeyError: 'unit'"):
             ask(llm, {"data": [5]}, pooling_params=PoolingParams(extra_kwargs={"unit": 1}))

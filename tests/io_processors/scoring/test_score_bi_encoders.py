@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from millpond import LLM, AsyncLLM, InvalidInputError
-from millpond.pipeline.io_processor import Call
 from millpond.plugin.manager import PluginManager
 from millpond.plugin.specs import ArchitectureSpec, TextInput
 from millpond.testing.checkpoints import tiny, write_sentence_transformers
@@ -121,14 +120,13 @@ def test_a_rerank_of_100_documents_computes_the_query_once(both):
 
 def test_a_window_keeps_the_query_of_the_next_one_and_no_document(cosine):
     task = cosine.pipeline.task_of("score", None)
-    call = ScoreCall("the cat", ["dog", "bird", "river"])
-    items, shared = task.items(call), {}
-    first = task.processor.encode(Call(items[:2], shared))
+    items, shared = task.items(ScoreCall("the cat", ["dog", "bird", "river"])), {}
+    first = task.encode([0, 1], items[:2], shared)
     query, document = weakref.ref(first[0].query), weakref.ref(first[0].document)
     first = None
     gc.collect()
     assert document() is None
-    (second,) = task.processor.encode(Call(items[2:], shared))
+    (second,) = task.encode([2], items[2:], shared)
     assert second.query is query()
 
 

@@ -14,7 +14,7 @@ class UpperCaseEmbed(IOProcessor):
     """Texts in capitals to vectors."""
 
     def encode(self, call):
-        return [self.job(data, asked.params) for data, asked in call.items]
+        return [self.job(data, call.params) for data in call.prompts]
 
     def job(self, data, params):
         ids = np.array(self.ctx.tokenizer.encode_batch([data["prompt"].upper()])[0].ids, dtype=np.int64)

@@ -3,6 +3,7 @@
 import importlib.util
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from types import MappingProxyType
@@ -17,7 +18,7 @@ from millpond.loading.arguments import read_arguments
 from millpond.loading.build import LoadedModel, load_model
 from millpond.pipeline import checks
 from millpond.pipeline.bound_task import PLUGIN, BoundTask
-from millpond.pipeline.io_processor import Asked, Call, IOProcessor, Item, Job
+from millpond.pipeline.io_processor import Call, IOProcessor, Job
 from millpond.pipeline.options import OptionsReader
 from millpond.plugin.registry import Entry
 from millpond.plugin.specs import IOProcessorSpec
@@ -41,7 +42,7 @@ class IOProcessorConformance(OutputComparison, RecordConformance):
         name: The IO processor's name.
         arguments: Arguments of ``LLM`` besides the model.
         tasks: The tasks to test; by default all tasks of its record that the model supports.
-        items: Valid items of different sizes, in the form in which ``encode`` receives them in ``call.items``.
+        items: Valid items of different sizes, in the form in which ``encode`` receives them in ``call.prompts``.
         call: The prompts of a whole call, from which the IO processor's ``items`` method derives the items.
         chunked: Items with the number of sequences that each is split into: 0, 1, many.
         refused: Items that it must reject, in addition to general invalid values.
@@ -121,8 +122,8 @@ class IOProcessorConformance(OutputComparison, RecordConformance):
         """The same parameters are always completed alike; missing ones are completed or rejected with a message."""
         for trial in trials:
             again = trial.completed(self.params)
-            same = (again.params, again.options) == (trial.asked.params, trial.asked.options)
-            demand(same, f"{self.name} completes {self.params!r} to {trial.asked!r}, then to {again!r}")
+            same = (again.params, again.options) == (trial.call.params, trial.call.options)
+            demand(same, f"{self.name} completes {self.params!r} to {trial.call!r}, then to {again!r}")
             for params in (None, PoolingParams()):
                 try:
                     trial.completed(params)
@@ -189,7 +190,7 @@ class Trial:
 
     Attributes:
         processor: The IO processor.
-        asked: The completed parameters and options.
+        call: A call with the completed parameters and options, without prompts.
         items: Valid items.
     """
 
@@ -200,16 +201,16 @@ class Trial:
         bound = self._bound = BoundTask(task, loaded.context.io_processor(name, task=task), count(), deduplicate=True)
         self.processor: Processor = bound.processor
         self._read = OptionsReader(bound.processor)
-        self.asked = self.completed(params)
+        self.call = self.completed(params)
         self._engine = Engine(runner, loaded.engine)
 
-    def completed(self, params: PoolingParams | None) -> Asked:
+    def completed(self, params: PoolingParams | None) -> Call:
         """Return the parameters, completed by the IO processor."""
         return checks.run_step(self.processor, "complete", self.processor.complete, self._read(params, {}))
 
     def encoded(self, items: Sequence[object]) -> list[Job]:
         """Return the jobs of the items of one call."""
-        return list(self._bound.jobs(Call([Item(item, self.asked) for item in items])))
+        return checks.encoded(self.processor, replace(self.call, prompts=items, shared={}), self._bound.limits)
 
     def job(self, item: object) -> Job:
         """Return the job of a single item.

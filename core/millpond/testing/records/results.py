@@ -121,7 +121,7 @@ def io_processor_target(registry: Registry, entry: Entry[IOProcessorSpec], targe
         return
     yield from _missing(target, ("encode",), ("decode", "decode_many"))
     yield from async_faults(target, *STEPS, "complete", "items", "decode_many", "refusal")
-    for method, arguments in {**STEPS, "complete": ("self", "asked"), "items": ("self", "prompts")}.items():
+    for method, arguments in {**STEPS, "complete": ("self", "call"), "items": ("self", "prompts")}.items():
         yield from signature_faults(method, getattr(target, method), arguments)
     if not inspect.ismethod(target.refusal):
         yield Fault("refusal is not a class method", "decorate it with @classmethod: refusal(cls, ctx)")

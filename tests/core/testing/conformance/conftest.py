@@ -78,9 +78,9 @@ class Vectors(IOProcessor):
 
     def encode(self, call):
         jobs = []
-        for data, asked in call.items:
+        for data in call.prompts:
             try:
-                jobs.append(self.job(self.read(data), asked.params))
+                jobs.append(self.job(self.read(data), call.params))
             except InvalidInputError as error:
                 jobs.append(Job(error=error))
         return jobs

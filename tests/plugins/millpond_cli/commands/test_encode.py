@@ -99,7 +99,7 @@ class Bands(IOProcessor):
     """``{"ids": [...], "bands": ...}`` to a record; no other task reads its prompts."""
 
     def encode(self, call):
-        return [self.job(data, asked.params) for data, asked in call.items]
+        return [self.job(data, call.params) for data in call.prompts]
 
     def job(self, data, params):
         if not isinstance(data, dict):

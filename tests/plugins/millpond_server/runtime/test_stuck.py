@@ -30,7 +30,7 @@ def __getattr__(name):
 
         class Embed(EmbedProcessor):
             def encode(self, call):
-                if any("stone" in str(item.data) for item in call.items):
+                if any("stone" in str(data) for data in call.prompts):
                     wait_for_ever()
                 return super().encode(call)
 

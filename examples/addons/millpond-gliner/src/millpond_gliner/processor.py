@@ -9,7 +9,7 @@ from tokenizers import Encoding
 from millpond import IOProcessor, PoolingParams
 from millpond.context import TaskContext
 from millpond.engine.request import PoolingRequest, Representation
-from millpond.pipeline.io_processor import Asked, Call, Job
+from millpond.pipeline.io_processor import Call, Job
 from millpond.types.errors import InvalidInputError
 from millpond_gliner.decoding import Candidate, select
 from millpond_gliner.head import LABELS, NO_TOKEN, WORDS, spans_of
@@ -55,7 +55,7 @@ class GlinerProcessor(IOProcessor[FoundEntities]):
 
     def encode(self, call: Call) -> list[Job]:
         """Return the job for each text."""
-        return [self._job(item.data, item.asked) for item in call.items]
+        return [self._job(data, call) for data in call.prompts]
 
     def decode(self, job: Job) -> FoundEntities:
         """Return the entities of a text."""
@@ -77,8 +77,8 @@ class GlinerProcessor(IOProcessor[FoundEntities]):
             text=job.text[start:end], label=job.options.labels[it.label], score=it.score, start=start, end=end
         )
 
-    def _job(self, data: object, asked: Asked) -> Job:
-        options = asked.options
+    def _job(self, data: object, call: Call) -> Job:
+        options = call.options
         if not isinstance(data, str):
             return _invalid("the task 'gliner' accepts only texts", "prompts")
         if not options.labels:

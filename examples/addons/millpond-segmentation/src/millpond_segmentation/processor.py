@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from millpond import IOProcessor, PoolingParams
 from millpond.context import ModelContext, TaskContext
 from millpond.engine.request import PoolingRequest, Representation
-from millpond.pipeline.io_processor import Asked, Call, Item, Job
+from millpond.pipeline.io_processor import Call, Job
 from millpond.types.errors import InvalidInputError
 from millpond_segmentation.images import read_image, write_mask
 from millpond_segmentation.tiles import Floats, TileGrid
@@ -89,18 +89,18 @@ class SegmentationProcessor(IOProcessor[Segmentation]):
             return None
         return f"the IO processor 'segmentation' is for models that read tiles and have at most {MAX_CLASSES} classes"
 
-    def complete(self, asked: Asked) -> Asked:
+    def complete(self, call: Call) -> Call:
         """Check the overlap, and request scores without an activation: the largest one decides."""
-        overlap = self.overlap if asked.options.overlap is None else asked.options.overlap
+        overlap = self.overlap if call.options.overlap is None else call.options.overlap
         if overlap > self.tile_size // 2:
             message = f"overlap: {overlap} requested; the maximum is {self.tile_size // 2}, half of a tile"
             raise InvalidInputError(message, parameter="overlap")
-        params = asked.params.model_copy(update={"use_activation": False})
-        return replace(asked, params=params, options=SegmentationOptions(overlap=overlap))
+        params = call.params.model_copy(update={"use_activation": False})
+        return replace(call, params=params, options=SegmentationOptions(overlap=overlap))
 
     def encode(self, call: Call) -> list[Job]:
         """Return the job for each image."""
-        return [self._job(item) for item in call.items]
+        return [self._job(data, call) for data in call.prompts]
 
     def decode(self, job: Job) -> Segmentation:
         """Return the mask of an image."""
@@ -113,19 +113,19 @@ class SegmentationProcessor(IOProcessor[Segmentation]):
             return Segmentation(BASE64, "png", base64.b64encode(write_mask(mask)).decode(), pixels)
         return Segmentation(job.out_data_format, "", mask, pixels)
 
-    def _job(self, item: Item) -> Job:
+    def _job(self, data: Any, call: Call) -> Job:
         """Return one sequence per tile. The data comes from clients and is not trusted."""
         try:
-            out_data_format = _check_fields(item.data)
-            pixels = read_image(item.data["data"])
+            out_data_format = _check_fields(data)
+            pixels = read_image(data["data"])
         except InvalidInputError as error:
             return Job(error=error)
-        grid = TileGrid.of(*pixels.shape[:2], tile_size=self.tile_size, overlap=item.asked.options.overlap)
+        grid = TileGrid.of(*pixels.shape[:2], tile_size=self.tile_size, overlap=call.options.overlap)
         if grid.num_tiles > MAX_TILES:
             message = f"the image has {grid.num_tiles} tiles; the maximum is {MAX_TILES}. Reduce it, or its overlap"
             return Job(error=InvalidInputError(message, parameter="data"))
         image: Floats = (pixels.astype(np.float32) / np.float32(255) - self.mean) / self.std
-        sequences = tuple(self._sequence(tile, item.asked.params) for tile in grid.split(image))
+        sequences = tuple(self._sequence(tile, call.params) for tile in grid.split(image))
         return SegmentationJob(sequences=sequences, grid=grid, out_data_format=out_data_format)
 
     def _sequence(self, tile: Floats, params: PoolingParams) -> PoolingRequest:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from millpond import EmbeddingOutput, IOProcessor
 from millpond.context import TaskContext
-from millpond.pipeline.io_processor import Asked, Call, Item, Job
+from millpond.pipeline.io_processor import Call, Job
 from millpond.types.errors import InvalidInputError
 from numpy.typing import NDArray
 
@@ -31,18 +31,17 @@ class AddonNameProcessor(IOProcessor[NDArray[np.float32]]):
 
     def encode(self, call: Call) -> list[Job]:
         """Return the job for each item of a call."""
-        return [self._job(item.data, item.asked) for item in call.items]
+        return [self._job(data, call) for data in call.prompts]
 
     def decode(self, job: Job) -> NDArray[np.float32]:
         """Return the mean of the vectors of an item."""
         assert isinstance(job, AddonNameJob)
         return np.mean([self.embed.decode(text).array for text in job.texts], axis=0)
 
-    def _job(self, data: object, asked: Asked) -> Job:
+    def _job(self, data: object, call: Call) -> Job:
         if not isinstance(data, dict) or not isinstance(data.get("texts"), list) or not data["texts"]:
             return Job(error=InvalidInputError('expected {"texts": [...]} with at least one text', parameter="data"))
-        completed = self.embed.complete(Asked(asked.params))
-        texts = self.embed.encode(Call([Item(text, completed) for text in data["texts"]]))
+        texts = self.embed.encode(self.embed.complete(Call(data["texts"], call.params)))
         error = next((text.error for text in texts if text.error is not None), None)
         if error is not None:
             return Job(error=error)

@@ -6,7 +6,7 @@ import numpy as np
 from addon_package.task import AddonName, AddonNameOptions
 from millpond import EmbeddingOutput, IOProcessor
 from millpond.context import TaskContext
-from millpond.pipeline.io_processor import Asked, Call, Item, Job
+from millpond.pipeline.io_processor import Call, Job
 from millpond.types.errors import InvalidInputError
 
 
@@ -32,7 +32,7 @@ class AddonNameProcessor(IOProcessor[AddonName]):
 
     def encode(self, call: Call) -> list[Job]:
         """Return the job for each item of a call."""
-        return [self._job(item.data, item.asked) for item in call.items]
+        return [self._job(data, call) for data in call.prompts]
 
     def decode(self, job: Job) -> AddonName:
         """Return the bits of a text."""
@@ -40,13 +40,13 @@ class AddonNameProcessor(IOProcessor[AddonName]):
         vector = self.embed.decode(job.text).array
         return AddonName(np.packbits(vector[: job.options.bits] > 0).tobytes().hex())
 
-    def _job(self, data: object, asked: Asked) -> Job:
-        options = asked.options
+    def _job(self, data: object, call: Call) -> Job:
+        options = call.options
         size = self.ctx.model.embedding_size
         if size is not None and options.bits > size:
             message = f"bits: {options.bits} requested, and the vectors of this model have {size} dimensions"
             return Job(error=InvalidInputError(message, parameter="bits"))
-        (text,) = self.embed.encode(Call([Item(data, self.embed.complete(Asked(asked.params)))]))
+        (text,) = self.embed.encode(self.embed.complete(Call([data], call.params)))
         if text.error is not None:
             return text
         return AddonNameJob(sequences=text.sequences, text=text, options=options)

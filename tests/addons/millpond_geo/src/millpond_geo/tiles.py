@@ -15,7 +15,7 @@ from PIL import Image
 from millpond import IOProcessor, PoolingParams
 from millpond.context import Context
 from millpond.engine.request import PoolingRequest, Representation
-from millpond.pipeline.io_processor import Asked, Call, Job
+from millpond.pipeline.io_processor import Call, Job
 from millpond.types.errors import InvalidInputError
 
 Tile = NDArray[np.float32]
@@ -55,21 +55,21 @@ class TilesProcessor(IOProcessor[dict[str, Any]]):
             return None
         return f"the IO processor 'tiles' is for models of satellite tiles; {ctx.model.model!r} has no 'num_bands'"
 
-    def complete(self, asked: Asked) -> Asked:
+    def complete(self, call: Call) -> Call:
         """Request scores without an activation: a mask needs no probabilities."""
-        params = asked.params.model_copy(update={"task": "plugin", "use_activation": False})
-        return replace(asked, params=params)
+        params = call.params.model_copy(update={"task": "plugin", "use_activation": False})
+        return replace(call, params=params)
 
     def encode(self, call: Call) -> list[Job]:
         """Return the job for each item, with one sequence per tile."""
         jobs: list[Job] = []
-        for data, asked in call.items:
+        for data in call.prompts:
             try:
                 tiles = self._tiles(data)
             except InvalidInputError as error:
                 jobs.append(Job(error=error))
                 continue
-            sequences = tuple(self._sequence(tile, asked.params) for tile in tiles)
+            sequences = tuple(self._sequence(tile, call.params) for tile in tiles)
             jobs.append(TilesJob(sequences=sequences, grids=tuple(map(self._grid, tiles))))
         return jobs
 

@@ -7,7 +7,7 @@ import numpy as np
 from millpond import IOProcessor
 from millpond.context import TaskContext
 from millpond.engine.request import PoolingRequest, Representation
-from millpond.pipeline.io_processor import Asked, Call, Job
+from millpond.pipeline.io_processor import Call, Job
 from millpond.types.errors import InvalidInputError
 from millpond_keywords.task import Keyword, Keywords, KeywordsOptions
 
@@ -37,7 +37,7 @@ class KeywordsProcessor(IOProcessor[Keywords]):
 
     def encode(self, call: Call) -> list[Job]:
         """Return the job for each text."""
-        return [self._job(item.data, item.asked) for item in call.items]
+        return [self._job(data, call) for data in call.prompts]
 
     def decode(self, job: Job) -> Keywords:
         """Return the words of a text with the highest scores."""
@@ -52,7 +52,7 @@ class KeywordsProcessor(IOProcessor[Keywords]):
         ranked = sorted(best.items(), key=lambda item: -item[1])[: job.options.top_n]
         return Keywords(tuple(Keyword(word=word, score=score) for word, score in ranked))
 
-    def _job(self, data: object, asked: Asked) -> Job:
+    def _job(self, data: object, call: Call) -> Job:
         tokenizer = self.ctx.tokenizer
         if not isinstance(data, str) or not data or tokenizer is None:
             return Job(error=InvalidInputError("keywords accepts only texts", parameter="prompts"))
@@ -62,7 +62,7 @@ class KeywordsProcessor(IOProcessor[Keywords]):
         words = tuple("" if masks[index] else data[slice(*offsets[index])] for index in range(len(ids)))
         sequence = PoolingRequest(
             input_ids=np.asarray(ids, dtype=np.int64),
-            representations=(Representation("token_embed", asked.params),),
+            representations=(Representation("token_embed", call.params),),
             num_dropped_tokens=len(encoding.ids) - len(ids),
         )
-        return TextJob(sequences=(sequence,), words=words, options=asked.options)
+        return TextJob(sequences=(sequence,), words=words, options=call.options)
