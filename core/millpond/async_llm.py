@@ -5,7 +5,6 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from operator import itemgetter
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
 
@@ -24,7 +23,7 @@ from millpond.pipeline.shared_prefix import PrefixFinder
 from millpond.pipeline.tokenization import Params
 from millpond.plugin.manager import get_plugin_manager
 from millpond.types.arrays import Form, stacked
-from millpond.types.errors import EngineClosedError, MillpondError, located
+from millpond.types.errors import EngineClosedError, located
 from millpond.types.model_args import ModelArgs
 from millpond.types.outputs import (
     ChunksRequestOutput,
@@ -290,16 +289,21 @@ class AsyncLLM(BaseLLM):
             stats.add_stage("tokenise", began, perf_counter())
             stats.duplicates += len(items) - len(groups)
             if raises:
-                _raise_first(located(job.error, job.index) for job in jobs if job.error is not None)
+                for job in jobs:
+                    if job.error is not None:
+                        raise located(job.error, job.index)
             await self._compute(new_sequences(jobs), priority, stats)
             began = perf_counter()
 
             def finish() -> list[Any]:
                 if self.cache is not None:
                     self.cache.store(sequence for job in jobs for sequence in job.sequences)
-                outputs = [output for _, output in sorted(task.finish(jobs, groups, plain=plain), key=itemgetter(0))]
-                if raises:
-                    _raise_first(output.error for output in outputs)
+                outputs: list[Any] = [None] * len(items)
+                for index, output in task.finish(jobs, groups, plain=plain):
+                    outputs[index] = output
+                for output in outputs if raises else ():
+                    if output.error is not None:
+                        raise output.error
                 return task.numbered(items, outputs)
 
             is_quick = task.processor.quick and len(items) <= MAX_PROMPTS_DECODED_INLINE
@@ -356,8 +360,7 @@ class AsyncLLM(BaseLLM):
         self.engine.submit(requests)
         try:
             await ended.wait()
-            first = min((request.state.started for request in requests if request.state.started), default=began)
-            started = max(first, began)
+            started = max(_first_start(requests) or began, began)
             stats.add_stage("queue", began, started)
             stats.add_stage("compute", started, perf_counter())
         except asyncio.CancelledError:
@@ -365,8 +368,11 @@ class AsyncLLM(BaseLLM):
             raise
 
 
-def _raise_first(errors: Iterable[MillpondError | None]) -> None:
-    """Raise the first error, if there is one."""
-    error = next((error for error in errors if error is not None), None)
-    if error is not None:
-        raise error
+def _first_start(requests: "Iterable[PoolingRequest]") -> float:
+    """Return the start of the first batch of a call's requests, by ``time.perf_counter``; 0.0 if none started."""
+    first = 0.0
+    for request in requests:
+        started = request.state.started
+        if started and (not first or started < first):
+            first = started
+    return first

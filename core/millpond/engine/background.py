@@ -62,9 +62,12 @@ class BackgroundEngine:
 
     def expected_wait(self, priority: int = 0) -> float:
         """Return the seconds until the batch of a new request starts, by measured throughput; 0.0 before the first."""
+        ahead = 0
         with self._lock:
-            ahead = sum(tokens for other, tokens in self._tokens_by_priority.items() if other <= priority)
-        return self.engine.throughput.seconds_for(ahead)
+            for other, tokens in self._tokens_by_priority.items():
+                if other <= priority:
+                    ahead += tokens
+        return self.engine.throughput.seconds_for(ahead) if ahead else 0.0
 
     def submit(self, requests: list[PoolingRequest]) -> None:
         """Add all requests or none; each one's ``on_done`` is called on the engine's thread.
@@ -88,7 +91,8 @@ class BackgroundEngine:
             self._tokens_by_priority.update(tokens)
             self._pending.update(dict.fromkeys(requests))
             # One item, so that the first request does not start without the others.
-            self._inbox.put(partial(self._add, [request for request in requests if request not in refused]))
+            accepted = [request for request in requests if request not in refused] if refused else requests
+            self._inbox.put(partial(self._add, accepted))
         for request, error in refused.items():
             self._end_request(request, error)
 
@@ -159,7 +163,8 @@ class BackgroundEngine:
                 if self._skip_waiting:
                     break
                 ended = self.engine.step(block=False)
-                self.on_ended(ended)
+                if ended:
+                    self.on_ended(ended)
                 for request in ended:
                     self._end_request(request)
         except BaseException as error:
@@ -206,8 +211,10 @@ class BackgroundEngine:
             )
             seconds = self.engine.throughput.seconds_for(min(excess, waiting))
             raise EngineOverloadedError(message, retry_after=max(seconds, RETRY_AFTER_MIN_S) if seconds else None)
+        if self.max_wait_s is None:
+            return
         wait = self.expected_wait(priority)
-        if self.max_wait_s is not None and wait > self.max_wait_s:
+        if wait > self.max_wait_s:
             message = f"the expected wait of {wait:.1f} s is over the limit of {self.max_wait_s:g} s: try again later"
             raise EngineOverloadedError(message, retry_after=max(wait - self.max_wait_s, RETRY_AFTER_MIN_S))
 

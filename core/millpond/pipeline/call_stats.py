@@ -53,7 +53,7 @@ class CallStats:
         for output in outputs:
             self.prompts += 1
             self.tokens += len(output.prompt_token_ids)
-            self.truncated += output.truncated
+            self.truncated += output.num_dropped_tokens > 0
 
 
 # Set it, then await calls: their timings are added to it, also from asyncio tasks that are started meanwhile.

@@ -123,7 +123,8 @@ def pooling_params(request: EmbeddingRequest, task: str | None = None) -> Poolin
         "extra_kwargs": mixed_modality_kwargs(request.mixed),
         "late_chunking_params": request.chunking,
     }
-    return PoolingParams(**fields) if any(value is not None for value in fields.values()) else None
+    values = list(fields.values())
+    return None if values.count(None) == len(values) else PoolingParams(**fields)
 
 
 def check_metadata_size(request: VectorOptions, count: int) -> None:
