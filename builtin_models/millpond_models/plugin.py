@@ -3,10 +3,9 @@
 from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
-from pkgutil import walk_packages
+from pathlib import Path
 from types import ModuleType
 
-import millpond_models
 from millpond.plugin.hookspecs import hookimpl
 from millpond.plugin.specs import ArchitectureSpec, ConverterSpec, PublishedModelSpec
 
@@ -35,10 +34,6 @@ def register_converters() -> Iterator[ConverterSpec]:
 @cache
 def _families() -> tuple[ModuleType, ...]:
     """Import the modules named ``specs`` in this package, and no other modules."""
-    modules = walk_packages(millpond_models.__path__, f"{millpond_models.__name__}.", onerror=_raise)
-    return tuple(import_module(info.name) for info in modules if info.name.endswith(".specs"))
-
-
-def _raise(name: str) -> None:
-    """Raise the import error of a package, which walk_packages would ignore."""
-    import_module(name)
+    root = Path(__file__).parent
+    paths = sorted(path.relative_to(root.parent).with_suffix("") for path in root.rglob("specs.py"))
+    return tuple(import_module(".".join(path.parts)) for path in paths)

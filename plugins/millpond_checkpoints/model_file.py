@@ -27,7 +27,7 @@ from millpond_checkpoints.file_hashes import file_hashes
 if TYPE_CHECKING:
     from millpond.plugin.registry import Registry
 
-SUFFIX, CONFIG, ROUTES = ".toml", "config", "routes"
+CONFIG, ROUTES = "config", "routes"
 NULL = {"null": True}  # TOML has no null
 KEY_PART = re.compile(r"""[\w-]+|"[^"]*"|'[^']*'""")
 KEY = re.compile(rf"\s*(\[{{0,2}})\s*((?:{KEY_PART.pattern})(?:\s*\.\s*(?:{KEY_PART.pattern}))*)\s*[\]=]")

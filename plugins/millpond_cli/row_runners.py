@@ -11,8 +11,7 @@ from millpond_cli.arguments import call_arguments
 from millpond_cli.io.formats import PLUGIN
 from millpond_cli.io.rows import Row
 from millpond_cli.options import CallOptions, PairOptions
-from millpond_command.call_progress import call_progress
-from millpond_command.progress import Progress
+from millpond_command.progress import Progress, call_progress
 from millpond_recipes.json_values import to_json_values
 
 if TYPE_CHECKING:

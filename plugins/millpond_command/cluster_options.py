@@ -6,8 +6,9 @@ from typing import Annotated, TypeVar
 from millpond.plugin.manager import get_plugin_manager
 from millpond.plugin.registry import Entry
 from millpond_command.cli import USAGE, CommandError
+from millpond_command.clusters import Cluster, Workers
 from millpond_command.declare import option
-from millpond_command.kinds import Cluster, ClusterSpec, Workers
+from millpond_command.kinds import ClusterSpec
 
 T = TypeVar("T")
 PANEL = "Cluster"

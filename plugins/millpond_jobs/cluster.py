@@ -14,7 +14,7 @@ from millpond_jobs.progress import ShardProgress
 from millpond_recipes.recipe import Recipe
 
 if TYPE_CHECKING:
-    from millpond_command.kinds import Cluster, Workers
+    from millpond_command.clusters import Cluster, Workers
 
 POLL_S = 1.0
 

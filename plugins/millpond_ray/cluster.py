@@ -12,7 +12,7 @@ from millpond.types.errors import InvalidInputError, MillpondError
 from millpond_command.extras import install_command
 
 if TYPE_CHECKING:
-    from millpond_command.kinds import ServedModels, Workers
+    from millpond_command.clusters import ServedModels, Workers
 
 POLL_S = 0.5
 MAX_RESTARTS = 3  # more restarts of one worker indicate an input that ends its process

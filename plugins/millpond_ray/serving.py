@@ -16,7 +16,8 @@ from millpond.loading.arguments import read_arguments
 from millpond.model.source import find_repository
 from millpond.plugin.manager import get_plugin_manager
 from millpond.types.errors import MillpondError
-from millpond_command.kinds import Application, ApplicationSpec, ServedModels
+from millpond_command.clusters import Application, ServedModels
+from millpond_command.kinds import ApplicationSpec
 from millpond_ray.asgi import Application as AsgiApplication
 from millpond_ray.asgi import Response, answer, as_ingress
 from millpond_ray.node import arguments_on_node, fetching

@@ -2,13 +2,18 @@
 
 from difflib import get_close_matches
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from millpond.model.source import SourceOptions
 from millpond.types.errors import ModelNotFoundError
-from millpond_checkpoints.model_file import SUFFIX, ModelFile
+
+if TYPE_CHECKING:
+    from millpond_checkpoints.model_file import ModelFile
+
+MODEL_FILE_SUFFIX = ".toml"
 
 
-def find_folder(name: str, options: SourceOptions) -> Path | ModelFile | None:  # noqa: ARG001  folders have no revisions
+def find_folder(name: str, options: SourceOptions) -> "Path | ModelFile | None":  # noqa: ARG001  folders have no revisions
     """Return the folder of that name, or the model file.
 
     Raises:
@@ -17,7 +22,9 @@ def find_folder(name: str, options: SourceOptions) -> Path | ModelFile | None:  
     path = Path(name).expanduser()
     if path.is_dir():
         return path.resolve()
-    if path.suffix == SUFFIX and path.is_file():
+    if path.suffix == MODEL_FILE_SUFFIX and path.is_file():
+        from millpond_checkpoints.model_file import ModelFile  # noqa: PLC0415  most models are folders
+
         return ModelFile(path)
     if path.exists():
         message = f"{name} is a file: pass the folder that contains config.json"

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from millpond.types.config import JOINED_BY
 from millpond.types.params import PoolingParams
-from millpond_command.call_progress import call_progress
-from millpond_command.progress import Progress
+from millpond_command.progress import Progress, call_progress
 from millpond_verify.kinds import EMBEDDINGS, SCORES, SPARSE, Kind
 from millpond_verify.parts import Part, Results
 

@@ -21,6 +21,7 @@ MODULES = (
     "millpond.testing.checkpoints",
     "millpond.testing.conformance",
     "millpond.testing.fixtures",
+    "millpond_command.clusters",
     "millpond_command.declare",
     "millpond_command.kinds",
     "millpond_http.kinds",

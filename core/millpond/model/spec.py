@@ -111,7 +111,7 @@ class StatedLength:
         file: The file.
         key: The key in the file.
         role: How it applies: "format" before all others; "config", "limit" always; "tokenizer" for absolute positions;
-            "table" also as the size of a position table; "trained" unless the caller requests more; "unused" never.
+            "table" also as the size of a position table; "trained" unless the caller requests more.
     """
 
     value: int

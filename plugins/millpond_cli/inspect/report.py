@@ -16,7 +16,7 @@ from millpond.model.options import override_config
 from millpond.model.repository import Repository
 from millpond.model.resolve import read_layers
 from millpond.model.source import find_repository
-from millpond.model.spec import ModuleSettings, RouteSettings
+from millpond.model.spec import ModuleSettings, RouteSettings, StatedLength
 from millpond.pipeline.cache import read_cache_setting
 from millpond.plugin.registry import Entry, Origin, Registry
 from millpond.plugin.specs import ArchitectureSpec
@@ -41,6 +41,7 @@ PRELU = "prelu"  # has parameters, so it is part of the module and not a plugin'
 UNKNOWN = Entry(
     spec=ArchitectureSpec(name="unknown", target=object(), tasks=()), origin=Origin(plugin="unknown", rank="builtin")
 )
+NO_LIMIT_FROM = 10**9  # files contain numbers such as 1e30 for "no limit"
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model")
 
 
@@ -207,7 +208,7 @@ class _Inspection:
         path = "max_model_len"
         value = None if self.layers is None else self.layers.model.max_model_len
         origin = None if self.layers is None else self.layers.origin(path)
-        lengths = stated_lengths(self._stated())
+        lengths = (*stated_lengths(self._stated()), *self._truncation())
         stated = [
             {
                 "value": it.value,
@@ -222,6 +223,13 @@ class _Inspection:
             values, is_request = sorted({it.value for it in lengths}), layer is not None and layer.is_request
             self.report.notes.append(_note_on_length(value, origin, values, is_request=is_request))
         return {"value": value, "from": ORIGINS.get(origin or "", origin), "stated": stated}
+
+    def _truncation(self) -> Iterator[StatedLength]:
+        """Yield the maximum length in tokenizer.json, which models ignore."""
+        truncation = self.repository.reader.tokenizer_settings["truncation"]
+        value = truncation.get("max_length") if isinstance(truncation, dict) else None
+        if isinstance(value, int) and 0 < value < NO_LIMIT_FROM:
+            yield StatedLength(value, TOKENIZER_FILES[0], "truncation.max_length")
 
     def _stated(self) -> Layers:
         """The layers of the model; without an architecture, those of its files."""

@@ -15,9 +15,8 @@ from millpond.types.prompts import PROMPT_NAMES
 from millpond_checkpoints.file_hashes import file_hashes
 from millpond_cli.io.interrupts import TerminatedError
 from millpond_cli.io.rows import Row
-from millpond_command.call_progress import call_progress
 from millpond_command.cli import CommandError
-from millpond_command.progress import Progress
+from millpond_command.progress import Progress, call_progress
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

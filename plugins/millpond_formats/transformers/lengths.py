@@ -40,10 +40,6 @@ def _of_tokenizer(repository: Repository) -> Iterator[StatedLength]:
     if value is not None:
         role = "limit" if repository.layers.get("files.tokenizer_limits_length", default=False) else "tokenizer"
         yield StatedLength(value, "tokenizer_config.json", "model_max_length", role=role)
-    truncation = repository.reader.tokenizer_settings["truncation"]
-    value = _number(truncation.get("max_length")) if isinstance(truncation, dict) else None
-    if value is not None:
-        yield StatedLength(value, "tokenizer.json", "truncation.max_length", role="unused")
 
 
 def _padding_id(config: CheckpointConfig) -> int:

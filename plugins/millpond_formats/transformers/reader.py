@@ -74,7 +74,7 @@ class TransformersReader:
 
     @cached_property
     def tokenizer_settings(self) -> Mapping[str, Any]:
-        """The padding and the truncation in tokenizer.json, whose vocabulary takes long to read."""
+        """The padding and the truncation in tokenizer.json, which models ignore; its vocabulary takes long to read."""
         contents = read_object(self.folder / TOKENIZER_FILE)
         return {key: contents.get(key) for key in ("padding", "truncation")}
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from millpond_command.cli import USAGE, CommandError, echo
-from millpond_command.kinds import Cluster, ServedModels, Workers
+from millpond_command.clusters import Cluster, ServedModels, Workers
 from millpond_command.stop_signals import stop_on_signals
 from millpond_server.runtime.settings import Settings
 

@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope, Send
 
 from millpond import AsyncLLM
 from millpond.types.errors import EngineError
-from millpond_command.kinds import ServedModels
+from millpond_command.clusters import ServedModels
 from millpond_server.runtime.engine_monitor import EngineMonitor
 from millpond_server.runtime.models import Models, ServedModel
 from millpond_server.runtime.server import build_server

@@ -7,8 +7,7 @@ from millpond.testing import checkpoints
 from millpond_cli.io.rows import Row
 from millpond_cli.options import CallOptions, PairOptions
 from millpond_cli.row_runners import encode_runner, score_runner
-from millpond_command.call_progress import CallProgress
-from millpond_command.progress import Progress
+from millpond_command.progress import CallProgress, Progress
 
 
 class Bar(Progress):

@@ -5,7 +5,7 @@ import pytest
 from millpond_command import cluster_options
 from millpond_command.cli import CommandError
 from millpond_command.cluster_options import ClusterOptions, chosen_cluster
-from millpond_command.kinds import Workers
+from millpond_command.clusters import Workers
 
 
 class Address(str):

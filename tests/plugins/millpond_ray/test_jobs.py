@@ -12,7 +12,7 @@ import time
 import pytest
 
 from millpond.types.errors import MillpondError
-from millpond_command.kinds import Workers
+from millpond_command.clusters import Workers
 from millpond_jobs import Recipe, run
 
 pytestmark = pytest.mark.slow

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from millpond_command.cli import CommandError
-from millpond_command.kinds import ServedModels, Workers
+from millpond_command.clusters import ServedModels, Workers
 from millpond_server.command.on_cluster import serve_on_cluster
 
 

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from millpond.testing.checkpoints import tiny
-from millpond_command.kinds import ServedModels
+from millpond_command.clusters import ServedModels
 from millpond_server.runtime.hosting import HostedApplication
 
 PREFIX = "/prefix"
