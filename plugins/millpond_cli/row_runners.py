@@ -1,5 +1,6 @@
 """Row runners: functions that run a model on a batch of input rows, by one of the methods of ``LLM``."""
 
+import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -63,6 +64,7 @@ def encode_runner(
     *,
     input_type: str | None = None,
     of_images: bool = False,
+    of_objects: bool = False,
     image_text: str | None = None,
     **params: Any,
 ) -> RowRunner:
@@ -73,15 +75,18 @@ def encode_runner(
         call_options: The options of the call.
         input_type: "query" or "document", for models that encode queries and documents differently.
         of_images: True if the texts of rows are the paths of image files.
+        of_objects: True if the task reads objects.
         image_text: A text that is added to each image.
         **params: The pooling parameters.
 
     Raises:
         CommandError: The options contradict each other.
     """
-    to_prompt = (
-        partial(_image_prompt, image_text=image_text) if of_images else _data_prompt if task == PLUGIN else _text_prompt
-    )
+    to_prompt: Callable[[Row], object] = _object_prompt if of_objects else _text_prompt
+    if of_images:
+        to_prompt = partial(_image_prompt, image_text=image_text)
+    elif task == PLUGIN:
+        to_prompt = _data_prompt
 
     def prompts(rows: Sequence[Row]) -> tuple[object, ...]:
         from millpond.types.params import PoolingParams  # noqa: PLC0415  imports pydantic, which --help does not need
@@ -135,6 +140,16 @@ def _text_prompt(row: Row) -> object:
 def _image_prompt(row: Row, image_text: str | None = None) -> object:
     image = {"multi_modal_data": {"image": Path(row.text)}}
     return image if image_text is None else {"prompt": image_text, **image}
+
+
+def _object_prompt(row: Row) -> object:
+    """Return the object of a row; a text is read as JSON."""
+    if row.data is not None:
+        return row.data
+    try:
+        return json.loads(row.text)
+    except ValueError:
+        return row.text  # the error of the task names its fields
 
 
 def _data_prompt(row: Row) -> object:

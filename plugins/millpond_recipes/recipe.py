@@ -39,7 +39,8 @@ class Recipe(BaseModel):
         dimensions: Keep the first N dimensions, for models trained for it (Matryoshka).
         embed_dtype: The type of the numbers of vectors. "int8" and "uint8" scale values from -1 to 1; "binary" and
             "ubinary" keep one bit per dimension, eight in a byte.
-        text_column: The column of texts, or of lists of messages; for the task "score", of documents.
+        text_column: The column of texts, or of lists of messages; for the task "score", of documents; for a task that
+            reads objects, of objects.
         query_column: The column of queries, for the task "score".
         image_column: The column of images, as paths or as bytes of files; texts are not read then.
         id_column: The column that identifies rows in the results; None for their numbers.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 
+from millpond.plugin.manager import get_plugin_manager
 from millpond_recipes.errors import InputError
 
 if TYPE_CHECKING:
@@ -88,8 +89,11 @@ def check_schema(schema: pa.Schema, recipe: "Recipe", name: str = "the table") -
             raise InputError(message)
     content = recipe.input_columns[-1]
     kind = value_type(schema.field(content).type)
-    if recipe.image_column is None and not (is_text(kind) or pa.types.is_null(kind) or is_messages(kind)):
-        message = f"{name}: the column {content!r} contains {kind}; expected texts, or lists of messages"
+    of_objects = reads_objects(recipe.task)
+    is_content = pa.types.is_struct(kind) if of_objects else is_text(kind) or is_messages(kind)
+    if recipe.image_column is None and not (is_content or pa.types.is_null(kind)):
+        expected = "objects" if of_objects else "texts, or lists of messages"
+        message = f"{name}: the column {content!r} contains {kind}; expected {expected}"
         raise InputError(message)
     if recipe.image_column is not None and not (is_text(kind) or is_bytes(kind) or pa.types.is_null(kind)):
         message = f"{name}: the column {content!r} contains {kind}; expected paths of images, or their bytes"
@@ -126,8 +130,9 @@ def prompts_of(rows: Rows, recipe: "Recipe") -> list[Any]:
     For the task "score" a value is a pair of a query and a document.
     """
     column = recipe.input_columns[-1]
+    is_image, of_objects = recipe.image_column is not None, reads_objects(recipe.task)
     prompts = [
-        _prompt(value, column, is_image=recipe.image_column is not None)
+        _prompt(value, column, is_image=is_image, of_objects=of_objects)
         if index not in rows.errors
         else InputError(rows.errors[index])
         for index, value in enumerate(rows.columns[column])
@@ -138,17 +143,25 @@ def prompts_of(rows: Rows, recipe: "Recipe") -> list[Any]:
     return [_pair(query, prompt, recipe.query_column) for query, prompt in pairs]
 
 
-def _prompt(value: Any, column: str, *, is_image: bool) -> Any:
+def reads_objects(task: str) -> bool:
+    """Return True if the items of a task are objects instead of texts."""
+    entry = get_plugin_manager().registry.tasks.find(task)
+    return entry is not None and entry.spec.item is not None
+
+
+def _prompt(value: Any, column: str, *, is_image: bool, of_objects: bool) -> Any:
     if value is None:
         return InputError(f"the column {column!r} is null")
     if is_image:
         return {"multi_modal_data": {"image": Path(value) if isinstance(value, str) else value}}
+    if isinstance(value, dict):
+        return _without_nulls(value) if of_objects else InputError(f"{column!r} is dict; expected text")
     return {"messages": [_without_nulls(message) for message in value]} if isinstance(value, list) else value
 
 
-def _without_nulls(message: dict[str, Any]) -> dict[str, Any]:
-    """Return a message without fields that Arrow added because other messages have them."""
-    return {name: value for name, value in message.items() if value is not None}
+def _without_nulls(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return an object, such as a message, without fields that Arrow added because others have them."""
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _pair(query: Any, document: Any, column: str) -> Any:

@@ -119,7 +119,7 @@ def use_io_processor(millpond, python, bert, tmp_path):
 
 
 def use_task(millpond, python, bert, tmp_path):
-    output = json.loads(millpond("encode", "-m", bert, "--task", "ripple", "--format", "jsonl", "tea"))
+    output = json.loads(millpond("encode", "-m", bert, "--task", "ripple", "--format", "jsonl", '{"text": "tea"}'))
     assert len(output["data"]["bits"]) == 8  # hexadecimal digits
 
 

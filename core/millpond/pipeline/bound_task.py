@@ -10,7 +10,7 @@ from millpond.engine.request import PoolingRequest
 from millpond.pipeline import checks
 from millpond.pipeline.call import CALL_OPTIONS, NO_OPTIONS, unknown_keyword
 from millpond.pipeline.io_processor import Call, IOProcessor, Job
-from millpond.pipeline.options import OptionsReader
+from millpond.pipeline.options import OptionsReader, item_type, read_item
 from millpond.pipeline.tokenization import Params
 from millpond.types.errors import InvalidInputError, MillpondError, PluginError, located
 from millpond.types.outputs import PoolingOutput, PoolingRequestOutput, SparseEmbeddingOutput
@@ -41,6 +41,7 @@ class BoundTask:
         name: The name of the task.
         processor: The IO processor that serves it.
         limits: The limits that sequences are checked against.
+        item_type: The type of its items, if it reads objects; None if it reads texts.
         is_plugin: True for the task "plugin", whose IO processor defines input and output.
     """
 
@@ -50,6 +51,7 @@ class BoundTask:
         self.processor = processor
         self.is_plugin = name == PLUGIN
         self.limits = checks.limits_of(processor)
+        self.item_type = item_type(processor)
         self._read = OptionsReader(processor)
         self._ids = ids
         self._deduplicate = deduplicate
@@ -89,6 +91,8 @@ class BoundTask:
             each: Sequence[object] = [_plugin_data(prompt) for prompt in split_prompts(prompts)]
         else:
             each = list(checks.run_step(self.processor, "items", self.processor.items, prompts))
+        if self.item_type is not None:
+            each = [read_item(data, self.item_type, self.name) for data in each]
         if params is None or isinstance(params, PoolingParams):
             call = self._call(params, options)
             return [(data, call) for data in each]

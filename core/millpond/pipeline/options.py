@@ -1,4 +1,4 @@
-"""Task options: the keyword arguments of a call, validated as the options type of the task's record."""
+"""Task options, and items of a task that reads objects: validated as the types that the task's record names."""
 
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -10,7 +10,7 @@ from millpond.pipeline.io_processor import Call, IOProcessor
 from millpond.plugin.blame import is_foreign
 from millpond.types.config import JOINED_BY
 from millpond.types.errors import InvalidInputError, PluginError
-from millpond.types.params import PoolingParams
+from millpond.types.params import PoolingParams, validated
 
 if TYPE_CHECKING:
     from millpond.context import ModelContext
@@ -100,13 +100,48 @@ def options_type(processor: IOProcessor[Any]) -> type[BaseModel] | None:
         UnknownNameError: If the type that the record names cannot be imported.
         PluginError: If it is not a pydantic model.
     """
+    return _type_of_record(processor, "options") or type(processor).Options
+
+
+def item_type(processor: IOProcessor[Any]) -> type[BaseModel] | None:
+    """Return the type of the items that the task's record names; None for a task that reads texts.
+
+    Raises:
+        UnknownNameError: If the type that the record names cannot be imported.
+        PluginError: If it is not a pydantic model.
+    """
+    return _type_of_record(processor, "item")
+
+
+def read_item(data: object, item: type[BaseModel], task: str) -> BaseModel | InvalidInputError:
+    """Return an item of a call as an instance of its type, or the error, which names the field.
+
+    Args:
+        data: The fields of the item, or an instance.
+        item: The type.
+        task: The name of the task.
+    """
+    if isinstance(data, item):
+        return data
+    if not isinstance(data, Mapping):
+        names = ", ".join(item.model_fields)
+        message = f"the task {task!r} reads objects with the fields {names}; got {type(data).__name__}"
+        return InvalidInputError(message, parameter="prompts")
+    try:
+        return validated(item, data, parameter="prompts")
+    except InvalidInputError as error:
+        return error
+
+
+def _type_of_record(processor: IOProcessor[Any], field: str) -> type[BaseModel] | None:
+    """Return the pydantic model that a field of the task's record names; None if it names none."""
     ctx = processor.ctx
     entry = None if ctx.task is None else ctx.registry.tasks.find(ctx.task)
-    if entry is None or entry.spec.options is None:
-        return type(processor).Options
-    model = entry.load("options")
+    if entry is None or getattr(entry.spec, field) is None:
+        return None
+    model = entry.load(field)
     if not (isinstance(model, type) and issubclass(model, BaseModel)):
-        raise PluginError(f"{entry.label}: its options must be a pydantic model; got {model!r:.80}")
+        raise PluginError(f"{entry.label}: its {field} must be a pydantic model; got {model!r:.80}")
     return model
 
 

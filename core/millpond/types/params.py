@@ -1,6 +1,7 @@
 """PoolingParams: the parameters of one prompt, independent of a model; validation of settings."""
 
 from collections.abc import Mapping
+from reprlib import repr as brief
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -10,6 +11,7 @@ from millpond.types.late_chunking import LateChunkingParams
 from millpond.types.params_checks import check_removed, verify, with_task
 
 M = TypeVar("M", bound=BaseModel)
+MAX_SHOWN_CHARS = 200  # longer values are shortened in error messages
 
 
 class ResultParams(BaseModel):
@@ -127,4 +129,15 @@ def _described(fault: Mapping[str, Any], model: type[BaseModel]) -> str:
     if fault["type"] == "extra_forbidden":
         return f"Unknown field {field!r}. Available: {', '.join(model.model_fields)}"
     reason = str(fault["msg"]).removeprefix("Value error, ")
-    return f"{field}={fault['input']!r}: {reason}" if field else reason
+    if fault["type"] == "missing":  # its input is the whole object
+        return f"{field}: {reason}"
+    return f"{field}={_shown(fault['input'])}: {reason}" if field else reason
+
+
+def _shown(value: object) -> str:
+    """Return a value of a caller for a message, shortened if it is long or nested too deeply to be printed."""
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001  repr of any value may fail
+        return brief(value)
+    return text if len(text) <= MAX_SHOWN_CHARS else brief(value)

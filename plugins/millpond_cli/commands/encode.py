@@ -15,6 +15,7 @@ from millpond_cli.io.formats import (
     check_vectors,
     choose_format,
     choose_plugin_format,
+    reads_objects,
     returns_arrays,
 )
 from millpond_cli.io.inputs import texts_of
@@ -103,11 +104,14 @@ def encode(
     """Run any pooling task and write its raw output.
 
     Texts are arguments, the lines of stdin, or the rows of a file. They are processed in chunks, so that an input of
-    any size fits into memory. For the task plugin, the field --text-key may contain any JSON value; bytes that the IO
-    processor returns are written unchanged to a file such as mask.png, and as base64 to JSON.
+    any size fits into memory. For a task that reads objects, each row is one, or its field --text-key. For the task
+    plugin, the field --text-key may contain any JSON value; bytes that the IO processor returns are written unchanged
+    to a file such as mask.png, and as base64 to JSON.
     """
     skip_failed = check_action(input_options.on_error)
-    source = texts_of(texts, input_options, default_keys=Keys(any_data=task == PLUGIN), may_be_files=task == PLUGIN)
+    of_objects = reads_objects(task)
+    keys = Keys(any_data=task == PLUGIN, is_whole=of_objects)
+    source = texts_of(texts, input_options, default_keys=keys, may_be_files=task == PLUGIN or of_objects)
     file_format = _choose_format(task, output_format, output_options.output_path)
     if not returns_arrays(task) and task != PLUGIN and file_format not in NESTED_FORMATS:
         message = f"results of the task {task!r} cannot be written as {file_format}"
@@ -127,7 +131,12 @@ def encode(
     )
     extra = _task_options(option or [])
     runner = encode_runner(
-        task, call_options, dimensions=dimensions, use_activation=activation, extra_kwargs=extra or None
+        task,
+        call_options,
+        of_objects=of_objects,
+        dimensions=dimensions,
+        use_activation=activation,
+        extra_kwargs=extra or None,
     )
     if isinstance(layout.serializer, ValueSerializer) and file_format in ROWS:
         runner = with_json_values(runner, task)

@@ -70,6 +70,15 @@ def returns_arrays(task: str) -> bool:
     return issubclass(task_named(task, "--pooling-task").load(), PoolingOutput)
 
 
+def reads_objects(task: str) -> bool:
+    """Return True if the items of a task are objects instead of texts.
+
+    Raises:
+        CommandError: The task is unknown.
+    """
+    return task != PLUGIN and task_named(task, "--pooling-task").spec.item is not None
+
+
 def check_vectors(task: str, file_format: str) -> None:
     """Check that a format supports the shape of a task's results.
 

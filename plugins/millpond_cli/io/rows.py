@@ -36,7 +36,7 @@ class Row:
         id: The id in the input.
         error: The reason for a missing text, or "".
         query: The query of a pair; None for a single text.
-        data: A JSON value that is used instead of the text, with ``Keys.any_data``.
+        data: A JSON value that is used instead of the text, with ``Keys.any_data`` or ``Keys.is_whole``.
         text_pair: The second text, for models that classify pairs; None for a single text.
     """
 
@@ -68,6 +68,7 @@ class Keys:
         query: The field of the query; None if rows are single texts.
         text_option: The option that names the field of the text.
         any_data: True if the field of the text may contain any JSON value, for IO processor plugins.
+        is_whole: True if the whole row is one object, without its id if an option names the field, instead of a text.
         text_pair: The field of the second text; None if rows are single texts.
         needs_pair: True if the second text is required, because an option names its field.
     """
@@ -78,6 +79,7 @@ class Keys:
     query: str | None = None
     text_option: str = "--text-key"
     any_data: bool = False
+    is_whole: bool = False
     text_pair: str | None = None
     needs_pair: bool = False
 
@@ -119,6 +121,8 @@ def choose_keys(
     return replace(
         keys,
         text=text_key or keys.text,
+        is_whole=keys.is_whole and text_key is None,
+        any_data=keys.any_data or keys.is_whole,
         id=id_key or keys.id,
         needs_id=id_key is not None,
         text_pair=text_pair_key or keys.text_pair,
@@ -250,7 +254,10 @@ def row_of_object(index: int, location: str, value: dict[str, Any], keys: Keys) 
     row_id = _field(value, keys.id)
     if isinstance(row_id, dict | list) or _is_infinite(row_id) or (keys.needs_id and row_id is MISSING):
         return Row(index, location, "", error=_field_error(keys.id, "id", value, "--id-key"))
-    return _row_of_fields(Row(index, location, "", None if row_id is MISSING else row_id), value, keys)
+    row = Row(index, location, "", None if row_id is MISSING else row_id)
+    if keys.is_whole:
+        return replace(row, data={name: it for name, it in value.items() if not keys.needs_id or name != keys.id})
+    return _row_of_fields(row, value, keys)
 
 
 def _is_infinite(value: object) -> bool:
@@ -310,8 +317,8 @@ def _read_csv(source: Source, records: Iterator[Record], keys: Keys) -> Iterator
     header: list[str] | None = next((record.content for record in records), None)
     if header is None:
         return
-    _find_columns(header, source.name, keys, origin=", from its first line")
-    last = max(header.index(key) for key in (keys.text, keys.query, keys.text_pair) if key in header)
+    columns = _find_columns(header, source.name, keys, origin=", from its first line")
+    last = max(map(header.index, [name for name in columns if name != keys.id]), default=-1)
     role = "text" if keys.query is None else "pair"
     keys = replace(keys, any_data=False)
     for index, record in enumerate(records):
@@ -345,10 +352,10 @@ def _find_columns(
     Raises:
         CommandError: A column is missing, or occurs twice.
     """
-    columns: list[str] = []
+    columns: list[str] = [*available] if keys.is_whole else []
     for key, option, required in (
         (keys.query, "--query-key", True),
-        (keys.text, keys.text_option, True),
+        (keys.text, keys.text_option, not keys.is_whole),
         (keys.id, "--id-key", keys.needs_id),
         (keys.text_pair, "--text-pair-key", keys.needs_pair),
     ):

@@ -12,7 +12,13 @@ class Columns:
 
     text_column: Annotated[
         str,
-        declare.option("Input", "--text-column", "--text-key", metavar="NAME", help="The column of texts or messages."),
+        declare.option(
+            "Input",
+            "--text-column",
+            "--text-key",
+            metavar="NAME",
+            help="The column of texts or messages, or of the objects that the task reads.",
+        ),
     ] = "text"
     query_column: Annotated[
         str | None,

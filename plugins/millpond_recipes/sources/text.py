@@ -161,7 +161,8 @@ class TextFile:
         expected = int if name in self._integers else str
         if type(value) is expected:
             _check_storable(name, value)
-        if value is None or (type(value) is expected) or _is_messages(value):
+        may_be_object = name == self._columns[-1]  # not an id
+        if value is None or type(value) is expected or _is_messages(value) or (may_be_object and type(value) is dict):
             return value
         if expected is str and isinstance(value, int | float) and not isinstance(value, bool):
             message = f"{name!r} is a number; expected text"

@@ -4,6 +4,7 @@ import inspect
 import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel
@@ -12,7 +13,7 @@ from pydantic.json_schema import models_json_schema
 import millpond
 from millpond.plugin.registry import Entry
 from millpond_http.kinds import RouteSpec
-from millpond_server.apis.common.schemas import VectorOptions
+from millpond_server.apis.common.schemas import ITEMS_OF_TASKS, VectorOptions
 
 PATH_PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
 SCHEMA_REFERENCE = "#/components/schemas/{model}"
@@ -65,21 +66,30 @@ BODY_STATUSES: Mapping[str, tuple[int, ...]] = {
 }
 
 
-def describe(entries: Sequence[Entry[RouteSpec]], *, needs_keys: bool, overload_status: int = 503) -> dict[str, Any]:
+def describe(
+    entries: Sequence[Entry[RouteSpec]],
+    *,
+    needs_keys: bool,
+    overload_status: int = 503,
+    items: Mapping[str, type[BaseModel]] = MappingProxyType({}),
+) -> dict[str, Any]:
     """Return the OpenAPI description of the mounted routes.
 
     Args:
         entries: The registry entries of the routes.
         needs_keys: True if the server requires API keys.
         overload_status: The status of requests refused for overload.
+        items: The type of the objects that a task reads, by the name of the task.
     """
     extra_statuses = (overload_status, *((401,) if needs_keys else ()))
     requests = {e.spec.name: e.load("request") for e in entries if e.spec.request is not None}
     responses = {e.spec.name: e.load("response") for e in entries if e.spec.response is not None}
     errors = {e.spec.name: e.load("error") for e in entries if e.spec.error is not None}
-    models: list[tuple[type[BaseModel], Any]] = [(model, "validation") for model in _distinct(requests.values())]
+    read = _distinct([*requests.values(), *items.values()])
+    models: list[tuple[type[BaseModel], Any]] = [(model, "validation") for model in read]
     models += [(model, "serialization") for model in _distinct([*responses.values(), *errors.values()])]
     schemas, definitions = models_json_schema(models, ref_template=SCHEMA_REFERENCE)
+    _describe_items(definitions, {task: schemas[item, "validation"] for task, item in items.items()})
     paths: dict[str, dict[str, Any]] = {}
     for entry in entries:
         method, _, path = entry.spec.name.partition(" ")
@@ -109,6 +119,16 @@ def describe(entries: Sequence[Entry[RouteSpec]], *, needs_keys: bool, overload_
         description["components"]["securitySchemes"] = schemes
         description["security"] = [{"key": []}]
     return description
+
+
+def _describe_items(definitions: Any, items: Mapping[str, Any]) -> None:
+    """Add the types of objects that tasks read to the fields of requests that are marked with ``ITEMS_OF_TASKS``."""
+    for definition in definitions.get("$defs", {}).values():
+        for field in definition.get("properties", {}).values():
+            if not field.pop(ITEMS_OF_TASKS, False) or not items:
+                continue
+            types = [{**it, "title": f"task {task}"} for task, it in items.items()]
+            field["anyOf"] = [*types, {"type": "array", "items": {"anyOf": types}}, {}]
 
 
 def _security_schemes(spec: RouteSpec) -> list[tuple[str, dict[str, Any]]]:

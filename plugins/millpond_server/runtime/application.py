@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from urllib.parse import quote
 
+from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from millpond.pipeline.bound_task import PLUGIN
 from millpond.plugin.registry import Entry, Registry
+from millpond.types.errors import UnknownNameError
 from millpond_http.kinds import RouteSpec
 from millpond_server.apis.openapi import describe
 from millpond_server.apis.pages import page_routes
@@ -88,11 +90,29 @@ def build_application(registry: Registry, state: State) -> Application:
     needs_keys = bool(settings.api_keys or settings.api_key_file)
     if needs_keys:
         _warn_of_public_routes(entries)
-    description = describe(entries, needs_keys=needs_keys, overload_status=settings.overload_status)
+    description = describe(
+        entries, needs_keys=needs_keys, overload_status=settings.overload_status, items=items_of_tasks(registry)
+    )
     has_playground = any(entry.spec.name == PLAYGROUND for entry in entries)
     pages = page_routes(description, models, has_metrics=settings.metrics_port is None, has_playground=has_playground)
     endpoints = [Endpoint(entry, state) for entry in entries]
     return Application(endpoints, pages, unserved(registry, models))
+
+
+def items_of_tasks(registry: Registry) -> dict[str, type[BaseModel]]:
+    """Return the types of the objects that tasks read, by the names of the tasks; without those that are invalid."""
+    items: dict[str, type[BaseModel]] = {}
+    for entry in registry.tasks.entries():
+        if entry.spec.item is None:
+            continue
+        try:
+            item = entry.load("item")
+        except UnknownNameError as error:  # calls of the task report it too
+            logger.warning("%s", error)
+            continue
+        if isinstance(item, type) and issubclass(item, BaseModel):
+            items[entry.spec.name] = item
+    return items
 
 
 def unserved(registry: Registry, models: Models) -> dict[str, str]:

@@ -38,9 +38,9 @@ class Digest(IOProcessor):
     ``"fail"`` names the step in which it fails, ``"break"`` the promise that it breaks.
     """
 
-    def complete(self, asked):
-        unit = (asked.params.extra_kwargs or {}).get("unit", True)
-        return replace(asked, params=asked.params.model_copy(update={"task": "embed", "use_activation": unit}))
+    def complete(self, call):
+        unit = (call.params.extra_kwargs or {}).get("unit", True)
+        return replace(call, params=call.params.model_copy(update={"task": "embed", "use_activation": unit}))
 
     def encode(self, call):
         return [self.job(data, call.params) for data in call.prompts]
@@ -119,8 +119,8 @@ class Stubborn(Vectors):
 class Careless(Vectors):
     """Returns invalid parameters."""
 
-    def complete(self, asked):
-        return {} if asked.params.extra_kwargs is None else {}["unit"]
+    def complete(self, call):
+        return {} if call.params.extra_kwargs is None else {}["unit"]
 
 
 class Lossy(Vectors):

@@ -1,14 +1,17 @@
 """Runner: each task's columns equal what LLM returns; rows keep their order, and failed ones are null."""
 
+import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from documents_task import RECORDS
 from weight_files import replace_weights
 
-from millpond import LLM
+from millpond import LLM, register
+from millpond.plugin import manager as plugins
 from millpond.testing.checkpoints import tiny, write_sparse_encoder
 from millpond.testing.pictures import picture
 from millpond.types.errors import CheckpointError
@@ -254,3 +257,34 @@ def test_runs_that_overlap_leave_the_log_of_other_calls_as_it_was(bert, monkeypa
         assert caplog.records == []
         first.llm.embed(TEXTS[4], on_overflow="truncate", use_tqdm=False)
     assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+@pytest.fixture
+def sketches(tmp_path, monkeypatch):
+    """A model in a process with a plugin whose task reads objects."""
+    monkeypatch.setattr(plugins, "_process", plugins.Process())
+    for record in RECORDS:
+        register(record)
+    return str(tiny("BertModel", tmp_path / "model"))
+
+
+def test_rows_of_a_task_that_reads_objects_are_objects(compute, sketches):
+    items = [{"text": TEXTS[0], "weight": 2.0}, {"text": "a", "weight": None}, {"text": "a", "weight": -1.0}, None]
+    table = compute(Recipe(model=sketches, task="sketch", text_column="item"), item=items)
+    first, second = map(json.loads, table["data"].to_pylist()[:2])
+    (expected,) = direct(sketches, "embed", f" {TEXTS[0]}")
+    np.testing.assert_allclose(first["first"], expected.outputs.array[:4], atol=1e-6)
+    assert (first["weight"], second["weight"]) == (2.0, 1.0)  # a null is a field that is not set
+    assert table["error"].to_pylist() == [
+        None,
+        None,
+        "prompts: weight=-1.0: Input should be greater than 0",
+        "the column 'item' is null",
+    ]
+
+
+def test_objects_are_refused_for_a_task_of_texts(compute, sketches):
+    with pytest.raises(RecipeError, match=r"the column 'text' contains struct.*expected texts, or lists of messages"):
+        compute(Recipe(model=sketches), text=[{"prompt": "a"}])
+    with pytest.raises(RecipeError, match="the column 'text' contains string; expected objects"):
+        compute(Recipe(model=sketches, task="sketch"), text=TEXTS)

@@ -21,6 +21,8 @@ class TaskSpec(Spec):
             task, without a pooler for it. Empty for a task that models serve themselves.
         options: ``"module:Options"``, a frozen pydantic model with ``extra="forbid"``: the options of calls, passed by
             name or in ``extra_kwargs`` of the parameters. None for the options of the IO processor.
+        item: ``"module:Item"``, a pydantic model, for a task that reads objects instead of texts: callers pass its
+            fields, and the IO processor receives instances. None for texts and token ids.
         method: The name of a method of ``LLM`` and ``AsyncLLM`` that calls it, with prompts and the options as
             keyword arguments, such as ``entities``; None for a task that ``encode(..., pooling_task=...)`` calls.
         output: ``"module:RequestOutput"``, a subclass of ``PoolingRequestOutput`` that the method returns for each
@@ -34,6 +36,7 @@ class TaskSpec(Spec):
     per_token: bool = False
     derived_from: tuple[str, ...] = ()
     options: str | object = None
+    item: str | object = None
     method: str | None = None
     output: str | object = None
 

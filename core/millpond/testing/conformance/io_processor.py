@@ -3,7 +3,6 @@
 import importlib.util
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from types import MappingProxyType
@@ -19,7 +18,7 @@ from millpond.loading.build import LoadedModel, load_model
 from millpond.pipeline import checks
 from millpond.pipeline.bound_task import PLUGIN, BoundTask
 from millpond.pipeline.io_processor import Call, IOProcessor, Job
-from millpond.pipeline.options import OptionsReader
+from millpond.pipeline.options import OptionsReader, read_item
 from millpond.plugin.registry import Entry
 from millpond.plugin.specs import IOProcessorSpec
 from millpond.testing.checkpoints import tiny
@@ -42,7 +41,8 @@ class IOProcessorConformance(OutputComparison, RecordConformance):
         name: The IO processor's name.
         arguments: Arguments of ``LLM`` besides the model.
         tasks: The tasks to test; by default all tasks of its record that the model supports.
-        items: Valid items of different sizes, in the form in which ``encode`` receives them in ``call.prompts``.
+        items: Valid items of different sizes, in the form in which ``encode`` receives them in ``call.prompts``; for a
+            task that reads objects, also their fields.
         call: The prompts of a whole call, from which the IO processor's ``items`` method derives the items.
         chunked: Items with the number of sequences that each is split into: 0, 1, many.
         refused: Items that it must reject, in addition to general invalid values.
@@ -210,7 +210,9 @@ class Trial:
 
     def encoded(self, items: Sequence[object]) -> list[Job]:
         """Return the jobs of the items of one call."""
-        return checks.encoded(self.processor, replace(self.call, prompts=items, shared={}), self._bound.limits)
+        item = self._bound.item_type
+        read = items if item is None else [read_item(data, item, self._bound.name) for data in items]
+        return self._bound.encode(range(len(items)), [(data, self.call) for data in read])
 
     def job(self, item: object) -> Job:
         """Return the job of a single item.

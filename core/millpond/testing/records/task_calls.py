@@ -1,4 +1,4 @@
-"""Checks of the fields of a task's record that define its calls: options, method and output."""
+"""Checks of the fields of a task's record that define its calls: items, options, method and output."""
 
 from collections.abc import Iterator
 from keyword import iskeyword
@@ -12,12 +12,16 @@ from millpond.testing.records.common import Fault, named
 
 
 def call_faults(registry: Registry, entry: Entry[TaskSpec]) -> Iterator[Fault]:
-    """Yield faults of the options, the method and the output type of a task."""
+    """Yield faults of the items, the options, the method and the output type of a task."""
     spec = entry.spec
     options, faults = _named("options", spec.options)
     yield from faults
     if options is not None:
         yield from _options_faults(options)
+    item, faults = _named("item", spec.item)
+    yield from faults
+    if item is not None and not _is_model(item):
+        yield Fault(f"item names {item!r:.80}, not a pydantic model", "name a subclass of pydantic.BaseModel")
     output, faults = _named("output", spec.output)
     yield from faults
     if output is not None:
@@ -31,8 +35,12 @@ def _named(field: str, value: str | object) -> tuple[Any, list[Fault]]:
     return named(field, value) if isinstance(value, str) else (value, [])
 
 
+def _is_model(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, BaseModel)
+
+
 def _options_faults(options: Any) -> Iterator[Fault]:
-    if not (isinstance(options, type) and issubclass(options, BaseModel)):
+    if not _is_model(options):
         yield Fault(f"options names {options!r:.80}, not a pydantic model", "name a subclass of pydantic.BaseModel")
         return
     for key, value in (("frozen", True), ("extra", "forbid")):

@@ -11,6 +11,7 @@ from millpond_server.http.errors import ApiError
 
 Encoding = Literal["float", "base64", "bytes", "bytes_only"]
 TEMPLATE = "chat_template"
+ITEMS_OF_TASKS = "x-items-of-tasks"  # marks a field whose schema contains the types of objects that tasks read
 REQUEST_ID_PATTERN = r"^[ -~]{1,256}$"  # printable ASCII, because the id is used in headers
 # These schemas are for the OpenAPI description. Inputs are validated in code, which is faster for large ones.
 IDS: dict[str, Any] = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from millpond.types.params_checks import RemovedError, check_removed
 from millpond_server.apis.common.schemas import (
+    ITEMS_OF_TASKS,
     Body,
     Documents,
     Inputs,
@@ -218,10 +219,10 @@ class ClassificationResponse(BaseModel):
 
 
 class PoolingRequest(RefuseRemovedFields, InstructionOptions, VectorOptions, QueryDocumentOptions, Inputs):
-    """Texts, token ids, conversations, or the data of a plugin.
+    """Texts, token ids, conversations, or the data of a plugin's task.
 
     Attributes:
-        data: The data of the model's IO processor plugin.
+        data: An object, or a list, for a task that reads objects; any value for the model's IO processor plugin.
         task: The pooling task (default: the model's task).
         pool_factor: The factor by which the number of token vectors is reduced; similar vectors are merged.
         extra_kwargs: Additional options of the task, such as those of a plugin's task.
@@ -229,7 +230,7 @@ class PoolingRequest(RefuseRemovedFields, InstructionOptions, VectorOptions, Que
 
     model_config = ConfigDict(json_schema_extra=require_any(("input",), ("messages",), ("data",)))
 
-    data: Any = None
+    data: Annotated[Any, Field(json_schema_extra={ITEMS_OF_TASKS: True})] = None
     task: str | None = None
     pool_factor: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = None
     extra_kwargs: dict[str, Any] | None = None

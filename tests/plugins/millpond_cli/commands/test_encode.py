@@ -5,7 +5,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from documents_task import RECORDS
 from typer.testing import CliRunner
 
 from millpond import LLM, IOProcessor, PoolingParams, register
@@ -172,3 +175,62 @@ def test_results_that_are_not_arrays_are_written_as_json_values(tmp_path, monkey
     done = encode("-m", folder, "--task", "spans", "-o", tmp_path / "out.npy", TEXTS[0])
     assert (done.exit_code, done.stdout) == (2, "")
     assert "results of the task 'spans' cannot be written as npy" in done.stderr
+
+
+# --- objects ---------------------------------------------------------------------------------------------------------
+
+OBJECTS = [{"text": "the mill", "weight": 2}, {"text": "no", "title": "A"}]
+
+
+@pytest.fixture
+def folder_of_sketches(tmp_path, monkeypatch):
+    monkeypatch.setattr(plugins, "_process", plugins.Process())
+    for record in RECORDS:
+        register(record)
+    return str(checkpoints.tiny("BertModel", tmp_path / "model"))
+
+
+def sketch(folder, *arguments):
+    return encode("-m", folder, "--task", "sketch", "-f", "jsonl", *arguments)
+
+
+def results(done):
+    assert done.exit_code == 0, done.output
+    return [json.loads(line)["data"] for line in done.stdout.splitlines()]
+
+
+def test_each_row_of_a_file_is_an_object(folder_of_sketches, tmp_path):
+    lines, table = tmp_path / "rows.jsonl", tmp_path / "rows.parquet"
+    lines.write_text("\n".join(map(json.dumps, OBJECTS)), encoding="utf-8")
+    pq.write_table(
+        pa.Table.from_pylist([{"title": "", **row, "weight": row.get("weight", 1)} for row in OBJECTS]), table
+    )
+    first, second = results(sketch(folder_of_sketches, "-i", lines))
+    assert (first["weight"], second["weight"]) == (2.0, 1.0)
+    assert results(sketch(folder_of_sketches, "-i", table)) == [first, second]
+
+
+def test_a_field_of_a_row_may_be_the_object(folder_of_sketches, tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(json.dumps({"id": n, "item": row}) for n, row in enumerate(OBJECTS)), encoding="utf-8")
+    done = sketch(folder_of_sketches, "--text-key", "item", "-i", path)
+    assert [data["weight"] for data in results(done)] == [2.0, 1.0]
+
+
+def test_the_id_is_no_field_of_the_object_if_an_option_names_it(folder_of_sketches, tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"key": "x", "text": "the mill"}), encoding="utf-8")
+    done = sketch(folder_of_sketches, "--id-key", "key", "-i", path)
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["id"] == "x"
+    done = sketch(folder_of_sketches, "-i", path)
+    assert done.exit_code == 1
+    assert "Unknown field 'key'. Available: text, title, weight" in done.stderr
+
+
+def test_an_argument_is_an_object_in_json(folder_of_sketches):
+    (data,) = results(sketch(folder_of_sketches, json.dumps(OBJECTS[0])))
+    assert data["weight"] == 2.0
+    done = sketch(folder_of_sketches, "a mill")
+    assert done.exit_code == 1
+    assert "reads objects with the fields text, title, weight; got str" in done.stderr

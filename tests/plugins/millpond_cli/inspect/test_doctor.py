@@ -198,6 +198,10 @@ FAULTS = {
     "a task whose output is no type": (task(target=len), "not a type"),
     "a task with missing options": (task(options="odd:X"), "options='odd:X' raised AttributeError"),
     "a task whose options are not a model": (task(options=Reader), "not a pydantic model"),
+    "a task whose item is not a model": (
+        task(item=Reader),
+        "item names <class 'odd_records.Reader'>, not a pydantic model",
+    ),
     "a task whose options can change": (task(options=Request), "its options Request lack frozen=True"),
     "a task whose options take any name": (task(options=Request), "its options Request lack extra='forbid'"),
     "a task with a missing output": (task(output="odd:X"), "output='odd:X' raised AttributeError"),

@@ -14,9 +14,10 @@ def register_tasks() -> Iterator[TaskSpec]:
     yield TaskSpec(
         name="addon_name",
         target="addon_package.task:AddonName",
-        summary="a few bits per text, for finding near duplicates",
+        summary="a few bits per document, for finding near duplicates",
         io_processor="addon_name",
         derived_from=("embed",),
+        item="addon_package.task:AddonNameItem",
         options="addon_package.task:AddonNameOptions",
         method="addon_name",
     )
@@ -28,6 +29,6 @@ def register_io_processors() -> Iterator[IOProcessorSpec]:
     yield IOProcessorSpec(
         name="addon_name",
         target="addon_package.processor:AddonNameProcessor",
-        summary="texts in, bits out",
+        summary="documents in, bits out",
         tasks=("addon_name",),
     )

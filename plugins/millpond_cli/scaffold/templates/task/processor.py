@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from addon_package.task import AddonName, AddonNameOptions
+from addon_package.task import AddonName, AddonNameItem, AddonNameOptions
 from millpond import EmbeddingOutput, IOProcessor
 from millpond.context import TaskContext
 from millpond.pipeline.io_processor import Call, Job
@@ -12,7 +12,7 @@ from millpond.types.errors import InvalidInputError
 
 @dataclass(eq=False, kw_only=True, slots=True)
 class AddonNameJob(Job):
-    """The sequences of one text.
+    """The sequences of one document.
 
     Attributes:
         text: The job of the task embed.
@@ -24,29 +24,29 @@ class AddonNameJob(Job):
 
 
 class AddonNameProcessor(IOProcessor[AddonName]):
-    """Maps a text to the signs of the first dimensions of its vector."""
+    """Maps a document to the signs of the first dimensions of its vector."""
 
     def __init__(self, ctx: TaskContext) -> None:
         super().__init__(ctx)
         self.embed: IOProcessor[EmbeddingOutput] = ctx.io_processor("io_processors/embed", task="embed")
 
     def encode(self, call: Call) -> list[Job]:
-        """Return the job for each item of a call."""
-        return [self._job(data, call) for data in call.prompts]
+        """Return the job for each item of a call, which the pipeline has validated."""
+        return [self._job(item, call) for item in call.prompts]
 
     def decode(self, job: Job) -> AddonName:
-        """Return the bits of a text."""
+        """Return the bits of a document."""
         assert isinstance(job, AddonNameJob)
         vector = self.embed.decode(job.text).array
         return AddonName(np.packbits(vector[: job.options.bits] > 0).tobytes().hex())
 
-    def _job(self, data: object, call: Call) -> Job:
+    def _job(self, item: AddonNameItem, call: Call) -> Job:
         options = call.options
         size = self.ctx.model.embedding_size
         if size is not None and options.bits > size:
             message = f"bits: {options.bits} requested, and the vectors of this model have {size} dimensions"
             return Job(error=InvalidInputError(message, parameter="bits"))
-        (text,) = self.embed.encode(self.embed.complete(Call([data], call.params)))
+        (text,) = self.embed.encode(self.embed.complete(Call([f"{item.title} {item.text}".strip()], call.params)))
         if text.error is not None:
             return text
         return AddonNameJob(sequences=text.sequences, text=text, options=options)

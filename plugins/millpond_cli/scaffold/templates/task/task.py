@@ -1,9 +1,23 @@
-"""The task addon_name: its options and its output."""
+"""The task addon_name: its items, its options and its output."""
 
 from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
+
+
+class AddonNameItem(BaseModel):
+    """One item of a call.
+
+    Attributes:
+        text: The text of a document.
+        title: Its title.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    text: Annotated[str, Field(min_length=1)]
+    title: str = ""
 
 
 class AddonNameOptions(BaseModel):
@@ -20,10 +34,10 @@ class AddonNameOptions(BaseModel):
 
 @dataclass(frozen=True)
 class AddonName:
-    """The bits of one text.
+    """The bits of one document.
 
     Attributes:
-        bits: The bits in hexadecimal digits; texts of similar meaning differ in few bits.
+        bits: The bits in hexadecimal digits; documents of similar meaning differ in few bits.
     """
 
     bits: str

@@ -1,0 +1,61 @@
+"""``/pooling`` with a task of a plugin that reads objects; OpenAPI describes them."""
+
+import json
+
+import pytest
+from documents_task import RECORDS
+
+from millpond.plugin.manager import PluginManager
+from millpond.testing.checkpoints import tiny
+from millpond_server.testing import running_server
+
+TEXT = "the mill by the pond"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    plugins = PluginManager()
+    for record in RECORDS:
+        plugins.register(record)
+    folder = tiny("BertModel", tmp_path_factory.mktemp("tiny") / "model")
+    with running_server(folder, plugins=plugins) as running:
+        yield running
+
+
+def ask(server, data, **fields):
+    return server.request("POST", "/pooling", json={"task": "sketch", "data": data, **fields})
+
+
+def test_an_object_or_a_list_is_served(server):
+    one = ask(server, {"text": TEXT, "weight": 2})
+    assert one.status == 200, one.text
+    (result,) = one.json()["data"]
+    assert (result["data"]["weight"], len(result["data"]["first"])) == (2.0, 4)
+    both = ask(server, [{"text": "no"}, {"text": TEXT}]).json()["data"]
+    assert both[1]["data"]["first"] == pytest.approx(result["data"]["first"], abs=1e-6)
+
+
+def test_errors_name_the_field_of_the_item(server):
+    refused = ask(server, [{"text": TEXT}, {"text": TEXT, "weight": -1}])
+    assert refused.status == 400
+    assert "weight=-1: Input should be greater than 0" in refused.json()["error"]["message"]
+
+
+def test_texts_are_refused_with_the_fields_of_the_task(server):
+    refused = server.request("POST", "/pooling", json={"task": "sketch", "input": TEXT})
+    assert refused.status == 400
+    assert "reads objects with the fields text, title, weight" in refused.json()["error"]["message"]
+
+
+def test_tasks_of_texts_take_no_data(server):
+    refused = server.request("POST", "/pooling", json={"task": "embed", "data": {"text": TEXT}})
+    assert refused.status == 400
+    assert "only supported for the 'plugin' pooling task" in refused.json()["error"]["message"]
+
+
+def test_openapi_describes_the_objects(server):
+    schemas = server.request("GET", "/openapi.json").json()["components"]["schemas"]
+    assert set(schemas["TitledText"]["properties"]) == {"text", "title", "weight"}
+    types = schemas["PoolingRequest"]["properties"]["data"]["anyOf"]
+    assert types[0] == {"$ref": "#/components/schemas/TitledText", "title": "task sketch"}
+    assert "x-items-of-tasks" not in json.dumps(schemas)
