@@ -74,6 +74,7 @@ def test_inputs_without_a_compiled_kernel_are_computed_by_torch(spec, head_dim):
 
 @compiled
 def test_attention_is_finite_for_scores_of_any_size():
+    torch.manual_seed(0)  # rounding decides which of two scores is the larger if they are almost equal
     batch = packed([33])
     query, key, value = torch.randn(3, 33, 1, 16)
     spec = AttentionSpec(scale=1000.0)
