@@ -6,6 +6,8 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel
+
 from millpond.engine.request import PoolingRequest
 from millpond.pipeline import checks
 from millpond.pipeline.call import CALL_OPTIONS, NO_OPTIONS, unknown_keyword
@@ -92,11 +94,20 @@ class BoundTask:
         else:
             each = list(checks.run_step(self.processor, "items", self.processor.items, prompts))
         if self.item_type is not None:
-            each = [read_item(data, self.item_type, self.name) for data in each]
+            each = [self._read_item(data, self.item_type) for data in each]
         if params is None or isinstance(params, PoolingParams):
             call = self._call(params, options)
             return [(data, call) for data in each]
         return self._items_with_params(each, params, options, raises=raises)
+
+    def _read_item(self, data: object, item_type: type[BaseModel]) -> object:
+        """Return an item as an instance of its type, or its error; the type may have validators of a plugin."""
+        try:
+            return read_item(data, item_type, self.name)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001  the errors of a plugin are not known
+            return checks.failure(self.processor, "the type of its items", error)
 
     def groups(self, items: Items) -> dict[int, list[int]]:
         """Return the indices of the items to compute, each with the indices of all items that share its result."""

@@ -14,9 +14,12 @@ PROMPT_LENGTHS = (8, 128, 64, 128)  # in tokens
 
 
 async def warm_up(llm: AsyncLLM) -> None:
-    """Compute a few batches, which also measures the model's speed. An error is logged, and the model is served."""
+    """Compute a few batches, which also measures the model's speed. An error is logged, and the model is served.
+
+    A model is not warmed up if all of its tasks read objects or the data of a plugin, whose fields are not known.
+    """
     tasks = (task for task in llm.supported_tasks if task in llm.model_config.tasks)
-    task = next((task for task in tasks if task != PLUGIN), None)  # only its IO processor knows its inputs
+    task = next((task for task in tasks if task != PLUGIN and llm.pipeline.bind(task).item_type is None), None)
     if task is None:
         return
     name = llm.model_config.model

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 from documents_task import RECORDS, TitledText
+from pydantic import model_validator
 
 from millpond import LLM
 from millpond.plugin.manager import PluginManager
 from millpond.plugin.specs import TaskSpec
 from millpond.testing.checkpoints import tiny
-from millpond.types.errors import InvalidInputError, PluginError
+from millpond.types.errors import ComponentError, InvalidInputError, PluginError
 
 TEXT = "the mill by the pond"
 
@@ -60,6 +61,24 @@ def test_an_error_names_the_field_and_affects_its_item_only(llm, item, message):
     assert first.outputs.first == last.outputs.first
     assert failed.outputs is None
     assert isinstance(failed.error, InvalidInputError)
+
+
+class Broken(TitledText):
+    @model_validator(mode="before")
+    @classmethod
+    def _fail(cls, data):
+        raise KeyError(data["text"])
+
+
+def test_a_validator_that_fails_is_an_error_of_the_plugin_for_its_item(folder):
+    plugins = PluginManager()
+    task, processor = RECORDS
+    for record in (TaskSpec(**{**vars(task), "item": Broken}), processor):
+        plugins.register(record)
+    with LLM(folder, plugins=plugins, num_workers=1) as llm:
+        (output,) = llm.sketch({"text": TEXT}, on_error="return")
+    assert isinstance(output.error, ComponentError)
+    assert "IO processor 'sketch' of plugin runtime failed in the type of its items: KeyError" in str(output.error)
 
 
 def test_a_type_that_is_no_model_is_an_error_of_the_plugin(folder):
