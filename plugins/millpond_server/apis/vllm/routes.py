@@ -4,12 +4,13 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
 from pydantic import BaseModel
+from starlette.responses import Response
 
-from millpond import AsyncLLM, IOProcessor, PoolingParams, ScoringRequestOutput
+from millpond import AsyncLLM, PoolingParams, ScoringRequestOutput
 from millpond.model.tokenizer import Tokenizer
 from millpond.pipeline.pipeline import present_name
 from millpond.types.errors import located
-from millpond.types.outputs import PoolingOutput, PoolingRequestOutput
+from millpond.types.outputs import PoolingOutput
 from millpond_server.apis.common.inputs import prompts_of
 from millpond_server.apis.common.responses import data_response, num_tokens
 from millpond_server.apis.common.tokenizing import (
@@ -174,11 +175,15 @@ async def classify(request: ClassificationRequest, llm: AsyncLLM, call: Call) ->
 
 async def pooling(request: PoolingRequest, llm: AsyncLLM, call: Call) -> Any:
     """Return the results of a pooling task for a body's inputs, or of an IO processor plugin for its data."""
-    if request.data is not None:
-        return await _of_data(request, llm, call)
+    if request.data is not None and not _reads_objects(request, llm):
+        return await _run_plugin(request, llm, call)
     if request.dimensions is not None:
         raise ApiError(400, "dimensions is currently not supported", parameter="dimensions", reason="invalid")
-    prompts = prompts_of(request, call.settings.limits, llm)
+    if request.data is None:
+        prompts = prompts_of(request, call.settings.limits, llm)
+    else:
+        prompts = request.data if isinstance(request.data, list) else [request.data]
+        check_count(len(prompts), call.settings.limits, "data")  # each takes at least one token
     check_metadata_size(request, len(prompts))
     task = _task(request, llm)
     _check_task(task, llm)
@@ -199,15 +204,8 @@ async def pooling(request: PoolingRequest, llm: AsyncLLM, call: Call) -> Any:
         priority=request.priority + call.priority,
         **request.options(),
     )
-    return await _results(outputs, request, call, llm.pipeline.processor(task))
-
-
-async def _results(
-    outputs: Sequence[PoolingRequestOutput[Any]], request: PoolingRequest, call: Call, processor: IOProcessor[Any]
-) -> Any:
-    """Return a response with arrays, or with the values that a plugin's task returns."""
     if not all(isinstance(output.outputs, PoolingOutput) for output in outputs):
-        return await values_response(outputs, call, processor)
+        return await values_response(outputs, call, llm.pipeline.processor(task))
     return vectors_response(outputs, request, call, object_type="pooling", field="data", prefix="pooling")
 
 
@@ -242,27 +240,21 @@ def _check_task(task: str | None, llm: AsyncLLM) -> None:
     raise ApiError(400, message, parameter="task", reason="invalid")
 
 
-async def _of_data(request: PoolingRequest, llm: AsyncLLM, call: Call) -> Any:
-    """Return the results of a task that reads objects, or of the IO processor plugin of the model."""
+def _reads_objects(request: PoolingRequest, llm: AsyncLLM) -> bool:
+    """Return True if the task of a request reads objects."""
     task = _task(request, llm)
-    _check_task(task, llm)
-    item = None if task is None else llm.pipeline.bind(task).item_type
-    if item is None and request.task is None:
-        task = "plugin"
-    elif item is None and task != "plugin":
+    return task in llm.supported_tasks and llm.pipeline.bind(task).item_type is not None
+
+
+async def _run_plugin(request: PoolingRequest, llm: AsyncLLM, call: Call) -> Response:
+    if request.task not in (None, "plugin"):
         message = "The 'data' field is only supported for the 'plugin' pooling task."
         raise ApiError(400, message, parameter="data", reason="invalid")
-    prompts: Any = request.data
-    if item is None:
-        prompts = {"data": request.data}
-    elif isinstance(prompts, list):
-        check_count(len(prompts), call.settings.limits, "data")  # each takes at least one token
     params = PoolingParams(extra_kwargs=request.extra_kwargs) if request.extra_kwargs else None
-    outputs = await llm.encode(prompts, params, pooling_task=task, priority=request.priority + call.priority)
-    processor = llm.pipeline.processor(task)
-    if item is None:
-        return await plugin_response(outputs[0].outputs, request, call, processor)
-    return await _results(outputs, request, call, processor)
+    outputs = await llm.encode(
+        {"data": request.data}, params, pooling_task="plugin", priority=request.priority + call.priority
+    )
+    return await plugin_response(outputs[0].outputs, request, call, llm.pipeline.processor("plugin"))
 
 
 async def tokenize(request: TokenizeRequest, llm: AsyncLLM, call: Call) -> dict[str, Any]:

@@ -41,6 +41,14 @@ def test_errors_name_the_field_of_the_item(server):
     assert "weight=-1: Input should be greater than 0" in refused.json()["error"]["message"]
 
 
+def test_the_options_of_texts_apply(server):
+    whole, truncated = (ask(server, {"text": TEXT}, **fields).json() for fields in ({}, {"truncate_prompt_tokens": 3}))
+    assert (whole["usage"]["prompt_tokens"], truncated["usage"]["prompt_tokens"]) == (7, 3)
+    refused = ask(server, {"text": TEXT}, dimensions=4)
+    assert refused.status == 400
+    assert refused.json()["error"]["message"] == "dimensions is currently not supported"
+
+
 def test_texts_are_refused_with_the_fields_of_the_task(server):
     refused = server.request("POST", "/pooling", json={"task": "sketch", "input": TEXT})
     assert refused.status == 400
