@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from millpond.loading.components import runtime_refusal, used_entries
 from millpond.pipeline.cache import SHARED, Lookup
 from millpond.pipeline.options import is_pooled_by_plugin
-from millpond.plugin.blame import blamed, is_foreign
+from millpond.plugin.blame import blamed_plugin
 from millpond.types.errors import InvalidInputError, quoted
 from millpond_cache.entries import KeyBuilder, decode_entry, encode_entry
 from millpond_cache.kinds import Cache, CacheOptions
@@ -172,7 +172,7 @@ def open_results(choice: CacheChoice, loaded: "LoadedModel", devices: Iterable[s
     options = CacheOptions(
         address=choice.address, max_bytes=choice.max_bytes, model=loaded.context.model.model, fingerprint=fingerprint
     )
-    with blamed(choice.entry if is_foreign(choice.entry) else None, "failed to open"):
+    with blamed_plugin(choice.entry, "failed to open"):
         cache: Cache = choice.entry.load()(options)
     return ResultCache(cache, keys, choice.entry, _uncached_tasks(loaded))
 

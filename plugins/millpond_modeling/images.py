@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
-from millpond.plugin.blame import blamed, is_foreign
+from millpond.plugin.blame import blamed_plugin
 from millpond.plugin.target import imported, load_target
 
 if TYPE_CHECKING:
@@ -140,6 +140,6 @@ def image_reader(ctx: "Context") -> ImageReader | None:
         return None
     owner = ctx.registry.architectures.find(ctx.model.architecture)
     reader_class = imported(target) if owner is None else load_target(target, owner, "extras.image_processor")
-    with blamed(owner if is_foreign(owner) else None, f"has an image_reader {target!r} that failed"):
+    with blamed_plugin(owner, f"has an image_reader {target!r} that failed"):
         reader: ImageReader = reader_class(ctx)
     return reader

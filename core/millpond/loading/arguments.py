@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ForwardRef, TypeVar
 
 from millpond.model.options import LoadOptions
 from millpond.model.source import SourceOptions
-from millpond.plugin.blame import blamed, is_foreign
+from millpond.plugin.blame import blamed_plugin
 from millpond.plugin.manager import get_plugin_manager
 from millpond.plugin.registry import quantization_schemes
 from millpond.types.compute import ComputeOptions, check_names
@@ -115,7 +115,7 @@ def _translated(arguments: Mapping[str, Any], registry: "Registry") -> Mapping[s
     names: list[str] = []
     for entry in registry.entries("dialect"):
         dialect = entry.load()
-        with blamed(entry if is_foreign(entry) else None, "failed to read arguments"):
+        with blamed_plugin(entry, "failed to read arguments"):
             arguments, names = dialect.translate(arguments), [*names, *dialect.names()]
     name = next((name for name in arguments if name not in KNOWN), None)
     if name is None:

@@ -23,7 +23,7 @@ from millpond.model.source import find_repository
 from millpond.nn.linear import Linear
 from millpond.nn.model import PoolingModel
 from millpond.nn.weights import LoadedWeights, missing_weights
-from millpond.plugin.blame import blamed, breach, described, is_foreign, mark, owner_of
+from millpond.plugin.blame import blamed_plugin, breach, described, is_foreign, mark, owner_of
 from millpond.plugin.kernels import check_quantization, check_variants
 from millpond.plugin.manager import PluginManager, get_plugin_manager
 from millpond.plugin.registry import Entry, Registry
@@ -158,7 +158,7 @@ def _load_weights(model: PoolingModel, owner: Entry[Any], layers: ModelLayers, *
         iterate_weights(folder, allow_pickle=allow_pickle),
         iterate_extra_weights(folder, extra, allow_pickle=allow_pickle),
     )
-    with blamed(owner if is_foreign(owner) else None, "failed in load_weights"):
+    with blamed_plugin(owner, "failed in load_weights"):
         loaded: object = model.load_weights(weights)
     if not isinstance(loaded, LoadedWeights):
         raise breach(owner, f"load_weights returned {described(loaded)}; expected a LoadedWeights of millpond.nn")
@@ -230,7 +230,7 @@ def _model_class(layers: ModelLayers, ctx: Context) -> Any:
     converter = layers.converter
     if converter is None:
         return model_class
-    with blamed(converter if is_foreign(converter) else None, f"failed to convert {layers.architecture.spec.name}"):
+    with blamed_plugin(converter, f"failed to convert {layers.architecture.spec.name}"):
         converted = converter.load()(model_class, ctx)
     if not isinstance(converted, type) or not issubclass(converted, PoolingModel):
         raise breach(converter, f"it returned {described(converted)}; expected a subclass of millpond.nn.PoolingModel")
@@ -245,7 +245,7 @@ def _instantiate(model_class: Any, ctx: Context, owner: Entry[Any]) -> PoolingMo
         ComponentError: If the target of a plugin failed, or did not return a model with a pooler for each task.
     """
     try:
-        with blamed(owner if is_foreign(owner) else None, "failed in target(ctx)"), torch.device("meta"):
+        with blamed_plugin(owner, "failed in target(ctx)"), torch.device("meta"):
             model: object = model_class(ctx)
     except MillpondError:
         raise

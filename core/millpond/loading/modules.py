@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from millpond.loading.weights import ModuleWeights
 from millpond.nn.model import TokenModule
-from millpond.plugin.blame import blamed, breach, described, is_foreign, mark
+from millpond.plugin.blame import blamed_plugin, breach, described, mark
 from millpond.types.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def load_module(ctx: "Context", module: "ModuleSettings", *, allow_pickle: bool 
     """
     ctx, entry = ctx.for_head(), ctx.registry.modules.get(module.type)
     weights = ModuleWeights(module, ctx.device, allow_pickle=allow_pickle)
-    with blamed(entry if is_foreign(entry) else None, "failed in target(ctx, config, weights)"):
+    with blamed_plugin(entry, "failed in target(ctx, config, weights)"):
         built = entry.load()(ctx, module.config, weights)
     if not isinstance(built, nn.Module):
         raise breach(entry, f"target(ctx, config, weights) returned {described(built)}; expected a torch.nn.Module")

@@ -22,9 +22,7 @@ def build(entry: "Entry[Any]", ctx: object) -> Any:
         ComponentError: If a target that is not built in fails.
     """
     target = entry.load()
-    if entry.origin.rank == "builtin":
-        return mark(target(ctx), entry)
-    with blamed(entry, "failed in target(ctx)"):
+    with blamed_plugin(entry, "failed in target(ctx)"):
         component = target(ctx)
     return mark(component, entry)
 
@@ -80,6 +78,11 @@ class blamed:  # noqa: N801  used like contextlib.suppress
             return  # Ctrl-C, which Python raises in the main thread only
         message = f"{owner.label} {self.how}: {quoted(error)}"
         raise component_error(owner, message, public=f"{owner.short_label} {self.how}") from error
+
+
+def blamed_plugin(entry: "Entry[Any] | None", how: str) -> blamed:
+    """Return ``blamed`` for a component of a plugin; exceptions of a built-in one report problems of its input."""
+    return blamed(entry if is_foreign(entry) else None, how)
 
 
 def breach(owner: "Entry[Any] | None", message: str) -> ComponentError:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from millpond.model.files import extra_file
 from millpond.model.layers import Layers
 from millpond.model.options import REWARD
-from millpond.plugin.blame import blamed, is_foreign
+from millpond.plugin.blame import blamed_plugin
 from millpond.plugin.registry import Entry
 from millpond.plugin.specs import ArchitectureSpec
 from millpond.types.config import CheckpointConfig
@@ -224,7 +224,7 @@ class _Search:
         return None
 
     def _resolved(self, entry: "Entry[FallbackSpec]", name: str) -> Entry[ArchitectureSpec] | None:
-        with blamed(entry if is_foreign(entry) else None, f"failed on {name!r}"):
+        with blamed_plugin(entry, f"failed on {name!r}"):
             spec = entry.load()(name, self.config)
             if not isinstance(spec, str | ArchitectureSpec):
                 raise TypeError(f"it returned {spec!r}; expected an ArchitectureSpec or a string")
