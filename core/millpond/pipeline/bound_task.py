@@ -89,6 +89,8 @@ class BoundTask:
         Raises:
             InvalidInputError: If the call itself, or parameters of all items, are invalid.
         """
+        if self.item_type is not None and isinstance(prompts, self.item_type):
+            prompts = [prompts]
         if self.is_plugin:
             each: Sequence[object] = [_plugin_data(prompt) for prompt in split_prompts(prompts)]
         else:

@@ -39,8 +39,9 @@ def test_objects_become_instances_of_the_type(llm):
 
 
 def test_a_single_object_is_one_item(llm):
-    (output,) = llm.encode({"text": TEXT}, pooling_task="sketch")
-    assert len(output.outputs.first) == 4
+    (fields,) = llm.encode({"text": TEXT}, pooling_task="sketch")
+    (instance,) = llm.sketch(TitledText(text=TEXT))
+    assert fields.outputs.first == instance.outputs.first
 
 
 @pytest.mark.parametrize(
