@@ -185,7 +185,8 @@ class Endpoint:
         options: Mapping[str, Any] | None = getattr(request, "space_options", None)
         stated = getattr(request, "expect_space", None)
         if isinstance(request, dict) and "expect_space" in request:  # a route that reads bodies of several routes
-            stated, options = request["expect_space"], {"dimensions": request.get("dimensions")}
+            dimensions = request.get("dimensions")  # not validated yet
+            stated, options = request["expect_space"], {"dimensions": dimensions if type(dimensions) is int else None}
         expected = call.headers.get(EXPECTED_SPACE_HEADER) if stated is None else stated
         if expected is None and options is None:
             return None

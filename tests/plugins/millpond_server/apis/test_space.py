@@ -62,6 +62,13 @@ def test_dimensions_of_a_request_change_its_space(post, space):
     assert message.endswith("the number of dimensions differs: 8 here, 32 there")
 
 
+@pytest.mark.parametrize("dimensions", [[0], {"a": 1}, "8", True])
+def test_invalid_dimensions_are_an_invalid_request(post, space, dimensions):
+    body = {"input": "a mill", "expect_space": space.id, "dimensions": dimensions}
+    for path in ("/v1/embeddings", "/invocations"):
+        assert answer(post, path, **body).status_code == 400
+
+
 def test_an_invalid_descriptor_is_an_invalid_request(post):
     assert post("/v1/embeddings", 400, input="a mill", expect_space={})["param"] == "expect_space"
 
