@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Never, Self
@@ -102,7 +103,7 @@ class ModelContext:
         """The merged pooler config."""
         return self.model.pooler_config
 
-    @property
+    @cached_property
     def weight_dtype(self) -> "torch.dtype":
         """The dtype in which the model's weights are stored: narrower than ``dtype`` in mixed precision."""
         import torch

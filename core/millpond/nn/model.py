@@ -106,7 +106,7 @@ class PoolingModel(nn.Module):
 
     def parameter_name(self, name: str) -> str | None:
         """Return the parameter name for a name in the checkpoint; None if the tensor is ignored."""
-        _, bare = without_prefix(self, name)
+        bare = without_prefix(self, name)[1] if name.startswith(tuple(self.weight_prefixes)) else name
         for pattern in self.ignored_weights:
             if re.fullmatch(pattern, bare):
                 return None
