@@ -323,6 +323,8 @@ def _read_csv(source: Source, records: Iterator[Record], keys: Keys) -> Iterator
     keys = replace(keys, any_data=False)
     for index, record in enumerate(records):
         fields = dict(zip(header, record.content, strict=False))
+        if keys.is_whole:  # CSV has no other way to leave a field out
+            fields = {name: cell for name, cell in fields.items() if cell}
         row = row_of_object(index, f"{source.name}, line {record.line}", fields, keys)
         if last >= len(record.content):
             error = f"the record has {len(record.content)} fields, but the {role} requires field {last + 1}"

@@ -210,6 +210,13 @@ def test_each_row_of_a_file_is_an_object(folder_of_sketches, tmp_path):
     assert results(sketch(folder_of_sketches, "-i", table)) == [first, second]
 
 
+def test_an_empty_cell_of_csv_is_a_field_that_is_not_set(folder_of_sketches, tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("text,weight,title\nthe mill,2,\nno,,A\n", encoding="utf-8")
+    first, second = results(sketch(folder_of_sketches, "-i", path))
+    assert (first["weight"], second["weight"]) == (2.0, 1.0)
+
+
 def test_a_field_of_a_row_may_be_the_object(folder_of_sketches, tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text("\n".join(json.dumps({"id": n, "item": row}) for n, row in enumerate(OBJECTS)), encoding="utf-8")
