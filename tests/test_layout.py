@@ -31,13 +31,17 @@ PACKAGES = sorted(Path(folder).name for folder in PACKAGE_FOLDERS)
 HIGHER_KITS = [
     "millpond_command",
     "millpond_http",
-    "millpond_modeling",
     "millpond_recipes",
+    "millpond_text",
     "millpond_vllm",
 ]
-LOWER_KITS = ["millpond_checkpoints", "millpond_storage"]  # the higher ones may import them
+LOWER_KITS = ["millpond_checkpoints", "millpond_modeling", "millpond_storage"]  # the higher ones may import them
 KITS = [*HIGHER_KITS, *LOWER_KITS]
-COMPUTING_KITS = {"millpond_modeling", "millpond_recipes"}  # their modules import torch; the other kits serve --help
+COMPUTING_KITS = {
+    "millpond_modeling",
+    "millpond_recipes",
+    "millpond_text",
+}  # their modules import torch; the other kits serve --help
 PLUGIN_PACKAGES = [package for package in PACKAGES if package not in {"millpond", *KITS}]
 ENGINES = ["daft", "mteb", "ray"]  # extras that are tested in a separate environment
 IMPORTED_PACKAGES = ["millpond_daft", "millpond_mteb"]  # they register nothing

@@ -1,9 +1,10 @@
-"""The records of the built-in IO processors."""
+"""The records of the built-in IO processors and text steps."""
 
 from collections.abc import Iterator
 
 from millpond.plugin.hookspecs import hookimpl
 from millpond.plugin.specs import IOProcessorSpec
+from millpond_text.kinds import TextStepSpec
 
 
 @hookimpl
@@ -62,4 +63,69 @@ def register_io_processors() -> Iterator[IOProcessorSpec]:
         target="millpond_io.tasks.score:ScoreProcessor",
         summary="queries and documents to scores",
         tasks=("score",),
+    )
+
+
+@hookimpl
+def register_text_steps() -> Iterator[TextStepSpec]:
+    """Yield the built-in text steps, in order."""
+    yield TextStepSpec(
+        name="late_chunking",
+        target="millpond_io.chunking.late:LateChunking",
+        summary="pools the token vectors of chunks of a text",
+        when="text",
+        tasks=("token_embed",),
+    )
+    yield TextStepSpec(
+        name="chat_template",
+        target="millpond_io.chat.text_messages:text_messages",
+        summary="renders texts as messages with the chat template",
+        after="late_chunking",
+        when="text.message_format",
+    )
+    yield TextStepSpec(
+        name="named_prompt",
+        target="millpond_io.text.named_prompts:NamedPrompts",
+        summary="puts the instruction of a call before a text",
+        after="chat_template",
+        when="text",
+    )
+    yield TextStepSpec(
+        name="exclude_prompt",
+        target="millpond_io.text.excluded_prompts:exclude_prompt",
+        summary="excludes the instruction from pooling",
+        after="named_prompt",
+        when="text",
+    )
+    yield TextStepSpec(
+        name="static_query_weights",
+        target="millpond_io.retrieval.static_query_weights:static_query_weights",
+        summary="computes sparse vectors of queries without the model",
+        after="exclude_prompt",
+        when="retrieval.static_query_weights",
+        tasks=("embed", "embed_sparse"),
+    )
+    yield TextStepSpec(
+        name="query_markers",
+        target="millpond_io.retrieval.late_interaction:query_markers",
+        summary="marks queries and documents for late interaction",
+        after="static_query_weights",
+        when="retrieval.late_interaction",
+        tasks=("token_embed", "represent"),
+    )
+    yield TextStepSpec(
+        name="pool_tokens",
+        target="millpond_io.retrieval.token_pooling:PoolTokens",
+        summary="replaces similar token vectors by their mean",
+        after="query_markers",
+        when="text",
+        tasks=("token_embed",),
+    )
+    yield TextStepSpec(
+        name="pieces",
+        target="millpond_io.chunking.pieces:Pieces",
+        summary="splits texts over the maximum length",
+        after="pool_tokens",
+        when="text",
+        tasks=("embed",),
     )

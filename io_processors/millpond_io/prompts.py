@@ -1,4 +1,4 @@
-"""Prompt: one prompt of a caller, converted from its form; independent of tokenizers and models."""
+"""Conversion of one prompt of a caller, in any of its forms; independent of tokenizers and models."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from millpond.types.errors import InvalidInputError
 from millpond.types.prompts import FORMS, NO_DATA, TemplateBudget, check_ordered, is_list
 from millpond_modeling.images import PARAMETER as IMAGE_OPTIONS
 from millpond_modeling.images import ImageOptions
+from millpond_text.prompt import Prompt
 
 CONTENTS = ("prompt", "prompt_token_ids", "data", "messages")
 CHAT_FIELDS = (
@@ -49,29 +50,8 @@ class Conversation:
     image_options: ImageOptions | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Prompt:
-    """One prompt in the form that IO processors receive.
-
-    Exactly one of ``text``, ``token_ids``, ``data`` and ``conversation`` is not None, unless only ``multi_modal_data``
-    is set. ``token_ids`` are not yet checked against a vocabulary. ``add_special_tokens`` is True if the tokenizer adds
-    special tokens to the text. ``image_options`` are the options of its images. ``is_written`` is True if a template
-    wrote the text; truncation keeps the ids of ``ending`` at its end.
-    """
-
-    text: str | None = None
-    token_ids: tuple[object, ...] | None = None
-    data: object | None = None
-    multi_modal_data: Mapping[str, object] | None = None
-    conversation: Conversation | None = None
-    add_special_tokens: bool = True
-    image_options: ImageOptions | None = None
-    is_written: bool = False
-    ending: tuple[int, ...] = ()
-
-
-def parse_prompt(item: object) -> Prompt:
-    """Convert one prompt to a ``Prompt``.
+def parse_prompt(item: object) -> Prompt | Conversation:
+    """Convert one prompt, or return the messages of a conversation.
 
     Raises:
         InvalidInputError: If its form is unknown.
@@ -87,7 +67,7 @@ def parse_prompt(item: object) -> Prompt:
     raise InvalidInputError(message, parameter="prompts")
 
 
-def _parse_mapping(item: Mapping[str, object]) -> Prompt:
+def _parse_mapping(item: Mapping[str, object]) -> Prompt | Conversation:
     contents = [key for key in CONTENTS if item.get(key) is not None]
     images = item.get("multi_modal_data")
     images = None if isinstance(images, Mapping) and not images else images
@@ -115,7 +95,7 @@ def _parse_mapping(item: Mapping[str, object]) -> Prompt:
     return _with_content(item, images)
 
 
-def _with_content(item: Mapping[str, object], images: Mapping[str, object] | None) -> Prompt:
+def _with_content(item: Mapping[str, object], images: Mapping[str, object] | None) -> Prompt | Conversation:
     text, ids = item.get("prompt"), item.get("prompt_token_ids")
     if text is not None and not isinstance(text, str):
         message = f"'prompt' must be a str; got {type(text).__name__}"
@@ -128,12 +108,15 @@ def _with_content(item: Mapping[str, object], images: Mapping[str, object] | Non
     if not isinstance(special, bool):
         message = f"'add_special_tokens' must be true or false; got {special!r}"
         raise InvalidInputError(message, parameter="add_special_tokens")
+    if item.get("data") is not None:
+        message = "The 'data' field is only supported for the 'plugin' pooling task."
+        raise InvalidInputError(message, parameter="data")
+    if item.get("messages") is not None:
+        return _conversation(item)
     return Prompt(
         text=text,
         token_ids=None if ids is None else tuple(ids),
-        data=item.get("data"),
         multi_modal_data=images,
-        conversation=None if item.get("messages") is None else _conversation(item),
         add_special_tokens=special,
         image_options=_image_options(item),
     )

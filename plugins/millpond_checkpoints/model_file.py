@@ -44,15 +44,16 @@ FOLLOWING: Mapping[str, tuple[str, ...]] = {
 }
 """The values that follow from others, which a file may state instead."""
 NAMES = {
-    "tasks": "tasks",
-    "pooler_config.task": "tasks",
-    "pooler_config.seq_pooling_type": "poolers",
-    "pooler_config.tok_pooling_type": "poolers",
-    "classification.activation": "activations",
-    "identity.converter": "converters",
-    "prompting.io_processor_plugin": "io_processors",
+    "tasks": "task",
+    "pooler_config.task": "task",
+    "pooler_config.seq_pooling_type": "pooler",
+    "pooler_config.tok_pooling_type": "pooler",
+    "classification.activation": "activation",
+    "identity.converter": "converter",
+    "prompting.io_processor_plugin": "io_processor",
+    "text.steps": "text_step",
 }
-"""The catalog of the names that a path states; several are a list, or are joined by "+"."""
+"""The kind of the records that a path names; several names are a list, or are joined by "+"."""
 MAY_BE_ZERO = ("classification.num_labels", "pooler_config.step_tag_id")
 ANY_NUMBERS = ("hf_config", "modules.before", "modules.after", "text.template_settings")
 OF_FILES = (
@@ -249,10 +250,10 @@ def _check_names(path: str, value: Any, registry: "Registry") -> None:
     """
     named = [(NAMES[path], value)] if path in NAMES else []
     if path == BY_TASK:
-        named = [("tasks", tuple(value)), *(("poolers", name) for name in value.values())]
-    for catalog, names in named:
+        named = [("task", tuple(value)), *(("pooler", name) for name in value.values())]
+    for kind, names in named:
         for name in names.split(JOINED_BY) if isinstance(names, str) else names or ():
-            getattr(registry, catalog).get(name)
+            registry.catalog(kind).get(name)
 
 
 def _check_path(path: str) -> None:

@@ -54,6 +54,7 @@ _DECLARED: Final[Mapping[str, ModelOption]] = {
     "download_dir": ModelOption(group="server", metavar="FOLDER"),
     "skip_tokenizer_init": ModelOption(group="server"),
     "io_processor_plugin": ModelOption(group="processor", metavar="NAME"),
+    "text_steps": ModelOption(group="settings", metavar="NAME", names=("--text-step",), repeats=True),
     "on_overflow": ModelOption(group="server", panel="Pooling", metavar="ACTION"),
     "apply_default_prompt": ModelOption(panel="Prompt"),
     "chat_template": ModelOption(group="server", panel="Prompt", metavar="JINJA"),

@@ -28,6 +28,9 @@ MODULES = (
     "millpond_cache.kinds",
     "millpond_cache.testing",
     "millpond_checkpoints.kinds",
+    "millpond_text.kinds",
+    "millpond_text.prompt",
+    "millpond_text.testing",
     "millpond_vllm.kinds",
     "millpond_server.testing",
 )

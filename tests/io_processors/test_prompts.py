@@ -8,7 +8,8 @@ import torch
 
 from millpond import InvalidInputError
 from millpond.types.prompts import is_token_id, split_prompts
-from millpond_io.prompts import Prompt, parse_prompt
+from millpond_io.prompts import parse_prompt
+from millpond_text.prompt import Prompt
 
 
 def text(value):
@@ -76,7 +77,6 @@ class Text(str):
         ({"prompt": "a", "multi_modal_data": {}}, [text("a")]),
         ({"prompt": "a", "multi_modal_data": {"image": 1}}, [Prompt(text="a", multi_modal_data={"image": 1})]),
         ({"multi_modal_data": {"image": 1}}, [Prompt(multi_modal_data={"image": 1})]),
-        ([{"data": 0}], [Prompt(data=0)]),
     ],
     ids=without_address,
 )

@@ -1,7 +1,7 @@
 """Arguments of LLM and AsyncLLM: checked and grouped; plugins translate the arguments of other libraries."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from os import PathLike, fspath
@@ -73,6 +73,7 @@ def read_arguments(arguments: Mapping[str, Any], registry: "Registry | None" = N
                 "pooler_config": PoolerConfig.parse(known["pooler_config"]),
                 "allow_pickle": bool(known["allow_pickle"]),
                 "skip_tokenizer": bool(known["skip_tokenizer_init"]),
+                "text_steps": _checked_steps(known["text_steps"]),
                 "inputs": validated(
                     InputOptions, {name: known[name] for name in InputOptions.model_fields}, parameter="LLM"
                 ),
@@ -104,6 +105,16 @@ def _checked_kernels(kernels: object) -> dict[str, str]:
         return dict(kernels)
     message = f"kernels must be a dict such as {{'attention': 'sdpa'}}; got {kernels!r}"
     raise InvalidInputError(message, parameter="kernels")
+
+
+def _checked_steps(steps: object) -> tuple[str, ...] | None:
+    names = [steps] if isinstance(steps, str) else steps
+    if names is None:
+        return None
+    if isinstance(names, Sequence) and all(isinstance(name, str) for name in names):
+        return tuple(names)
+    message = f"text_steps must be the name of a text step, or a list of names; got {steps!r}"
+    raise InvalidInputError(message, parameter="text_steps")
 
 
 def _translated(arguments: Mapping[str, Any], registry: "Registry") -> Mapping[str, Any]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 PLUGIN_TASK = "plugin"
 RUNTIME = "runtime"
-NOT_COMPUTING = ("source", "io_processor")
+NOT_COMPUTING = ("source", "io_processor", "text_step")
 Named = tuple[str, "Entry[Any]"]  # a requested name, bare or qualified, and the record that it resolved to
 
 
@@ -104,6 +104,8 @@ def _named(layers: "ModelLayers") -> Iterator[Named]:
             yield from _known(registry.poolers, task_pooling(registry, layers, record.spec).split(JOINED_BY))
         named = layers.model.prompting.io_processor_plugin if task == PLUGIN_TASK else None
         yield from _known(registry.io_processors, [named or record.spec.io_processor])
+    if layers.model.text.steps:
+        yield from _known(registry.catalog("text_step"), layers.model.text.steps)
     modules = layers.model.modules
     yield from _known(registry.modules, [module.type for module in (*modules.before, *modules.after)])
 

@@ -26,6 +26,7 @@ class LoadOptions:
     allow_pickle: bool = False
     skip_tokenizer: bool = False
     io_processor_plugin: str | None = None
+    text_steps: tuple[str, ...] | None = None
     inputs: InputOptions = field(default_factory=InputOptions)
 
 

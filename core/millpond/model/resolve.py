@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from millpond.model.config_source import ConfigSource, read_config
 from millpond.model.embedding_size import sparse_kind
@@ -35,6 +35,7 @@ DEFAULT_DTYPE = "float32"
 PROMPTS_PATH = "prompting.prompts"
 LATE_PATH = "retrieval.late_interaction"
 PLUGIN_PATH = "prompting.io_processor_plugin"
+STEPS_PATH = "text.steps"
 CONFIG_PATH, IDENTITY_PATH = "hf_config", "identity.architecture"
 
 
@@ -153,6 +154,7 @@ def _of_user(options: LoadOptions, user: PoolerConfig, chosen: ConfigSource) -> 
         "dtype": None if dtype == "auto" else DTYPE_ALIASES.get(dtype, dtype),
         "max_model_len": options.max_model_len,
         PLUGIN_PATH: options.io_processor_plugin,
+        STEPS_PATH: options.text_steps,
     }
     return Layer(USER, values, is_request=True)
 
@@ -203,14 +205,19 @@ def _under_files(chosen: ConfigSource) -> Iterator[Layer]:
         else {PROMPTS_PATH: published.prompts, "prompting.chat_template": published.chat_template}
     )
     yield Layer("published model", {**values, "prompting.rerank_template": chosen.rerank_template})
+    yield Layer("architecture", {STEPS_PATH: chosen.architecture.spec.text.steps or None})
     yield Layer(DEFAULT, {"dtype": DEFAULT_DTYPE})
 
 
 def _check(layers: ModelLayers) -> None:
-    """Refuse pooler settings and an IO processor that the model cannot have."""
+    """Refuse pooler settings, an IO processor and text steps that the model cannot have."""
     plugin = layers.get(PLUGIN_PATH)
     if plugin is not None:
         _check_plugin(layers.registry, plugin)
+    steps = layers.get(STEPS_PATH)
+    if steps:
+        record: Any = layers.registry.catalog("text_step").record
+        record.require(layers.registry, steps)
     pooler = {name: layers.get(f"{GROUP}.{name}") for name in PoolerConfig.model_fields}
     check_pooler(layers.registry, pooler, layers.tasks if plugin is None else (*layers.tasks, "plugin"))
 

@@ -189,6 +189,7 @@ class TextSettings:
         padding_side: The side of padding tokens, "right" or "left"; None for that of the tokenizer.
         truncation_side: The default side from which tokens are removed; None for that of the tokenizer.
         normalizer: Options of the tokenizer's normalizer, such as ``{"lowercase": True}``.
+        steps: The text steps of plugins that the model uses, by name.
     """
 
     lower_case: bool = False
@@ -200,6 +201,7 @@ class TextSettings:
     padding_side: Literal["left", "right"] | None = None
     truncation_side: Literal["left", "right"] | None = None
     normalizer: Mapping[str, bool] = field(default_factory=dict)
+    steps: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

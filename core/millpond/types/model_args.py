@@ -40,6 +40,8 @@ class ModelArgs(TypedDict, total=False):
         download_dir: The folder of downloaded files.
         skip_tokenizer_init: Load no tokenizer: prompts are token ids, or inputs of a plugin.
         io_processor_plugin: The IO processor of the task `"plugin"`. (default: from config.json)
+        text_steps: A text step of a plugin that texts pass, by name. [Or a list of names.] (default: from
+            config.json)
         on_overflow: The default treatment of prompts over the maximum length: `"error"`, `"truncate"`, or
             `"chunk"` to embed them in pieces and merge the vectors.
         apply_default_prompt: Prepend the checkpoint's default prompt to each text, unless the call specifies
@@ -99,6 +101,7 @@ class ModelArgs(TypedDict, total=False):
     download_dir: Annotated[str | None, None]
     skip_tokenizer_init: Annotated[bool, False]
     io_processor_plugin: Annotated[str | None, None]
+    text_steps: Annotated[str | Sequence[str] | None, None]
     on_overflow: Annotated[str, "error"]
     apply_default_prompt: Annotated[bool, False]
     chat_template: Annotated[str | PathLike[str] | None, None]

@@ -10,8 +10,9 @@ from millpond.types.prompts import ImagePart
 from millpond_io.chat.roles import MAX_TEMPLATE_CHARS
 from millpond_io.chat.templates import JinjaTemplate, read_template
 from millpond_io.images.parts import NO_IMAGE, images_of, in_lines, read_part, texts_of
-from millpond_io.prompts import Conversation, Prompt
+from millpond_io.prompts import Conversation
 from millpond_io.text.lengths import max_characters
+from millpond_text.prompt import Prompt
 
 RESERVED_VARIABLES = ("chat_template", "messages", "tools", "tokenize", "add_generation_prompt")
 END_MARKER = "END_OF_THE_CONTINUED_MESSAGE "  # the trailing space shows whether the template strips texts

@@ -10,7 +10,7 @@ from millpond.types.errors import InvalidInputError
 from millpond_io.chat.conversations import ConversationRenderer, Message
 from millpond_io.chat.templates import JinjaTemplate
 from millpond_io.images.parts import in_lines, part_records
-from millpond_io.images.texts import ImageTexts
+from millpond_io.images.texts import ImageTexts, image_texts
 from millpond_io.prompts import Conversation
 from millpond_modeling.images import ImageReader
 
@@ -90,3 +90,11 @@ def conversation_renderer(ctx: Context, images: ImageTexts | None) -> Conversati
     if images is None:
         return ConversationRenderer(ctx)
     return SingleInputRenderer(ctx) if images.reader.alone else ImageConversationRenderer(ctx, images.reader)
+
+
+def template_of_texts(ctx: Context) -> JinjaTemplate | None:
+    """Return the chat template that renders texts as messages; None if texts are not rendered."""
+    chat_template = None if ctx.tokenizer is None else ctx.tokenizer.chat_template
+    if chat_template is None or chat_template.texts_as is None:
+        return None
+    return conversation_renderer(ctx, image_texts(ctx)).template

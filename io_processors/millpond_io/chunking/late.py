@@ -1,7 +1,8 @@
-"""Late chunking: vectors of chunks from the token vectors of the whole text, for ``late_chunking_params``."""
+"""LateChunking: the step that pools the token vectors of chunks of a text, for ``late_chunking_params``."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -9,16 +10,17 @@ from numpy.typing import NDArray
 from torch import nn
 
 from millpond.context import TaskContext
-from millpond.engine.request import PoolingRequest, Representation
 from millpond.pipeline.io_processor import Call
 from millpond.types.errors import InvalidInputError
 from millpond.types.late_chunking import LateChunk, LateChunkingMetadata
-from millpond.types.outputs import TokenEmbeddingsOutput
-from millpond.types.params import PoolingParams
-from millpond_io.prompts import Prompt
-from millpond_io.text.prompt_tokenizer import PromptTokenizer, TokenizedPrompt
+from millpond.types.outputs import PoolingOutput, TokenEmbeddingsOutput
+from millpond_io.chat.images import template_of_texts
+from millpond_io.text.prompt_tokenizer import PromptTokenizer
+from millpond_text.kinds import TextStep
+from millpond_text.prompt import Prompt, TextJob
 
 MIN_NORM = 1e-12
+NOTE = "late_chunking"
 PROBE = (-2.0, -0.5, 0.0, 0.5, 2.0)  # values that distinguish the identity from other activations
 
 
@@ -37,8 +39,6 @@ def check_late_chunking(ctx: TaskContext, call: Call) -> None:
         InvalidInputError: Another parameter is not supported with late chunking, or the model does not support it.
     """
     params = call.params
-    if params.late_chunking_params is None:
-        return
     if ctx.task != "token_embed":
         message = (
             f"Late chunking requires token_embed; the task is {ctx.task!r}. encode(..., pooling_task='token_embed') "
@@ -66,37 +66,48 @@ def check_late_chunking(ctx: TaskContext, call: Call) -> None:
         raise InvalidInputError(message, parameter="late_chunking_params")
 
 
-def check_prompt(prompt: Prompt, *, written: bool) -> None:
-    """Check a prompt of a call with late chunking.
+class LateChunking(TextStep):
+    """Pools the token vectors of a text in chunks of a number of tokens."""
 
-    Args:
-        prompt: The prompt.
-        written: True if texts are rendered with a chat template.
+    @cached_property
+    def prompt_tokenizer(self) -> PromptTokenizer:
+        """The tokenizer with offsets; most models never need it."""
+        return PromptTokenizer(self.ctx)
 
-    Raises:
-        InvalidInputError: The prompt is not a plain text.
-    """
-    if written:
-        message = "Late chunking does not support models that render texts with a chat template"
-        raise InvalidInputError(message, parameter="late_chunking_params")
-    if not prompt.text or prompt.multi_modal_data is not None:
-        message = "Late chunking requires nonempty plain-text input"
-        raise InvalidInputError(message, parameter="late_chunking_params")
+    @cached_property
+    def in_messages(self) -> bool:
+        """True if the chat template renders texts."""
+        return template_of_texts(self.ctx) is not None
 
+    def on_prompt(self, prompt: Prompt, call: Call) -> None:
+        """Check that the prompt is a plain text."""
+        if call.params.late_chunking_params is None:
+            return
+        if self.in_messages:
+            message = "Late chunking does not support models that render texts with a chat template"
+            raise InvalidInputError(message, parameter="late_chunking_params")
+        if not prompt.text or prompt.multi_modal_data is not None:
+            message = "Late chunking requires nonempty plain-text input"
+            raise InvalidInputError(message, parameter="late_chunking_params")
 
-def chunked_sequence(
-    prompt_tokenizer: PromptTokenizer, prompt: Prompt, rendered: TokenizedPrompt, params: PoolingParams, task: str
-) -> tuple[PoolingRequest, Chunked]:
-    """Return the sequence of a text, whose token vectors are not normalized, and its chunks."""
-    assert params.late_chunking_params is not None  # noqa: S101  checked by callers
-    ids, offsets = prompt_tokenizer.encode_with_offsets(prompt.text or "", special=prompt.add_special_tokens)
-    if ids != rendered.input_ids.tolist():
-        message = "Late chunking requires token offsets, but the tokens of the text differ from those of the prompt"
-        raise InvalidInputError(message, parameter="late_chunking_params")
-    raw = params.model_copy(update={"use_activation": False})
-    chunks = late_chunks(offsets, params.late_chunking_params.chunk_size)
-    sequence = PoolingRequest(input_ids=rendered.input_ids, representations=(Representation(task, raw),))
-    return sequence, Chunked(chunks, params.use_activation is not False)
+    def on_tokens(self, job: TextJob) -> None:
+        """Locate the chunks of a text, and request token vectors that are not normalized."""
+        params, prompt, (sequence,) = job.call.params, job.prompt, job.sequences
+        if params.late_chunking_params is None:
+            return
+        ids, offsets = self.prompt_tokenizer.encode_with_offsets(prompt.text or "", special=prompt.add_special_tokens)
+        if ids != sequence.input_ids.tolist():
+            message = "Late chunking requires token offsets, but the tokens of the text differ from those of the prompt"
+            raise InvalidInputError(message, parameter="late_chunking_params")
+        raw = params.model_copy(update={"use_activation": False})
+        sequence.representations = tuple(each._replace(params=raw) for each in sequence.representations)
+        chunks = late_chunks(offsets, params.late_chunking_params.chunk_size)
+        job.notes[NOTE] = Chunked(chunks, params.use_activation is not False)
+
+    def on_output(self, output: PoolingOutput, job: TextJob) -> PoolingOutput:
+        """Return the vectors of the chunks."""
+        chunked = job.notes.get(NOTE)
+        return chunks_of(output.array, chunked) if isinstance(chunked, Chunked) else output
 
 
 def chunks_of(array: NDArray[np.float32], chunked: Chunked) -> TokenEmbeddingsOutput:

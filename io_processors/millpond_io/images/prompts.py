@@ -14,9 +14,10 @@ from millpond_io.images.files import PARAMETER
 from millpond_io.images.inputs import ImageInputs
 from millpond_io.images.patches import Patcher, Patches
 from millpond_io.images.settings import read_settings
-from millpond_io.prompts import Prompt
-from millpond_io.text.processor import TextJob, TextProcessor
+from millpond_io.prompts import Conversation
+from millpond_io.text.processor import TextProcessor
 from millpond_modeling.images import PARAMETER as OPTIONS
+from millpond_text.prompt import Prompt, TextJob
 
 GROUP = "image"  # texts and images are in separate batches, because they have separate encoders
 MIXED_MODALITY = "mixed_modality"
@@ -38,14 +39,14 @@ class ImagePrompts:
         """The conversion to patches. The settings of the checkpoint are read for the first image."""
         return Patcher(read_settings(self.ctx))
 
-    def read(self, processor: TextProcessor, prompt: Prompt) -> Prompt:
+    def read(self, processor: TextProcessor, prompt: Prompt | Conversation) -> Prompt:
         """Validate a prompt, and convert its image to patches.
 
         Raises:
             InvalidInputError: If the prompt is invalid.
         """
-        if prompt.conversation is not None:
-            prompt = processor.conversations.render(prompt.conversation)
+        if isinstance(prompt, Conversation):
+            prompt = processor.conversations.render(prompt)
         if prompt.multi_modal_data is None:
             return processor.prompt_tokenizer.check(prompt)
         without_image = replace(prompt, multi_modal_data=None)

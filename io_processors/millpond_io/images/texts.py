@@ -15,9 +15,9 @@ from millpond_io.images.files import PARAMETER
 from millpond_io.images.inputs import ImageInputs, UndecodedImage
 from millpond_io.images.options import chosen_options
 from millpond_io.images.patches import as_rgb
-from millpond_io.prompts import Prompt
 from millpond_io.text.lengths import Lengths
 from millpond_modeling.images import ImageOptions, ImageReader, TextWithImages, image_reader
+from millpond_text.prompt import Prompt
 
 logger = logging.getLogger(__name__)
 DEFAULT_MAX_IMAGES = 32  # per prompt; all images of a prompt are in memory at the same time

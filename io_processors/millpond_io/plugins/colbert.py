@@ -9,7 +9,8 @@ from millpond.pipeline.io_processor import Call, IOProcessor, Job
 from millpond.pipeline.options import read_call
 from millpond.types.errors import InvalidInputError
 from millpond_io.plugins.data import Answer, error_of, prompts_of, read_fields, typed, usage_of
-from millpond_io.retrieval.late_interaction import INPUT_TYPE, INPUT_TYPES, ends_of, readers
+from millpond_io.retrieval.input_types import INPUT_TYPE, INPUT_TYPES
+from millpond_io.retrieval.late_interaction import ends_of, query_markers
 from millpond_io.text.processor import encode_valid
 
 FIELDS = ("input", "input_type", "add_special_tokens")
@@ -89,11 +90,11 @@ class ColBertProcessor(IOProcessor[Answer]):
 
     def _with_special_tokens(self, ids: list[int], texts: Texts) -> list[int]:
         """Return token ids with special tokens around them, truncated to the maximum length."""
-        tokenizer = self.ctx.tokenizer
-        if tokenizer is None:
+        tokenizer, markers = self.ctx.tokenizer, query_markers(self.ctx)
+        if tokenizer is None or markers is None:
             return ids
         first, last = ends_of(tokenizer)
-        max_ids = readers(replace(self.ctx, task="token_embed"))[texts.input_type].room - len(first) - len(last)
+        max_ids = markers.readers[texts.input_type].room - len(first) - len(last)
         return [*first, *ids[:max_ids], *last]
 
 

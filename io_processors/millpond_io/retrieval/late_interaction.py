@@ -1,39 +1,20 @@
-"""Encoding of queries and documents for late interaction: markers, query expansion and skipped tokens."""
-
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+"""QueryMarkers: the step of late interaction, with markers, query expansion and skipped tokens."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from millpond.context import TaskContext
+from millpond.engine.request import PoolingRequest
 from millpond.model.tokenizer import Tokenizer
 from millpond.nn import NUM_ATTENDED
+from millpond.pipeline.io_processor import Call
 from millpond.types.errors import InvalidInputError
-from millpond.types.late_interaction import Expansion, LateInteraction, QueryDocumentConfig, TokenPooling
+from millpond.types.late_interaction import Expansion, LateInteraction, QueryDocumentConfig
+from millpond.types.outputs import PoolingOutput
 from millpond.types.params import PoolingParams
-from millpond_io.prompts import Prompt
-from millpond_io.retrieval.token_pooling import POOL_FACTOR, load_clustering, pooling_of
-from millpond_io.text.prompt_tokenizer import TokenizedPrompt
-
-INPUT_TYPE = "input_type"
-INPUT_TYPES = ("query", "document")
-
-
-@dataclass(frozen=True)
-class EncodedInput:
-    """A query or document as token ids.
-
-    Attributes:
-        rendered: The token ids.
-        features: The inputs of the model, such as the number of attended tokens if that is not all.
-        kept: True for each token whose vector is returned, [num_tokens], bool; None for all.
-    """
-
-    rendered: TokenizedPrompt
-    features: Mapping[str, object]
-    kept: NDArray[np.bool_] | None
+from millpond_io.retrieval.input_types import input_type
+from millpond_text.kinds import TextStep
+from millpond_text.prompt import Prompt, TextJob
 
 
 class Reader:
@@ -61,9 +42,6 @@ class Reader:
         self.skipped = np.array(sorted(_token_ids(tokenizer, config.skipped)), dtype=np.int64)
         self.only = np.array(config.only, dtype=np.int64)
         self.expansion = expansion
-        self.pooling = config.pooling
-        if config.pooling is not None:
-            load_clustering()
         self.expansion_id = None if expansion is None else _expansion_id(ctx, tokenizer, expansion)
 
     @property
@@ -71,29 +49,24 @@ class Reader:
         """The maximum number of tokens of a text and its special tokens, without the marker and the suffix."""
         return self.max_tokens - len(self.marker) - len(self.suffix_ids)
 
-    def prepared(self, prompt: Prompt, params: PoolingParams) -> tuple[Prompt, PoolingParams]:
-        """Return a text prompt with its prefix, and its truncation; prompts with images are not changed."""
+    def on_prompt(self, prompt: Prompt, params: PoolingParams) -> None:
+        """Put the prefix before a text, and limit its tokens; prompts with images are not changed."""
         if prompt.multi_modal_data is not None:
-            return prompt, params
-        if prompt.text is not None and (self.prefix or not self.adds_special_tokens):
-            special = prompt.add_special_tokens and self.adds_special_tokens
-            prompt = replace(prompt, text=self.prefix + prompt.text, add_special_tokens=special)
-        room = self.room
-        requested = params.truncate_prompt_tokens
-        if not self.truncates and requested is None and params.on_overflow != "truncate":
-            return prompt, params
-        kept = room if requested in (None, -1) else min(requested or room, room)
-        return prompt, params.model_copy(update={"truncate_prompt_tokens": kept})
+            return
+        if prompt.text is not None:
+            prompt.text = self.prefix + prompt.text
+            prompt.add_special_tokens = prompt.add_special_tokens and self.adds_special_tokens
+        room, requested = self.room, params.truncate_prompt_tokens
+        if self.truncates or requested is not None or params.on_overflow == "truncate":
+            prompt.max_tokens = room if requested in (None, -1) else min(requested or room, room)
 
-    def read(self, rendered: TokenizedPrompt) -> EncodedInput:
-        """Add the marker, the suffix and the expansion to token ids; prompts with images are not changed.
+    def on_tokens(self, sequence: PoolingRequest) -> None:
+        """Add the marker, the suffix and the expansion to the tokens of a text.
 
         Raises:
             InvalidInputError: If there are more tokens than the maximum.
         """
-        if rendered.features:
-            return EncodedInput(rendered, rendered.features, self._kept(rendered.input_ids) if len(self.only) else None)
-        ids = rendered.input_ids
+        ids = sequence.input_ids
         start = int(len(ids) > 0 and int(ids[0]) in self.special_ids)
         ids = np.concatenate([ids[:start], np.array(self.marker, dtype=np.int64), ids[start:]])
         if self.suffix_ids:
@@ -105,11 +78,21 @@ class Reader:
             )
             raise InvalidInputError(message, parameter="prompts")
         num_tokens = len(ids)
-        features: Mapping[str, object] = {}
         if self.expansion is not None and num_tokens < self.expanded_length:
             ids = np.concatenate([ids, np.full(self.expanded_length - num_tokens, self.expansion_id, dtype=np.int64)])
-            features = {} if self.expansion.attended else {NUM_ATTENDED: num_tokens}
-        return EncodedInput(TokenizedPrompt(ids, rendered.num_dropped_tokens), features, self._kept(ids))
+            sequence.features = {} if self.expansion.attended else {NUM_ATTENDED: num_tokens}
+        sequence.input_ids, sequence.num_tokens = ids, len(ids)
+
+    def kept(self, ids: NDArray[np.int64], *, is_image: bool) -> NDArray[np.bool_] | None:
+        """Return True for each token whose vector is returned, [num_tokens]; None for all.
+
+        Args:
+            ids: The token ids, [num_tokens].
+            is_image: True for a prompt with images, in which no words are skipped.
+        """
+        if is_image and not len(self.only):
+            return None
+        return self._kept(ids)
 
     def _kept(self, ids: NDArray[np.int64]) -> NDArray[np.bool_] | None:
         """Return True for each token whose vector is returned, [num_tokens]; None for all."""
@@ -125,28 +108,50 @@ class Reader:
         return len(ids) - num_closing * closes
 
 
-def readers(ctx: TaskContext) -> Mapping[str, Reader]:
-    """Return the reader of each input type; empty for models without late interaction."""
+class QueryMarkers(TextStep):
+    """Encodes the queries and documents of a model with late interaction.
+
+    Attributes:
+        readers: The encoding of each input type.
+    """
+
+    reads_input_type = True
+
+    def __init__(self, ctx: TaskContext, tokenizer: Tokenizer, config: LateInteraction) -> None:
+        super().__init__(ctx)
+        self.readers = {
+            "query": Reader(ctx, tokenizer, config.query, config.expansion),
+            "document": Reader(ctx, tokenizer, config.document, None),
+        }
+
+    def on_prompt(self, prompt: Prompt, call: Call) -> None:
+        """Put the prefix of the input type before a text."""
+        kind = input_type(call.options)
+        if kind is not None:
+            self.readers[kind].on_prompt(prompt, call.params)
+
+    def on_tokens(self, job: TextJob) -> None:
+        """Add the tokens of the input type to a text."""
+        kind = input_type(job.call.options)
+        if kind is not None and job.prompt.multi_modal_data is None:
+            self.readers[kind].on_tokens(job.sequences[0])
+
+    def on_output(self, output: PoolingOutput, job: TextJob) -> PoolingOutput:
+        """Return the vectors of the tokens that are kept."""
+        kind = input_type(job.call.options)
+        if kind is None:
+            return output
+        is_image = job.prompt.multi_modal_data is not None
+        kept = self.readers[kind].kept(job.sequences[0].input_ids, is_image=is_image)
+        return output if kept is None else type(output)(output.array[kept])
+
+
+def query_markers(ctx: TaskContext) -> QueryMarkers | None:
+    """Return the step of a model; None if it has no token vectors, or no tokenizer."""
     config: LateInteraction | None = ctx.model.retrieval.late_interaction
-    if config is None or ctx.tokenizer is None or not ctx.task_spec.per_token:
-        return {}
-    return {
-        "query": Reader(ctx, ctx.tokenizer, config.query, config.expansion),
-        "document": Reader(ctx, ctx.tokenizer, config.document, None),
-    }
-
-
-def token_pooling(options: Any, readers: Mapping[str, Reader]) -> TokenPooling | None:
-    """Return the token pooling of a text; None for none. For queries, only the setting of the model applies."""
-    text_type = input_type(options)
-    model_pooling = readers[text_type].pooling if text_type is not None and text_type in readers else None
-    return model_pooling if text_type == "query" else pooling_of(getattr(options, POOL_FACTOR, None), model_pooling)
-
-
-def input_type(options: Any) -> str | None:
-    """Return the input type in the options of a call, "query" or "document"; None if it is not specified."""
-    value: str | None = getattr(options, INPUT_TYPE, None)
-    return value
+    if config is None or ctx.tokenizer is None or "token_embed" not in ctx.tasks:
+        return None
+    return QueryMarkers(ctx, ctx.tokenizer, config)
 
 
 def _marker(tokenizer: Tokenizer, marker: str) -> tuple[tuple[int, ...], str]:

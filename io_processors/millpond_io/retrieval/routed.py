@@ -7,7 +7,7 @@ from millpond.context import TaskContext
 from millpond.pipeline.io_processor import Call, Job
 from millpond.types.errors import InvalidInputError
 from millpond.types.outputs import PoolingOutput
-from millpond_io.retrieval.late_interaction import INPUT_TYPE, input_type
+from millpond_io.retrieval.input_types import INPUT_TYPE, input_type
 from millpond_io.text.processor import TextProcessor
 from millpond_modeling.pooler_options import RouteOptions, add_options
 

@@ -1,18 +1,52 @@
-"""Token pooling: vectors of similar tokens are replaced by their mean (Clavié et al. 2024, arXiv 2409.14683)."""
+"""PoolTokens: the step that replaces vectors of similar tokens by their mean (Clavié et al. 2024, arXiv 2409.14683)."""
 
 from importlib import import_module
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from millpond.context import TaskContext
 from millpond.types.errors import MissingDependencyError
-from millpond.types.late_interaction import TokenPooling
+from millpond.types.late_interaction import LateInteraction, TokenPooling
+from millpond.types.outputs import PoolingOutput
 from millpond_command.extras import install_command
+from millpond_io.retrieval.input_types import input_type
+from millpond_text.kinds import TextStep
+from millpond_text.prompt import TextJob
 
 POOL_FACTOR = "pool_factor"
 MIN_NORM = 1e-12
 Vectors = NDArray[np.float32]
+
+
+class PoolTokens(TextStep):
+    """Pools the token vectors of texts, if the call or the model specifies it."""
+
+    def __init__(self, ctx: TaskContext) -> None:
+        super().__init__(ctx)
+        config: LateInteraction | None = None if ctx.tokenizer is None else ctx.model.retrieval.late_interaction
+        self.by_type: dict[str | None, TokenPooling | None] = {}
+        if config is not None:
+            self.by_type = {"query": config.query.pooling, "document": config.document.pooling}
+        if any(pooling is not None for pooling in self.by_type.values()):
+            load_clustering()
+
+    def of(self, options: Any) -> TokenPooling | None:
+        """Return the token pooling of a call; None for none. For queries, only the setting of the model applies.
+
+        Raises:
+            MissingDependencyError: If scipy is not installed.
+        """
+        kind = input_type(options)
+        model_pooling = self.by_type.get(kind)
+        return model_pooling if kind == "query" else pooling_of(getattr(options, POOL_FACTOR, None), model_pooling)
+
+    def on_output(self, output: PoolingOutput, job: TextJob) -> PoolingOutput:
+        """Return the pooled vectors."""
+        pooling = self.of(job.call.options)
+        return output if pooling is None else type(output)(pooled(output.array, pooling))
 
 
 def pooling_of(factor: float | None, model_pooling: TokenPooling | None) -> TokenPooling | None:

@@ -15,13 +15,13 @@ from millpond.types.outputs import ScoringOutput
 from millpond.types.params import PoolingParams
 from millpond.types.prompts import Content, PairItem
 from millpond_io.images.parts import in_lines, texts_of
-from millpond_io.prompts import Prompt
 from millpond_io.scoring.options import PairOptions
 from millpond_io.scoring.pair_encoder import EncodedPair, PairEncoder
 from millpond_io.scoring.pair_images import PairImages
 from millpond_io.scoring.pair_prompts import PairPrompts
 from millpond_io.scoring.rendered_pairs import RenderedPairs
-from millpond_io.text.prompt_tokenizer import PromptTokenizer, TokenizedPrompt
+from millpond_io.text.prompt_tokenizer import PromptTokenizer
+from millpond_text.prompt import Prompt
 
 TASK = "classify"
 NO_TEMPLATE = (
@@ -122,13 +122,9 @@ class PairReader:
     ) -> PoolingRequest:
         if self.images is None or not isinstance(encoder, RenderedPairs) or not self.prompts.has_template(options):
             raise InvalidInputError(NO_TEMPLATE, parameter="chat_template")
-        rendered: TokenizedPrompt = self.images.read(pair, encoder, params)
-        return PoolingRequest(
-            input_ids=rendered.input_ids,
-            representations=(Representation(TASK, params),),
-            features=rendered.features,
-            num_dropped_tokens=rendered.num_dropped_tokens,
-        )
+        sequence = self.images.read(pair, encoder, params)
+        sequence.representations = (Representation(TASK, params),)
+        return sequence
 
     def _of_texts(self, encoded: EncodedPair | InvalidInputError, params: PoolingParams) -> PoolingRequest:
         if isinstance(encoded, InvalidInputError):

@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from millpond.engine.request import PoolingRequest
 from millpond.types.errors import InvalidInputError
 from millpond.types.params import PoolingParams
 from millpond.types.prompts import Content, ImagePart, PairItem
 from millpond_io.images.parts import Parts, has_placeholders, images_of, in_lines, texts_of, truncate
-from millpond_io.prompts import Prompt
 from millpond_io.scoring.rendered_pairs import RenderedPairs
-from millpond_io.text.prompt_tokenizer import PromptTokenizer, TokenizedPrompt
+from millpond_io.text.prompt_tokenizer import PromptTokenizer
 from millpond_modeling.images import ImageReader
+from millpond_text.prompt import Prompt
 
 PRIVATE_USE_AREA = range(0xE000, 0xF8FF)  # Unicode characters without a meaning
 MISSING_CONTENT = "the template must write the contents of the query and of the document exactly once"
@@ -38,8 +39,8 @@ class PairImages:
         self.prompt_tokenizer = prompt_tokenizer
         self.reader = reader
 
-    def read(self, pair: PairItem, encoder: RenderedPairs, params: PoolingParams) -> TokenizedPrompt:
-        """Return the tokens and features of a pair.
+    def read(self, pair: PairItem, encoder: RenderedPairs, params: PoolingParams) -> PoolingRequest:
+        """Return the sequence of a pair, without representations.
 
         Args:
             pair: The pair.
@@ -60,11 +61,11 @@ class PairImages:
             render = self._images_first if self.reader.images_first and not is_marked else self._images_in_text
             text, images = render(encoder, contents)
         prompt = Prompt(text=text, multi_modal_data={"image": images}, add_special_tokens=encoder.adds_special(text))
-        (rendered,) = self.prompt_tokenizer.tokenize([(self.prompt_tokenizer.check(prompt), params)])
+        (rendered,) = self.prompt_tokenizer.tokenize([self.prompt_tokenizer.check(prompt)], params)
         if isinstance(rendered, InvalidInputError):
             raise rendered
-        num_dropped = rendered.num_dropped_tokens + query_dropped + document_dropped
-        return TokenizedPrompt(rendered.input_ids, num_dropped, rendered.features)
+        rendered.num_dropped_tokens += query_dropped + document_dropped
+        return rendered
 
     def _images_first(self, encoder: RenderedPairs, contents: Sequence[Parts]) -> tuple[str, list[object]]:
         """Return the text of a pair with all placeholders before it, and the images in order."""

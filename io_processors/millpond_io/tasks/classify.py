@@ -6,10 +6,10 @@ from functools import cached_property
 from millpond.pipeline.io_processor import Call, Job
 from millpond.types.errors import InvalidInputError
 from millpond.types.prompts import PairItem
-from millpond_io.prompts import Prompt
 from millpond_io.scoring.cross_encoder import PairReader
 from millpond_io.scoring.options import PairOptions
-from millpond_io.text.processor import TextJob, TextProcessor
+from millpond_io.text.processor import TextProcessor
+from millpond_text.prompt import Prompt, TextJob
 
 FIRST, SECOND = "text", "text_pair"
 PAIR_LENGTH = 2

@@ -17,14 +17,18 @@ from millpond.engine.request import PoolingRequest, Representation
 from millpond.pipeline.io_processor import Call, IOProcessor, Job
 from millpond.types.errors import InvalidInputError
 from millpond.types.outputs import ChunksOutput
+from millpond_io.chat.text_messages import TextMessages
 from millpond_io.chunking.options import Cut, TextInChunks, read_cut, split_call
 from millpond_io.chunking.spans import Span, Tokens, characters_of, chunks_of_spans, chunks_of_tokens, tokens_of
 from millpond_io.chunking.windows import choose_windows
-from millpond_io.prompts import Prompt, parse_prompt
-from millpond_io.retrieval.late_interaction import input_type
+from millpond_io.prompts import Conversation, parse_prompt
+from millpond_io.retrieval.input_types import input_type
 from millpond_io.tasks.embed import EmbedProcessor
+from millpond_io.text.excluded_prompts import ExcludePrompt
 from millpond_io.text.processor import encode_valid
-from millpond_io.text.prompt_tokenizer import EMPTY, TokenizedPrompt
+from millpond_io.text.prompt_tokenizer import EMPTY, sequence_of
+from millpond_text.prompt import Prompt
+from millpond_text.steps import step_of_plugin
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -69,6 +73,9 @@ class ChunksProcessor(IOProcessor[ChunksOutput]):
     @classmethod
     def refusal(cls, ctx: TaskContext) -> str | None:
         """Return why the model does not serve the task; None if it does."""
+        step = step_of_plugin(replace(ctx, task="embed"))
+        if step is not None:
+            return f"Chunks are spans of the caller's text, which the {step} may change."
         return NO_ROUTES if ctx.model.retrieval.routes else super().refusal(ctx)
 
     def items(self, prompts: object) -> list[object]:
@@ -94,7 +101,7 @@ class ChunksProcessor(IOProcessor[ChunksOutput]):
             message = f"expected a text with chunking arguments; got {type(data).__name__}"
             raise InvalidInputError(message, parameter="prompts")
         prompt = parse_prompt(data.text)
-        if prompt.conversation is not None:
+        if isinstance(prompt, Conversation):
             message = "embed_chunks takes texts, as chunks are spans of characters; these are messages"
             raise InvalidInputError(message, parameter="messages")
         if prompt.multi_modal_data is not None:
@@ -172,7 +179,7 @@ class ChunksProcessor(IOProcessor[ChunksOutput]):
             InvalidInputError: If the chat template changes the text.
         """
         params = call.params
-        prompt, messages = self.embed.prompts.of(params), self.embed.messages
+        prompt, messages = self.embed.prompts.of(params), self.embed.steps.of_type(TextMessages)
         if messages is None:
             special = data.prompt.add_special_tokens if params.add_special_tokens is None else params.add_special_tokens
             return prompt, prompt + data.text, special
@@ -198,7 +205,8 @@ class ChunksProcessor(IOProcessor[ChunksOutput]):
         head, tail = ids[:begin], ids[end:]
         max_tokens = self.ctx.model.max_model_len - len(head) - len(tail)
         self._check_sizes(chunks, all_spans, max_tokens)
-        first = self.embed.first_pooled(data.prompt, TokenizedPrompt(ids), call)
+        exclude = self.embed.steps.of_type(ExcludePrompt)
+        first = 0 if exclude is None else exclude.first_pooled(data.prompt, sequence_of(ids), call)
         chunks_by_window: dict[Span, list[int]] = defaultdict(list)
         for number, window in enumerate(choose_windows(chunks, (begin, end), max_tokens)):
             chunks_by_window[window].append(number)

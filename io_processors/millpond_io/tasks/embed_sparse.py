@@ -6,20 +6,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from millpond.context import TaskContext
-from millpond.engine.request import PoolingRequest
 from millpond.pipeline.io_processor import Call, Job
 from millpond.types.config import JOINED_BY
 from millpond.types.errors import InvalidInputError
 from millpond.types.outputs import PoolingOutput, SparseEmbeddingOutput
-from millpond.types.params import PoolingParams
-from millpond_io.prompts import Prompt
-from millpond_io.retrieval.late_interaction import INPUT_TYPE, input_type
+from millpond_io.retrieval.input_types import INPUT_TYPE, input_type
 from millpond_io.retrieval.routed import RoutedTexts
-from millpond_io.retrieval.static_query_weights import by_table, static_query_weights
 from millpond_io.tasks.embed import for_pooler
-from millpond_io.text.processor import TextJob, TextProcessor
-from millpond_io.text.prompt_tokenizer import TokenizedPrompt
+from millpond_io.text.processor import TextProcessor
 from millpond_modeling.pooler_options import SparseOptions
+from millpond_text.prompt import TextJob
 
 FEATURES = "features"
 NO_WEIGHTS = (
@@ -50,7 +46,6 @@ class SparseProcessor(TextProcessor):
         self.size: int | None = size if isinstance(size, int) else None
         self.boundary_ids = tuple(ctx.config.get(f"{role}_token_id") for role in ("bos", "eos"))
         self.unweighted_ids = _ids_of_roles(ctx)
-        self.table = static_query_weights(ctx)
 
     @classmethod
     def refusal(cls, ctx: TaskContext) -> str | None:
@@ -63,7 +58,7 @@ class SparseProcessor(TextProcessor):
             return self.routed.complete(call)
         completed = self.completed(call, supported=("use_activation",))
         kind = input_type(completed.options)
-        if self.table is None and kind is not None:
+        if kind is not None and not self.steps.read_input_type:
             params = self.prompts.by_input_type(completed.params, kind)
             if params is None:
                 message = f"{INPUT_TYPE}={kind!r}: {self.ctx.model.model!r} does not distinguish queries and documents"
@@ -81,21 +76,10 @@ class SparseProcessor(TextProcessor):
         """Return the sparse vector of one prompt."""
         return super().decode(job) if self.routed is None else self.routed.decode(job)
 
-    def prepared(self, prompt: Prompt, call: Call) -> tuple[Prompt, PoolingParams]:
-        """Return the prompt with its instruction; queries with static weights have no special tokens."""
-        prompt, params = super().prepared(prompt, call)
-        table = by_table(self.table, call)
-        return (prompt if table is None else table.prepared(prompt)), params
-
-    def sequence(self, tokenized: TokenizedPrompt, call: Call, first: int) -> PoolingRequest:
-        """Return one sequence; that of a query with static weights already has its result."""
-        table = by_table(self.table, call)
-        return super().sequence(tokenized, call, first) if table is None else table.sequence(tokenized, self.task, call)
-
-    def result(self, array: NDArray[np.float32], sequence: PoolingRequest, job: TextJob) -> SparseEmbeddingOutput:
+    def result(self, array: NDArray[np.float32], job: TextJob) -> SparseEmbeddingOutput:
         """Return the pooler's result as a sparse vector."""
-        options = job.call.options
-        vector = self._of_vocabulary(array) if self.task == "embed" else self._of_tokens(array, sequence.input_ids)
+        options, ids = job.call.options, job.sequences[0].input_ids
+        vector = self._of_vocabulary(array) if self.task == "embed" else self._of_tokens(array, ids)
         limit = options.max_active_dims
         if limit is not None and vector.num_terms > limit:
             kept = np.sort(np.argsort(-np.abs(vector.array), kind="stable")[:limit])

@@ -12,9 +12,10 @@ from millpond.engine.request import PoolingRequest
 from millpond.pipeline.io_processor import Call, IOProcessor, Job
 from millpond.types.errors import InvalidInputError
 from millpond.types.params import PoolingParams
-from millpond_io.prompts import Prompt
 from millpond_io.tasks.entity_aggregation import AGGREGATIONS, Aggregation, Piece
 from millpond_io.text.processor import TextProcessor, encode_valid
+from millpond_text.prompt import Prompt
+from millpond_text.steps import step_of_plugin
 
 ARCHITECTURE_SUFFIX = "TokenClassification"  # in the names of architectures that were trained for it
 NO_ENTITIES = (
@@ -69,7 +70,10 @@ class EntitiesProcessor(IOProcessor[Any]):
             and ctx.model.classification.num_labels > 1
             and ctx.pooling_type("token_classify") == "ALL"
         )
-        return None if is_supported else NO_ENTITIES
+        if not is_supported:
+            return NO_ENTITIES
+        step = step_of_plugin(replace(ctx, task="token_classify"))
+        return None if step is None else f"Entities are spans of the caller's text, which the {step} may change."
 
     def complete(self, call: Call) -> Call:
         """Validate the parameters, and fill in defaults."""
@@ -103,15 +107,16 @@ class EntitiesProcessor(IOProcessor[Any]):
         return prompt
 
     def _encode_read(self, prompts: Sequence[Prompt], call: Call) -> list[Job]:
+        texts = [prompt.text or "" for prompt in prompts]
         jobs = self.tokens.encode_prompts(prompts, call)
         return [
-            job if job.error is not None else self._entities_job(prompt, call, job.sequences[0])
-            for prompt, job in zip(prompts, jobs, strict=True)
+            job if job.error is not None else self._entities_job(text, prompt, call, job.sequences[0])
+            for text, prompt, job in zip(texts, prompts, jobs, strict=True)
         ]
 
-    def _entities_job(self, prompt: Prompt, call: Call, sequence: PoolingRequest) -> EntitiesJob:
+    def _entities_job(self, text: str, prompt: Prompt, call: Call, sequence: PoolingRequest) -> EntitiesJob:
         """Return the job of a text. It is tokenized a second time, because only this task needs offsets."""
-        text, whole = prompt.text or "", self.tokens.prompts.before(prompt, call.params).text or ""
+        whole = self.tokens.prompts.of(call.params) + text
         offsets, special = self._offsets(prompt, whole, call.params, sequence)
         return EntitiesJob(
             sequences=(sequence,),

@@ -4,22 +4,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
-
 from millpond.context import TaskContext
-from millpond.engine.request import PoolingRequest, Representation
+from millpond.engine.request import Representation
 from millpond.pipeline.io_processor import Call, Job
 from millpond.pipeline.options import read_call
 from millpond.types.errors import InvalidInputError
 from millpond.types.outputs import RepresentationsOutput
 from millpond.types.params import PoolingParams, validated
-from millpond_io.prompts import Prompt
-from millpond_io.retrieval.late_interaction import INPUT_TYPE, Reader, input_type
-from millpond_io.tasks.embed import EmbedProcessor
+from millpond_io.retrieval.input_types import INPUT_TYPE, input_type
+from millpond_io.retrieval.late_interaction import QueryMarkers
 from millpond_io.tasks.embed_sparse import sparse_source
-from millpond_io.text.processor import TextJob, TextProcessor
-from millpond_io.text.prompt_tokenizer import TokenizedPrompt
+from millpond_io.text.processor import TextProcessor
+from millpond_text.prompt import TextJob
 
 REPRESENTATIONS, SPARSE = "representations", "embed_sparse"
 QUERY_DOCUMENT_TASK = "token_embed"  # the only task that distinguishes queries and documents
@@ -38,19 +34,6 @@ class RepresentCall(Call):
     each: tuple[TaskAndCall, ...] = ()
 
 
-@dataclass(eq=False, kw_only=True, slots=True)
-class RepresentJob(Job):
-    """The sequence of a prompt.
-
-    Attributes:
-        each: The results, as in ``RepresentCall``.
-        kept: True for each token whose vector is returned, [num_tokens], bool; None for all.
-    """
-
-    each: tuple[TaskAndCall, ...]
-    kept: NDArray[np.bool_] | None = None
-
-
 class RepresentProcessor(TextProcessor):
     """Converts texts or token ids to results of several tasks, or of one task with several parameters."""
 
@@ -64,8 +47,6 @@ class RepresentProcessor(TextProcessor):
             processor = ctx.io_processor(entry.spec.io_processor, task=task)
             if isinstance(processor, TextProcessor):
                 self.processors[task] = processor
-        token_embed = self.processors.get(QUERY_DOCUMENT_TASK)
-        self.readers: Mapping[str, Reader] = token_embed.readers if isinstance(token_embed, EmbedProcessor) else {}
 
     @classmethod
     def refusal(cls, ctx: TaskContext) -> str | None:
@@ -79,7 +60,7 @@ class RepresentProcessor(TextProcessor):
             message = f"{REPRESENTATIONS} must be a list of objects such as {{'task': 'embed'}}; got {requested!r}"
             raise InvalidInputError(message, parameter=REPRESENTATIONS)
         side = input_type(call.options)
-        if side is not None and not self.readers:
+        if side is not None and self.steps.of_type(QueryMarkers) is None:
             call = replace(
                 call,
                 params=self._prompted(call.params, side),
@@ -108,42 +89,18 @@ class RepresentProcessor(TextProcessor):
         )
         raise InvalidInputError(message, parameter=INPUT_TYPE)
 
-    def prepared(self, prompt: Prompt, call: Call) -> tuple[Prompt, PoolingParams]:
-        """Return the prompt with its instruction, and with the markers of a query or document."""
-        prompt, params = super().prepared(prompt, call)
-        side = input_type(call.options)
-        return (prompt, params) if side is None else self.readers[side].prepared(prompt, params)
-
-    def job_of(self, tokenized: TokenizedPrompt, call: Call, first: int) -> Job:
-        """Return one sequence of a prompt, for all of its results."""
+    def representations(self, call: Call) -> tuple[Representation, ...]:
+        """Return the results that the call requests; all are computed from one sequence."""
         assert isinstance(call, RepresentCall)  # noqa: S101  returned by ``complete``
-        side, kept = input_type(call.options), None
-        if side is not None:
-            encoded = self.readers[side].read(tokenized)
-            features = {**tokenized.features, **encoded.features}
-            tokenized, kept = replace(encoded.rendered, features=features), encoded.kept
-        sequence = PoolingRequest(
-            input_ids=tokenized.input_ids,
-            representations=tuple(
-                self._representation(of_result.params, tokenized, first) for _, of_result in call.each
-            ),
-            features=tokenized.features,
-            num_dropped_tokens=tokenized.num_dropped_tokens,
-        )
-        return RepresentJob(sequences=(sequence,), each=call.each, kept=kept)
+        return tuple(Representation(of_result.params.task or "", of_result.params) for _, of_result in call.each)
 
     def decode(self, job: Job) -> RepresentationsOutput:  # type: ignore[override]  # several
         """Return the results of one prompt in the requested order."""
-        assert isinstance(job, RepresentJob)  # noqa: S101  returned by ``encode``
-        (sequence,) = job.sequences
-        results = zip(job.each, sequence.results, strict=True)
+        assert isinstance(job, TextJob)  # noqa: S101  returned by ``encode``
+        assert isinstance(job.call, RepresentCall)  # noqa: S101  as above
+        results = zip(job.call.each, job.sequences[0].results, strict=True)
         return RepresentationsOutput(
-            tuple(
-                self.processors[task].result(
-                    array, sequence, TextJob(sequences=job.sequences, call=call, kept=job.kept)
-                )
-                for (task, call), array in results
-            )
+            tuple(self.processors[task].finished(array, replace(job, call=call)) for (task, call), array in results)
         )
 
     def _completed_result(self, item: object, adapter: str | None, side: str | None) -> TaskAndCall:
@@ -182,8 +139,3 @@ class RepresentProcessor(TextProcessor):
             )
             raise InvalidInputError(message, parameter="adapter")
         return params.task or "", replace(call, params=call.params.model_copy(update={"adapter": adapter}))
-
-    def _representation(self, params: PoolingParams, tokenized: TokenizedPrompt, first: int) -> Representation:
-        task = params.task or ""
-        is_whole = first == 0 or self.ctx.registry.tasks.get(task).spec.per_token
-        return Representation(task, params, None if is_whole else (first, len(tokenized.input_ids)))

@@ -1,27 +1,32 @@
-"""Prompts: the instruction that precedes a text, selected by text, by name, or by default."""
+"""NamedPrompts: the step that puts an instruction before a text, selected by text, by name, or by default."""
 
-from dataclasses import replace
 from functools import lru_cache
 
-from millpond.context import Context
+from millpond.context import TaskContext
+from millpond.pipeline.io_processor import Call
 from millpond.types.errors import InvalidInputError
 from millpond.types.params import PoolingParams
 from millpond.types.prompts import PROMPT_NAMES
-from millpond_io.prompts import Prompt
+from millpond_io.chat.images import template_of_texts
+from millpond_text.kinds import TextStep
+from millpond_text.prompt import Prompt
 
 
-class Prompts:
+class NamedPrompts(TextStep):
     """The named prompts of a model and its default prompt.
 
     Attributes:
         named: The prompts of the checkpoint by name.
         default: The prompt of calls that specify none; empty for no prompt.
         adapters: The names of the model's adapters.
+        in_messages: True if the chat template renders texts, so that the instruction is a message.
         special_ids: The ids of the tokenizer's special tokens.
     """
 
-    def __init__(self, ctx: Context) -> None:
+    def __init__(self, ctx: TaskContext) -> None:
+        super().__init__(ctx)
         self.model = ctx.model.model
+        self.in_messages = template_of_texts(ctx) is not None
         self.named = ctx.model.prompting.prompts
         self.adapters = ctx.model.prompting.adapters
         self.default_name = ctx.model.prompting.default_name if ctx.inputs.apply_default_prompt else None
@@ -94,23 +99,24 @@ class Prompts:
             return self.named.get(params.prompt_name, "")
         return self.default if params.adapter is None else self.named.get(params.adapter, self.default)
 
-    def before(self, prompt: Prompt, params: PoolingParams) -> Prompt:
-        """Return the caller's text with the prompt of the call before it.
+    def on_prompt(self, prompt: Prompt, call: Call) -> None:
+        """Put the prompt of the call before the caller's text.
 
         Raises:
             InvalidInputError: If the call specifies a prompt and the caller passed token ids.
         """
+        params = call.params
         if prompt.text is not None:
             text = self.of(params)
-            return replace(prompt, text=text + prompt.text) if text else prompt
-        if params.prompt or params.prompt_name:
+            if text and (prompt.is_written or not self.in_messages):
+                prompt.text = text + prompt.text
+        elif params.prompt or params.prompt_name:
             name = "prompt" if params.prompt else "prompt_name"
             message = (
                 f"{name}={getattr(params, name)!r} requires text, and these are token ids: pass text, or ids that "
                 "begin with those of the prompt"
             )
             raise InvalidInputError(message, parameter=name)
-        return prompt
 
     def num_tokens(self, params: PoolingParams, *, special: bool = True) -> int:
         """Return the number of tokens of the prompt before a text, including special tokens before it.

@@ -1,7 +1,6 @@
 """PromptTokenizer: from prompts to token ids: validation, batched tokenization, truncation and padding."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from operator import attrgetter
 from reprlib import repr as brief
 from typing import Any, Never
@@ -10,33 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from millpond.context import TaskContext
+from millpond.engine.request import PoolingRequest
 from millpond.types.errors import InvalidInputError
 from millpond.types.params import PoolingParams
 from millpond.types.prompts import is_token_id
 from millpond_io.images.texts import image_texts
-from millpond_io.prompts import Prompt
 from millpond_io.text.excerpts import GROWTH, Excerpt, cut_excerpt
 from millpond_io.text.lengths import MIN_CHARS_LIMIT, Lengths
 from millpond_io.text.padding import Padding, padding_of, padding_token
+from millpond_text.prompt import Prompt
 
 EMPTY = "the text is empty: pass at least one character, or leave the prompt out"
 IDS = attrgetter("ids")  # from what the tokenizer returns for a text
 NO_TOKENS = "the text has no tokens: there is nothing to compute"
-
-
-@dataclass(frozen=True)
-class TokenizedPrompt:
-    """The token ids of a prompt.
-
-    Attributes:
-        input_ids: The token ids, [num_tokens], int64.
-        num_dropped_tokens: The number of tokens removed by truncation; for long texts, a lower bound.
-        features: The model's inputs for images in the prompt.
-    """
-
-    input_ids: NDArray[np.int64]
-    num_dropped_tokens: int = 0
-    features: Mapping[str, object] = field(default_factory=dict)
 
 
 class PromptTokenizer:
@@ -61,9 +46,6 @@ class PromptTokenizer:
         Raises:
             InvalidInputError: If its text cannot be encoded, or its token ids are empty or outside the vocabulary.
         """
-        if prompt.data is not None:
-            message = "The 'data' field is only supported for the 'plugin' pooling task."
-            raise InvalidInputError(message, parameter="data")
         if prompt.multi_modal_data is not None:
             if self.images is None:
                 raise self._images_refused()
@@ -77,20 +59,21 @@ class PromptTokenizer:
             self._check_ids(prompt.token_ids)
         return prompt
 
-    def tokenize(self, prompts: Sequence[tuple[Prompt, PoolingParams]]) -> list[TokenizedPrompt | InvalidInputError]:
-        """Return the token ids of checked prompts, or the error of each invalid one."""
+    def tokenize(self, prompts: Sequence[Prompt], params: PoolingParams) -> list[PoolingRequest | InvalidInputError]:
+        """Return the sequences of checked prompts, without representations, or the error of each invalid one."""
         results: list[Any] = [None] * len(prompts)  # each is set below
         excerpts: dict[bool, list[str]] = {}  # by add_special_tokens
         texts: dict[bool, list[tuple[int, Excerpt, int | None]]] = {}  # with the index and the maximum number of tokens
-        for index, (prompt, params) in enumerate(prompts):
+        for index, prompt in enumerate(prompts):
+            limited = params if prompt.max_tokens is None else _limited(params, prompt.max_tokens)
             try:
                 if prompt.multi_modal_data is not None and self.images is not None:
-                    with_images = self.images.read(prompt, params, self.lengths)
-                    results[index] = TokenizedPrompt(with_images.input_ids, features=with_images.features)
+                    with_images = self.images.read(prompt, limited, self.lengths)
+                    results[index] = sequence_of(with_images.input_ids, features=with_images.features)
                 elif prompt.token_ids is not None:
-                    results[index] = self._truncated_ids(prompt.token_ids, params)
+                    results[index] = self._truncated_ids(prompt.token_ids, limited)
                 else:
-                    excerpt, limit = self._excerpt_and_limit(prompt.text or "", params)
+                    excerpt, limit = self._excerpt_and_limit(prompt.text or "", limited)
                     excerpts.setdefault(prompt.add_special_tokens, []).append(excerpt.text)
                     texts.setdefault(prompt.add_special_tokens, []).append((index, excerpt, limit))
             except InvalidInputError as error:
@@ -99,7 +82,7 @@ class PromptTokenizer:
             encoded = self._encode(group, special=special)
             for (index, excerpt, limit), ids in zip(texts[special], encoded, strict=True):
                 try:
-                    results[index] = self._truncated_text(prompts[index], excerpt, ids, limit)
+                    results[index] = self._truncated_text(prompts[index], params, excerpt, ids, limit)
                 except InvalidInputError as error:
                     results[index] = error
         return results
@@ -158,13 +141,13 @@ class PromptTokenizer:
 
     def _truncated_text(
         self,
-        prompt_and_params: tuple[Prompt, PoolingParams],
+        prompt: Prompt,
+        params: PoolingParams,
         excerpt: Excerpt,
         ids: list[int] | InvalidInputError,
         limit: int | None,
-    ) -> TokenizedPrompt:
-        """Return the ids of a text, at most ``limit``; ``ids`` are those of its excerpt."""
-        prompt, params = prompt_and_params
+    ) -> PoolingRequest:
+        """Return the sequence of a text, at most ``limit`` tokens; ``ids`` are those of its excerpt."""
         text, special = prompt.text or "", prompt.add_special_tokens
         if limit is not None and excerpt.min_tokens:
             excerpt, ids = self._extend_excerpt(prompt, params, excerpt, ids, limit)
@@ -188,7 +171,7 @@ class PromptTokenizer:
         array = np.asarray(ids, dtype=np.int64)
         if self.padding is not None or params.pad_prompt_tokens is not None:
             array = self.pad(array, params)
-        return TokenizedPrompt(array, total - len(ids))
+        return sequence_of(array, total - len(ids))
 
     def _extend_excerpt(
         self, prompt: Prompt, params: PoolingParams, excerpt: Excerpt, ids: list[int] | InvalidInputError, limit: int
@@ -204,16 +187,16 @@ class PromptTokenizer:
         tokenizer = self.tokenizer or self._no_tokenizer()
         return cut_excerpt(tokenizer, text, limit, params.truncation_side or "right", min_chars)
 
-    def _truncated_ids(self, ids: Iterable[object], params: PoolingParams) -> TokenizedPrompt:
+    def _truncated_ids(self, ids: Iterable[object], params: PoolingParams) -> PoolingRequest:
         limit = self.lengths.kept(params, is_text=False)
         array = np.asarray(ids, dtype=np.int64)
         if self.images is not None:
             self.images.check_ids(array)
         if limit is not None and len(array) > limit:
             kept = array[-limit:] if params.truncation_side == "left" else array[:limit]
-            return TokenizedPrompt(self.pad(kept.copy(), params), len(array) - limit)
+            return sequence_of(self.pad(kept.copy(), params), len(array) - limit)
         self.lengths.check_tokens(len(array), params)
-        return TokenizedPrompt(self.pad(array, params))
+        return sequence_of(self.pad(array, params))
 
     def _padding(self, length: int) -> Padding:
         token = padding_token(self.ctx)
@@ -266,6 +249,20 @@ class PromptTokenizer:
                 f"{self.vocab_size - 1}: its tokenizer and its weights do not belong together"
             )
             raise InvalidInputError(message, parameter="prompts")
+
+
+def sequence_of(
+    ids: NDArray[np.int64], num_dropped: int = 0, features: Mapping[str, object] | None = None
+) -> PoolingRequest:
+    """Return a sequence without representations; ``num_dropped`` tokens were removed by truncation."""
+    return PoolingRequest(
+        input_ids=ids, representations=(), num_dropped_tokens=num_dropped, features={} if features is None else features
+    )
+
+
+def _limited(params: PoolingParams, max_tokens: int) -> PoolingParams:
+    """Return the parameters with another maximum number of tokens after truncation."""
+    return params.model_copy(update={"truncate_prompt_tokens": max_tokens})
 
 
 def _check_unicode(text: str) -> None:

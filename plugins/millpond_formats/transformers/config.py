@@ -25,6 +25,7 @@ from millpond_formats.transformers.tokenizer import read_tokenizer
 FILE = "config.json"
 POOLING_PATH, PROMPTS_PATH = "pooler_config.seq_pooling_type", "prompting.prompts"
 PROMPTS_KEY = "task_instructions"
+STEPS_KEY = "text_steps"  # our own, as of io_processor_plugin
 HIDDEN_SIZE_KEYS = ("hidden_size", "n_embd", "dim")
 logger = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ def read_config(source: ConfigSource) -> Iterator[Layer]:
             PROMPTS_PATH: _texts(config.get(PROMPTS_KEY)),
             "prompting.adapters": _names(config, spec.checkpoint.adapters_key),
             "prompting.io_processor_plugin": config.get("io_processor_plugin"),
+            "text.steps": _names(config, STEPS_KEY),
             "files.lengths": read_lengths(source),
             "files.hidden_size": _hidden_size(config),
         },

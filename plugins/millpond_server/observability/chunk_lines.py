@@ -4,7 +4,7 @@ import contextlib
 import logging
 from collections.abc import Iterator
 
-LOGGER_NAME = "millpond_io.tasks.embed"
+LOGGER_NAME = "millpond_io.chunking.pieces"
 MAX_LINES_PER_SECOND = 20  # a request may contain thousands of long texts, each with two lines
 
 

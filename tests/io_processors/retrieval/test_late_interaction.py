@@ -18,8 +18,7 @@ from millpond.testing.checkpoints import (
     write_dense,
     write_weights,
 )
-from millpond_io.retrieval.late_interaction import readers
-from millpond_io.text.prompt_tokenizer import TokenizedPrompt
+from millpond_io.retrieval.late_interaction import query_markers
 
 QUERIES = ["the cat", "", "what is a mill, and where?", "a hot day on the river " * 8]
 DOCUMENTS = [
@@ -331,10 +330,10 @@ def test_documents_keep_the_tokens_that_the_mask_names(tmp_path, load, theirs):
 
 def test_an_image_keeps_the_tokens_that_the_mask_names(tmp_path, load, theirs):
     llm = load(restricted(theirs, tmp_path, [50, 52]))
-    reader = readers(llm.pipeline.ctx.for_task("token_embed"))["document"]
-    read = reader.read(TokenizedPrompt(np.array([50, 51, 50, 52, 2]), features={"pixels": None}))
-    assert read.kept is not None
-    assert read.kept.tolist() == [True, False, True, True, False]
+    markers = query_markers(llm.pipeline.ctx.for_task("token_embed"))
+    kept = markers.readers["document"].kept(np.array([50, 51, 50, 52, 2]), is_image=True)
+    assert kept is not None
+    assert kept.tolist() == [True, False, True, True, False]
 
 
 def test_ids_that_are_not_numbers_are_refused(tmp_path, load, theirs):

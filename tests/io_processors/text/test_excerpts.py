@@ -9,10 +9,10 @@ from tokenizers import Tokenizer as Backend
 
 from millpond import PoolingParams
 from millpond.model.tokenizer import Tokenizer
-from millpond_io.prompts import Prompt
 from millpond_io.text import excerpts
 from millpond_io.text.boundaries import WORD_PATTERNS, Boundaries
 from millpond_io.text.prompt_tokenizer import PromptTokenizer
+from millpond_text.prompt import Prompt
 
 SCRIPTS = [
     ["the", "miller's", "heron", "don't", "naïve", "x" * 120, "e\u0301te\u0301", "ﬁne", "[MASK]", "1234", "a_b", "C++"],
@@ -144,7 +144,7 @@ def difference(prompts, texts, seed):
     for text in texts:
         limit, side = rng.choice(LIMITS), rng.choice(("right", "right", "left"))
         params = PoolingParams(truncate_prompt_tokens=limit, truncation_side=side)
-        (result,) = prompts.tokenize([(Prompt(text=text), params)])
+        (result,) = prompts.tokenize([Prompt(text=text)], params)
         expected = whole(prompts.tokenizer, text, limit, side)
         if result.input_ids.tolist() != expected:
             return text, limit, side, result.input_ids.tolist(), expected
@@ -190,7 +190,7 @@ def test_the_tokenizer_reads_a_number_of_characters_that_depends_on_the_limit(ti
         prompts, "_encode", lambda texts, **kw: counts.append(sum(map(len, texts))) or encode(texts, **kw)
     )
     params = PoolingParams(truncate_prompt_tokens=16, truncation_side=side)
-    prompts.tokenize([(Prompt(text="the heron and the miller " * 20_000), params)])
+    prompts.tokenize([Prompt(text="the heron and the miller " * 20_000)], params)
     assert 0 < sum(counts) <= 5 * 16 * excerpts.EXCERPT_CHARS_PER_TOKEN
 
 

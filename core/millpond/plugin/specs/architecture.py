@@ -69,11 +69,17 @@ class TextInput:
         pad_to_max_length: True if texts are padded to the model's maximum length and the padding is read like other
             tokens, as in training.
         lowercase: True if texts are lower-cased, as in training, although tokenizer.json does not specify it.
+        steps: The text steps of plugins that texts pass, unless the files or the user name others.
     """
 
     positions: str = "relative"
     pad_to_max_length: bool = False
     lowercase: bool = False
+    steps: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse text in place of a tuple."""
+        check_tuples(self)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,6 +45,8 @@ from millpond.plugin.specs import (
 )
 from millpond_cache.kinds import CacheSpec
 from millpond_cache.testing import CacheConformance
+from millpond_text.kinds import TextStep, TextStepSpec
+from millpond_text.testing import TextStepConformance
 from millpond.testing.checkpoints import tiny
 from millpond.testing.conformance import (
     ActivationConformance,
