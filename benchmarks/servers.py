@@ -116,7 +116,7 @@ class Server:
         """
         request = urllib.request.Request(
             f"http://{HOST}:{self.port}{PATHS[self.contestant.engine]}",
-            data=self._body(texts).encode(),
+            data=self.body(texts).encode(),
             headers={"content-type": "application/json"},
         )
         with urllib.request.urlopen(request, timeout=RESPONSE_TIMEOUT) as response:  # noqa: S310  a local server
@@ -133,7 +133,7 @@ class Server:
             "host": HOST,
             "port": self.port,
             "path": PATHS[self.contestant.engine],
-            "bodies": [self._body(texts) for texts in load.texts],
+            "bodies": [self.body(texts) for texts in load.texts],
             "clients": load.clients,
             "warm": load.warm,
             "seconds": load.seconds,
@@ -162,7 +162,8 @@ class Server:
             self._process.kill()
             self._process.wait()
 
-    def _body(self, texts: Sequence[str]) -> str:
+    def body(self, texts: Sequence[str]) -> str:
+        """Return the body of a request that embeds texts."""
         return json.dumps({"model": self._model.slug, "input": list(texts)})
 
     def _command(self) -> list[str]:

@@ -156,6 +156,25 @@ def latency(result: Result) -> str:
     return "\n\n".join([*parts, *_stages(result["stages"])])
 
 
+def overhead(result: Result) -> str:
+    """Return the time of one text by function, and over the bare forward pass."""
+    rows = (
+        [
+            f"{label(name)}: {function}",
+            spread(row["p50_ms"], 2),
+            spread(row["p95_ms"], 2),
+            spread(row["over_forward"], 2),
+        ]
+        for name, functions in result["rows"].items()
+        for function, row in functions.items()
+    )
+    head = (
+        f"{_heading(result)}: one text of {result['tokens_of_a_text']:.0f} tokens at a time, "
+        f"in blocks of {result['block']}"
+    )
+    return "\n\n".join([head, table(["", "p50, ms", "p95, ms", "p50 over that of the forward pass"], rows)])
+
+
 def _stages(stages: Mapping[str, Mapping[str, float]]) -> Iterable[str]:
     if not stages:
         return
@@ -412,6 +431,7 @@ def percentages(shares: Mapping[str, float]) -> str:
 TABLES: Mapping[str, Callable[[Result], str]] = {
     "embed_throughput": throughput,
     "latency": latency,
+    "overhead": overhead,
     "serve_throughput": serving,
     "encoders": encoders,
     "decoder": decoder,

@@ -12,13 +12,13 @@ from millpond.base_llm import CHUNKS_ARGUMENTS, EMBED_ARGUMENTS, BaseLLM
 from millpond.executor import open_executor
 from millpond.llm import LLM
 from millpond.loading.arguments import read_arguments, takes_model_args
-from millpond.pipeline.bound_task import new_sequences
+from millpond.pipeline.bound_task import BoundTask, Items, new_sequences
 from millpond.pipeline.cache import bypass_cache, cache_owner
 from millpond.pipeline.call import EmbedOptions, Options, requested, single_params
 from millpond.pipeline.call_stats import CallStats, current_stats
 from millpond.pipeline.io_processor import Job
 from millpond.pipeline.pipeline import load_pipeline
-from millpond.pipeline.preprocessing import PreprocessingPool
+from millpond.pipeline.preprocessing import PreprocessingPool, is_short
 from millpond.pipeline.shared_prefix import PrefixFinder
 from millpond.pipeline.tokenization import Params
 from millpond.plugin.manager import get_plugin_manager
@@ -283,7 +283,7 @@ class AsyncLLM(BaseLLM):
             stats, began = current_stats.get() or CallStats(), perf_counter()
             task, items, raises = self._read(name, prompts, params, options, arguments)
             groups = task.groups(items)
-            jobs = await self._preprocessing.encode(task, list(groups), [items[index] for index in groups])
+            jobs = await self._encode(task, list(groups), [items[index] for index in groups])
             if self.cache is not None and not bypass_cache.get():
                 await self._look_up(self.cache, jobs, stats)
             stats.add_stage("tokenise", began, perf_counter())
@@ -311,6 +311,12 @@ class AsyncLLM(BaseLLM):
             stats.count(outputs)
             stats.add_stage("finish", began, perf_counter())
             return outputs
+
+    async def _encode(self, task: BoundTask, indices: Sequence[int], items: Items) -> list[Job]:
+        """Encode items on a thread, or here if this is the only call and two thread switches would take as long."""
+        if task.processor.quick and self._num_calls == 1 and is_short(items):
+            return task.encode(indices, items)
+        return await self._preprocessing.encode(task, indices, items)
 
     @contextmanager
     def _counted(self) -> Iterator[None]:

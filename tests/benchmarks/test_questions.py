@@ -14,6 +14,7 @@ import latency
 import maxsim
 import memory
 import numpy as np
+import overhead
 import pytest
 import tokenisation
 from contestants import OFFLINE, SERVERS, default_names
@@ -67,6 +68,17 @@ def test_latency(settings):
         assert row["p95_ms"]["median"] >= row["p50_ms"]["median"]
     assert set(result["stages"]) == {"millpond"}
     assert result["stages"]["millpond"]["whole"] > result["stages"]["millpond"]["forward"] > 0
+
+
+@pytest.mark.slow
+def test_overhead(settings):
+    result = run_benchmark(settings, overhead, contestants=settings.contestants[:1])
+    rows = result["rows"]["millpond"]
+    assert set(rows) == {"POST /v1/embeddings", "LLM.embed", "forward and pooling", "forward"}
+    for row in rows.values():
+        check_spread(row["p50_ms"])
+        assert row["p95_ms"]["median"] >= row["p50_ms"]["median"]
+    assert rows["forward"]["over_forward"] == {"median": 1.0, "low": 1.0, "high": 1.0}
 
 
 @pytest.mark.slow

@@ -22,6 +22,7 @@ NUM_MEDIA_THREADS = 8  # for prompts with images: they wait for disks and decode
 NUM_REMOTE_THREADS = 16  # for prompts with remote images: slow hosts must not delay local images
 MAX_GATHER_WAIT_S = 0.5  # small calls that wait longer for the gathering thread get another thread
 MAX_SMALL_CALL_PROMPTS = 16
+MAX_SHORT_TEXT_CHARS = 512
 MAX_SMALL_CALL_CHARS = 8192  # a longer call is encoded separately, so that it does not delay others
 T = TypeVar("T")
 
@@ -178,6 +179,11 @@ def is_small(items: Items) -> bool:
             return False
         num_chars += len(data)
     return num_chars <= MAX_SMALL_CALL_CHARS
+
+
+def is_short(items: Items) -> bool:
+    """True if a call has one short text: encoding it takes no longer than two thread switches."""
+    return len(items) == 1 and isinstance(items[0][0], str) and len(items[0][0]) <= MAX_SHORT_TEXT_CHARS
 
 
 def _resolve(results: Sequence[tuple[PendingCall, "list[Job] | Exception"]]) -> None:

@@ -1,7 +1,6 @@
 """IO processor of the embedding tasks: texts or token ids to one vector per prompt or per token."""
 
 from dataclasses import replace
-from typing import ClassVar
 
 from millpond.context import TaskContext
 from millpond.pipeline.io_processor import Call, Job
@@ -18,15 +17,15 @@ from millpond_io.retrieval.token_pooling import POOL_FACTOR, PoolTokens
 from millpond_io.text.processor import TextProcessor
 from millpond_modeling.pooler_options import SparseOptions, add_options
 from millpond_text.prompt import TextJob
+from millpond_text.steps import step_of_plugin
 
 
 class EmbedProcessor(TextProcessor):
     """Converts texts or token ids to vectors: one per prompt or one per token, depending on the task."""
 
-    quick: ClassVar[bool] = True
-
     def __init__(self, ctx: TaskContext) -> None:
         super().__init__(ctx)
+        self.quick = step_of_plugin(ctx) is None
         self.routed = RoutedTexts(ctx, type(self)) if ctx.routes else None
         self.size = ctx.model.embedding.full_size or ctx.model.embedding_size
         self.pool_tokens = self.steps.of_type(PoolTokens)

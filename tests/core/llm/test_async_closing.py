@@ -79,7 +79,7 @@ def test_a_call_tokenized_while_the_engine_closes_raises_engine_closed_error(mak
             return encode(*arguments)
 
         monkeypatch.setattr(task, "encode", held_prepare)
-        call = asyncio.create_task(llm.embed("a"))
+        call = asyncio.create_task(llm.embed(["a", "b"]))
         await eventually_on_loop(begun.is_set, call)
         await llm.close()
         go_on.set()
