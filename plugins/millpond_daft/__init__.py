@@ -1,5 +1,7 @@
 """MillpondProvider: the models of Millpond in Daft's functions `embed_text`, `embed_image` and `classify_text`.
 
+`encode` is a function for any task, also for those of plugins.
+
 Needs the extra `daft`.
 """
 
@@ -11,8 +13,9 @@ from millpond_command.extras import install_command
 
 if TYPE_CHECKING:
     from millpond_daft.provider import MillpondProvider as MillpondProvider
+    from millpond_daft.tasks import encode as encode
 else:
-    _HOME = {"MillpondProvider": "millpond_daft.provider"}
+    _HOME = {"MillpondProvider": "millpond_daft.provider", "encode": "millpond_daft.tasks"}
     __all__ = list(_HOME)
 
     def __getattr__(name: str) -> object:

@@ -71,12 +71,13 @@ class LoadedModel:
         if filled:
             rows = Rows({self.runner.recipe.input_columns[-1]: [values[index] for index in filled]})
             table = self.runner.compute(rows)
-            self._log_errors(table.column("error"))
+            self.log_errors(table.column("error"))
             for index, array in zip(filled, arrays_of(table.column(column)), strict=True):
                 results[index] = array
         return results
 
-    def _log_errors(self, errors: pa.ChunkedArray) -> None:
+    def log_errors(self, errors: pa.ChunkedArray) -> None:
+        """Log the number of rows that failed, and the first error, if the caller requests that."""
         messages = errors.drop_null()
         if len(messages) and self.work.on_error == "log":
             LOGGER.warning("%d of %d rows failed; the first: %s", len(messages), len(errors), messages[0].as_py())

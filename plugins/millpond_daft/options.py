@@ -50,7 +50,7 @@ class Work:
 
 
 def read_work(
-    provider: str, model: str | None, options: Mapping[str, Any], batch_size: int | None = None, **recipe: Any
+    provider: str, model: str | None, options: Mapping[str, Any], batch_size: int | None = None, /, **recipe: Any
 ) -> Work:
     """Return the work that a call of a function describes.
 

@@ -26,7 +26,7 @@ PROGRAM = """
 import json, sys
 import daft, numpy as np, ray
 from daft.functions import classify_text, embed_image, embed_text
-from millpond_daft import MillpondProvider
+from millpond_daft import MillpondProvider, encode
 
 models, texts, pixels = json.loads(sys.argv[1])
 ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=200 * 2**20)
@@ -35,6 +35,7 @@ provider = MillpondProvider(num_workers=1)
 frame = daft.from_pydict({"text": texts})
 frame = frame.with_column("vector", embed_text(frame["text"], provider=provider, model=models["embed"]))
 frame = frame.with_column("label", classify_text(frame["text"], ["LABEL_2", "LABEL_0"], provider=provider, model=models["classify"]))
+frame = frame.with_column("tokens", encode(frame["text"], task="token_embed", model=models["embed"], num_workers=1))
 images = daft.from_pydict({"image": [None, *np.array(pixels, np.uint8)]})
 images = images.with_column("image", images["image"].cast(daft.DataType.image("RGB")))
 images = images.with_column("vector", embed_image(images["image"], provider=provider, model=models["clip"]))
@@ -60,6 +61,9 @@ def test_functions_return_the_results_of_llm_on_ray(tmp_path, load):
     assert [value is None for value in columns["vector"]] == [text is None for text in TEXTS]
     vectors = [vector for vector in columns["vector"] if vector is not None]
     np.testing.assert_allclose(vectors, load(models["embed"]).embed(texts, output="array", use_tqdm=False), atol=1e-6)
+    tokens = [json.loads(value)["vectors"] for value in columns["tokens"] if value is not None]
+    for actual, output in zip(tokens, load(models["embed"]).encode(texts, pooling_task="token_embed"), strict=True):
+        np.testing.assert_allclose(actual, output.outputs.array, atol=1e-6)
     classified = load(models["classify"]).classify(texts, use_tqdm=False)
     labels = [max((2, 0), key=lambda index, probs=it.outputs.probs: probs[index]) for it in classified]
     assert columns["label"] == [f"LABEL_{labels[0]}", None, f"LABEL_{labels[1]}"]

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from batch_client import records, request_line, start_batch, wait_for
 from documents_task import RECORDS
 
 from millpond.plugin.manager import PluginManager
@@ -67,3 +68,20 @@ def test_openapi_describes_the_objects(server):
     types = schemas["PoolingRequest"]["properties"]["data"]["anyOf"]
     assert types[0] == {"$ref": "#/components/schemas/TitledText", "title": "task sketch"}
     assert "x-items-of-tasks" not in json.dumps(schemas)
+
+
+def test_a_batch_has_the_results_of_live_requests(tmp_path):
+    plugins = PluginManager()
+    for record in RECORDS:
+        plugins.register(record)
+    bodies = [
+        {"model": "model", "task": "sketch", "data": data} for data in ({"text": TEXT}, {"text": TEXT, "weight": 0})
+    ]
+    folder = tiny("BertModel", tmp_path / "model")
+    with running_server(folder, plugins=plugins, settings={"batch_dir": str(tmp_path / "batches")}) as server:
+        live = server.request("POST", "/pooling", json=bodies[0]).json()["data"]
+        lines = [request_line(number, url="/pooling", body=body) for number, body in enumerate(bodies)]
+        batch = wait_for(server, start_batch(server, lines, endpoint="/pooling"))
+        (done,), (failed,) = (records(server, batch[name]) for name in ("output_file_id", "error_file_id"))
+    assert done["response"]["body"]["data"] == live
+    assert "weight=0: Input should be greater than 0" in json.dumps(failed)
