@@ -115,7 +115,7 @@ def check_same_job(
     Raises:
         RecipeMismatchError: Names the differences.
     """
-    differences = _fact_differences(manifest.facts, fingerprint_facts(facts), allow_mixed=allow_mixed)
+    differences = _fact_differences(manifest.facts, fingerprint_facts(facts, recipe.task), allow_mixed=allow_mixed)
     settings = setting_differences(manifest.recipe, recipe, with_model=bool(differences))
     if settings:  # the configuration of the model follows from them
         differences = [it for it in differences if not it.startswith(CONFIGURATION)]

@@ -69,7 +69,7 @@ def plan_job(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         recipe=recipe.stored(),
         fingerprint=fingerprint_of(recipe, facts),
-        facts=fingerprint_facts(facts),
+        facts=fingerprint_facts(facts, recipe.task),
         id_type=id_type,
         inputs=inputs,
         plan=plan,

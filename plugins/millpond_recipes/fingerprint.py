@@ -4,11 +4,11 @@ import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from millpond.loading.components import computing_entries
+from millpond.loading.components import components, computing_entries
 from millpond.loading.precision import in_mixed_precision
 from millpond.plugin.blame import is_foreign
 from millpond.plugin.kernels import OpContext, rank_kernels
@@ -49,15 +49,20 @@ def fingerprint_of(recipe: Recipe, facts: ModelFacts | None = None) -> str:
         facts: Its model, if it is resolved already.
     """
     facts = facts or read_model_facts(recipe)
-    parts = {"recipe": json.dumps(_settings(recipe), sort_keys=True), **fingerprint_facts(facts)}
+    parts = {"recipe": json.dumps(_settings(recipe), sort_keys=True), **fingerprint_facts(facts, recipe.task)}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def fingerprint_facts(facts: ModelFacts) -> dict[str, str]:
-    """Return what a result depends on beside the recipe, by name: files of the model, device, kernels, versions."""
+def fingerprint_facts(facts: ModelFacts, task: str) -> dict[str, str]:
+    """Return what a result depends on beside the recipe, by name: files of the model, device, kernels, versions.
+
+    Args:
+        facts: The model of the recipe.
+        task: The task of the recipe.
+    """
     files = {f"file {name}": value for name, value in file_hashes(facts.layers.repository.path)}
     kernels = dict(_kernels(facts))
-    entries = [*computing_entries(facts.layers), *kernels.values()]
+    entries = [*computing_entries(facts.layers), *_reading_entries(facts, task), *kernels.values()]
     return {
         **files,
         **_template_file(facts),
@@ -67,6 +72,13 @@ def fingerprint_facts(facts: ModelFacts) -> dict[str, str]:
         **{f"version of {name}": it for name, it in versions()},
         **{f"code of the {it.label}": source_hash(it) for it in entries if it is not None and is_foreign(it)},
     }
+
+
+def _reading_entries(facts: ModelFacts, task: str) -> "Iterator[Entry[Any]]":
+    """Yield the records that read the prompts of a task: its IO processor, and the text steps of the model."""
+    for _, entry in components(facts.layers):
+        if entry.spec.kind == "text_step" or (entry.spec.kind == "io_processor" and task in entry.spec.tasks):
+            yield entry
 
 
 def _kernels(facts: ModelFacts) -> "Iterator[tuple[str, Entry[KernelSpec] | None]]":

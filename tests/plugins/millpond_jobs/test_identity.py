@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from tiny_disk import tiny_disk
 
+from millpond.plugin.manager import get_plugin_manager
 from millpond.testing.checkpoints import tiny
 from millpond_jobs import Recipe, export, run, verify
 from millpond_jobs.errors import JobError, ShardError
@@ -21,6 +22,7 @@ from millpond_jobs.shards import Shard
 from millpond_jobs.state import _rates
 from millpond_recipes.errors import InputError
 from millpond_recipes.sources.files import find_inputs
+from millpond_text.kinds import TextStepSpec
 
 NAMES = ["00000-00000", "00000-00001"]
 
@@ -122,6 +124,27 @@ def test_options_that_cannot_change_results_may_differ_on_resume(recipe, rows, w
     assert run(source, tmp_path / "out", changed_recipe).finished
     with pytest.raises(JobError, match=r"max_model_len was not set, is 8; use the same"):
         run(source, tmp_path / "out", recipe.model_copy(update={"args": {"max_model_len": 8}}))
+
+
+STEP = """
+from millpond_text.kinds import TextStep
+
+class Exclaimed(TextStep):
+    def on_prompt(self, prompt, call):
+        prompt.text += "!"
+"""
+
+
+def test_a_job_is_not_resumed_with_another_text_step(bert, rows, write_jsonl, tmp_path, monkeypatch):
+    code = tmp_path / "exclaimed_step.py"
+    code.write_text(STEP, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    get_plugin_manager().register(TextStepSpec(name="exclaimed", target="exclaimed_step:Exclaimed", summary="adds a !"))
+    recipe = Recipe(model=str(bert), id_column="id", on_overflow="truncate", args={"text_steps": ["exclaimed"]})
+    run(write_jsonl(rows), tmp_path / "out", recipe)
+    code.write_text(f"{STEP}# changed", encoding="utf-8")
+    with pytest.raises(JobError, match="code of the text step 'exclaimed'"):
+        run(write_jsonl(rows), tmp_path / "out", recipe)
 
 
 def test_an_input_rewritten_with_the_same_size_and_time_is_refused(finished, recipe, tmp_path):
