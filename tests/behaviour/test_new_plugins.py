@@ -118,6 +118,12 @@ def use_io_processor(millpond, python, bert, tmp_path):
     )
 
 
+def use_text_step(millpond, python, bert, tmp_path):
+    options = ("-m", bert, "--format", "jsonl")
+    quoted = millpond("embed", *options, "--text-step", "ripple", "> is it deep?\ntea")
+    assert json.loads(quoted)["embedding"] == json.loads(millpond("embed", *options, "tea"))["embedding"]
+
+
 def use_task(millpond, python, bert, tmp_path):
     output = json.loads(millpond("encode", "-m", bert, "--task", "ripple", "--format", "jsonl", '{"text": "tea"}'))
     assert len(output["data"]["bits"]) == 8  # hexadecimal digits
@@ -156,6 +162,7 @@ USES = {
     Kind.POOLER: use_pooler,
     Kind.ACTIVATION: use_activation,
     Kind.IO_PROCESSOR: use_io_processor,
+    Kind.TEXT_STEP: use_text_step,
     Kind.TASK: use_task,
     Kind.KERNEL: use_kernel,
     Kind.ROUTE: use_route,

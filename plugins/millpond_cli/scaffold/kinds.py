@@ -12,6 +12,7 @@ class Kind(StrEnum):
     POOLER = "pooler"
     ACTIVATION = "activation"
     IO_PROCESSOR = "io-processor"
+    TEXT_STEP = "text-step"
     TASK = "task"
     KERNEL = "kernel"
     ROUTE = "route"
