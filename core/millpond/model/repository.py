@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from millpond.model.files import model_files
 from millpond.model.layers import Layer, Layers, checked
-from millpond.plugin.blame import blamed, breach, is_foreign
+from millpond.plugin.blame import blamed, breach
 from millpond.plugin.manager import get_plugin_manager
 from millpond.types.config import CheckpointConfig
 from millpond.types.errors import CheckpointError, UnknownNameError
@@ -156,8 +156,6 @@ def read_format(entry: "Entry[CheckpointFormatSpec]", source: object) -> tuple[L
     with blamed(entry, "failed to read the checkpoint"):
         layers = entry.load()(source)
         layers = () if layers is None else tuple(layers)
-    if not is_foreign(entry):
-        return layers
     try:
         return checked(layers)
     except ValueError as error:

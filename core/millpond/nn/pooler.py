@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from millpond.nn.batch import PoolingMetadata
-from millpond.plugin.blame import blamed, breach, described, is_foreign, owner_of
+from millpond.plugin.blame import blamed, breach, described, owner_of
 from millpond.types.params import PoolingParams
 
 if TYPE_CHECKING:
@@ -56,8 +56,10 @@ class Pooler(nn.Module):
     def forward(self, hidden_states: Tensor, metadata: PoolingMetadata) -> Tensor | list[Tensor]:
         """[num_tokens, hidden] -> [num_seqs, dim], or a list of num_seqs tensors of any shape."""
         pooled = self.pool(hidden_states, metadata)
-        if self._foreign_owner is not None:
-            self._check(self._foreign_owner, pooled, hidden_states, len(metadata.lengths))
+        num_seqs, width = len(metadata.lengths), hidden_states.shape[-1]
+        is_plain = isinstance(pooled, Tensor) and pooled.shape == (num_seqs, width) and pooled.dtype.is_floating_point
+        if not is_plain and self._owner is not None:
+            self._check(self._owner, pooled, width, num_seqs)
         if isinstance(pooled, Tensor):
             rows = self._project(pooled)
             if len(rows) == 1:  # a short text alone: three calls fewer
@@ -70,12 +72,11 @@ class Pooler(nn.Module):
         return [self._finish(part, params) for part, params in zip(rows.split(counts), metadata.params, strict=True)]
 
     @cached_property
-    def _foreign_owner(self) -> "Entry[Any] | None":
-        """The record of a third-party pooler, whose ``pool`` is checked; None for a built-in one."""
-        owner = owner_of(self)
-        return owner if is_foreign(owner) else None
+    def _owner(self) -> "Entry[Any] | None":
+        """The record of the pooler; None if it was not created from one."""
+        return owner_of(self)
 
-    def _check(self, owner: "Entry[Any]", pooled: Any, hidden_states: Tensor, num_seqs: int) -> None:
+    def _check(self, owner: "Entry[Any]", pooled: Any, width: int, num_seqs: int) -> None:
         """Check that the head and the activation can process the result of ``pool``.
 
         Raises:
@@ -93,7 +94,6 @@ class Pooler(nn.Module):
             raise breach(owner, f"pool returned {described(number)} of {number.dtype}; expected floating-point numbers")
         if (len(parts) if is_list else len(parts[0])) != num_seqs:
             raise breach(owner, f"pool returned {described(pooled)}; expected {expected}")
-        width = hidden_states.shape[-1]
         if self.head is not None and owner.spec.size_key is None:
             invalid = next((rows for rows in parts if rows.shape[-1] != width), None)
             if invalid is not None:
