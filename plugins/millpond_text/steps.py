@@ -35,8 +35,8 @@ class TextSteps:
 
     def __init__(self, ctx: "TaskContext") -> None:
         """Load the steps."""
-        built = [(entry, build(entry, ctx)) for entry in chosen_steps(ctx)]
-        steps: list[tuple[Entry[TextStepSpec], TextStep]] = [(entry, step) for entry, step in built if step is not None]
+        built = [(entry, _built(entry, ctx)) for entry in chosen_steps(ctx)]
+        steps = [(entry, step) for entry, step in built if step is not None]
         self.by_name: Mapping[str, TextStep] = {entry.spec.name: step for entry, step in steps}
         self.read_input_type = any(step.reads_input_type for _, step in steps)
         self.on_prompt = [_guarded(*it, "on_prompt", _check_prompt) for it in steps if _overrides(it[1], "on_prompt")]
@@ -121,6 +121,14 @@ def misplaced(registry: "Registry", entry: "Entry[TextStepSpec]") -> str:
         path.append(following)
     available = ", ".join(it.spec.name for it in ordered_steps(registry))
     return f"{path[-1].label}: after={path[-1].spec.after!r} names no text step. Available: {available}"
+
+
+def _built(entry: "Entry[TextStepSpec]", ctx: "TaskContext") -> TextStep | None:
+    """Return a step; None if the model does not need it."""
+    step = build(entry, ctx)
+    if step is not None and not isinstance(step, TextStep):
+        raise breach(entry, f"its target returned {described(step)}; expected a TextStep, or None")
+    return step
 
 
 def _overrides(step: TextStep, method: str) -> bool:

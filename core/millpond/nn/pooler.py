@@ -59,7 +59,7 @@ class Pooler(nn.Module):
         num_seqs, width = len(metadata.lengths), hidden_states.shape[-1]
         is_plain = isinstance(pooled, Tensor) and pooled.shape == (num_seqs, width) and pooled.dtype.is_floating_point
         if not is_plain and self._owner is not None:
-            self._check(self._owner, pooled, width, num_seqs)
+            self._check(self._owner, pooled, self.width_of(width), num_seqs)
         if isinstance(pooled, Tensor):
             rows = self._project(pooled)
             if len(rows) == 1:  # a short text alone: three calls fewer
@@ -70,6 +70,10 @@ class Pooler(nn.Module):
         if _are_equal(metadata.params):
             return list(self._finish(rows, metadata.params[0]).split(counts))
         return [self._finish(part, params) for part, params in zip(rows.split(counts), metadata.params, strict=True)]
+
+    def width_of(self, hidden_size: int) -> int:
+        """Return the size of the rows that ``pool`` returns for the head, by default that of the hidden states."""
+        return hidden_size
 
     @cached_property
     def _owner(self) -> "Entry[Any] | None":
@@ -132,6 +136,10 @@ class ConcatenatedPooling(Pooler):
     def __init__(self, ctx: "PoolerContext", methods: Sequence[Pooler]) -> None:
         super().__init__(ctx)
         self.methods: Sequence[Pooler] = methods
+
+    def width_of(self, hidden_size: int) -> int:
+        """Return the size of the concatenated rows."""
+        return sum(method.width_of(hidden_size) for method in self.methods)
 
     def pool(self, hidden_states: Tensor, metadata: PoolingMetadata) -> Tensor:
         """[num_tokens, hidden] -> [num_seqs, hidden * number of methods]."""

@@ -29,7 +29,7 @@ class EmbedProcessor(TextProcessor):
         self.routed = RoutedTexts(ctx, type(self)) if ctx.routes else None
         self.size = ctx.model.embedding.full_size or ctx.model.embedding_size
         self.pool_tokens = self.steps.of_type(PoolTokens)
-        self.pieces = self.steps.of_type(Pieces)
+        self.pieces = None if self.per_token else Pieces(ctx)
         self.images = ImagePrompts(ctx) if reads_images(ctx) else None
         self.num_joined = len(ctx.pooling_type("embed").split(JOINED_BY)) if "embed" in ctx.tasks else 1
         if self.per_token and ctx.sparse_after_pooling is not None:

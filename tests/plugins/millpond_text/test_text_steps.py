@@ -230,6 +230,24 @@ def test_an_error_of_a_step_names_its_plugin(load, target, message):
     assert (caught.value.plugin, caught.value.kind, caught.value.name) == ("addon0", "text_step", "mine")
 
 
+def test_a_target_must_return_a_step(load):
+    llm = load(step("mine", lambda ctx: "no step"))
+    with pytest.raises(ComponentError, match="its target returned a str; expected a TextStep, or None"):
+        llm.embed(TEXT)
+
+
+def test_a_function_may_decide_that_the_model_needs_no_step(load, plain):
+    np.testing.assert_array_equal(vectors(load(step("mine", lambda ctx: None)), TEXT), vectors(plain, TEXT))
+
+
+def test_a_step_may_replace_a_built_in_one(load, plain):
+    llm = load(step("pieces", Halves, after="pool_tokens", tasks=("embed",)))
+    np.testing.assert_allclose(
+        vectors(llm, TEXT), vectors(load(step("halves", Halves, after="pieces")), TEXT), rtol=1e-6
+    )
+    assert len(plain.embed(TEXT)) == 1
+
+
 @pytest.mark.parametrize("target", [Fails, Refuses])
 def test_a_failure_affects_one_prompt(load, plain, target):
     outputs = load(step("mine", target)).embed(["good", "bad", TEXT], on_error="return", use_tqdm=False)
