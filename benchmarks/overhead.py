@@ -10,7 +10,7 @@ measures the last two. Everything is warm.
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from http.client import HTTPConnection
 from pathlib import Path
 from queue import SimpleQueue
@@ -42,6 +42,10 @@ class Served:
     def __init__(self, server: Server) -> None:
         self._connection = HTTPConnection(HOST, server.port, timeout=RESPONSE_TIMEOUT)
         self._body = server.body
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
 
     def call(self, text: str) -> Call:
         """Return a function that embeds a text and returns the seconds it took."""
@@ -114,7 +118,7 @@ def _blocks(contestant: Contestant, texts: Sequence[str], settings: Settings) ->
         stack.callback(server.close)
         server.wait()
         engine = Engine(stack.enter_context(LLM(str(settings.model.folder), **contestant.options)))
-        served = Served(server)
+        served = stack.enter_context(closing(Served(server)))
         calls = [{SERVED: served.call(text), **engine.calls(text)} for text in texts]
         blocks: dict[str, list[list[float]]] = {function: [] for function in calls[0]}
         for number in range(-WARM_UP_ROUNDS, settings.rounds):

@@ -314,7 +314,7 @@ class AsyncLLM(BaseLLM):
 
     async def _encode(self, task: BoundTask, indices: Sequence[int], items: Items) -> list[Job]:
         """Encode items on a thread, or here if this is the only call and two thread switches would take as long."""
-        if task.processor.quick and self._num_calls == 1 and is_short(items):
+        if task.processor.quick_encode and self._num_calls == 1 and is_short(items):
             return task.encode(indices, items)
         return await self._preprocessing.encode(task, indices, items)
 

@@ -97,13 +97,15 @@ class IOProcessor(Generic[Out]):
     Attributes:
         Options: The pydantic model of the options, frozen, with ``extra="forbid"``, for tasks whose record has no
             options type, such as "plugin". With None, ``extra_kwargs`` of the parameters are passed unchanged.
-        quick: True if ``encode`` of one short text and ``decode`` of a few items take microseconds: a server then calls
-            them on its event loop, which takes less time than a thread switch.
+        quick: True if ``decode`` of a few items takes microseconds: a server then calls it on its event loop, which
+            takes less time than a thread switch.
+        quick_encode: The same for ``encode`` of one short text.
         derived_from: The model's task that the results are computed from; parameters may name it instead of this one.
     """
 
     Options: "ClassVar[type[BaseModel] | None]" = None
-    quick: bool = False
+    quick: ClassVar[bool] = False
+    quick_encode: bool = False
     derived_from: str | None = None
 
     def __init__(self, ctx: "TaskContext") -> None:

@@ -1,6 +1,7 @@
 """IO processor of the embedding tasks: texts or token ids to one vector per prompt or per token."""
 
 from dataclasses import replace
+from typing import ClassVar
 
 from millpond.context import TaskContext
 from millpond.pipeline.io_processor import Call, Job
@@ -23,9 +24,12 @@ from millpond_text.steps import step_of_plugin
 class EmbedProcessor(TextProcessor):
     """Converts texts or token ids to vectors: one per prompt or one per token, depending on the task."""
 
+    quick: ClassVar[bool] = True
+
     def __init__(self, ctx: TaskContext) -> None:
         super().__init__(ctx)
-        self.quick = step_of_plugin(ctx) is None
+        # Code of plugins, in a subclass or a step, may take any time.
+        self.quick_encode = type(self) is EmbedProcessor and step_of_plugin(ctx) is None
         self.routed = RoutedTexts(ctx, type(self)) if ctx.routes else None
         self.size = ctx.model.embedding.full_size or ctx.model.embedding_size
         self.pool_tokens = self.steps.of_type(PoolTokens)

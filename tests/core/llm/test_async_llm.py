@@ -159,3 +159,25 @@ def test_the_event_loop_continues_while_the_model_computes(make, watched, gate):
         return await call
 
     assert len(asyncio.run(main())) == 1
+
+
+def test_one_short_text_is_encoded_on_the_event_loop_and_other_calls_on_threads(make, monkeypatch):
+    names = []
+
+    async def main():
+        llm = make(1)
+        task = llm.pipeline.bind("embed")
+        encode = task.encode
+        monkeypatch.setattr(
+            task, "encode", lambda *args: names.append(threading.current_thread().name) or encode(*args)
+        )
+        await llm.embed("a")
+        await llm.embed(["a", "b"])
+        await llm.embed("a " * 600, on_overflow="truncate")
+        await asyncio.gather(llm.embed("c"), llm.embed("d"))
+        await llm.close()
+
+    asyncio.run(main())
+    first, *others = names
+    assert first == threading.main_thread().name
+    assert [name.startswith("millpond-render") for name in others[:2]] == [True, True]
