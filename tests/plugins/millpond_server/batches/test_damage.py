@@ -8,6 +8,7 @@ import shutil
 
 import pytest
 from batch_client import content_of, records, request_line, start_batch, upload, wait_for
+from waiting import eventually
 
 from millpond_server.batches import worker
 from millpond_server.batches.results import ResultLog
@@ -241,7 +242,7 @@ def test_all_files_are_private(start, folder):
     try:
         with start() as server:
             batch = start_batch(server, [request_line(number) for number in range(2000)])
-            wait_for(server, batch, "in_progress")
+            eventually(lambda: any(folder.rglob("results.jsonl")))
             modes = {path.relative_to(folder).parts: path.stat().st_mode & 0o777 for path in folder.rglob("*")}
             server.request("POST", f"/v1/batches/{batch['id']}/cancel")
             wait_for(server, batch)
